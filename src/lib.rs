@@ -1,0 +1,7 @@
+//! A cloud VPC on one machine: a userspace switch whose ports see exactly what an AWS VPC shows an instance.
+//!
+//! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
+
+pub mod lab;
+pub mod switch;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Ports and workers: frames come in, are decided, and go out.
+
+pub mod port;

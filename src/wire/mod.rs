@@ -1,0 +1,6 @@
+//! Reading and writing packets: borrowed views with offsets found once, addresses, checksums, and the frames that
+//! the VPC itself sends. Nothing here knows a VPC.
+
+pub mod mac;
+
+pub use mac::MacAddr;
