@@ -5,5 +5,6 @@
 pub mod lab;
 pub mod mapping;
 pub mod model;
+pub mod scenario;
 pub mod switch;
 pub mod wire;
