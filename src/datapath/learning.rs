@@ -20,13 +20,13 @@ const CAPACITY: usize = 8192;
 
 /// The stations of one segment. Several workers hear them, so each may add entries.
 #[derive(Default)]
-pub struct Stations {
+pub(crate) struct Stations {
     heard: DashMap<MacAddr, (PortId, Duration), RandomState>,
 }
 
 impl Stations {
     /// Remembers that `mac` was heard on `port`.
-    pub fn hear(&self, mac: MacAddr, port: PortId, now: Duration) {
+    pub(crate) fn hear(&self, mac: MacAddr, port: PortId, now: Duration) {
         if mac.is_multicast() {
             return;
         }
@@ -38,13 +38,13 @@ impl Stations {
     }
 
     /// The port of `mac`, if it was heard lately.
-    pub fn port(&self, mac: MacAddr, now: Duration) -> Option<PortId> {
+    pub(crate) fn port(&self, mac: MacAddr, now: Duration) -> Option<PortId> {
         let known = self.heard.get(&mac)?;
         (now.saturating_sub(known.1) < AGEING).then_some(known.0)
     }
 
     /// Forgets what was heard on a port that is gone.
-    pub fn forget(&self, port: Option<PortId>) {
+    pub(crate) fn forget(&self, port: Option<PortId>) {
         if let Some(port) = port {
             self.heard.retain(|_, (heard_on, _)| *heard_on != port);
         }
@@ -77,7 +77,7 @@ impl<O: Observer> Context<'_, O> {
                     Ok(Verdict::Flood { reply })
                 }
                 (true, Some(answered), _) => Ok(Verdict::Reply(answered)),
-                (true, None, Some(packet)) => self.to_router(frame, &packet),
+                (true, None, Some(packet)) => self.at_router(frame, &packet),
                 (true, None, None) => Err(DropReason::RouterSilent),
             };
         }

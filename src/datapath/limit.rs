@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn a_second_s_worth_passes_at_once_and_then_one_each_interval() {
         let mut bucket = Bucket::default();
-        let at = |ms| Duration::from_millis(5000 + ms);
+        let at = |ms: u64| Duration::from_millis(5000 + ms);
         assert_eq!((0..25).filter(|_| bucket.take(10, at(0))).count(), 10);
         assert!(!bucket.take(10, at(99)));
         assert!(bucket.take(10, at(100)));

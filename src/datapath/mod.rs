@@ -43,6 +43,15 @@ pub struct FrameMeta {
     pub segment_size: u16,
 }
 
+/// A frame as a port hands it over.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// The frame without offload header and frame check sequence.
+    pub bytes: &'a [u8],
+    /// What the port tells of it.
+    pub meta: FrameMeta,
+}
+
 /// What a decision works with.
 struct Context<'a, O> {
     view: &'a View,
@@ -66,8 +75,7 @@ enum Packet<'a> {
 /// `now` is the time since the switch was started; `state` belongs to the port; an answer is written to `reply`.
 #[inline]
 pub fn decide<O: Observer>(
-    bytes: &[u8],
-    meta: FrameMeta,
+    frame: Received<'_>,
     ingress: &Ingress<'_>,
     view: &View,
     state: &mut PortState,
@@ -78,13 +86,13 @@ pub fn decide<O: Observer>(
     let context = &mut Context {
         view,
         ingress,
-        meta,
+        meta: frame.meta,
         state,
         now,
         reply,
         observer,
     };
-    match context.decide(bytes) {
+    match context.decide(frame.bytes) {
         Ok(verdict) => verdict,
         Err(reason) => Verdict::Drop(reason),
     }
@@ -123,7 +131,7 @@ impl<O: Observer> Context<'_, O> {
         }
         self.source_check(&packet)?;
         if frame.destination == self.ingress.subnet.router_mac {
-            self.to_router(&frame, &packet)
+            self.at_router(&frame, &packet)
         } else {
             self.deliver_by_mac(&frame, &packet)
         }

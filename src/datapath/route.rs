@@ -9,7 +9,7 @@ use crate::wire::frame::Frame;
 
 impl<O: Observer> Context<'_, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
-    pub(super) fn to_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+    pub(super) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         if let Some(kind) = self.router_address(packet.destination()) {
             return self.for_router_itself(frame, packet, kind);
         }
