@@ -64,12 +64,20 @@ impl Route {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        Self { destination: IpNet::new_assert(everywhere, 0), gateway: Some(gateway), metric: None }
+        Self {
+            destination: IpNet::new_assert(everywhere, 0),
+            gateway: Some(gateway),
+            metric: None,
+        }
     }
 
     /// A prefix that is reached without a gateway.
     pub fn on_link(destination: IpNet) -> Self {
-        Self { destination, gateway: None, metric: None }
+        Self {
+            destination,
+            gateway: None,
+            metric: None,
+        }
     }
 }
 
@@ -101,14 +109,19 @@ impl Netlink {
             socket.set_cap_ack(true)?;
             Ok(socket)
         };
-        let socket = open().map_err(|source| LinkError { doing: "open a netlink socket".into(), source })?;
+        let socket = open().map_err(|source| LinkError {
+            doing: "open a netlink socket".into(),
+            source,
+        })?;
         Ok(Self { socket, sequence: 0 })
     }
 
     /// The index of a link.
     pub fn index(&self, link: &str) -> Result<u32, LinkError> {
-        nix::net::if_::if_nametoindex(link)
-            .map_err(|e| LinkError { doing: format!("find link {link}"), source: e.into() })
+        nix::net::if_::if_nametoindex(link).map_err(|e| LinkError {
+            doing: format!("find link {link}"),
+            source: e.into(),
+        })
     }
 
     /// `ip link set LINK …`: all of the change in one message, which the kernel applies in the order address, MTU,
@@ -130,7 +143,10 @@ impl Netlink {
             None => {}
         }
         let message = RouteNetlinkMessage::SetLink(message.build());
-        self.request(message, 0).map_err(|source| LinkError { doing: format!("set link {link}"), source })
+        self.request(message, 0).map_err(|source| LinkError {
+            doing: format!("set link {link}"),
+            source,
+        })
     }
 
     /// `ip address add NET dev LINK [nodad]`. With `dad` false the address is usable at once and nobody is asked
@@ -142,20 +158,29 @@ impl Netlink {
         }
         let message = RouteNetlinkMessage::NewAddress(message);
         self.request(message, NLM_F_CREATE | NLM_F_EXCL)
-            .map_err(|source| LinkError { doing: format!("add address {net}"), source })
+            .map_err(|source| LinkError {
+                doing: format!("add address {net}"),
+                source,
+            })
     }
 
     /// `ip address del NET dev LINK`.
     pub fn delete_address(&mut self, link: u32, net: IpNet) -> Result<(), LinkError> {
         let message = RouteNetlinkMessage::DelAddress(address_message(link, net));
-        self.request(message, 0).map_err(|source| LinkError { doing: format!("delete address {net}"), source })
+        self.request(message, 0).map_err(|source| LinkError {
+            doing: format!("delete address {net}"),
+            source,
+        })
     }
 
     /// `ip address show dev LINK`.
     pub fn addresses(&mut self, link: u32) -> Result<Vec<LinkAddress>, LinkError> {
         let answers = self
             .dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))
-            .map_err(|source| LinkError { doing: "list addresses".into(), source })?;
+            .map_err(|source| LinkError {
+                doing: "list addresses".into(),
+                source,
+            })?;
         let of_the_link = |answer| match answer {
             RouteNetlinkMessage::NewAddress(message) if message.header.index == link => link_address(&message),
             _ => None,
@@ -178,9 +203,15 @@ impl Netlink {
             if let Some(metric) = route.metric {
                 builder = builder.priority(metric);
             }
-            netlink.request(RouteNetlinkMessage::NewRoute(builder.build()), NLM_F_CREATE | NLM_F_REPLACE)
+            netlink.request(
+                RouteNetlinkMessage::NewRoute(builder.build()),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            )
         };
-        add(self).map_err(|source| LinkError { doing: format!("add route {}", route.destination), source })
+        add(self).map_err(|source| LinkError {
+            doing: format!("add route {}", route.destination),
+            source,
+        })
     }
 
     /// `ip neighbour replace ADDRESS lladdr MAC dev LINK nud permanent`: an entry that nothing but a command changes.
@@ -196,9 +227,14 @@ impl Netlink {
             IpAddr::V4(address) => NeighbourAddress::Inet(address),
             IpAddr::V6(address) => NeighbourAddress::Inet6(address),
         }));
-        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         self.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
-            .map_err(|source| LinkError { doing: format!("add neighbor {address}"), source })
+            .map_err(|source| LinkError {
+                doing: format!("add neighbor {address}"),
+                source,
+            })
     }
 
     /// Sends one request and returns the kernel's verdict on it.
@@ -207,7 +243,11 @@ impl Netlink {
         loop {
             for answer in self.receive()? {
                 if let NetlinkPayload::Error(verdict) = answer.payload {
-                    return if verdict.code.is_none() { Ok(()) } else { Err(verdict.to_io()) };
+                    return if verdict.code.is_none() {
+                        Ok(())
+                    } else {
+                        Err(verdict.to_io())
+                    };
                 }
             }
         }
@@ -248,7 +288,9 @@ impl Netlink {
         let mut rest = &datagram[..];
         while !rest.is_empty() {
             let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = (answer.header.length as usize).next_multiple_of(ALIGNMENT).min(rest.len());
+            let length = (answer.header.length as usize)
+                .next_multiple_of(ALIGNMENT)
+                .min(rest.len());
             if length == 0 {
                 return Err(io::Error::other("a netlink message of length 0"));
             }
@@ -263,8 +305,14 @@ impl Netlink {
 
 fn address_message(link: u32, net: IpNet) -> AddressMessage {
     match net {
-        IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new().index(link).address(net.addr(), net.prefix_len()).build(),
-        IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new().index(link).address(net.addr(), net.prefix_len()).build(),
+        IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(link)
+            .address(net.addr(), net.prefix_len())
+            .build(),
+        IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
+            .index(link)
+            .address(net.addr(), net.prefix_len())
+            .build(),
     }
 }
 
@@ -289,6 +337,8 @@ fn link_address(message: &AddressMessage) -> Option<LinkAddress> {
 
 /// Writes a setting under `/proc/sys/net`, which shows the namespace of the thread that opens it.
 pub fn write_sysctl(path: &str, value: &str) -> Result<(), LinkError> {
-    std::fs::write(format!("/proc/sys/net/{path}"), value)
-        .map_err(|source| LinkError { doing: format!("set net/{path} to {value}"), source })
+    std::fs::write(format!("/proc/sys/net/{path}"), value).map_err(|source| LinkError {
+        doing: format!("set net/{path} to {value}"),
+        source,
+    })
 }

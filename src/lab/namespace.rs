@@ -89,10 +89,16 @@ impl Namespace {
 
     /// Opens a namespace by its file, such as `/proc/1234/ns/net`.
     pub fn open(path: &Path) -> Result<Self, NamespaceError> {
-        let wrong = |source| NamespaceError::Open { path: path.to_owned(), source };
+        let wrong = |source| NamespaceError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(wrong)?;
         let inode = file.metadata().map_err(wrong)?.ino();
-        Ok(Self { descriptor: Arc::new(file.into()), inode })
+        Ok(Self {
+            descriptor: Arc::new(file.into()),
+            inode,
+        })
     }
 
     /// The number by which `/proc/*/ns/net` and `lsns` show it.
@@ -112,8 +118,10 @@ impl Namespace {
 
     /// Moves the calling thread into the namespace, for good.
     pub(super) fn enter(&self) -> Result<(), NamespaceError> {
-        setns(self, CloneFlags::CLONE_NEWNET)
-            .map_err(|e| NamespaceError::Enter { path: format!("net:[{}]", self.inode), source: e.into() })
+        setns(self, CloneFlags::CLONE_NEWNET).map_err(|e| NamespaceError::Enter {
+            path: format!("net:[{}]", self.inode),
+            source: e.into(),
+        })
     }
 }
 
