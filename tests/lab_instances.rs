@@ -8,7 +8,6 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -286,7 +285,6 @@ fn arguments_reach_the_program_untouched_by_any_shell() {
 
 #[test]
 fn a_command_has_no_input_and_an_environment_of_its_own() {
-    let (_, _) = instance("unused");
     let common = [
         ("API".to_owned(), "http://common".to_owned()),
         ("KEPT".to_owned(), "yes".to_owned()),
@@ -615,7 +613,13 @@ fn nothing_is_left_after_kill_9_of_the_owner() {
 fn a_lab_makes_all_of_its_instances_or_none() {
     let lab = Lab::new(options());
     let specs: Vec<_> = (1..=8).map(|n| InstanceSpec::new(format!("i{n}"), mac(n))).collect();
-    let refuse_one = |spec: &InstanceSpec| if spec.name == "i5" { Err("no") } else { Ok(()) };
+    let refuse_one = |spec: &InstanceSpec| {
+        if spec.name == "i5" {
+            Err("no".into())
+        } else {
+            open_tap().map_err(OpenError::from)
+        }
+    };
     assert!(matches!(lab.create_all(&specs, refuse_one), Err(InstanceError::Open { name, .. }) if name == "i5"));
     assert!(lab.all().is_empty());
     let names = lab
@@ -698,7 +702,7 @@ fn a_hundred_instances_are_made_and_taken_away_in_a_moment() {
 
 #[test]
 fn a_capture_has_the_frames_that_arrived_and_not_those_that_were_sent() {
-    let (a, mut tap) = instance("capture");
+    let (a, tap) = instance("capture");
     if !shell(&a, "command -v tcpdump").end.success() {
         panic!("tcpdump is missing: apt-get install tcpdump");
     }
@@ -726,7 +730,6 @@ fn a_capture_has_the_frames_that_arrived_and_not_those_that_were_sent() {
     };
     let error = Capture::start(&a, &wrong, &path).unwrap_err().to_string();
     assert!(error.contains("syntax error") && error.contains("'capture'"), "{error}");
-    let _ = Arc::new(tap);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::instance::{InstanceError, lock};
 use super::machine::Machine;
 use super::output::Output;
-use super::processes::{signal_group, signal_tree};
+use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
 
 /// How much of each stream is kept unless a command says otherwise.
 pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;
@@ -237,17 +237,17 @@ impl Running {
 
     /// Stops the time of the command and all below it (SIGSTOP). False if the command has ended.
     pub fn freeze(&self) -> bool {
-        self.while_it_runs(|pid| signal_tree(pid, Signal::SIGSTOP))
+        self.while_it_runs(freeze_tree)
     }
 
     /// Undoes [`Self::freeze`]. False if the command has ended.
     pub fn thaw(&self) -> bool {
-        self.while_it_runs(|pid| signal_tree(pid, Signal::SIGCONT))
+        self.while_it_runs(thaw_tree)
     }
 
     /// Kills the command and all below it. False if the command has ended.
     pub fn kill(&self) -> bool {
-        self.while_it_runs(|pid| signal_tree(pid, Signal::SIGKILL))
+        self.while_it_runs(kill_tree)
     }
 
     /// Asks the command to end (SIGTERM, and SIGCONT should it be frozen), and kills it when `grace` is over.
@@ -462,7 +462,7 @@ impl Supervisor {
                 let mut state = lock(&self.shared.state);
                 state.timed_out = true;
                 // It fails only when the command has ended in this moment.
-                let _ = signal_tree(self.shared.pid, Signal::SIGKILL);
+                let _ = kill_tree(self.shared.pid);
             }
         }
     }

@@ -27,23 +27,43 @@ pub(super) fn signal_group(leader: i32, signal: Signal) -> nix::Result<()> {
     killpg(Pid::from_raw(leader), signal)
 }
 
-/// Sends `signal` to `leader`, its process group and all processes below any of them, until no new ones turn up.
-pub(super) fn signal_tree(leader: i32, signal: Signal) -> nix::Result<()> {
-    signal_group(leader, signal)?;
-    let mut done = BTreeSet::new();
+/// Stops the time of `leader`, its process group and all processes below any of them, until no new ones turn up.
+pub(super) fn freeze_tree(leader: i32) -> nix::Result<()> {
+    stop_all(leader).map(drop)
+}
+
+/// Undoes [`freeze_tree`].
+pub(super) fn thaw_tree(leader: i32) -> nix::Result<()> {
+    signal_each(&tree(leader, &processes()), Signal::SIGCONT)
+}
+
+/// Kills what [`freeze_tree`] would freeze. All of it is frozen first: a child of a dead process is a child of
+/// process 1, and its family could no longer be told.
+pub(super) fn kill_tree(leader: i32) -> nix::Result<()> {
+    signal_each(&stop_all(leader)?, Signal::SIGKILL)
+}
+
+fn stop_all(leader: i32) -> nix::Result<BTreeSet<i32>> {
+    signal_group(leader, Signal::SIGSTOP)?;
+    let mut stopped = BTreeSet::new();
     for _ in 0..ROUNDS {
         let found = tree(leader, &processes());
-        let new: Vec<i32> = found.difference(&done).copied().collect();
+        let new: BTreeSet<i32> = found.difference(&stopped).copied().collect();
         if new.is_empty() {
             break;
         }
-        for pid in new {
-            done.insert(pid);
-            match kill(Pid::from_raw(pid), signal) {
-                // It ended in between.
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(error) => return Err(error),
-            }
+        signal_each(&new, Signal::SIGSTOP)?;
+        stopped.extend(new);
+    }
+    Ok(stopped)
+}
+
+fn signal_each(processes: &BTreeSet<i32>, signal: Signal) -> nix::Result<()> {
+    for &pid in processes {
+        match kill(Pid::from_raw(pid), signal) {
+            // It ended in between.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
