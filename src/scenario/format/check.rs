@@ -16,6 +16,7 @@ use super::document::{
 use super::network::{check_topology, expected_scope};
 use super::topology::Topology;
 use super::values::{Text, Texts};
+use crate::datapath::DropReason;
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -433,6 +434,14 @@ impl<'t> Checker<'t> {
             self.instance(&known);
             if port.value.drops.is_empty() && port.value.counters.is_empty() {
                 self.wrong(Mistake::at(port.referenced, "say which `drops` or `counters`"));
+            }
+            for (reason, count) in &port.value.drops {
+                if reason != "total" && DropReason::from_name(reason).is_none() {
+                    let known = DropReason::ALL.iter().map(|reason| reason.name()).chain(["total"]);
+                    let mistake = Mistake::at(count.referenced, format!("no drop reason is called `{reason}`"))
+                        .nearest(reason, known);
+                    self.wrong(mistake);
+                }
             }
         }
         let says_something = expect.exit.is_some()

@@ -175,7 +175,7 @@ pub struct Capture {
     pub on: Spanned<String>,
     /// A pcap filter expression; everything when left out.
     pub filter: Option<Text>,
-    /// Only what arrives, only what leaves, or both.
+    /// Only what arrives, or what leaves too.
     #[serde(default)]
     pub direction: Direction,
 }
@@ -184,8 +184,9 @@ pub struct Capture {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
+    /// What arrives.
     In,
-    Out,
+    /// What arrives and what leaves.
     #[default]
     Both,
 }
