@@ -3,5 +3,7 @@
 //! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
 
 pub mod lab;
+pub mod mapping;
+pub mod model;
 pub mod switch;
 pub mod wire;
