@@ -7,7 +7,6 @@
 //!
 //! This is the only room of the project in which `unsafe` may stand: each use states the invariant that it rests on.
 
-pub mod checksum;
 mod ioctl;
 pub mod memory;
 pub mod segment;

@@ -5,8 +5,8 @@
 //! sequence numbers move by the payload before; FIN and PSH belong to the last piece, CWR to the first.
 
 use super::ETHERNET;
-use super::checksum::Sum;
 use super::vnet::Segments;
+use crate::wire::checksum::Sum;
 
 /// TCP flags in the 14th byte of its header.
 const FIN: u8 = 0x01;
@@ -26,7 +26,7 @@ pub fn complete_checksum(frame: &mut [u8], start: u16, offset: u16) {
     let Some(bytes) = frame.get(start..end) else { return };
     let sum = Sum::new().bytes(bytes);
     // A UDP checksum must not become "none"; the other protocols know no such value, and 0xffff equals 0 to them.
-    let value = sum.finish_udp();
+    let value = sum.udp_complement();
     if let Some(bytes) = frame.get_mut(field..field + 2) {
         bytes.copy_from_slice(&value.to_be_bytes());
     }
@@ -84,7 +84,7 @@ fn finish_piece(piece: &mut [u8], segments: &Segments, position: Position) {
         let identification = u16::from_be_bytes([header[4], header[5]]).wrapping_add(position.index as u16);
         header[4..6].copy_from_slice(&identification.to_be_bytes());
         header[10..12].fill(0);
-        let sum = Sum::new().bytes(header).finish();
+        let sum = Sum::new().bytes(header).complement();
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         Sum::new().bytes(&header[12..20])
     };
@@ -104,7 +104,7 @@ fn finish_piece(piece: &mut [u8], segments: &Segments, position: Position) {
             .word(u16::from(TCP))
             .word(transport_length)
             .bytes(segment)
-            .finish();
+            .complement();
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
     } else {
         segment[4..6].copy_from_slice(&transport_length.to_be_bytes());
@@ -113,7 +113,7 @@ fn finish_piece(piece: &mut [u8], segments: &Segments, position: Position) {
             .word(u16::from(UDP))
             .word(transport_length)
             .bytes(segment)
-            .finish_udp();
+            .udp_complement();
         segment[6..8].copy_from_slice(&sum.to_be_bytes());
     }
 }
@@ -299,7 +299,7 @@ mod tests {
             panic!("segments were asked for")
         };
         let mut count = 0;
-        segment(&frame, &segments, &mut vec![0; 200], |_| {
+        segment(&frame, &segments, &mut [0; 200], |_| {
             count += 1;
             count < 3
         });
