@@ -63,7 +63,9 @@ impl ControlError {
         match self {
             Self::Model(error) => error.remedy(),
             Self::Edit(failed) => failed.error.remedy(),
-            Self::Attach { .. } => "Check that the device exists, is free and may be opened by this process.".to_owned(),
+            Self::Attach { .. } => {
+                "Check that the device exists, is free and may be opened by this process.".to_owned()
+            }
             Self::NoSwitch => "Start the server with a switch.".to_owned(),
             Self::Explain { remedy, .. } => (*remedy).to_owned(),
         }

@@ -183,7 +183,10 @@ impl EventKind {
             Self::FrameDropped { interface_id, .. } => *interface_id == Some(interface),
             // What a long list leaves out may be about anybody.
             Self::MappingsChanged { changes, truncated, .. } => {
-                *truncated || changes.iter().any(|c| c.from == Some(interface) || c.to == Some(interface))
+                *truncated
+                    || changes
+                        .iter()
+                        .any(|c| c.from == Some(interface) || c.to == Some(interface))
             }
             _ => false,
         }
@@ -247,7 +250,10 @@ pub(crate) struct EventLog {
 impl EventLog {
     pub(crate) fn new(capacity: usize) -> Self {
         let (sender, _) = broadcast::channel(1024);
-        let kept = Mutex::new(Kept { last: 0, events: VecDeque::new() });
+        let kept = Mutex::new(Kept {
+            last: 0,
+            events: VecDeque::new(),
+        });
         Self { kept, capacity, sender }
     }
 
@@ -260,7 +266,11 @@ impl EventLog {
     pub(crate) fn publish(&self, kind: EventKind) -> u64 {
         let mut kept = self.lock();
         kept.last += 1;
-        let event = Arc::new(Event { id: kept.last, at: SystemTime::now(), kind });
+        let event = Arc::new(Event {
+            id: kept.last,
+            at: SystemTime::now(),
+            kind,
+        });
         if kept.events.len() >= self.capacity {
             kept.events.pop_front();
         }
@@ -275,11 +285,19 @@ impl EventLog {
         let kept = self.lock();
         let receiver = self.sender.subscribe();
         let Some(after) = after.map(|after| after.min(kept.last)) else {
-            return Subscription { backlog: Vec::new(), missed: 0, receiver };
+            return Subscription {
+                backlog: Vec::new(),
+                missed: 0,
+                receiver,
+            };
         };
         let backlog: Vec<_> = kept.events.iter().filter(|event| event.id > after).cloned().collect();
         let missed = kept.last - after - backlog.len() as u64;
-        Subscription { backlog, missed, receiver }
+        Subscription {
+            backlog,
+            missed,
+            receiver,
+        }
     }
 
     /// The number of the last event.
@@ -297,7 +315,9 @@ mod tests {
     fn a_listener_that_comes_back_hears_what_it_missed_and_how_much_is_forgotten() {
         let log = EventLog::new(3);
         for n in 1..=5 {
-            log.publish(EventKind::VpcCreated { vpc_id: VpcId::from_bits(n) });
+            log.publish(EventKind::VpcCreated {
+                vpc_id: VpcId::from_bits(n),
+            });
         }
         let ids = |subscription: &Subscription| subscription.backlog.iter().map(|e| e.id).collect::<Vec<_>>();
         let subscription = log.subscribe(Some(3));
@@ -306,7 +326,9 @@ mod tests {
         assert_eq!((ids(&subscription), subscription.missed), (vec![3, 4, 5], 2));
         let mut subscription = log.subscribe(None);
         assert_eq!((ids(&subscription), subscription.missed), (vec![], 0));
-        log.publish(EventKind::VpcDeleted { vpc_id: VpcId::from_bits(1) });
+        log.publish(EventKind::VpcDeleted {
+            vpc_id: VpcId::from_bits(1),
+        });
         assert_eq!(subscription.receiver.try_recv().unwrap().id, 6);
     }
 
@@ -315,7 +337,11 @@ mod tests {
         let event = Event {
             id: 7,
             at: SystemTime::UNIX_EPOCH,
-            kind: EventKind::PortUp { interface_id: InterfaceId::from_bits(1), port: 3, device: "tap0".into() },
+            kind: EventKind::PortUp {
+                interface_id: InterfaceId::from_bits(1),
+                port: 3,
+                device: "tap0".into(),
+            },
         };
         let value = serde_json::to_value(&event).unwrap();
         let expected = serde_json::json!({

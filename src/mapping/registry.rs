@@ -114,7 +114,11 @@ mod tests {
     fn every_address_of_a_delegated_prefix_is_found_under_the_prefix() {
         let registry = Registry::new();
         let (subnet, other) = (SubnetId::from_bits(1), SubnetId::from_bits(2));
-        let entry = Entry { interface: InterfaceId::from_bits(9), mac: MacAddr([2, 0, 0, 0, 0, 9]), primary: false };
+        let entry = Entry {
+            interface: InterfaceId::from_bits(9),
+            mac: MacAddr([2, 0, 0, 0, 0, 9]),
+            primary: false,
+        };
         for prefix in ["10.0.1.16/28", "2001:db8:0:1:5::/80"] {
             registry.set(subnet, block(prefix), Some(entry));
         }

@@ -108,7 +108,7 @@ impl Network {
                 }
             }
         }
-        Ok((given, Self::net_effect(&log)))
+        Ok((given, self.net_effect(&log)))
     }
 
     /// Changes an interface. Returns it, and whether the source/destination check is another than before.

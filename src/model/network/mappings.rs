@@ -134,7 +134,7 @@ impl Network {
                 return Err(EditFailed { index, error });
             }
         }
-        Ok(Self::net_effect(&log))
+        Ok(self.net_effect(&log))
     }
 
     fn edit_one(&mut self, edit: &MappingEdit, log: &mut Vec<Step>) -> Result<(), ModelError> {
@@ -311,28 +311,47 @@ impl Network {
     }
 
     /// What the steps did in sum: an address that was unassigned and assigned again was moved, and at no instant unowned.
-    pub(super) fn net_effect(log: &[Step]) -> Vec<MappingChange> {
+    /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it.
+    pub(super) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
+        let mut sums: Vec<Step> = Vec::with_capacity(log.len());
         let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
         place.reserve(if log.len() > 1 { log.len() } else { 0 });
-        let mut changes: Vec<MappingChange> = Vec::with_capacity(log.len());
         for step in log {
-            let (from, to) = (step.before.map(|o| o.interface), step.after.map(|o| o.interface));
-            let change = MappingChange {
-                subnet: step.subnet,
-                address: step.address,
-                from,
-                to,
-            };
             if log.len() > 1 {
-                let at = *place.entry((step.subnet, step.address)).or_insert(changes.len());
-                if let Some(earlier) = changes.get_mut(at) {
-                    earlier.to = to;
+                let at = *place.entry((step.subnet, step.address)).or_insert(sums.len());
+                if let Some(sum) = sums.get_mut(at) {
+                    sum.after = step.after;
                     continue;
                 }
             }
-            changes.push(change);
+            sums.push(*step);
         }
-        changes.retain(|change| change.from != change.to);
+        let interface = |owner: Option<Owner>| owner.map(|owner| owner.interface);
+        let mut changes = Vec::with_capacity(sums.len());
+        for Step {
+            subnet,
+            address,
+            before,
+            after,
+        } in sums
+        {
+            let (from, to) = (interface(before), interface(after));
+            if from != to {
+                changes.push(MappingChange {
+                    subnet,
+                    address,
+                    from,
+                    to,
+                });
+            } else if before != after {
+                self.take(Step {
+                    subnet,
+                    address,
+                    before: after,
+                    after: before,
+                });
+            }
+        }
         changes
     }
 

@@ -153,6 +153,15 @@ impl Network {
             .map(|state| (state.mac, state.subnet, state.vpc))
     }
 
+    /// The interface that owns an address of a subnet, by itself or in a delegated prefix.
+    pub fn owner(&self, subnet: SubnetId, address: std::net::IpAddr) -> Option<InterfaceId> {
+        self.subnets
+            .get(&subnet)?
+            .mappings
+            .covering(address)
+            .map(|(_, owner)| owner.interface)
+    }
+
     /// The interface that has a MAC in a VPC.
     pub fn interface_by_mac(&self, vpc: VpcId, mac: MacAddr) -> Option<InterfaceId> {
         *self.vpcs.get(&vpc)?.macs.get(&mac)?

@@ -358,6 +358,17 @@ fn edits_of_one_list_may_build_on_each_other_and_an_address_is_never_without_own
 }
 
 #[test]
+fn an_address_that_comes_back_within_one_list_keeps_its_place() {
+    let (mut world, _, a, b) = World::pair();
+    world.edit(&[assign(a, "10.0.1.20"), assign(a, "10.0.1.21")]).unwrap();
+    let changes = world
+        .edit(&[take(b, "10.0.1.20"), unassign(b, "10.0.1.20"), assign(a, "10.0.1.20")])
+        .unwrap();
+    assert_eq!(changes, []);
+    assert_eq!(world.addresses(a), ["10.0.1.10", "10.0.1.20", "10.0.1.21"]);
+}
+
+#[test]
 fn mappings_never_overlap() {
     let (mut world, subnet, a, b) = World::pair();
     world
