@@ -14,6 +14,7 @@ mod limit;
 mod neighbor;
 mod route;
 mod router;
+mod routes;
 mod trace;
 mod verdict;
 mod view;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
+pub use routes::{RouteTable, RouteTarget};
 pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
 pub use verdict::{Answered, DropReason, Rewrite, Verdict};
 pub use view::{
