@@ -2,6 +2,9 @@
 //!
 //! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod datapath;
 pub mod lab;
+pub mod mapping;
+pub mod model;
 pub mod switch;
 pub mod wire;

@@ -1,6 +1,10 @@
 //! Reading and writing packets: borrowed views with offsets found once, addresses, checksums, and the frames that
 //! the VPC itself sends. Nothing here knows a VPC.
 
+pub mod checksum;
+pub mod frame;
 pub mod mac;
+pub mod neighbor;
+pub mod reply;
 
 pub use mac::MacAddr;

@@ -1,0 +1,147 @@
+//! A frame for the router's MAC leaves the subnet; no other does (VPC guide, "Route tables": traffic to another MAC of the
+//! subnet makes use of data link layer routing, so the rules do not apply).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{
+    Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress, SERVICES_IPV6,
+    Stage, SubnetIndex, SubnetView, Verdict,
+};
+use crate::mapping::{Interface, InterfaceIndex};
+use crate::model::profile::Ttl;
+use crate::wire::frame::Frame;
+
+impl<'a, O: Observer> Context<'a, O> {
+    /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
+    pub(super) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        if let Some(kind) = self.router_address(packet.destination()) {
+            return self.for_router_itself(frame, packet, kind);
+        }
+        self.route(frame, packet)
+    }
+
+    fn router_address(&self, destination: IpAddr) -> Option<RouterAddress> {
+        let subnet = self.ingress.subnet;
+        match destination {
+            IpAddr::V4(address) => subnet.router_ipv4(address),
+            IpAddr::V6(address) if subnet.profile().router.service_addresses && SERVICES_IPV6.contains(&address) => {
+                Some(RouterAddress::Service)
+            }
+            IpAddr::V6(address) => subnet.router_ipv6(address),
+        }
+    }
+
+    /// By the subnet's route table.
+    fn route(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        let destination = packet.destination();
+        let link_local = match destination {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if link_local {
+            return Err(DropReason::LinkLocalRouted);
+        }
+        let route = self.ingress.subnet.routes.lookup(destination);
+        self.observer.saw(
+            Stage::Route,
+            Fact::Route {
+                address: destination,
+                route,
+            },
+        );
+        let (_, target) = route.ok_or(DropReason::NoRoute)?;
+        let (interface, subnet) = match target {
+            RouteTarget::Local => self.local(destination)?,
+            RouteTarget::Interface(index) => self.middlebox(index)?,
+            RouteTarget::Blackhole => return Err(DropReason::Blackhole),
+        };
+        let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
+        if decrement_ttl && hops_left(packet) <= 1 {
+            return Err(DropReason::HopLimit);
+        }
+        let rewrite = Rewrite::Route {
+            destination: interface.mac,
+            source: subnet.router_mac,
+            decrement_ttl,
+        };
+        match self.hand_over(frame, packet, &interface, subnet, rewrite) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, &interface, subnet),
+            decided => decided,
+        }
+    }
+
+    /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
+    fn local(&mut self, destination: IpAddr) -> Result<(Interface, &'a SubnetView), DropReason> {
+        let vpc = self.ingress.subnet.vpc;
+        let (_, subnet) = self.view.subnet_of(vpc, destination).ok_or(DropReason::NoMapping)?;
+        let owner = self.view.owner(subnet, destination);
+        self.observer.saw(
+            Stage::Route,
+            Fact::Mapping {
+                subnet: subnet.index,
+                address: destination,
+                owner,
+            },
+        );
+        let interface = owner
+            .and_then(|owner| self.view.interface(owner))
+            .ok_or(DropReason::NoMapping)?;
+        Ok((interface, subnet))
+    }
+
+    /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.
+    fn middlebox(&self, index: InterfaceIndex) -> Result<(Interface, &'a SubnetView), DropReason> {
+        let interface = self
+            .view
+            .interface(index)
+            .filter(|i| i.port.is_some())
+            .ok_or(DropReason::Blackhole)?;
+        let subnet = self
+            .view
+            .subnet(SubnetIndex(interface.subnet))
+            .ok_or(DropReason::Blackhole)?;
+        Ok((interface, subnet))
+    }
+
+    /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
+    /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
+    fn too_big(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+    ) -> Decided {
+        let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+        let here = self.ingress.subnet;
+        // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
+        let (source, rate) = (packet.source(), here.profile().router.errors_per_second);
+        if source.is_unspecified() || source.is_multicast() || !self.state.errors.take(rate, self.now) {
+            return Err(DropReason::TooLong);
+        }
+        match packet {
+            Packet::V4(packet) => {
+                let net = here.ipv4.ok_or(DropReason::TooLong)?;
+                let gateway = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                // RFC 792: only a packet that must not be fragmented is answered. The router fragments nothing itself.
+                if packet.bytes[6] & 0x40 == 0 {
+                    return Err(DropReason::TooLong);
+                }
+                self.reply
+                    .fragmentation_needed(frame, packet, here.router_mac, gateway, mtu);
+            }
+            Packet::V6(packet) => {
+                let gateway = here.ipv6_address(1).ok_or(DropReason::TooLong)?;
+                self.reply.packet_too_big(frame, packet, here.router_mac, gateway, mtu);
+            }
+        }
+        Ok(Verdict::Reply(Answered::TooBig))
+    }
+}
+
+fn hops_left(packet: &Packet<'_>) -> u8 {
+    match packet {
+        Packet::V4(packet) => packet.ttl(),
+        Packet::V6(packet) => packet.hop_limit,
+    }
+}

@@ -1,0 +1,303 @@
+//! A table that one writer edits while workers read it: every entry is one atomic word, so an address has its old owner
+//! or its new one, never both and never neither.
+//!
+//! Readers take no lock and write nothing. The writer never takes a key away: a removed entry keeps its slot with no owner,
+//! so that a reader in the middle of a probe cannot see one key's owner under another key. A table that gets full is copied
+//! into a larger one, which the caller publishes; readers of the old one see the state of the moment before.
+
+use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use foldhash::quality::FixedState;
+
+/// Slots of the smallest table.
+const LEAST: usize = 64;
+/// Slots in use, of which the table gets a larger successor: 4 of 5.
+const FULL: (usize, usize) = (4, 5);
+
+/// One entry: 16 octets. `owner` is `scope << 32 | owner`, zero while the slot is free; `key` never changes after that.
+#[derive(Default)]
+struct Slot {
+    key: AtomicU64,
+    owner: AtomicU64,
+}
+
+/// The readers' side: (scope, 64-bit key) → owner.
+pub struct Table {
+    slots: Box<[Slot]>,
+    hasher: FixedState,
+}
+
+impl Table {
+    fn with_slots(slots: usize) -> Self {
+        Self {
+            slots: (0..slots.max(LEAST)).map(|_| Slot::default()).collect(),
+            hasher: FixedState::with_seed(0x10ca_19c0),
+        }
+    }
+
+    /// The slot where the search for a key begins: the hash, scaled to the number of slots.
+    #[inline]
+    fn home(&self, scope: NonZeroU32, key: u64) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(key);
+        hasher.write_u32(scope.get());
+        ((u128::from(hasher.finish()) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    /// The owner of `key` in `scope`.
+    #[inline]
+    pub fn get(&self, scope: NonZeroU32, key: u64) -> Option<NonZeroU32> {
+        let mut at = self.home(scope, key);
+        // A table is never full, so the search ends at a free slot.
+        for _ in 0..self.slots.len() {
+            let slot = &self.slots[at];
+            // Acquire: pairs with the writer's Release below, so that a slot in use shows its key.
+            let owner = slot.owner.load(Ordering::Acquire);
+            if owner == 0 {
+                return None;
+            }
+            if (owner >> 32) as u32 == scope.get() && slot.key.load(Ordering::Relaxed) == key {
+                return NonZeroU32::new(owner as u32);
+            }
+            at += 1;
+            if at == self.slots.len() {
+                at = 0;
+            }
+        }
+        None
+    }
+
+    /// Octets that the table takes, for the measure of octets per mapping.
+    pub fn size(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
+    }
+
+    /// The slot that holds a key, or the free one where it would go.
+    fn slot(&self, scope: NonZeroU32, key: u64) -> (&Slot, bool) {
+        let mut at = self.home(scope, key);
+        loop {
+            let slot = &self.slots[at];
+            let owner = slot.owner.load(Ordering::Relaxed);
+            if owner == 0 {
+                return (slot, false);
+            }
+            if (owner >> 32) as u32 == scope.get() && slot.key.load(Ordering::Relaxed) == key {
+                return (slot, true);
+            }
+            at = (at + 1) % self.slots.len();
+        }
+    }
+
+    fn store(&self, scope: NonZeroU32, key: u64, owner: Option<NonZeroU32>) -> bool {
+        let (slot, known) = self.slot(scope, key);
+        if !known {
+            if owner.is_none() {
+                return false;
+            }
+            slot.key.store(key, Ordering::Relaxed);
+        }
+        let word = u64::from(scope.get()) << 32 | u64::from(owner.map_or(0, NonZeroU32::get));
+        // Release: whoever sees this word sees the key as well.
+        slot.owner.store(word, Ordering::Release);
+        !known
+    }
+}
+
+/// The writer's side of a [`Table`].
+pub struct TableWriter {
+    table: Arc<Table>,
+    /// Slots that are not free, those without owner included.
+    used: usize,
+}
+
+impl Default for TableWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TableWriter {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self {
+            table: Arc::new(Table::with_slots(LEAST)),
+            used: 0,
+        }
+    }
+
+    /// What readers are given.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Gives `key` in `scope` an owner, another owner, or none. True when the table was replaced by a larger one, which
+    /// then must be published.
+    #[must_use = "a table that was replaced must be published"]
+    pub fn set(&mut self, scope: NonZeroU32, key: u64, owner: Option<NonZeroU32>) -> bool {
+        let grown = (self.used + 1) * FULL.1 > self.table.slots.len() * FULL.0;
+        if grown {
+            self.grow();
+        }
+        if self.table.store(scope, key, owner) {
+            self.used += 1;
+        }
+        grown
+    }
+
+    /// Copies what has an owner into a table half as large again as that needs.
+    fn grow(&mut self) {
+        let live = |slot: &&Slot| slot.owner.load(Ordering::Relaxed) as u32 != 0;
+        let count = self.table.slots.iter().filter(live).count();
+        let next = Table::with_slots((count + 1) * FULL.1 * 3 / (FULL.0 * 2));
+        for slot in self.table.slots.iter().filter(live) {
+            let word = slot.owner.load(Ordering::Relaxed);
+            if let Some(scope) = NonZeroU32::new((word >> 32) as u32) {
+                next.store(scope, slot.key.load(Ordering::Relaxed), NonZeroU32::new(word as u32));
+            }
+        }
+        self.used = count;
+        self.table = Arc::new(next);
+    }
+}
+
+/// Addresses in a page of an [`AddressArray`].
+const PAGE: usize = 256;
+
+/// The owners of a subnet's IPv4 addresses, by host part: 4 octets an address, pages of 256 made when first needed.
+pub struct AddressArray {
+    pages: Box<[std::sync::OnceLock<Box<[AtomicU32]>>]>,
+    size: usize,
+}
+
+impl AddressArray {
+    /// For `size` addresses, at most 65536 (a /16).
+    pub fn new(size: usize) -> Self {
+        let pages = size.div_ceil(PAGE);
+        Self {
+            pages: (0..pages).map(|_| std::sync::OnceLock::new()).collect(),
+            size,
+        }
+    }
+
+    /// The owner of the address with this host part.
+    #[inline]
+    pub fn get(&self, host: u32) -> Option<NonZeroU32> {
+        let page = self.pages.get(host as usize / PAGE)?.get()?;
+        NonZeroU32::new(page.get(host as usize % PAGE)?.load(Ordering::Acquire))
+    }
+
+    /// Gives an address an owner, another, or none: one store. A host part outside of the subnet is ignored.
+    pub fn set(&self, host: u32, owner: Option<NonZeroU32>) {
+        let Some(page) = self.pages.get(host as usize / PAGE) else {
+            return;
+        };
+        if page.get().is_none() && owner.is_none() {
+            return;
+        }
+        let page = page.get_or_init(|| (0..self.size.min(PAGE)).map(|_| AtomicU32::new(0)).collect());
+        if let Some(entry) = page.get(host as usize % PAGE) {
+            entry.store(owner.map_or(0, NonZeroU32::get), Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::AtomicBool;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(n: u32) -> NonZeroU32 {
+        NonZeroU32::new(n).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_answers_as_a_map_does(edits in prop::collection::vec((1_u32..4, 0_u64..200, 0_u32..5), 1..2000)) {
+            let mut writer = TableWriter::new();
+            let mut model = HashMap::new();
+            for (scope, key, owner) in edits {
+                let _ = writer.set(number(scope), key, NonZeroU32::new(owner));
+                model.insert((scope, key), owner);
+            }
+            for scope in 1..4 {
+                for key in 0..200 {
+                    let expected = model.get(&(scope, key)).copied().and_then(NonZeroU32::new);
+                    prop_assert_eq!(writer.table().get(number(scope), key), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapping_takes_at_most_32_octets_when_there_are_many() {
+        let mut writer = TableWriter::new();
+        for key in 0..300_000_u64 {
+            let _ = writer.set(number(1), key.wrapping_mul(0x9e37_79b9_7f4a_7c15), Some(number(7)));
+            if key > 10_000 {
+                assert!(
+                    writer.table().size() as u64 <= (key + 1) * 32,
+                    "{} octets for {}",
+                    writer.table().size(),
+                    key + 1
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_that_come_and_go_do_not_fill_the_table() {
+        let mut writer = TableWriter::new();
+        for key in 0..100_000_u64 {
+            let _ = writer.set(number(1), key, Some(number(1)));
+            let _ = writer.set(number(1), key, None);
+        }
+        assert!(writer.table().size() <= 2 * LEAST * 16);
+    }
+
+    #[test]
+    fn a_reader_sees_an_address_with_its_old_owner_or_its_new_one_and_never_with_none() {
+        let mut writer = TableWriter::new();
+        for key in 0..1000 {
+            let _ = writer.set(number(1), key, Some(number(1)));
+        }
+        let table = Arc::clone(writer.table());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = [0_u64; 3];
+                while !done.load(Ordering::Relaxed) {
+                    let owner = table
+                        .get(number(1), 500)
+                        .expect("the address has an owner at every instant");
+                    seen[owner.get() as usize] += 1;
+                }
+                seen
+            });
+            for round in 0..200_000_u32 {
+                let _ = writer.set(number(1), 500, Some(number(1 + round % 2)));
+            }
+            done.store(true, Ordering::Relaxed);
+            let seen = reader.join().expect("the reader saw no hole");
+            assert_eq!(seen[0], 0);
+        });
+    }
+
+    #[test]
+    fn an_address_array_knows_its_bounds() {
+        let array = AddressArray::new(16);
+        array.set(15, Some(number(3)));
+        array.set(16, Some(number(4)));
+        assert_eq!(array.get(15), Some(number(3)));
+        assert_eq!(array.get(16), None);
+        assert_eq!(array.get(70_000), None);
+        array.set(15, None);
+        assert_eq!(array.get(15), None);
+    }
+}

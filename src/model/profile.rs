@@ -1,0 +1,404 @@
+//! A network's habits are data: what differs between AWS, its Xen years and a conventional LAN is a field here, and the
+//! data path asks the field, never the name.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::duration;
+
+/// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The name that it was made from: `aws`, `aws-xen` or `lan`; overrides keep it.
+    pub name: String,
+    /// How a frame finds its port.
+    pub delivery: Delivery,
+    /// Whether a frame must carry the MAC of the interface that sends it.
+    pub source_mac_check: bool,
+    /// Whether the per-interface source/destination check is enforced at all.
+    pub source_dest_check: bool,
+    /// Largest IP packet, in bytes, that an interface may receive.
+    pub mtu: u16,
+    /// Who answers ARP and Neighbor Solicitations, and for what.
+    pub neighbor: NeighborPolicy,
+    /// The subnet's router.
+    pub router: RouterPolicy,
+}
+
+/// How a frame finds its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// By the mapping table alone: nothing is flooded, no group address is delivered.
+    Mapping,
+    /// As a learning switch does: by the source addresses that it saw, and to everybody when it has not.
+    Learning,
+}
+
+/// What the mapping service says, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NeighborPolicy {
+    /// Which link-local addresses resolve.
+    pub link_locals: LinkLocals,
+    /// Whether somebody who asks for an address of its own hears an answer (which makes duplicate address detection fail).
+    pub own_address: Answer,
+    /// A probe (ARP sender 0.0.0.0, solicitation from `::`) for an address assigned to another interface.
+    pub probe_for_another: Answer,
+    /// An ARP request whose sender address the asker does not own.
+    pub foreign_sender: Answer,
+    /// A request sent to one MAC instead of to the group: answered by the fabric, or left to the host that it names.
+    pub unicast_request: UnicastRequest,
+    /// Whether the fabric tells the ports of a subnet that an address has moved.
+    pub announce_on_move: bool,
+    /// Answers (ARP, ND) per second and port, over which requests are dropped as `responder_rate_limited`. 0: no limit.
+    pub answers_per_second: u32,
+}
+
+/// Whether a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The fabric replies.
+    Answer,
+    /// The fabric says nothing.
+    Silent,
+}
+
+/// Which link-local addresses the mapping service resolves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkLocals {
+    /// Every EUI-64 one, whether anybody has it or not, by computing the MAC from it.
+    AnyEui64,
+    /// Only the EUI-64 ones of interfaces of the subnet.
+    Assigned,
+    /// None but the router's.
+    None,
+}
+
+/// Who answers a unicast ARP request or Neighbor Solicitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnicastRequest {
+    /// The fabric, from the mapping table.
+    Answer,
+    /// The host whose MAC it is sent to.
+    Forward,
+}
+
+/// The implicit router of every subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouterPolicy {
+    /// Whether it answers echo requests sent to its addresses (and, where groups are delivered, to all-nodes and all-routers).
+    pub answers_echo: bool,
+    /// Whether a routed packet loses a hop.
+    pub ttl: Ttl,
+    /// The IPv4 gateway also answers for the resolver (base + 2) and the link-local services.
+    pub service_addresses: bool,
+    /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
+    pub errors_per_second: u32,
+    /// Further link-local address of every router, beside the EUI-64 one.
+    #[schema(value_type = Option<String>, example = "fe80:ec2::1")]
+    pub fixed_link_local: Option<std::net::Ipv6Addr>,
+    /// Router Advertisements.
+    pub advertisement: AdvertisementPolicy,
+}
+
+/// What happens to the hop count of a packet that the router passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ttl {
+    /// It stays: the router does not show in a traceroute.
+    Untouched,
+    /// It goes down by one.
+    Decrement,
+}
+
+/// The Router Advertisements of a subnet that has IPv6; a subnet without has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertisementPolicy {
+    /// Time between two unsolicited ones, and from the port's coming up to the first.
+    #[serde(with = "duration")]
+    #[schema(value_type = String, example = "10s")]
+    pub interval: Duration,
+    /// Seconds that the router may be used as a default router.
+    pub router_lifetime: u16,
+    /// Hop limit that hosts shall use; 0 leaves it to them.
+    pub hop_limit: u8,
+    /// M: addresses come by DHCPv6.
+    pub managed: bool,
+    /// O: other settings come by DHCPv6.
+    pub other: bool,
+    /// L of the one prefix: the /64 is on-link.
+    pub on_link: bool,
+    /// A of the one prefix: hosts make an address of their own in it.
+    pub autonomous: bool,
+    /// Valid and preferred lifetime of the prefix in seconds; 4294967295 is for ever.
+    pub prefix_lifetime: u32,
+    /// Whether the source link-layer address option is there (it makes the message 56 bytes).
+    pub source_link_layer: bool,
+    /// IPv6 destination of an answer to a Router Solicitation.
+    pub solicited_destination: AdvertisementDestination,
+    /// IPv6 destination of the unsolicited ones; in every case the frame goes to the port's own MAC.
+    pub unsolicited_destination: AdvertisementDestination,
+    /// Answers to Router Solicitations per second and port. 0: no limit.
+    pub answers_per_second: u32,
+}
+
+/// To which IPv6 address a Router Advertisement is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdvertisementDestination {
+    /// The first global address assigned to the interface, configured there or not; all-nodes while it has none.
+    Assigned,
+    /// The EUI-64 link-local address of the interface.
+    LinkLocal,
+    /// `ff02::1`.
+    AllNodes,
+}
+
+/// A profile that does not exist, or an override that does not fit it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// No built-in profile has the name.
+    #[error("there is no profile '{name}': use one of {}", Profile::NAMES.join(", "))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// An override names no field, or has a wrong value.
+    #[error("profile '{name}': {problem}")]
+    Override {
+        /// The profile that was to be changed.
+        name: String,
+        /// What serde says of the field.
+        problem: String,
+    },
+}
+
+/// A profile as it is written in files and requests: a name, or a name with fields that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ProfileSpec {
+    /// A built-in profile as it is.
+    Name(String),
+    /// A built-in profile with overrides.
+    Changed(ChangedProfile),
+}
+
+/// A built-in profile and the fields in which this one differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangedProfile {
+    /// The built-in profile to start from.
+    pub base: String,
+    /// The fields that differ, nested as in `GET /v1/profiles`.
+    #[schema(value_type = Object)]
+    pub overrides: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for ProfileSpec {
+    fn default() -> Self {
+        Self::Name("aws".to_owned())
+    }
+}
+
+impl ProfileSpec {
+    /// The profile meant.
+    pub fn resolve(&self) -> Result<Profile, ProfileError> {
+        match self {
+            Self::Name(name) => Profile::named(name),
+            Self::Changed(changed) => Profile::named(&changed.base)?.with_overrides(&changed.overrides),
+        }
+    }
+}
+
+impl Profile {
+    /// The built-in profiles.
+    pub const NAMES: [&'static str; 3] = ["aws", "aws-xen", "lan"];
+
+    /// A built-in profile by name.
+    pub fn named(name: &str) -> Result<Self, ProfileError> {
+        match name {
+            "aws" => Ok(Self::aws()),
+            "aws-xen" => Ok(Self::aws_xen()),
+            "lan" => Ok(Self::lan()),
+            _ => Err(ProfileError::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    /// A VPC on today's EC2.
+    pub fn aws() -> Self {
+        Self {
+            name: "aws".to_owned(),
+            delivery: Delivery::Mapping,
+            source_mac_check: true,
+            source_dest_check: true,
+            mtu: 9001,
+            neighbor: NeighborPolicy {
+                link_locals: LinkLocals::AnyEui64,
+                own_address: Answer::Silent,
+                // Nobody has published what EC2 does; Linux then marks the address `dadfailed`, as it should.
+                probe_for_another: Answer::Answer,
+                // Unknown on EC2. A host that asks with another interface's address still hears the truth.
+                foreign_sender: Answer::Answer,
+                unicast_request: UnicastRequest::Answer,
+                announce_on_move: true,
+                answers_per_second: 10_000,
+            },
+            router: RouterPolicy {
+                answers_echo: false,
+                ttl: Ttl::Untouched,
+                service_addresses: true,
+                errors_per_second: 100,
+                fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
+                advertisement: AdvertisementPolicy {
+                    interval: Duration::from_secs(10),
+                    router_lifetime: 1800,
+                    hop_limit: 0,
+                    managed: true,
+                    other: false,
+                    on_link: true,
+                    autonomous: false,
+                    prefix_lifetime: u32::MAX,
+                    source_link_layer: true,
+                    solicited_destination: AdvertisementDestination::Assigned,
+                    unsolicited_destination: AdvertisementDestination::AllNodes,
+                    answers_per_second: 10,
+                },
+            },
+        }
+    }
+
+    /// EC2 as its users met it between 2014 and 2018: a moved address is not announced.
+    pub fn aws_xen() -> Self {
+        let mut profile = Self::aws();
+        profile.name = "aws-xen".to_owned();
+        profile.neighbor.announce_on_move = false;
+        profile
+    }
+
+    /// A conventional network for comparison: a learning switch that floods, and a router that is one more station.
+    pub fn lan() -> Self {
+        let mut profile = Self::aws();
+        profile.name = "lan".to_owned();
+        profile.delivery = Delivery::Learning;
+        profile.source_mac_check = false;
+        profile.source_dest_check = false;
+        profile.neighbor.link_locals = LinkLocals::None;
+        profile.neighbor.unicast_request = UnicastRequest::Forward;
+        profile.neighbor.announce_on_move = false;
+        profile.router.answers_echo = true;
+        profile.router.ttl = Ttl::Decrement;
+        profile.router.service_addresses = false;
+        profile.router.fixed_link_local = None;
+        profile.router.advertisement.hop_limit = 64;
+        profile.router.advertisement.managed = false;
+        profile.router.advertisement.autonomous = true;
+        profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
+        profile
+    }
+
+    /// This profile with some fields changed, nested as they are written; the error names the field.
+    pub fn with_overrides(&self, overrides: &serde_json::Map<String, serde_json::Value>) -> Result<Self, ProfileError> {
+        let wrong = |problem: String| ProfileError::Override {
+            name: self.name.clone(),
+            problem,
+        };
+        let mut value = serde_json::to_value(self).map_err(|e| wrong(e.to_string()))?;
+        merge(&mut value, overrides, "").map_err(wrong)?;
+        serde_json::from_value(value).map_err(|e| wrong(e.to_string()))
+    }
+}
+
+/// Lays `overrides` over `value`, field by field; a field that is not there is an error that names its path.
+fn merge(
+    value: &mut serde_json::Value,
+    overrides: &serde_json::Map<String, serde_json::Value>,
+    path: &str,
+) -> Result<(), String> {
+    for (key, new) in overrides {
+        let here = format!("{path}{key}");
+        if here == "name" {
+            return Err("'name' cannot be overridden: it says which profile this one was made from".to_owned());
+        }
+        let known: Vec<String> = value
+            .as_object()
+            .map(|o| o.keys().cloned().collect())
+            .unwrap_or_default();
+        let Some(old) = value.get_mut(key) else {
+            return Err(format!(
+                "there is no field '{here}': the fields there are {}",
+                known.join(", ")
+            ));
+        };
+        match (old.is_object(), new) {
+            (true, serde_json::Value::Object(inner)) => merge(old, inner, &format!("{here}."))?,
+            (true, _) => return Err(format!("'{here}' holds fields of its own: write an object")),
+            (false, new) => *old = new.clone(),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(text: &str) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_profile_has_its_name_and_survives_being_written() {
+        for name in Profile::NAMES {
+            let profile = Profile::named(name).unwrap();
+            assert_eq!(profile.name, name);
+            let text = serde_json::to_string(&profile).unwrap();
+            assert_eq!(serde_json::from_str::<Profile>(&text).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn an_override_changes_one_field_and_leaves_its_neighbors() {
+        let changed = Profile::aws()
+            .with_overrides(&overrides(r#"{"router": {"advertisement": {"interval": "2s"}}}"#))
+            .unwrap();
+        assert_eq!(changed.router.advertisement.interval, Duration::from_secs(2));
+        assert_eq!(changed.router.advertisement.router_lifetime, 1800);
+        assert_eq!(changed.name, "aws");
+    }
+
+    #[test]
+    fn a_wrong_override_is_told_with_the_path_of_its_field() {
+        let cases = [
+            (
+                r#"{"router": {"advertisment": {}}}"#,
+                "there is no field 'router.advertisment'",
+            ),
+            (r#"{"router": {"ttl": "sideways"}}"#, "sideways"),
+            (r#"{"router": true}"#, "'router' holds fields of its own"),
+            (r#"{"name": "mine"}"#, "'name' cannot be overridden"),
+            (
+                r#"{"router": {"advertisement": {"interval": "2"}}}"#,
+                "is not a duration",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = Profile::aws().with_overrides(&overrides(text)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert!(
+            Profile::named("azure-ish")
+                .unwrap_err()
+                .to_string()
+                .contains("aws, aws-xen, lan")
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! A borrowed Ethernet frame whose offsets are found once: link layer, network layer, and where the upper layer starts.
+//! Nothing is copied; a field that is not there is a typed reason, never a panic.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::MacAddr;
+
+/// Octets of an Ethernet header without tags.
+pub const ETHERNET_HEADER: usize = 14;
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+/// Protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+
+/// Why bytes are no frame or no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// Shorter than an Ethernet header.
+    Ethernet,
+    /// Wrong version, header length or total length.
+    Ipv4,
+    /// Wrong version or payload length, or an extension header that does not fit.
+    Ipv6,
+}
+
+/// An Ethernet frame without frame check sequence, as a TAP carries it.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    bytes: &'a [u8],
+    /// Where it goes.
+    pub destination: MacAddr,
+    /// Where it says it comes from.
+    pub source: MacAddr,
+    /// What it carries.
+    pub ethertype: u16,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the header; anything at least 14 octets long is a frame.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let header = bytes.first_chunk::<ETHERNET_HEADER>().ok_or(Malformed::Ethernet)?;
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+        Ok(Self {
+            bytes,
+            destination: MacAddr([d0, d1, d2, d3, d4, d5]),
+            source: MacAddr([s0, s1, s2, s3, s4, s5]),
+            ethertype: u16::from_be_bytes([t0, t1]),
+        })
+    }
+
+    /// All of it, header included.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What follows the Ethernet header, padding included.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[ETHERNET_HEADER..]
+    }
+}
+
+/// An IPv4 packet inside a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Ipv4Packet<'a> {
+    /// Header and payload, without the padding of the frame.
+    pub bytes: &'a [u8],
+    /// Octets of the header, options included.
+    pub header_length: usize,
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Upper layer.
+    pub protocol: u8,
+    /// Fragment offset in octets; only the first fragment (0) carries the upper layer's header.
+    pub fragment_offset: u16,
+}
+
+impl<'a> Ipv4Packet<'a> {
+    /// Reads the header and cuts the packet to its total length (RFC 791).
+    #[inline]
+    pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let header = payload.first_chunk::<20>().ok_or(Malformed::Ipv4)?;
+        let header_length = usize::from(header[0] & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if header[0] >> 4 != 4 || header_length < 20 || total < header_length || total > payload.len() {
+            return Err(Malformed::Ipv4);
+        }
+        Ok(Self {
+            bytes: &payload[..total],
+            header_length,
+            source: Ipv4Addr::new(header[12], header[13], header[14], header[15]),
+            destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]),
+            protocol: header[9],
+            fragment_offset: (u16::from_be_bytes([header[6], header[7]]) & 0x1fff) * 8,
+        })
+    }
+
+    /// The upper layer's bytes.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.header_length..]
+    }
+
+    /// Hops that it may still make.
+    pub fn ttl(&self) -> u8 {
+        self.bytes[8]
+    }
+}
+
+/// An IPv6 packet inside a frame, its extension headers walked.
+#[derive(Debug, Clone, Copy)]
+pub struct Ipv6Packet<'a> {
+    /// Header and payload, without the padding of the frame.
+    pub bytes: &'a [u8],
+    /// Source address.
+    pub source: Ipv6Addr,
+    /// Destination address.
+    pub destination: Ipv6Addr,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// The upper layer after all extension headers (of the first fragment, where it is one).
+    pub protocol: u8,
+    /// Where the upper layer starts in `bytes`.
+    pub upper_offset: usize,
+    /// A fragment header was met.
+    pub fragmented: bool,
+    /// It is a fragment other than the first, so that `upper_offset` points into the middle of something.
+    pub later_fragment: bool,
+}
+
+/// Extension headers that are walked; a longer chain is malformed rather than a way past the rules (RFC 7112's concern).
+const MAX_EXTENSIONS: usize = 8;
+
+impl<'a> Ipv6Packet<'a> {
+    /// Reads the fixed header and walks the chain of extension headers (RFC 8200 section 4).
+    #[inline]
+    pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let header = payload.first_chunk::<40>().ok_or(Malformed::Ipv6)?;
+        let length = 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
+        if header[0] >> 4 != 6 || length > payload.len() {
+            return Err(Malformed::Ipv6);
+        }
+        let address = |at: usize| {
+            let mut octets = [0_u8; 16];
+            octets.copy_from_slice(&header[at..at + 16]);
+            Ipv6Addr::from(octets)
+        };
+        let mut packet = Self {
+            bytes: &payload[..length],
+            source: address(8),
+            destination: address(24),
+            hop_limit: header[7],
+            protocol: header[6],
+            upper_offset: 40,
+            fragmented: false,
+            later_fragment: false,
+        };
+        if matches!(packet.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
+            packet.walk_extensions()?;
+        }
+        Ok(packet)
+    }
+
+    /// Follows hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP and shim6 headers.
+    fn walk_extensions(&mut self) -> Result<(), Malformed> {
+        for _ in 0..MAX_EXTENSIONS {
+            let length = match self.protocol {
+                0 | 43 | 60 | 135 | 139 | 140 => (usize::from(self.octet(1)?) + 1) * 8,
+                51 => (usize::from(self.octet(1)?) + 2) * 4,
+                44 => {
+                    self.fragmented = true;
+                    let offset = u16::from_be_bytes([self.octet(2)?, self.octet(3)?]) & 0xfff8;
+                    self.later_fragment |= offset != 0;
+                    8
+                }
+                _ => return Ok(()),
+            };
+            let next = self.octet(0)?;
+            self.upper_offset += length;
+            if self.upper_offset > self.bytes.len() {
+                return Err(Malformed::Ipv6);
+            }
+            self.protocol = next;
+            if self.later_fragment {
+                return Ok(());
+            }
+        }
+        Err(Malformed::Ipv6)
+    }
+
+    fn octet(&self, at: usize) -> Result<u8, Malformed> {
+        self.bytes.get(self.upper_offset + at).copied().ok_or(Malformed::Ipv6)
+    }
+
+    /// The upper layer's bytes.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.upper_offset..]
+    }
+
+    /// The type of an ICMPv6 message; `None` where this is none or its first octet is in another fragment.
+    #[inline]
+    pub fn icmpv6_type(&self) -> Option<u8> {
+        if self.protocol == PROTOCOL_ICMPV6 && !self.later_fragment {
+            self.payload().first().copied()
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, rest.len() as u8, next, 255];
+        packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        packet.extend(rest);
+        packet
+    }
+
+    #[test]
+    fn an_advertisement_behind_extension_headers_is_still_seen() {
+        let hop_by_hop = [60, 0, 1, 4, 0, 0, 0, 0];
+        let destination_options = [58, 0, 1, 4, 0, 0, 0, 0];
+        let bytes = ipv6(0, &[&hop_by_hop[..], &destination_options, &[134, 0, 0, 0]].concat());
+        let packet = Ipv6Packet::parse(&bytes).unwrap();
+        assert_eq!(packet.icmpv6_type(), Some(134));
+        assert!(!packet.fragmented);
+    }
+
+    #[test]
+    fn only_the_first_fragment_shows_its_upper_layer() {
+        let first = ipv6(44, &[58, 0, 0, 1, 0, 0, 0, 7, 134, 0, 0, 0]);
+        let later = ipv6(44, &[58, 0, 0, 8, 0, 0, 0, 7, 134, 0, 0, 0]);
+        assert_eq!(Ipv6Packet::parse(&first).unwrap().icmpv6_type(), Some(134));
+        assert!(Ipv6Packet::parse(&first).unwrap().fragmented);
+        assert_eq!(Ipv6Packet::parse(&later).unwrap().icmpv6_type(), None);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_malformed() {
+        let cases: [(&str, Vec<u8>); 5] = [
+            ("payload longer than the frame", {
+                let mut p = ipv6(58, &[135, 0, 0, 0]);
+                p[5] = 200;
+                p
+            }),
+            (
+                "extension header longer than the packet",
+                ipv6(0, &[58, 9, 0, 0, 0, 0, 0, 0]),
+            ),
+            ("chain that never ends", ipv6(0, &[0_u8; 8].repeat(20))),
+            ("wrong version", {
+                let mut p = ipv6(58, &[]);
+                p[0] = 0x40;
+                p
+            }),
+            ("cut header", ipv6(58, &[])[..39].to_vec()),
+        ];
+        for (what, bytes) in cases {
+            assert_eq!(Ipv6Packet::parse(&bytes).unwrap_err(), Malformed::Ipv6, "{what}");
+        }
+        for bytes in [&[0x45_u8; 19][..], &[0x44; 20], &[0x65; 20]] {
+            assert_eq!(Ipv4Packet::parse(bytes).unwrap_err(), Malformed::Ipv4);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_packet_ends_where_its_total_length_says() {
+        let mut bytes = vec![
+            0x45, 0, 0, 24, 0, 0, 0x20, 0x01, 64, 17, 0, 0, 10, 0, 1, 10, 10, 0, 1, 11,
+        ];
+        bytes.extend([1, 2, 3, 4, 0, 0, 0, 0, 0, 0]);
+        let packet = Ipv4Packet::parse(&bytes).unwrap();
+        assert_eq!(packet.payload(), [1, 2, 3, 4]);
+        assert_eq!(packet.fragment_offset, 8);
+        assert_eq!(packet.destination, Ipv4Addr::new(10, 0, 1, 11));
+    }
+}

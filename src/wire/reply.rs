@@ -1,0 +1,334 @@
+//! The frames that the VPC itself sends, written into a buffer that is made once: ARP replies, Neighbor and Router
+//! Advertisements, announcements of a move, echo replies.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr};
+
+use super::MacAddr;
+use super::checksum::Sum;
+use super::frame::{ETHERNET_HEADER, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6};
+use super::neighbor::icmpv6;
+
+/// Largest frame that is answered with: an echo reply of an ordinary ping, headers included.
+pub const REPLY_CAPACITY: usize = 2048;
+
+/// `ff02::1`.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// One frame in the making. Made once per worker, written over for every answer.
+pub struct ReplyBuffer {
+    bytes: [u8; REPLY_CAPACITY],
+    length: usize,
+}
+
+impl Default for ReplyBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An answer that does not fit into [`REPLY_CAPACITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
+/// What a Router Advertisement says, after the profile and the subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouterAdvertisement {
+    /// MAC of the port that it goes to.
+    pub to_mac: MacAddr,
+    /// IPv6 destination.
+    pub to: Ipv6Addr,
+    /// MAC of the subnet's router; its EUI-64 link-local is the source.
+    pub router_mac: MacAddr,
+    /// The subnet's /64.
+    pub prefix: Ipv6Addr,
+    /// Hop limit for hosts, 0 for unspecified.
+    pub hop_limit: u8,
+    /// M.
+    pub managed: bool,
+    /// O.
+    pub other: bool,
+    /// Seconds.
+    pub router_lifetime: u16,
+    /// L.
+    pub on_link: bool,
+    /// A.
+    pub autonomous: bool,
+    /// Seconds, valid and preferred.
+    pub prefix_lifetime: u32,
+    /// Whether to tell the router's MAC in an option.
+    pub source_link_layer: bool,
+}
+
+/// Flags of a Neighbor Advertisement (RFC 4861 section 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdvertisementFlags {
+    /// R: the sender is a router.
+    pub router: bool,
+    /// S: it answers a solicitation.
+    pub solicited: bool,
+    /// O: it shall replace what the receiver has cached.
+    pub override_cached: bool,
+}
+
+impl ReplyBuffer {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; REPLY_CAPACITY],
+            length: 0,
+        }
+    }
+
+    /// The frame that was written last.
+    pub fn frame(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Forgets the frame.
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// An ARP reply: `address` is at `mac`, told to `asker`.
+    pub fn arp_reply(&mut self, mac: MacAddr, address: Ipv4Addr, asker_mac: MacAddr, asker: Ipv4Addr) {
+        self.arp(
+            ArpOperation::Reply,
+            (mac, address),
+            (asker_mac, asker),
+            (mac, asker_mac),
+        );
+    }
+
+    /// A gratuitous ARP request (RFC 5227 section 3) in a frame to one port: `address` is now at `mac`.
+    pub fn gratuitous_arp(&mut self, mac: MacAddr, address: Ipv4Addr, to: MacAddr) {
+        self.arp(
+            ArpOperation::Request,
+            (mac, address),
+            (MacAddr::ZERO, address),
+            (mac, to),
+        );
+    }
+
+    fn arp(
+        &mut self,
+        operation: ArpOperation,
+        source: (MacAddr, Ipv4Addr),
+        target: (MacAddr, Ipv4Addr),
+        (from, to): (MacAddr, MacAddr),
+    ) {
+        let repr = ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr: EthernetAddress(source.0.0),
+            source_protocol_addr: source.1,
+            target_hardware_addr: EthernetAddress(target.0.0),
+            target_protocol_addr: target.1,
+        };
+        self.length = ETHERNET_HEADER + repr.buffer_len();
+        let mut frame = EthernetFrame::new_unchecked(&mut self.bytes[..self.length]);
+        EthernetRepr {
+            src_addr: EthernetAddress(from.0),
+            dst_addr: EthernetAddress(to.0),
+            ethertype: EthernetProtocol::Arp,
+        }
+        .emit(&mut frame);
+        repr.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    }
+
+    /// A Neighbor Advertisement with target link-layer address option: `target` is at `mac`.
+    pub fn neighbor_advertisement(
+        &mut self,
+        target: Ipv6Addr,
+        mac: MacAddr,
+        from: Ipv6Addr,
+        to: (MacAddr, Ipv6Addr),
+        flags: AdvertisementFlags,
+    ) {
+        let mut message = [0_u8; 32];
+        message[0] = icmpv6::NEIGHBOR_ADVERTISEMENT;
+        message[4] =
+            u8::from(flags.router) << 7 | u8::from(flags.solicited) << 6 | u8::from(flags.override_cached) << 5;
+        message[8..24].copy_from_slice(&target.octets());
+        message[24] = 2;
+        message[25] = 1;
+        message[26..].copy_from_slice(&mac.0);
+        self.icmpv6(mac, from, to, &mut message);
+    }
+
+    /// A Router Advertisement: 16 octets, 32 for the prefix, 8 for the source link-layer address.
+    pub fn router_advertisement(&mut self, advertisement: &RouterAdvertisement) {
+        let a = advertisement;
+        let mut message = [0_u8; 56];
+        message[0] = icmpv6::ROUTER_ADVERTISEMENT;
+        message[4] = a.hop_limit;
+        message[5] = u8::from(a.managed) << 7 | u8::from(a.other) << 6;
+        message[6..8].copy_from_slice(&a.router_lifetime.to_be_bytes());
+        // Reachable time and retransmission timer stay 0, unspecified.
+        message[16..20].copy_from_slice(&[3, 4, 64, u8::from(a.on_link) << 7 | u8::from(a.autonomous) << 6]);
+        message[20..24].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
+        message[24..28].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
+        message[32..48].copy_from_slice(&a.prefix.octets());
+        message[48] = 1;
+        message[49] = 1;
+        message[50..56].copy_from_slice(&a.router_mac.0);
+        let length = if a.source_link_layer { 56 } else { 48 };
+        self.icmpv6(
+            a.router_mac,
+            a.router_mac.link_local(),
+            (a.to_mac, a.to),
+            &mut message[..length],
+        );
+    }
+
+    /// Wraps an ICMPv6 message (checksum field zero) with hop limit 255.
+    fn icmpv6(&mut self, from_mac: MacAddr, from: Ipv6Addr, to: (MacAddr, Ipv6Addr), message: &mut [u8]) {
+        let sum = Sum::new()
+            .ipv6_pseudo_header(&from.octets(), &to.1.octets(), PROTOCOL_ICMPV6, message.len() as u32)
+            .bytes(message)
+            .complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.length = ETHERNET_HEADER + 40 + message.len();
+        let bytes = &mut self.bytes[..self.length];
+        bytes[..6].copy_from_slice(&to.0.0);
+        bytes[6..12].copy_from_slice(&from_mac.0);
+        bytes[12..14].copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
+        bytes[14..18].copy_from_slice(&[0x60, 0, 0, 0]);
+        // Every message written here is shorter than the buffer, so the length fits.
+        bytes[18..20].copy_from_slice(&(message.len() as u16).to_be_bytes());
+        bytes[20] = PROTOCOL_ICMPV6;
+        bytes[21] = 255;
+        bytes[22..38].copy_from_slice(&from.octets());
+        bytes[38..54].copy_from_slice(&to.1.octets());
+        bytes[54..].copy_from_slice(message);
+    }
+
+    /// The answer to an ICMP echo request, from `from` at `mac` (RFC 792).
+    pub fn echo_reply_ipv4(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        mac: MacAddr,
+        from: Ipv4Addr,
+    ) -> Result<(), TooLong> {
+        let payload = packet.payload();
+        let bytes = self.begin(frame, mac, 20 + payload.len())?;
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(20);
+        header[..4].copy_from_slice(&[0x45, 0, packet.bytes[2], packet.bytes[3]]);
+        // The request may have had options; the reply has none.
+        let total = (20 + payload.len()) as u16;
+        header[2..4].copy_from_slice(&total.to_be_bytes());
+        header[4..12].copy_from_slice(&[0, 0, 0, 0, 64, 1, 0, 0]);
+        header[12..16].copy_from_slice(&from.octets());
+        header[16..20].copy_from_slice(&packet.source.octets());
+        let sum = Sum::new().bytes(header).complement();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        message.copy_from_slice(payload);
+        message[0] = 0;
+        message[2..4].fill(0);
+        let sum = Sum::new().bytes(message).complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ok(())
+    }
+
+    /// The answer to an ICMPv6 echo request, from `from` at `mac` (RFC 4443 section 4.2).
+    pub fn echo_reply_ipv6(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv6Packet<'_>,
+        mac: MacAddr,
+        from: Ipv6Addr,
+    ) -> Result<(), TooLong> {
+        let payload = packet.payload();
+        let bytes = self.begin(frame, mac, 40 + payload.len())?;
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(40);
+        header[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+        header[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+        header[6] = PROTOCOL_ICMPV6;
+        header[7] = 64;
+        header[8..24].copy_from_slice(&from.octets());
+        header[24..40].copy_from_slice(&packet.source.octets());
+        message.copy_from_slice(payload);
+        message[0] = 129;
+        message[2..4].fill(0);
+        let sum = Sum::new()
+            .ipv6_pseudo_header(&header[8..24], &header[24..40], PROTOCOL_ICMPV6, payload.len() as u32)
+            .bytes(message)
+            .complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ok(())
+    }
+
+    /// ICMP Destination Unreachable, Fragmentation Needed, with the next hop's MTU (RFC 1191 section 4).
+    pub fn fragmentation_needed(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        mac: MacAddr,
+        from: Ipv4Addr,
+        mtu: u16,
+    ) {
+        // RFC 1812 section 4.3.2.3: as much of the packet as fits into 576 octets.
+        let quoted = &packet.bytes[..packet.bytes.len().min(576 - 28)];
+        let total = 28 + quoted.len();
+        let Ok(bytes) = self.begin(frame, mac, total) else {
+            unreachable!("576 octets fit")
+        };
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(20);
+        header[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0]);
+        header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+        header[12..16].copy_from_slice(&from.octets());
+        header[16..20].copy_from_slice(&packet.source.octets());
+        let sum = Sum::new().bytes(header).complement();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        message[..6].copy_from_slice(&[3, 4, 0, 0, 0, 0]);
+        message[6..8].copy_from_slice(&mtu.to_be_bytes());
+        message[8..].copy_from_slice(quoted);
+        let sum = Sum::new().bytes(message).complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// ICMPv6 Packet Too Big (RFC 4443 section 3.2).
+    pub fn packet_too_big(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv6Packet<'_>,
+        mac: MacAddr,
+        from: Ipv6Addr,
+        mtu: u16,
+    ) {
+        // As much of the packet as fits into the minimum IPv6 MTU.
+        let quoted = &packet.bytes[..packet.bytes.len().min(1280 - 48)];
+        let length = 8 + quoted.len();
+        let Ok(bytes) = self.begin(frame, mac, 40 + length) else {
+            unreachable!("1280 octets fit")
+        };
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(40);
+        header[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, PROTOCOL_ICMPV6, 64]);
+        header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+        header[8..24].copy_from_slice(&from.octets());
+        header[24..40].copy_from_slice(&packet.source.octets());
+        message[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0]);
+        message[6..8].copy_from_slice(&mtu.to_be_bytes());
+        message[8..].copy_from_slice(quoted);
+        let sum = Sum::new()
+            .ipv6_pseudo_header(&header[8..24], &header[24..40], PROTOCOL_ICMPV6, length as u32)
+            .bytes(message)
+            .complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// Starts a frame back to the sender of `frame` with `length` octets after the Ethernet header.
+    fn begin(&mut self, frame: &Frame<'_>, mac: MacAddr, length: usize) -> Result<&mut [u8], TooLong> {
+        let total = ETHERNET_HEADER + length;
+        if total > REPLY_CAPACITY {
+            return Err(TooLong);
+        }
+        self.length = total;
+        let bytes = &mut self.bytes[..total];
+        bytes[..6].copy_from_slice(&frame.source.0);
+        bytes[6..12].copy_from_slice(&mac.0);
+        bytes[12..14].copy_from_slice(&frame.ethertype.to_be_bytes());
+        Ok(bytes)
+    }
+}
