@@ -6,6 +6,7 @@
 //! | `/run`, `/dev/shm` | empty, its own |
 //! | `/dev` | its own, without disks: cloud-init would try to resize them |
 //! | `/proc`, `/sys` | its own processes and network; `/sys` is read-only, which tells systemd that no udev runs |
+//! | `/proc/sys`, `/proc/sysrq-trigger` | read-only, but for `/proc/sys/net`: the rest is one for the whole machine |
 //! | all else, `/usr`, `/opt` and `/tmp` among it | the machine's, shared |
 
 use std::fs;
@@ -41,11 +42,34 @@ pub(super) fn make_private() -> io::Result<()> {
         file_system("overlay", &format!("/{name}"), MsFlags::empty(), &options)?;
     }
     file_system("proc", "/proc", MsFlags::empty(), "")?;
+    protect_the_machine()?;
     make_devices(&format!("{BACKSTAGE}/dev"))?;
     file_system("sysfs", "/sys", MsFlags::MS_RDONLY, "")?;
     file_system("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755")?;
     make_directory("/run/lock", 0o1777)?;
     make_directory("/run/netns", 0o755)
+}
+
+/// A fencing agent that writes to sysrq-trigger, or a `sysctl --system` at boot, means its own machine, not ours.
+fn protect_the_machine() -> io::Result<()> {
+    let bind = |path: &str| mount_at(Some(path), path, None, MsFlags::MS_BIND, "");
+    for path in ["/proc/sys", "/proc/sysrq-trigger"]
+        .into_iter()
+        .filter(|path| Path::new(path).exists())
+    {
+        bind(path)?;
+        // A bind mount takes its flags in a second step (mount(2)).
+        mount_at(
+            None,
+            path,
+            None,
+            MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY,
+            "",
+        )?;
+    }
+    // A copy of the read-only mount would be read-only too, and is made writable the same way.
+    bind("/proc/sys/net")?;
+    mount_at(None, "/proc/sys/net", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, "")
 }
 
 /// Builds a `/dev` at `stage` and moves it into place.
