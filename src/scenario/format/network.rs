@@ -23,9 +23,9 @@ const TAKEN: [&str; 6] = ["saved", "parameters", "router", "subnet", "vpc", "lin
 pub fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for vpc in topology.vpcs.values() {
-        if vpc.value.cidr_blocks.is_empty() && vpc.value.ipv6_cidr_blocks.is_empty() {
+        if vpc.value.cidr_blocks.is_empty() {
             mistakes.push(
-                Mistake::at(vpc.referenced, "a VPC needs a block of addresses")
+                Mistake::at(vpc.referenced, "a VPC needs a block of IPv4 addresses")
                     .help("write `cidr_blocks: [10.0.0.0/16]`"),
             );
         }
@@ -194,6 +194,15 @@ fn check_instance(
             mistakes,
         );
     };
+    if fields.ipv4.as_ref().is_some_and(Vec::is_empty) && subnet.value.cidr_block.is_some() {
+        mistakes.push(
+            Mistake::at(
+                instance.referenced,
+                "an interface in a subnet with IPv4 always has an IPv4 address",
+            )
+            .help("leave `ipv4` out to have one chosen"),
+        );
+    }
     for address in fields.ipv4.iter().flatten() {
         check(IpNet::from(IpAddr::from(address.value)), address.referenced, mistakes);
     }

@@ -103,6 +103,9 @@ pub struct InstanceTopology {
     /// Whether the host's kernel listens to Router Advertisements.
     #[serde(default = "yes")]
     pub accept_ra: bool,
+    /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
+    #[serde(default = "yes")]
+    pub dad: bool,
 }
 
 /// How a host gets its addresses.

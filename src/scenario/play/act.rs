@@ -37,13 +37,25 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
             let edits: Vec<String> = edits
                 .iter()
                 .map(|edit| match edit {
-                    Edit { assign: Some(address), to: Some(to), .. } => {
+                    Edit {
+                        assign: Some(address),
+                        to: Some(to),
+                        ..
+                    } => {
                         format!("assign {} to {}", text(address), to.value)
                     }
-                    Edit { reassign: Some(address), to: Some(to), .. } => {
+                    Edit {
+                        reassign: Some(address),
+                        to: Some(to),
+                        ..
+                    } => {
                         format!("move {} to {}", text(address), to.value)
                     }
-                    Edit { unassign: Some(address), from: Some(from), .. } => {
+                    Edit {
+                        unassign: Some(address),
+                        from: Some(from),
+                        ..
+                    } => {
                         format!("unassign {} from {}", text(address), from.value)
                     }
                     // The check of the file lets no other form through.
@@ -54,7 +66,10 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
         }
         Action::Modify(modify) => {
             let state = if modify.source_dest_check { "on" } else { "off" };
-            format!("interface of {}: source/destination check {state}", modify.interface.value)
+            format!(
+                "interface of {}: source/destination check {state}",
+                modify.interface.value
+            )
         }
         Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
         Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
@@ -78,7 +93,10 @@ fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
         line.push("-b".to_owned());
     }
     if let Some(source) = &ping.source {
-        line.extend(["-I".to_owned(), source.fill(scope).unwrap_or_else(|_| source.written().to_owned())]);
+        line.extend([
+            "-I".to_owned(),
+            source.fill(scope).unwrap_or_else(|_| source.written().to_owned()),
+        ]);
     }
     line.push(ping.to.fill(scope).unwrap_or_else(|_| ping.to.written().to_owned()));
     line
@@ -92,9 +110,18 @@ fn ping_timeout(ping: &Ping) -> Duration {
 }
 
 fn capture_line(capture: &Capture, scope: &Scope) -> String {
-    let direction = if capture.direction == Direction::In { "-Q in " } else { "" };
-    let filter = capture.filter.as_ref().map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
-    format!("tcpdump -n -e -i eth0 {direction}{}", filter.unwrap_or_default()).trim_end().to_owned()
+    let direction = if capture.direction == Direction::In {
+        "-Q in "
+    } else {
+        ""
+    };
+    let filter = capture
+        .filter
+        .as_ref()
+        .map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
+    format!("tcpdump -n -e -i eth0 {direction}{}", filter.unwrap_or_default())
+        .trim_end()
+        .to_owned()
 }
 
 impl Player<'_> {
@@ -108,11 +135,20 @@ impl Player<'_> {
                 self.run(&ping.from.value, &command)
             }
             Action::Mapping(edits) => {
-                let changes = edits.iter().map(|edit| change(edit, &scope)).collect::<Result<Vec<_>, _>>()?;
-                Ok(Seen { refused: self.stage.edit(changes).err(), ..Seen::default() })
+                let changes = edits
+                    .iter()
+                    .map(|edit| change(edit, &scope))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(Seen {
+                    refused: self.stage.edit(changes).err(),
+                    ..Seen::default()
+                })
             }
             Action::Modify(modify) => Ok(Seen {
-                refused: self.stage.set_source_dest_check(&modify.interface.value, modify.source_dest_check).err(),
+                refused: self
+                    .stage
+                    .set_source_dest_check(&modify.interface.value, modify.source_dest_check)
+                    .err(),
                 ..Seen::default()
             }),
             Action::Wait(time) => {
@@ -121,8 +157,11 @@ impl Player<'_> {
             }
             Action::Capture(capture) => {
                 let filter = capture.filter.as_ref().map(|filter| fill(filter, &scope)).transpose()?;
-                let recording =
-                    Recording::start(self.stage.instance(&capture.on.value)?, filter, capture.direction == Direction::Both)?;
+                let recording = Recording::start(
+                    self.stage.instance(&capture.on.value)?,
+                    filter,
+                    capture.direction == Direction::Both,
+                )?;
                 lock(&self.captures).insert(capture.start.value.clone(), recording);
                 Ok(Seen::default())
             }
@@ -136,22 +175,37 @@ impl Player<'_> {
         let mut command = match (&exec.run, &exec.argv) {
             (Some(run), _) => CommandSpec::shell(fill(run, scope)?),
             (None, argv) => {
-                let argv = argv.iter().flatten().map(|word| fill(word, scope)).collect::<Result<Vec<_>, _>>()?;
+                let argv = argv
+                    .iter()
+                    .flatten()
+                    .map(|word| fill(word, scope))
+                    .collect::<Result<Vec<_>, _>>()?;
                 CommandSpec::new(argv)
             }
         }
         .env("LC_ALL", "C");
         let Some(name) = &exec.background else {
-            return self.run(&exec.on.value, &command.timeout(exec.timeout.map_or(COMMAND_TIMEOUT, |limit| limit.0)));
+            return self.run(
+                &exec.on.value,
+                &command.timeout(exec.timeout.map_or(COMMAND_TIMEOUT, |limit| limit.0)),
+            );
         };
         command.timeout = exec.timeout.map(|limit| limit.0);
-        let running = self.stage.instance(&exec.on.value)?.start(&command).map_err(|error| error.to_string())?;
+        let running = self
+            .stage
+            .instance(&exec.on.value)?
+            .start(&command)
+            .map_err(|error| error.to_string())?;
         lock(&self.background).insert(name.value.clone(), running);
         Ok(Seen::default())
     }
 
     fn run(&self, instance: &str, command: &CommandSpec) -> Result<Seen, String> {
-        let running = self.stage.instance(instance)?.start(command).map_err(|error| error.to_string())?;
+        let running = self
+            .stage
+            .instance(instance)?
+            .start(command)
+            .map_err(|error| error.to_string())?;
         Ok(seen(self.wait(&running)))
     }
 
@@ -181,9 +235,15 @@ impl Player<'_> {
             return Ok(seen(running.stop(GRACE)));
         }
         let mut captures = lock(&self.captures);
-        let recording = captures.get_mut(name).ok_or_else(|| format!("nothing called `{name}` is running"))?;
+        let recording = captures
+            .get_mut(name)
+            .ok_or_else(|| format!("nothing called `{name}` is running"))?;
         recording.stop();
-        Ok(Seen { exit: Some(0), stdout: recording.lines()?, ..Seen::default() })
+        Ok(Seen {
+            exit: Some(0),
+            stdout: recording.lines()?,
+            ..Seen::default()
+        })
     }
 }
 
@@ -214,16 +274,32 @@ fn change(edit: &Edit, scope: &Scope) -> Result<Change, String> {
             .map_err(|_| format!("`{filled}` is neither an address nor a prefix"))
     };
     match edit {
-        Edit { assign: Some(text), to: Some(to), .. } => {
-            Ok(Change::Assign { address: address(text)?, instance: to.value.clone(), move_allowed: false })
-        }
-        Edit { reassign: Some(text), to: Some(to), .. } => {
-            Ok(Change::Assign { address: address(text)?, instance: to.value.clone(), move_allowed: true })
-        }
-        Edit { unassign: Some(text), from: Some(from), .. } => {
-            Ok(Change::Unassign { address: address(text)?, instance: from.value.clone() })
-        }
+        Edit {
+            assign: Some(text),
+            to: Some(to),
+            ..
+        } => Ok(Change::Assign {
+            address: address(text)?,
+            instance: to.value.clone(),
+            move_allowed: false,
+        }),
+        Edit {
+            reassign: Some(text),
+            to: Some(to),
+            ..
+        } => Ok(Change::Assign {
+            address: address(text)?,
+            instance: to.value.clone(),
+            move_allowed: true,
+        }),
+        Edit {
+            unassign: Some(text),
+            from: Some(from),
+            ..
+        } => Ok(Change::Unassign {
+            address: address(text)?,
+            instance: from.value.clone(),
+        }),
         _ => Err("an edit is one of `assign`, `move` and `unassign`".to_owned()),
     }
 }
-

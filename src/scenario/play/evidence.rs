@@ -37,9 +37,16 @@ impl Recording {
             .map_err(|error| format!("no memory for a capture: {error}"))?
             .into();
         let path = path_of(&memory);
-        let spec = CaptureSpec { filter: filter.unwrap_or_default(), outgoing, ..CaptureSpec::default() };
+        let spec = CaptureSpec {
+            filter: filter.unwrap_or_default(),
+            outgoing,
+            ..CaptureSpec::default()
+        };
         let capture = Capture::start(&instance, &spec, &path).map_err(|error| error.to_string())?;
-        Ok(Self { capture: Some(capture), memory })
+        Ok(Self {
+            capture: Some(capture),
+            memory,
+        })
     }
 
     /// Ends it; its packets can still be read.
@@ -74,7 +81,12 @@ pub(super) fn record_all(stage: &Stage) -> BTreeMap<String, Recording> {
     std::thread::scope(|scope| {
         let starting: Vec<_> = names
             .iter()
-            .map(|name| (name, scope.spawn(move || Recording::start(stage.instance(name)?, None, true))))
+            .map(|name| {
+                (
+                    name,
+                    scope.spawn(move || Recording::start(stage.instance(name)?, None, true)),
+                )
+            })
             .collect();
         let mut recordings = BTreeMap::new();
         for (name, thread) in starting {
@@ -110,8 +122,11 @@ pub(super) fn gather(
         .iter()
         .filter_map(|(name, recording)| {
             let lines = recording.lines().ok()?;
-            let mut packets: Vec<String> =
-                lines.lines().filter(|line| is_after(line, began_at_ms)).map(str::to_owned).collect();
+            let mut packets: Vec<String> = lines
+                .lines()
+                .filter(|line| is_after(line, began_at_ms))
+                .map(str::to_owned)
+                .collect();
             let unshown = packets.len().saturating_sub(SHOWN_PACKETS);
             packets.drain(..unshown);
             Some((name.clone(), packets))
@@ -141,8 +156,14 @@ mod tests {
 
     #[test]
     fn packets_before_the_step_are_not_shown() {
-        assert!(is_after("1700000000.500000 0a:00 > 02:00, ethertype ARP", 1_700_000_000_400));
-        assert!(!is_after("1700000000.300000 0a:00 > 02:00, ethertype ARP", 1_700_000_000_400));
+        assert!(is_after(
+            "1700000000.500000 0a:00 > 02:00, ethertype ARP",
+            1_700_000_000_400
+        ));
+        assert!(!is_after(
+            "1700000000.300000 0a:00 > 02:00, ethertype ARP",
+            1_700_000_000_400
+        ));
         assert!(!is_after("\t0x0000: 6000", 0));
     }
 }

@@ -119,7 +119,9 @@ pub fn play(
     });
     match made {
         Ok(stage) => {
-            progress(&Progress::Ready { instances: stage.summaries() });
+            progress(&Progress::Ready {
+                instances: stage.summaries(),
+            });
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
             drop(player);
@@ -131,7 +133,10 @@ pub fn play(
         }
     }
     report.duration_ms = ms(started.elapsed());
-    progress(&Progress::Finished { outcome: report.outcome, problem: report.problem.clone() });
+    progress(&Progress::Finished {
+        outcome: report.outcome,
+        problem: report.problem.clone(),
+    });
     report
 }
 
@@ -148,10 +153,7 @@ fn outcome(steps: &[StepReport], cancel: &Cancel) -> RunOutcome {
     }
 }
 
-fn parameters(
-    scenario: &Scenario,
-    given: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, PlayError> {
+fn parameters(scenario: &Scenario, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, PlayError> {
     if let Some(name) = given.keys().find(|name| !scenario.parameters.contains_key(*name)) {
         let known = scenario.parameters.keys().map(String::as_str);
         return Err(PlayError::UnknownParameter {
@@ -188,10 +190,17 @@ const PACKAGES: &[(&str, &str)] = &[
 fn missing_programs(programs: &[String]) -> Result<(), PlayError> {
     // The same places in which the lab looks for programs.
     let path = std::env::var("PATH").unwrap_or_default();
-    let places: Vec<&str> = path.split(':').chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]).collect();
+    let places: Vec<&str> = path
+        .split(':')
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+        .collect();
     let missing: Vec<String> = programs
         .iter()
-        .filter(|program| !places.iter().any(|place| std::path::Path::new(place).join(program).is_file()))
+        .filter(|program| {
+            !places
+                .iter()
+                .any(|place| std::path::Path::new(place).join(program).is_file())
+        })
         .cloned()
         .collect();
     if missing.is_empty() {
@@ -200,7 +209,10 @@ fn missing_programs(programs: &[String]) -> Result<(), PlayError> {
     let mut packages: Vec<&str> = missing
         .iter()
         .map(|program| {
-            PACKAGES.iter().find(|(known, _)| known == program).map_or(program.as_str(), |(_, package)| package)
+            PACKAGES
+                .iter()
+                .find(|(known, _)| known == program)
+                .map_or(program.as_str(), |(_, package)| package)
         })
         .collect();
     packages.sort_unstable();
@@ -208,7 +220,10 @@ fn missing_programs(programs: &[String]) -> Result<(), PlayError> {
     let install = std::path::Path::new("/usr/bin/apt-get")
         .exists()
         .then(|| format!("apt-get install {}", packages.join(" ")));
-    Err(PlayError::MissingPrograms { programs: missing, install })
+    Err(PlayError::MissingPrograms {
+        programs: missing,
+        install,
+    })
 }
 
 fn skipped(step: &Step) -> StepReport {
@@ -283,8 +298,15 @@ impl<'a> Player<'a> {
     fn step(&self, step: &Step) -> StepReport {
         let scope = self.scope();
         let did = act::describe(&step.action, &scope);
-        let say = step.say.as_ref().map(|say| say.fill(&scope).unwrap_or_else(|_| say.written().to_owned()));
-        (self.progress)(&Progress::StepStarted { number: step.number.clone(), say: say.clone(), did: did.clone() });
+        let say = step
+            .say
+            .as_ref()
+            .map(|say| say.fill(&scope).unwrap_or_else(|_| say.written().to_owned()));
+        (self.progress)(&Progress::StepStarted {
+            number: step.number.clone(),
+            say: say.clone(),
+            did: did.clone(),
+        });
 
         let began = Instant::now();
         let began_at = unix_ms();
@@ -298,7 +320,9 @@ impl<'a> Player<'a> {
         loop {
             report.attempts += 1;
             self.attempt(step, &marks, &mut report);
-            let again = step.within.is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
+            let again = step
+                .within
+                .is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
             if report.outcome != RunOutcome::Failed || !again || !self.pause(BETWEEN_TRIES) {
                 break;
             }
@@ -310,7 +334,9 @@ impl<'a> Player<'a> {
         if matches!(report.outcome, RunOutcome::Failed | RunOutcome::Broken) && report.steps.is_empty() {
             report.evidence = Some(evidence::gather(self.stage, &self.recordings, &marks, began_at));
         }
-        (self.progress)(&Progress::StepFinished { step: Box::new(report.clone()) });
+        (self.progress)(&Progress::StepFinished {
+            step: Box::new(report.clone()),
+        });
         report
     }
 
@@ -320,7 +346,10 @@ impl<'a> Player<'a> {
         report.checks.clear();
         if let Action::Parallel(steps) = &step.action {
             report.steps = std::thread::scope(|scope| {
-                let running: Vec<_> = steps.iter().map(|step| (step, scope.spawn(|| self.step(step)))).collect();
+                let running: Vec<_> = steps
+                    .iter()
+                    .map(|step| (step, scope.spawn(|| self.step(step))))
+                    .collect();
                 running
                     .into_iter()
                     .map(|(step, thread)| {
@@ -365,7 +394,11 @@ impl<'a> Player<'a> {
             Since::Scenario => self.at_start.clone(),
             Since::Id(id) => lock(&self.marks).get(id).cloned().unwrap_or_default(),
         };
-        let witness = Eyes { now: self.stage.ports(), earlier, player: self };
+        let witness = Eyes {
+            now: self.stage.ports(),
+            earlier,
+            player: self,
+        };
         match judge(&step.action, &step.expect, seen, &scope, &witness) {
             Ok(checks) => report.checks = checks,
             Err(error) => {
@@ -381,7 +414,10 @@ impl<'a> Player<'a> {
         report.outcome = if passed { RunOutcome::Passed } else { RunOutcome::Failed };
         if Instant::now() >= self.deadline {
             report.outcome = RunOutcome::Failed;
-            report.problem = Some(format!("the run's time of {} is up", humantime::format_duration(self.timeout)));
+            report.problem = Some(format!(
+                "the run's time of {} is up",
+                humantime::format_duration(self.timeout)
+            ));
         }
     }
 
@@ -390,15 +426,31 @@ impl<'a> Player<'a> {
             .fill(scope)
             .map_err(|error| error.to_string())
             .and_then(|written| pattern(&written))
-            .map(|pattern| pattern.captures(&seen.stdout).and_then(|groups| Some(groups.get(1)?.as_str().to_owned())));
+            .map(|pattern| {
+                pattern
+                    .captures(&seen.stdout)
+                    .and_then(|groups| Some(groups.get(1)?.as_str().to_owned()))
+            });
         let expected = format!("standard output has a value for `{name}`: /{}/", written.written());
         match found {
             Ok(Some(value)) => {
                 lock(&self.saved).insert(name.to_owned(), value);
-                Check { expected, passed: true, found: String::new() }
+                Check {
+                    expected,
+                    passed: true,
+                    found: String::new(),
+                }
             }
-            Ok(None) => Check { expected, passed: false, found: "it does not match".to_owned() },
-            Err(problem) => Check { expected, passed: false, found: problem },
+            Ok(None) => Check {
+                expected,
+                passed: false,
+                found: "it does not match".to_owned(),
+            },
+            Err(problem) => Check {
+                expected,
+                passed: false,
+                found: problem,
+            },
         }
     }
 
@@ -450,7 +502,10 @@ impl Witness for Eyes<'_, '_> {
     }
 
     fn capture(&self, name: &str) -> Result<String, String> {
-        lock(&self.player.captures).get(name).ok_or("it was never started")?.lines()
+        lock(&self.player.captures)
+            .get(name)
+            .ok_or("it was never started")?
+            .lines()
     }
 }
 
