@@ -1,0 +1,88 @@
+//! Within a subnet a frame goes to the interface whose MAC it bears, and to no other; its addresses play no part but in the
+//! checks. A host with a stale neighbor entry therefore sends into the void.
+
+use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict};
+use crate::mapping::Interface;
+use crate::wire::frame::{ETHERNET_HEADER, Frame, PROTOCOL_TCP, PROTOCOL_UDP};
+
+impl<O: Observer> Context<'_, O> {
+    /// A packet to the MAC of a host.
+    #[inline]
+    pub(super) fn deliver_by_mac(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        let interface = self.interface_of(frame)?;
+        let subnet = self.ingress.subnet;
+        self.hand_over(frame, packet, &interface, subnet, Rewrite::None)
+    }
+
+    /// An ARP message to the MAC of a host, where hosts answer each other's unicast requests.
+    pub(super) fn deliver_arp(&mut self, frame: &Frame<'_>) -> Decided {
+        let interface = self.interface_of(frame)?;
+        let port = interface.port.ok_or(DropReason::NotAttached)?;
+        Ok(Verdict::Deliver {
+            port,
+            rewrite: Rewrite::None,
+        })
+    }
+
+    /// The interface of this subnet that a frame is addressed to.
+    #[inline]
+    fn interface_of(&mut self, frame: &Frame<'_>) -> Result<Interface, DropReason> {
+        let subnet = self.ingress.subnet;
+        let owner = self.view.interface_by_mac(subnet.vpc, frame.destination);
+        self.observer.saw(
+            Stage::Delivery,
+            Fact::Mac {
+                mac: frame.destination,
+                owner,
+            },
+        );
+        let interface = owner
+            .and_then(|owner| self.view.interface(owner))
+            .ok_or(DropReason::UnknownMac)?;
+        if interface.subnet != subnet.index.0 {
+            // Seen on EC2: a frame to a MAC of another subnet does not arrive, in the same zone or not.
+            return Err(DropReason::OtherSubnetMac);
+        }
+        if interface.index == self.ingress.interface.index {
+            return Err(DropReason::ToItself);
+        }
+        Ok(interface)
+    }
+
+    /// The last steps of every packet: destination check, MTU, port.
+    #[inline]
+    pub(super) fn hand_over(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+        rewrite: Rewrite,
+    ) -> Decided {
+        debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
+        self.destination_check(interface, subnet, packet)?;
+        if self.packet_length(frame, packet) > usize::from(subnet.profile().mtu) {
+            return Err(DropReason::TooLong);
+        }
+        let port = interface.port.ok_or(DropReason::NotAttached)?;
+        Ok(Verdict::Deliver { port, rewrite })
+    }
+
+    /// Octets of the largest IP packet that the frame is or will be cut into.
+    #[inline]
+    fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
+        if self.meta.segment_size == 0 {
+            return frame.bytes().len() - ETHERNET_HEADER;
+        }
+        let (header, protocol, upper) = match packet {
+            Packet::V4(packet) => (packet.header_length, packet.protocol, packet.payload()),
+            Packet::V6(packet) => (packet.upper_offset, packet.protocol, packet.payload()),
+        };
+        let upper_header = match protocol {
+            PROTOCOL_TCP => upper.get(12).map_or(0, |octet| usize::from(octet >> 4) * 4),
+            PROTOCOL_UDP => 8,
+            _ => 0,
+        };
+        header + upper_header + usize::from(self.meta.segment_size)
+    }
+}

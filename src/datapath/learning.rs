@@ -1,0 +1,139 @@
+//! A learning switch knows a station by the port that it last heard it on, and asks everybody while it does not.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
+use super::{Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, Verdict};
+use crate::mapping::PortId;
+use crate::wire::MacAddr;
+use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
+use crate::wire::neighbor::{Arp, NeighborSolicitation, icmpv6};
+use crate::wire::reply::{ALL_NODES, AdvertisementFlags};
+
+/// How long a silent station is remembered (the usual ageing time of IEEE 802.1D).
+const AGEING: Duration = Duration::from_secs(300);
+/// Stations remembered per segment; beyond that new ones are flooded to, as a real switch with a full table does.
+const CAPACITY: usize = 8192;
+
+/// The stations of one segment. Several workers hear them, so each may add entries.
+#[derive(Default)]
+pub(crate) struct Stations {
+    heard: DashMap<MacAddr, (PortId, Duration), RandomState>,
+}
+
+impl Stations {
+    /// Remembers that `mac` was heard on `port`.
+    pub(crate) fn hear(&self, mac: MacAddr, port: PortId, now: Duration) {
+        if mac.is_multicast() {
+            return;
+        }
+        if let Some(mut known) = self.heard.get_mut(&mac) {
+            *known = (port, now);
+        } else if self.heard.len() < CAPACITY {
+            self.heard.insert(mac, (port, now));
+        }
+    }
+
+    /// The port of `mac`, if it was heard lately.
+    pub(crate) fn port(&self, mac: MacAddr, now: Duration) -> Option<PortId> {
+        let known = self.heard.get(&mac)?;
+        (now.saturating_sub(known.1) < AGEING).then_some(known.0)
+    }
+
+    /// Forgets what was heard on a port that is gone.
+    pub(crate) fn forget(&self, port: Option<PortId>) {
+        if let Some(port) = port {
+            self.heard.retain(|_, (heard_on, _)| *heard_on != port);
+        }
+    }
+}
+
+/// The router's all-nodes and all-routers groups, to which a conventional router answers pings.
+const ECHOED_GROUPS: [Ipv6Addr; 2] = [ALL_NODES, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2)];
+
+impl<O: Observer> Context<'_, O> {
+    /// What becomes of a frame on a learning switch, with the router as one more station.
+    pub(super) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
+        let stations = &self.ingress.subnet.state.stations;
+        stations.hear(frame.source, self.ingress.port, self.now);
+        let packet = match frame.ethertype {
+            ETHERTYPE_IPV4 => Ipv4Packet::parse(frame.payload()).ok().map(Packet::V4),
+            ETHERTYPE_IPV6 => Ipv6Packet::parse(frame.payload()).ok().map(Packet::V6),
+            _ => None,
+        };
+        let for_router = frame.destination == self.ingress.subnet.router_mac;
+        if for_router || frame.destination.is_multicast() {
+            let reply = match self.router_station(frame, packet.as_ref()) {
+                Some(Ok(Verdict::Reply(answered))) => Some(answered),
+                _ => None,
+            };
+            return match (for_router, reply, packet) {
+                (false, reply, _) => {
+                    self.observer
+                        .saw(Stage::Delivery, Fact::Group { mac: frame.destination });
+                    Ok(Verdict::Flood { reply })
+                }
+                (true, Some(answered), _) => Ok(Verdict::Reply(answered)),
+                (true, None, Some(packet)) => self.at_router(frame, &packet),
+                (true, None, None) => Err(DropReason::RouterSilent),
+            };
+        }
+        let port = stations.port(frame.destination, self.now);
+        self.observer.saw(
+            Stage::Delivery,
+            Fact::Station {
+                mac: frame.destination,
+                known: port.is_some(),
+            },
+        );
+        match port {
+            Some(port) if port == self.ingress.port => Err(DropReason::ToItself),
+            Some(port) => Ok(Verdict::Deliver {
+                port,
+                rewrite: Rewrite::None,
+            }),
+            None => Ok(Verdict::Flood { reply: None }),
+        }
+    }
+
+    /// What the router, as a station among others, answers to a frame that reaches it.
+    fn router_station(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> Option<Decided> {
+        let subnet = self.ingress.subnet;
+        let (asker, router) = (frame.source, subnet.router_mac);
+        match packet {
+            None => {
+                let arp = Arp::parse(frame.payload()).filter(|_| frame.ethertype == ETHERTYPE_ARP)?;
+                (arp.request && subnet.router_ipv4(arp.target).is_some()).then(|| {
+                    self.reply.arp_reply(router, arp.target, asker, arp.sender);
+                    Ok(Verdict::Reply(Answered::Arp))
+                })
+            }
+            Some(Packet::V6(ipv6)) => match ipv6.icmpv6_type() {
+                Some(icmpv6::ROUTER_SOLICITATION) => Some(self.router_solicitation(ipv6)),
+                Some(icmpv6::NEIGHBOR_SOLICITATION) => {
+                    let asked = NeighborSolicitation::parse(ipv6, self.meta.checksum_pending).ok()?;
+                    subnet.router_ipv6(asked.target).map(|_| {
+                        let solicited = !asked.source.is_unspecified();
+                        let to = if solicited { asked.source } else { ALL_NODES };
+                        let flags = AdvertisementFlags {
+                            router: true,
+                            solicited,
+                            override_cached: true,
+                        };
+                        self.reply
+                            .neighbor_advertisement(asked.target, router, asked.target, (asker, to), flags);
+                        Ok(Verdict::Reply(Answered::Neighbor))
+                    })
+                }
+                _ if ECHOED_GROUPS.contains(&ipv6.destination) => {
+                    self.echo(frame, &Packet::V6(*ipv6), router.link_local().into())
+                }
+                _ => None,
+            },
+            Some(Packet::V4(_)) => None,
+        }
+    }
+}

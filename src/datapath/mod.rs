@@ -1,0 +1,152 @@
+//! A frame's fate is one pure decision: [`decide`] reads the frame, the network and the time it is given, does no I/O,
+//! and says where the frame goes, what answers it, or why it is dropped.
+//!
+//! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
+//! `router` (what the subnet's router answers itself), `guard` again (source check), `deliver` (by destination MAC),
+//! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
+//! learning switch.
+
+mod announce;
+mod deliver;
+mod guard;
+mod learning;
+mod limit;
+mod neighbor;
+mod route;
+mod router;
+mod trace;
+mod verdict;
+mod view;
+mod writer;
+
+use std::time::Duration;
+
+pub use announce::{announcement, unsolicited_advertisement};
+pub use limit::PortState;
+pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
+pub use verdict::{Answered, DropReason, Rewrite, Verdict};
+pub use view::{
+    Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,
+};
+pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
+
+use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
+use crate::wire::neighbor::icmpv6;
+use crate::wire::reply::ReplyBuffer;
+
+/// What a port tells of a frame beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// The sender left the upper layer's checksum to be filled in, so it cannot be judged.
+    pub checksum_pending: bool,
+    /// Octets of payload in each packet that the frame will be cut into; 0 where it is one packet.
+    pub segment_size: u16,
+}
+
+/// A frame as a port hands it over.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// The frame without offload header and frame check sequence.
+    pub bytes: &'a [u8],
+    /// What the port tells of it.
+    pub meta: FrameMeta,
+}
+
+/// What a decision works with.
+struct Context<'a, O> {
+    view: &'a View,
+    ingress: &'a Ingress<'a>,
+    meta: FrameMeta,
+    state: &'a mut PortState,
+    now: Duration,
+    reply: &'a mut ReplyBuffer,
+    observer: &'a mut O,
+}
+
+/// A network-layer packet inside a frame.
+#[derive(Clone, Copy)]
+enum Packet<'a> {
+    V4(Ipv4Packet<'a>),
+    V6(Ipv6Packet<'a>),
+}
+
+/// Decides about one frame that came in on a port.
+///
+/// `now` is the time since the switch was started; `state` belongs to the port; an answer is written to `reply`.
+#[inline]
+pub fn decide<O: Observer>(
+    frame: Received<'_>,
+    ingress: &Ingress<'_>,
+    view: &View,
+    state: &mut PortState,
+    now: Duration,
+    reply: &mut ReplyBuffer,
+    observer: &mut O,
+) -> Verdict {
+    let context = &mut Context {
+        view,
+        ingress,
+        meta: frame.meta,
+        state,
+        now,
+        reply,
+        observer,
+    };
+    match context.decide(frame.bytes) {
+        Ok(verdict) => verdict,
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// A stage's outcome: a verdict, or the reason to drop the frame.
+type Decided = Result<Verdict, DropReason>;
+
+impl<O: Observer> Context<'_, O> {
+    fn decide(&mut self, bytes: &[u8]) -> Decided {
+        let frame = Frame::parse(bytes)?;
+        self.guard_source_mac(&frame)?;
+        if self.ingress.subnet.learns() {
+            return self.learning_switch(&frame);
+        }
+        let packet = match frame.ethertype {
+            ETHERTYPE_IPV4 => Packet::V4(Ipv4Packet::parse(frame.payload())?),
+            ETHERTYPE_IPV6 => {
+                let packet = Ipv6Packet::parse(frame.payload())?;
+                if let Some(verdict) = self.neighbor_discovery(&frame, &packet) {
+                    return verdict;
+                }
+                Packet::V6(packet)
+            }
+            ETHERTYPE_ARP => return self.arp(&frame),
+            _ => return Err(DropReason::EtherType),
+        };
+        if frame.destination.is_multicast() {
+            self.observer.saw(Stage::Guard, Fact::Group { mac: frame.destination });
+            // Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported).
+            return Err(if frame.destination.is_broadcast() {
+                DropReason::Broadcast
+            } else {
+                DropReason::Multicast
+            });
+        }
+        self.source_check(&packet)?;
+        if frame.destination == self.ingress.subnet.router_mac {
+            self.at_router(&frame, &packet)
+        } else {
+            self.deliver_by_mac(&frame, &packet)
+        }
+    }
+
+    /// What the VPC itself consumes of ICMPv6, whatever it is addressed to and behind whatever extension headers.
+    fn neighbor_discovery(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
+        match packet.icmpv6_type()? {
+            icmpv6::NEIGHBOR_SOLICITATION => self.neighbor_solicitation(frame, packet),
+            icmpv6::ROUTER_SOLICITATION => Some(self.router_solicitation(packet)),
+            icmpv6::NEIGHBOR_ADVERTISEMENT => self.neighbor_advertisement(frame),
+            icmpv6::ROUTER_ADVERTISEMENT => Some(Err(DropReason::RouterAdvertisement)),
+            icmpv6::REDIRECT => Some(Err(DropReason::Redirect)),
+            kind if icmpv6::MULTICAST_LISTENER.contains(&kind) => Some(Err(DropReason::MulticastListener)),
+            _ => None,
+        }
+    }
+}

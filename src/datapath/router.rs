@@ -1,0 +1,111 @@
+//! Every subnet has a router that is a MAC and a few addresses: it advertises itself, answers what the profile lets it
+//! answer, and passes the rest on.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Stage, Verdict};
+use crate::model::profile::AdvertisementDestination;
+use crate::wire::frame::{Frame, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
+use crate::wire::neighbor::RouterSolicitation;
+use crate::wire::reply::{ALL_NODES, RouterAdvertisement};
+
+/// ICMP and ICMPv6 echo request.
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REQUEST_V6: u8 = 128;
+
+impl<O: Observer> Context<'_, O> {
+    /// A Router Solicitation, answered to the address that the interface has, whether the host knows it yet or not.
+    pub(super) fn router_solicitation(&mut self, packet: &Ipv6Packet<'_>) -> Decided {
+        RouterSolicitation::parse(packet, self.meta.checksum_pending)?;
+        let policy = &self.ingress.subnet.profile().router.advertisement;
+        let advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
+        let address = IpAddr::from(self.ingress.subnet.router_mac.link_local());
+        let mac = self.ingress.subnet.router_mac;
+        self.observer.saw(
+            Stage::Router,
+            Fact::Router {
+                address,
+                kind: RouterAddress::LinkLocal,
+                mac,
+            },
+        );
+        if !self.state.router.take(policy.answers_per_second, self.now) {
+            return Err(DropReason::RateLimited);
+        }
+        self.reply.router_advertisement(&advertisement);
+        Ok(Verdict::Reply(Answered::Router))
+    }
+
+    /// A packet for an address of the router itself: an echo, a service, or nothing that it answers.
+    pub(super) fn for_router_itself(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, kind: RouterAddress) -> Decided {
+        let (address, mac) = (packet.destination(), self.ingress.subnet.router_mac);
+        self.observer.saw(Stage::Router, Fact::Router { address, kind, mac });
+        if matches!(kind, RouterAddress::Resolver | RouterAddress::Service) {
+            return Err(DropReason::NoService);
+        }
+        self.echo(frame, packet, address)
+            .unwrap_or(Err(DropReason::RouterSilent))
+    }
+
+    /// Answers an echo request as `from`; `None` where it is none, or the router does not answer them.
+    pub(super) fn echo(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, from: IpAddr) -> Option<Decided> {
+        if !self.ingress.subnet.profile().router.answers_echo {
+            return None;
+        }
+        let mac = self.ingress.subnet.router_mac;
+        let written = match (packet, from) {
+            (Packet::V4(packet), IpAddr::V4(from)) => {
+                // A fragment cannot be answered by itself.
+                let whole = packet.bytes[6] & 0x3f == 0 && packet.fragment_offset == 0;
+                let echo = packet.protocol == PROTOCOL_ICMP && packet.payload().first() == Some(&ECHO_REQUEST);
+                (whole && echo && packet.payload().len() >= 8)
+                    .then(|| self.reply.echo_reply_ipv4(frame, packet, mac, from))?
+            }
+            (Packet::V6(packet), IpAddr::V6(from)) => {
+                let echo = packet.protocol == PROTOCOL_ICMPV6 && packet.icmpv6_type() == Some(ECHO_REQUEST_V6);
+                (!packet.fragmented && echo && packet.payload().len() >= 8)
+                    .then(|| self.reply.echo_reply_ipv6(frame, packet, mac, from))?
+            }
+            _ => return None,
+        };
+        Some(match written {
+            Ok(())
+                if self
+                    .state
+                    .neighbor
+                    .take(self.ingress.subnet.profile().neighbor.answers_per_second, self.now) =>
+            {
+                Ok(Verdict::Reply(Answered::Echo))
+            }
+            Ok(()) => Err(DropReason::RateLimited),
+            Err(_) => Err(DropReason::TooLong),
+        })
+    }
+}
+
+/// The Router Advertisement for the interface of a port; `None` in a subnet without IPv6.
+pub(super) fn advertisement(ingress: &Ingress<'_>, to: AdvertisementDestination) -> Option<RouterAdvertisement> {
+    let (subnet, interface) = (ingress.subnet, &ingress.interface);
+    let prefix = subnet.ipv6?;
+    let policy = &subnet.profile().router.advertisement;
+    let assigned: Option<Ipv6Addr> = interface.ipv6_host.and_then(|host| subnet.ipv6_address(host));
+    let to = match to {
+        AdvertisementDestination::Assigned => assigned.unwrap_or(ALL_NODES),
+        AdvertisementDestination::LinkLocal => interface.mac.link_local(),
+        AdvertisementDestination::AllNodes => ALL_NODES,
+    };
+    Some(RouterAdvertisement {
+        to_mac: interface.mac,
+        to,
+        router_mac: subnet.router_mac,
+        prefix: prefix.network(),
+        hop_limit: policy.hop_limit,
+        managed: policy.managed,
+        other: policy.other,
+        router_lifetime: policy.router_lifetime,
+        on_link: policy.on_link,
+        autonomous: policy.autonomous,
+        prefix_lifetime: policy.prefix_lifetime,
+        source_link_layer: policy.source_link_layer,
+    })
+}

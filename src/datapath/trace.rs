@@ -1,0 +1,193 @@
+//! The trace is the decision with somebody watching: each stage tells what it looked at and what that decided, and the
+//! worker's observer is one that does not listen.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::view::{RouterAddress, SubnetIndex};
+use crate::mapping::InterfaceIndex;
+use crate::wire::MacAddr;
+
+/// The stages, in the order in which a frame meets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Is the frame whole, and does it carry the interface's MAC?
+    Guard,
+    /// ARP and Neighbor Discovery.
+    Neighbor,
+    /// Router Solicitations, and what else the router answers.
+    Router,
+    /// May the interface send from this address?
+    SourceCheck,
+    /// Which interface has the destination MAC?
+    Delivery,
+    /// Where does the route lead?
+    Route,
+    /// May the interface there receive this address?
+    DestinationCheck,
+}
+
+/// One thing that a stage looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// The MACs of the frame and what they should be.
+    SourceMac {
+        /// The interface's MAC.
+        expected: MacAddr,
+        /// The frame's.
+        seen: MacAddr,
+    },
+    /// A question about an address.
+    Asked {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The address is the router's.
+    Router {
+        /// The address.
+        address: IpAddr,
+        /// Which of its addresses.
+        kind: RouterAddress,
+        /// The router's MAC.
+        mac: MacAddr,
+    },
+    /// The mapping table's entry.
+    Mapping {
+        /// The subnet that was looked in.
+        subnet: SubnetIndex,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        owner: Option<InterfaceIndex>,
+    },
+    /// A link-local address from which the MAC was computed.
+    Computed {
+        /// The address.
+        address: IpAddr,
+        /// The MAC.
+        mac: MacAddr,
+    },
+    /// The interface that has a MAC.
+    Mac {
+        /// The MAC.
+        mac: MacAddr,
+        /// Who has it.
+        owner: Option<InterfaceIndex>,
+    },
+    /// A source or destination check.
+    Check {
+        /// The interface whose check it is.
+        interface: InterfaceIndex,
+        /// The address that it must own.
+        address: IpAddr,
+        /// Whether the check is on.
+        enabled: bool,
+        /// Whether the interface owns the address.
+        owns: bool,
+    },
+    /// A route that was taken.
+    Route {
+        /// The destination.
+        address: IpAddr,
+        /// The range that it fell into; `None` where no route led.
+        range: Option<IpNet>,
+    },
+    /// A group address.
+    Group {
+        /// The frame's destination.
+        mac: MacAddr,
+    },
+    /// What a learning switch knows of a station.
+    Station {
+        /// The station.
+        mac: MacAddr,
+        /// Whether its port is known.
+        known: bool,
+    },
+}
+
+/// Somebody who hears of each step.
+pub trait Observer {
+    /// A stage looked at something.
+    fn saw(&mut self, stage: Stage, fact: Fact);
+}
+
+/// Nobody.
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    #[inline(always)]
+    fn saw(&mut self, _: Stage, _: Fact) {}
+}
+
+/// Writes every step down.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// The steps in order.
+    pub steps: Vec<(Stage, Fact)>,
+}
+
+impl Observer for Recorder {
+    fn saw(&mut self, stage: Stage, fact: Fact) {
+        self.steps.push((stage, fact));
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceMac { expected, seen } if expected == seen => {
+                write!(f, "source MAC {seen} is the interface's own")
+            }
+            Self::SourceMac { expected, seen } => write!(f, "source MAC {seen} is not the interface's own, {expected}"),
+            Self::Asked { address } => write!(f, "asks who has {address}"),
+            Self::Router { address, kind, mac } => {
+                let kind = match kind {
+                    RouterAddress::Gateway => "the subnet's gateway",
+                    RouterAddress::Resolver => "the resolver",
+                    RouterAddress::Service => "a link-local service",
+                    RouterAddress::LinkLocal => "the router's link-local",
+                };
+                write!(f, "{address} is {kind}, at the router's MAC {mac}")
+            }
+            Self::Mapping {
+                address,
+                owner: Some(owner),
+                ..
+            } => write!(f, "{address} is mapped to interface #{}", owner.get()),
+            Self::Mapping {
+                address, owner: None, ..
+            } => write!(f, "{address} is not mapped in this subnet"),
+            Self::Computed { address, mac } => {
+                write!(f, "{address} is an EUI-64 link-local: {mac} is computed from it")
+            }
+            Self::Mac {
+                mac,
+                owner: Some(owner),
+            } => write!(f, "{mac} is interface #{}", owner.get()),
+            Self::Mac { mac, owner: None } => write!(f, "{mac} is no interface of this VPC"),
+            Self::Check {
+                address,
+                enabled: false,
+                ..
+            } => write!(f, "check is off: {address} passes"),
+            Self::Check {
+                address, owns: true, ..
+            } => write!(f, "{address} belongs to the interface"),
+            Self::Check {
+                address, owns: false, ..
+            } => write!(f, "{address} does not belong to the interface"),
+            Self::Route {
+                address,
+                range: Some(range),
+            } => write!(f, "{address} is in {range}: local route"),
+            Self::Route { address, range: None } => write!(f, "no route to {address}"),
+            Self::Group { mac } => write!(f, "{mac} is a group address"),
+            Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
+            Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),
+        }
+    }
+}

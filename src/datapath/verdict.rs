@@ -1,0 +1,248 @@
+//! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
+
+use crate::mapping::PortId;
+use crate::wire::MacAddr;
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// To one port, after the rewriting.
+    Deliver {
+        /// Where it goes.
+        port: PortId,
+        /// What changes on the way.
+        rewrite: Rewrite,
+    },
+    /// The answer in the reply buffer goes back to the port that asked.
+    Reply(Answered),
+    /// To every other port of the segment (learning switches only); and the router's answer, if there is one.
+    Flood {
+        /// The router's answer in the reply buffer.
+        reply: Option<Answered>,
+    },
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// What changes in a delivered frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Nothing: within a subnet the frame arrives as it was sent.
+    None,
+    /// The router passed it on: new link-layer addresses, and perhaps a hop less.
+    Route {
+        /// The interface's MAC.
+        destination: MacAddr,
+        /// The MAC of the receiving subnet's router.
+        source: MacAddr,
+        /// Whether the TTL or hop limit goes down by one, the IPv4 header checksum with it.
+        decrement_ttl: bool,
+    },
+}
+
+/// Defines an enum without data whose variants have a name on the wire of the API and a sentence.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident = $label:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[repr(u8)]
+        pub enum $name { $($(#[doc = $text])+ #[serde(rename = $label)] $variant),+ }
+
+        impl $name {
+            /// All of them, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// How many there are: the size of an array of counters indexed by one.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name in the API and in scenario files.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($text),+)),+ }
+            }
+
+            /// The inverse of [`Self::name`].
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.name() == name)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// What the fabric answered itself.
+    Answered {
+        /// An ARP request got a reply.
+        Arp = "arp_reply",
+        /// A Neighbor Solicitation got an advertisement.
+        Neighbor = "neighbor_advertisement",
+        /// A Router Solicitation got an advertisement.
+        Router = "router_advertisement",
+        /// An echo request to the router got a reply.
+        Echo = "echo_reply",
+    }
+}
+
+named! {
+    /// Why a frame went nowhere.
+    DropReason {
+        /// Shorter than an Ethernet header.
+        Truncated = "truncated",
+        /// The offload header contradicts the frame.
+        InvalidOffload = "invalid_offload",
+        /// The source MAC is not the interface's own.
+        SourceMac = "source_mac",
+        /// Addressed to the interface's own MAC.
+        ToItself = "to_itself",
+        /// Neither IPv4, IPv6 nor ARP.
+        EtherType = "ether_type",
+        /// A broadcast that the VPC does not consume.
+        Broadcast = "broadcast",
+        /// A multicast that the VPC does not consume.
+        Multicast = "multicast",
+        /// No interface of the VPC has the destination MAC.
+        UnknownMac = "unknown_mac",
+        /// The destination MAC belongs to an interface of another subnet.
+        OtherSubnetMac = "other_subnet_mac",
+        /// The destination interface is attached to no port.
+        NotAttached = "not_attached",
+        /// Longer than the destination's MTU.
+        TooLong = "too_long",
+        /// Not ARP for IPv4 over Ethernet, or cut short.
+        ArpMalformed = "arp_malformed",
+        /// An ARP reply from a host: it changes nothing and goes nowhere.
+        ArpReply = "arp_reply_from_host",
+        /// A gratuitous ARP: it changes nothing and goes nowhere.
+        ArpGratuitous = "arp_gratuitous",
+        /// ARP for an address of the asker itself.
+        ArpOwn = "arp_own_address",
+        /// ARP for an address that no interface of the subnet has.
+        ArpUnknown = "arp_unknown_address",
+        /// ARP for an address of another subnet.
+        ArpOtherSubnet = "arp_other_subnet",
+        /// ARP for a reserved address.
+        ArpReserved = "arp_reserved_address",
+        /// An ARP probe for another interface's address, where the profile is silent.
+        ArpProbe = "arp_probe_for_another",
+        /// ARP whose sender address the asker does not own, where the profile is silent.
+        ArpForeignSender = "arp_foreign_sender",
+        /// ARP whose sender MAC is not the interface's own.
+        ArpSenderMac = "arp_sender_mac",
+        /// A neighbor discovery message with a hop limit below 255.
+        NeighborHopLimit = "neighbor_hop_limit",
+        /// A neighbor discovery message with a wrong checksum.
+        NeighborChecksum = "neighbor_checksum",
+        /// A neighbor discovery message with a code other than 0.
+        NeighborCode = "neighbor_code",
+        /// A neighbor discovery message that is cut short.
+        NeighborTruncated = "neighbor_truncated",
+        /// A neighbor discovery option of length 0.
+        NeighborOptionLength = "neighbor_option_length",
+        /// A solicitation for a multicast address.
+        NeighborTarget = "neighbor_target",
+        /// A solicitation from the unspecified address that RFC 4861 forbids.
+        NeighborUnspecified = "neighbor_unspecified_source",
+        /// A neighbor discovery message in fragments.
+        NeighborFragmented = "neighbor_fragmented",
+        /// A solicitation for an address of the asker itself.
+        NeighborOwn = "neighbor_own_address",
+        /// A solicitation for an address that no interface of the subnet has.
+        NeighborUnknown = "neighbor_unknown_address",
+        /// A solicitation for a link-local address that no MAC can be computed from.
+        NeighborHidden = "neighbor_not_eui64",
+        /// A probe for another interface's address, where the profile is silent.
+        NeighborProbe = "neighbor_probe_for_another",
+        /// A Neighbor Advertisement from a host: it changes nothing and goes nowhere.
+        NeighborAdvertisement = "neighbor_advertisement_from_host",
+        /// A Router Advertisement from a host.
+        RouterAdvertisement = "router_advertisement_from_host",
+        /// A redirect from a host.
+        Redirect = "redirect_from_host",
+        /// A Router Solicitation in a subnet without IPv6.
+        NoIpv6 = "no_ipv6_in_subnet",
+        /// More requests than the profile lets a port have answered.
+        RateLimited = "responder_rate_limited",
+        /// A multicast listener message.
+        MulticastListener = "multicast_listener",
+        /// An IPv4 header that contradicts itself or the frame.
+        Ipv4Malformed = "ipv4_malformed",
+        /// An IPv6 header or chain of extension headers that contradicts itself or the frame.
+        Ipv6Malformed = "ipv6_malformed",
+        /// A source address that the interface does not own.
+        SourceCheck = "source_check",
+        /// A destination address that the receiving interface does not own.
+        DestinationCheck = "destination_check",
+        /// No route to the destination.
+        NoRoute = "no_route",
+        /// The destination lies in a subnet, but no interface has the address.
+        NoMapping = "no_mapping",
+        /// A link-local destination, which no router passes on.
+        LinkLocalRouted = "link_local_not_routed",
+        /// No hop left.
+        HopLimit = "hop_limit_exceeded",
+        /// For the router itself, which does not answer.
+        RouterSilent = "router_silent",
+        /// For a link-local service that is not offered.
+        NoService = "no_service",
+        /// The interface or its subnet was deleted while the frame was on its way.
+        InterfaceGone = "interface_gone",
+        /// The destination's device took no more.
+        DeviceFull = "device_full",
+        /// The destination's device failed.
+        DeviceFailed = "device_failed",
+    }
+}
+
+impl From<crate::wire::neighbor::Invalid> for DropReason {
+    fn from(invalid: crate::wire::neighbor::Invalid) -> Self {
+        use crate::wire::neighbor::Invalid;
+        match invalid {
+            Invalid::HopLimit => Self::NeighborHopLimit,
+            Invalid::Checksum => Self::NeighborChecksum,
+            Invalid::Code => Self::NeighborCode,
+            Invalid::Truncated => Self::NeighborTruncated,
+            Invalid::OptionLength => Self::NeighborOptionLength,
+            Invalid::Target => Self::NeighborTarget,
+            Invalid::UnspecifiedSource => Self::NeighborUnspecified,
+            Invalid::Fragmented => Self::NeighborFragmented,
+        }
+    }
+}
+
+impl From<crate::wire::frame::Malformed> for DropReason {
+    fn from(malformed: crate::wire::frame::Malformed) -> Self {
+        use crate::wire::frame::Malformed;
+        match malformed {
+            Malformed::Ethernet => Self::Truncated,
+            Malformed::Ipv4 => Self::Ipv4Malformed,
+            Malformed::Ipv6 => Self::Ipv6Malformed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drop_reason_has_a_name_of_its_own_and_a_sentence() {
+        let mut names: Vec<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::COUNT);
+        for (at, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+            assert_eq!(DropReason::from_name(reason.name()), Some(*reason));
+            assert!(reason.description().ends_with('.'), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What workers read: the declared network as one immutable view, loaded once a batch, and behind it the tables whose
+//! entries change one atomic word at a time.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::learning::Stations;
+use crate::mapping::table::{AddressArray, Table};
+use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
+use crate::model::profile::{Delivery, Profile};
+use crate::wire::MacAddr;
+
+/// The number of a VPC in the fabric, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VpcIndex(pub(crate) NonZeroU32);
+
+/// The number of a subnet in the fabric, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubnetIndex(pub(crate) NonZeroU32);
+
+/// The low half of a prefix of /80: its 16 bits below the /64, as the key of the prefix table.
+pub(crate) const PREFIX_80_MASK: u64 = 0xffff_0000_0000_0000;
+
+/// What the workers share with the one writer.
+pub struct Fabric {
+    pub(crate) view: ArcSwap<View>,
+}
+
+impl Fabric {
+    /// The network of this moment. Load it once for a batch of frames, so that all of them see one world.
+    #[inline]
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// The network of this moment, to keep.
+    pub fn view_full(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+}
+
+/// The network as one batch of frames sees it.
+#[derive(Clone)]
+pub struct View {
+    pub(crate) vpcs: Arc<Vec<Option<Arc<VpcView>>>>,
+    pub(crate) subnets: Arc<Vec<Option<Arc<SubnetView>>>>,
+    pub(crate) interfaces: Arc<InterfaceTable>,
+    /// (VPC, MAC) → interface.
+    pub(crate) macs: Arc<Table>,
+    /// (subnet, low half of an IPv6 address) → interface.
+    pub(crate) ipv6: Arc<Table>,
+    /// (subnet, bits 64–79 of a delegated /80) → interface.
+    pub(crate) ipv6_prefixes: Arc<Table>,
+}
+
+/// A VPC as the data path needs it.
+pub struct VpcView {
+    /// Its number.
+    pub index: VpcIndex,
+    /// How its fabric behaves.
+    pub profile: Arc<Profile>,
+    /// Its address ranges.
+    pub cidrs: Vec<IpNet>,
+    /// The implicit local route, resolved: the subnets' ranges in order of their first address. They do not overlap.
+    pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
+}
+
+/// A subnet as the data path needs it.
+pub struct SubnetView {
+    /// Its number.
+    pub index: SubnetIndex,
+    /// Its VPC.
+    pub vpc: VpcIndex,
+    /// How the fabric behaves here.
+    pub profile: Arc<Profile>,
+    /// Its IPv4 range.
+    pub ipv4: Option<Ipv4Net>,
+    /// Its IPv6 range, a /64.
+    pub ipv6: Option<Ipv6Net>,
+    /// MAC of its router.
+    pub router_mac: MacAddr,
+    pub(crate) state: Arc<SubnetState>,
+}
+
+/// What lives as long as the subnet, however often its view is made anew.
+pub(crate) struct SubnetState {
+    pub(crate) addresses: AddressArray,
+    /// Ports of attached interfaces, for what goes to all of them.
+    pub(crate) members: ArcSwap<Vec<(PortId, InterfaceIndex)>>,
+    /// What a learning switch has heard; empty in other profiles.
+    pub(crate) stations: Stations,
+}
+
+/// An address of the subnet's own router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouterAddress {
+    /// `.1` or `::1` of the subnet.
+    Gateway,
+    /// Base + 2.
+    Resolver,
+    /// A link-local service (169.254.169.254 and its siblings).
+    Service,
+    /// The router's EUI-64 link-local, or the profile's fixed one.
+    LinkLocal,
+}
+
+/// The link-local services that answer ARP with the router's MAC: metadata, DNS, time (VPC guide, "link-local addresses").
+pub const SERVICES_IPV4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 169, 253),
+    Ipv4Addr::new(169, 254, 169, 123),
+];
+
+/// The same services by IPv6; they are behind the router, not on-link.
+pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123),
+];
+
+impl View {
+    /// The subnet with this number.
+    #[inline]
+    pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {
+        self.subnets.get(index.0.get() as usize)?.as_ref()
+    }
+
+    /// The interface at this place.
+    #[inline]
+    pub fn interface(&self, index: InterfaceIndex) -> Option<Interface> {
+        self.interfaces.get(index)
+    }
+
+    /// The interface of a VPC that has this MAC.
+    #[inline]
+    pub(crate) fn interface_by_mac(&self, vpc: VpcIndex, mac: MacAddr) -> Option<InterfaceIndex> {
+        self.macs.get(vpc.0, mac.to_bits()).map(InterfaceIndex)
+    }
+
+    /// The interface that an IPv4 address of `subnet` is mapped to.
+    #[inline]
+    pub fn owner_ipv4(&self, subnet: &SubnetView, address: Ipv4Addr) -> Option<InterfaceIndex> {
+        let net = subnet.ipv4?;
+        let host = address.to_bits() ^ net.network().to_bits();
+        if host & net.netmask().to_bits() != 0 {
+            return None;
+        }
+        subnet.state.addresses.get(host).map(InterfaceIndex)
+    }
+
+    /// The interface that an IPv6 address of `subnet` is mapped to, by itself or within a delegated prefix.
+    #[inline]
+    pub fn owner_ipv6(&self, subnet: &SubnetView, address: Ipv6Addr) -> Option<InterfaceIndex> {
+        let net = subnet.ipv6?;
+        if address.to_bits() >> 64 != net.network().to_bits() >> 64 {
+            return None;
+        }
+        let host = address.to_bits() as u64;
+        self.ipv6
+            .get(subnet.index.0, host)
+            .or_else(|| self.ipv6_prefixes.get(subnet.index.0, host & PREFIX_80_MASK))
+            .map(InterfaceIndex)
+    }
+
+    /// The interface that an address of `subnet` is mapped to.
+    pub fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        match address {
+            IpAddr::V4(address) => self.owner_ipv4(subnet, address),
+            IpAddr::V6(address) => self.owner_ipv6(subnet, address),
+        }
+    }
+
+    /// The VPC with this number.
+    #[inline]
+    pub fn vpc(&self, index: VpcIndex) -> Option<&Arc<VpcView>> {
+        self.vpcs.get(index.0.get() as usize)?.as_ref()
+    }
+
+    /// The subnet that the local route of a VPC leads to.
+    #[inline]
+    pub fn local_route(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
+        let ranges = &self.vpc(vpc)?.ranges;
+        // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
+        let after = ranges.partition_point(|(net, _)| net.network() <= address);
+        let (net, index) = ranges.get(after.checked_sub(1)?)?;
+        if net.contains(&address) {
+            Some((*net, self.subnet(*index)?))
+        } else {
+            None
+        }
+    }
+
+    /// What frames from the port of `interface` are judged by; `None` once the interface or its subnet is gone.
+    #[inline]
+    pub fn ingress(&self, interface: InterfaceIndex, port: PortId) -> Option<Ingress<'_>> {
+        let interface = self.interface(interface)?;
+        let subnet = self.subnet(SubnetIndex(interface.subnet))?;
+        Some(Ingress {
+            port,
+            interface,
+            subnet,
+        })
+    }
+}
+
+/// Where a frame came in. Made once for a batch.
+#[derive(Clone, Copy)]
+pub struct Ingress<'a> {
+    /// The port.
+    pub port: PortId,
+    /// The interface attached to it.
+    pub interface: Interface,
+    /// The interface's subnet.
+    pub subnet: &'a SubnetView,
+}
+
+impl SubnetView {
+    /// How the fabric behaves here.
+    #[inline]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// True where a learning switch takes the place of the mapping service.
+    #[inline]
+    pub fn learns(&self) -> bool {
+        self.profile().delivery == Delivery::Learning
+    }
+
+    /// Ports of the subnet's attached interfaces.
+    pub fn members(&self) -> arc_swap::Guard<Arc<Vec<(PortId, InterfaceIndex)>>> {
+        self.state.members.load()
+    }
+
+    /// Which of the router's addresses this is, if any (VPC guide, "Subnet sizing"; the fidelity ledger's ARP matrix).
+    pub fn router_ipv4(&self, address: Ipv4Addr) -> Option<RouterAddress> {
+        let services = self.profile().router.service_addresses;
+        if services && SERVICES_IPV4.contains(&address) {
+            return Some(RouterAddress::Service);
+        }
+        match address.to_bits().checked_sub(self.ipv4?.network().to_bits())? {
+            1 => Some(RouterAddress::Gateway),
+            2 if services => Some(RouterAddress::Resolver),
+            _ => None,
+        }
+    }
+
+    /// Which of the router's addresses this is, if any.
+    pub fn router_ipv6(&self, address: Ipv6Addr) -> Option<RouterAddress> {
+        let net = self.ipv6?;
+        if address == self.router_mac.link_local() || Some(address) == self.profile().router.fixed_link_local {
+            return Some(RouterAddress::LinkLocal);
+        }
+        (address.to_bits() == net.network().to_bits() | 1).then_some(RouterAddress::Gateway)
+    }
+
+    /// True for the addresses of the range that no interface can have: the first four and the last.
+    pub fn is_reserved(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4.is_some_and(|net| {
+                net.contains(&address)
+                    && (address.to_bits() - net.network().to_bits() < 4 || address == net.broadcast())
+            }),
+            IpAddr::V6(address) => self.ipv6.is_some_and(|net| {
+                net.contains(&address) && (address.to_bits() as u64) < 4 || address == net.broadcast()
+            }),
+        }
+    }
+
+    /// The subnet's IPv6 address with this host part.
+    pub(crate) fn ipv6_address(&self, host: u64) -> Option<Ipv6Addr> {
+        Some(Ipv6Addr::from_bits(self.ipv6?.network().to_bits() | u128::from(host)))
+    }
+}

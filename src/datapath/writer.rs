@@ -1,0 +1,335 @@
+//! The one writer of what the workers read. An edit of a mapping is one atomic store; an edit of the declared network is
+//! a new view, published whole.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::learning::Stations;
+use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use crate::mapping::table::{AddressArray, TableWriter};
+use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
+use crate::model::profile::Profile;
+use crate::wire::MacAddr;
+
+/// How long the place of a deleted interface stays empty, so that no worker in the middle of a batch finds another
+/// interface there. A batch is over in microseconds; a worker that is descheduled for longer than this is not a thing.
+const QUARANTINE: Duration = Duration::from_secs(10);
+
+/// A VPC to be known to the fabric.
+#[derive(Debug, Clone)]
+pub struct VpcSpec {
+    /// How it behaves.
+    pub profile: Arc<Profile>,
+    /// Its address ranges.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// A subnet to be known to the fabric.
+#[derive(Debug, Clone, Copy)]
+pub struct SubnetSpec {
+    /// Its VPC.
+    pub vpc: VpcIndex,
+    /// Its IPv4 range, /16 to /28.
+    pub ipv4: Option<Ipv4Net>,
+    /// Its IPv6 range, a /64.
+    pub ipv6: Option<Ipv6Net>,
+    /// MAC of its router.
+    pub router_mac: MacAddr,
+}
+
+/// An interface to be known to the fabric.
+#[derive(Debug, Clone, Copy)]
+pub struct InterfaceSpec {
+    /// Its subnet.
+    pub subnet: SubnetIndex,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Whether its source/destination check is on.
+    pub source_dest_check: bool,
+}
+
+/// The only hand that changes the fabric.
+pub struct FabricWriter {
+    fabric: Arc<Fabric>,
+    view: View,
+    macs: TableWriter,
+    ipv6: TableWriter,
+    ipv6_prefixes: TableWriter,
+    next_interface: u32,
+    freed: VecDeque<(Instant, InterfaceIndex)>,
+}
+
+impl Default for FabricWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FabricWriter {
+    /// An empty fabric.
+    pub fn new() -> Self {
+        let (macs, ipv6, ipv6_prefixes) = (TableWriter::new(), TableWriter::new(), TableWriter::new());
+        let view = View {
+            vpcs: Arc::new(vec![None]),
+            subnets: Arc::new(vec![None]),
+            interfaces: Arc::new(InterfaceTable::default()),
+            macs: Arc::clone(macs.table()),
+            ipv6: Arc::clone(ipv6.table()),
+            ipv6_prefixes: Arc::clone(ipv6_prefixes.table()),
+        };
+        let fabric = Arc::new(Fabric {
+            view: ArcSwap::from_pointee(view.clone()),
+        });
+        Self {
+            fabric,
+            view,
+            macs,
+            ipv6,
+            ipv6_prefixes,
+            next_interface: 0,
+            freed: VecDeque::new(),
+        }
+    }
+
+    /// What workers are given.
+    pub fn fabric(&self) -> Arc<Fabric> {
+        Arc::clone(&self.fabric)
+    }
+
+    /// The network as the next batch will see it.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Makes the view of this moment the workers' own.
+    fn publish(&mut self) {
+        self.view.macs = Arc::clone(self.macs.table());
+        self.view.ipv6 = Arc::clone(self.ipv6.table());
+        self.view.ipv6_prefixes = Arc::clone(self.ipv6_prefixes.table());
+        self.fabric.view.store(Arc::new(self.view.clone()));
+    }
+
+    /// Makes a VPC known.
+    pub fn add_vpc(&mut self, spec: VpcSpec) -> VpcIndex {
+        let vpcs = Arc::make_mut(&mut self.view.vpcs);
+        // The list begins with an empty place, so that a number is never 0.
+        let index = VpcIndex(NonZeroU32::new(vpcs.len() as u32).unwrap_or(NonZeroU32::MIN));
+        let view = VpcView {
+            index,
+            profile: spec.profile,
+            cidrs: spec.cidrs,
+            ranges: Vec::new(),
+        };
+        vpcs.push(Some(Arc::new(view)));
+        self.publish();
+        index
+    }
+
+    /// Changes a VPC's profile or ranges, for it and all its subnets at once.
+    pub fn set_vpc(&mut self, index: VpcIndex, spec: VpcSpec) {
+        for subnet in Arc::make_mut(&mut self.view.subnets).iter_mut().flatten() {
+            if subnet.vpc == index {
+                let (profile, state) = (Arc::clone(&spec.profile), Arc::clone(&subnet.state));
+                *subnet = Arc::new(SubnetView {
+                    profile,
+                    state,
+                    ..**subnet
+                });
+            }
+        }
+        if let Some(Some(vpc)) = self.vpc_mut(index) {
+            let ranges = vpc.ranges.clone();
+            *vpc = Arc::new(VpcView {
+                index,
+                profile: spec.profile,
+                cidrs: spec.cidrs,
+                ranges,
+            });
+        }
+        self.publish();
+    }
+
+    /// Forgets a VPC that has no subnets.
+    pub fn remove_vpc(&mut self, index: VpcIndex) {
+        if let Some(vpc) = self.vpc_mut(index) {
+            *vpc = None;
+        }
+        self.publish();
+    }
+
+    fn vpc_mut(&mut self, index: VpcIndex) -> Option<&mut Option<Arc<VpcView>>> {
+        Arc::make_mut(&mut self.view.vpcs).get_mut(index.0.get() as usize)
+    }
+
+    /// Changes which ranges the local route of a VPC knows.
+    fn edit_ranges(&mut self, index: VpcIndex, edit: impl FnOnce(&mut Vec<(IpNet, SubnetIndex)>)) {
+        if let Some(Some(vpc)) = self.vpc_mut(index) {
+            let mut ranges = vpc.ranges.clone();
+            edit(&mut ranges);
+            ranges.sort_by_key(|(net, _)| net.network());
+            let (profile, cidrs) = (Arc::clone(&vpc.profile), vpc.cidrs.clone());
+            *vpc = Arc::new(VpcView {
+                index,
+                profile,
+                cidrs,
+                ranges,
+            });
+        }
+    }
+
+    /// Makes a subnet known.
+    ///
+    /// # Panics
+    /// When the VPC is not known: the caller holds its index only while it is.
+    pub fn add_subnet(&mut self, spec: SubnetSpec) -> SubnetIndex {
+        let profile = self.view.vpc(spec.vpc).map(|vpc| Arc::clone(&vpc.profile));
+        let profile = profile.expect("a VPC whose index is held is known");
+        let size = spec.ipv4.map_or(0, |net| 1_usize << (32 - net.prefix_len()));
+        let subnets = Arc::make_mut(&mut self.view.subnets);
+        let index = SubnetIndex(NonZeroU32::new(subnets.len() as u32).unwrap_or(NonZeroU32::MIN));
+        subnets.push(Some(Arc::new(SubnetView {
+            index,
+            vpc: spec.vpc,
+            profile,
+            ipv4: spec.ipv4,
+            ipv6: spec.ipv6,
+            router_mac: spec.router_mac,
+            state: Arc::new(SubnetState {
+                addresses: AddressArray::new(size),
+                members: ArcSwap::from_pointee(Vec::new()),
+                stations: Stations::default(),
+            }),
+        })));
+        self.edit_ranges(spec.vpc, |ranges| {
+            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net), index)));
+            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net), index)));
+        });
+        self.publish();
+        index
+    }
+
+    /// Forgets a subnet that has no interfaces.
+    pub fn remove_subnet(&mut self, index: SubnetIndex) {
+        let Some(vpc) = self.view.subnet(index).map(|subnet| subnet.vpc) else {
+            return;
+        };
+        if let Some(subnet) = Arc::make_mut(&mut self.view.subnets).get_mut(index.0.get() as usize) {
+            *subnet = None;
+        }
+        self.edit_ranges(vpc, |ranges| ranges.retain(|(_, subnet)| *subnet != index));
+        self.publish();
+    }
+
+    /// Makes an interface known, attached to no port and with no address.
+    ///
+    /// # Panics
+    /// When there are 4 M interfaces already; the model's limits are below that.
+    pub fn add_interface(&mut self, spec: InterfaceSpec) -> InterfaceIndex {
+        let rested = self
+            .freed
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() > QUARANTINE);
+        let freed = if rested { self.freed.pop_front() } else { None };
+        let index = freed.map_or_else(
+            || {
+                self.next_interface += 1;
+                InterfaceIndex(NonZeroU32::new(self.next_interface).unwrap_or(NonZeroU32::MIN))
+            },
+            |(_, index)| index,
+        );
+        let inserted = self
+            .view
+            .interfaces
+            .insert(index, spec.mac, spec.source_dest_check, spec.subnet.0);
+        assert!(inserted, "the model's limit of interfaces is below the table's");
+        if let Some(vpc) = self.view.subnet(spec.subnet).map(|s| s.vpc)
+            && self.macs.set(vpc.0, spec.mac.to_bits(), Some(index.0))
+        {
+            self.publish();
+        }
+        index
+    }
+
+    /// Forgets an interface; its mappings must have been removed.
+    pub fn remove_interface(&mut self, index: InterfaceIndex) {
+        let Some(interface) = self.view.interface(index) else {
+            return;
+        };
+        self.set_port(index, None);
+        if let Some(vpc) = self.view.subnet(SubnetIndex(interface.subnet)).map(|s| s.vpc)
+            && self.macs.set(vpc.0, interface.mac.to_bits(), None)
+        {
+            self.publish();
+        }
+        self.view.interfaces.remove(index);
+        self.freed.push_back((Instant::now(), index));
+    }
+
+    /// Turns an interface's source/destination check on or off.
+    pub fn set_source_dest_check(&mut self, index: InterfaceIndex, checked: bool) {
+        self.view.interfaces.set_checked(index, checked);
+    }
+
+    /// Attaches an interface to a port, or to none.
+    pub fn set_port(&mut self, index: InterfaceIndex, port: Option<PortId>) {
+        let Some(interface) = self.view.interface(index) else {
+            return;
+        };
+        self.view.interfaces.set_port(index, port);
+        if let Some(subnet) = self.view.subnet(SubnetIndex(interface.subnet)) {
+            let mut members = subnet.state.members.load().as_ref().clone();
+            members.retain(|(_, member)| *member != index);
+            members.extend(port.map(|port| (port, index)));
+            subnet.state.members.store(Arc::new(members));
+            if port.is_none() {
+                subnet.state.stations.forget(interface.port);
+            }
+        }
+    }
+
+    /// Says which addresses of an interface come first: the primary IPv4, and the IPv6 that Router Advertisements go to.
+    pub fn set_primary(&mut self, index: InterfaceIndex, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) {
+        self.view
+            .interfaces
+            .set_primary(index, ipv4, ipv6.map(|address| address.to_bits() as u64));
+    }
+
+    /// Assigns one address or one delegated prefix to an interface, moves it to another, or removes it: one atomic store
+    /// for each address of a /28, one for any other entry.
+    pub fn map(&mut self, index: SubnetIndex, net: IpNet, owner: Option<InterfaceIndex>) {
+        let owner = owner.map(|index| index.0);
+        match net {
+            IpNet::V4(net) => {
+                let Some(subnet) = self.view.subnet(index) else { return };
+                let Some(range) = subnet.ipv4 else { return };
+                for address in net.network().to_bits()..=net.broadcast().to_bits() {
+                    if range.contains(&Ipv4Addr::from_bits(address)) {
+                        subnet.state.addresses.set(address - range.network().to_bits(), owner);
+                    }
+                }
+            }
+            IpNet::V6(net) => {
+                let host = net.network().to_bits() as u64;
+                let grown = if net.prefix_len() == 128 {
+                    self.ipv6.set(index.0, host, owner)
+                } else {
+                    self.ipv6_prefixes.set(index.0, host & PREFIX_80_MASK, owner)
+                };
+                if grown {
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    /// The owner of an address as the next batch will see it.
+    pub fn owner(&self, index: SubnetIndex, address: IpAddr) -> Option<InterfaceIndex> {
+        self.view.owner(self.view.subnet(index)?, address)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a worker must know of an interface to deliver to it: its MAC, its port, its check, its first addresses. Each
+//! interface is a handful of atomic words at a place that never moves.
+
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::wire::MacAddr;
+
+/// Interfaces in a chunk.
+const CHUNK: usize = 1024;
+/// Chunks at the most: 4 M interfaces.
+const CHUNKS: usize = 4096;
+
+/// Flags beside the MAC in an interface's first word.
+const PRESENT: u64 = 1 << 63;
+const CHECKED: u64 = 1 << 62;
+
+/// The place of an interface in the table of interfaces; never zero, so that zero can mean none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct InterfaceIndex(pub(crate) NonZeroU32);
+
+/// A port of the switch; never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PortId(NonZeroU32);
+
+impl PortId {
+    /// The port with this number, counted from 1; `None` for 0.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(n) => Some(Self(n)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl InterfaceIndex {
+    /// Its number, counted from 1.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// An interface's words. What may change while frames flow is one word each.
+#[derive(Default)]
+struct Slot {
+    /// MAC in the low 48 bits, flags above.
+    mac: AtomicU64,
+    /// Subnet number in the upper half, port number in the lower; port 0 while it is attached to none.
+    place: AtomicU64,
+    /// First IPv4 address, 0.0.0.0 for none.
+    ipv4: AtomicU32,
+    /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
+    ipv6: AtomicU64,
+}
+
+/// An interface as read at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    /// Its place in the table.
+    pub index: InterfaceIndex,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Whether its source/destination check is on.
+    pub checked: bool,
+    /// Number of its subnet.
+    pub subnet: NonZeroU32,
+    /// The port that it is attached to.
+    pub port: Option<PortId>,
+    /// Its primary IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The low half of its first IPv6 address.
+    pub ipv6_host: Option<u64>,
+}
+
+/// All interfaces.
+pub struct InterfaceTable {
+    chunks: Box<[OnceLock<Box<[Slot]>>]>,
+}
+
+impl Default for InterfaceTable {
+    fn default() -> Self {
+        Self {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+impl InterfaceTable {
+    #[inline]
+    fn slot(&self, index: InterfaceIndex) -> Option<&Slot> {
+        let at = index.get() as usize;
+        self.chunks.get(at / CHUNK)?.get()?.get(at % CHUNK)
+    }
+
+    /// Reads an interface; `None` once it is deleted.
+    #[inline]
+    pub fn get(&self, index: InterfaceIndex) -> Option<Interface> {
+        let slot = self.slot(index)?;
+        let mac = slot.mac.load(Ordering::Acquire);
+        if mac & PRESENT == 0 {
+            return None;
+        }
+        let place = slot.place.load(Ordering::Relaxed);
+        let ipv4 = slot.ipv4.load(Ordering::Relaxed);
+        let ipv6 = slot.ipv6.load(Ordering::Relaxed);
+        Some(Interface {
+            index,
+            mac: MacAddr::from_bits(mac),
+            checked: mac & CHECKED != 0,
+            subnet: NonZeroU32::new((place >> 32) as u32)?,
+            port: PortId::new(place as u32),
+            ipv4: (ipv4 != 0).then(|| Ipv4Addr::from_bits(ipv4)),
+            ipv6_host: (ipv6 != 0).then_some(ipv6),
+        })
+    }
+
+    /// Puts an interface into a place that readers no longer look at. False when the table has no such place.
+    pub(crate) fn insert(&self, index: InterfaceIndex, mac: MacAddr, checked: bool, subnet: NonZeroU32) -> bool {
+        let at = index.get() as usize;
+        let Some(chunk) = self.chunks.get(at / CHUNK) else {
+            return false;
+        };
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Slot::default()).collect());
+        let slot = &chunk[at % CHUNK];
+        slot.place.store(u64::from(subnet.get()) << 32, Ordering::Relaxed);
+        slot.ipv4.store(0, Ordering::Relaxed);
+        slot.ipv6.store(0, Ordering::Relaxed);
+        let flags = PRESENT | if checked { CHECKED } else { 0 };
+        // Release: whoever sees the interface as present sees the rest of it.
+        slot.mac.store(mac.to_bits() | flags, Ordering::Release);
+        true
+    }
+
+    /// Takes an interface out.
+    pub(crate) fn remove(&self, index: InterfaceIndex) {
+        if let Some(slot) = self.slot(index) {
+            slot.mac.store(0, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn set_checked(&self, index: InterfaceIndex, checked: bool) {
+        if let Some(slot) = self.slot(index) {
+            let old = slot.mac.load(Ordering::Relaxed);
+            slot.mac
+                .store(if checked { old | CHECKED } else { old & !CHECKED }, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn set_port(&self, index: InterfaceIndex, port: Option<PortId>) {
+        if let Some(slot) = self.slot(index) {
+            let subnet = slot.place.load(Ordering::Relaxed) & !u64::from(u32::MAX);
+            slot.place
+                .store(subnet | u64::from(port.map_or(0, PortId::get)), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn set_primary(&self, index: InterfaceIndex, ipv4: Option<Ipv4Addr>, ipv6_host: Option<u64>) {
+        if let Some(slot) = self.slot(index) {
+            slot.ipv4.store(ipv4.map_or(0, Ipv4Addr::to_bits), Ordering::Release);
+            slot.ipv6.store(ipv6_host.unwrap_or(0), Ordering::Release);
+        }
+    }
+}
