@@ -43,7 +43,12 @@ impl Default for Batch {
 impl Batch {
     /// Room for a round; nothing is allocated after this.
     pub fn new() -> Self {
-        Self { memory: vec![0; BUDGET + LARGEST_SLOT].into(), slots: [Slot::default(); FRAMES], count: 0, end: 0 }
+        Self {
+            memory: vec![0; BUDGET + LARGEST_SLOT].into(),
+            slots: [Slot::default(); FRAMES],
+            count: 0,
+            end: 0,
+        }
     }
 
     /// Forgets the frames of the last round.
@@ -52,11 +57,11 @@ impl Batch {
         (self.count, self.end) = (0, 0);
     }
 
-    /// Reads what is queued at `port`, up to the budget of a round. `Ok`: the budget is used up, and more may be
-    /// queued. `Err`: why it ended before; [`ReceiveError::Empty`] is the good case.
+    /// Reads what is queued at `port`, until there are `most` frames or the budget of a round is used up. `Ok`: more may
+    /// be queued. `Err`: why it ended before; [`ReceiveError::Empty`] is the good case.
     #[inline]
-    pub fn fill(&mut self, port: &PortDevice) -> Result<(), ReceiveError> {
-        while self.count < FRAMES && self.end < BUDGET {
+    pub fn fill(&mut self, port: &PortDevice, most: usize) -> Result<(), ReceiveError> {
+        while self.count < most.min(FRAMES) && self.end < BUDGET {
             let length = port.receive(&mut self.memory[self.end..])?;
             self.push(length);
         }
@@ -78,7 +83,10 @@ impl Batch {
     #[inline]
     fn push(&mut self, length: usize) {
         // Both fit: the memory is far smaller than 4 GiB.
-        self.slots[self.count] = Slot { start: (self.end + HEADER) as u32, length: length as u32 };
+        self.slots[self.count] = Slot {
+            start: (self.end + HEADER) as u32,
+            length: length as u32,
+        };
         self.count += 1;
         self.end = (self.end + HEADER + length).next_multiple_of(LINE);
     }

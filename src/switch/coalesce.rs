@@ -64,7 +64,15 @@ impl Car {
                 if usize::from(length) != payload + 8 || unchecked {
                     return None;
                 }
-                (if transport.ipv6 { SegmentKind::UdpV6 } else { SegmentKind::UdpV4 }, false, 0)
+                (
+                    if transport.ipv6 {
+                        SegmentKind::UdpV6
+                    } else {
+                        SegmentKind::UdpV4
+                    },
+                    false,
+                    0,
+                )
             }
             TCP => {
                 let flags = frame[offset + 13];
@@ -73,7 +81,15 @@ impl Car {
                     return None;
                 }
                 let sequence = u32::from_be_bytes(*frame[offset + 4..].first_chunk()?);
-                (if transport.ipv6 { SegmentKind::TcpV6 } else { SegmentKind::TcpV4 }, flags & TCP_PSH != 0, sequence)
+                (
+                    if transport.ipv6 {
+                        SegmentKind::TcpV6
+                    } else {
+                        SegmentKind::TcpV4
+                    },
+                    flags & TCP_PSH != 0,
+                    sequence,
+                )
             }
             _ => return None,
         };
@@ -85,7 +101,11 @@ impl Car {
             open_checksum,
             last,
             sequence,
-            identification: if transport.ipv6 { 0 } else { u16::from_be_bytes([frame[18], frame[19]]) },
+            identification: if transport.ipv6 {
+                0
+            } else {
+                u16::from_be_bytes([frame[18], frame[19]])
+            },
         })
     }
 
@@ -142,14 +162,23 @@ impl Car {
     fn checksum_holds(&self, frame: &[u8]) -> bool {
         self.open_checksum || {
             let transport = usize::from(self.transport);
-            self.pseudo_header(frame, frame.len() - transport).bytes(&frame[transport..]).is_valid()
+            self.pseudo_header(frame, frame.len() - transport)
+                .bytes(&frame[transport..])
+                .is_valid()
         }
     }
 
     fn pseudo_header(&self, frame: &[u8], length: usize) -> Sum {
-        let addresses = if self.kind.is_ipv6() { &frame[22..54] } else { &frame[26..34] };
+        let addresses = if self.kind.is_ipv6() {
+            &frame[22..54]
+        } else {
+            &frame[26..34]
+        };
         // A train is at most one IP packet: 16 bits hold its length.
-        Sum::new().bytes(addresses).word(u16::from(if self.kind.is_tcp() { TCP } else { UDP })).word(length as u16)
+        Sum::new()
+            .bytes(addresses)
+            .word(u16::from(if self.kind.is_tcp() { TCP } else { UDP }))
+            .word(length as u16)
     }
 }
 
@@ -171,12 +200,18 @@ impl Train {
     /// Begins with one frame.
     #[inline]
     pub fn new(head: Car) -> Self {
-        Self { head, count: 1, payload: usize::from(head.payload), closed: head.last, push: head.last }
+        Self {
+            head,
+            count: 1,
+            payload: usize::from(head.payload),
+            closed: head.last,
+            push: head.last,
+        }
     }
 
-    /// How many frames it holds.
+    /// How many frames it holds, at least 1.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 
@@ -184,17 +219,6 @@ impl Train {
     #[inline]
     pub fn head(&self) -> &Car {
         &self.head
-    }
-
-    /// Whether a frame with these headers belongs to the same flow; only then may [`Self::couple`] be asked, and a
-    /// refusal there means that the flow goes on in a new train.
-    #[inline]
-    pub fn is_flow_of(&self, head_frame: &[u8], car: &Car, frame: &[u8]) -> bool {
-        let ports = usize::from(car.transport);
-        self.head.kind == car.kind
-            && head_frame[if car.kind.is_ipv6() { 22..54 } else { 26..34 }]
-                == frame[if car.kind.is_ipv6() { 22..54 } else { 26..34 }]
-            && head_frame[ports..ports + 4] == frame[ports..ports + 4]
     }
 
     /// Adds a frame at the end if the law allows it. `head_frame` is the frame that the train began with.
