@@ -100,6 +100,8 @@ pub struct RouterPolicy {
     pub ttl: Ttl,
     /// The IPv4 gateway also answers for the resolver (base + 2) and the link-local services.
     pub service_addresses: bool,
+    /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
+    pub errors_per_second: u32,
     /// Further link-local address of every router, beside the EUI-64 one.
     #[schema(value_type = Option<String>, example = "fe80:ec2::1")]
     pub fixed_link_local: Option<std::net::Ipv6Addr>,
@@ -254,6 +256,7 @@ impl Profile {
                 answers_echo: false,
                 ttl: Ttl::Untouched,
                 service_addresses: true,
+                errors_per_second: 100,
                 fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
                 advertisement: AdvertisementPolicy {
                     interval: Duration::from_secs(10),
