@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::format::{Configure, LinkLocal, Topology, resolve_profile};
 use super::template::Scope;
 use crate::control::{Command, ControlError};
@@ -110,15 +108,12 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
         if fields.ipv6.is_none() && subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some()) {
             addresses.push(AddressRequest::AnyIpv6);
         }
-        let refused = |source: ControlError| DeclareError::Refused {
-            kind: "instance",
-            name: name.clone(),
-            source,
-        };
-        for prefix in &fields.prefixes {
-            let prefix = address_or_prefix(prefix.value).map_err(refused)?;
-            addresses.push(AddressRequest::Exactly(prefix));
-        }
+        addresses.extend(
+            fields
+                .prefixes
+                .iter()
+                .map(|prefix| AddressRequest::Exactly(prefix.value)),
+        );
         let command = Command::CreateInterface(CreateInterface {
             name: Some(name.clone()),
             mac_address: fields.mac.as_ref().map(|mac| mac.value),
@@ -133,11 +128,6 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
         });
     }
     Ok(commands)
-}
-
-/// An address or a delegated prefix; other prefixes have no mapping.
-pub(super) fn address_or_prefix(net: IpNet) -> Result<AddressOrPrefix, ControlError> {
-    AddressOrPrefix::new(net).map_err(|error| ControlError::Model(error.into()))
 }
 
 fn hosts(topology: &Topology) -> Vec<HostSpec> {

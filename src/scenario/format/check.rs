@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
 
 use super::super::diagnostic::{FileError, Mistake, from_yaml};
@@ -17,6 +16,7 @@ use super::network::{check_topology, expected_scope};
 use super::topology::Topology;
 use super::values::{Text, Texts};
 use crate::datapath::DropReason;
+use crate::model::AddressOrPrefix;
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -357,13 +357,9 @@ impl<'t> Checker<'t> {
         }
         if let Some(address) = address
             && let Some(filled) = self.fill(address)
-            && filled.parse::<IpAddr>().is_err()
-            && filled.parse::<IpNet>().is_err()
+            && let Err(error) = filled.parse::<AddressOrPrefix>()
         {
-            self.wrong(Mistake::at(
-                address.place(),
-                format!("`{filled}` is neither an address nor a prefix"),
-            ));
+            self.wrong(Mistake::at(address.place(), error.to_string()));
         }
     }
 

@@ -180,7 +180,7 @@ topology:
             "  - { mapping: [{ move: x, to: a }] }",
             9,
             25,
-            "`x` is neither an address nor a prefix",
+            "'x' is neither an IP address nor a prefix",
             "",
         ),
         (

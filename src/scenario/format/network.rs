@@ -210,9 +210,8 @@ fn check_instance(
         check(IpNet::from(IpAddr::from(address.value)), address.referenced, mistakes);
     }
     for prefix in &fields.prefixes {
-        check(prefix.value, prefix.referenced, mistakes);
-        let right = if prefix.value.addr().is_ipv4() { 28 } else { 80 };
-        if prefix.value.prefix_len() != right {
+        check(prefix.value.net(), prefix.referenced, mistakes);
+        if !prefix.value.is_prefix() {
             mistakes.push(
                 Mistake::at(prefix.referenced, format!("{} cannot be delegated", prefix.value))
                     .help("a delegated prefix is a /28 of IPv4 or a /80 of IPv6"),

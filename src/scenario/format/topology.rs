@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
+use crate::model::AddressOrPrefix;
 use crate::model::profile::ProfileSpec;
 use crate::wire::mac::MacAddr;
 
@@ -90,7 +91,7 @@ pub struct InstanceTopology {
     /// Delegated prefixes, /28 and /80.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
-    pub prefixes: Vec<Spanned<IpNet>>,
+    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
     /// Whether the fabric checks that the interface owns what it sends from and receives for.
     #[serde(default = "yes")]
     pub source_dest_check: bool,

@@ -1,9 +1,7 @@
 //! The doing of a step: commands in instances, edits through the Controller, captures.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use nix::sys::signal::Signal;
 
 use super::super::format::{Action, Capture, Direction, Edit, Exec, Ping, Text};
@@ -13,6 +11,7 @@ use super::evidence::Recording;
 use super::stage::Change;
 use super::{GLANCE, Player, lock};
 use crate::lab::{CommandSpec, End, Outcome, Running};
+use crate::model::AddressOrPrefix;
 
 /// A command that says nothing of its time is killed after this.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -267,11 +266,9 @@ fn seen(outcome: Outcome) -> Seen {
 
 fn change(edit: &Edit, scope: &Scope) -> Result<Change, String> {
     let address = |text: &Text| {
-        let filled = fill(text, scope)?;
-        filled
-            .parse::<IpNet>()
-            .or_else(|_| filled.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| format!("`{filled}` is neither an address nor a prefix"))
+        fill(text, scope)?
+            .parse::<AddressOrPrefix>()
+            .map_err(|error| error.to_string())
     };
     match edit {
         Edit {

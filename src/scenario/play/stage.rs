@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::super::declare::{DeclareError, address_or_prefix, declare};
+use super::super::declare::{DeclareError, declare};
 use super::super::format::{Topology, instance_facts, router_facts, subnet_facts};
 use super::super::judge::PortCounts;
 use super::super::report::InstanceSummary;
@@ -14,9 +14,9 @@ use super::super::template::{Facts, Scope};
 use super::Marks;
 use crate::control::{Command, ControlError};
 use crate::lab::Instance;
-use crate::model::ResourceRef;
 use crate::model::interface::ModifyInterface;
 use crate::model::network::MappingEdit;
+use crate::model::{AddressOrPrefix, ResourceRef};
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
 
 /// How the network of a run is made.
@@ -55,12 +55,12 @@ pub(super) type Refusal = (String, String);
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Assign {
-        address: IpNet,
+        address: AddressOrPrefix,
         instance: String,
         move_allowed: bool,
     },
     Unassign {
-        address: IpNet,
+        address: AddressOrPrefix,
         instance: String,
     },
 }
@@ -229,25 +229,22 @@ impl Stage {
     pub(super) fn edit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         let edits = changes
             .into_iter()
-            .map(|change| {
-                Ok(match change {
-                    Change::Assign {
-                        address,
-                        instance,
-                        move_allowed,
-                    } => MappingEdit::Assign {
-                        interface: ResourceRef::new(&instance),
-                        address: address_or_prefix(address)?,
-                        move_allowed,
-                    },
-                    Change::Unassign { address, instance } => MappingEdit::Unassign {
-                        interface: ResourceRef::new(&instance),
-                        address: address_or_prefix(address)?,
-                    },
-                })
+            .map(|change| match change {
+                Change::Assign {
+                    address,
+                    instance,
+                    move_allowed,
+                } => MappingEdit::Assign {
+                    interface: ResourceRef::new(&instance),
+                    address,
+                    move_allowed,
+                },
+                Change::Unassign { address, instance } => MappingEdit::Unassign {
+                    interface: ResourceRef::new(&instance),
+                    address,
+                },
             })
-            .collect::<Result<Vec<_>, ControlError>>()
-            .map_err(refusal)?;
+            .collect();
         self.execute(Command::EditMappings(edits))
     }
 

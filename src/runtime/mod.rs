@@ -1,6 +1,8 @@
 //! One network that lives: a Controller, the switch that it writes for, and the instances on its ports. A server has
 //! one, and every run of a scenario has one of its own.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,11 +10,14 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
-use crate::datapath::{Fabric, FabricWriter};
-use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal};
+use ports::{EventPump, SwitchPorts};
+
+use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice};
+use crate::datapath::FabricWriter;
+use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
-use crate::switch::port::{PortDevice, PortError, TapOptions, TapPort};
+use crate::switch::port::{PortDevice, TapOptions, TapPort};
+use crate::switch::{AttachOptions, Switch, SwitchConfig, SwitchError};
 
 /// How a runtime is made.
 #[derive(Debug, Clone)]
@@ -46,7 +51,10 @@ impl Default for RuntimeConfig {
 pub enum RuntimeError {
     /// The switch does not start.
     #[error("the switch does not start: {0}")]
-    Switch(String),
+    Switch(#[from] SwitchError),
+    /// The thread that hands on its events does not start.
+    #[error("a thread does not start: {0}")]
+    Thread(#[from] std::io::Error),
     /// An instance cannot be made.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -88,22 +96,33 @@ impl HostSpec {
 
 /// A network that lives. Dropping it takes everything away.
 pub struct Runtime {
-    // In the order in which they go: the hosts before the ports that they are on.
     lab: Arc<Lab>,
     controller: Controller,
+    switch: Arc<Switch>,
     offload: bool,
+    // Holds the controller, and with it the switch, until it is dropped.
+    _events: EventPump,
 }
 
 impl Runtime {
     /// Starts an empty network.
     pub fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let fabric = FabricWriter::new();
-        let ports = start_switch(fabric.fabric())?;
+        let (switch, events) = Switch::start(fabric.fabric(), SwitchConfig::default())?;
+        let switch = Arc::new(switch);
+        let ports = SwitchPorts {
+            switch: Arc::clone(&switch),
+            fabric: fabric.fabric(),
+            // Without offload headers captures are to show every frame as it was sent.
+            options: AttachOptions {
+                coalesce: config.offload,
+            },
+        };
         let controller = Controller::new(ControllerConfig {
             seed: config.seed,
             limits: config.limits,
             fabric,
-            ports,
+            ports: Some(Arc::new(ports)),
             ..ControllerConfig::default()
         });
         let mut options = InstanceOptions {
@@ -115,7 +134,9 @@ impl Runtime {
         }
         Ok(Self {
             lab: Arc::new(Lab::new(options)),
+            _events: EventPump::start(controller.clone(), events)?,
             controller,
+            switch,
             offload: config.offload,
         })
     }
@@ -123,6 +144,11 @@ impl Runtime {
     /// The one writer of the network.
     pub fn controller(&self) -> &Controller {
         &self.controller
+    }
+
+    /// The switch.
+    pub fn switch(&self) -> &Arc<Switch> {
+        &self.switch
     }
 
     /// The hosts.
@@ -198,12 +224,12 @@ impl Runtime {
     }
 }
 
-fn start_switch(_fabric: Arc<Fabric>) -> Result<Option<Arc<dyn Ports>>, RuntimeError> {
-    Ok(None)
-}
-
-impl From<PortError> for RuntimeError {
-    fn from(error: PortError) -> Self {
-        Self::Switch(error.to_string())
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.lab.clear();
+        // The kernel takes some 20 ms to close a TAP, however many are closed at once.
+        let ports = self.switch.ports();
+        let devices = ports.iter().filter_map(|port| self.switch.detach(port.port)).collect();
+        drop_in_parallel(devices);
     }
 }
