@@ -305,7 +305,7 @@ fn judge_lines(
         }
     };
     let meant = match &written {
-        Some(written) => format!("lines of {name} matching /{written}/"),
+        Some(written) => format!("lines of {name} that match /{written}/"),
         None => format!("lines of {name}"),
     };
     let lines: Vec<&str> = text
