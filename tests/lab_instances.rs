@@ -20,6 +20,7 @@ use localvpc::lab::link::{LinkAddress, Route};
 use localvpc::lab::{
     CommandSpec, Instance, InstanceError, InstanceSpec, Lab, LinkLocal, Namespace, OpenError, drop_in_parallel,
 };
+use localvpc::switch::port::{HEADER, LARGEST_FRAME, TapOptions, TapPort};
 use localvpc::wire::MacAddr;
 use tun_tap::{Iface, Mode};
 
@@ -187,6 +188,29 @@ fn a_second_interface_can_be_attached_and_is_gone_when_its_device_is_closed() {
     assert_eq!(said(&a, "cat /sys/class/net/eth1/address"), mac(9).to_string());
     drop(device);
     assert_eq!(said(&a, "ls /sys/class/net | sort | xargs"), "eth0 lo");
+}
+
+#[test]
+fn a_port_of_the_switch_opened_in_an_instance_receives_what_it_sends() {
+    for offload in [true, false] {
+        let tap = TapOptions {
+            offload,
+            carrier: true,
+            mtu: 9001,
+        };
+        let mut spec = InstanceSpec::new("port", mac(3));
+        spec.interface.dad = false;
+        let (a, port) = Instance::create(&spec, &options(), || TapPort::open("eth0", tap)).unwrap();
+        assert_eq!(
+            said(&a, "cat /sys/class/net/eth0/carrier /sys/class/net/eth0/mtu | xargs"),
+            "1 9001"
+        );
+        let mut slot = vec![0; HEADER + LARGEST_FRAME];
+        // The first that a host sends without being asked is a multicast listener report or a router solicitation.
+        eventually("a frame with the instance's address as its source", || {
+            port.receive(&mut slot).is_ok() && slot[HEADER + 6..HEADER + 12] == mac(3).0
+        });
+    }
 }
 
 #[test]
