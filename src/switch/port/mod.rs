@@ -7,6 +7,8 @@
 //!
 //! This is the only room of the project in which `unsafe` may stand: each use states the invariant that it rests on.
 
+#![allow(unsafe_code)]
+
 mod ioctl;
 pub mod memory;
 pub mod segment;
