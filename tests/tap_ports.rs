@@ -1,3 +1,4 @@
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 //! What a TAP really does, seen from the port driver. Each test makes a network namespace of its own, so nothing of
 //! it shows outside; they need root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and say so, without failing, where it is
 //! missing.
@@ -169,7 +170,7 @@ fn a_train_of_datagrams_crosses_as_one_frame_and_is_cut_right() {
         assert_eq!((segments.kind, segments.size), (SegmentKind::UdpV4, 100));
         let mut together = Vec::new();
         let mut room = vec![0; segment::piece_length(&segments)];
-        segment::segment(&slot[HEADER..], &segments, &mut room, |piece| {
+        segment::segment(&slot[HEADER..], &segments, &mut room, 0, |piece| {
             together.extend(verified_payload(piece));
             true
         });

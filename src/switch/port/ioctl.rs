@@ -1,38 +1,40 @@
 //! The requests of `/dev/net/tun` (linux/if_tun.h), each behind a safe function.
 
+#![allow(unsafe_code)]
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc::{self, c_int, c_short, c_uint};
 use rustix::io::Errno;
 
 /// TAP, not TUN.
-pub const IFF_TAP: u16 = 0x0002;
+pub(super) const IFF_TAP: u16 = 0x0002;
 /// No four bytes of packet information before each frame.
-pub const IFF_NO_PI: u16 = 0x1000;
+pub(super) const IFF_NO_PI: u16 = 0x1000;
 /// A virtio_net_hdr before each frame.
-pub const IFF_VNET_HDR: u16 = 0x4000;
+pub(super) const IFF_VNET_HDR: u16 = 0x4000;
 /// Made without a carrier.
-pub const IFF_NO_CARRIER: u16 = 0x0040;
+pub(super) const IFF_NO_CARRIER: u16 = 0x0040;
 
 /// The reader takes frames with a partial checksum.
-pub const TUN_F_CSUM: u32 = 0x01;
+pub(super) const TUN_F_CSUM: u32 = 0x01;
 /// The reader takes unsegmented TCP over IPv4.
-pub const TUN_F_TSO4: u32 = 0x02;
+pub(super) const TUN_F_TSO4: u32 = 0x02;
 /// The reader takes unsegmented TCP over IPv6.
-pub const TUN_F_TSO6: u32 = 0x04;
+pub(super) const TUN_F_TSO6: u32 = 0x04;
 /// The reader takes unsegmented TCP with CWR set.
-pub const TUN_F_TSO_ECN: u32 = 0x08;
+pub(super) const TUN_F_TSO_ECN: u32 = 0x08;
 /// The reader takes unsegmented UDP over IPv4.
-pub const TUN_F_USO4: u32 = 0x20;
+pub(super) const TUN_F_USO4: u32 = 0x20;
 /// The reader takes unsegmented UDP over IPv6.
-pub const TUN_F_USO6: u32 = 0x40;
+pub(super) const TUN_F_USO6: u32 = 0x40;
 
 /// What TUNGETIFF says of a descriptor.
-pub struct Attached {
+pub(super) struct Attached {
     /// The interface's name in the namespace in which it lives.
-    pub name: String,
+    pub(super) name: String,
     /// `IFF_*` of the device.
-    pub flags: u16,
+    pub(super) flags: u16,
 }
 
 mod raw {
@@ -62,7 +64,7 @@ fn result(outcome: nix::Result<c_int>) -> Result<(), Errno> {
 }
 
 /// Binds an open `/dev/net/tun` to the TAP `name`, made if there is none, and returns the name that it got.
-pub fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String, Errno> {
+pub(super) fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String, Errno> {
     // SAFETY: ifreq is plain old data; all zeros is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // One byte is left for the terminating zero.
@@ -76,7 +78,7 @@ pub fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<Strin
 }
 
 /// What the descriptor is bound to; fails with `EBADFD` when it is bound to nothing, `ENOTTY` when it is no TUN at all.
-pub fn get_interface(fd: BorrowedFd<'_>) -> Result<Attached, Errno> {
+pub(super) fn get_interface(fd: BorrowedFd<'_>) -> Result<Attached, Errno> {
     // SAFETY: ifreq is plain old data; all zeros is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // SAFETY: TUNGETIFF writes one ifreq, which lives until the call returns; `fd` is open for its lifetime.
@@ -100,34 +102,34 @@ fn interface_name(request: &libc::ifreq) -> String {
 }
 
 /// Says which frames the reader takes unfinished (`TUN_F_*`); `EINVAL` when the kernel does not know one of the bits.
-pub fn set_offload(fd: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
+pub(super) fn set_offload(fd: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetoffload(fd.as_raw_fd(), bits.cast_signed()) })
 }
 
 /// Sets the length in bytes of the offload header.
-pub fn set_header_length(fd: BorrowedFd<'_>, length: usize) -> Result<(), Errno> {
+pub(super) fn set_header_length(fd: BorrowedFd<'_>, length: usize) -> Result<(), Errno> {
     let length = length as c_int;
     // SAFETY: TUNSETVNETHDRSZ reads one int, which lives until the call returns; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetvnethdrsz(fd.as_raw_fd(), &raw const length) })
 }
 
 /// Makes the fields of the offload header little-endian on every machine.
-pub fn set_little_endian(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn set_little_endian(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let on: c_int = 1;
     // SAFETY: TUNSETVNETLE reads one int, which lives until the call returns; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetvnetle(fd.as_raw_fd(), &raw const on) })
 }
 
 /// Plugs the cable in or out, as the host sees it.
-pub fn set_carrier(fd: BorrowedFd<'_>, up: bool) -> Result<(), Errno> {
+pub(super) fn set_carrier(fd: BorrowedFd<'_>, up: bool) -> Result<(), Errno> {
     let up = c_int::from(up);
     // SAFETY: TUNSETCARRIER reads one int, which lives until the call returns; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetcarrier(fd.as_raw_fd(), &raw const up) })
 }
 
 /// Lets the device outlive its last descriptor, or not.
-pub fn set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> Result<(), Errno> {
+pub(super) fn set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> Result<(), Errno> {
     // SAFETY: TUNSETPERSIST takes its argument by value; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetpersist(fd.as_raw_fd(), c_int::from(persistent)) })
 }

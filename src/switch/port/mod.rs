@@ -72,31 +72,52 @@ impl Capabilities {
 pub enum PortError {
     /// A Linux interface name has 1 to 15 bytes and neither `/` nor white space.
     #[error("`{name}` is not an interface name: 1 to 15 bytes, without `/`, `%` and white space")]
-    InvalidName { name: String },
+    InvalidName {
+        /// The name.
+        name: String,
+    },
     /// `/dev/net/tun` is missing or closed to this process.
     #[error("cannot open /dev/net/tun: {source}; load the `tun` module and run with CAP_NET_ADMIN")]
-    NoTun { source: std::io::Error },
+    NoTun {
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// Another process holds the TAP.
     #[error("TAP `{name}` is held by another process; end it, or give the TAP another name")]
-    Busy { name: String },
+    Busy {
+        /// The TAP.
+        name: String,
+    },
     /// The device has the name of something else than a TAP, or the TAP has several queues.
     #[error("`{name}` exists and is not a TAP with one queue")]
-    NotATap { name: String },
+    NotATap {
+        /// The device.
+        name: String,
+    },
     /// The descriptor handed over is not a TAP that can be used.
     #[error("the descriptor is no usable TAP: {reason}")]
-    UnusableDescriptor { reason: &'static str },
+    UnusableDescriptor {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Any other refusal by the kernel.
     #[error("{operation} on `{name}`: {source}")]
     Refused {
+        /// The TAP.
         name: String,
+        /// The request that was refused.
         operation: &'static str,
+        /// What the kernel said.
         source: Errno,
     },
     /// A unix socket could not be made.
     #[error("{operation} on {path}: {source}")]
     Socket {
+        /// The socket's path.
         path: PathBuf,
+        /// What was tried.
         operation: &'static str,
+        /// What the kernel said.
         source: Errno,
     },
 }

@@ -32,14 +32,17 @@ pub fn complete_checksum(frame: &mut [u8], start: u16, offset: u16) {
     }
 }
 
-/// Cuts a frame and hands every piece, complete with all checksums, to `emit`. `room` holds one piece at a time and
-/// must have [`piece_length`] bytes. Stops when `emit` returns false.
-pub fn segment(frame: &[u8], segments: &Segments, room: &mut [u8], mut emit: impl FnMut(&[u8]) -> bool) {
+/// Cuts a frame and hands every piece, complete with all checksums, to `emit`. `room` holds one piece at a time behind
+/// `margin` bytes of zeros (the place of a plain offload header) and must have `margin` + [`piece_length`] bytes.
+/// Stops when `emit` returns false.
+pub fn segment(frame: &[u8], segments: &Segments, room: &mut [u8], margin: usize, mut emit: impl FnMut(&[u8]) -> bool) {
+    room[..margin].fill(0);
     let headers = usize::from(segments.headers);
     let (template, payload) = frame.split_at(headers);
     let count = payload.len().div_ceil(usize::from(segments.size));
     for (index, chunk) in payload.chunks(usize::from(segments.size)).enumerate() {
-        let piece = &mut room[..headers + chunk.len()];
+        let length = headers + chunk.len();
+        let piece = &mut room[margin..margin + length];
         piece[..headers].copy_from_slice(template);
         piece[headers..].copy_from_slice(chunk);
         let position = Position {
@@ -48,7 +51,7 @@ pub fn segment(frame: &[u8], segments: &Segments, room: &mut [u8], mut emit: imp
             before: index * usize::from(segments.size),
         };
         finish_piece(piece, segments, position);
-        if !emit(piece) {
+        if !emit(&room[..margin + length]) {
             return;
         }
     }
@@ -60,6 +63,7 @@ pub fn piece_length(segments: &Segments) -> usize {
 }
 
 /// Where in the frame a piece was.
+#[derive(Clone, Copy)]
 struct Position {
     index: usize,
     last: bool,
@@ -246,7 +250,7 @@ mod tests {
                 let mut room = vec![0xa5; piece_length(&segments)];
                 let mut together = Vec::new();
                 let mut count = 0;
-                segment(&frame, &segments, &mut room, |piece| {
+                segment(&frame, &segments, &mut room, 0, |piece| {
                     assert!(piece.len() - ETHERNET <= segments.largest_packet());
                     together.extend(verified(piece));
                     count += 1;
@@ -267,7 +271,7 @@ mod tests {
         };
         assert!(segments.ecn);
         let mut seen = Vec::new();
-        segment(&frame, &segments, &mut vec![0; 2000], |piece| {
+        segment(&frame, &segments, &mut vec![0; 2000], 0, |piece| {
             let packet = SlicedPacket::from_ethernet(piece).expect("a whole packet");
             let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) = (packet.net, packet.transport) else {
                 panic!("the frame was TCP over IPv4")
@@ -299,7 +303,7 @@ mod tests {
             panic!("segments were asked for")
         };
         let mut count = 0;
-        segment(&frame, &segments, &mut [0; 200], |_| {
+        segment(&frame, &segments, &mut [0; 200], 0, |_| {
             count += 1;
             count < 3
         });

@@ -98,6 +98,7 @@ impl TapPort {
         Self::set_up(fd, name, true, options)
     }
 
+    #[allow(unsafe_code)]
     fn open_plain(name: &str, options: TapOptions) -> Result<Self, PortError> {
         let device = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap).map_err(|error| {
             match error.raw_os_error().map(Errno::from_raw_os_error) {

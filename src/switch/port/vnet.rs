@@ -285,7 +285,7 @@ const LONGEST_CHAIN: usize = 8;
 
 impl Transport {
     /// `None` when the frame is not IP, is a fragment, or ends before its headers do.
-    pub fn find(frame: &[u8]) -> Option<Self> {
+    pub(crate) fn find(frame: &[u8]) -> Option<Self> {
         let ethertype = u16::from_be_bytes(*frame.get(12..)?.first_chunk()?);
         let packet = &frame[ETHERNET..];
         let (ipv6, protocol, header, length) = match ethertype {
