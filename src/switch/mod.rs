@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -235,6 +235,7 @@ impl Switch {
         let inbox = Arc::new(Inbox {
             added: Mutex::new(Vec::new()),
             wake,
+            thread: OnceLock::new(),
         });
         let worker = Worker::new(Arc::clone(&self.shared), index, Arc::clone(&queue), Arc::clone(&inbox));
         let thread = std::thread::Builder::new()
@@ -260,6 +261,25 @@ impl Switch {
     /// How many worker threads there are.
     pub fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// CPU time that each worker has used. Delivering a frame runs the receiving host's network stack within the write,
+    /// so the stack is billed here too. Zero where the kernel keeps no such account (`/proc/self/task/*/schedstat`).
+    pub fn cpu_time(&self) -> Vec<Duration> {
+        let read = |worker: &WorkerHandle| {
+            let path = format!("/proc/self/task/{}/schedstat", worker.inbox.thread.get()?);
+            let nanoseconds = std::fs::read_to_string(path)
+                .ok()?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()?;
+            Some(Duration::from_nanos(nanoseconds))
+        };
+        self.workers
+            .iter()
+            .map(|worker| read(worker).unwrap_or_default())
+            .collect()
     }
 
     /// Events that nobody took in time.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
@@ -52,6 +52,8 @@ pub(super) struct Inbox {
     pub(super) added: Mutex<Vec<u32>>,
     /// An eventfd in the worker's epoll set.
     pub(super) wake: OwnedFd,
+    /// The worker's thread, as the kernel numbers it.
+    pub(super) thread: OnceLock<i32>,
 }
 
 /// What a worker remembers of a port that it reads.
@@ -120,6 +122,8 @@ impl Worker {
 
     /// Works until the switch is stopped.
     pub(super) fn run(mut self) {
+        // It runs once: nobody has set it before.
+        let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         while !self.shared.stop.load(Ordering::Acquire) {
             let timeout = self
