@@ -20,6 +20,9 @@ mod verdict;
 mod view;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
