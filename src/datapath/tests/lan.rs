@@ -61,6 +61,13 @@ tables! {
              8600b22a 40 00 0708 00000000 00000000
              03 04 40 c0 ffffffff ffffffff 00000000 20010db8000100010000000000000000 01 01 02d00b1e7bbc",
         )))),
+        on_lan("Router Solicitation of a station behind a bridge", A,
+            patched(router_solicitation(A, LLA), &[(11, 0x99)]), Flood(Some(hex(
+            "0aca059cfc99 02d00b1e7bbc 86dd 6000000000383aff
+             fe8000000000000000d00bfffe1e7bbc ff020000000000000000000000000001
+             8600b22a 40 00 0708 00000000 00000000
+             03 04 40 c0 ffffffff ffffffff 00000000 20010db8000100010000000000000000 01 01 02d00b1e7bbc",
+        )))),
         on_lan("all nodes answer, the router too", A, ping6(A, NOBODY, LLA, "ff02::1"), Flood(Some(hex(
             "0aca059cfc14 02d00b1e7bbc 86dd 6000000000103a40
              fe8000000000000000d00bfffe1e7bbc fe8000000000000008ca05fffe9cfc14 8100cf44 12340001 0102030405060708",
