@@ -63,7 +63,9 @@ impl Problem {
     /// A field that has to be there.
     pub fn missing(field: &str, remedy: impl Into<String>) -> Self {
         let detail = format!("The request must contain the field '{field}'");
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MissingParameter", detail).field(field).remedy(remedy)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MissingParameter", detail)
+            .field(field)
+            .remedy(remedy)
     }
 
     /// A failure of the server's own.
@@ -158,10 +160,14 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750 section 3.
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

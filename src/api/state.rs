@@ -33,8 +33,16 @@ impl AppState {
     pub fn new(controller: Controller, guard: GuardConfig) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (stopping, _) = watch::channel(false);
-        let inner = Inner { epoch: format!("{:x}", since.as_millis()), stopping, inherited: Mutex::default() };
-        Self { controller, guard: Arc::new(guard), inner: Arc::new(inner) }
+        let inner = Inner {
+            epoch: format!("{:x}", since.as_millis()),
+            stopping,
+            inherited: Mutex::default(),
+        };
+        Self {
+            controller,
+            guard: Arc::new(guard),
+            inner: Arc::new(inner),
+        }
     }
 
     /// What this server allows beyond editing the network.
@@ -60,6 +68,9 @@ impl AppState {
     /// The inherited descriptors in use.
     pub(crate) fn inherited(&self) -> std::sync::MutexGuard<'_, HashMap<i32, (InterfaceId, u32)>> {
         // A map of numbers is never half changed.
-        self.inner.inherited.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .inherited
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -92,14 +92,20 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
 /// The OpenAPI 3.1 description of the API, as in `api/openapi.json`.
 pub fn openapi_json() -> String {
     let (_, api) = documented().split_for_parts();
-    let mut text = api.to_pretty_json().unwrap_or_else(|error| unreachable!("the description is plain data: {error}"));
+    let mut text = api
+        .to_pretty_json()
+        .unwrap_or_else(|error| unreachable!("the description is plain data: {error}"));
     text.push('\n');
     text
 }
 
 async fn no_such_path(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "InvalidAction", format!("There is nothing at '{}'", uri.path()))
-        .remedy("GET /v1/openapi.json lists what there is.")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidAction",
+        format!("There is nothing at '{}'", uri.path()),
+    )
+    .remedy("GET /v1/openapi.json lists what there is.")
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
