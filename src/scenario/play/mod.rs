@@ -83,7 +83,7 @@ pub enum PlayError {
     },
     /// The network could not be made.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Stage(#[from] Box<StageError>),
 }
 
 /// Plays a scenario and reports. Blocks until the network is gone again.
@@ -115,7 +115,8 @@ pub fn play(
     let made = parameters(scenario, &options.parameters).and_then(|parameters| {
         report.parameters.clone_from(&parameters);
         missing_programs(&scenario.requires)?;
-        Ok(Stage::build(&scenario.topology, parameters, seed, &options.stage)?)
+        Stage::build(&scenario.topology, parameters, seed, &options.stage)
+            .map_err(|error| PlayError::Stage(Box::new(error)))
     });
     match made {
         Ok(stage) => {
@@ -129,7 +130,7 @@ pub fn play(
         }
         Err(error) => {
             report.problem = Some(error.to_string());
-            report.steps = scenario.steps.iter().map(|step| skipped(step)).collect();
+            report.steps = scenario.steps.iter().map(skipped).collect();
         }
     }
     report.duration_ms = ms(started.elapsed());

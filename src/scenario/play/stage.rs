@@ -258,10 +258,14 @@ impl Stage {
     }
 
     fn execute(&self, command: Command) -> Result<(), Refusal> {
-        self.runtime.controller().execute(command).map(drop).map_err(refusal)
+        self.runtime
+            .controller()
+            .execute(command)
+            .map(drop)
+            .map_err(|error| refusal(&error))
     }
 }
 
-fn refusal(error: ControlError) -> Refusal {
+fn refusal(error: &ControlError) -> Refusal {
     (error.code().to_owned(), error.to_string())
 }
