@@ -16,7 +16,7 @@ use localvpc::wire::checksum::Sum;
 use localvpc::wire::reply::{REPLY_CAPACITY, ReplyBuffer};
 
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
-pub const HEADER: usize = 5;
+pub(crate) const HEADER: usize = 5;
 
 /// The offload header says that the checksum is to be filled in.
 const CHECKSUM_PENDING: u8 = 1;
@@ -30,7 +30,7 @@ const CHECKSUM: u8 = 8;
 const REPEATED: u8 = 16;
 
 /// Three VPCs (aws, aws-xen, lan) of two subnets each, the second without IPv6, with three interfaces each.
-pub struct Network {
+pub(crate) struct Network {
     fabric: Arc<Fabric>,
     ports: Vec<(InterfaceIndex, PortId, MacAddr)>,
     /// Destinations that mean something: routers, hosts, groups.
@@ -40,7 +40,7 @@ pub struct Network {
 
 impl Network {
     /// The network; always the same.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut writer = FabricWriter::new();
         let mut ports = Vec::new();
         let mut macs = vec![
@@ -106,7 +106,7 @@ impl Network {
     }
 
     /// Sends what the input says and fails where a promise is broken.
-    pub fn judge(&self, input: &[u8]) {
+    pub(crate) fn judge(&self, input: &[u8]) {
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
             return;
         };
