@@ -106,7 +106,7 @@ impl World {
         let port = self
             .switch
             .attach(interface, port, AttachOptions::default(), |port| {
-                fabric.set_port(interface, Some(port))
+                fabric.set_port(interface, Some(port));
             })
             .expect("a socket can be watched");
         Host {
