@@ -100,7 +100,7 @@ async fn a_client_that_stops_in_the_middle_does_not_keep_the_server_alive() {
     let server = Server::start().await;
     let mut stream = tokio::net::TcpStream::connect(&server.authority).await.unwrap();
     let request = format!(
-        "POST /v1/vpcs HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n{{",
+        "POST /v1/vpcs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
         server.authority
     );
     stream.write_all(request.as_bytes()).await.unwrap();
