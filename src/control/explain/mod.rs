@@ -168,6 +168,7 @@ impl Explainer<'_> {
             &mut recorder,
         );
         let steps = recorder
+            .0
             .steps
             .iter()
             .map(|(stage, fact)| steps::step(self.state, *stage, fact))
