@@ -1,0 +1,1 @@
+//! A small VPC to ask.
