@@ -387,7 +387,10 @@ impl<'de> Deserialize<'de> for NameServer {
 mod tests {
     use super::*;
 
-    fn read(configuration: &[(&str, &[&'static str])]) -> Result<DhcpOptions, DhcpOptionsError> {
+    /// Options as a request names them.
+    type Configuration<'a> = &'a [(&'a str, &'a [&'static str])];
+
+    fn read(configuration: Configuration<'_>) -> Result<DhcpOptions, DhcpOptionsError> {
         DhcpOptions::from_configuration(configuration.iter().map(|(key, values)| (*key, values.iter().copied())))
     }
 
@@ -439,7 +442,7 @@ mod tests {
     fn what_breaks_a_rule_is_told_with_its_option_and_code() {
         let five = &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"];
         let long: &'static str = Box::leak(format!("{}.com", "a".repeat(64)).into_boxed_str());
-        let cases: [(&[(&str, &[&'static str])], &str, &str); 12] = [
+        let cases: [(Configuration<'_>, &str, &str); 12] = [
             (&[], "MissingParameter", "needs at least one option"),
             (
                 &[("domain", &["x"])],

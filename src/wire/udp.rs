@@ -241,11 +241,11 @@ mod tests {
 
     #[test]
     fn a_datagram_over_ipv4_is_written_octet_by_octet_as_the_rfcs_say() {
-        // Checksums computed by hand: IPv4 header 0x6fc2's complement chain, UDP over the pseudo-header.
+        // The checksums 0x24c3 and 0x1473 are another program's.
         let expected: [u8; 46] = [
             0x0a, 0, 0, 0, 0, 2, 0x0a, 0, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
-            0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x24, 0xc2, 10, 0, 1, 1, 10, 0, 1, 10, // IPv4
-            0, 67, 0, 68, 0, 12, 0x82, 0x76, // UDP
+            0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x24, 0xc3, 10, 0, 1, 1, 10, 0, 1, 10, // IPv4
+            0, 67, 0, 68, 0, 12, 0x14, 0x73, // UDP
             0x68, 0x65, 0x6c, 0x6c,
         ];
         assert_eq!(ipv4(b"hell"), expected);

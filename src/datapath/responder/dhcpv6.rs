@@ -214,14 +214,14 @@ impl<'a> Server<'a> {
             .associations
             .iter()
             .enumerate()
-            .map(|(at, association)| self.lease(association, stock.take(self, at, association), purpose))
+            .map(|(at, association)| self.lease(association, &stock.take(self, at, association), purpose))
             .collect();
         options.extend(self.names(request));
         options
     }
 
     /// One identity association with what it gets; what it has and does not get ends, or is left out of an offer.
-    fn lease(&self, asked: &IdentityAssociation, given: Given, purpose: Purpose) -> DhcpOption {
+    fn lease(&self, asked: &IdentityAssociation, given: &Given, purpose: Purpose) -> DhcpOption {
         // RFC 8415 section 18.3.2: addresses that belong to another network make the client begin anew.
         let elsewhere = asked.addresses.iter().any(|address| !self.net.contains(address));
         if purpose == Purpose::Assign && asked.kind == Association::Addresses && elsewhere {

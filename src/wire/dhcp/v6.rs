@@ -101,7 +101,7 @@ impl<'a> Request<'a> {
             OptionCode::ClientId | OptionCode::ServerId if !DUID.contains(&value.len()) => Err(Malformed),
             OptionCode::ClientId => once(&mut self.client, value),
             OptionCode::ServerId => once(&mut self.server, value),
-            OptionCode::ORO if value.len() % 2 != 0 => Err(Malformed),
+            OptionCode::ORO if !value.len().is_multiple_of(2) => Err(Malformed),
             OptionCode::ORO => once(&mut self.wanted, value),
             OptionCode::RapidCommit if !value.is_empty() => Err(Malformed),
             OptionCode::RapidCommit => {
