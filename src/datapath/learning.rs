@@ -121,7 +121,7 @@ impl<O: Observer> Context<'_, O> {
                 })
             }
             Some(Packet::V6(ipv6)) => match ipv6.icmpv6_type() {
-                Some(icmpv6::ROUTER_SOLICITATION) => Some(self.router_solicitation(ipv6)),
+                Some(icmpv6::ROUTER_SOLICITATION) => Some(self.router_solicitation(frame, ipv6)),
                 Some(icmpv6::NEIGHBOR_SOLICITATION) => {
                     let asked = NeighborSolicitation::parse(ipv6, self.meta.checksum_pending).ok()?;
                     subnet.router_ipv6(asked.target).map(|_| {

@@ -89,3 +89,18 @@ impl From<crate::wire::dhcp::TooLong> for DropReason {
         Self::DhcpTooLong
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn every_reason_of_the_dhcp_servers_is_met_by_a_case() {
+        let cases = [include_str!("dhcpv4/tests.rs"), include_str!("dhcpv6/tests.rs")].concat();
+        let own = DropReason::ALL
+            .iter()
+            .filter(|reason| reason.name().starts_with("dhcp"));
+        let missing: Vec<_> = own.filter(|reason| !cases.contains(&format!("::{reason:?}"))).collect();
+        assert!(missing.is_empty(), "no case shows {missing:?}");
+    }
+}
