@@ -19,7 +19,7 @@ use localvpc::wire::reply::{REPLY_CAPACITY, ReplyBuffer};
 use localvpc::wire::udp::{self, Endpoint};
 
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
-pub const HEADER: usize = 5;
+pub(crate) const HEADER: usize = 5;
 
 /// The offload header says that the checksum is to be filled in.
 const CHECKSUM_PENDING: u8 = 1;
@@ -36,7 +36,7 @@ const REPEATED: u8 = 16;
 pub const QUESTION_HEADER: usize = 2;
 
 /// Three VPCs (aws, aws-xen, lan) of two subnets each, the second without IPv6, with three interfaces each.
-pub struct Network {
+pub(crate) struct Network {
     fabric: Arc<Fabric>,
     ports: Vec<(InterfaceIndex, PortId, MacAddr)>,
     /// Destinations that mean something: routers, hosts, groups.
@@ -47,7 +47,7 @@ pub struct Network {
 #[allow(dead_code)] // each target asks in its own way
 impl Network {
     /// The network; always the same.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut writer = FabricWriter::new();
         let mut ports = Vec::new();
         let mut macs = vec![
@@ -148,7 +148,7 @@ impl Network {
     }
 
     /// Sends what the input says and fails where a promise is broken.
-    pub fn judge(&self, input: &[u8]) {
+    pub(crate) fn judge(&self, input: &[u8]) {
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
             return;
         };

@@ -2,6 +2,7 @@
 //!
 //! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod api;
 pub mod cli;
 pub mod control;
 pub mod datapath;

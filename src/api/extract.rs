@@ -32,16 +32,24 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        if !essence.as_deref().is_some_and(|e| e == "application/json" || e.ends_with("+json")) {
+        if !essence
+            .as_deref()
+            .is_some_and(|e| e == "application/json" || e.ends_with("+json"))
+        {
             let detail = match kind {
                 Some(kind) => format!("The body is said to be '{kind}'"),
                 None => "The body has no content type".to_owned(),
             };
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
-                .field("Content-Type")
-                .remedy("Send JSON with 'Content-Type: application/json'."));
+            return Err(
+                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
+                    .field("Content-Type")
+                    .remedy("Send JSON with 'Content-Type: application/json'."),
+            );
         }
         let bytes = Bytes::from_request(request, state).await;
         bytes.map(Self).map_err(|rejection| body_problem(&rejection))
@@ -50,11 +58,17 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 
 fn body_problem(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "RequestTooLarge", "The body is larger than this request may have")
-                .remedy("Split it into several requests.")
-        }
-        status => Problem::new(status, "InvalidRequest", format!("The body could not be read: {rejection}")),
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            status,
+            "RequestTooLarge",
+            "The body is larger than this request may have",
+        )
+        .remedy("Split it into several requests."),
+        status => Problem::new(
+            status,
+            "InvalidRequest",
+            format!("The body could not be read: {rejection}"),
+        ),
     }
 }
 
@@ -78,8 +92,12 @@ impl JsonBytes {
 }
 
 fn syntax_problem(detail: impl std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "MalformedJson", format!("The body is not JSON: {detail}"))
-        .remedy("Send one JSON value.")
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "MalformedJson",
+        format!("The body is not JSON: {detail}"),
+    )
+    .remedy("Send one JSON value.")
 }
 
 fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
@@ -124,20 +142,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
-            let message = rejection.body_text();
-            let message = message.strip_prefix("Failed to deserialize query string: ").unwrap_or(&message);
-            let (path, inner) = message.split_once(": ").unwrap_or(("", message));
-            // The path stands before the message when the value of a known parameter is at fault.
-            let known_path = !path.is_empty() && !path.contains(' ');
-            let (code, named) = classify(if known_path { inner } else { message });
-            let field = if known_path { Some(path) } else { named };
-            let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("In the query: {message}"));
-            match field {
-                Some(field) => problem.field(field),
-                None => problem,
-            }
-        })
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|rejection| {
+                let message = rejection.body_text();
+                let message = message
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&message);
+                let (path, inner) = message.split_once(": ").unwrap_or(("", message));
+                // The path stands before the message when the value of a known parameter is at fault.
+                let known_path = !path.is_empty() && !path.contains(' ');
+                let (code, named) = classify(if known_path { inner } else { message });
+                let field = if known_path { Some(path) } else { named };
+                let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("In the query: {message}"));
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            })
     }
 }
 
@@ -166,11 +188,17 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParts {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|rejection| {
-            Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", rejection.body_text())
-                .remedy("Write the path in UTF-8, percent-encoded.")
-        })?;
-        Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+        let raw = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", rejection.body_text())
+                    .remedy("Write the path in UTF-8, percent-encoded.")
+            })?;
+        Ok(Self(
+            raw.iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        ))
     }
 }
 

@@ -51,7 +51,10 @@ impl Token {
 
     /// The first line of a file.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
-        let wrong = |source| TokenError::File { path: path.to_owned(), source };
+        let wrong = |source| TokenError::File {
+            path: path.to_owned(),
+            source,
+        };
         let text = std::fs::read_to_string(path).map_err(wrong)?;
         Self::new(text.lines().next().unwrap_or_default().trim())
     }
@@ -107,7 +110,11 @@ pub enum Access {
 /// The middleware: lets a request through, with its [`Access`], or answers it with a problem.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // Only a test without a socket has no transport, and gets the stricter one.
-    let transport = request.extensions().get::<Transport>().copied().unwrap_or(Transport::Tcp);
+    let transport = request
+        .extensions()
+        .get::<Transport>()
+        .copied()
+        .unwrap_or(Transport::Tcp);
     match admit(&state.guard, transport, request.uri(), request.headers()) {
         Ok(access) => {
             request.extensions_mut().insert(access);
@@ -123,21 +130,27 @@ fn admit(config: &GuardConfig, transport: Transport, uri: &Uri, headers: &Header
         let named = host.as_deref().map(without_port);
         if !named.is_some_and(|name| is_our_name(config, name)) {
             let shown = host.as_deref().unwrap_or("none");
-            return Err(forbidden("Host", format!("The host '{shown}' is not a name of this server"))
-                .remedy("Call it as localhost or 127.0.0.1, or start it with the name as an allowed host."));
+            return Err(
+                forbidden("Host", format!("The host '{shown}' is not a name of this server"))
+                    .remedy("Call it as localhost or 127.0.0.1, or start it with the name as an allowed host."),
+            );
         }
     }
     same_site(headers, host.as_deref())?;
     if transport == Transport::Unix {
         return Ok(Access::Unix);
     }
-    let Some(token) = &config.token else { return Ok(Access::Open) };
+    let Some(token) = &config.token else {
+        return Ok(Access::Open);
+    };
     // Whether the server is alive is no secret, and what asks for it often has none.
     if uri.path() == "/healthz" {
         return Ok(Access::Open);
     }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let given = given
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match given {
         Some((_, given)) if token.matches(given.trim()) => Ok(Access::Token),
         Some(_) => Err(unauthorized("The token is not the one of this server")),
@@ -168,11 +181,16 @@ fn without_port(host: &str) -> &str {
 }
 
 fn is_our_name(config: &GuardConfig, name: &str) -> bool {
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
     // A browser takes `localhost.` for another host, and resolvers for the same one: it is not worth having.
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        || bare.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_loopback())
+        || bare
+            .parse::<std::net::Ipv6Addr>()
+            .is_ok_and(|address| address.is_loopback())
         || config.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare))
 }
 
@@ -251,16 +269,44 @@ mod tests {
     }
 
     fn with_token() -> GuardConfig {
-        GuardConfig { token: Some(Token::new("0123456789abcdef").unwrap()), ..GuardConfig::default() }
+        GuardConfig {
+            token: Some(Token::new("0123456789abcdef").unwrap()),
+            ..GuardConfig::default()
+        }
     }
 
     #[test]
     fn a_host_that_is_not_ours_is_refused_however_it_is_written() {
-        let config = GuardConfig { hosts: vec!["vpc.lab".into(), "192.0.2.7".into()], ..GuardConfig::default() };
-        for ours in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:1", "[::1]", "VPC.lab:99", "192.0.2.7:1"] {
-            assert_eq!(ask(&config, Transport::Tcp, &[("host", ours)]), Ok(Access::Open), "{ours}");
+        let config = GuardConfig {
+            hosts: vec!["vpc.lab".into(), "192.0.2.7".into()],
+            ..GuardConfig::default()
+        };
+        for ours in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:8080",
+            "127.9.9.9",
+            "[::1]:1",
+            "[::1]",
+            "VPC.lab:99",
+            "192.0.2.7:1",
+        ] {
+            assert_eq!(
+                ask(&config, Transport::Tcp, &[("host", ours)]),
+                Ok(Access::Open),
+                "{ours}"
+            );
         }
-        for foreign in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::2]", "128.0.0.1", "", "localhost.", "::1"] {
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "[::2]",
+            "128.0.0.1",
+            "",
+            "localhost.",
+            "::1",
+        ] {
             let found = ask(&config, Transport::Tcp, &[("host", foreign)]);
             assert_eq!(found, Err(403), "{foreign}");
         }
@@ -282,7 +328,11 @@ mod tests {
             ] {
                 assert_eq!(ask(&config, transport, &[host, refused]), Err(403), "{refused:?}");
             }
-            for fine in [("origin", "http://localhost:8080"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")] {
+            for fine in [
+                ("origin", "http://localhost:8080"),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-site", "none"),
+            ] {
                 assert!(ask(&config, transport, &[host, fine]).is_ok(), "{fine:?}");
             }
         }
@@ -300,7 +350,11 @@ mod tests {
             ("Basic 0123456789abcdef", Err(401)),
             ("0123456789abcdef", Err(401)),
         ] {
-            assert_eq!(ask(&config, Transport::Tcp, &[host, ("authorization", value)]), expected, "{value}");
+            assert_eq!(
+                ask(&config, Transport::Tcp, &[host, ("authorization", value)]),
+                expected,
+                "{value}"
+            );
         }
         assert_eq!(ask(&config, Transport::Tcp, &[host]), Err(401));
         assert_eq!(ask(&config, Transport::Unix, &[host]), Ok(Access::Unix));
@@ -320,7 +374,11 @@ mod tests {
             (on, Access::Unix, true),
             (on, Access::Token, true),
         ] {
-            assert_eq!(AllowExec::check(permissions, access).is_ok(), allowed, "{permissions:?} {access:?}");
+            assert_eq!(
+                AllowExec::check(permissions, access).is_ok(),
+                allowed,
+                "{permissions:?} {access:?}"
+            );
         }
     }
 

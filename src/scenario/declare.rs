@@ -25,7 +25,7 @@ pub enum DeclareError {
         /// Its name in the file.
         name: String,
         /// Why.
-        source: ControlError,
+        source: Box<ControlError>,
     },
     /// A profile that does not exist, named by a parameter.
     #[error("VPC `{name}`: {source}")]
@@ -37,7 +37,7 @@ pub enum DeclareError {
     },
     /// The hosts.
     #[error(transparent)]
-    Hosts(#[from] RuntimeError),
+    Hosts(Box<RuntimeError>),
 }
 
 /// Makes the VPCs, subnets and interfaces of a topology, and its instances on them. The interface of an instance has
@@ -48,9 +48,15 @@ pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<
         runtime
             .controller()
             .execute(command)
-            .map_err(|source| DeclareError::Refused { kind, name, source })?;
+            .map_err(|source| DeclareError::Refused {
+                kind,
+                name,
+                source: Box::new(source),
+            })?;
     }
-    Ok(runtime.create_hosts(&hosts(topology))?)
+    runtime
+        .create_hosts(&hosts(topology))
+        .map_err(|error| DeclareError::Hosts(Box::new(error)))
 }
 
 struct Declaration {

@@ -57,6 +57,7 @@ impl Mistake {
         }
     }
 
+    /// Adds what to write instead.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -110,10 +111,12 @@ pub fn remedy<'a>(written: &str, right: impl IntoIterator<Item = &'a str>) -> Op
 #[derive(Debug, Clone)]
 pub struct FileError {
     source: Arc<NamedSource<String>>,
+    /// Them, in the order of the file.
     pub mistakes: Vec<Mistake>,
 }
 
 impl FileError {
+    /// The mistakes of a file with this name and text.
     pub fn new(name: &str, text: &str, mistakes: Vec<Mistake>) -> Self {
         Self {
             source: Arc::new(NamedSource::new(name, text.to_owned())),

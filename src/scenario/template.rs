@@ -58,20 +58,39 @@ enum Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TemplateError {
     #[error("`{{{{` without `}}}}`")]
-    Unclosed { at: String },
+    /// An expression does not end.
+    Unclosed {
+        /// The text from where it begins.
+        at: String,
+    },
     #[error("`{written}` is not an expression: {why}")]
-    Syntax { written: String, why: &'static str },
+    /// What stands between the braces is no expression.
+    Syntax {
+        /// What stands there.
+        written: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A name that means nothing here.
     #[error("no {what} is called `{name}`")]
     Unknown {
+        /// The expression.
         written: String,
+        /// What it should name.
         what: &'static str,
+        /// The name.
         name: String,
+        /// The nearest name, or all of them.
         remedy: Option<String>,
     },
+    /// A list that is shorter.
     #[error("`{written}`: there is no number {index}, only {count}")]
     OutOfRange {
+        /// The expression.
         written: String,
+        /// The place asked for, from 0.
         index: usize,
+        /// How many there are.
         count: usize,
     },
 }
@@ -85,6 +104,7 @@ impl TemplateError {
         }
     }
 
+    /// What to write instead.
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Unclosed { .. } => Some("close the expression with `}}`"),
@@ -95,6 +115,7 @@ impl TemplateError {
 }
 
 impl Template {
+    /// Reads a text.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -278,12 +299,14 @@ fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &st
 pub struct Facts(BTreeMap<String, Vec<String>>);
 
 impl Facts {
+    /// Adds a field with one value.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl fmt::Display) -> Self {
         self.0.insert(field.to_owned(), vec![value.to_string()]);
         self
     }
 
+    /// Adds a field with any number of values.
     #[must_use]
     pub fn with_all<V: fmt::Display>(mut self, field: &str, values: impl IntoIterator<Item = V>) -> Self {
         self.0.insert(
@@ -292,23 +315,22 @@ impl Facts {
         );
         self
     }
-
-    pub fn set<V: fmt::Display>(&mut self, field: &str, values: impl IntoIterator<Item = V>) {
-        self.0.insert(
-            field.to_owned(),
-            values.into_iter().map(|value| value.to_string()).collect(),
-        );
-    }
 }
 
 /// What expressions can name.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
+    /// Instances by name.
     pub instances: BTreeMap<String, Facts>,
+    /// Routers, by the name of their subnet.
     pub routers: BTreeMap<String, Facts>,
+    /// Subnets by name.
     pub subnets: BTreeMap<String, Facts>,
+    /// VPCs by name.
     pub vpcs: BTreeMap<String, Facts>,
+    /// Parameters of the run.
     pub parameters: BTreeMap<String, String>,
+    /// What steps have saved.
     pub saved: BTreeMap<String, String>,
 }
 

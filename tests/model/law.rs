@@ -11,7 +11,7 @@ use crate::world::{Host, World};
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// This host gets it, and nobody else.
     Delivered(usize),
     /// The sender hears this, and nobody hears anything else.
@@ -22,7 +22,7 @@ pub enum Fate {
 
 /// What the fabric says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub(crate) enum Said {
     /// The address is at the MAC; told to this IP address.
     IsAt(IpAddr, MacAddr, IpAddr),
     /// A Router Advertisement to this address, for this prefix.
@@ -35,7 +35,7 @@ const SERVICES: [[u8; 4]; 3] = [[169, 254, 169, 254], [169, 254, 169, 253], [169
 
 /// "Forwarding inside a subnet is by destination MAC; frames for the router's MAC are routed by the local route; ARP and ND
 /// are answered from the mapping table; nothing else reaches anybody."
-pub fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
+pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
     let sender = &world.hosts[from];
     let subnet = &world.subnets[sender.subnet];
     if bytes.len() < 14 {
@@ -251,11 +251,11 @@ fn sum_is_right(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> bool
         .chunks(2)
         .map(|w| u32::from(w[0]) << 8 | w.get(1).map_or(0, |b| u32::from(*b)))
         .sum();
-    sum % 0xffff == 0
+    sum.is_multiple_of(0xffff)
 }
 
 /// What a frame of the fabric says.
-pub fn said(frame: &[u8]) -> Said {
+pub(crate) fn said(frame: &[u8]) -> Said {
     let packet = SlicedPacket::from_ethernet(frame).expect("the fabric sends whole frames");
     let ip16 = |bytes: &[u8]| Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("16 octets"));
     match packet.net.expect("a packet") {

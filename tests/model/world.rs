@@ -13,34 +13,34 @@ use proptest::sample::Index;
 
 /// A host behind an interface; one that was deleted stays in the list without subnet-mates that could see it.
 #[derive(Debug, Clone)]
-pub struct Host {
-    pub index: InterfaceIndex,
-    pub port: PortId,
-    pub mac: MacAddr,
-    pub vpc: usize,
+pub(crate) struct Host {
+    pub(crate) index: InterfaceIndex,
+    pub(crate) port: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) vpc: usize,
     /// Place in the world's list; `usize::MAX` once deleted.
-    pub subnet: usize,
-    pub checked: bool,
-    pub attached: bool,
+    pub(crate) subnet: usize,
+    pub(crate) checked: bool,
+    pub(crate) attached: bool,
     /// Addresses and delegated prefixes in order of assignment; the first IPv4 address is there for life.
-    pub nets: Vec<IpNet>,
+    pub(crate) nets: Vec<IpNet>,
 }
 
 /// A subnet.
 #[derive(Debug, Clone)]
-pub struct Subnet {
+pub(crate) struct Subnet {
     index: SubnetIndex,
     vpc: usize,
-    pub ipv4: Option<Ipv4Net>,
-    pub ipv6: Option<Ipv6Net>,
-    pub router_mac: MacAddr,
+    pub(crate) ipv4: Option<Ipv4Net>,
+    pub(crate) ipv6: Option<Ipv6Net>,
+    pub(crate) router_mac: MacAddr,
 }
 
 /// The network.
-pub struct World {
-    pub writer: FabricWriter,
-    pub hosts: Vec<Host>,
-    pub subnets: Vec<Subnet>,
+pub(crate) struct World {
+    pub(crate) writer: FabricWriter,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) subnets: Vec<Subnet>,
 }
 
 impl std::fmt::Debug for World {
@@ -54,21 +54,21 @@ impl std::fmt::Debug for World {
 
 impl Host {
     /// In a list of addresses and prefixes: is it there?
-    pub fn assigned(&self, address: IpAddr) -> bool {
+    pub(crate) fn assigned(&self, address: IpAddr) -> bool {
         self.subnet != usize::MAX && self.nets.iter().any(|net| net.contains(&address))
     }
 
     /// "Its IPv4s, IPv6s, delegated prefixes, its own link-local."
-    pub fn owns(&self, address: IpAddr) -> bool {
+    pub(crate) fn owns(&self, address: IpAddr) -> bool {
         self.assigned(address) || address == IpAddr::V6(self.link_local())
     }
 
-    pub fn link_local(&self) -> Ipv6Addr {
+    pub(crate) fn link_local(&self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.mac.0;
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
-    pub fn first_ipv6(&self) -> Option<Ipv6Addr> {
+    pub(crate) fn first_ipv6(&self) -> Option<Ipv6Addr> {
         self.nets.iter().find_map(|net| match net {
             IpNet::V6(net) if net.prefix_len() == 128 => Some(net.addr()),
             _ => None,
@@ -85,7 +85,7 @@ impl Host {
 
 impl Subnet {
     /// `.1`, `.2`; `::1`, `fe80:ec2::1` and the EUI-64 link-local.
-    pub fn is_router(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_router(&self, address: IpAddr) -> bool {
         let v6 = self.ipv6.is_some();
         match address {
             IpAddr::V4(a) => self
@@ -127,7 +127,7 @@ impl Subnet {
 
 /// An edit of the network; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// The address or prefix now belongs to the host, whoever had it.
     Assign(Index, u8),
     /// The address or prefix belongs to nobody.
@@ -140,7 +140,7 @@ pub enum Edit {
     Replace(Index, Index),
 }
 
-pub fn edit() -> impl Strategy<Value = Edit> {
+pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         6 => (any::<Index>(), any::<u8>()).prop_map(|(host, net)| Edit::Assign(host, net)),
         2 => (any::<Index>(), any::<u8>()).prop_map(|(host, net)| Edit::Unassign(host, net)),
@@ -151,7 +151,7 @@ pub fn edit() -> impl Strategy<Value = Edit> {
 }
 
 /// Two VPCs with the same ranges, one `aws` and one `aws-xen`; up to three subnets; three to nine hosts.
-pub fn world() -> impl Strategy<Value = World> {
+pub(crate) fn world() -> impl Strategy<Value = World> {
     let subnets = prop::collection::vec((prop_oneof![4 => Just(0_usize), 1 => Just(1)], 0..8_u8), 1..4);
     let hosts = prop::collection::vec(
         (any::<Index>(), prop::collection::vec(any::<u8>(), 0..8), any::<bool>()),
@@ -274,7 +274,7 @@ impl World {
         true
     }
 
-    pub fn edit(&mut self, edit: &Edit) {
+    pub(crate) fn edit(&mut self, edit: &Edit) {
         let there: Vec<usize> = (0..self.hosts.len())
             .filter(|at| self.hosts[*at].subnet != usize::MAX)
             .collect();
@@ -365,7 +365,7 @@ enum Kind {
 
 /// A frame to be, in terms of whatever network there will be.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub(crate) struct Question {
     from: Index,
     kind: Kind,
     source: Pick,
@@ -373,10 +373,12 @@ pub struct Question {
     to: To,
     hop_by_hop: bool,
     bent: Vec<(Index, u8)>,
+    /// Bent before the checksum was computed, not after.
+    lies: bool,
     length: u16,
 }
 
-pub fn question() -> impl Strategy<Value = Question> {
+pub(crate) fn question() -> impl Strategy<Value = Question> {
     let kind = prop_oneof![
         7 => Just(Kind::Udp4),
         7 => Just(Kind::Udp6),
@@ -395,7 +397,9 @@ pub fn question() -> impl Strategy<Value = Question> {
         1 => Just(To::Group),
     ];
     let source = prop_oneof![4 => any::<Index>().prop_map(Pick::Own), 1 => pick()];
-    let bent = prop_oneof![6 => Just(vec![]), 1 => prop::collection::vec((any::<Index>(), any::<u8>()), 1..3)];
+    let value = prop_oneof![any::<u8>(), Just(0), Just(1)];
+    let bent = prop_oneof![4 => Just(vec![]), 1 => prop::collection::vec((any::<Index>(), value), 1..3)];
+    // 0 and 1 are where lengths and flags turn.
     let length = prop_oneof![20 => 0..30_u16, 1 => 8940..9000_u16];
     (
         any::<Index>(),
@@ -405,23 +409,27 @@ pub fn question() -> impl Strategy<Value = Question> {
         to,
         prop::bool::weighted(0.05),
         bent,
+        any::<bool>(),
         length,
     )
-        .prop_map(|(from, kind, source, target, to, hop_by_hop, bent, length)| Question {
-            from,
-            kind,
-            source,
-            target,
-            to,
-            hop_by_hop,
-            bent,
-            length,
-        })
+        .prop_map(
+            |(from, kind, source, target, to, hop_by_hop, bent, lies, length)| Question {
+                from,
+                kind,
+                source,
+                target,
+                to,
+                hop_by_hop,
+                bent,
+                lies,
+                length,
+            },
+        )
 }
 
 impl World {
     /// Who sends, and the frame's bytes; `None` where nobody is attached.
-    pub fn frame(&self, question: &Question) -> Option<(usize, Vec<u8>)> {
+    pub(crate) fn frame(&self, question: &Question) -> Option<(usize, Vec<u8>)> {
         let attached: Vec<usize> = (0..self.hosts.len()).filter(|at| self.hosts[*at].attached).collect();
         if attached.is_empty() {
             return None;
@@ -489,6 +497,14 @@ impl World {
             if bytes[12] != 0x86 || ![20, 54].contains(&at) {
                 bytes[at] = *value;
             }
+        }
+        let (header, message) = bytes.split_at(bytes.len().min(54));
+        if question.lies && header[12] == 0x86 && header[20] == 58 {
+            let address = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&header[at..at + 16]).expect("16 octets"));
+            let mut message = message.to_vec();
+            message[2..4].fill(0);
+            let message = summed(address(22), address(38), message);
+            bytes = [header, &message].concat();
         }
         Some((from, bytes))
     }

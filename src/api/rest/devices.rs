@@ -64,13 +64,19 @@ fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions) -> Result<
     let tap = match namespace {
         None => TapPort::open(name, options),
         Some(text) => {
-            let namespace =
-                if text.contains('/') { Namespace::open(Path::new(text)) } else { Namespace::open_named(text) };
+            let namespace = if text.contains('/') {
+                Namespace::open(Path::new(text))
+            } else {
+                Namespace::open_named(text)
+            };
             let wrong = |error: crate::lab::NamespaceError| {
                 Problem::invalid("namespace", error.to_string())
                     .remedy("Give a name that 'ip netns list' shows, or the path of a namespace file.")
             };
-            namespace.map_err(wrong)?.run(|| TapPort::open(name, options)).map_err(wrong)?
+            namespace
+                .map_err(wrong)?
+                .run(|| TapPort::open(name, options))
+                .map_err(wrong)?
         }
     };
     tap.map(OpenedDevice::from).map_err(|error| refused("tap", &error))
@@ -79,10 +85,15 @@ fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions) -> Result<
 /// Takes a duplicate of a descriptor that this process was started with.
 fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
     let wrong = |detail: String| {
-        Problem::invalid("fd", detail).remedy("Give the number of a TAP's descriptor that was open when the server started.")
+        Problem::invalid("fd", detail)
+            .remedy("Give the number of a TAP's descriptor that was open when the server started.")
     };
     if let Some((interface, port)) = state.inherited().get(&fd).copied() {
-        let attachment = state.controller.interface(&interface.into()).ok().and_then(|i| i.attachment);
+        let attachment = state
+            .controller
+            .interface(&interface.into())
+            .ok()
+            .and_then(|i| i.attachment);
         if attachment.is_some_and(|attachment| attachment.port == port) {
             return Err(wrong(format!("Descriptor {fd} is attached to {interface} already")));
         }
@@ -91,14 +102,18 @@ fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice,
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
         .map_err(|_| wrong(format!("There is no descriptor {fd}")))?;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(u32::MAX);
+    let flags = flags
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(u32::MAX);
     if flags & rustix::fs::OFlags::CLOEXEC.bits() != 0 {
         return Err(wrong(format!("Descriptor {fd} was not inherited")));
     }
     let copy = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|process| pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()))
         .map_err(|error| wrong(format!("Descriptor {fd} cannot be duplicated: {error}")))?;
-    TapPort::from_fd(copy, options).map(OpenedDevice::from).map_err(|error| refused("fd", &error))
+    TapPort::from_fd(copy, options)
+        .map(OpenedDevice::from)
+        .map_err(|error| refused("fd", &error))
 }
 
 fn refused(field: &str, error: &PortError) -> Problem {

@@ -92,24 +92,32 @@ async fn events(
 
 fn known_types(text: &str) -> Result<Vec<&'static str>, Problem> {
     let one = |name: &str| {
-        EventKind::TYPES.iter().copied().find(|known| *known == name.trim()).ok_or_else(|| {
-            bad_query("type", format!("There is no event of type '{name}'"))
-                .remedy(format!("Use some of: {}.", EventKind::TYPES.join(", ")))
-        })
+        EventKind::TYPES
+            .iter()
+            .copied()
+            .find(|known| *known == name.trim())
+            .ok_or_else(|| {
+                bad_query("type", format!("There is no event of type '{name}'"))
+                    .remedy(format!("Use some of: {}.", EventKind::TYPES.join(", ")))
+            })
     };
     text.split(',').map(one).collect()
 }
 
 /// The number after which to begin, and whether the client knew an earlier start of the server.
 fn start(state: &AppState, headers: &HeaderMap, after: Option<u64>) -> Result<(Option<u64>, bool), Problem> {
-    let Some(last) = headers.get("last-event-id") else { return Ok((after, false)) };
+    let Some(last) = headers.get("last-event-id") else {
+        return Ok((after, false));
+    };
     let parsed = last.to_str().ok().and_then(|text| text.trim().split_once('-'));
     let parsed = parsed.and_then(|(epoch, number)| Some((epoch, number.parse::<u64>().ok()?)));
     match parsed {
         Some((epoch, number)) if epoch == state.epoch() => Ok((Some(number), false)),
         Some(_) => Ok((Some(0), true)),
-        None => Err(bad_query("Last-Event-ID", "The header is not the id of an event of this server")
-            .remedy("Send the id of the last event unchanged, or leave the header out.")),
+        None => Err(
+            bad_query("Last-Event-ID", "The header is not the id of an event of this server")
+                .remedy("Send the id of the last event unchanged, or leave the header out."),
+        ),
     }
 }
 
@@ -128,7 +136,9 @@ struct Listener {
 
 impl Listener {
     fn wants(&self, event: &Event) -> bool {
-        self.types.as_ref().is_none_or(|types| types.contains(&event.kind.name()))
+        self.types
+            .as_ref()
+            .is_none_or(|types| types.contains(&event.kind.name()))
             && self.interface.is_none_or(|interface| event.kind.concerns(interface))
     }
 

@@ -23,9 +23,7 @@ use crate::control::{Command, EditSummary, Outcome};
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use crate::model::naming::Tags;
 use crate::model::network::MappingEdit;
-use crate::model::{
-    AddressOrPrefix, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
-};
+use crate::model::{AddressOrPrefix, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId};
 use crate::wire::MacAddr;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -40,7 +38,10 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 
 /// A prefix may stand in the path as it is written, slash and all.
 pub(super) fn prefix_routes() -> Router<AppState> {
-    Router::new().route("/v1/interfaces/{interface}/addresses/{address}/{length}", routing::delete(unassign))
+    Router::new().route(
+        "/v1/interfaces/{interface}/addresses/{address}/{length}",
+        routing::delete(unassign),
+    )
 }
 
 /// A network interface.
@@ -285,17 +286,32 @@ async fn list(
     let limit = page_size(filter.limit)?;
     blocking(move || {
         let controller = &state.controller;
-        let vpc = filter.vpc.map(|vpc| controller.vpc(&vpc)).transpose()?.map(|vpc| vpc.id);
-        let subnet = filter.subnet.map(|subnet| controller.subnet(&subnet)).transpose()?.map(|subnet| subnet.id);
+        let vpc = filter
+            .vpc
+            .map(|vpc| controller.vpc(&vpc))
+            .transpose()?
+            .map(|vpc| vpc.id);
+        let subnet = filter
+            .subnet
+            .map(|subnet| controller.subnet(&subnet))
+            .transpose()?
+            .map(|subnet| subnet.id);
         let matches = |interface: &NetworkInterface| {
             vpc.is_none_or(|vpc| interface.vpc_id == vpc) && subnet.is_none_or(|subnet| interface.subnet_id == subnet)
         };
         let mut found = controller.interfaces(filter.cursor, limit + 1, matches);
         let more = found.len() > limit;
         found.truncate(limit);
-        let next_cursor = if more { found.last().map(|interface| interface.id.to_string()) } else { None };
+        let next_cursor = if more {
+            found.last().map(|interface| interface.id.to_string())
+        } else {
+            None
+        };
         let interfaces = found.into_iter().map(InterfaceView::from).collect();
-        Ok(axum::Json(InterfaceList { interfaces, next_cursor }))
+        Ok(axum::Json(InterfaceList {
+            interfaces,
+            next_cursor,
+        }))
     })
     .await
     .map_err(Problem::named_in_body)
@@ -340,11 +356,7 @@ async fn create(
         (status = 200, description = "The interface with all its addresses", body = InterfaceView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn get(
-    State(state): State<AppState>,
-    path: PathParts,
-    _: NoQuery,
-) -> Result<axum::Json<InterfaceView>, Problem> {
+async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<InterfaceView>, Problem> {
     blocking(move || Ok(axum::Json(state.controller.interface(&reference(&path))?.into()))).await
 }
 
@@ -367,7 +379,9 @@ async fn modify(
         description: request.description,
         tags: request.tags,
     };
-    execute(state, Command::ModifyInterface(reference(&path), spec)).await.map(axum::Json)
+    execute(state, Command::ModifyInterface(reference(&path), spec))
+        .await
+        .map(axum::Json)
 }
 
 /// Deletes a detached network interface and frees its addresses
@@ -403,7 +417,10 @@ async fn attach(
             return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
         }
         let device = open(&state, &request)?;
-        let command = Command::AttachInterface { interface: current.id.into(), device };
+        let command = Command::AttachInterface {
+            interface: current.id.into(),
+            device,
+        };
         match state.controller.execute(command)? {
             Outcome::Interface(interface) => {
                 if let (Some(fd), Some(attachment)) = (request.fd, &interface.attachment) {
@@ -430,7 +447,9 @@ async fn detach(
     path: PathParts,
     _: NoQuery,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
-    execute(state, Command::DetachInterface(reference(&path))).await.map(axum::Json)
+    execute(state, Command::DetachInterface(reference(&path)))
+        .await
+        .map(axum::Json)
 }
 
 /// Assigns addresses and prefixes, given or chosen, all of them or none
@@ -455,15 +474,28 @@ async fn assign(
     );
     let addresses = wanted(request.addresses, counts)?;
     if addresses.is_empty() {
-        return Err(Problem::missing("addresses", "Name addresses, or give a count such as ipv6_address_count."));
+        return Err(Problem::missing(
+            "addresses",
+            "Name addresses, or give a count such as ipv6_address_count.",
+        ));
     }
     let interface = reference(&path);
     blocking(move || {
-        let command = Command::AssignAddresses { interface, addresses, move_allowed: request.move_allowed };
+        let command = Command::AssignAddresses {
+            interface,
+            addresses,
+            move_allowed: request.move_allowed,
+        };
         match state.controller.execute(command)? {
-            Outcome::Assigned { interface, addresses, summary } => {
-                Ok(axum::Json(Assigned { interface_id: interface, addresses, summary }))
-            }
+            Outcome::Assigned {
+                interface,
+                addresses,
+                summary,
+            } => Ok(axum::Json(Assigned {
+                interface_id: interface,
+                addresses,
+                summary,
+            })),
             other => Err(Problem::internal(format!("The command gave {other:?}"))),
         }
     })
@@ -484,7 +516,10 @@ async fn assign(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    let edit = MappingEdit::Unassign { interface: reference(&path), address: block_in_path(&path)? };
+    let edit = MappingEdit::Unassign {
+        interface: reference(&path),
+        address: block_in_path(&path)?,
+    };
     super::mappings::execute_one(state, edit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -27,14 +27,21 @@ use crate::wire::MacAddr;
 pub const BULK_LIMIT: usize = 256 << 20;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    let bulk = OpenApiRouter::new().routes(routes!(bulk)).layer(DefaultBodyLimit::max(BULK_LIMIT));
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put, delete)).merge(bulk)
+    let bulk = OpenApiRouter::new()
+        .routes(routes!(bulk))
+        .layer(DefaultBodyLimit::max(BULK_LIMIT));
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, put, delete))
+        .merge(bulk)
 }
 
 /// A prefix may stand in the path as it is written, slash and all.
 pub(super) fn prefix_routes() -> Router<AppState> {
-    Router::new()
-        .route("/v1/mappings/{subnet}/{address}/{length}", routing::get(get).put(put).delete(delete))
+    Router::new().route(
+        "/v1/mappings/{subnet}/{address}/{length}",
+        routing::get(get).put(put).delete(delete),
+    )
 }
 
 /// The owner of an address or prefix.
@@ -159,28 +166,34 @@ impl EditRequest {
         let at = |field: &str| format!("edits[{index}].{field}");
         let address = self.address;
         match (self.op, self.interface, self.subnet, self.move_allowed) {
-            (EditOperation::Assign, Some(interface), None, move_allowed) => {
-                Ok(MappingEdit::Assign { interface, address, move_allowed: move_allowed.unwrap_or(false) })
-            }
-            (EditOperation::Assign, Some(_), Some(_), _) => {
-                Err(Problem::invalid(at("subnet"), "An assignment goes to the subnet of its interface")
-                    .remedy("Leave 'subnet' out."))
-            }
-            (EditOperation::Assign, None, ..) => {
-                Err(Problem::missing(&at("interface"), "Name the interface that shall own the address."))
-            }
+            (EditOperation::Assign, Some(interface), None, move_allowed) => Ok(MappingEdit::Assign {
+                interface,
+                address,
+                move_allowed: move_allowed.unwrap_or(false),
+            }),
+            (EditOperation::Assign, Some(_), Some(_), _) => Err(Problem::invalid(
+                at("subnet"),
+                "An assignment goes to the subnet of its interface",
+            )
+            .remedy("Leave 'subnet' out.")),
+            (EditOperation::Assign, None, ..) => Err(Problem::missing(
+                &at("interface"),
+                "Name the interface that shall own the address.",
+            )),
             (EditOperation::Unassign, _, _, Some(_)) => {
                 Err(Problem::invalid(at("move"), "An unassignment moves nothing").remedy("Leave 'move' out."))
             }
             (EditOperation::Unassign, Some(interface), None, None) => Ok(MappingEdit::Unassign { interface, address }),
             (EditOperation::Unassign, None, Some(subnet), None) => Ok(MappingEdit::Remove { subnet, address }),
-            (EditOperation::Unassign, Some(_), Some(_), None) => {
-                Err(Problem::invalid(at("subnet"), "Both an interface and a subnet are named")
-                    .remedy("Name the interface that has the address, or the subnet in which whoever has it loses it."))
-            }
-            (EditOperation::Unassign, None, None, None) => {
-                Err(Problem::missing(&at("interface"), "Name the interface that has the address, or the subnet."))
-            }
+            (EditOperation::Unassign, Some(_), Some(_), None) => Err(Problem::invalid(
+                at("subnet"),
+                "Both an interface and a subnet are named",
+            )
+            .remedy("Name the interface that has the address, or the subnet in which whoever has it loses it.")),
+            (EditOperation::Unassign, None, None, None) => Err(Problem::missing(
+                &at("interface"),
+                "Name the interface that has the address, or the subnet.",
+            )),
         }
     }
 }
@@ -197,7 +210,11 @@ async fn list(
     Query(query): Query<MappingQuery>,
 ) -> Result<axum::Json<MappingList>, Problem> {
     let limit = page_size(query.limit)?;
-    let cursor = query.cursor.map(|text| text.parse::<PageCursor>()).transpose().map_err(|e| bad_query("cursor", e))?;
+    let cursor = query
+        .cursor
+        .map(|text| text.parse::<PageCursor>())
+        .transpose()
+        .map_err(|e| bad_query("cursor", e))?;
     let by_interface = query.interface.is_some();
     if cursor.is_some_and(|cursor| matches!(cursor, PageCursor::Sequence(_)) != by_interface) {
         return Err(bad_query("cursor", "The cursor is from a list with another filter"));
@@ -211,7 +228,10 @@ async fn list(
     blocking(move || {
         let page = state.controller.mappings(&filter, cursor, limit)?;
         let mappings = page.mappings.into_iter().map(MappingView::from).collect();
-        Ok(axum::Json(MappingList { mappings, next_cursor: page.next.map(|next| next.to_string()) }))
+        Ok(axum::Json(MappingList {
+            mappings,
+            next_cursor: page.next.map(|next| next.to_string()),
+        }))
     })
     .await
     .map_err(Problem::named_in_body)
@@ -220,7 +240,11 @@ async fn list(
 /// The address or prefix that the path names, in one part or in two.
 pub(super) fn block_in_path(path: &PathParts) -> Result<AddressOrPrefix, Problem> {
     let (address, length) = (path.get("address"), path.get("length"));
-    let text = if length.is_empty() { address.to_owned() } else { format!("{address}/{length}") };
+    let text = if length.is_empty() {
+        address.to_owned()
+    } else {
+        format!("{address}/{length}")
+    };
     text.parse().map_err(|error: crate::model::address::ParseAddressError| {
         Problem::new(StatusCode::BAD_REQUEST, "InvalidParameterValue", error.to_string()).field("address")
     })
@@ -277,22 +301,37 @@ async fn put(
     blocking(move || {
         let controller = &state.controller;
         let subnet = controller.subnet(&subnet)?.id;
-        let interface = controller.interface(&request.interface).map_err(|e| Problem::from(e).named_in_body())?;
+        let interface = controller
+            .interface(&request.interface)
+            .map_err(|e| Problem::from(e).named_in_body())?;
         // An interface stays in its subnet for life, so this holds when the edit is carried out.
         if interface.subnet_id != subnet {
-            let detail = format!("The interface {} is in {}, not in {subnet}", interface.id, interface.subnet_id);
+            let detail = format!(
+                "The interface {} is in {}, not in {subnet}",
+                interface.id, interface.subnet_id
+            );
             return Err(Problem::invalid("interface", detail).remedy("Name an interface of the subnet in the path."));
         }
         let move_allowed = request.move_allowed;
-        let edit = MappingEdit::Assign { interface: interface.id.into(), address: block, move_allowed };
+        let edit = MappingEdit::Assign {
+            interface: interface.id.into(),
+            address: block,
+            move_allowed,
+        };
         let summary = edit_now(&state, edit)?;
-        let status = if summary.assigned > 0 { StatusCode::CREATED } else { StatusCode::OK };
+        let status = if summary.assigned > 0 {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         let mapping = Mapping {
             subnet_id: subnet,
             address: block,
             interface_id: interface.id,
             mac_address: interface.mac_address,
-            primary: block.address().is_some_and(|a| interface.primary_ipv4().map(IpAddr::V4) == Some(a)),
+            primary: block
+                .address()
+                .is_some_and(|a| interface.primary_ipv4().map(IpAddr::V4) == Some(a)),
         };
         Ok((status, axum::Json(MappingView::from(mapping))))
     })
@@ -310,7 +349,10 @@ async fn put(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    let edit = MappingEdit::Remove { subnet: subnet_in_path(&path), address: block_in_path(&path)? };
+    let edit = MappingEdit::Remove {
+        subnet: subnet_in_path(&path),
+        address: block_in_path(&path)?,
+    };
     execute_one(state, edit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -330,7 +372,11 @@ async fn bulk(State(state): State<AppState>, _: NoQuery, body: JsonBytes) -> Res
     blocking(move || {
         let request: BulkRequest = body.parse()?;
         drop(body);
-        let edits = request.edits.into_iter().enumerate().map(|(index, edit)| edit.into_edit(index));
+        let edits = request
+            .edits
+            .into_iter()
+            .enumerate()
+            .map(|(index, edit)| edit.into_edit(index));
         let edits = edits.collect::<Result<Vec<_>, _>>()?;
         match state.controller.execute(Command::EditMappings(edits))? {
             Outcome::Edited(summary) => Ok(axum::Json(summary)),

@@ -11,9 +11,9 @@ use super::blocking;
 use crate::api::extract::Query;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::ports::PortReport;
 use crate::datapath::{Answered, DropReason};
 use crate::model::{InterfaceId, ResourceRef};
+use crate::switch::PortStatus;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list))
@@ -33,6 +33,10 @@ pub struct PortView {
     pub interface_name: Option<String>,
     /// The device.
     pub device: String,
+    /// The largest IP packet in bytes that the host takes.
+    pub mtu: u16,
+    /// Whether the device is gone.
+    pub lost: bool,
     /// What came from the host.
     pub received: Traffic,
     /// What went to the host.
@@ -43,7 +47,8 @@ pub struct PortView {
     /// Frames from the host that went nowhere, by reason.
     #[schema(value_type = std::collections::BTreeMap<String, u64>, example = json!({"multicast": 12}))]
     pub dropped: Map<String, Value>,
-    /// Further counters.
+    /// Further counters: `sent_merged` (frames of `sent` that crossed merged behind another), `unasked` (frames that the
+    /// fabric sent of its own accord) and `refused` (frames that the device did not take).
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub other: Map<String, Value>,
 }
@@ -82,17 +87,25 @@ struct PortFilter {
         (status = 200, description = "Every port, by number", body = PortList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn list(State(state): State<AppState>, Query(filter): Query<PortFilter>) -> Result<axum::Json<PortList>, Problem> {
+async fn list(
+    State(state): State<AppState>,
+    Query(filter): Query<PortFilter>,
+) -> Result<axum::Json<PortList>, Problem> {
     blocking(move || {
         let controller = &state.controller;
-        let wanted = filter.interface.map(|reference| controller.interface(&reference)).transpose()?;
+        let wanted = filter
+            .interface
+            .map(|reference| controller.interface(&reference))
+            .transpose()?;
         let mut ports: Vec<PortView> = Vec::new();
         for report in controller.ports() {
             let id = controller.interface_at(report.interface);
             if wanted.as_ref().is_some_and(|wanted| Some(wanted.id) != id) {
                 continue;
             }
-            let name = id.and_then(|id| controller.interface(&id.into()).ok()).and_then(|interface| interface.name);
+            let name = id
+                .and_then(|id| controller.interface(&id.into()).ok())
+                .and_then(|interface| interface.name);
             ports.push(view(&report, id, name, filter.nonzero));
         }
         ports.sort_by_key(|port| port.port);
@@ -102,22 +115,36 @@ async fn list(State(state): State<AppState>, Query(filter): Query<PortFilter>) -
     .map_err(Problem::named_in_body)
 }
 
-fn view(report: &PortReport, interface_id: Option<InterfaceId>, name: Option<String>, nonzero: bool) -> PortView {
-    let shown = |count: u64| !nonzero || count > 0;
-    let count_of = |kind: Answered| report.answered.iter().find(|(k, _)| *k == kind).map_or(0, |(_, count)| *count);
-    let answered = Answered::ALL.iter().map(|kind| (kind.name(), count_of(*kind)));
-    let drops_of = |reason: DropReason| report.dropped.iter().find(|(r, _)| *r == reason).map_or(0, |(_, count)| *count);
-    let dropped = DropReason::ALL.iter().map(|reason| (reason.name(), drops_of(*reason)));
-    let map = |(name, count): (&str, u64)| (name.to_owned(), Value::from(count));
+fn view(report: &PortStatus, interface_id: Option<InterfaceId>, name: Option<String>, nonzero: bool) -> PortView {
+    let counters = &report.counters;
+    let map = |counts: &mut dyn Iterator<Item = (&'static str, u64)>| -> Map<String, Value> {
+        let shown = counts.filter(|(_, count)| !nonzero || *count > 0);
+        shown
+            .map(|(name, count)| (name.to_owned(), Value::from(count)))
+            .collect()
+    };
+    let other = [
+        ("sent_merged", counters.sent_merged),
+        ("unasked", counters.unasked),
+        ("refused", counters.refused),
+    ];
+    let traffic = |traffic: crate::switch::Traffic| Traffic {
+        frames: traffic.frames,
+        bytes: traffic.bytes,
+    };
     PortView {
         port: report.port.get(),
         interface_id,
         interface_name: name,
-        device: report.device.clone(),
-        received: Traffic { frames: report.received_frames, bytes: report.received_bytes },
-        sent: Traffic { frames: report.sent_frames, bytes: report.sent_bytes },
-        answered: answered.filter(|(_, count)| shown(*count)).map(map).collect(),
-        dropped: dropped.filter(|(_, count)| shown(*count)).map(map).collect(),
-        other: report.other.iter().copied().filter(|(_, count)| shown(*count)).map(map).collect(),
+        device: report.name.clone(),
+        mtu: report.mtu,
+        lost: report.lost,
+        received: traffic(counters.received),
+        sent: traffic(counters.sent),
+        answered: map(&mut Answered::ALL.iter().map(|kind| (kind.name(), counters.answered(*kind)))),
+        dropped: map(&mut DropReason::ALL
+            .iter()
+            .map(|reason| (reason.name(), counters.dropped(*reason)))),
+        other: map(&mut other.into_iter()),
     }
 }

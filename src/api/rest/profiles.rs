@@ -29,7 +29,10 @@ struct ProfileList {
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(_: NoQuery) -> axum::Json<ProfileList> {
-    let profiles = Profile::NAMES.iter().filter_map(|name| Profile::named(name).ok()).collect();
+    let profiles = Profile::NAMES
+        .iter()
+        .filter_map(|name| Profile::named(name).ok())
+        .collect();
     axum::Json(ProfileList { profiles })
 }
 
@@ -47,14 +50,17 @@ pub(super) fn resolve(spec: &ProfileSpec) -> Result<Profile, Problem> {
 /// A profile as a request would write it: its name, or its name and the fields in which it differs.
 pub(super) fn written(profile: &Profile) -> ProfileSpec {
     let name = ProfileSpec::Name(profile.name.clone());
-    let Ok(base) = Profile::named(&profile.name) else { return name };
+    let Ok(base) = Profile::named(&profile.name) else {
+        return name;
+    };
     if base == *profile {
         return name;
     }
     match (serde_json::to_value(base), serde_json::to_value(profile)) {
-        (Ok(Value::Object(base)), Ok(Value::Object(this))) => {
-            ProfileSpec::Changed(ChangedProfile { base: profile.name.clone(), overrides: difference(&base, &this) })
-        }
+        (Ok(Value::Object(base)), Ok(Value::Object(this))) => ProfileSpec::Changed(ChangedProfile {
+            base: profile.name.clone(),
+            overrides: difference(&base, &this),
+        }),
         _ => name,
     }
 }
@@ -87,7 +93,10 @@ mod tests {
         let Value::Object(overrides) = overrides else { panic!() };
         for spec in [
             ProfileSpec::Name("lan".into()),
-            ProfileSpec::Changed(ChangedProfile { base: "aws".into(), overrides }),
+            ProfileSpec::Changed(ChangedProfile {
+                base: "aws".into(),
+                overrides,
+            }),
         ] {
             let profile = resolve(&spec).unwrap();
             assert_eq!(written(&profile), spec);

@@ -20,7 +20,9 @@ use crate::model::{ResourceRef, Subnet, SubnetId, VpcId};
 use crate::wire::MacAddr;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, modify, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, modify, delete))
 }
 
 /// A subnet.
@@ -135,10 +137,18 @@ async fn list(
     Query(filter): Query<SubnetFilter>,
 ) -> Result<axum::Json<SubnetList>, Problem> {
     blocking(move || {
-        let vpc = filter.vpc.map(|vpc| state.controller.vpc(&vpc)).transpose()?.map(|vpc| vpc.id);
+        let vpc = filter
+            .vpc
+            .map(|vpc| state.controller.vpc(&vpc))
+            .transpose()?
+            .map(|vpc| vpc.id);
         let subnets = state.controller.subnets();
-        let wanted = subnets.iter().filter(|subnet| vpc.is_none_or(|vpc| subnet.vpc_id == vpc));
-        Ok(axum::Json(SubnetList { subnets: wanted.map(SubnetView::from).collect() }))
+        let wanted = subnets
+            .iter()
+            .filter(|subnet| vpc.is_none_or(|vpc| subnet.vpc_id == vpc));
+        Ok(axum::Json(SubnetList {
+            subnets: wanted.map(SubnetView::from).collect(),
+        }))
     })
     .await
     .map_err(Problem::named_in_body)
@@ -194,8 +204,13 @@ async fn modify(
     _: NoQuery,
     Json(request): Json<ModifySubnetRequest>,
 ) -> Result<axum::Json<SubnetView>, Problem> {
-    let spec = ModifySubnet { name: request.name, tags: request.tags };
-    execute(state, Command::ModifySubnet(reference(&path), spec)).await.map(axum::Json)
+    let spec = ModifySubnet {
+        name: request.name,
+        tags: request.tags,
+    };
+    execute(state, Command::ModifySubnet(reference(&path), spec))
+        .await
+        .map(axum::Json)
 }
 
 /// Deletes a subnet without interfaces

@@ -23,7 +23,9 @@ use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{ResourceRef, Vpc, VpcId};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, modify, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, modify, delete))
 }
 
 /// A VPC.
@@ -181,7 +183,9 @@ async fn modify(
         profile,
         tags: request.tags,
     };
-    execute(state, Command::ModifyVpc(reference(&path), spec)).await.map(axum::Json)
+    execute(state, Command::ModifyVpc(reference(&path), spec))
+        .await
+        .map(axum::Json)
 }
 
 /// Deletes a VPC without subnets

@@ -15,25 +15,41 @@ use super::document::{
 use super::network::{check_topology, expected_scope};
 use super::topology::Topology;
 use super::values::{Text, Texts};
-use crate::datapath::DropReason;
+use crate::datapath::{Answered, DropReason};
 use crate::model::AddressOrPrefix;
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Counters of a port beside drops and answers, as `GET /v1/ports` has them.
+const COUNTERS: [&str; 7] = [
+    "received_frames",
+    "received_bytes",
+    "sent_frames",
+    "sent_bytes",
+    "sent_merged",
+    "unasked",
+    "refused",
+];
+
 /// A scenario in which every name is known to exist.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// Its short name.
     pub name: String,
+    /// What it shows, for people.
     pub description: String,
     /// Where the observations were published.
     pub source: Option<String>,
     /// Programs that the steps use.
     pub requires: Vec<String>,
+    /// Values that a run may set.
     pub parameters: BTreeMap<String, Parameter>,
     /// The run is given up after this time.
     pub timeout: Duration,
+    /// The network.
     pub topology: Topology,
+    /// What is done, in this order.
     pub steps: Vec<Step>,
 }
 
@@ -44,9 +60,13 @@ pub struct Step {
     pub number: String,
     /// Line of the file where it begins.
     pub line: u64,
+    /// The observation that it proves.
     pub say: Option<Text>,
+    /// The name of its start in later expectations.
     pub id: Option<String>,
+    /// What it does.
     pub action: Action,
+    /// What must hold afterwards.
     pub expect: ExpectFields,
     /// From when counters of ports are counted.
     pub since: Since,
@@ -59,14 +79,21 @@ pub struct Step {
 /// What a step does.
 #[derive(Debug, Clone)]
 pub enum Action {
+    /// Runs a command in an instance.
     Exec(Exec),
+    /// Sends echo requests from an instance.
     Ping(Ping),
+    /// Edits the mapping table: all of the list or none.
     Mapping(Vec<Edit>),
+    /// Changes a network interface.
     Modify(Modify),
+    /// Does nothing for a time.
     Wait(Duration),
+    /// Starts a capture.
     Capture(Capture),
     /// Ends a capture or a command in the background.
     Stop(String),
+    /// Steps at the same time.
     Parallel(Vec<Step>),
     /// Nothing but the expectation.
     Expect,
@@ -75,7 +102,9 @@ pub enum Action {
 /// From when counters of ports are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
+    /// The start of the step itself.
     Step,
+    /// The start of the scenario.
     Scenario,
     /// The start of the step with this id.
     Id(String),
@@ -204,10 +233,10 @@ impl<'t> Checker<'t> {
             }
         }
         self.saves(fields, &action, place);
-        if let Some(id) = &fields.id {
-            if !self.ids.insert(id.value.clone()) || ["step", "scenario"].contains(&id.value.as_str()) {
-                self.wrong(Mistake::at(id.referenced, format!("the id `{}` is taken", id.value)));
-            }
+        if let Some(id) = &fields.id
+            && (!self.ids.insert(id.value.clone()) || ["step", "scenario"].contains(&id.value.as_str()))
+        {
+            self.wrong(Mistake::at(id.referenced, format!("the id `{}` is taken", id.value)));
         }
         Some(Step {
             number: number.to_owned(),
@@ -430,6 +459,14 @@ impl<'t> Checker<'t> {
             self.instance(&known);
             if port.value.drops.is_empty() && port.value.counters.is_empty() {
                 self.wrong(Mistake::at(port.referenced, "say which `drops` or `counters`"));
+            }
+            for (name, count) in &port.value.counters {
+                let answered = Answered::ALL.iter().map(|kind| kind.name());
+                let known: Vec<&str> = COUNTERS.into_iter().chain(answered).collect();
+                if !known.contains(&name.as_str()) {
+                    let message = format!("no counter is called `{name}`");
+                    self.wrong(Mistake::at(count.referenced, message).nearest(name, known));
+                }
             }
             for (reason, count) in &port.value.drops {
                 if reason != "total" && DropReason::from_name(reason).is_none() {

@@ -228,7 +228,9 @@ pub struct ExpectFields {
 /// Which exit codes are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
+    /// These.
     OneOf(Vec<i32>),
+    /// All but 0.
     NonZero,
 }
 

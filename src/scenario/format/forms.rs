@@ -12,7 +12,7 @@ use super::values::{Count, CountRange, Text, Texts};
 use crate::model::profile::{ChangedProfile, ProfileSpec};
 
 /// What stands in the file.
-pub enum Form<I, M> {
+pub(super) enum Form<I, M> {
     Word(String),
     Number(u64),
     List(Vec<I>),
@@ -20,7 +20,7 @@ pub enum Form<I, M> {
 }
 
 /// A type with a short and a long form.
-pub trait Forms<'de>: Sized {
+pub(super) trait Forms<'de>: Sized {
     /// What may be written, to complete "expected …".
     const EXPECTED: &'static str;
     /// An element, where it may be written as a list.
@@ -32,7 +32,7 @@ pub trait Forms<'de>: Sized {
 }
 
 /// In the place of `Item` or `Mapping` of a type that is never written so.
-pub struct Never;
+pub(super) struct Never;
 
 impl<'de> Deserialize<'de> for Never {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Never {
 }
 
 /// Reads any form of `T`.
-pub fn read<'de, T: Forms<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn read<'de, T: Forms<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let read = Spanned::<Reading<'de, T>>::deserialize(deserializer)?;
     match T::from_form(read.value.0, read.referenced) {
         Some(value) => value.map_err(de::Error::custom),

@@ -20,7 +20,7 @@ use crate::wire::MacAddr;
 const TAKEN: [&str; 6] = ["saved", "parameters", "router", "subnet", "vpc", "link_local"];
 
 /// All mistakes of a topology.
-pub fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
+pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for vpc in topology.vpcs.values() {
         if vpc.value.cidr_blocks.is_empty() {

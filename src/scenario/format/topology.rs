@@ -48,7 +48,9 @@ pub struct VpcTopology {
 /// A profile and where it stands in the file.
 #[derive(Debug, Clone)]
 pub struct ProfileForm {
+    /// The profile.
     pub spec: ProfileSpec,
+    /// The place.
     pub place: Location,
 }
 

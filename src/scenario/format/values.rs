@@ -68,7 +68,9 @@ pub struct Texts(pub Vec<Text>);
 /// How many there must be: `3`, `{ at_least: 1 }`, `{ at_most: 5 }`, or both bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
+    /// The lower bound.
     pub at_least: u64,
+    /// The upper bound, `u64::MAX` when there is none.
     pub at_most: u64,
 }
 
@@ -98,6 +100,7 @@ impl TryFrom<CountRange> for Count {
 }
 
 impl Count {
+    /// This many, no more and no fewer.
     pub fn exactly(count: u64) -> Self {
         Self {
             at_least: count,
@@ -105,6 +108,7 @@ impl Count {
         }
     }
 
+    /// Whether a count is right.
     pub fn holds(self, count: u64) -> bool {
         (self.at_least..=self.at_most).contains(&count)
     }

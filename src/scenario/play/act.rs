@@ -157,7 +157,7 @@ impl Player<'_> {
             Action::Capture(capture) => {
                 let filter = capture.filter.as_ref().map(|filter| fill(filter, &scope)).transpose()?;
                 let recording = Recording::start(
-                    self.stage.instance(&capture.on.value)?,
+                    &*self.stage.instance(&capture.on.value)?,
                     filter,
                     capture.direction == Direction::Both,
                 )?;
@@ -205,7 +205,7 @@ impl Player<'_> {
             .instance(instance)?
             .start(command)
             .map_err(|error| error.to_string())?;
-        Ok(seen(self.wait(&running)))
+        Ok(seen(&self.wait(&running)))
     }
 
     /// Waits for a command, and kills it when the run is over before it.
@@ -228,10 +228,10 @@ impl Player<'_> {
             let until = Instant::now() + GRACE;
             while Instant::now() < until && !self.is_over() {
                 if let Some(outcome) = running.wait_for(GLANCE) {
-                    return Ok(seen(outcome));
+                    return Ok(seen(&outcome));
                 }
             }
-            return Ok(seen(running.stop(GRACE)));
+            return Ok(seen(&running.stop(GRACE)));
         }
         let mut captures = lock(&self.captures);
         let recording = captures
@@ -254,7 +254,7 @@ fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
     text.fill(scope).map_err(|error| error.to_string())
 }
 
-fn seen(outcome: Outcome) -> Seen {
+fn seen(outcome: &Outcome) -> Seen {
     Seen {
         exit: Some(outcome.end.code()),
         stdout: outcome.stdout.text(),

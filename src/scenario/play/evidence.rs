@@ -7,7 +7,6 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -32,7 +31,7 @@ pub(super) struct Recording {
 impl Recording {
     /// Records what arrives at an instance, and with `outgoing` what leaves it too. What arrives after this has
     /// returned is recorded.
-    pub(super) fn start(instance: Arc<Instance>, filter: Option<String>, outgoing: bool) -> Result<Self, String> {
+    pub(super) fn start(instance: &Instance, filter: Option<String>, outgoing: bool) -> Result<Self, String> {
         let memory = memfd_create("capture", MemfdFlags::CLOEXEC)
             .map_err(|error| format!("no memory for a capture: {error}"))?
             .into();
@@ -42,7 +41,7 @@ impl Recording {
             outgoing,
             ..CaptureSpec::default()
         };
-        let capture = Capture::start(&instance, &spec, &path).map_err(|error| error.to_string())?;
+        let capture = Capture::start(instance, &spec, &path).map_err(|error| error.to_string())?;
         Ok(Self {
             capture: Some(capture),
             memory,
@@ -84,7 +83,7 @@ pub(super) fn record_all(stage: &Stage) -> BTreeMap<String, Recording> {
             .map(|name| {
                 (
                     name,
-                    scope.spawn(move || Recording::start(stage.instance(name)?, None, true)),
+                    scope.spawn(move || Recording::start(&*stage.instance(name)?, None, true)),
                 )
             })
             .collect();

@@ -83,7 +83,7 @@ pub enum PlayError {
     },
     /// The network could not be made.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Stage(#[from] Box<StageError>),
 }
 
 /// Plays a scenario and reports. Blocks until the network is gone again.
@@ -115,7 +115,8 @@ pub fn play(
     let made = parameters(scenario, &options.parameters).and_then(|parameters| {
         report.parameters.clone_from(&parameters);
         missing_programs(&scenario.requires)?;
-        Ok(Stage::build(&scenario.topology, parameters, seed, &options.stage)?)
+        Stage::build(&scenario.topology, parameters, seed, &options.stage)
+            .map_err(|error| PlayError::Stage(Box::new(error)))
     });
     match made {
         Ok(stage) => {
@@ -129,7 +130,7 @@ pub fn play(
         }
         Err(error) => {
             report.problem = Some(error.to_string());
-            report.steps = scenario.steps.iter().map(|step| skipped(step)).collect();
+            report.steps = scenario.steps.iter().map(skipped).collect();
         }
     }
     report.duration_ms = ms(started.elapsed());
@@ -153,7 +154,11 @@ fn outcome(steps: &[StepReport], cancel: &Cancel) -> RunOutcome {
     }
 }
 
-fn parameters(scenario: &Scenario, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, PlayError> {
+/// The values of a scenario's parameters: those given, and defaults for the others.
+pub fn parameters(
+    scenario: &Scenario,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, PlayError> {
     if let Some(name) = given.keys().find(|name| !scenario.parameters.contains_key(*name)) {
         let known = scenario.parameters.keys().map(String::as_str);
         return Err(PlayError::UnknownParameter {
