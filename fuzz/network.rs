@@ -33,7 +33,7 @@ const CHECKSUM: u8 = 8;
 const REPEATED: u8 = 16;
 
 /// Octets before the message in an input for [`Network::ask`]: port, version of DHCP and destination.
-pub const QUESTION_HEADER: usize = 2;
+pub(crate) const QUESTION_HEADER: usize = 2;
 
 /// Three VPCs (aws, aws-xen, lan) of two subnets each, the second without IPv6, with three interfaces each.
 pub(crate) struct Network {
@@ -114,7 +114,7 @@ impl Network {
     }
 
     /// Asks a server of the VPC's own with a datagram that holds the input, and fails where a promise is broken.
-    pub fn ask(&self, input: &[u8]) {
+    pub(crate) fn ask(&self, input: &[u8]) {
         let Some((&[port, version], message)) = input.split_first_chunk::<QUESTION_HEADER>() else {
             return;
         };
@@ -231,7 +231,7 @@ fn endpoint<A>(mac: MacAddr, address: A, port: u16) -> Endpoint<A> {
 }
 
 /// Lets a server of the VPC's own answer: always the same, and to nobody but the one who asked.
-pub fn serve(service: Service, frame: Received<'_>, ingress: &Ingress<'_>, view: &View) {
+fn serve(service: Service, frame: Received<'_>, ingress: &Ingress<'_>, view: &View) {
     let (mut said, mut again) = (Vec::new(), vec![0xa5; 3]);
     let answered = responder::answer(service, frame, ingress, view, &mut said);
     assert_eq!(answered, responder::answer(service, frame, ingress, view, &mut again));
