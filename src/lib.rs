@@ -6,5 +6,6 @@ pub mod datapath;
 pub mod lab;
 pub mod mapping;
 pub mod model;
+pub mod services;
 pub mod switch;
 pub mod wire;

@@ -24,7 +24,8 @@ use std::time::Duration;
 pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
 pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
-pub use verdict::{Answered, DropReason, Rewrite, Verdict};
+pub(crate) use verdict::named;
+pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
     Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,
 };

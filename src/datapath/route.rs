@@ -47,7 +47,9 @@ impl<O: Observer> Context<'_, O> {
             },
         );
         let Some((_, subnet)) = local else {
-            return Err(self.beyond(destination));
+            return self
+                .resolver(frame, packet)
+                .unwrap_or_else(|| Err(self.beyond(destination)));
         };
         let owner = self.view.owner(subnet, destination);
         self.observer.saw(
@@ -58,9 +60,9 @@ impl<O: Observer> Context<'_, O> {
                 owner,
             },
         );
-        let interface = owner
-            .and_then(|owner| self.view.interface(owner))
-            .ok_or(DropReason::NoMapping)?;
+        let Some(interface) = owner.and_then(|owner| self.view.interface(owner)) else {
+            return self.resolver(frame, packet).unwrap_or(Err(DropReason::NoMapping));
+        };
         let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
@@ -71,6 +73,15 @@ impl<O: Observer> Context<'_, O> {
             decrement_ttl,
         };
         self.hand_over(frame, packet, &interface, subnet, rewrite)
+    }
+
+    /// The VPC's resolver is reached from every subnet, whether its address lies in one or in none. No interface can have
+    /// the address, so only packets that nobody would get are looked at.
+    fn resolver(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
+        let subnet = self.ingress.subnet;
+        let resolver = self.view.vpc(subnet.vpc)?.resolver()?;
+        let is_it = subnet.profile().router.service_addresses && packet.destination() == IpAddr::V4(resolver);
+        is_it.then(|| self.for_router_itself(frame, packet, RouterAddress::Resolver))
     }
 
     /// Why an address that lies in no subnet is not reached: within the VPC's ranges nobody has it, beyond them no route leads.

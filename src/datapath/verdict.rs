@@ -20,6 +20,8 @@ pub enum Verdict {
         /// The router's answer in the reply buffer.
         reply: Option<Answered>,
     },
+    /// To a service of the VPC that answers from a thread of its own.
+    Punt(Service),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -78,6 +80,8 @@ macro_rules! named {
     };
 }
 
+pub(crate) use named;
+
 named! {
     /// What the fabric answered itself.
     Answered {
@@ -89,6 +93,14 @@ named! {
         Router = "router_advertisement",
         /// An echo request to the router got a reply.
         Echo = "echo_reply",
+    }
+}
+
+named! {
+    /// A service that the VPC itself offers, answered outside of the decision.
+    Service {
+        /// Metadata, DNS and time at the link-local addresses.
+        LinkLocal = "link_local",
     }
 }
 
@@ -193,6 +205,10 @@ named! {
         RouterSilent = "router_silent",
         /// For a link-local service that is not offered.
         NoService = "no_service",
+        /// More packets to the link-local services than an interface may send.
+        LinkLocalAllowance = "link_local_allowance",
+        /// The link-local services had no room for more.
+        ServiceBusy = "service_busy",
         /// The interface or its subnet was deleted while the frame was on its way.
         InterfaceGone = "interface_gone",
         /// The destination's device took no more.

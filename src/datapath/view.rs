@@ -218,6 +218,17 @@ pub struct Ingress<'a> {
     pub subnet: &'a SubnetView,
 }
 
+impl VpcView {
+    /// Where the resolver answers: base + 2 of the first IPv4 range (VPC guide, "Amazon DNS server").
+    pub fn resolver(&self) -> Option<Ipv4Addr> {
+        let first = self.cidrs.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net.network()),
+            IpNet::V6(_) => None,
+        })?;
+        Some(Ipv4Addr::from_bits(first.to_bits().wrapping_add(2)))
+    }
+}
+
 impl SubnetView {
     /// How the fabric behaves here.
     #[inline]
