@@ -2,6 +2,7 @@
 //!
 //! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod control;
 pub mod datapath;
 pub mod lab;
 pub mod mapping;

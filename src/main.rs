@@ -1,2 +1,14 @@
 //! The command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use localvpc::lab;
+
+fn main() -> ExitCode {
+    // Before anything else: process 1 of an instance is this program too, and has no use for the rest of it.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == lab::INIT_SUBCOMMAND) {
+        return lab::init_main(arguments);
+    }
+    ExitCode::SUCCESS
+}

@@ -43,6 +43,25 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
+    /// Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), and a
+    /// packet for a group is no less one when its frame names a single host.
+    #[inline]
+    pub(super) fn guard_group(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Result<(), DropReason> {
+        let (broadcast, multicast) = match packet {
+            Packet::V4(packet) => (packet.destination.is_broadcast(), packet.destination.is_multicast()),
+            Packet::V6(packet) => (false, packet.destination.is_multicast()),
+        };
+        if !frame.destination.is_multicast() && !broadcast && !multicast {
+            return Ok(());
+        }
+        self.observer.saw(Stage::Guard, Fact::Group { mac: frame.destination });
+        Err(if broadcast || frame.destination.is_broadcast() {
+            DropReason::Broadcast
+        } else {
+            DropReason::Multicast
+        })
+    }
+
     /// A packet leaves only with a source that the interface owns.
     #[inline]
     pub(super) fn source_check(&mut self, packet: &Packet<'_>) -> Result<(), DropReason> {

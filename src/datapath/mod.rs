@@ -14,6 +14,7 @@ mod limit;
 mod neighbor;
 mod route;
 mod router;
+mod routes;
 mod trace;
 mod verdict;
 mod view;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
+pub use routes::{RouteTable, RouteTarget};
 pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
 pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
@@ -121,15 +123,7 @@ impl<O: Observer> Context<'_, O> {
             ETHERTYPE_ARP => return self.arp(&frame),
             _ => return Err(DropReason::EtherType),
         };
-        if frame.destination.is_multicast() {
-            self.observer.saw(Stage::Guard, Fact::Group { mac: frame.destination });
-            // Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported).
-            return Err(if frame.destination.is_broadcast() {
-                DropReason::Broadcast
-            } else {
-                DropReason::Multicast
-            });
-        }
+        self.guard_group(&frame, &packet)?;
         self.source_check(&packet)?;
         if frame.destination == self.ingress.subnet.router_mac {
             self.at_router(&frame, &packet)

@@ -55,7 +55,7 @@ impl<O: Observer> Context<'_, O> {
         }
         if !subnet.ipv4.is_some_and(|net| net.contains(&target)) {
             // A host that asks on-link for an address beyond its subnet hears nothing (keepalived#44).
-            let elsewhere = self.view.local_route(subnet.vpc, target.into()).is_some();
+            let elsewhere = self.view.subnet_of(subnet.vpc, target.into()).is_some();
             return Err(if elsewhere {
                 DropReason::ArpOtherSubnet
             } else {

@@ -1,13 +1,17 @@
 //! A frame for the router's MAC leaves the subnet; no other does (VPC guide, "Route tables": traffic to another MAC of the
 //! subnet makes use of data link layer routing, so the rules do not apply).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouterAddress, SERVICES_IPV6, Stage};
+use super::{
+    Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress, SERVICES_IPV6,
+    Stage, SubnetIndex, SubnetView, Verdict,
+};
+use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
 use crate::wire::frame::Frame;
 
-impl<O: Observer> Context<'_, O> {
+impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
     pub(super) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         if let Some(kind) = self.router_address(packet.destination()) {
@@ -27,7 +31,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// By the implicit local route to an interface of any subnet of the VPC.
+    /// By the subnet's route table.
     fn route(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let destination = packet.destination();
         let link_local = match destination {
@@ -37,31 +41,25 @@ impl<O: Observer> Context<'_, O> {
         if link_local {
             return Err(DropReason::LinkLocalRouted);
         }
-        let local = self.view.local_route(self.ingress.subnet.vpc, destination);
-        let range = local.map(|(range, _)| range);
+        let route = self.ingress.subnet.routes.lookup(destination);
         self.observer.saw(
             Stage::Route,
             Fact::Route {
                 address: destination,
-                range,
+                route,
             },
         );
-        let Some((_, subnet)) = local else {
-            return self
-                .resolver(frame, packet)
-                .unwrap_or_else(|| Err(self.beyond(destination)));
-        };
-        let owner = self.view.owner(subnet, destination);
-        self.observer.saw(
-            Stage::Route,
-            Fact::Mapping {
-                subnet: subnet.index,
-                address: destination,
-                owner,
+        let (_, target) = route.ok_or(DropReason::NoRoute)?;
+        let (interface, subnet) = match target {
+            RouteTarget::Local => match self.local(destination) {
+                // No interface can have the resolver's address, so only packets that nobody would get are looked at.
+                Err(DropReason::NoMapping) if self.is_resolver(destination) => {
+                    return self.for_router_itself(frame, packet, RouterAddress::Resolver);
+                }
+                found => found?,
             },
-        );
-        let Some(interface) = owner.and_then(|owner| self.view.interface(owner)) else {
-            return self.resolver(frame, packet).unwrap_or(Err(DropReason::NoMapping));
+            RouteTarget::Interface(index) => self.middlebox(index)?,
+            RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
         let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
         if decrement_ttl && hops_left(packet) <= 1 {
@@ -72,27 +70,85 @@ impl<O: Observer> Context<'_, O> {
             source: subnet.router_mac,
             decrement_ttl,
         };
-        self.hand_over(frame, packet, &interface, subnet, rewrite)
-    }
-
-    /// The VPC's resolver is reached from every subnet, whether its address lies in one or in none. No interface can have
-    /// the address, so only packets that nobody would get are looked at.
-    fn resolver(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
-        let subnet = self.ingress.subnet;
-        let resolver = self.view.vpc(subnet.vpc)?.resolver()?;
-        let is_it = subnet.profile().router.service_addresses && packet.destination() == IpAddr::V4(resolver);
-        is_it.then(|| self.for_router_itself(frame, packet, RouterAddress::Resolver))
-    }
-
-    /// Why an address that lies in no subnet is not reached: within the VPC's ranges nobody has it, beyond them no route leads.
-    fn beyond(&self, destination: IpAddr) -> DropReason {
-        let vpc = self.view.vpc(self.ingress.subnet.vpc);
-        let inside = vpc.is_some_and(|vpc| vpc.cidrs.iter().any(|net| net.contains(&destination)));
-        if inside {
-            DropReason::NoMapping
-        } else {
-            DropReason::NoRoute
+        match self.hand_over(frame, packet, &interface, subnet, rewrite) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, &interface, subnet),
+            decided => decided,
         }
+    }
+
+    /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
+    fn local(&mut self, destination: IpAddr) -> Result<(Interface, &'a SubnetView), DropReason> {
+        let vpc = self.ingress.subnet.vpc;
+        let (_, subnet) = self.view.subnet_of(vpc, destination).ok_or(DropReason::NoMapping)?;
+        let owner = self.view.owner(subnet, destination);
+        self.observer.saw(
+            Stage::Route,
+            Fact::Mapping {
+                subnet: subnet.index,
+                address: destination,
+                owner,
+            },
+        );
+        let interface = owner
+            .and_then(|owner| self.view.interface(owner))
+            .ok_or(DropReason::NoMapping)?;
+        Ok((interface, subnet))
+    }
+
+    /// The VPC's resolver is reached from every subnet, whether its address lies in one of them or in none.
+    fn is_resolver(&self, destination: IpAddr) -> bool {
+        let subnet = self.ingress.subnet;
+        let resolver = self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver());
+        subnet.profile().router.service_addresses && resolver.map(IpAddr::V4) == Some(destination)
+    }
+
+    /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.
+    fn middlebox(&self, index: InterfaceIndex) -> Result<(Interface, &'a SubnetView), DropReason> {
+        let interface = self
+            .view
+            .interface(index)
+            .filter(|i| i.port.is_some())
+            .ok_or(DropReason::Blackhole)?;
+        let subnet = self
+            .view
+            .subnet(SubnetIndex(interface.subnet))
+            .ok_or(DropReason::Blackhole)?;
+        Ok((interface, subnet))
+    }
+
+    /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
+    /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
+    fn too_big(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+    ) -> Decided {
+        let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+        let here = self.ingress.subnet;
+        // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
+        let (source, rate) = (packet.source(), here.profile().router.errors_per_second);
+        if source.is_unspecified() || source.is_multicast() || !self.state.errors.take(rate, self.now) {
+            return Err(DropReason::TooLong);
+        }
+        match packet {
+            Packet::V4(packet) => {
+                let net = here.ipv4.ok_or(DropReason::TooLong)?;
+                let gateway = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                // RFC 792: only a packet that must not be fragmented is answered. The router fragments nothing itself.
+                if packet.bytes[6] & 0x40 == 0 {
+                    return Err(DropReason::TooLong);
+                }
+                self.reply
+                    .fragmentation_needed(frame, packet, here.router_mac, gateway, mtu);
+            }
+            Packet::V6(packet) => {
+                let gateway = here.ipv6_address(1).ok_or(DropReason::TooLong)?;
+                self.reply.packet_too_big(frame, packet, here.router_mac, gateway, mtu);
+            }
+        }
+        Ok(Verdict::Reply(Answered::TooBig))
     }
 }
 

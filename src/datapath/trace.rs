@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::routes::RouteTarget;
 use super::view::{RouterAddress, SubnetIndex};
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
@@ -92,8 +93,8 @@ pub enum Fact {
     Route {
         /// The destination.
         address: IpAddr,
-        /// The range that it fell into; `None` where no route led.
-        range: Option<IpNet>,
+        /// The route's destination and target; `None` where no route led.
+        route: Option<(IpNet, RouteTarget)>,
     },
     /// A group address.
     Group {
@@ -180,11 +181,18 @@ impl fmt::Display for Fact {
             Self::Check {
                 address, owns: false, ..
             } => write!(f, "{address} does not belong to the interface"),
+            Self::Route { address, route: None } => write!(f, "no route to {address}"),
             Self::Route {
                 address,
-                range: Some(range),
-            } => write!(f, "{address} is in {range}: local route"),
-            Self::Route { address, range: None } => write!(f, "no route to {address}"),
+                route: Some((range, target)),
+            } => {
+                write!(f, "{address} is in {range}: ")?;
+                match target {
+                    RouteTarget::Local => f.write_str("local route"),
+                    RouteTarget::Interface(index) => write!(f, "route to interface #{}", index.get()),
+                    RouteTarget::Blackhole => f.write_str("black hole"),
+                }
+            }
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
             Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),

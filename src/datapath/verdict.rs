@@ -93,6 +93,10 @@ named! {
         Router = "router_advertisement",
         /// An echo request to the router got a reply.
         Echo = "echo_reply",
+        /// A link-local service sent a packet.
+        Service = "service_packet",
+        /// A packet that was too long for the way got ICMP Fragmentation Needed or Packet Too Big.
+        TooBig = "packet_too_big",
     }
 }
 
@@ -195,7 +199,9 @@ named! {
         DestinationCheck = "destination_check",
         /// No route to the destination.
         NoRoute = "no_route",
-        /// The destination lies in a subnet, but no interface has the address.
+        /// The route's target is gone or detached.
+        Blackhole = "blackhole",
+        /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
         /// A link-local destination, which no router passes on.
         LinkLocalRouted = "link_local_not_routed",

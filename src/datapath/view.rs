@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::learning::Stations;
+use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::profile::{Delivery, Profile};
@@ -65,11 +66,12 @@ pub struct VpcView {
     pub profile: Arc<Profile>,
     /// Its address ranges.
     pub cidrs: Vec<IpNet>,
-    /// The implicit local route, resolved: the subnets' ranges in order of their first address. They do not overlap.
+    /// What a local route resolves to: the subnets' ranges in order of their first address. They do not overlap.
     pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
 }
 
 /// A subnet as the data path needs it.
+#[derive(Clone)]
 pub struct SubnetView {
     /// Its number.
     pub index: SubnetIndex,
@@ -83,6 +85,10 @@ pub struct SubnetView {
     pub ipv6: Option<Ipv6Net>,
     /// MAC of its router.
     pub router_mac: MacAddr,
+    /// Its route table.
+    pub routes: Arc<RouteTable>,
+    /// Whether it still has the route table that it began with, which follows the VPC's ranges.
+    pub(crate) implicit_routes: bool,
     pub(crate) state: Arc<SubnetState>,
 }
 
@@ -180,9 +186,9 @@ impl View {
         self.vpcs.get(index.0.get() as usize)?.as_ref()
     }
 
-    /// The subnet that the local route of a VPC leads to.
+    /// The subnet of a VPC that an address lies in.
     #[inline]
-    pub fn local_route(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
+    pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
         let ranges = &self.vpc(vpc)?.ranges;
         // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
         let after = ranges.partition_point(|(net, _)| net.network() <= address);

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::learning::Stations;
+use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
@@ -133,14 +134,16 @@ impl FabricWriter {
 
     /// Changes a VPC's profile or ranges, for it and all its subnets at once.
     pub fn set_vpc(&mut self, index: VpcIndex, spec: VpcSpec) {
-        for subnet in Arc::make_mut(&mut self.view.subnets).iter_mut().flatten() {
-            if subnet.vpc == index {
-                let (profile, state) = (Arc::clone(&spec.profile), Arc::clone(&subnet.state));
-                *subnet = Arc::new(SubnetView {
-                    profile,
-                    state,
-                    ..**subnet
-                });
+        let local = Arc::new(RouteTable::local(&spec.cidrs));
+        for subnet in Arc::make_mut(&mut self.view.subnets)
+            .iter_mut()
+            .flatten()
+            .filter(|s| s.vpc == index)
+        {
+            let subnet = Arc::make_mut(subnet);
+            subnet.profile = Arc::clone(&spec.profile);
+            if subnet.implicit_routes {
+                subnet.routes = Arc::clone(&local);
             }
         }
         if let Some(Some(vpc)) = self.vpc_mut(index) {
@@ -188,8 +191,8 @@ impl FabricWriter {
     /// # Panics
     /// When the VPC is not known: the caller holds its index only while it is.
     pub fn add_subnet(&mut self, spec: SubnetSpec) -> SubnetIndex {
-        let profile = self.view.vpc(spec.vpc).map(|vpc| Arc::clone(&vpc.profile));
-        let profile = profile.expect("a VPC whose index is held is known");
+        let vpc = self.view.vpc(spec.vpc).expect("a VPC whose index is held is known");
+        let (profile, routes) = (Arc::clone(&vpc.profile), Arc::new(RouteTable::local(&vpc.cidrs)));
         let size = spec.ipv4.map_or(0, |net| 1_usize << (32 - net.prefix_len()));
         let subnets = Arc::make_mut(&mut self.view.subnets);
         let index = SubnetIndex(NonZeroU32::new(subnets.len() as u32).unwrap_or(NonZeroU32::MIN));
@@ -200,6 +203,8 @@ impl FabricWriter {
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
             router_mac: spec.router_mac,
+            routes,
+            implicit_routes: true,
             state: Arc::new(SubnetState {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
@@ -212,6 +217,15 @@ impl FabricWriter {
         });
         self.publish();
         index
+    }
+
+    /// Gives a subnet the routes of a table, instead of those that it had.
+    pub fn set_routes(&mut self, index: SubnetIndex, routes: Arc<RouteTable>) {
+        if let Some(Some(subnet)) = Arc::make_mut(&mut self.view.subnets).get_mut(index.0.get() as usize) {
+            let subnet = Arc::make_mut(subnet);
+            (subnet.routes, subnet.implicit_routes) = (routes, false);
+        }
+        self.publish();
     }
 
     /// Forgets a subnet that has no interfaces.
@@ -291,6 +305,11 @@ impl FabricWriter {
                 subnet.state.stations.forget(interface.port);
             }
         }
+    }
+
+    /// Says how long an IP packet an interface can take; `None` for the profile's MTU.
+    pub fn set_mtu(&mut self, index: InterfaceIndex, mtu: Option<u16>) {
+        self.view.interfaces.set_mtu(index, mtu);
     }
 
     /// Says which addresses of an interface come first: the primary IPv4, and the IPv6 that Router Advertisements go to.

@@ -56,6 +56,8 @@ struct Slot {
     place: AtomicU64,
     /// First IPv4 address, 0.0.0.0 for none.
     ipv4: AtomicU32,
+    /// Largest IP packet, 0 for the profile's.
+    mtu: AtomicU32,
     /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
     ipv6: AtomicU64,
 }
@@ -77,6 +79,8 @@ pub struct Interface {
     pub ipv4: Option<Ipv4Addr>,
     /// The low half of its first IPv6 address.
     pub ipv6_host: Option<u64>,
+    /// Largest IP packet that it takes, in octets; `None` for the profile's MTU.
+    pub mtu: Option<u16>,
 }
 
 /// All interfaces.
@@ -118,6 +122,9 @@ impl InterfaceTable {
             port: PortId::new(place as u32),
             ipv4: (ipv4 != 0).then(|| Ipv4Addr::from_bits(ipv4)),
             ipv6_host: (ipv6 != 0).then_some(ipv6),
+            mtu: u16::try_from(slot.mtu.load(Ordering::Relaxed))
+                .ok()
+                .filter(|mtu| *mtu != 0),
         })
     }
 
@@ -132,6 +139,7 @@ impl InterfaceTable {
         slot.place.store(u64::from(subnet.get()) << 32, Ordering::Relaxed);
         slot.ipv4.store(0, Ordering::Relaxed);
         slot.ipv6.store(0, Ordering::Relaxed);
+        slot.mtu.store(0, Ordering::Relaxed);
         let flags = PRESENT | if checked { CHECKED } else { 0 };
         // Release: whoever sees the interface as present sees the rest of it.
         slot.mac.store(mac.to_bits() | flags, Ordering::Release);
@@ -158,6 +166,12 @@ impl InterfaceTable {
             let subnet = slot.place.load(Ordering::Relaxed) & !u64::from(u32::MAX);
             slot.place
                 .store(subnet | u64::from(port.map_or(0, PortId::get)), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn set_mtu(&self, index: InterfaceIndex, mtu: Option<u16>) {
+        if let Some(slot) = self.slot(index) {
+            slot.mtu.store(mtu.map_or(0, u32::from), Ordering::Release);
         }
     }
 

@@ -1,4 +1,29 @@
-//! What a user declares, and the rules that it must keep. Plain data: nothing here does I/O.
+//! What a user declares: VPCs, subnets, network interfaces and mappings, with the invariants that AWS holds them to.
+//!
+//! Plain data. Nothing here opens a socket, reads a clock or makes up a random number: identifiers and MAC addresses
+//! are drawn from a generator that the caller hands in, so the same seed declares the same network.
 
+pub mod address;
+pub mod cidr;
 pub mod duration;
+pub mod error;
+pub mod ids;
+pub mod interface;
+pub mod limits;
+pub mod mapping;
+pub mod naming;
+pub mod network;
 pub mod profile;
+pub mod subnet;
+pub mod vpc;
+
+pub use address::AddressOrPrefix;
+pub use error::ModelError;
+pub use ids::{InterfaceId, ResourceRef, SubnetId, VpcId};
+pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
+pub use limits::Limits;
+pub use mapping::{Mapping, MappingChange};
+pub use network::Network;
+pub use profile::Profile;
+pub use subnet::Subnet;
+pub use vpc::Vpc;

@@ -1,3 +1,503 @@
-//! Ports and workers: frames come in, are decided, and go out.
+//! Ports and workers: frames come in, are decided, and go out. The decision itself is
+//! [`datapath::decide`](crate::datapath::decide); here are the threads and devices around it.
+//!
+//! A frame is read, decided and written by one worker thread in one go. What workers share they only read: the network
+//! ([`Fabric`]) and the table of ports, each loaded once a round. What they count and remember is their own.
 
+pub mod batch;
+pub mod coalesce;
+pub mod counters;
+pub mod egress;
+pub mod event;
+pub mod inprocess;
 pub mod port;
+pub mod rewrite;
+mod worker;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+pub use counters::{PortCounters, Traffic};
+pub use event::{DroppedFrame, SwitchEvent};
+
+use crate::datapath::{Answered, DropReason, Fabric, Received, SubnetIndex, announcement};
+use crate::mapping::{InterfaceIndex, PortId};
+use crate::wire::MacAddr;
+use crate::wire::reply::ReplyBuffer;
+use counters::Block;
+use event::Events;
+use port::{HEADER, LARGEST_FRAME, PortDevice};
+use worker::{Inbox, WAKE, Worker};
+
+/// The number of a port that was taken away is given to another only after this many others.
+const REST: usize = 256;
+
+/// How long [`Switch::detach`] waits for a worker to let go of a port. A round takes far less.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// Takes over the frames that are for the VPC's link-local services, or says why it does not. It must not wait.
+pub type ServiceSink = dyn Fn(InterfaceIndex, PortId, Received<'_>) -> Result<(), DropReason> + Send + Sync;
+
+/// How the switch is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchConfig {
+    /// Worker threads; `None`: one on a machine of one or two CPUs, else one a CPU and four at the most.
+    pub workers: Option<NonZeroUsize>,
+    /// Dropped frames that are told of per second, port and reason. All are counted.
+    pub drop_samples: u16,
+    /// Events that may wait for their listener; what is more is lost and counted.
+    pub events: usize,
+}
+
+impl Default for SwitchConfig {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            drop_samples: 5,
+            events: 4096,
+        }
+    }
+}
+
+/// How a port is to be treated.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachOptions {
+    /// Frames of one flow that are queued together may cross merged towards this port, as one that the host cuts again.
+    /// Off: the host's captures show every frame as it was sent.
+    pub coalesce: bool,
+}
+
+impl Default for AttachOptions {
+    fn default() -> Self {
+        Self { coalesce: true }
+    }
+}
+
+/// Why the switch could not be started, or a port not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// A worker thread or what it waits at could not be made.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[source] std::io::Error),
+    /// The kernel would not watch the device.
+    #[error("cannot watch {name}: {source}")]
+    Watch {
+        /// The device.
+        name: String,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// There are 2³² − 1 ports.
+    #[error("there are no port numbers left")]
+    Full,
+}
+
+/// A port of the switch.
+struct Port {
+    id: PortId,
+    /// Tells apart the ports that bear one number after another.
+    serial: u64,
+    interface: InterfaceIndex,
+    device: PortDevice,
+    /// The worker that reads it.
+    worker: usize,
+    coalesce: AtomicBool,
+    lost: AtomicBool,
+    /// One block for each worker, and one for those who call the switch's own methods.
+    counters: Box<[Block]>,
+}
+
+impl Port {
+    /// Whether frames may be merged towards it.
+    #[inline]
+    fn merges(&self) -> bool {
+        let capabilities = self.device.capabilities();
+        capabilities.udp_segmentation && capabilities.tcp_segmentation && self.coalesce.load(Ordering::Relaxed)
+    }
+}
+
+/// All ports, by number.
+#[derive(Clone, Default)]
+struct PortTable(Vec<Option<Arc<Port>>>);
+
+impl PortTable {
+    #[inline]
+    fn get(&self, number: u32) -> Option<&Arc<Port>> {
+        self.0.get(number as usize)?.as_ref()
+    }
+}
+
+/// What workers share.
+struct Shared {
+    fabric: Arc<Fabric>,
+    ports: ArcSwap<PortTable>,
+    start: Instant,
+    events: Events,
+    services: OnceLock<Arc<ServiceSink>>,
+    stop: AtomicBool,
+}
+
+/// What attaching and detaching changes; one thread at a time.
+#[derive(Default)]
+struct Registry {
+    /// Numbers to be given again, oldest first.
+    free: VecDeque<PortId>,
+    next_serial: u64,
+    /// Ports of each worker.
+    load: Vec<usize>,
+}
+
+struct WorkerHandle {
+    queue: Arc<OwnedFd>,
+    inbox: Arc<Inbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    fn wake(&self) {
+        // The counter of an eventfd is full after 2^64 - 2 wakes; then the worker is awake already.
+        let _ = rustix::io::write(&self.inbox.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// A running switch. Dropping it stops its workers and closes its ports.
+pub struct Switch {
+    shared: Arc<Shared>,
+    registry: Mutex<Registry>,
+    workers: Vec<WorkerHandle>,
+}
+
+/// A port as it is now.
+#[derive(Clone, Debug)]
+pub struct PortStatus {
+    /// Its number.
+    pub port: PortId,
+    /// The interface that it is attached to.
+    pub interface: InterfaceIndex,
+    /// The device's name.
+    pub name: String,
+    /// The largest IP packet in bytes that its host takes.
+    pub mtu: u16,
+    /// What its host takes unfinished.
+    pub capabilities: port::Capabilities,
+    /// Whether frames are merged towards it.
+    pub coalesce: bool,
+    /// Its device is gone.
+    pub lost: bool,
+    /// The worker that reads it.
+    pub worker: usize,
+    /// What was counted.
+    pub counters: PortCounters,
+}
+
+impl Switch {
+    /// Starts the workers of a switch without ports, and returns what it will tell of.
+    pub fn start(
+        fabric: Arc<Fabric>,
+        config: SwitchConfig,
+    ) -> Result<(Self, mpsc::Receiver<SwitchEvent>), SwitchError> {
+        let (events, receiver) = Events::new(config.events, config.drop_samples);
+        let shared = Arc::new(Shared {
+            fabric,
+            ports: ArcSwap::from_pointee(PortTable(vec![None])),
+            start: Instant::now(),
+            events,
+            services: OnceLock::new(),
+            stop: AtomicBool::new(false),
+        });
+        let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
+        let registry = Registry {
+            load: vec![0; count],
+            ..Registry::default()
+        };
+        let mut switch = Self {
+            shared,
+            registry: Mutex::new(registry),
+            workers: Vec::with_capacity(count),
+        };
+        for index in 0..count {
+            let worker = switch.start_worker(index).map_err(SwitchError::Worker)?;
+            switch.workers.push(worker);
+        }
+        Ok((switch, receiver))
+    }
+
+    fn start_worker(&self, index: usize) -> std::io::Result<WorkerHandle> {
+        let queue = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&*queue, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let inbox = Arc::new(Inbox {
+            added: Mutex::new(Vec::new()),
+            wake,
+            thread: OnceLock::new(),
+        });
+        let worker = Worker::new(Arc::clone(&self.shared), index, Arc::clone(&queue), Arc::clone(&inbox));
+        let thread = std::thread::Builder::new()
+            .name(format!("switch-{index}"))
+            .spawn(move || worker.run())?;
+        Ok(WorkerHandle {
+            queue,
+            inbox,
+            thread: Some(thread),
+        })
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // What it holds is whole between any two statements that can panic.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the switch was started: the `now` of its decisions and events.
+    pub fn now(&self) -> Duration {
+        self.shared.start.elapsed()
+    }
+
+    /// How many worker threads there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// CPU time that each worker has used. Delivering a frame runs the receiving host's network stack within the write,
+    /// so the stack is billed here too. Zero where the kernel keeps no such account (`/proc/self/task/*/schedstat`).
+    pub fn cpu_time(&self) -> Vec<Duration> {
+        let read = |worker: &WorkerHandle| {
+            let path = format!("/proc/self/task/{}/schedstat", worker.inbox.thread.get()?);
+            let nanoseconds = std::fs::read_to_string(path)
+                .ok()?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()?;
+            Some(Duration::from_nanos(nanoseconds))
+        };
+        self.workers
+            .iter()
+            .map(|worker| read(worker).unwrap_or_default())
+            .collect()
+    }
+
+    /// Events that nobody took in time.
+    pub fn lost_events(&self) -> u64 {
+        self.shared.events.lost()
+    }
+
+    /// Attaches a device to an interface. `publish` is called with the new port's number after frames can be written to
+    /// it and before the first is read from it: the place to tell the fabric (`FabricWriter::set_port`), so that not even
+    /// a host's first solicitation is lost.
+    pub fn attach(
+        &self,
+        interface: InterfaceIndex,
+        device: impl Into<PortDevice>,
+        options: AttachOptions,
+        publish: impl FnOnce(PortId),
+    ) -> Result<PortId, SwitchError> {
+        let mut registry = self.registry();
+        let mut table = PortTable::clone(&self.shared.ports.load());
+        let rested = registry.free.len() > REST;
+        let reused = if rested { registry.free.pop_front() } else { None };
+        let id = match reused {
+            Some(id) => id,
+            None => u32::try_from(table.0.len())
+                .ok()
+                .and_then(PortId::new)
+                .ok_or(SwitchError::Full)?,
+        };
+        let worker = (0..registry.load.len())
+            .min_by_key(|&worker| registry.load[worker])
+            .unwrap_or(0);
+        registry.next_serial += 1;
+        let port = Arc::new(Port {
+            id,
+            serial: registry.next_serial,
+            interface,
+            device: device.into(),
+            worker,
+            coalesce: AtomicBool::new(options.coalesce),
+            lost: AtomicBool::new(false),
+            counters: (0..=self.workers.len()).map(|_| Block::default()).collect(),
+        });
+        let at = id.get() as usize;
+        if table.0.len() <= at {
+            table.0.resize(at + 1, None);
+        }
+        table.0[at] = Some(Arc::clone(&port));
+        self.shared.ports.store(Arc::new(table));
+        registry.load[worker] += 1;
+        publish(id);
+
+        let handle = &self.workers[worker];
+        let data = epoll::EventData::new_u64(u64::from(id.get()));
+        if let Err(source) = epoll::add(&*handle.queue, &port.device, data, epoll::EventFlags::IN) {
+            let name = port.device.name();
+            drop(port);
+            self.remove(&mut registry, id);
+            return Err(SwitchError::Watch { name, source });
+        }
+        handle
+            .inbox
+            .added
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(id.get());
+        handle.wake();
+        Ok(id)
+    }
+
+    /// Takes a port away and returns its device, which no worker uses any more, with its final counters. Closing a TAP
+    /// keeps the caller waiting for the kernel for some 20 ms, so whoever closes many does so from several threads.
+    /// `None` when there is no such port.
+    pub fn detach(&self, id: PortId) -> Option<(PortDevice, PortCounters)> {
+        let port = self.remove(&mut self.registry(), id)?;
+        // Workers let go of the table that they use at the end of their round.
+        let patience = Instant::now() + LET_GO;
+        let mut port = port;
+        loop {
+            port = match Arc::try_unwrap(port) {
+                Ok(port) => return Some((port.device, PortCounters::sum(&port.counters))),
+                Err(port) => port,
+            };
+            if Instant::now() > patience {
+                // A worker that is stopped in a debugger: it closes the device when it goes on.
+                tracing::warn!(port = id.get(), "a worker holds on to a port that was taken away");
+                return None;
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    fn remove(&self, registry: &mut Registry, id: PortId) -> Option<Arc<Port>> {
+        let mut table = PortTable::clone(&self.shared.ports.load());
+        let port = table.0.get_mut(id.get() as usize)?.take()?;
+        // Gone from the set already when its device was lost.
+        let _ = epoll::delete(&*self.workers[port.worker].queue, &port.device);
+        self.shared.ports.store(Arc::new(table));
+        registry.load[port.worker] -= 1;
+        registry.free.push_back(id);
+        Some(port)
+    }
+
+    /// Tells the ports of a subnet, except one, that `address` is now at `mac`, and returns how many could be told. The
+    /// frames are written by the calling thread, a microsecond or so for each port.
+    pub fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) -> usize {
+        // One writer for the last block of counters.
+        let _registry = self.registry();
+        let view = self.shared.fabric.view_full();
+        let Some(subnet) = view.subnet(subnet) else { return 0 };
+        let table = self.shared.ports.load();
+        let mut reply = ReplyBuffer::new();
+        let mut spare = vec![0; HEADER + LARGEST_FRAME];
+        let mut told = 0;
+        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != except) {
+            let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
+                continue;
+            };
+            announcement(address, mac, interface.mac, &mut reply);
+            let block = &port.counters[self.workers.len()];
+            told += usize::from(worker::send_unasked(port, block, reply.frame(), &mut spare));
+        }
+        told
+    }
+
+    /// Says who takes over the frames for the link-local services; false when somebody does already. Until then they are
+    /// dropped as `no_service`.
+    pub fn set_services(&self, sink: Arc<ServiceSink>) -> bool {
+        self.shared.services.set(sink).is_ok()
+    }
+
+    /// Writes a frame of a service to a port, in the calling thread; false when there is no such port, or its device did
+    /// not take the frame.
+    pub fn inject(&self, id: PortId, frame: &[u8]) -> bool {
+        // One writer for the last block of counters.
+        let _registry = self.registry();
+        let table = self.shared.ports.load();
+        let mut spare = vec![0; HEADER + frame.len()];
+        table.get(id.get()).is_some_and(|port| {
+            let block = &port.counters[self.workers.len()];
+            worker::send_answer(port, block, Answered::Service, frame, &mut spare)
+        })
+    }
+
+    /// Turns merging towards a port on or off; false when there is no such port.
+    pub fn set_coalesce(&self, id: PortId, coalesce: bool) -> bool {
+        let table = self.shared.ports.load();
+        let port = table.get(id.get());
+        if let Some(port) = port {
+            port.coalesce.store(coalesce, Ordering::Relaxed);
+        }
+        port.is_some()
+    }
+
+    /// Plugs a port's cable in or out, as its host sees it; `None` when there is no such port.
+    pub fn set_carrier(&self, id: PortId, up: bool) -> Option<Result<(), port::PortError>> {
+        let table = self.shared.ports.load_full();
+        Some(table.get(id.get())?.device.set_carrier(up))
+    }
+
+    /// What was counted of a port.
+    pub fn counters(&self, id: PortId) -> Option<PortCounters> {
+        Some(PortCounters::sum(&self.shared.ports.load().get(id.get())?.counters))
+    }
+
+    /// A port as it is now.
+    pub fn port(&self, id: PortId) -> Option<PortStatus> {
+        self.shared.ports.load().get(id.get()).map(|port| status(port))
+    }
+
+    /// All ports as they are now, by number.
+    pub fn ports(&self) -> Vec<PortStatus> {
+        self.shared
+            .ports
+            .load()
+            .0
+            .iter()
+            .flatten()
+            .map(|port| status(port))
+            .collect()
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for worker in &mut self.workers {
+            worker.wake();
+            if let Some(thread) = worker.thread.take() {
+                // A worker that panicked has said so already.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn status(port: &Port) -> PortStatus {
+    PortStatus {
+        port: port.id,
+        interface: port.interface,
+        name: port.device.name(),
+        mtu: port.device.mtu(),
+        capabilities: port.device.capabilities(),
+        coalesce: port.coalesce.load(Ordering::Relaxed),
+        lost: port.lost.load(Ordering::Relaxed),
+        worker: port.worker,
+        counters: PortCounters::sum(&port.counters),
+    }
+}
+
+/// On two CPUs the hosts need the other one.
+fn default_workers() -> usize {
+    match std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        0..=2 => 1,
+        cpus => cpus.min(4),
+    }
+}

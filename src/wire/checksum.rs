@@ -12,11 +12,16 @@ impl Sum {
 
     /// Adds big-endian 16-bit words; an odd last octet counts as if a zero followed.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        let mut chunks = bytes.chunks_exact(4);
+        // One's complement addition does not care where a carry is folded (RFC 1071 section 2): eight lanes of two words
+        // each leave 32 bits of room for carries, and the compiler the freedom to add them at once.
+        let mut lanes = [0_u64; 8];
+        let mut chunks = bytes.chunks_exact(32);
         for chunk in &mut chunks {
-            // Two words at a time: one's complement addition does not care where a carry is folded (RFC 1071 section 2).
-            self.0 += u64::from(u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
+            for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(4)) {
+                *lane += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+            }
         }
+        self.0 += lanes.iter().sum::<u64>();
         let mut words = chunks.remainder().chunks_exact(2);
         for word in &mut words {
             self.0 += u64::from(u16::from_be_bytes([word[0], word[1]]));
@@ -63,6 +68,14 @@ impl Sum {
         !self.fold()
     }
 
+    /// The same for UDP, where an all-zero field would say that there is no checksum (RFC 768, RFC 8200 section 8.1).
+    pub const fn udp_complement(self) -> u16 {
+        match self.complement() {
+            0 => 0xffff,
+            sum => sum,
+        }
+    }
+
     /// True when the sum included a checksum field that is right.
     pub const fn is_valid(self) -> bool {
         self.fold() == 0xffff
@@ -93,6 +106,30 @@ mod tests {
             Sum::new().bytes(&[1, 2, 3, 4, 5, 6, 7]).fold(),
             0x0102 + 0x0304 + 0x0506 + 0x0700
         );
+    }
+
+    #[test]
+    fn lanes_and_words_agree_with_the_plain_definition_at_every_length() {
+        let bytes: Vec<u8> = (0..300_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        for length in 0..bytes.len() {
+            let mut plain = 0_u32;
+            for word in bytes[..length].chunks(2) {
+                plain += u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
+                plain = (plain & 0xffff) + (plain >> 16);
+            }
+            assert_eq!(
+                u32::from(Sum::new().bytes(&bytes[..length]).fold()),
+                plain,
+                "length {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_ones_do_not_overflow_a_lane() {
+        assert_eq!(Sum::new().bytes(&vec![0xff; 65_536]).fold(), 0xffff);
     }
 
     #[test]

@@ -259,6 +259,65 @@ impl ReplyBuffer {
         Ok(())
     }
 
+    /// ICMP Destination Unreachable, Fragmentation Needed, with the next hop's MTU (RFC 1191 section 4).
+    pub fn fragmentation_needed(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        mac: MacAddr,
+        from: Ipv4Addr,
+        mtu: u16,
+    ) {
+        // RFC 1812 section 4.3.2.3: as much of the packet as fits into 576 octets.
+        let quoted = &packet.bytes[..packet.bytes.len().min(576 - 28)];
+        let total = 28 + quoted.len();
+        let Ok(bytes) = self.begin(frame, mac, total) else {
+            unreachable!("576 octets fit")
+        };
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(20);
+        header[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0]);
+        header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+        header[12..16].copy_from_slice(&from.octets());
+        header[16..20].copy_from_slice(&packet.source.octets());
+        let sum = Sum::new().bytes(header).complement();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        message[..6].copy_from_slice(&[3, 4, 0, 0, 0, 0]);
+        message[6..8].copy_from_slice(&mtu.to_be_bytes());
+        message[8..].copy_from_slice(quoted);
+        let sum = Sum::new().bytes(message).complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// ICMPv6 Packet Too Big (RFC 4443 section 3.2).
+    pub fn packet_too_big(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv6Packet<'_>,
+        mac: MacAddr,
+        from: Ipv6Addr,
+        mtu: u16,
+    ) {
+        // As much of the packet as fits into the minimum IPv6 MTU.
+        let quoted = &packet.bytes[..packet.bytes.len().min(1280 - 48)];
+        let length = 8 + quoted.len();
+        let Ok(bytes) = self.begin(frame, mac, 40 + length) else {
+            unreachable!("1280 octets fit")
+        };
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(40);
+        header[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, PROTOCOL_ICMPV6, 64]);
+        header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+        header[8..24].copy_from_slice(&from.octets());
+        header[24..40].copy_from_slice(&packet.source.octets());
+        message[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0]);
+        message[6..8].copy_from_slice(&mtu.to_be_bytes());
+        message[8..].copy_from_slice(quoted);
+        let sum = Sum::new()
+            .ipv6_pseudo_header(&header[8..24], &header[24..40], PROTOCOL_ICMPV6, length as u32)
+            .bytes(message)
+            .complement();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+
     /// Starts a frame back to the sender of `frame` with `length` octets after the Ethernet header.
     fn begin(&mut self, frame: &Frame<'_>, mac: MacAddr, length: usize) -> Result<&mut [u8], TooLong> {
         let total = ETHERNET_HEADER + length;

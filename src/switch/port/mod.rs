@@ -1,1 +1,253 @@
-//! Where a frame enters and leaves the switch: a TAP device, a unix datagram socket, or memory.
+//! Ports: where frames come from and go to. A port reads and writes whole Ethernet frames, one system call a frame,
+//! and never waits; what a frame means is decided elsewhere.
+//!
+//! Every port of the switch speaks the same form: [`HEADER`] bytes of offload header ([`vnet`]) directly followed by
+//! the frame. A port that has no such header in its own world (a plain TAP, a datagram socket) leaves those bytes
+//! zero on reading and skips them on writing, so that a worker moves frames between unlike ports without copying.
+//!
+//! This is the only room of the project in which `unsafe` may stand: each use states the invariant that it rests on.
+
+#![allow(unsafe_code)]
+
+mod ioctl;
+pub mod memory;
+pub mod segment;
+pub mod tap;
+pub mod unix;
+pub mod vnet;
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+pub use memory::MemoryPort;
+pub use tap::{TapOptions, TapPort};
+pub use unix::UnixPort;
+pub use vnet::{Offload, VnetHeader};
+
+/// Bytes of offload header before each frame in a worker's buffers.
+pub const HEADER: usize = vnet::VnetHeader::LENGTH;
+
+/// Bytes of an Ethernet header without a tag.
+pub const ETHERNET: usize = 14;
+
+/// The largest frame that a port can bring: an IP packet of 65,535 bytes behind an Ethernet header with one tag.
+pub const LARGEST_FRAME: usize = 65_535 + ETHERNET + 4;
+
+/// What a port takes and brings beside plain frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Frames may be written whose transport checksum is still to be computed.
+    pub checksum: bool,
+    /// TCP frames larger than the MTU may be written, to be cut by the receiver (both IP versions).
+    pub tcp_segmentation: bool,
+    /// The same for UDP (`UDP_SEGMENT`).
+    pub udp_segmentation: bool,
+}
+
+impl Capabilities {
+    /// Plain frames only.
+    pub const PLAIN: Self = Self {
+        checksum: false,
+        tcp_segmentation: false,
+        udp_segmentation: false,
+    };
+
+    /// Whether a frame with this offload can be written as it is.
+    #[inline]
+    pub fn accepts(self, offload: &Offload) -> bool {
+        match offload {
+            Offload::None => true,
+            Offload::Checksum { .. } => self.checksum,
+            Offload::Segment(segments) if segments.kind.is_tcp() => self.tcp_segmentation,
+            Offload::Segment(_) => self.udp_segmentation,
+        }
+    }
+}
+
+/// Why a port could not be opened, adopted or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// A Linux interface name has 1 to 15 bytes and neither `/` nor white space.
+    #[error("`{name}` is not an interface name: 1 to 15 bytes, without `/`, `%` and white space")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// `/dev/net/tun` is missing or closed to this process.
+    #[error("cannot open /dev/net/tun: {source}; load the `tun` module and run with CAP_NET_ADMIN")]
+    NoTun {
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Another process holds the TAP.
+    #[error("TAP `{name}` is held by another process; end it, or give the TAP another name")]
+    Busy {
+        /// The TAP.
+        name: String,
+    },
+    /// The device has the name of something else than a TAP, or the TAP has several queues.
+    #[error("`{name}` exists and is not a TAP with one queue")]
+    NotATap {
+        /// The device.
+        name: String,
+    },
+    /// The descriptor handed over is not a TAP that can be used.
+    #[error("the descriptor is no usable TAP: {reason}")]
+    UnusableDescriptor {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Any other refusal by the kernel.
+    #[error("{operation} on `{name}`: {source}")]
+    Refused {
+        /// The TAP.
+        name: String,
+        /// The request that was refused.
+        operation: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// A unix socket could not be made.
+    #[error("{operation} on {path}: {source}")]
+    Socket {
+        /// The socket's path.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+}
+
+/// Why a read brought no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveError {
+    /// Nothing is queued.
+    Empty,
+    /// The device is gone and will not come back: close the port.
+    Lost,
+    /// This read failed, a later one may not.
+    Failed(Errno),
+}
+
+/// Why a frame was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The receiver's queue is full, or there is no memory for it.
+    Full,
+    /// The interface is down on the host's side.
+    Down,
+    /// Nobody is there: the peer's socket does not exist.
+    NoPeer,
+    /// The device refuses this very frame (too large, or an offload header that it does not take).
+    Refused(Errno),
+    /// The device is gone and will not come back: close the port.
+    Lost,
+}
+
+/// A port of any kind with a descriptor, by value: the worker's match on it costs a predictable branch, not a call
+/// through a table.
+#[derive(Debug)]
+pub enum PortDevice {
+    /// A TAP device.
+    Tap(TapPort),
+    /// A unix datagram socket.
+    Unix(UnixPort),
+}
+
+impl PortDevice {
+    /// Reads one frame into `slot` behind [`HEADER`] bytes of offload header, and returns the frame's length in bytes
+    /// (without the header). A frame longer than the slot would be cut silently by the kernel, therefore
+    /// a slot holds [`HEADER`] + [`LARGEST_FRAME`] bytes.
+    #[inline]
+    pub fn receive(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
+        match self {
+            Self::Tap(tap) => tap.receive(slot),
+            Self::Unix(unix) => unix.receive(slot),
+        }
+    }
+
+    /// Writes one frame. `slot` is [`HEADER`] bytes of offload header and the frame behind them; the header must not
+    /// ask for more than [`Self::capabilities`] offers.
+    #[inline]
+    pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
+        match self {
+            Self::Tap(tap) => tap.send(slot),
+            Self::Unix(unix) => unix.send(slot),
+        }
+    }
+
+    /// Writes one frame that lies in pieces. The first piece begins with the offload header, as in [`Self::send`].
+    #[inline]
+    pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
+        match self {
+            Self::Tap(tap) => tap.send_pieces(pieces),
+            Self::Unix(unix) => unix.send_pieces(pieces),
+        }
+    }
+
+    /// What may be written beside plain frames.
+    pub fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Tap(tap) => tap.capabilities(),
+            Self::Unix(_) => Capabilities::PLAIN,
+        }
+    }
+
+    /// The largest IP packet in bytes that the host behind the port takes.
+    pub fn mtu(&self) -> u16 {
+        match self {
+            Self::Tap(tap) => tap.mtu(),
+            Self::Unix(unix) => unix.mtu(),
+        }
+    }
+
+    /// Tells the host whether a cable is plugged in. Ports without a carrier ignore it.
+    pub fn set_carrier(&self, up: bool) -> Result<(), PortError> {
+        match self {
+            Self::Tap(tap) => tap.set_carrier(up),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// A name for people: the TAP's, or the socket's path.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Tap(tap) => tap.name().to_owned(),
+            Self::Unix(unix) => unix.path().display().to_string(),
+        }
+    }
+}
+
+impl AsFd for PortDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tap(tap) => tap.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+        }
+    }
+}
+
+impl From<TapPort> for PortDevice {
+    fn from(tap: TapPort) -> Self {
+        Self::Tap(tap)
+    }
+}
+
+impl From<UnixPort> for PortDevice {
+    fn from(unix: UnixPort) -> Self {
+        Self::Unix(unix)
+    }
+}
+
+/// The pieces of a frame for a port that knows no offload header. Only ports that know it are sent frames in pieces
+/// as a matter of course, so this may allocate.
+fn without_header<'a>(pieces: &[IoSlice<'a>]) -> Vec<IoSlice<'a>> {
+    let mut pieces = pieces.to_vec();
+    let mut rest = pieces.as_mut_slice();
+    IoSlice::advance_slices(&mut rest, HEADER);
+    rest.to_vec()
+}

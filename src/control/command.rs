@@ -1,0 +1,116 @@
+//! Everything that can be asked of the Controller, and what it answers.
+
+use std::collections::HashSet;
+
+use super::ports::OpenedDevice;
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
+use crate::model::network::MappingEdit;
+use crate::model::subnet::{CreateSubnet, ModifySubnet};
+use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::{
+    AddressOrPrefix, InterfaceId, MappingChange, NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+};
+
+/// A change that somebody wants. Route tables, DHCP option sets, faults and the like will be further variants.
+#[derive(Debug)]
+pub enum Command {
+    /// Makes a VPC. Answer: [`Outcome::Vpc`].
+    CreateVpc(CreateVpc),
+    /// Changes a VPC. Answer: [`Outcome::Vpc`].
+    ModifyVpc(ResourceRef<VpcId>, ModifyVpc),
+    /// Deletes a VPC without subnets. Answer: [`Outcome::Vpc`], as it was.
+    DeleteVpc(ResourceRef<VpcId>),
+    /// Makes a subnet. Answer: [`Outcome::Subnet`].
+    CreateSubnet(CreateSubnet),
+    /// Changes a subnet. Answer: [`Outcome::Subnet`].
+    ModifySubnet(ResourceRef<SubnetId>, ModifySubnet),
+    /// Deletes a subnet without interfaces. Answer: [`Outcome::Subnet`], as it was.
+    DeleteSubnet(ResourceRef<SubnetId>),
+    /// Makes a network interface with its addresses. Answer: [`Outcome::Interface`].
+    CreateInterface(CreateInterface),
+    /// Changes a network interface. Answer: [`Outcome::Interface`].
+    ModifyInterface(ResourceRef<InterfaceId>, ModifyInterface),
+    /// Deletes a detached network interface and frees its addresses. Answer: [`Outcome::Interface`], as it was.
+    DeleteInterface(ResourceRef<InterfaceId>),
+    /// Makes an open device the interface's port. Answer: [`Outcome::Interface`].
+    AttachInterface {
+        /// The interface, which must be detached.
+        interface: ResourceRef<InterfaceId>,
+        /// The device.
+        device: OpenedDevice,
+    },
+    /// Takes the port away and closes the device. Answer: [`Outcome::Interface`].
+    DetachInterface(ResourceRef<InterfaceId>),
+    /// Assigns addresses and prefixes, given or to be chosen; all of them or none. Answer: [`Outcome::Assigned`].
+    AssignAddresses {
+        /// The interface.
+        interface: ResourceRef<InterfaceId>,
+        /// What it shall have, in order.
+        addresses: Vec<AddressRequest>,
+        /// Whether addresses may be taken from other interfaces of the subnet.
+        move_allowed: bool,
+    },
+    /// Assigns, moves and unassigns, in order; all of it or nothing. Answer: [`Outcome::Edited`].
+    EditMappings(Vec<MappingEdit>),
+}
+
+/// What became of a command.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A VPC, as it is now or as it was when it was deleted.
+    Vpc(Vpc),
+    /// A subnet, likewise.
+    Subnet(Subnet),
+    /// A network interface, likewise.
+    Interface(Box<NetworkInterface>),
+    /// The addresses that were asked for are the interface's.
+    Assigned {
+        /// The interface.
+        interface: InterfaceId,
+        /// What was asked for, or chosen, in order. Those that the interface had before are included.
+        addresses: Vec<AddressOrPrefix>,
+        /// What that changed.
+        summary: EditSummary,
+    },
+    /// The mappings were edited.
+    Edited(EditSummary),
+}
+
+/// What a list of edits did in sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditSummary {
+    /// Addresses and prefixes that had no owner before.
+    pub assigned: usize,
+    /// Those that have another owner than before.
+    pub moved: usize,
+    /// Those that have no owner any more.
+    pub unassigned: usize,
+    /// Interfaces that gained or lost something.
+    pub interfaces: usize,
+}
+
+impl EditSummary {
+    /// Counts changes.
+    pub fn of(changes: &[MappingChange]) -> Self {
+        let mut summary = Self::default();
+        let mut interfaces: HashSet<InterfaceId, foldhash::fast::RandomState> = HashSet::default();
+        let mut last = None;
+        for change in changes {
+            match (change.from, change.to) {
+                (None, _) => summary.assigned += 1,
+                (Some(_), Some(_)) => summary.moved += 1,
+                (Some(_), None) => summary.unassigned += 1,
+            }
+            // Long lists are mostly about one interface after the other.
+            for interface in [change.from, change.to].into_iter().flatten() {
+                if last != Some(interface) {
+                    interfaces.insert(interface);
+                    last = Some(interface);
+                }
+            }
+        }
+        summary.interfaces = interfaces.len();
+        summary
+    }
+}

@@ -1,0 +1,473 @@
+//! The Controller: one lock, taken for as long as one command is checked and carried out, and never across an await.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::command::{Command, EditSummary, Outcome};
+use super::error::ControlError;
+use super::events::{EventKind, EventLog, Subscription};
+use super::fabric::Binding;
+use super::ports::{OpenedDevice, PortReport, Ports};
+use crate::datapath::{Fabric, FabricWriter};
+use crate::mapping::registry::Registry;
+use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::interface::{CreateInterface, ModifyInterface};
+use crate::model::network::{MappingEdit, MappingFilter, MappingPage, PageCursor};
+use crate::model::subnet::{CreateSubnet, ModifySubnet};
+use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::{
+    AddressOrPrefix, Attachment, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network, NetworkInterface,
+    ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+};
+
+/// What a Controller is made from.
+pub struct ControllerConfig {
+    /// Where identifiers and MAC addresses come from; the same seed and commands give the same ones. Random if left out.
+    pub seed: Option<u64>,
+    /// How much may be declared.
+    pub limits: Limits,
+    /// Events that are kept for listeners that come back.
+    pub event_history: usize,
+    /// The fabric to write to; the switch reads the same one.
+    pub fabric: FabricWriter,
+    /// The switch. Without one nothing can be attached.
+    pub ports: Option<Arc<dyn Ports>>,
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            seed: None,
+            limits: Limits::UNBOUNDED,
+            event_history: 10_000,
+            fabric: FabricWriter::new(),
+            ports: None,
+        }
+    }
+}
+
+/// The one writer of the network. Clones share it.
+#[derive(Clone)]
+pub struct Controller {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: RwLock<State>,
+    registry: Arc<Registry>,
+    events: EventLog,
+    fabric: Arc<Fabric>,
+    ports: Option<Arc<dyn Ports>>,
+}
+
+pub(super) struct State {
+    pub(super) network: Network,
+    pub(super) binding: Binding,
+    rng: ChaCha8Rng,
+}
+
+impl Controller {
+    /// A Controller of an empty network.
+    pub fn new(config: ControllerConfig) -> Self {
+        let registry = Arc::new(Registry::new());
+        let fabric = config.fabric.fabric();
+        let rng = ChaCha8Rng::seed_from_u64(config.seed.unwrap_or_else(rand::random));
+        let state = State {
+            network: Network::new(config.limits),
+            binding: Binding::new(config.fabric, Arc::clone(&registry)),
+            rng,
+        };
+        let shared = Shared {
+            state: RwLock::new(state),
+            registry,
+            events: EventLog::new(config.event_history),
+            fabric,
+            ports: config.ports,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        // A panic under the lock is a defect that its thread reports; the tables are still the best there is.
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out one command, whole or not at all. This is the only way to change anything.
+    ///
+    /// It may take a second for a list of a million edits: call it from a thread that may block.
+    pub fn execute(&self, command: Command) -> Result<Outcome, ControlError> {
+        match command {
+            Command::CreateVpc(spec) => self.create_vpc(spec).map(Outcome::Vpc),
+            Command::ModifyVpc(vpc, spec) => self.modify_vpc(&vpc, spec).map(Outcome::Vpc),
+            Command::DeleteVpc(vpc) => self.delete_vpc(&vpc).map(Outcome::Vpc),
+            Command::CreateSubnet(spec) => self.create_subnet(spec).map(Outcome::Subnet),
+            Command::ModifySubnet(subnet, spec) => self.modify_subnet(&subnet, spec).map(Outcome::Subnet),
+            Command::DeleteSubnet(subnet) => self.delete_subnet(&subnet).map(Outcome::Subnet),
+            Command::CreateInterface(spec) => self.create_interface(spec).map(interface),
+            Command::ModifyInterface(id, spec) => self.modify_interface(&id, spec).map(interface),
+            Command::DeleteInterface(id) => self.delete_interface(&id).map(interface),
+            Command::AttachInterface { interface: id, device } => self.attach(&id, device).map(interface),
+            Command::DetachInterface(id) => self.detach(&id, None).map(interface),
+            Command::AssignAddresses {
+                interface,
+                addresses,
+                move_allowed,
+            } => {
+                let mut guard = self.write();
+                let state = &mut *guard;
+                let id = state.network.interface_id(&interface)?;
+                let (addresses, changes) = state.network.assign(id, &addresses, move_allowed, &mut state.rng)?;
+                let summary = self.commit(state, &changes);
+                Ok(Outcome::Assigned {
+                    interface: id,
+                    addresses,
+                    summary,
+                })
+            }
+            Command::EditMappings(edits) => self.edit_mappings(&edits).map(Outcome::Edited),
+        }
+    }
+
+    fn create_vpc(&self, spec: CreateVpc) -> Result<Vpc, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let vpc = state.network.create_vpc(spec, &mut state.rng)?.clone();
+        state.binding.add_vpc(&vpc);
+        self.publish(EventKind::VpcCreated { vpc_id: vpc.id });
+        Ok(vpc)
+    }
+
+    fn modify_vpc(&self, reference: &ResourceRef<VpcId>, spec: ModifyVpc) -> Result<Vpc, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let vpc = state.network.modify_vpc(reference, spec)?.clone();
+        state.binding.set_vpc(&vpc);
+        self.publish(EventKind::VpcModified { vpc_id: vpc.id });
+        Ok(vpc)
+    }
+
+    fn delete_vpc(&self, reference: &ResourceRef<VpcId>) -> Result<Vpc, ControlError> {
+        let mut state = self.write();
+        let vpc = state.network.delete_vpc(reference)?;
+        state.binding.remove_vpc(vpc.id);
+        self.publish(EventKind::VpcDeleted { vpc_id: vpc.id });
+        Ok(vpc)
+    }
+
+    fn create_subnet(&self, spec: CreateSubnet) -> Result<Subnet, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let subnet = state.network.create_subnet(spec, &mut state.rng)?.clone();
+        state.binding.add_subnet(&subnet);
+        self.publish(EventKind::SubnetCreated { subnet_id: subnet.id });
+        Ok(subnet)
+    }
+
+    fn modify_subnet(&self, reference: &ResourceRef<SubnetId>, spec: ModifySubnet) -> Result<Subnet, ControlError> {
+        let mut state = self.write();
+        let old = state.network.subnet(reference)?.name.clone();
+        let subnet = state.network.modify_subnet(reference, spec)?.clone();
+        state
+            .binding
+            .rename_subnet(subnet.id, old.as_deref(), subnet.name.as_deref());
+        self.publish(EventKind::SubnetModified { subnet_id: subnet.id });
+        Ok(subnet)
+    }
+
+    fn delete_subnet(&self, reference: &ResourceRef<SubnetId>) -> Result<Subnet, ControlError> {
+        let mut state = self.write();
+        let subnet = state.network.delete_subnet(reference)?;
+        state.binding.remove_subnet(&subnet);
+        self.publish(EventKind::SubnetDeleted { subnet_id: subnet.id });
+        Ok(subnet)
+    }
+
+    fn create_interface(&self, spec: CreateInterface) -> Result<NetworkInterface, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let (id, changes) = state.network.create_interface(spec, &mut state.rng)?;
+        let interface = state.network.interface(&id.into())?;
+        state.binding.add_interface(&interface);
+        let subnet_id = interface.subnet_id;
+        self.publish(EventKind::InterfaceCreated {
+            interface_id: id,
+            subnet_id,
+        });
+        self.commit(state, &changes);
+        Ok(interface)
+    }
+
+    fn modify_interface(
+        &self,
+        reference: &ResourceRef<InterfaceId>,
+        spec: ModifyInterface,
+    ) -> Result<NetworkInterface, ControlError> {
+        let mut state = self.write();
+        let (interface, switched) = state.network.modify_interface(reference, spec)?;
+        let (id, check) = (interface.id, interface.source_dest_check);
+        if switched {
+            state.binding.set_source_dest_check(id, check);
+        }
+        let subnet_id = interface.subnet_id;
+        self.publish(EventKind::InterfaceModified {
+            interface_id: id,
+            subnet_id,
+            source_dest_check: check,
+        });
+        Ok(interface)
+    }
+
+    fn delete_interface(&self, reference: &ResourceRef<InterfaceId>) -> Result<NetworkInterface, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let (interface, changes) = state.network.delete_interface(reference)?;
+        self.commit(state, &changes);
+        state.binding.remove_interface(interface.id);
+        let subnet_id = interface.subnet_id;
+        self.publish(EventKind::InterfaceDeleted {
+            interface_id: interface.id,
+            subnet_id,
+        });
+        Ok(interface)
+    }
+
+    fn attach(
+        &self,
+        reference: &ResourceRef<InterfaceId>,
+        device: OpenedDevice,
+    ) -> Result<NetworkInterface, ControlError> {
+        let ports = self.shared.ports.as_ref().ok_or(ControlError::NoSwitch)?;
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let id = state.network.interface_id(reference)?;
+        if state.network.interface(reference)?.attachment.is_some() {
+            return Err(ModelError::InterfaceInUse { interface: id }.into());
+        }
+        let index = state
+            .binding
+            .interface_index(id)
+            .ok_or_else(|| ModelError::NotAttached { interface: id })?;
+        let label = device.label();
+        let port = ports
+            .attach(index, device)
+            .map_err(|reason| ControlError::Attach { reason })?;
+        let attachment = Attachment {
+            port: port.get(),
+            device: label.clone(),
+        };
+        state.network.set_attachment(reference, Some(attachment))?;
+        state.binding.set_port(id, Some(port));
+        self.publish(EventKind::PortUp {
+            interface_id: id,
+            port: port.get(),
+            device: label,
+        });
+        Ok(state.network.interface(reference)?)
+    }
+
+    fn detach(
+        &self,
+        reference: &ResourceRef<InterfaceId>,
+        reason: Option<String>,
+    ) -> Result<NetworkInterface, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let id = state.network.interface_id(reference)?;
+        let attachment = state.network.set_attachment(reference, None)?;
+        state.binding.set_port(id, None);
+        let port = attachment.map_or(0, |attachment| attachment.port);
+        if let (Some(ports), Some(port)) = (&self.shared.ports, PortId::new(port)) {
+            ports.detach(port);
+        }
+        self.publish(EventKind::PortDown {
+            interface_id: id,
+            port,
+            reason,
+        });
+        Ok(state.network.interface(reference)?)
+    }
+
+    fn edit_mappings(&self, edits: &[MappingEdit]) -> Result<EditSummary, ControlError> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let changes = state.network.edit_mappings(edits)?;
+        Ok(self.commit(state, &changes))
+    }
+
+    /// Lets the data path, the look-ups, the peers and the listeners know what changed, in this order.
+    fn commit(&self, state: &mut State, changes: &[MappingChange]) -> EditSummary {
+        if changes.is_empty() {
+            return EditSummary::default();
+        }
+        state.binding.apply(&state.network, changes);
+        self.announce(state, changes);
+        let event = EventKind::mappings(changes);
+        let EventKind::MappingsChanged { summary, .. } = event else {
+            return EditSummary::of(changes);
+        };
+        self.publish(event);
+        summary
+    }
+
+    /// Announces moved addresses where the profile does. A /28 is sixteen addresses; a /80 is too many to name.
+    fn announce(&self, state: &State, changes: &[MappingChange]) {
+        let Some(ports) = &self.shared.ports else { return };
+        for change in changes {
+            let (Some(_), Some(owner)) = (change.from, change.to) else {
+                continue;
+            };
+            let Some((_, _, vpc)) = state.network.place(owner) else {
+                continue;
+            };
+            let announces = |vpc: &Vpc| vpc.profile.neighbor.announce_on_move;
+            if !state.network.vpc(&vpc.into()).is_ok_and(announces) {
+                continue;
+            }
+            let (Some(subnet), Some(owner)) = (
+                state.binding.subnet_index(change.subnet),
+                state.binding.interface_index(owner),
+            ) else {
+                continue;
+            };
+            match change.address.net() {
+                net if !change.address.is_prefix() => ports.announce(subnet, net.addr(), owner),
+                ipnet::IpNet::V4(net) => {
+                    for address in net.network().to_bits()..=net.broadcast().to_bits() {
+                        ports.announce(subnet, std::net::Ipv4Addr::from_bits(address).into(), owner);
+                    }
+                }
+                ipnet::IpNet::V6(_) => {}
+            }
+        }
+    }
+
+    /// Records an event that the switch or another part of the server noticed.
+    pub fn publish(&self, kind: EventKind) -> u64 {
+        self.shared.events.publish(kind)
+    }
+
+    /// Detaches the interface of a port whose device vanished. A port that is not in use any more is no error.
+    pub fn port_lost(&self, interface: InterfaceIndex, port: PortId, reason: String) {
+        let Some(id) = self.interface_at(interface) else { return };
+        let current = self
+            .interface(&id.into())
+            .ok()
+            .and_then(|interface| interface.attachment);
+        if current.is_some_and(|attachment| attachment.port == port.get()) {
+            // Somebody may detach it at the same moment: then there is nothing left to do.
+            if let Err(error) = self.detach(&id.into(), Some(reason)) {
+                tracing::debug!(%id, %error, "the port was detached before its loss was heard of");
+            }
+        }
+    }
+
+    /// Events after number `after`, and those to come; without a number only those to come.
+    pub fn events(&self, after: Option<u64>) -> Subscription {
+        self.shared.events.subscribe(after)
+    }
+
+    /// The number of the last event.
+    pub fn last_event(&self) -> u64 {
+        self.shared.events.last()
+    }
+
+    /// What the workers of a switch read.
+    pub fn fabric(&self) -> Arc<Fabric> {
+        Arc::clone(&self.shared.fabric)
+    }
+
+    /// The mappings, readable without waiting for an edit.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Every port with its counters; none without a switch.
+    pub fn ports(&self) -> Vec<PortReport> {
+        self.shared
+            .ports
+            .as_ref()
+            .map_or_else(Vec::new, |ports| ports.reports())
+    }
+
+    /// The interface at a place of the fabric.
+    pub fn interface_at(&self, index: InterfaceIndex) -> Option<InterfaceId> {
+        self.read().binding.interface_id(index)
+    }
+
+    /// All VPCs, by identifier.
+    pub fn vpcs(&self) -> Vec<Vpc> {
+        self.read().network.vpcs().cloned().collect()
+    }
+
+    /// One VPC.
+    pub fn vpc(&self, reference: &ResourceRef<VpcId>) -> Result<Vpc, ControlError> {
+        Ok(self.read().network.vpc(reference)?.clone())
+    }
+
+    /// All subnets, by identifier.
+    pub fn subnets(&self) -> Vec<Subnet> {
+        self.read().network.subnets().cloned().collect()
+    }
+
+    /// One subnet.
+    pub fn subnet(&self, reference: &ResourceRef<SubnetId>) -> Result<Subnet, ControlError> {
+        Ok(self.read().network.subnet(reference)?.clone())
+    }
+
+    /// At most `limit` interfaces that match, by identifier, those after `after`.
+    pub fn interfaces(
+        &self,
+        after: Option<InterfaceId>,
+        limit: usize,
+        matches: impl Fn(&NetworkInterface) -> bool,
+    ) -> Vec<NetworkInterface> {
+        self.read()
+            .network
+            .interfaces(after)
+            .filter(matches)
+            .take(limit)
+            .collect()
+    }
+
+    /// One interface.
+    pub fn interface(&self, reference: &ResourceRef<InterfaceId>) -> Result<NetworkInterface, ControlError> {
+        Ok(self.read().network.interface(reference)?)
+    }
+
+    /// The mapping that an address belongs to, or that of exactly this prefix. Does not wait for an edit.
+    pub fn mapping(
+        &self,
+        reference: &ResourceRef<SubnetId>,
+        address: AddressOrPrefix,
+    ) -> Result<Mapping, ControlError> {
+        let found = self.shared.registry.subnet(reference);
+        if let Some(mapping) = found.and_then(|subnet| self.shared.registry.get(subnet, address)) {
+            return Ok(mapping);
+        }
+        // Which of the two is missing is worth the wait.
+        let subnet = self.read().network.subnet(reference)?.id;
+        Err(ModelError::NoMapping { subnet, address }.into())
+    }
+
+    /// At most `limit` mappings that match the filter and stand after the cursor.
+    pub fn mappings(
+        &self,
+        filter: &MappingFilter,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> Result<MappingPage, ControlError> {
+        Ok(self.read().network.mappings(filter, after, limit)?)
+    }
+}
+
+fn interface(interface: NetworkInterface) -> Outcome {
+    Outcome::Interface(Box::new(interface))
+}

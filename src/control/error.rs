@@ -1,0 +1,82 @@
+//! Why a command was refused, in one form for every face: an AWS code, the field, the message and the remedy.
+
+use crate::model::ModelError;
+use crate::model::network::EditFailed;
+
+/// A command that changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The model refused it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// One edit of a list was refused, and with it the list.
+    #[error("edit {}: {}", .0.index, .0.error)]
+    Edit(#[from] EditFailed),
+    /// The device could not become a port.
+    #[error("the device cannot be attached: {reason}")]
+    Attach {
+        /// What the switch or the kernel said.
+        reason: String,
+    },
+    /// No switch runs in this process.
+    #[error("there is no switch to attach to")]
+    NoSwitch,
+    /// A request to explain a frame that cannot be built or read.
+    #[error("{problem}")]
+    Explain {
+        /// The field at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+}
+
+impl ControlError {
+    /// The AWS error code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Edit(failed) => failed.error.code(),
+            Self::Attach { .. } | Self::Explain { .. } => "InvalidParameterValue",
+            Self::NoSwitch => "Unsupported",
+        }
+    }
+
+    /// The field of the request that is at fault, as a path in the API's spelling.
+    pub fn field(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.field().map(str::to_owned),
+            Self::Edit(failed) => {
+                let field = failed.error.field().unwrap_or("address");
+                Some(format!("edits[{}].{field}", failed.index))
+            }
+            Self::Attach { .. } => Some("device".to_owned()),
+            Self::NoSwitch => None,
+            Self::Explain { field, .. } => Some((*field).to_owned()),
+        }
+    }
+
+    /// What the caller can do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Model(error) => error.remedy(),
+            Self::Edit(failed) => failed.error.remedy(),
+            Self::Attach { .. } => {
+                "Check that the device exists, is free and may be opened by this process.".to_owned()
+            }
+            Self::NoSwitch => "Start the server with a switch.".to_owned(),
+            Self::Explain { remedy, .. } => (*remedy).to_owned(),
+        }
+    }
+
+    /// The model's reason, if it was the model that refused.
+    pub fn model(&self) -> Option<&ModelError> {
+        match self {
+            Self::Model(error) => Some(error),
+            Self::Edit(failed) => Some(&failed.error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What happened, numbered without gaps. The last events are kept, so that a listener whose connection broke goes on
+//! where it stopped; one that was away for too long is told how much it missed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use super::command::EditSummary;
+use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, SubnetId, VpcId};
+
+/// Changes that one event spells out; beyond that it only counts them.
+pub const LISTED_CHANGES: usize = 1000;
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct Event {
+    /// Its number, counted from 1 since the server started.
+    pub id: u64,
+    /// When, in UTC.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
+    pub at: SystemTime,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
+
+/// What happened.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A VPC came to be.
+    VpcCreated {
+        /// Which.
+        vpc_id: VpcId,
+    },
+    /// A VPC changed.
+    VpcModified {
+        /// Which.
+        vpc_id: VpcId,
+    },
+    /// A VPC is gone.
+    VpcDeleted {
+        /// Which.
+        vpc_id: VpcId,
+    },
+    /// A subnet came to be.
+    SubnetCreated {
+        /// Which.
+        subnet_id: SubnetId,
+    },
+    /// A subnet changed.
+    SubnetModified {
+        /// Which.
+        subnet_id: SubnetId,
+    },
+    /// A subnet is gone.
+    SubnetDeleted {
+        /// Which.
+        subnet_id: SubnetId,
+    },
+    /// A network interface came to be.
+    InterfaceCreated {
+        /// Which.
+        interface_id: InterfaceId,
+        /// Where.
+        subnet_id: SubnetId,
+    },
+    /// A network interface changed: its name, description, tags or source/destination check.
+    InterfaceModified {
+        /// Which.
+        interface_id: InterfaceId,
+        /// Where.
+        subnet_id: SubnetId,
+        /// The source/destination check after the change.
+        source_dest_check: bool,
+    },
+    /// A network interface is gone.
+    InterfaceDeleted {
+        /// Which.
+        interface_id: InterfaceId,
+        /// Where.
+        subnet_id: SubnetId,
+    },
+    /// Addresses or prefixes have other owners, all of them from one command.
+    MappingsChanged {
+        /// What changed; the first 1000 of a longer list.
+        changes: Vec<ChangedMapping>,
+        /// True when there were more.
+        truncated: bool,
+        /// How many of each kind, all counted.
+        summary: EditSummary,
+    },
+    /// A device was attached.
+    PortUp {
+        /// The interface.
+        interface_id: InterfaceId,
+        /// The port's number.
+        port: u32,
+        /// The device.
+        device: String,
+    },
+    /// A device was detached, or vanished.
+    PortDown {
+        /// The interface.
+        interface_id: InterfaceId,
+        /// The port's number.
+        port: u32,
+        /// Why, if nobody asked for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Frames were dropped; one event stands for `count` of them.
+    FrameDropped {
+        /// The interface that sent them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        interface_id: Option<InterfaceId>,
+        /// The port that they came from.
+        port: u32,
+        /// Why, by the names of `GET /v1/ports`.
+        reason: String,
+        /// How many since the last such event of this port and reason.
+        count: u64,
+        /// The first bytes of one of them, in hexadecimal.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        frame: Option<String>,
+    },
+}
+
+impl EventKind {
+    /// The names of all types, as in the field `type`.
+    pub const TYPES: [&'static str; 13] = [
+        "vpc_created",
+        "vpc_modified",
+        "vpc_deleted",
+        "subnet_created",
+        "subnet_modified",
+        "subnet_deleted",
+        "interface_created",
+        "interface_modified",
+        "interface_deleted",
+        "mappings_changed",
+        "port_up",
+        "port_down",
+        "frame_dropped",
+    ];
+
+    /// The name of the type.
+    pub fn name(&self) -> &'static str {
+        let place = match self {
+            Self::VpcCreated { .. } => 0,
+            Self::VpcModified { .. } => 1,
+            Self::VpcDeleted { .. } => 2,
+            Self::SubnetCreated { .. } => 3,
+            Self::SubnetModified { .. } => 4,
+            Self::SubnetDeleted { .. } => 5,
+            Self::InterfaceCreated { .. } => 6,
+            Self::InterfaceModified { .. } => 7,
+            Self::InterfaceDeleted { .. } => 8,
+            Self::MappingsChanged { .. } => 9,
+            Self::PortUp { .. } => 10,
+            Self::PortDown { .. } => 11,
+            Self::FrameDropped { .. } => 12,
+        };
+        Self::TYPES[place]
+    }
+
+    /// True when the event is about this interface.
+    pub fn concerns(&self, interface: InterfaceId) -> bool {
+        match self {
+            Self::InterfaceCreated { interface_id, .. }
+            | Self::InterfaceModified { interface_id, .. }
+            | Self::InterfaceDeleted { interface_id, .. }
+            | Self::PortUp { interface_id, .. }
+            | Self::PortDown { interface_id, .. } => *interface_id == interface,
+            Self::FrameDropped { interface_id, .. } => *interface_id == Some(interface),
+            // What a long list leaves out may be about anybody.
+            Self::MappingsChanged { changes, truncated, .. } => {
+                *truncated
+                    || changes
+                        .iter()
+                        .any(|c| c.from == Some(interface) || c.to == Some(interface))
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn mappings(changes: &[MappingChange]) -> Self {
+        let view = |change: &MappingChange| ChangedMapping {
+            subnet_id: change.subnet,
+            address: change.address,
+            from: change.from,
+            to: change.to,
+        };
+        Self::MappingsChanged {
+            changes: changes.iter().take(LISTED_CHANGES).map(view).collect(),
+            truncated: changes.len() > LISTED_CHANGES,
+            summary: EditSummary::of(changes),
+        }
+    }
+}
+
+/// An address or prefix that has another owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ChangedMapping {
+    /// The subnet.
+    pub subnet_id: SubnetId,
+    /// The address or prefix.
+    pub address: AddressOrPrefix,
+    /// The owner before; absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<InterfaceId>,
+    /// The owner now; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<InterfaceId>,
+}
+
+/// Events from a certain one on.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Kept events that the listener has not seen, oldest first.
+    pub backlog: Vec<Arc<Event>>,
+    /// How many it has not seen that are no longer kept.
+    pub missed: u64,
+    /// Those to come.
+    pub receiver: broadcast::Receiver<Arc<Event>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    last: u64,
+    events: VecDeque<Arc<Event>>,
+}
+
+/// The numbered history of one Controller.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    kept: Mutex<Kept>,
+    capacity: usize,
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl EventLog {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let (sender, _) = broadcast::channel(1024);
+        let kept = Mutex::new(Kept {
+            last: 0,
+            events: VecDeque::new(),
+        });
+        Self { kept, capacity, sender }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Nothing inside can leave the queue half changed.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers an event, keeps it and tells everybody who listens.
+    pub(crate) fn publish(&self, kind: EventKind) -> u64 {
+        let mut kept = self.lock();
+        kept.last += 1;
+        let event = Arc::new(Event {
+            id: kept.last,
+            at: SystemTime::now(),
+            kind,
+        });
+        if kept.events.len() >= self.capacity {
+            kept.events.pop_front();
+        }
+        kept.events.push_back(Arc::clone(&event));
+        // Under the lock, so that listeners hear events in the order of their numbers. No listener is no failure.
+        drop(self.sender.send(event));
+        kept.last
+    }
+
+    /// Events after number `after`, or only those to come.
+    pub(crate) fn subscribe(&self, after: Option<u64>) -> Subscription {
+        let kept = self.lock();
+        let receiver = self.sender.subscribe();
+        let Some(after) = after.map(|after| after.min(kept.last)) else {
+            return Subscription {
+                backlog: Vec::new(),
+                missed: 0,
+                receiver,
+            };
+        };
+        let backlog: Vec<_> = kept.events.iter().filter(|event| event.id > after).cloned().collect();
+        let missed = kept.last - after - backlog.len() as u64;
+        Subscription {
+            backlog,
+            missed,
+            receiver,
+        }
+    }
+
+    /// The number of the last event.
+    pub(crate) fn last(&self) -> u64 {
+        self.lock().last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::ResourceId;
+
+    #[test]
+    fn a_listener_that_comes_back_hears_what_it_missed_and_how_much_is_forgotten() {
+        let log = EventLog::new(3);
+        for n in 1..=5 {
+            log.publish(EventKind::VpcCreated {
+                vpc_id: VpcId::from_bits(n),
+            });
+        }
+        let ids = |subscription: &Subscription| subscription.backlog.iter().map(|e| e.id).collect::<Vec<_>>();
+        let subscription = log.subscribe(Some(3));
+        assert_eq!((ids(&subscription), subscription.missed), (vec![4, 5], 0));
+        let subscription = log.subscribe(Some(0));
+        assert_eq!((ids(&subscription), subscription.missed), (vec![3, 4, 5], 2));
+        let mut subscription = log.subscribe(None);
+        assert_eq!((ids(&subscription), subscription.missed), (vec![], 0));
+        log.publish(EventKind::VpcDeleted {
+            vpc_id: VpcId::from_bits(1),
+        });
+        assert_eq!(subscription.receiver.try_recv().unwrap().id, 6);
+    }
+
+    #[test]
+    fn an_event_is_written_with_its_type_beside_its_fields() {
+        let event = Event {
+            id: 7,
+            at: SystemTime::UNIX_EPOCH,
+            kind: EventKind::PortUp {
+                interface_id: InterfaceId::from_bits(1),
+                port: 3,
+                device: "tap0".into(),
+            },
+        };
+        let value = serde_json::to_value(&event).unwrap();
+        let expected = serde_json::json!({
+            "id": 7, "at": "1970-01-01T00:00:00.000Z", "type": "port_up",
+            "interface_id": "eni-00000000000000001", "port": 3, "device": "tap0",
+        });
+        assert_eq!(value, expected);
+        assert_eq!(value["type"], event.kind.name());
+    }
+}

@@ -1,0 +1,240 @@
+//! Brings what was declared into the tables that workers and look-ups read. An address that changes hands does so in one
+//! store; where an address and the prefix around it replace each other, the new entry is there before the old one goes.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::datapath::{FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
+use crate::mapping::registry::{Entry, Registry};
+use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, Subnet, SubnetId, Vpc, VpcId};
+
+/// Identifiers on one side, places in the fabric on the other.
+#[derive(Debug)]
+struct Places<K, V> {
+    by_id: HashMap<K, V, RandomState>,
+    by_place: HashMap<V, K, RandomState>,
+}
+
+impl<K: Copy + Eq + Hash, V: Copy + Eq + Hash> Places<K, V> {
+    fn new() -> Self {
+        Self {
+            by_id: HashMap::default(),
+            by_place: HashMap::default(),
+        }
+    }
+
+    fn insert(&mut self, id: K, place: V) {
+        self.by_id.insert(id, place);
+        self.by_place.insert(place, id);
+    }
+
+    fn remove(&mut self, id: K) -> Option<V> {
+        let place = self.by_id.remove(&id)?;
+        self.by_place.remove(&place);
+        Some(place)
+    }
+}
+
+/// The one hand that writes to the fabric and to the registry.
+pub(crate) struct Binding {
+    writer: FabricWriter,
+    registry: Arc<Registry>,
+    vpcs: Places<VpcId, VpcIndex>,
+    subnets: Places<SubnetId, SubnetIndex>,
+    interfaces: Places<InterfaceId, InterfaceIndex>,
+}
+
+fn vpc_spec(vpc: &Vpc) -> VpcSpec {
+    let ipv4 = vpc.cidr_blocks.iter().copied().map(IpNet::V4);
+    let cidrs = ipv4
+        .chain(vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
+        .collect();
+    VpcSpec {
+        profile: Arc::clone(&vpc.profile),
+        cidrs,
+    }
+}
+
+impl Binding {
+    pub(crate) fn new(writer: FabricWriter, registry: Arc<Registry>) -> Self {
+        Self {
+            writer,
+            registry,
+            vpcs: Places::new(),
+            subnets: Places::new(),
+            interfaces: Places::new(),
+        }
+    }
+
+    pub(crate) fn writer(&self) -> &FabricWriter {
+        &self.writer
+    }
+
+    pub(crate) fn add_vpc(&mut self, vpc: &Vpc) {
+        let index = self.writer.add_vpc(vpc_spec(vpc));
+        self.vpcs.insert(vpc.id, index);
+    }
+
+    pub(crate) fn set_vpc(&mut self, vpc: &Vpc) {
+        if let Some(index) = self.vpcs.by_id.get(&vpc.id) {
+            self.writer.set_vpc(*index, vpc_spec(vpc));
+        }
+    }
+
+    pub(crate) fn remove_vpc(&mut self, id: VpcId) {
+        if let Some(index) = self.vpcs.remove(id) {
+            self.writer.remove_vpc(index);
+        }
+    }
+
+    pub(crate) fn add_subnet(&mut self, subnet: &Subnet) {
+        let Some(vpc) = self.vpcs.by_id.get(&subnet.vpc_id) else {
+            return;
+        };
+        let index = self.writer.add_subnet(SubnetSpec {
+            vpc: *vpc,
+            ipv4: subnet.cidr_block,
+            ipv6: subnet.ipv6_cidr_block,
+            router_mac: subnet.router_mac,
+        });
+        self.subnets.insert(subnet.id, index);
+        self.registry.name_subnet(subnet.id, None, subnet.name.as_deref());
+    }
+
+    pub(crate) fn rename_subnet(&self, id: SubnetId, old: Option<&str>, new: Option<&str>) {
+        self.registry.name_subnet(id, old, new);
+    }
+
+    pub(crate) fn remove_subnet(&mut self, subnet: &Subnet) {
+        self.registry.name_subnet(subnet.id, subnet.name.as_deref(), None);
+        if let Some(index) = self.subnets.remove(subnet.id) {
+            self.writer.remove_subnet(index);
+        }
+    }
+
+    pub(crate) fn add_interface(&mut self, interface: &NetworkInterface) {
+        let Some(subnet) = self.subnets.by_id.get(&interface.subnet_id) else {
+            return;
+        };
+        let index = self.writer.add_interface(InterfaceSpec {
+            subnet: *subnet,
+            mac: interface.mac_address,
+            source_dest_check: interface.source_dest_check,
+        });
+        self.interfaces.insert(interface.id, index);
+    }
+
+    /// Forgets an interface whose mappings were removed.
+    pub(crate) fn remove_interface(&mut self, id: InterfaceId) {
+        if let Some(index) = self.interfaces.remove(id) {
+            self.writer.remove_interface(index);
+        }
+    }
+
+    pub(crate) fn set_source_dest_check(&mut self, id: InterfaceId, checked: bool) {
+        if let Some(index) = self.interfaces.by_id.get(&id) {
+            self.writer.set_source_dest_check(*index, checked);
+        }
+    }
+
+    pub(crate) fn set_port(&mut self, id: InterfaceId, port: Option<PortId>) {
+        if let Some(index) = self.interfaces.by_id.get(&id) {
+            self.writer.set_port(*index, port);
+        }
+    }
+
+    pub(crate) fn interface_index(&self, id: InterfaceId) -> Option<InterfaceIndex> {
+        self.interfaces.by_id.get(&id).copied()
+    }
+
+    pub(crate) fn interface_id(&self, index: InterfaceIndex) -> Option<InterfaceId> {
+        self.interfaces.by_place.get(&index).copied()
+    }
+
+    pub(crate) fn subnet_index(&self, id: SubnetId) -> Option<SubnetIndex> {
+        self.subnets.by_id.get(&id).copied()
+    }
+
+    pub(crate) fn subnet_id(&self, index: SubnetIndex) -> Option<SubnetId> {
+        self.subnets.by_place.get(&index).copied()
+    }
+
+    /// Carries changes of mappings into the tables. `network` is as it is after them.
+    pub(crate) fn apply(&mut self, network: &Network, changes: &[MappingChange]) {
+        // New owners first, vacancies afterwards: an address that passes from a mapping of its own to a prefix, or back,
+        // is at no instant without owner.
+        for change in changes {
+            if let Some(owner) = change.to {
+                self.set(network, change, owner);
+            }
+        }
+        for change in changes {
+            if change.to.is_none() {
+                self.vacate(network, change);
+            }
+        }
+        self.set_primaries(network, changes);
+    }
+
+    fn set(&mut self, network: &Network, change: &MappingChange, owner: InterfaceId) {
+        let (Some(subnet), Some(index)) = (self.subnet_index(change.subnet), self.interface_index(owner)) else {
+            return;
+        };
+        self.writer.map(subnet, change.address.net(), Some(index));
+        if let Some((mac, ..)) = network.place(owner) {
+            let first = network.primaries(owner).0.map(IpAddr::V4);
+            let primary = first.is_some() && change.address.address() == first;
+            self.registry.set(
+                change.subnet,
+                change.address,
+                Some(Entry {
+                    interface: owner,
+                    mac,
+                    primary,
+                }),
+            );
+        }
+    }
+
+    fn vacate(&mut self, network: &Network, change: &MappingChange) {
+        self.registry.set(change.subnet, change.address, None);
+        let Some(subnet) = self.subnet_index(change.subnet) else {
+            return;
+        };
+        match change.address.net() {
+            // The data path keeps the addresses of a /28 one by one: those that another mapping covers by now stay.
+            IpNet::V4(net) => {
+                for address in net.network().to_bits()..=net.broadcast().to_bits() {
+                    let host = Ipv4Net::from(std::net::Ipv4Addr::from_bits(address));
+                    if network.owner(change.subnet, IpAddr::V4(host.addr())).is_none() {
+                        self.writer.map(subnet, IpNet::V4(host), None);
+                    }
+                }
+            }
+            // It keeps /80 prefixes apart from addresses, so nothing else goes with either.
+            net @ IpNet::V6(_) => self.writer.map(subnet, net, None),
+        }
+    }
+
+    /// The first addresses of every interface that gained or lost one.
+    fn set_primaries(&mut self, network: &Network, changes: &[MappingChange]) {
+        let mut last = None;
+        for change in changes {
+            for id in [change.from, change.to].into_iter().flatten() {
+                if last.replace(id) == Some(id) {
+                    continue;
+                }
+                if let Some(index) = self.interface_index(id) {
+                    let (ipv4, ipv6) = network.primaries(id);
+                    self.writer.set_primary(index, ipv4, ipv6);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One writer: whoever wants a change, by REST, by a scenario or on the command line, sends the same [`Command`] to the
+//! same [`Controller`]. It checks the command against the model, hands its effect to the data path and says what happened.
+
+pub mod command;
+mod controller;
+pub mod error;
+pub mod events;
+mod fabric;
+pub mod ports;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Command, EditSummary, Outcome};
+pub use controller::{Controller, ControllerConfig};
+pub use error::ControlError;
+pub use events::{Event, EventKind, Subscription};
+pub use ports::{OpenedDevice, Ports};

@@ -1,0 +1,553 @@
+//! Running commands in an instance: in the foreground with a time limit, or in the background with a log.
+//!
+//! A command is started by a thread that has joined the instance, and is a child of this process: its exit code comes
+//! back exactly, and a signal to it needs no messenger. It runs in a process group of its own, with no input. What it
+//! writes is read for as long as anything in the instance can write it, so a daemon that it leaves behind never
+//! stalls on a full pipe.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+
+use super::forking;
+use super::instance::{InstanceError, lock};
+use super::machine::Machine;
+use super::output::Output;
+use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
+
+/// How much of each stream is kept unless a command says otherwise.
+pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;
+
+/// Where programs are looked for beside the owner's own PATH: a user's often lacks the sbin directories.
+const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// 1 MiB a round: a pipe holds 64 KiB, and no more than 1 MiB unless root raised fs.pipe-max-size (pipe(7)).
+const READS_A_ROUND: usize = 64;
+const READ_SIZE: usize = 16 << 10;
+
+/// What root in an instance cannot do, because it would do it to the whole machine: an NTP client would set its clock.
+/// (`reboot` is harmless: in a PID namespace it ends the instance, see reboot(2).)
+const NOT_OF_AN_INSTANCE: [CapabilitySet; 2] = [CapabilitySet::SYS_TIME, CapabilitySet::SYS_MODULE];
+
+/// A command to run.
+#[derive(Clone, Debug)]
+pub struct CommandSpec {
+    /// The program, by path or by name, and its arguments.
+    pub argv: Vec<String>,
+    /// Variables beside those that every command of the lab gets; these win.
+    pub environment: BTreeMap<String, String>,
+    /// The working directory, `/` if none is given.
+    pub directory: Option<PathBuf>,
+    /// After this time the command and all below it are killed.
+    pub timeout: Option<Duration>,
+    /// Bytes of each stream that are kept.
+    pub output_limit: usize,
+    /// A file that gets standard output instead of the log; for captures.
+    pub stdout: Option<Arc<File>>,
+}
+
+impl CommandSpec {
+    /// A program and its arguments, taken as they are.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            environment: BTreeMap::new(),
+            directory: None,
+            timeout: None,
+            output_limit: DEFAULT_OUTPUT_LIMIT,
+            stdout: None,
+        }
+    }
+
+    /// A line for `/bin/sh`.
+    pub fn shell(line: impl Into<String>) -> Self {
+        Self::new(["/bin/sh".to_owned(), "-c".to_owned(), line.into()])
+    }
+
+    /// Sets the time limit.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// Why a command did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// No program in `argv`.
+    #[error("the command is empty: give a program and its arguments")]
+    Empty,
+    /// The shell's exit code 127.
+    #[error("instance '{instance}': there is no program '{program}' (install the package that has it)")]
+    NotFound {
+        /// The instance.
+        instance: String,
+        /// As it was asked for.
+        program: String,
+    },
+    /// The kernel would not start it.
+    #[error("instance '{instance}': cannot run '{program}': {source}")]
+    Spawn {
+        /// The instance.
+        instance: String,
+        /// As it was asked for.
+        program: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A background command of this name runs already.
+    #[error("instance '{instance}': '{name}' is running already: stop it first or choose another name")]
+    Busy {
+        /// The instance.
+        instance: String,
+        /// The background command.
+        name: String,
+    },
+    /// The instance itself.
+    #[error(transparent)]
+    Instance(Box<InstanceError>),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// Killed because its time was up.
+    TimedOut,
+}
+
+impl End {
+    /// The number that a shell would show: 128 + N for signal N, 124 for a time-out as timeout(1) has it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+            Self::TimedOut => 124,
+        }
+    }
+
+    /// Whether it exited with 0.
+    pub fn success(self) -> bool {
+        self == Self::Exited(0)
+    }
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How.
+    pub end: End,
+    /// What it had written to standard output by then.
+    pub stdout: Output,
+    /// What it had written to standard error by then.
+    pub stderr: Output,
+    /// From start to end.
+    pub elapsed: Duration,
+}
+
+/// A command that was started. Clones refer to the same one; dropping them leaves it running.
+#[derive(Clone, Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pid: i32,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Set once the process has been waited for: from then on its number may be another's.
+    outcome: Option<(End, Duration)>,
+    timed_out: bool,
+    /// Both outputs when it ended; what daemons write later goes to the logs only.
+    at_end: Option<(Output, Output)>,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Running {
+    /// The process number as this machine's `/proc` shows it.
+    pub fn pid(&self) -> i32 {
+        self.shared.pid
+    }
+
+    /// Waits until the command has ended.
+    pub fn wait(&self) -> Outcome {
+        let mut state = lock(&self.shared.state);
+        loop {
+            if let Some(outcome) = state.outcome() {
+                return outcome;
+            }
+            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until the command has ended, but no longer than `limit`.
+    pub fn wait_for(&self, limit: Duration) -> Option<Outcome> {
+        let state = lock(&self.shared.state);
+        let (state, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(state, limit, |state| state.outcome.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        state.outcome()
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&self) -> Option<End> {
+        lock(&self.shared.state).outcome.map(|(end, _)| end)
+    }
+
+    /// What has been written to standard output so far, daemons left behind included.
+    pub fn stdout(&self) -> Output {
+        lock(&self.shared.state).stdout.clone()
+    }
+
+    /// What has been written to standard error so far, daemons left behind included.
+    pub fn stderr(&self) -> Output {
+        lock(&self.shared.state).stderr.clone()
+    }
+
+    /// Sends a signal to the command's process group. False if the command has ended.
+    pub fn signal(&self, signal: Signal) -> bool {
+        self.while_it_runs(|pid| signal_group(pid, signal))
+    }
+
+    /// Stops the time of the command and all below it (SIGSTOP). False if the command has ended.
+    pub fn freeze(&self) -> bool {
+        self.while_it_runs(freeze_tree)
+    }
+
+    /// Undoes [`Self::freeze`]. False if the command has ended.
+    pub fn thaw(&self) -> bool {
+        self.while_it_runs(thaw_tree)
+    }
+
+    /// Kills the command and all below it. False if the command has ended.
+    pub fn kill(&self) -> bool {
+        self.while_it_runs(kill_tree)
+    }
+
+    /// Asks the command to end (SIGTERM, and SIGCONT should it be frozen), and kills it when `grace` is over.
+    pub fn stop(&self, grace: Duration) -> Outcome {
+        if self.signal(Signal::SIGTERM) && self.thaw() && self.wait_for(grace).is_none() {
+            self.kill();
+        }
+        self.wait()
+    }
+
+    /// The process is waited for under the same lock, so its number is its own for as long as `act` runs.
+    fn while_it_runs(&self, act: impl FnOnce(i32) -> nix::Result<()>) -> bool {
+        let state = lock(&self.shared.state);
+        state.outcome.is_none() && act(self.shared.pid) != Err(Errno::ESRCH)
+    }
+}
+
+impl State {
+    fn outcome(&self) -> Option<Outcome> {
+        let (end, elapsed) = self.outcome?;
+        let (stdout, stderr) = self.at_end.clone()?;
+        Some(Outcome {
+            end,
+            stdout,
+            stderr,
+            elapsed,
+        })
+    }
+}
+
+/// Starts `command` in the instance named `instance`.
+pub(super) fn start(
+    machine: &Machine,
+    instance: &str,
+    common: &BTreeMap<String, String>,
+    command: &CommandSpec,
+) -> Result<Running, ExecError> {
+    let program = command.argv.first().ok_or(ExecError::Empty)?;
+    let wrong = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ExecError::NotFound {
+            instance: instance.to_owned(),
+            program: program.clone(),
+        },
+        _ => ExecError::Spawn {
+            instance: instance.to_owned(),
+            program: program.clone(),
+            source,
+        },
+    };
+    let (out_reader, out_writer) = io::pipe().map_err(wrong)?;
+    let (err_reader, err_writer) = io::pipe().map_err(wrong)?;
+    for reader in [&out_reader, &err_reader] {
+        rustix::io::ioctl_fionbio(reader, true).map_err(|e| wrong(e.into()))?;
+    }
+    let stdout = match &command.stdout {
+        Some(file) => Stdio::from(file.try_clone().map_err(wrong)?),
+        None => out_writer.into(),
+    };
+    let mut environment = environment(instance);
+    environment.extend(common.clone());
+    environment.extend(command.environment.clone());
+
+    let mut child = spawn_inside(machine, command, program, &environment, stdout, err_writer.into()).map_err(wrong)?;
+    // Not before: a start can wait for devices that are being closed, and that time is not the command's.
+    let started = Instant::now();
+    // Nobody has waited for it yet, so the number is its own.
+    let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            abandon(&mut child);
+            return Err(wrong(error.into()));
+        }
+    };
+    let shared = Arc::new(Shared {
+        pid: Pid::from_child(&child).as_raw_nonzero().get(),
+        state: Mutex::new(State {
+            outcome: None,
+            timed_out: false,
+            at_end: None,
+            stdout: Output::with_limit(command.output_limit),
+            stderr: Output::with_limit(command.output_limit),
+        }),
+        ended: Condvar::new(),
+    });
+    let supervisor = Supervisor {
+        shared: Arc::clone(&shared),
+        child: Arc::new(Mutex::new(child)),
+        pidfd,
+        streams: [Some(out_reader), Some(err_reader)],
+        started,
+        deadline: command.timeout.and_then(|limit| started.checked_add(limit)),
+    };
+    let child = Arc::clone(&supervisor.child);
+    if let Err(error) = std::thread::Builder::new()
+        .name("supervisor".into())
+        .spawn(move || supervisor.run())
+    {
+        abandon(&mut lock(&child));
+        return Err(wrong(error));
+    }
+    Ok(Running { shared })
+}
+
+/// A process that nobody waited for would keep process 1 from ending.
+fn abandon(child: &mut Child) {
+    // Both fail only when it is dead and waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn environment(instance: &str) -> BTreeMap<String, String> {
+    let path = match std::env::var("PATH") {
+        Ok(own) if !own.is_empty() => format!("{own}:{STANDARD_PATH}"),
+        _ => STANDARD_PATH.to_owned(),
+    };
+    let fixed = [
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("SHELL", "/bin/sh"),
+        ("LANG", "C.UTF-8"),
+        ("HOSTNAME", instance),
+    ];
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    fixed.into_iter().chain([("PATH".to_owned(), path)]).collect()
+}
+
+/// Forks from a thread that has joined the instance and ends right after.
+fn spawn_inside(
+    machine: &Machine,
+    spec: &CommandSpec,
+    program: &str,
+    environment: &BTreeMap<String, String>,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> io::Result<Child> {
+    let inside = || {
+        machine.enter()?;
+        for capability in NOT_OF_AN_INSTANCE {
+            remove_capability_from_bounding_set(capability)?;
+        }
+        let path = environment.get("PATH").map_or(STANDARD_PATH, String::as_str);
+        // Looked up here and not by `Command`, which would have to fork all of this process's page tables to search a
+        // PATH that is not its own.
+        let mut command = Command::new(find(program, path)?);
+        command
+            .arg0(program)
+            .args(&spec.argv[1..])
+            .env_clear()
+            .envs(environment)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr);
+        if let Some(directory) = &spec.directory {
+            // Said here, because the kernel's "not found" would be taken for the program's.
+            if !directory.is_dir() {
+                return Err(io::Error::other(format!(
+                    "there is no directory {}",
+                    directory.display()
+                )));
+            }
+            command.current_dir(directory);
+        }
+        forking::spawn(&mut command)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("exec".into())
+            .spawn_scoped(scope, inside)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Where execvp(3) would find `program`.
+fn find(program: &str, path: &str) -> io::Result<PathBuf> {
+    if program.contains('/') {
+        return Ok(PathBuf::from(program));
+    }
+    let is_executable = |file: &PathBuf| {
+        file.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    path.split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .map(|directory| Path::new(directory).join(program))
+        .find(is_executable)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Watches one command from a thread outside the instance.
+struct Supervisor {
+    shared: Arc<Shared>,
+    child: Arc<Mutex<Child>>,
+    pidfd: OwnedFd,
+    streams: [Option<PipeReader>; 2],
+    started: Instant,
+    deadline: Option<Instant>,
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        let mut running = true;
+        while running || self.streams.iter().any(Option::is_some) {
+            let (exited, expired) = self.wait_for_something(running);
+            for stream in 0..self.streams.len() {
+                self.read(stream);
+            }
+            if exited {
+                running = false;
+                self.deadline = None;
+                // All that it wrote was in the pipes when it died, and is read now.
+                self.conclude();
+            } else if expired {
+                self.deadline = None;
+                let mut state = lock(&self.shared.state);
+                state.timed_out = true;
+                // It fails only when the command has ended in this moment.
+                let _ = kill_tree(self.shared.pid);
+            }
+        }
+    }
+
+    /// Returns whether the process has ended, and whether its time is up.
+    fn wait_for_something(&self, running: bool) -> (bool, bool) {
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // A limit beyond what the kernel can count is none.
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut watched: Vec<PollFd<'_>> = self
+            .streams
+            .iter()
+            .flatten()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .collect();
+        if running {
+            watched.push(PollFd::new(&self.pidfd, PollFlags::IN));
+        }
+        // An interrupted poll has seen nothing; the loop comes back.
+        let _ = poll(&mut watched, timeout.as_ref());
+        let exited = running && watched.last().is_some_and(|pidfd| !pidfd.revents().is_empty());
+        (
+            exited,
+            left.is_some() && self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
+        )
+    }
+
+    /// Takes what is in one pipe. A pipe that nobody can write any more is closed. One that is being filled as fast as
+    /// it is emptied must not hide that the time is up: the reads are counted, and take more than a pipe can hold.
+    fn read(&mut self, stream: usize) {
+        let mut buffer = [0; READ_SIZE];
+        for _ in 0..READS_A_ROUND {
+            let Some(reader) = &mut self.streams[stream] else {
+                return;
+            };
+            match reader.read(&mut buffer) {
+                Ok(0) => self.streams[stream] = None,
+                Ok(length) => {
+                    let mut state = lock(&self.shared.state);
+                    let log = if stream == 0 {
+                        &mut state.stdout
+                    } else {
+                        &mut state.stderr
+                    };
+                    log.append(&buffer[..length]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.streams[stream] = None,
+            }
+        }
+    }
+
+    fn conclude(&self) {
+        let mut state = lock(&self.shared.state);
+        let status = lock(&self.child).wait();
+        let end = match status {
+            _ if state.timed_out => End::TimedOut,
+            Ok(status) => end_of(status),
+            // Somebody else waited for it, against the contract; what its code was is lost.
+            Err(_) => End::Signaled(0),
+        };
+        state.at_end = Some((state.stdout.clone(), state.stderr.clone()));
+        state.outcome = Some((end, self.started.elapsed()));
+        self.shared.ended.notify_all();
+    }
+}
+
+fn end_of(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Exited(code),
+        (None, Some(signal)) => End::Signaled(signal),
+        // A status that is neither is a stop, which wait() does not report (waitpid(2)).
+        (None, None) => End::Signaled(0),
+    }
+}

@@ -1,0 +1,502 @@
+//! An instance: a host of its own behind a TAP named `eth0`.
+//!
+//! Until a command runs in it, an instance is a network namespace and the devices in it, no process. Its link-local
+//! address appears once somebody has the TAP open *and* the link is up, so the order is: make the namespace, open
+//! the TAP inside, write the settings that the kernel reads when the link comes up, bring it up, add addresses and
+//! routes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::exec::{self, CommandSpec, ExecError, Outcome, Running};
+use super::link::{LinkAddress, LinkChange, LinkError, Netlink, Route, write_sysctl};
+use super::machine::{Machine, MachineError, MachineSpec};
+use super::namespace::{Namespace, NamespaceError};
+use crate::wire::MacAddr;
+
+/// What EC2 gives every interface of a current instance type (EC2 user guide, "Network MTU for your EC2 instance").
+pub const JUMBO_MTU: u32 = 9001;
+
+/// The longest name that `sethostname(2)` takes.
+const LONGEST_NAME: usize = 64;
+
+/// What the caller's own function said when it could not open the device.
+pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How an interface makes its link-local address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkLocal {
+    /// From the MAC address (RFC 4291 appendix A). The only kind that an AWS VPC resolves.
+    #[default]
+    Eui64,
+    /// From a secret (RFC 7217), here one derived from the MAC address, so that every run makes the same one.
+    StablePrivacy,
+    /// None is made.
+    None,
+}
+
+/// One interface of an instance, and what is configured on it from the start.
+#[derive(Clone, Debug)]
+pub struct InterfaceSpec {
+    /// The name inside the instance.
+    pub name: String,
+    /// The link-layer address.
+    pub mac: MacAddr,
+    /// Octets of IP packet that fit in a frame.
+    pub mtu: u32,
+    /// Frames that wait for the switch; `None` keeps the kernel's 1000.
+    pub tx_queue_len: Option<u32>,
+    /// Addresses as if cloud-init had configured them: an IPv4 one with the subnet's prefix length, IPv6 ones as /128.
+    pub addresses: Vec<IpNet>,
+    /// Routes beside those that addresses and router advertisements bring.
+    pub routes: Vec<Route>,
+    /// Whether the kernel listens to router advertisements.
+    pub accept_ra: bool,
+    /// How the link-local address is made.
+    pub link_local: LinkLocal,
+    /// Whether IPv6 addresses, the link-local one included, are first probed for (RFC 4862 section 5.4); this takes
+    /// 1 to 2 s, in which they cannot be used. Without it they can be used within milliseconds.
+    pub dad: bool,
+}
+
+impl InterfaceSpec {
+    /// An interface that is up and has no address but its link-local: a machine before DHCP.
+    pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
+        Self {
+            name: name.into(),
+            mac,
+            mtu: JUMBO_MTU,
+            tx_queue_len: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            accept_ra: true,
+            link_local: LinkLocal::default(),
+            dad: true,
+        }
+    }
+
+    /// Adds an IPv4 address and, with a gateway, the default route.
+    #[must_use]
+    pub fn with_ipv4(mut self, net: Ipv4Net, gateway: Option<Ipv4Addr>) -> Self {
+        self.addresses.push(net.into());
+        self.routes
+            .extend(gateway.map(|gateway| Route::default_via(gateway.into())));
+        self
+    }
+
+    /// Adds an IPv6 address the way DHCPv6 gives it: as a /128, nothing on the link but itself.
+    #[must_use]
+    pub fn with_ipv6(mut self, address: Ipv6Addr) -> Self {
+        self.addresses.push(IpNet::from(IpAddr::from(address)));
+        self
+    }
+}
+
+/// A whole instance.
+#[derive(Clone, Debug)]
+pub struct InstanceSpec {
+    /// Its name in the lab, and its host name.
+    pub name: String,
+    /// Its first interface.
+    pub interface: InterfaceSpec,
+}
+
+impl InstanceSpec {
+    /// An instance with a bare `eth0`.
+    pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
+        Self {
+            name: name.into(),
+            interface: InterfaceSpec::new("eth0", mac),
+        }
+    }
+}
+
+/// What all instances of a lab have in common.
+#[derive(Clone, Debug)]
+pub struct InstanceOptions {
+    /// The program that becomes process 1 of an instance: one that hands its arguments to [`super::init_main`] when
+    /// the first is [`super::INIT_SUBCOMMAND`]. By default the running program itself.
+    pub init_program: PathBuf,
+    /// Environment variables of every command, such as the address of the API.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for InstanceOptions {
+    fn default() -> Self {
+        Self {
+            init_program: PathBuf::from("/proc/self/exe"),
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why an instance could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// A name that cannot be a host name.
+    #[error("'{0}' cannot name an instance: use 1 to 64 letters, digits, '-' and '.', a letter or digit first")]
+    Name(String),
+    /// Two instances of one name.
+    #[error("there is an instance named '{0}' already")]
+    Exists(String),
+    /// The namespace.
+    #[error("instance '{name}': {source}")]
+    Namespace {
+        /// The instance.
+        name: String,
+        /// What went wrong.
+        source: NamespaceError,
+    },
+    /// The device, which the caller's function opens.
+    #[error("instance '{name}': cannot open the device {interface}: {source}")]
+    Open {
+        /// The instance.
+        name: String,
+        /// The interface.
+        interface: String,
+        /// What the function said.
+        source: OpenError,
+    },
+    /// Addresses, routes and the like.
+    #[error("instance '{name}': cannot {source}")]
+    Link {
+        /// The instance.
+        name: String,
+        /// What went wrong.
+        source: LinkError,
+    },
+    /// Its processes.
+    #[error("instance '{name}': {source}")]
+    Machine {
+        /// The instance.
+        name: String,
+        /// What went wrong.
+        source: MachineError,
+    },
+}
+
+/// A running instance. Dropping it ends every process in it and lets go of its namespace, which the kernel frees once
+/// the devices in it are closed too.
+#[derive(Debug)]
+pub struct Instance {
+    name: String,
+    mac: MacAddr,
+    namespace: Namespace,
+    options: InstanceOptions,
+    /// Made by the first command: its process 1.
+    machine: Mutex<Option<Arc<Machine>>>,
+    background: Mutex<BTreeMap<String, Running>>,
+}
+
+impl Instance {
+    /// Makes an instance. `open` is called in the new namespace, where a TAP that it opens stays; what it returns is
+    /// handed back. The interface is up when this returns.
+    pub fn create<T, E>(
+        spec: &InstanceSpec,
+        options: &InstanceOptions,
+        open: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<(Self, T), InstanceError>
+    where
+        T: Send,
+        E: Into<OpenError>,
+    {
+        if !is_host_name(&spec.name) {
+            return Err(InstanceError::Name(spec.name.clone()));
+        }
+        let name = &spec.name;
+        let (namespace, device) = Namespace::create_and_run(|_| {
+            let mut netlink = Netlink::open().map_err(link_error(name))?;
+            prepare(&mut netlink).map_err(link_error(name))?;
+            attach(&mut netlink, name, &spec.interface, open)
+        })
+        .map_err(|source| InstanceError::Namespace {
+            name: name.clone(),
+            source,
+        })?;
+        let instance = Self {
+            name: name.clone(),
+            mac: spec.interface.mac,
+            namespace,
+            options: options.clone(),
+            machine: Mutex::default(),
+            background: Mutex::default(),
+        };
+        Ok((instance, device?))
+    }
+
+    /// Adds another interface, as attaching a network interface to a running instance does. Detaching it is closing
+    /// the device that `open` returned.
+    pub fn attach<T, E>(
+        &self,
+        interface: &InterfaceSpec,
+        open: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, InstanceError>
+    where
+        T: Send,
+        E: Into<OpenError>,
+    {
+        self.inside(|netlink| attach(netlink, &self.name, interface, open))?
+    }
+
+    /// The name, which is also the host name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The link-layer address of the first interface.
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The network namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The addresses that an interface has now.
+    pub fn addresses(&self, interface: &str) -> Result<Vec<LinkAddress>, InstanceError> {
+        self.link(|netlink| {
+            let index = netlink.index(interface)?;
+            netlink.addresses(index)
+        })
+    }
+
+    /// Changes links, addresses, routes or neighbors.
+    pub fn link<T: Send>(
+        &self,
+        change: impl FnOnce(&mut Netlink) -> Result<T, LinkError> + Send,
+    ) -> Result<T, InstanceError> {
+        self.inside(|netlink| change(netlink).map_err(link_error(&self.name)))?
+    }
+
+    /// Runs a command and waits until it has ended, or its time is up and it was killed.
+    pub fn run(&self, command: &CommandSpec) -> Result<Outcome, ExecError> {
+        Ok(self.start(command)?.wait())
+    }
+
+    /// Starts a command and returns at once.
+    pub fn start(&self, command: &CommandSpec) -> Result<Running, ExecError> {
+        let machine = self.machine().map_err(|error| ExecError::Instance(Box::new(error)))?;
+        exec::start(&machine, &self.name, &self.options.environment, command)
+    }
+
+    /// Starts a command under a name, by which [`Self::background`] finds it again. A name is free again when its
+    /// command has ended; the ended command's log is then forgotten.
+    pub fn start_named(&self, name: &str, command: &CommandSpec) -> Result<Running, ExecError> {
+        let mut background = lock(&self.background);
+        if background.get(name).is_some_and(|running| running.try_wait().is_none()) {
+            return Err(ExecError::Busy {
+                name: name.to_owned(),
+                instance: self.name.clone(),
+            });
+        }
+        let running = self.start(command)?;
+        background.insert(name.to_owned(), running.clone());
+        Ok(running)
+    }
+
+    /// A command started by [`Self::start_named`], running or ended.
+    pub fn background(&self, name: &str) -> Option<Running> {
+        lock(&self.background).get(name).cloned()
+    }
+
+    /// The names of all commands started by [`Self::start_named`], in order.
+    pub fn background_names(&self) -> Vec<String> {
+        lock(&self.background).keys().cloned().collect()
+    }
+
+    /// The process 1 of this instance, made now if no command has run yet. `nsenter -t PID -a` goes inside.
+    pub fn machine(&self) -> Result<Arc<Machine>, InstanceError> {
+        let mut machine = lock(&self.machine);
+        if let Some(machine) = machine.as_ref().filter(|machine| machine.is_alive()) {
+            return Ok(Arc::clone(machine));
+        }
+        let spec = MachineSpec {
+            hostname: &self.name,
+            machine_id: machine_id(self.mac),
+            namespace: &self.namespace,
+            program: &self.options.init_program,
+        };
+        let started = Machine::start(&spec).map_err(|source| InstanceError::Machine {
+            name: self.name.clone(),
+            source,
+        })?;
+        Ok(Arc::clone(machine.insert(Arc::new(started))))
+    }
+
+    /// Stops the time of every process (SIGSTOP). The network stack, being the kernel's, goes on answering ARP and
+    /// pings, as that of a hung machine does.
+    pub fn freeze(&self) -> Result<(), InstanceError> {
+        self.if_started(Machine::freeze)
+    }
+
+    /// Undoes [`Self::freeze`].
+    pub fn thaw(&self) -> Result<(), InstanceError> {
+        self.if_started(Machine::thaw)
+    }
+
+    /// Kills every process without warning. Files written stay, and so does the network.
+    pub fn kill_processes(&self) -> Result<(), InstanceError> {
+        self.if_started(Machine::kill_processes)
+    }
+
+    /// Ends process 1 and with it every process, all mounts and what was written to them: a machine that lost power.
+    /// The next command boots it anew. The network namespace stays.
+    pub fn crash(&self) {
+        let machine = lock(&self.machine).take();
+        if let Some(machine) = machine {
+            machine.end();
+        }
+    }
+
+    fn if_started(&self, act: impl FnOnce(&Machine) -> Result<(), MachineError>) -> Result<(), InstanceError> {
+        let machine = lock(&self.machine).clone();
+        // No process was ever started: there is none to act on.
+        let Some(machine) = machine else { return Ok(()) };
+        act(&machine).map_err(|source| InstanceError::Machine {
+            name: self.name.clone(),
+            source,
+        })
+    }
+
+    fn inside<T: Send>(&self, act: impl FnOnce(&mut Netlink) -> T + Send) -> Result<T, InstanceError> {
+        self.namespace
+            .run(|| Ok(act(&mut Netlink::open().map_err(link_error(&self.name))?)))
+            .map_err(|source| InstanceError::Namespace {
+                name: self.name.clone(),
+                source,
+            })?
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Commands hold the machine as well, until it has ended.
+        self.crash();
+    }
+}
+
+/// What holds for the namespace as a whole, before it has a device.
+fn prepare(netlink: &mut Netlink) -> Result<(), LinkError> {
+    netlink.set_link(
+        "lo",
+        &LinkChange {
+            up: Some(true),
+            ..LinkChange::default()
+        },
+    )?;
+    // A new namespace copies the IPv4 settings of the machine (net.core.devconf_inherit_init_net is 0), and one that
+    // runs containers forwards. A host does not (RFC 1122 section 3.3.1).
+    write_sysctl("ipv4/ip_forward", "0")?;
+    // The kernel's own default: a reverse path filter here would drop what the VPC's checks are to be seen dropping.
+    write_sysctl("ipv4/conf/all/rp_filter", "0")?;
+    write_sysctl("ipv4/conf/default/rp_filter", "0")
+}
+
+/// Opens a device in the namespace of this thread and configures it.
+fn attach<T, E: Into<OpenError>>(
+    netlink: &mut Netlink,
+    instance: &str,
+    interface: &InterfaceSpec,
+    open: impl FnOnce() -> Result<T, E>,
+) -> Result<T, InstanceError> {
+    let device = open().map_err(|source| InstanceError::Open {
+        name: instance.to_owned(),
+        interface: interface.name.clone(),
+        source: source.into(),
+    })?;
+    configure(netlink, interface).map_err(link_error(instance))?;
+    Ok(device)
+}
+
+fn configure(netlink: &mut Netlink, interface: &InterfaceSpec) -> Result<(), LinkError> {
+    let link = &interface.name;
+    let set = |setting: &str, value: &str| write_sysctl(&format!("ipv6/conf/{link}/{setting}"), value);
+    // All of these are read when the link comes up.
+    set("accept_ra", if interface.accept_ra { "1" } else { "0" })?;
+    set("accept_dad", if interface.dad { "1" } else { "0" })?;
+    match interface.link_local {
+        LinkLocal::Eui64 => set("addr_gen_mode", "0")?,
+        LinkLocal::None => set("addr_gen_mode", "1")?,
+        // Writing the secret selects the mode (kernel, ip-sysctl: "addr_gen_mode").
+        LinkLocal::StablePrivacy => set("stable_secret", &stable_secret(interface.mac).to_string())?,
+    }
+    netlink.set_link(
+        link,
+        &LinkChange {
+            mac: Some(interface.mac),
+            mtu: Some(interface.mtu),
+            tx_queue_len: interface.tx_queue_len,
+            up: Some(true),
+        },
+    )?;
+    if interface.addresses.is_empty() && interface.routes.is_empty() {
+        return Ok(());
+    }
+    let index = netlink.index(link)?;
+    for &address in &interface.addresses {
+        netlink.add_address(index, address, interface.dad)?;
+    }
+    for route in &interface.routes {
+        netlink.add_route(index, route)?;
+    }
+    Ok(())
+}
+
+/// Any 128 bits that differ by interface and not by run; the kernel hashes them (RFC 7217 section 5).
+fn stable_secret(mac: MacAddr) -> Ipv6Addr {
+    Ipv6Addr::from_bits((u128::from(mac.to_bits()) << 64) | u128::from(!mac.to_bits()))
+}
+
+/// DHCP clients derive the DUID and stable link-locals from /etc/machine-id (machine-id(5)): instances that shared
+/// the machine's would be one client to a server. "localvpc" in ASCII, and the MAC address.
+fn machine_id(mac: MacAddr) -> String {
+    format!("6c6f63616c7670630000{:012x}", mac.to_bits())
+}
+
+fn is_host_name(name: &str) -> bool {
+    name.len() <= LONGEST_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+}
+
+fn link_error(instance: &str) -> impl Fn(LinkError) -> InstanceError + '_ {
+    move |source| InstanceError::Link {
+        name: instance.to_owned(),
+        source,
+    }
+}
+
+/// What these locks guard is replaced whole, so a panic under one leaves nothing half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_host_name_is_refused_before_anything_is_made() {
+        for wrong in ["", "-a", "a b", "a/b", "ä", &"a".repeat(65)] {
+            let spec = InstanceSpec::new(wrong, MacAddr([2, 0, 0, 0, 0, 1]));
+            let made = Instance::create(&spec, &InstanceOptions::default(), || Ok::<_, OpenError>(()));
+            assert!(matches!(made, Err(InstanceError::Name(name)) if name == wrong));
+        }
+    }
+
+    #[test]
+    fn two_instances_have_different_machine_ids_of_32_digits() {
+        let [a, b] = [1, 2].map(|n| machine_id(MacAddr([2, 0, 0, 0, 0, n])));
+        assert_ne!(a, b);
+        assert!(
+            [a, b]
+                .iter()
+                .all(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()))
+        );
+    }
+}

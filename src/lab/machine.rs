@@ -1,0 +1,259 @@
+//! The processes of an instance, seen from outside: one process 1, in whose PID namespace all others live.
+//!
+//! When process 1 dies the kernel kills every process of its PID namespace, daemons that detached themselves
+//! included, and frees their mounts (pid_namespaces(7)). Process 1 dies with us, in two independent ways: the kernel
+//! sends it SIGKILL when the thread that started it ends (`PR_SET_PDEATHSIG`), and it ends itself when the socket
+//! between us closes. So nothing outlives the owner, however the owner ends.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::forking;
+use super::init::{INIT_SUBCOMMAND, Order, READY};
+use super::instance::lock;
+use super::namespace::Namespace;
+
+/// How long process 1 may take to mount its file systems, or to answer an order; it takes some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All that a command must join to be inside. The PID namespace is the one that its children will be in.
+const INSIDE: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWIPC);
+
+/// Why process 1 is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// It could not be started.
+    #[error("cannot start {program} as process 1: {source}")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It started and gave up.
+    #[error("process 1 could not prepare the instance: {0}")]
+    Prepare(String),
+    /// It no longer answers.
+    #[error("process 1 does not answer: {0}")]
+    Silent(#[source] io::Error),
+}
+
+/// What process 1 is told.
+pub(super) struct MachineSpec<'a> {
+    pub hostname: &'a str,
+    pub machine_id: String,
+    pub namespace: &'a Namespace,
+    pub program: &'a Path,
+}
+
+/// Process 1 of an instance. Dropping it ends every process of the instance.
+#[derive(Debug)]
+pub struct Machine {
+    pid: Pid,
+    pidfd: OwnedFd,
+    control: Mutex<UnixStream>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Machine {
+    pub(super) fn start(spec: &MachineSpec<'_>) -> Result<Self, MachineError> {
+        let wrong = |source| MachineError::Start {
+            program: spec.program.to_owned(),
+            source,
+        };
+        let (ours, theirs) = UnixStream::pair().map_err(wrong)?;
+        ours.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
+        let mut command = Command::new(spec.program);
+        command
+            .arg0(format!("localvpc-init {}", spec.hostname))
+            .args([INIT_SUBCOMMAND, spec.hostname, &spec.machine_id])
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // The command, and with it our copy of their end, is gone when this returns: only so is its end noticed.
+        let child = spawn_as_process_1(spec.namespace.clone(), command).map_err(wrong)?;
+        let pid = Pid::from_child(&child);
+        // From here on `machine` ends the child when anything goes wrong. Nobody has reaped it yet, so the number is its.
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                end_child(child);
+                return Err(wrong(error.into()));
+            }
+        };
+        let machine = Self {
+            pid,
+            pidfd,
+            control: Mutex::new(ours),
+            child: Mutex::new(Some(child)),
+        };
+        machine.wait_until_ready()?;
+        Ok(machine)
+    }
+
+    fn wait_until_ready(&self) -> Result<(), MachineError> {
+        let control = lock(&self.control);
+        let mut said = String::new();
+        // Process 1 says nothing after this line until it is asked, so the buffer takes nothing away.
+        BufReader::new(&*control)
+            .read_line(&mut said)
+            .map_err(MachineError::Silent)?;
+        match said.trim_end() {
+            READY => Ok(()),
+            "" => Err(MachineError::Prepare("it ended without a word".into())),
+            said => Err(MachineError::Prepare(said.to_owned())),
+        }
+    }
+
+    /// The process number as this machine's `/proc` shows it.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// False once process 1, and with it the PID namespace, is dead.
+    pub fn is_alive(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
+    }
+
+    /// SIGSTOP to every process but process 1.
+    pub fn freeze(&self) -> Result<(), MachineError> {
+        self.order(Order::Freeze)
+    }
+
+    /// SIGCONT to every process.
+    pub fn thaw(&self) -> Result<(), MachineError> {
+        self.order(Order::Thaw)
+    }
+
+    /// SIGKILL to every process but process 1.
+    pub fn kill_processes(&self) -> Result<(), MachineError> {
+        self.order(Order::Kill)
+    }
+
+    fn order(&self, order: Order) -> Result<(), MachineError> {
+        let mut control = lock(&self.control);
+        let mut echo = [0];
+        control
+            .write_all(&[order as u8])
+            .and_then(|()| control.read_exact(&mut echo))
+            .map_err(MachineError::Silent)
+    }
+
+    /// Kills process 1 and waits until it and all processes of the instance are gone.
+    pub fn end(&self) {
+        if let Some(child) = lock(&self.child).take() {
+            // It fails only when the process is dead already.
+            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            end_child(child);
+        }
+    }
+
+    /// Moves the calling thread into the instance, for good: its children become processes of the instance.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        // Root and working directory are shared among threads; the mount namespace cannot be changed before they are
+        // the thread's own (setns(2)).
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(self, INSIDE)?;
+        Ok(())
+    }
+}
+
+impl AsFd for Machine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn end_child(mut child: Child) {
+    // Both fail only when the process is dead and reaped already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// One process to start, and whom to tell.
+struct Job {
+    namespace: Namespace,
+    command: Command,
+    answer: SyncSender<io::Result<Child>>,
+}
+
+/// Starts `command` inside `namespace` as the first process of a new PID namespace. This happens in one thread that
+/// never ends: a process asked to die with its parent dies when the *thread* that forked it does (prctl(2)).
+fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    let start = || {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new().name("spawner".into());
+        thread
+            .spawn(move || queue.into_iter().for_each(serve))
+            .ok()
+            .map(|_| jobs)
+    };
+    let jobs = SPAWNER.get_or_init(start).as_ref().ok_or_else(gone)?;
+    let (answer, child) = mpsc::sync_channel(1);
+    jobs.send(Job {
+        namespace,
+        command,
+        answer,
+    })
+    .map_err(|_| gone())?;
+    child.recv().map_err(|_| gone())?
+}
+
+fn serve(job: Job) {
+    let Job {
+        namespace,
+        mut command,
+        answer,
+    } = job;
+    let child = spawn_from_here(&namespace, &mut command);
+    // Before the answer: who reads it relies on our copy of the socket being closed.
+    drop(command);
+    // Nobody listens only if the asking thread panicked; the child then ends by its socket.
+    let _ = answer.send(child);
+}
+
+fn spawn_from_here(namespace: &Namespace, command: &mut Command) -> io::Result<Child> {
+    let home_network = Namespace::current().map_err(io::Error::other)?;
+    let home_pids = std::fs::File::open("/proc/thread-self/ns/pid")?;
+    namespace.enter().map_err(io::Error::other)?;
+    let child = unshare(CloneFlags::CLONE_NEWPID)
+        .map_err(io::Error::from)
+        .and_then(|()| forking::spawn(command));
+    // This thread lives on: were it to stay, it would keep the instance's network, and the TAP in it, alive.
+    let restored = setns(&home_pids, CloneFlags::CLONE_NEWPID)
+        .map_err(io::Error::from)
+        .and_then(|()| home_network.enter().map_err(io::Error::other));
+    match (child, restored) {
+        (Ok(child), Err(error)) => {
+            end_child(child);
+            Err(error)
+        }
+        (child, _) => child,
+    }
+}

@@ -1,0 +1,348 @@
+//! Why a declaration is refused: each reason knows its AWS error code, the field at fault and what to do about it.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::address::AddressOrPrefix;
+use super::ids::{InterfaceId, ResourceId, SubnetId};
+use crate::wire::MacAddr;
+
+/// One refusal. `Display` is the message; where tools parse the message of AWS it is AWS's, word for word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// An identifier or a name that stands for nothing.
+    // amazon-vpc-cni-k8s takes the identifier out of the quotes of the message about interfaces.
+    #[error("The {what} '{given}' does not exist")]
+    NotFound {
+        /// How AWS's message calls the resource.
+        what: &'static str,
+        /// As the caller wrote it.
+        given: String,
+        /// The AWS code, as in `InvalidSubnetID.NotFound`.
+        code: &'static str,
+        /// The field that named it.
+        field: &'static str,
+    },
+    /// A name that cannot be used.
+    #[error("The name '{name}' cannot be used: {reason}")]
+    BadName {
+        /// As given.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A name that another resource of the kind bears.
+    #[error("The {kind} {holder} is already named '{name}'")]
+    NameTaken {
+        /// The kind of resource.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// Who bears it.
+        holder: String,
+    },
+    /// A VPC without an IPv4 block: AWS makes none.
+    #[error("A VPC needs at least one IPv4 CIDR block")]
+    VpcWithoutIpv4,
+    /// A CIDR block of a size that AWS refuses.
+    #[error("The CIDR '{net}' is invalid: {rule}")]
+    CidrSize {
+        /// As given.
+        net: IpNet,
+        /// The sizes that are allowed.
+        rule: &'static str,
+        /// The AWS code.
+        code: &'static str,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// A CIDR block from a range that no VPC may use.
+    #[error("The CIDR '{net}' cannot be used: {reason}")]
+    CidrRange {
+        /// As given.
+        net: IpNet,
+        /// Which law it breaks.
+        reason: &'static str,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// Two blocks of one VPC, or two subnets, share addresses.
+    #[error("The CIDR '{net}' conflicts with {with}")]
+    CidrConflict {
+        /// As given.
+        net: IpNet,
+        /// What it overlaps, for the reader.
+        with: String,
+        /// The AWS code.
+        code: &'static str,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// The first IPv4 block of a VPC is for life.
+    #[error("The primary CIDR block {net} of a VPC cannot be changed or removed")]
+    PrimaryCidr {
+        /// The block.
+        net: Ipv4Net,
+    },
+    /// A subnet outside of its VPC.
+    #[error("The CIDR '{net}' lies in no CIDR block of the VPC")]
+    SubnetOutsideVpc {
+        /// As given.
+        net: IpNet,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// A subnet with neither family.
+    #[error("A subnet needs an IPv4 CIDR block, an IPv6 CIDR block, or both")]
+    SubnetWithoutCidr,
+    /// An address that the subnet does not contain.
+    #[error("Address {address} does not fall within the subnet's address range")]
+    OutsideSubnet {
+        /// As given.
+        address: AddressOrPrefix,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// An address that AWS keeps for itself in every subnet.
+    #[error("Address {address} is in subnet's reserved address range")]
+    Reserved {
+        /// As given.
+        address: AddressOrPrefix,
+    },
+    /// An assigned address, and no leave to move it. The text is parsed by tools.
+    #[error("[{address}] assigned, but move is not allowed.")]
+    MoveNotAllowed {
+        /// The address.
+        address: AddressOrPrefix,
+        /// Who has it.
+        owner: InterfaceId,
+    },
+    /// A new interface asks for an address that is taken.
+    #[error("Address {address} is in use.")]
+    AddressInUse {
+        /// The address.
+        address: AddressOrPrefix,
+        /// Who has it.
+        owner: InterfaceId,
+    },
+    /// A prefix over assigned addresses, or an address inside a delegated prefix.
+    #[error("{address} overlaps {existing}, which is assigned to {owner}")]
+    Overlap {
+        /// As given.
+        address: AddressOrPrefix,
+        /// What is there.
+        existing: AddressOrPrefix,
+        /// Who has it.
+        owner: InterfaceId,
+    },
+    /// An unassignment of what is not assigned. The text is parsed by tools.
+    #[error("Some of the specified addresses are not assigned to interface {interface}")]
+    NotAssigned {
+        /// The interface that was named.
+        interface: InterfaceId,
+        /// The address.
+        address: AddressOrPrefix,
+    },
+    /// No mapping of this address in the subnet.
+    #[error("The address '{address}' is not mapped in {subnet}")]
+    NoMapping {
+        /// The subnet.
+        subnet: SubnetId,
+        /// The address.
+        address: AddressOrPrefix,
+    },
+    /// The primary IPv4 of an interface is for life.
+    #[error("The primary private IP address {address} of {interface} cannot be unassigned or moved")]
+    PrimaryAddress {
+        /// The interface.
+        interface: InterfaceId,
+        /// Its primary address.
+        address: IpAddr,
+    },
+    /// No address, or no aligned prefix, is left.
+    #[error("The specified subnet does not have enough free addresses to satisfy the request.")]
+    SubnetFull {
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// An address of a family that the subnet does not have.
+    #[error("The subnet {subnet} has no {family} CIDR block")]
+    NoFamily {
+        /// The subnet.
+        subnet: SubnetId,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// A MAC address that another interface or the router has.
+    #[error("The MAC address {mac} is already in use in the VPC")]
+    MacTaken {
+        /// The address.
+        mac: MacAddr,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// A MAC address that no interface can have.
+    #[error("The MAC address {mac} cannot be used: it is {reason}")]
+    BadMac {
+        /// As given.
+        mac: MacAddr,
+        /// Why.
+        reason: &'static str,
+        /// The field at fault.
+        field: &'static str,
+    },
+    /// Something still depends on the resource.
+    #[error("The {kind} '{id}' has dependencies and cannot be deleted: {dependents}")]
+    Dependents {
+        /// The kind of resource.
+        kind: &'static str,
+        /// Its identifier.
+        id: String,
+        /// What depends on it, for the reader.
+        dependents: String,
+    },
+    /// An attached interface is to be deleted or attached again.
+    #[error("The network interface '{interface}' is attached")]
+    InterfaceInUse {
+        /// The interface.
+        interface: InterfaceId,
+    },
+    /// A detached interface is to be detached.
+    #[error("The network interface '{interface}' is not attached")]
+    NotAttached {
+        /// The interface.
+        interface: InterfaceId,
+    },
+    /// A limit would be passed.
+    #[error("{text}")]
+    Limit {
+        /// The AWS code.
+        code: &'static str,
+        /// What would be too much, and how much is allowed.
+        text: String,
+    },
+}
+
+impl ModelError {
+    /// The refusal of an identifier or name that stands for nothing.
+    pub fn not_found<T: ResourceId>(given: &str) -> Self {
+        // AWS's own words for each kind: "The vpc ID 'vpc-…' does not exist", "The networkInterface ID 'eni-…' …".
+        let (what, field) = match T::PREFIX {
+            "vpc" => ("vpc ID", "vpc"),
+            "subnet" => ("subnet ID", "subnet"),
+            "eni" => ("networkInterface ID", "interface"),
+            _ => (T::KIND, "id"),
+        };
+        Self::NotFound {
+            what,
+            given: given.to_owned(),
+            code: T::NOT_FOUND,
+            field,
+        }
+    }
+
+    /// The error code that EC2 gives in this case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { code, .. }
+            | Self::CidrSize { code, .. }
+            | Self::CidrConflict { code, .. }
+            | Self::Limit { code, .. } => code,
+            Self::VpcWithoutIpv4 | Self::SubnetWithoutCidr => "MissingParameter",
+            Self::SubnetOutsideVpc { .. } => "InvalidSubnet.Range",
+            Self::AddressInUse { .. } => "InvalidIPAddress.InUse",
+            Self::SubnetFull { .. } => "InsufficientFreeAddressesInSubnet",
+            Self::Dependents { .. } => "DependencyViolation",
+            Self::InterfaceInUse { .. } => "InvalidNetworkInterface.InUse",
+            Self::NotAttached { .. } => "InvalidAttachmentID.NotFound",
+            Self::PrimaryCidr { .. } => "OperationNotPermitted",
+            Self::BadName { .. }
+            | Self::NameTaken { .. }
+            | Self::CidrRange { .. }
+            | Self::OutsideSubnet { .. }
+            | Self::Reserved { .. }
+            | Self::MoveNotAllowed { .. }
+            | Self::Overlap { .. }
+            | Self::NotAssigned { .. }
+            | Self::NoMapping { .. }
+            | Self::PrimaryAddress { .. }
+            | Self::NoFamily { .. }
+            | Self::MacTaken { .. }
+            | Self::BadMac { .. } => "InvalidParameterValue",
+        }
+    }
+
+    /// The field of the request that is at fault, in the API's spelling.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound { field, .. }
+            | Self::CidrSize { field, .. }
+            | Self::CidrRange { field, .. }
+            | Self::CidrConflict { field, .. }
+            | Self::SubnetOutsideVpc { field, .. }
+            | Self::MacTaken { field, .. }
+            | Self::BadMac { field, .. } => Some(field),
+            Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
+            Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
+            Self::SubnetWithoutCidr => Some("cidr_block"),
+            Self::OutsideSubnet { .. }
+            | Self::Reserved { .. }
+            | Self::MoveNotAllowed { .. }
+            | Self::AddressInUse { .. }
+            | Self::Overlap { .. }
+            | Self::NotAssigned { .. }
+            | Self::NoMapping { .. }
+            | Self::PrimaryAddress { .. }
+            | Self::NoFamily { .. } => Some("address"),
+            Self::SubnetFull { .. } => Some("subnet"),
+            Self::InterfaceInUse { .. } | Self::NotAttached { .. } => Some("interface"),
+            Self::Dependents { .. } | Self::Limit { .. } => None,
+        }
+    }
+
+    /// What the caller can do about it, as one sentence.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotFound { .. } => "List the resources of this kind to see their identifiers and names.".into(),
+            Self::BadName { .. } => "Choose another name.".into(),
+            Self::NameTaken { holder, .. } => format!("Choose another name, or rename {holder} first."),
+            Self::VpcWithoutIpv4 => "Give a block from /16 to /28, as in 10.0.0.0/16.".into(),
+            Self::CidrSize { rule, .. } => format!("Choose a block that fits: {rule}."),
+            Self::CidrRange { .. } => {
+                "Choose a block of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10, or a global IPv6 block."
+                    .into()
+            }
+            Self::CidrConflict { .. } => "Choose a block that overlaps no other.".into(),
+            Self::PrimaryCidr { net } => format!("Keep {net} as the first block, or make another VPC."),
+            Self::SubnetOutsideVpc { .. } => {
+                "Choose a block inside of one of the VPC's, or add a block to the VPC first.".into()
+            }
+            Self::SubnetWithoutCidr => "Give cidr_block (IPv4), ipv6_cidr_block (a /64), or both.".into(),
+            Self::OutsideSubnet { subnet, .. } => format!("Choose an address inside the CIDR blocks of {subnet}."),
+            Self::Reserved { .. } => {
+                "AWS reserves the first four addresses and the last one of every subnet: choose another.".into()
+            }
+            Self::MoveNotAllowed { owner, .. } => {
+                format!("Unassign it from {owner} first, or allow the move.")
+            }
+            Self::AddressInUse { owner, .. } => format!("Choose another address, or unassign it from {owner} first."),
+            Self::Overlap { existing, owner, .. } => {
+                format!("Unassign {existing} from {owner} first, or choose another.")
+            }
+            Self::NotAssigned { address, .. } => format!("Look up who has {address} among the mappings."),
+            Self::NoMapping { .. } => "List the mappings of the subnet to see what is assigned.".into(),
+            Self::PrimaryAddress { .. } => "It lasts as long as the interface: delete the interface to free it.".into(),
+            Self::SubnetFull { .. } => "Unassign something, or use another subnet.".into(),
+            Self::NoFamily { family, .. } => format!("Use a subnet with an {family} CIDR block."),
+            Self::MacTaken { .. } => "Choose another, or leave the field out to have one made up.".into(),
+            Self::BadMac { .. } => "Use a unicast address such as 0a:ca:05:9c:fc:14, or leave the field out.".into(),
+            Self::Dependents { .. } => "Delete the dependents first.".into(),
+            Self::InterfaceInUse { .. } => "Detach it first.".into(),
+            Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
+            Self::Limit { .. } => {
+                "Remove something of the kind, or raise the limit in the server's configuration.".into()
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! How much may be declared, as data. AWS's default quotas are one value of it; a test bench wants another.
+
+/// Upper bounds; `None` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// VPCs in all.
+    pub vpcs: Option<usize>,
+    /// Subnets of one VPC.
+    pub subnets_per_vpc: Option<usize>,
+    /// CIDR blocks of one VPC, each family by itself.
+    pub cidr_blocks_per_vpc: Option<usize>,
+    /// Network interfaces in all.
+    pub interfaces: Option<usize>,
+    /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
+    pub ipv4_per_interface: Option<usize>,
+    /// IPv6 addresses and prefixes of one interface; a prefix counts as one.
+    pub ipv6_per_interface: Option<usize>,
+}
+
+impl Limits {
+    /// No bound at all: what a test bench wants, and the default.
+    pub const UNBOUNDED: Self = Self {
+        vpcs: None,
+        subnets_per_vpc: None,
+        cidr_blocks_per_vpc: None,
+        interfaces: None,
+        ipv4_per_interface: None,
+        ipv6_per_interface: None,
+    };
+
+    /// AWS's default quotas (VPC user guide, "Amazon VPC quotas") with the address counts of an m5.large or c5.large.
+    pub const AWS_DEFAULT: Self = Self {
+        vpcs: Some(5),
+        subnets_per_vpc: Some(200),
+        cidr_blocks_per_vpc: Some(5),
+        interfaces: Some(5000),
+        ipv4_per_interface: Some(10),
+        ipv6_per_interface: Some(10),
+    };
+
+    /// True when one more than `count` would be too many.
+    pub(crate) fn reached(limit: Option<usize>, count: usize) -> bool {
+        limit.is_some_and(|limit| count >= limit)
+    }
+}

@@ -1,0 +1,180 @@
+//! The mappings of a subnet never overlap: an address is owned by one interface, alone or as part of one delegated
+//! prefix. So each family is a set of disjoint intervals, ordered by where they begin.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use super::ids::{InterfaceId, SubnetId};
+use crate::wire::MacAddr;
+
+/// One mapping as a reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// The subnet in which it holds.
+    pub subnet_id: SubnetId,
+    /// The address or prefix.
+    pub address: AddressOrPrefix,
+    /// The owner.
+    pub interface_id: InterfaceId,
+    /// The owner's MAC, which ARP and ND answer with.
+    pub mac_address: MacAddr,
+    /// True for the owner's primary IPv4 address.
+    pub primary: bool,
+}
+
+/// What became of one address or prefix of a subnet. `from == to` never occurs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MappingChange {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The address or prefix.
+    pub address: AddressOrPrefix,
+    /// The owner before.
+    pub from: Option<InterfaceId>,
+    /// The owner after.
+    pub to: Option<InterfaceId>,
+}
+
+/// The owner of an interval, and the number under which the owner keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) interface: InterfaceId,
+    pub(crate) sequence: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    owner: Owner,
+    is_prefix: bool,
+}
+
+/// The mappings of one subnet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MappingTable {
+    ipv4: BTreeMap<u32, Entry>,
+    ipv6: BTreeMap<u128, Entry>,
+}
+
+fn ipv4_block(first: u32, is_prefix: bool) -> AddressOrPrefix {
+    let address = Ipv4Addr::from_bits(first);
+    if is_prefix {
+        prefix(IpNet::V4(Ipv4Net::new_assert(address, IPV4_PREFIX_LEN)))
+    } else {
+        IpAddr::V4(address).into()
+    }
+}
+
+fn ipv6_block(first: u128, is_prefix: bool) -> AddressOrPrefix {
+    let address = Ipv6Addr::from_bits(first);
+    if is_prefix {
+        prefix(IpNet::V6(Ipv6Net::new_assert(address, IPV6_PREFIX_LEN)))
+    } else {
+        IpAddr::V6(address).into()
+    }
+}
+
+fn prefix(net: IpNet) -> AddressOrPrefix {
+    AddressOrPrefix::new(net).expect("a key of the table is the first address of a prefix, and its length is fixed")
+}
+
+impl MappingTable {
+    pub(crate) fn len(&self) -> usize {
+        self.ipv4.len() + self.ipv6.len()
+    }
+
+    /// The owner of exactly this address or prefix.
+    pub(crate) fn get(&self, block: AddressOrPrefix) -> Option<Owner> {
+        let entry = match block.first() {
+            IpAddr::V4(first) => self.ipv4.get(&first.to_bits()),
+            IpAddr::V6(first) => self.ipv6.get(&first.to_bits()),
+        };
+        entry
+            .filter(|entry| entry.is_prefix == block.is_prefix())
+            .map(|entry| entry.owner)
+    }
+
+    /// The mapping that the address belongs to: its own, or that of the prefix around it.
+    pub(crate) fn covering(&self, address: IpAddr) -> Option<(AddressOrPrefix, Owner)> {
+        let (block, entry) = match address {
+            IpAddr::V4(address) => {
+                let (first, entry) = self.ipv4.range(..=address.to_bits()).next_back()?;
+                (ipv4_block(*first, entry.is_prefix), entry)
+            }
+            IpAddr::V6(address) => {
+                let (first, entry) = self.ipv6.range(..=address.to_bits()).next_back()?;
+                (ipv6_block(*first, entry.is_prefix), entry)
+            }
+        };
+        block.net().contains(&address).then_some((block, entry.owner))
+    }
+
+    /// Any mapping that shares an address with the block.
+    pub(crate) fn overlapping(&self, block: AddressOrPrefix) -> Option<(AddressOrPrefix, Owner)> {
+        self.covering(block.first()).or_else(|| {
+            if block.is_prefix() {
+                self.within(block.net(), None).next()
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Mappings that begin inside `net` and after `after`, in order.
+    pub(crate) fn within(
+        &self,
+        net: IpNet,
+        after: Option<AddressOrPrefix>,
+    ) -> Box<dyn Iterator<Item = (AddressOrPrefix, Owner)> + '_> {
+        let after = after.map(AddressOrPrefix::first);
+        match net {
+            IpNet::V4(net) => {
+                let start = match after {
+                    Some(IpAddr::V6(_)) => return Box::new(std::iter::empty()),
+                    Some(IpAddr::V4(after)) => (after.to_bits()).saturating_add(1).max(net.network().to_bits()),
+                    None => net.network().to_bits(),
+                };
+                let end = net.broadcast().to_bits();
+                if start > end {
+                    return Box::new(std::iter::empty());
+                }
+                let found = self.ipv4.range(start..=end);
+                Box::new(found.map(|(first, entry)| (ipv4_block(*first, entry.is_prefix), entry.owner)))
+            }
+            IpNet::V6(net) => {
+                let start = match after {
+                    Some(IpAddr::V6(after)) => (after.to_bits()).saturating_add(1).max(net.network().to_bits()),
+                    _ => net.network().to_bits(),
+                };
+                let end = net.broadcast().to_bits();
+                if start > end {
+                    return Box::new(std::iter::empty());
+                }
+                let found = self.ipv6.range(start..=end);
+                Box::new(found.map(|(first, entry)| (ipv6_block(*first, entry.is_prefix), entry.owner)))
+            }
+        }
+    }
+
+    /// All mappings after `after`, IPv4 first, in order.
+    pub(crate) fn iter(&self, after: Option<AddressOrPrefix>) -> impl Iterator<Item = (AddressOrPrefix, Owner)> + '_ {
+        let (all_v4, all_v6) = (IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default()));
+        self.within(all_v4, after).chain(self.within(all_v6, after))
+    }
+
+    /// Sets or removes the owner of exactly this block. The caller has made sure that nothing else overlaps it.
+    pub(crate) fn set(&mut self, block: AddressOrPrefix, owner: Option<Owner>) {
+        let entry = owner.map(|owner| Entry {
+            owner,
+            is_prefix: block.is_prefix(),
+        });
+        match (block.first(), entry) {
+            (IpAddr::V4(first), Some(entry)) => drop(self.ipv4.insert(first.to_bits(), entry)),
+            (IpAddr::V4(first), None) => drop(self.ipv4.remove(&first.to_bits())),
+            (IpAddr::V6(first), Some(entry)) => drop(self.ipv6.insert(first.to_bits(), entry)),
+            (IpAddr::V6(first), None) => drop(self.ipv6.remove(&first.to_bits())),
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! Assigning, moving and unassigning addresses. A list of edits is carried out in order against the table itself; when
+//! one of them is refused, the ones before it are taken back in reverse, so nobody ever sees half of a list.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rand::Rng;
+
+use super::{Hashed, Network, SubnetState};
+use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use crate::model::cidr::is_reserved;
+use crate::model::error::ModelError;
+use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
+use crate::model::interface::AddressRequest;
+use crate::model::limits::Limits;
+use crate::model::mapping::{Mapping, MappingChange, Owner};
+
+/// One edit of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MappingEdit {
+    /// Gives the address to the interface. Nothing happens if it has it already.
+    Assign {
+        /// The new owner.
+        interface: ResourceRef<InterfaceId>,
+        /// What it gets.
+        address: AddressOrPrefix,
+        /// Whether it may be taken from another interface of the subnet.
+        move_allowed: bool,
+    },
+    /// Takes the address from the interface, which must have it.
+    Unassign {
+        /// The owner.
+        interface: ResourceRef<InterfaceId>,
+        /// What it loses.
+        address: AddressOrPrefix,
+    },
+    /// Takes the address from whichever interface of the subnet has it.
+    Remove {
+        /// The subnet.
+        subnet: ResourceRef<SubnetId>,
+        /// What is freed.
+        address: AddressOrPrefix,
+    },
+}
+
+/// The edit of a list that was refused; the list changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("edit {index}: {error}")]
+pub struct EditFailed {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// Why.
+    pub error: ModelError,
+}
+
+/// One step that was taken, with what is needed to take it back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    subnet: SubnetId,
+    address: AddressOrPrefix,
+    before: Option<Owner>,
+    after: Option<Owner>,
+}
+
+/// Which mappings to list; every given field must match.
+#[derive(Debug, Clone, Default)]
+pub struct MappingFilter {
+    /// Of this subnet.
+    pub subnet: Option<ResourceRef<SubnetId>>,
+    /// Of this interface, in the order of assignment.
+    pub interface: Option<ResourceRef<InterfaceId>>,
+    /// The one that this address belongs to, alone or in a delegated prefix.
+    pub address: Option<IpAddr>,
+    /// Those inside of this network, of any length.
+    pub prefix: Option<IpNet>,
+}
+
+/// Some of the mappings, and where the next ones begin.
+#[derive(Debug, Clone)]
+pub struct MappingPage {
+    /// The mappings.
+    pub mappings: Vec<Mapping>,
+    /// Where to go on; `None` after the last.
+    pub next: Option<PageCursor>,
+}
+
+/// A place in a list of mappings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageCursor {
+    /// After this address of this subnet.
+    After(SubnetId, AddressOrPrefix),
+    /// After the assignment with this number.
+    Sequence(u64),
+}
+
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(subnet, address) => write!(f, "{subnet}_{address}"),
+            Self::Sequence(sequence) => write!(f, "{sequence}"),
+        }
+    }
+}
+
+/// Text that no list of mappings gave out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no cursor: pass the 'next_cursor' of the page before, unchanged")]
+pub struct ParseCursorError(String);
+
+impl FromStr for PageCursor {
+    type Err = ParseCursorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseCursorError(text.to_owned());
+        match text.split_once('_') {
+            Some((subnet, address)) => Ok(Self::After(
+                subnet.parse().map_err(|_| wrong())?,
+                address.parse().map_err(|_| wrong())?,
+            )),
+            None => text.parse().map(Self::Sequence).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl Network {
+    /// Carries out a list of edits in order, all of them or none; later ones see what earlier ones did.
+    pub fn edit_mappings(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
+        let mut log = Vec::with_capacity(edits.len());
+        for (index, edit) in edits.iter().enumerate() {
+            if let Err(error) = self.edit_one(edit, &mut log) {
+                self.roll_back(log);
+                return Err(EditFailed { index, error });
+            }
+        }
+        Ok(self.net_effect(&log))
+    }
+
+    fn edit_one(&mut self, edit: &MappingEdit, log: &mut Vec<Step>) -> Result<(), ModelError> {
+        match edit {
+            MappingEdit::Assign {
+                interface,
+                address,
+                move_allowed,
+            } => {
+                let id = self.interface_id(interface)?;
+                self.assign_one(id, *address, *move_allowed, log)
+            }
+            MappingEdit::Unassign { interface, address } => {
+                let id = self.interface_id(interface)?;
+                let subnet = self.state(id).subnet;
+                match self.mappings_of(subnet).get(*address) {
+                    Some(owner) if owner.interface == id => self.unassign_one(subnet, *address, owner, log),
+                    _ => Err(ModelError::NotAssigned {
+                        interface: id,
+                        address: *address,
+                    }),
+                }
+            }
+            MappingEdit::Remove { subnet, address } => {
+                let subnet = self.subnet(subnet)?.id;
+                match self.mappings_of(subnet).get(*address) {
+                    Some(owner) => self.unassign_one(subnet, *address, owner, log),
+                    None => Err(ModelError::NoMapping {
+                        subnet,
+                        address: *address,
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Gives one address or prefix to an interface that exists.
+    pub(super) fn assign_one(
+        &mut self,
+        id: InterfaceId,
+        address: AddressOrPrefix,
+        move_allowed: bool,
+        log: &mut Vec<Step>,
+    ) -> Result<(), ModelError> {
+        let subnet_id = self.state(id).subnet;
+        let state = self.subnet_state(subnet_id);
+        let Some(block) = state.block(address.is_ipv6()) else {
+            let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+            return Err(ModelError::NoFamily {
+                subnet: subnet_id,
+                family,
+            });
+        };
+        if !block.contains(&address.first()) || !block.contains(&address.net()) {
+            return Err(ModelError::OutsideSubnet {
+                address,
+                subnet: subnet_id,
+            });
+        }
+        if is_reserved(block, address.first()) || is_reserved(block, address.net().broadcast()) {
+            return Err(ModelError::Reserved { address });
+        }
+        let before = match state.mappings.overlapping(address) {
+            None => None,
+            Some((existing, owner)) if existing != address => {
+                return Err(ModelError::Overlap {
+                    address,
+                    existing,
+                    owner: owner.interface,
+                });
+            }
+            Some((_, owner)) if owner.interface == id => return Ok(()),
+            Some((_, owner)) if !move_allowed => {
+                return Err(ModelError::MoveNotAllowed {
+                    address,
+                    owner: owner.interface,
+                });
+            }
+            Some((_, owner)) => {
+                // The primary address stays with its interface for life (EC2 user guide, "Elastic network interfaces").
+                if self.state(owner.interface).is_primary(address) {
+                    let address = address.first();
+                    return Err(ModelError::PrimaryAddress {
+                        interface: owner.interface,
+                        address,
+                    });
+                }
+                Some(owner)
+            }
+        };
+        let limit = if address.is_ipv6() {
+            self.limits.ipv6_per_interface
+        } else {
+            self.limits.ipv4_per_interface
+        };
+        if limit.is_some() && Limits::reached(limit, self.state(id).count(address.is_ipv6())) {
+            let (code, kind) = if address.is_ipv6() {
+                ("Ipv6AddressLimitExceeded", "IPv6")
+            } else {
+                ("PrivateIpAddressLimitExceeded", "private")
+            };
+            return Err(ModelError::Limit {
+                code,
+                text: format!("{id}: Number of {kind} addresses will exceed limit."),
+            });
+        }
+        let after = Some(Owner {
+            interface: id,
+            sequence: self.next_sequence,
+        });
+        self.next_sequence += 1;
+        let step = Step {
+            subnet: subnet_id,
+            address,
+            before,
+            after,
+        };
+        self.take(step);
+        log.push(step);
+        Ok(())
+    }
+
+    fn unassign_one(
+        &mut self,
+        subnet: SubnetId,
+        address: AddressOrPrefix,
+        owner: Owner,
+        log: &mut Vec<Step>,
+    ) -> Result<(), ModelError> {
+        if self.state(owner.interface).is_primary(address) {
+            let address = address.first();
+            return Err(ModelError::PrimaryAddress {
+                interface: owner.interface,
+                address,
+            });
+        }
+        let step = Step {
+            subnet,
+            address,
+            before: Some(owner),
+            after: None,
+        };
+        self.take(step);
+        log.push(step);
+        Ok(())
+    }
+
+    /// Writes one step into the subnet's table and into both interfaces.
+    fn take(&mut self, step: Step) {
+        if let Some(owner) = step.before
+            && let Some(state) = self.interfaces.get_mut(&owner.interface)
+        {
+            state.remove(owner.sequence, step.address);
+        }
+        if let Some(owner) = step.after
+            && let Some(state) = self.interfaces.get_mut(&owner.interface)
+        {
+            state.insert(owner.sequence, step.address);
+        }
+        if let Some(state) = self.subnets.get_mut(&step.subnet) {
+            state.mappings.set(step.address, step.after);
+        }
+    }
+
+    /// Takes the steps back, the last one first. Owners get their old sequence numbers, hence their old order.
+    pub(super) fn roll_back(&mut self, log: Vec<Step>) {
+        for step in log.into_iter().rev() {
+            self.take(Step {
+                before: step.after,
+                after: step.before,
+                ..step
+            });
+        }
+    }
+
+    /// What the steps did in sum: an address that was unassigned and assigned again was moved, and at no instant unowned.
+    /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it.
+    pub(super) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
+        let mut sums: Vec<Step> = Vec::with_capacity(log.len());
+        let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
+        place.reserve(if log.len() > 1 { log.len() } else { 0 });
+        for step in log {
+            if log.len() > 1 {
+                let at = *place.entry((step.subnet, step.address)).or_insert(sums.len());
+                if let Some(sum) = sums.get_mut(at) {
+                    sum.after = step.after;
+                    continue;
+                }
+            }
+            sums.push(*step);
+        }
+        let interface = |owner: Option<Owner>| owner.map(|owner| owner.interface);
+        let mut changes = Vec::with_capacity(sums.len());
+        for Step {
+            subnet,
+            address,
+            before,
+            after,
+        } in sums
+        {
+            let (from, to) = (interface(before), interface(after));
+            if from != to {
+                changes.push(MappingChange {
+                    subnet,
+                    address,
+                    from,
+                    to,
+                });
+            } else if before != after {
+                self.take(Step {
+                    subnet,
+                    address,
+                    before: after,
+                    after: before,
+                });
+            }
+        }
+        changes
+    }
+
+    /// An address or prefix of the wanted kind that nothing uses, drawn at random as EC2 does.
+    pub(super) fn choose_free(
+        &self,
+        id: InterfaceId,
+        kind: AddressRequest,
+        rng: &mut dyn Rng,
+    ) -> Result<AddressOrPrefix, ModelError> {
+        let subnet = self.state(id).subnet;
+        let state = self.subnet_state(subnet);
+        let ipv6 = matches!(kind, AddressRequest::AnyIpv6 | AddressRequest::AnyIpv6Prefix);
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        let Some(block) = state.block(ipv6) else {
+            return Err(ModelError::NoFamily { subnet, family });
+        };
+        let step: u128 = match kind {
+            AddressRequest::AnyIpv4Prefix => 1 << (32 - IPV4_PREFIX_LEN),
+            AddressRequest::AnyIpv6Prefix => 1 << (128 - IPV6_PREFIX_LEN),
+            _ => 1,
+        };
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let candidate = |first: u128| -> AddressOrPrefix {
+            let net = if ipv6 {
+                let length = if step == 1 { 128 } else { IPV6_PREFIX_LEN };
+                IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(first), length))
+            } else {
+                let length = if step == 1 { 32 } else { IPV4_PREFIX_LEN };
+                IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(first as u32), length))
+            };
+            AddressOrPrefix::new(net).expect("the candidate is a multiple of its own size")
+        };
+        // The first four addresses and the last are reserved, and with them the prefixes that they lie in.
+        let low = (bits(block.network()) + 4).next_multiple_of(step);
+        let end = bits(block.broadcast());
+        if low + step > end {
+            return Err(ModelError::SubnetFull { subnet });
+        }
+        let count = (end - low) / step;
+        let start = low + (u128::from(rng.next_u64()) % count) * step;
+        let (mut first, mut wrapped) = (start, false);
+        loop {
+            let block = candidate(first);
+            let Some((taken, _)) = state.mappings.overlapping(block) else {
+                return Ok(block);
+            };
+            first = (bits(taken.net().broadcast()) + 1).next_multiple_of(step);
+            if first + step > end {
+                if wrapped {
+                    return Err(ModelError::SubnetFull { subnet });
+                }
+                (first, wrapped) = (low, true);
+            }
+            if wrapped && first >= start && start != low {
+                return Err(ModelError::SubnetFull { subnet });
+            }
+        }
+    }
+
+    /// The mapping that an address of a subnet belongs to, or the one of exactly this prefix.
+    pub fn mapping(&self, subnet: &ResourceRef<SubnetId>, address: AddressOrPrefix) -> Result<Mapping, ModelError> {
+        let id = self.subnet(subnet)?.id;
+        let table = self.mappings_of(id);
+        let found = match address.address() {
+            Some(host) => table.covering(host),
+            None => table.get(address).map(|owner| (address, owner)),
+        };
+        found
+            .map(|(block, owner)| self.mapping_view(id, block, owner))
+            .ok_or(ModelError::NoMapping { subnet: id, address })
+    }
+
+    /// At most `limit` mappings that match the filter and stand after the cursor.
+    pub fn mappings(
+        &self,
+        filter: &MappingFilter,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> Result<MappingPage, ModelError> {
+        let subnet = filter
+            .subnet
+            .as_ref()
+            .map(|reference| self.subnet(reference).map(|s| s.id))
+            .transpose()?;
+        let interface = filter
+            .interface
+            .as_ref()
+            .map(|reference| self.interface_id(reference))
+            .transpose()?;
+        let matches = |block: AddressOrPrefix| {
+            filter.address.is_none_or(|address| block.net().contains(&address))
+                && filter.prefix.is_none_or(|prefix| prefix.contains(&block.net()))
+        };
+        match interface {
+            Some(id) => Ok(self.mappings_of_interface(id, subnet, matches, after, limit)),
+            None => Ok(self.mappings_by_address(subnet, filter, matches, after, limit)),
+        }
+    }
+
+    fn mappings_by_address(
+        &self,
+        subnet: Option<SubnetId>,
+        filter: &MappingFilter,
+        matches: impl Fn(AddressOrPrefix) -> bool,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> MappingPage {
+        let after = match after {
+            Some(PageCursor::After(subnet, block)) => Some((subnet, block)),
+            _ => None,
+        };
+        let mut mappings = Vec::new();
+        let first = subnet.or(after.map(|(subnet, _)| subnet)).unwrap_or(SubnetId::MIN);
+        for (id, state) in self.subnets.range(first..) {
+            if subnet.is_some_and(|wanted| wanted != *id) {
+                break;
+            }
+            let after = after.filter(|(subnet, _)| subnet == id).map(|(_, block)| block);
+            let table = &state.mappings;
+            let found: Box<dyn Iterator<Item = _>> = match (filter.address, filter.prefix) {
+                (Some(address), _) => {
+                    let past = |(block, _): &(AddressOrPrefix, Owner)| after.is_none_or(|after| *block > after);
+                    Box::new(table.covering(address).filter(past).into_iter())
+                }
+                (None, Some(prefix)) => table.within(prefix, after),
+                (None, None) => Box::new(table.iter(after)),
+            };
+            for (block, owner) in found.filter(|(block, _)| matches(*block)) {
+                if mappings.len() == limit {
+                    let last: &Mapping = &mappings[limit - 1];
+                    let next = Some(PageCursor::After(last.subnet_id, last.address));
+                    return MappingPage { mappings, next };
+                }
+                mappings.push(self.mapping_view(*id, block, owner));
+            }
+        }
+        MappingPage { mappings, next: None }
+    }
+
+    fn mappings_of_interface(
+        &self,
+        id: InterfaceId,
+        subnet: Option<SubnetId>,
+        matches: impl Fn(AddressOrPrefix) -> bool,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> MappingPage {
+        let state = self.state(id);
+        if subnet.is_some_and(|wanted| wanted != state.subnet) {
+            return MappingPage {
+                mappings: Vec::new(),
+                next: None,
+            };
+        }
+        let start = match after {
+            Some(PageCursor::Sequence(sequence)) => sequence + 1,
+            _ => 0,
+        };
+        // One more than asked for tells whether there is a next page. Each kind alone could fill it.
+        let wanted = limit + 1;
+        let mut found: Vec<(u64, AddressOrPrefix)> = Vec::new();
+        let block = |net: IpNet| AddressOrPrefix::new(net).ok().filter(|block| matches(*block));
+        let ipv4 = state
+            .ipv4
+            .range(start..)
+            .map(|(s, a)| (*s, IpNet::from(IpAddr::V4(*a))));
+        let ipv6 = state
+            .ipv6
+            .range(start..)
+            .map(|(s, a)| (*s, IpNet::from(IpAddr::V6(*a))));
+        let prefixes = state.prefixes.range(start..).map(|(s, net)| (*s, *net));
+        found.extend(ipv4.filter_map(|(s, net)| Some((s, block(net)?))).take(wanted));
+        found.extend(ipv6.filter_map(|(s, net)| Some((s, block(net)?))).take(wanted));
+        found.extend(prefixes.filter_map(|(s, net)| Some((s, block(net)?))).take(wanted));
+        found.sort_unstable_by_key(|(sequence, _)| *sequence);
+        let next = (found.len() > limit).then(|| PageCursor::Sequence(found[limit - 1].0));
+        found.truncate(limit);
+        let view = |(sequence, block)| {
+            self.mapping_view(
+                state.subnet,
+                block,
+                Owner {
+                    interface: id,
+                    sequence,
+                },
+            )
+        };
+        MappingPage {
+            mappings: found.into_iter().map(view).collect(),
+            next,
+        }
+    }
+
+    fn mapping_view(&self, subnet_id: SubnetId, address: AddressOrPrefix, owner: Owner) -> Mapping {
+        let state = self.state(owner.interface);
+        Mapping {
+            subnet_id,
+            address,
+            interface_id: state.id,
+            mac_address: state.mac,
+            primary: state.is_primary(address),
+        }
+    }
+
+    fn subnet_state(&self, id: SubnetId) -> &SubnetState {
+        &self.subnets[&id]
+    }
+
+    fn mappings_of(&self, id: SubnetId) -> &crate::model::mapping::MappingTable {
+        &self.subnet_state(id).mappings
+    }
+}

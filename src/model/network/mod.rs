@@ -1,0 +1,241 @@
+//! Everything that is declared, and the invariants between its parts. A command either holds them all afterwards or
+//! leaves everything as it was.
+
+mod interfaces;
+mod mappings;
+mod subnets;
+#[cfg(test)]
+mod tests;
+mod vpcs;
+
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::IpNet;
+use rand::Rng;
+
+use super::error::ModelError;
+use super::ids::{InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
+use super::interface::{Attachment, InterfaceState};
+use super::limits::Limits;
+use super::mapping::MappingTable;
+use super::naming::Names;
+use super::subnet::Subnet;
+use super::vpc::Vpc;
+use crate::wire::MacAddr;
+
+pub use mappings::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor};
+
+type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The declared network: all VPCs of one server, or of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    limits: Limits,
+    vpcs: BTreeMap<VpcId, VpcState>,
+    subnets: BTreeMap<SubnetId, SubnetState>,
+    interfaces: Hashed<InterfaceId, InterfaceState>,
+    interface_order: BTreeMap<InterfaceId, ()>,
+    vpc_names: Names<VpcId>,
+    subnet_names: Names<SubnetId>,
+    interface_names: Names<InterfaceId>,
+    /// Numbers assignments, so that an interface's addresses keep their order.
+    next_sequence: u64,
+}
+
+#[derive(Debug, Clone)]
+struct VpcState {
+    vpc: Vpc,
+    /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
+    macs: Hashed<MacAddr, Option<InterfaceId>>,
+}
+
+#[derive(Debug, Clone)]
+struct SubnetState {
+    subnet: Subnet,
+    mappings: MappingTable,
+    interfaces: usize,
+}
+
+impl SubnetState {
+    /// The block of the family of `net` that the subnet has.
+    fn block(&self, ipv6: bool) -> Option<IpNet> {
+        if ipv6 {
+            self.subnet.ipv6_cidr_block.map(IpNet::V6)
+        } else {
+            self.subnet.cidr_block.map(IpNet::V4)
+        }
+    }
+}
+
+impl Network {
+    /// An empty network with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// How many mappings there are in all.
+    pub fn mapping_count(&self) -> usize {
+        self.subnets.values().map(|subnet| subnet.mappings.len()).sum()
+    }
+
+    /// The VPC behind a reference.
+    pub fn vpc(&self, reference: &ResourceRef<VpcId>) -> Result<&Vpc, ModelError> {
+        let id = self.vpc_names.resolve(reference)?;
+        self.vpcs
+            .get(&id)
+            .map(|state| &state.vpc)
+            .ok_or_else(|| not_found(reference))
+    }
+
+    /// The subnet behind a reference.
+    pub fn subnet(&self, reference: &ResourceRef<SubnetId>) -> Result<&Subnet, ModelError> {
+        let id = self.subnet_names.resolve(reference)?;
+        self.subnets
+            .get(&id)
+            .map(|state| &state.subnet)
+            .ok_or_else(|| not_found(reference))
+    }
+
+    /// The identifier behind a reference to an interface that exists.
+    pub fn interface_id(&self, reference: &ResourceRef<InterfaceId>) -> Result<InterfaceId, ModelError> {
+        let id = self.interface_names.resolve(reference)?;
+        if self.interfaces.contains_key(&id) {
+            Ok(id)
+        } else {
+            Err(not_found(reference))
+        }
+    }
+
+    /// All VPCs, by identifier.
+    pub fn vpcs(&self) -> impl Iterator<Item = &Vpc> {
+        self.vpcs.values().map(|state| &state.vpc)
+    }
+
+    /// All subnets, by identifier.
+    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.subnets.values().map(|state| &state.subnet)
+    }
+
+    /// The interface behind a reference, with all its addresses.
+    pub fn interface(
+        &self,
+        reference: &ResourceRef<InterfaceId>,
+    ) -> Result<super::interface::NetworkInterface, ModelError> {
+        Ok(self.state(self.interface_id(reference)?).view())
+    }
+
+    /// Interfaces by identifier, those after `after`.
+    pub fn interfaces(
+        &self,
+        after: Option<InterfaceId>,
+    ) -> impl Iterator<Item = super::interface::NetworkInterface> + '_ {
+        let start = match after {
+            Some(after) => std::ops::Bound::Excluded(after),
+            None => std::ops::Bound::Unbounded,
+        };
+        self.interface_order
+            .range((start, std::ops::Bound::Unbounded))
+            .map(|(id, ())| self.state(*id).view())
+    }
+
+    /// The first IPv4 and the first IPv6 address of an interface.
+    pub fn primaries(&self, id: InterfaceId) -> (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>) {
+        self.interfaces.get(&id).map_or((None, None), InterfaceState::primaries)
+    }
+
+    /// The MAC, subnet and VPC of an interface.
+    pub fn place(&self, id: InterfaceId) -> Option<(MacAddr, SubnetId, VpcId)> {
+        self.interfaces
+            .get(&id)
+            .map(|state| (state.mac, state.subnet, state.vpc))
+    }
+
+    /// The interface that owns an address of a subnet, by itself or in a delegated prefix.
+    pub fn owner(&self, subnet: SubnetId, address: std::net::IpAddr) -> Option<InterfaceId> {
+        self.subnets
+            .get(&subnet)?
+            .mappings
+            .covering(address)
+            .map(|(_, owner)| owner.interface)
+    }
+
+    /// The interface that has a MAC in a VPC.
+    pub fn interface_by_mac(&self, vpc: VpcId, mac: MacAddr) -> Option<InterfaceId> {
+        *self.vpcs.get(&vpc)?.macs.get(&mac)?
+    }
+
+    /// Records that a device was attached, or that there is none any more.
+    pub fn set_attachment(
+        &mut self,
+        reference: &ResourceRef<InterfaceId>,
+        attachment: Option<Attachment>,
+    ) -> Result<Option<Attachment>, ModelError> {
+        let id = self.interface_id(reference)?;
+        let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
+        match (&state.attachment, &attachment) {
+            (Some(_), Some(_)) => Err(ModelError::InterfaceInUse { interface: id }),
+            (None, None) => Err(ModelError::NotAttached { interface: id }),
+            _ => Ok(std::mem::replace(&mut state.attachment, attachment)),
+        }
+    }
+
+    /// An interface that is known to exist.
+    fn state(&self, id: InterfaceId) -> &InterfaceState {
+        &self.interfaces[&id]
+    }
+}
+
+fn not_found<T: ResourceId>(reference: &ResourceRef<T>) -> ModelError {
+    ModelError::not_found::<T>(&reference.to_string())
+}
+
+/// An identifier that nothing has yet.
+fn fresh_id<T: ResourceId>(rng: &mut dyn Rng, taken: impl Fn(T) -> bool) -> T {
+    loop {
+        let id = T::from_bits(rng.next_u64());
+        if !taken(id) {
+            return id;
+        }
+    }
+}
+
+/// First octets of MAC addresses that were seen on EC2. All are locally administered unicast.
+const EC2_FIRST_OCTETS: [u8; 5] = [0x02, 0x06, 0x0a, 0x0e, 0x12];
+
+impl VpcState {
+    /// Takes the wanted MAC or makes one up; unique within the VPC.
+    fn choose_mac(
+        &self,
+        wanted: Option<MacAddr>,
+        field: &'static str,
+        rng: &mut dyn Rng,
+    ) -> Result<MacAddr, ModelError> {
+        if let Some(mac) = wanted {
+            let reason = if mac == MacAddr::ZERO {
+                Some("all zero")
+            } else if mac.is_multicast() {
+                Some("a group address")
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                return Err(ModelError::BadMac { mac, reason, field });
+            }
+            if self.macs.contains_key(&mac) {
+                return Err(ModelError::MacTaken { mac, field });
+            }
+            return Ok(mac);
+        }
+        loop {
+            let [first, rest @ ..] = rng.next_u64().to_be_bytes();
+            let octet = EC2_FIRST_OCTETS[usize::from(first) % EC2_FIRST_OCTETS.len()];
+            let mac = MacAddr([octet, rest[0], rest[1], rest[2], rest[3], rest[4]]);
+            if !self.macs.contains_key(&mac) {
+                return Ok(mac);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Making, changing and deleting subnets: inside of a block of the VPC, and clear of each other.
+
+use ipnet::IpNet;
+use rand::Rng;
+
+use super::{Network, SubnetState, fresh_id, not_found};
+use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
+use crate::model::error::ModelError;
+use crate::model::ids::{ResourceRef, SubnetId};
+use crate::model::limits::Limits;
+use crate::model::subnet::{CreateSubnet, DEFAULT_ZONE, ModifySubnet, Subnet};
+
+impl Network {
+    /// Makes a subnet.
+    pub fn create_subnet(&mut self, spec: CreateSubnet, rng: &mut dyn Rng) -> Result<&Subnet, ModelError> {
+        let vpc = self.vpc(&spec.vpc)?;
+        let vpc_id = vpc.id;
+        let siblings = || self.subnets().filter(|subnet| subnet.vpc_id == vpc_id);
+        if Limits::reached(self.limits.subnets_per_vpc, siblings().count()) {
+            let text = "The maximum number of subnets has been reached.".into();
+            return Err(ModelError::Limit {
+                code: "SubnetLimitExceeded",
+                text,
+            });
+        }
+        self.subnet_names.check(spec.name.as_deref(), None)?;
+        let cidr_block = spec.cidr_block.map(check_subnet_ipv4).transpose()?;
+        let ipv6_cidr_block = spec.ipv6_cidr_block.map(check_subnet_ipv6).transpose()?;
+        let blocks = [
+            (cidr_block.map(IpNet::V4), "cidr_block"),
+            (ipv6_cidr_block.map(IpNet::V6), "ipv6_cidr_block"),
+        ];
+        if blocks.iter().all(|(net, _)| net.is_none()) {
+            return Err(ModelError::SubnetWithoutCidr);
+        }
+        for (net, field) in blocks {
+            let Some(net) = net else { continue };
+            let inside = match net {
+                IpNet::V4(net) => vpc.cidr_blocks.iter().any(|block| block.contains(&net)),
+                IpNet::V6(net) => vpc.ipv6_cidr_blocks.iter().any(|block| block.contains(&net)),
+            };
+            if !inside {
+                return Err(ModelError::SubnetOutsideVpc { net, field });
+            }
+            for sibling in siblings() {
+                let theirs = [
+                    sibling.cidr_block.map(IpNet::V4),
+                    sibling.ipv6_cidr_block.map(IpNet::V6),
+                ];
+                if let Some(other) = theirs.into_iter().flatten().find(|other| overlap(net, *other)) {
+                    let with = format!("{other} of {}", sibling.id);
+                    return Err(ModelError::CidrConflict {
+                        net,
+                        with,
+                        code: "InvalidSubnet.Conflict",
+                        field,
+                    });
+                }
+            }
+        }
+        let id = fresh_id(rng, |id| self.subnets.contains_key(&id));
+        let vpc_state = self.vpcs.get_mut(&vpc_id).ok_or_else(|| not_found(&spec.vpc))?;
+        let router_mac = vpc_state.choose_mac(spec.router_mac, "router_mac", rng)?;
+        vpc_state.macs.insert(router_mac, None);
+        self.subnet_names.rename(id, None, spec.name.as_deref());
+        let subnet = Subnet {
+            id,
+            name: spec.name,
+            vpc_id,
+            cidr_block,
+            ipv6_cidr_block,
+            availability_zone: spec.availability_zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned()),
+            router_mac,
+            tags: spec.tags,
+        };
+        let state = SubnetState {
+            subnet,
+            mappings: Default::default(),
+            interfaces: 0,
+        };
+        Ok(&self.subnets.entry(id).or_insert(state).subnet)
+    }
+
+    /// Changes a subnet's name or tags; its blocks are for life.
+    pub fn modify_subnet(
+        &mut self,
+        reference: &ResourceRef<SubnetId>,
+        spec: ModifySubnet,
+    ) -> Result<&Subnet, ModelError> {
+        let id = self.subnet(reference)?.id;
+        if let Some(name) = &spec.name {
+            self.subnet_names.check(name.as_deref(), Some(id))?;
+        }
+        let Some(SubnetState { subnet, .. }) = self.subnets.get_mut(&id) else {
+            return Err(not_found(reference));
+        };
+        if let Some(name) = spec.name {
+            self.subnet_names.rename(id, subnet.name.as_deref(), name.as_deref());
+            subnet.name = name;
+        }
+        if let Some(tags) = spec.tags {
+            subnet.tags = tags;
+        }
+        Ok(subnet)
+    }
+
+    /// Deletes a subnet without interfaces.
+    pub fn delete_subnet(&mut self, reference: &ResourceRef<SubnetId>) -> Result<Subnet, ModelError> {
+        let id = self.subnet(reference)?.id;
+        let interfaces = self.subnets.get(&id).map_or(0, |state| state.interfaces);
+        if interfaces > 0 {
+            let dependents = format!("{interfaces} network interface(s)");
+            return Err(ModelError::Dependents {
+                kind: "subnet",
+                id: id.to_string(),
+                dependents,
+            });
+        }
+        let SubnetState { subnet, .. } = self.subnets.remove(&id).ok_or_else(|| not_found(reference))?;
+        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id) {
+            vpc.macs.remove(&subnet.router_mac);
+        }
+        self.subnet_names.rename(id, subnet.name.as_deref(), None);
+        Ok(subnet)
+    }
+}

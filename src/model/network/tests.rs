@@ -1,0 +1,727 @@
+//! Laws of the declared network, each as a sentence.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::model::address::AddressOrPrefix;
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
+use crate::model::mapping::MappingChange;
+use crate::model::profile::Profile;
+use crate::model::subnet::CreateSubnet;
+use crate::model::vpc::{CreateVpc, ModifyVpc};
+
+struct World {
+    network: Network,
+    rng: ChaCha8Rng,
+}
+
+fn block(text: &str) -> AddressOrPrefix {
+    text.parse().unwrap()
+}
+
+fn exactly(texts: &[&str]) -> Vec<AddressRequest> {
+    texts.iter().map(|text| AddressRequest::Exactly(block(text))).collect()
+}
+
+impl World {
+    fn with_limits(limits: Limits) -> Self {
+        Self {
+            network: Network::new(limits),
+            rng: ChaCha8Rng::seed_from_u64(7),
+        }
+    }
+
+    fn new() -> Self {
+        Self::with_limits(Limits::UNBOUNDED)
+    }
+
+    fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
+        let spec = CreateVpc {
+            name: None,
+            cidr_blocks: ipv4.iter().map(|t| t.parse().unwrap()).collect(),
+            ipv6_cidr_blocks: ipv6.iter().map(|t| t.parse().unwrap()).collect(),
+            profile: Arc::new(Profile::aws()),
+            tags: Default::default(),
+        };
+        self.network.create_vpc(spec, &mut self.rng).map(|vpc| vpc.id)
+    }
+
+    fn subnet(&mut self, vpc: VpcId, ipv4: Option<&str>, ipv6: Option<&str>) -> Result<SubnetId, ModelError> {
+        let spec = CreateSubnet {
+            name: None,
+            vpc: vpc.into(),
+            cidr_block: ipv4.map(|t| t.parse().unwrap()),
+            ipv6_cidr_block: ipv6.map(|t| t.parse().unwrap()),
+            availability_zone: None,
+            router_mac: None,
+            tags: Default::default(),
+        };
+        self.network.create_subnet(spec, &mut self.rng).map(|subnet| subnet.id)
+    }
+
+    fn interface(&mut self, subnet: SubnetId, addresses: &[&str]) -> Result<InterfaceId, ModelError> {
+        let spec = CreateInterface {
+            addresses: exactly(addresses),
+            ..CreateInterface::new(subnet)
+        };
+        self.network.create_interface(spec, &mut self.rng).map(|(id, _)| id)
+    }
+
+    /// A dual-stack subnet with two interfaces.
+    fn pair() -> (Self, SubnetId, InterfaceId, InterfaceId) {
+        let mut world = Self::new();
+        let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
+        let subnet = world
+            .subnet(vpc, Some("10.0.1.0/24"), Some("2001:db8:0:1::/64"))
+            .unwrap();
+        let a = world.interface(subnet, &["10.0.1.10"]).unwrap();
+        let b = world.interface(subnet, &["10.0.1.11"]).unwrap();
+        (world, subnet, a, b)
+    }
+
+    fn edit(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
+        self.network.edit_mappings(edits)
+    }
+
+    fn owner(&self, subnet: SubnetId, address: &str) -> Option<InterfaceId> {
+        self.network
+            .mapping(&subnet.into(), block(address))
+            .ok()
+            .map(|mapping| mapping.interface_id)
+    }
+
+    fn addresses(&self, id: InterfaceId) -> Vec<String> {
+        let filter = MappingFilter {
+            interface: Some(id.into()),
+            ..Default::default()
+        };
+        let page = self.network.mappings(&filter, None, usize::MAX - 1).unwrap();
+        page.mappings
+            .iter()
+            .map(|mapping| mapping.address.to_string())
+            .collect()
+    }
+}
+
+fn assign(interface: InterfaceId, address: &str) -> MappingEdit {
+    MappingEdit::Assign {
+        interface: interface.into(),
+        address: block(address),
+        move_allowed: false,
+    }
+}
+
+fn take(interface: InterfaceId, address: &str) -> MappingEdit {
+    MappingEdit::Assign {
+        interface: interface.into(),
+        address: block(address),
+        move_allowed: true,
+    }
+}
+
+fn unassign(interface: InterfaceId, address: &str) -> MappingEdit {
+    MappingEdit::Unassign {
+        interface: interface.into(),
+        address: block(address),
+    }
+}
+
+#[test]
+fn the_same_seed_declares_the_same_network() {
+    let (first, _, a, _) = World::pair();
+    let (second, _, b, _) = World::pair();
+    assert_eq!(a, b);
+    assert_eq!(first.network.place(a), second.network.place(b));
+}
+
+#[test]
+fn a_made_up_mac_is_one_that_ec2_could_have_given() {
+    let (mut world, subnet, ..) = World::pair();
+    for _ in 0..50 {
+        let id = world.interface(subnet, &[]).unwrap();
+        let (mac, ..) = world.network.place(id).unwrap();
+        assert!(EC2_FIRST_OCTETS.contains(&mac.0[0]), "{mac}");
+    }
+}
+
+#[test]
+fn a_mac_is_unique_in_its_vpc_and_the_routers_count() {
+    let (mut world, subnet, a, _) = World::pair();
+    let (mac, ..) = world.network.place(a).unwrap();
+    let router = world.network.subnet(&subnet.into()).unwrap().router_mac;
+    for taken in [mac, router] {
+        let spec = CreateInterface {
+            mac_address: Some(taken),
+            ..CreateInterface::new(subnet)
+        };
+        let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
+        assert_eq!(
+            error,
+            ModelError::MacTaken {
+                mac: taken,
+                field: "mac_address"
+            }
+        );
+    }
+    let spec = CreateInterface {
+        mac_address: Some(MacAddr::BROADCAST),
+        ..CreateInterface::new(subnet)
+    };
+    assert!(matches!(
+        world.network.create_interface(spec, &mut world.rng),
+        Err(ModelError::BadMac { .. })
+    ));
+    // Another VPC may use it again.
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    let other = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
+    let spec = CreateInterface {
+        mac_address: Some(mac),
+        ..CreateInterface::new(other)
+    };
+    world.network.create_interface(spec, &mut world.rng).unwrap();
+}
+
+#[test]
+fn a_subnet_lies_in_its_vpc_and_clear_of_its_siblings() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
+    world
+        .subnet(vpc, Some("10.0.1.0/24"), Some("2001:db8:0:1::/64"))
+        .unwrap();
+    for (ipv4, ipv6, code) in [
+        (Some("10.1.0.0/24"), None, "InvalidSubnet.Range"),
+        (Some("10.0.0.0/15"), None, "InvalidSubnet.Range"),
+        (None, Some("2001:db8:1::/64"), "InvalidSubnet.Range"),
+        (None, Some("2001:db8::/60"), "InvalidSubnet.Range"),
+        (Some("10.0.1.128/25"), None, "InvalidSubnet.Conflict"),
+        (Some("10.0.0.0/20"), None, "InvalidSubnet.Conflict"),
+        (Some("10.0.2.0/24"), Some("2001:db8:0:1::/64"), "InvalidSubnet.Conflict"),
+        (None, None, "MissingParameter"),
+    ] {
+        let error = world.subnet(vpc, ipv4, ipv6).unwrap_err();
+        assert_eq!(error.code(), code, "{ipv4:?} {ipv6:?}: {error}");
+    }
+    assert_eq!(world.network.subnets().count(), 1);
+}
+
+#[test]
+fn the_first_four_addresses_of_a_subnet_and_the_last_belong_to_nobody() {
+    let (mut world, subnet, a, _) = World::pair();
+    for reserved in [
+        "10.0.1.0",
+        "10.0.1.1",
+        "10.0.1.2",
+        "10.0.1.3",
+        "10.0.1.255",
+        "10.0.1.0/28",
+        "10.0.1.240/28",
+    ] {
+        let error = world.edit(&[assign(a, reserved)]).unwrap_err().error;
+        assert_eq!(
+            error,
+            ModelError::Reserved {
+                address: block(reserved)
+            }
+        );
+    }
+    for reserved in [
+        "2001:db8:0:1::",
+        "2001:db8:0:1::1",
+        "2001:db8:0:1:ffff:ffff:ffff:ffff",
+        "2001:db8:0:1::/80",
+    ] {
+        assert!(matches!(
+            world.edit(&[assign(a, reserved)]).unwrap_err().error,
+            ModelError::Reserved { .. }
+        ));
+    }
+    for outside in ["10.0.2.10", "2001:db8:0:2::10", "10.0.2.16/28"] {
+        let address = block(outside);
+        let error = world.edit(&[assign(a, outside)]).unwrap_err().error;
+        assert_eq!(error, ModelError::OutsideSubnet { address, subnet });
+    }
+}
+
+#[test]
+fn an_interface_in_an_ipv4_subnet_always_has_a_primary_address() {
+    let (mut world, subnet, ..) = World::pair();
+    let id = world.interface(subnet, &["2001:db8:0:1::a"]).unwrap();
+    let view = world.network.interface(&id.into()).unwrap();
+    assert!(view.primary_ipv4().is_some());
+    let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
+    let only_ipv6 = world.subnet(vpc, None, Some("2001:db8::/64")).unwrap();
+    let id = world.interface(only_ipv6, &[]).unwrap();
+    let view = world.network.interface(&id.into()).unwrap();
+    assert_eq!((view.primary_ipv4(), view.ipv6_addresses.len()), (None, 1));
+}
+
+#[test]
+fn the_primary_address_lasts_as_long_as_its_interface() {
+    let (mut world, subnet, a, b) = World::pair();
+    let refused = ModelError::PrimaryAddress {
+        interface: a,
+        address: "10.0.1.10".parse().unwrap(),
+    };
+    assert_eq!(world.edit(&[unassign(a, "10.0.1.10")]).unwrap_err().error, refused);
+    assert_eq!(world.edit(&[take(b, "10.0.1.10")]).unwrap_err().error, refused);
+    let remove = MappingEdit::Remove {
+        subnet: subnet.into(),
+        address: block("10.0.1.10"),
+    };
+    assert_eq!(world.edit(&[remove]).unwrap_err().error, refused);
+    let (_, changes) = world.network.delete_interface(&a.into()).unwrap();
+    assert_eq!(changes.len(), 1);
+    world.edit(&[assign(b, "10.0.1.10")]).unwrap();
+}
+
+#[test]
+fn an_assigned_address_moves_only_when_that_is_allowed() {
+    let (mut world, subnet, a, b) = World::pair();
+    world.edit(&[assign(a, "10.0.1.20")]).unwrap();
+    let failed = world.edit(&[assign(b, "10.0.1.20")]).unwrap_err();
+    assert_eq!(
+        failed.error.to_string(),
+        "[10.0.1.20] assigned, but move is not allowed."
+    );
+    assert_eq!(failed.error.code(), "InvalidParameterValue");
+    let changes = world.edit(&[take(b, "10.0.1.20")]).unwrap();
+    let address = block("10.0.1.20");
+    assert_eq!(
+        changes,
+        [MappingChange {
+            subnet,
+            address,
+            from: Some(a),
+            to: Some(b)
+        }]
+    );
+    assert_eq!(world.addresses(a), ["10.0.1.10"]);
+    assert_eq!(world.addresses(b), ["10.0.1.11", "10.0.1.20"]);
+    // Once more changes nothing.
+    assert_eq!(world.edit(&[take(b, "10.0.1.20")]).unwrap(), []);
+}
+
+#[test]
+fn a_list_of_edits_is_carried_out_whole_or_not_at_all() {
+    let (mut world, subnet, a, b) = World::pair();
+    world
+        .edit(&[
+            assign(a, "10.0.1.20"),
+            assign(a, "2001:db8:0:1::20"),
+            assign(a, "10.0.1.32/28"),
+        ])
+        .unwrap();
+    let before = (world.addresses(a), world.addresses(b));
+    let failed = world
+        .edit(&[
+            unassign(a, "10.0.1.20"),
+            assign(b, "10.0.1.21"),
+            take(b, "2001:db8:0:1::20"),
+            unassign(a, "10.0.1.32/28"),
+            assign(b, "10.0.1.33"),
+            assign(b, "10.0.1.2"),
+        ])
+        .unwrap_err();
+    assert_eq!(failed.index, 5);
+    assert_eq!((world.addresses(a), world.addresses(b)), before);
+    assert_eq!(world.owner(subnet, "10.0.1.33"), Some(a));
+}
+
+#[test]
+fn edits_of_one_list_may_build_on_each_other_and_an_address_is_never_without_owner_between_them() {
+    let (mut world, subnet, a, b) = World::pair();
+    world.edit(&[assign(a, "10.0.1.20")]).unwrap();
+    let changes = world
+        .edit(&[
+            unassign(a, "10.0.1.20"),
+            assign(b, "10.0.1.20"),
+            assign(a, "10.0.1.21"),
+            unassign(a, "10.0.1.21"),
+        ])
+        .unwrap();
+    // The address moves in one step, and the one that came and went is not heard of.
+    let address = block("10.0.1.20");
+    assert_eq!(
+        changes,
+        [MappingChange {
+            subnet,
+            address,
+            from: Some(a),
+            to: Some(b)
+        }]
+    );
+}
+
+#[test]
+fn an_address_that_comes_back_within_one_list_keeps_its_place() {
+    let (mut world, _, a, b) = World::pair();
+    world.edit(&[assign(a, "10.0.1.20"), assign(a, "10.0.1.21")]).unwrap();
+    let changes = world
+        .edit(&[take(b, "10.0.1.20"), unassign(b, "10.0.1.20"), assign(a, "10.0.1.20")])
+        .unwrap();
+    assert_eq!(changes, []);
+    assert_eq!(world.addresses(a), ["10.0.1.10", "10.0.1.20", "10.0.1.21"]);
+}
+
+#[test]
+fn mappings_never_overlap() {
+    let (mut world, subnet, a, b) = World::pair();
+    world
+        .edit(&[assign(a, "10.0.1.32/28"), assign(b, "10.0.1.70")])
+        .unwrap();
+    for (edit, existing, owner) in [
+        (take(b, "10.0.1.40"), "10.0.1.32/28", a),
+        (assign(a, "10.0.1.40"), "10.0.1.32/28", a),
+        (take(a, "10.0.1.64/28"), "10.0.1.70", b),
+    ] {
+        match world.edit(&[edit]).unwrap_err().error {
+            ModelError::Overlap {
+                existing: found,
+                owner: who,
+                ..
+            } => {
+                assert_eq!((found, who), (block(existing), owner));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(world.owner(subnet, "10.0.1.47"), Some(a));
+    assert_eq!(world.owner(subnet, "10.0.1.48"), None);
+    assert_eq!(world.owner(subnet, "10.0.1.32/28"), Some(a));
+}
+
+#[test]
+fn what_is_not_assigned_cannot_be_unassigned() {
+    let (mut world, subnet, a, b) = World::pair();
+    world.edit(&[assign(b, "10.0.1.20")]).unwrap();
+    let error = world.edit(&[unassign(a, "10.0.1.20")]).unwrap_err().error;
+    assert_eq!(
+        error.to_string(),
+        format!("Some of the specified addresses are not assigned to interface {a}")
+    );
+    let remove = MappingEdit::Remove {
+        subnet: subnet.into(),
+        address: block("10.0.1.99"),
+    };
+    assert!(matches!(
+        world.edit(&[remove]).unwrap_err().error,
+        ModelError::NoMapping { .. }
+    ));
+}
+
+#[test]
+fn a_new_interface_gets_all_its_addresses_or_does_not_come_to_be() {
+    let (mut world, subnet, _, b) = World::pair();
+    let error = world.interface(subnet, &["10.0.1.50", "10.0.1.11"]).unwrap_err();
+    assert_eq!(
+        error,
+        ModelError::AddressInUse {
+            address: block("10.0.1.11"),
+            owner: b
+        }
+    );
+    assert_eq!(error.code(), "InvalidIPAddress.InUse");
+    assert_eq!(world.owner(subnet, "10.0.1.50"), None);
+    assert_eq!(world.network.interfaces(None).count(), 2);
+    world.interface(subnet, &["10.0.1.50"]).unwrap();
+}
+
+#[test]
+fn a_subnet_gives_out_every_address_but_the_reserved_ones_and_then_says_that_it_is_full() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    let subnet = world.subnet(vpc, Some("10.0.0.0/28"), None).unwrap();
+    let mut given: Vec<_> = (0..11).map(|_| world.interface(subnet, &[]).unwrap()).collect();
+    given.dedup();
+    assert_eq!(given.len(), 11);
+    let error = world.interface(subnet, &[]).unwrap_err();
+    assert_eq!(error, ModelError::SubnetFull { subnet });
+    assert_eq!(error.code(), "InsufficientFreeAddressesInSubnet");
+}
+
+#[test]
+fn free_prefixes_are_given_out_until_none_is_left() {
+    let (mut world, _, a, _) = World::pair();
+    let mut given = 0;
+    while world
+        .network
+        .assign(a, &[AddressRequest::AnyIpv4Prefix], false, &mut world.rng)
+        .is_ok()
+    {
+        given += 1;
+    }
+    // Of 16 blocks the first holds the interfaces and reserved addresses, and the last the broadcast address.
+    assert_eq!(given, 14);
+    let (got, _) = world
+        .network
+        .assign(a, &[AddressRequest::AnyIpv6Prefix], false, &mut world.rng)
+        .unwrap();
+    assert_eq!(got[0].net().prefix_len(), 80);
+}
+
+#[test]
+fn nothing_is_deleted_under_its_dependents() {
+    let (mut world, subnet, a, b) = World::pair();
+    let vpc = world.network.subnet(&subnet.into()).unwrap().vpc_id;
+    assert_eq!(
+        world.network.delete_vpc(&vpc.into()).unwrap_err().code(),
+        "DependencyViolation"
+    );
+    assert_eq!(
+        world.network.delete_subnet(&subnet.into()).unwrap_err().code(),
+        "DependencyViolation"
+    );
+    let attachment = Attachment {
+        port: 1,
+        device: "tap0".into(),
+    };
+    world
+        .network
+        .set_attachment(&a.into(), Some(attachment.clone()))
+        .unwrap();
+    let error = world.network.set_attachment(&a.into(), Some(attachment)).unwrap_err();
+    assert_eq!(error, ModelError::InterfaceInUse { interface: a });
+    assert_eq!(
+        world.network.delete_interface(&a.into()).unwrap_err().code(),
+        "InvalidNetworkInterface.InUse"
+    );
+    world.network.set_attachment(&a.into(), None).unwrap();
+    assert!(world.network.set_attachment(&a.into(), None).is_err());
+    for id in [a, b] {
+        world.network.delete_interface(&id.into()).unwrap();
+    }
+    world.network.delete_subnet(&subnet.into()).unwrap();
+    world.network.delete_vpc(&vpc.into()).unwrap();
+    let error = world.network.interface(&a.into()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("The networkInterface ID '{a}' does not exist")
+    );
+    assert_eq!(error.code(), "InvalidNetworkInterfaceID.NotFound");
+}
+
+#[test]
+fn a_name_stands_for_the_identifier_and_is_borne_once() {
+    let (mut world, subnet, a, b) = World::pair();
+    let rename = |name: Option<&str>| ModifyInterface {
+        name: Some(name.map(str::to_owned)),
+        ..ModifyInterface::default()
+    };
+    world.network.modify_interface(&a.into(), rename(Some("left"))).unwrap();
+    let left = ResourceRef::new("left");
+    assert_eq!(world.network.interface_id(&left).unwrap(), a);
+    let error = world
+        .network
+        .modify_interface(&b.into(), rename(Some("left")))
+        .unwrap_err();
+    assert!(matches!(error, ModelError::NameTaken { .. }));
+    world.network.modify_interface(&a.into(), rename(Some("left"))).unwrap();
+    for bad in ["", "a/b", "eni-0a1b2c3d4e5f60718"] {
+        let error = world
+            .network
+            .modify_interface(&b.into(), rename(Some(bad)))
+            .unwrap_err();
+        assert!(matches!(error, ModelError::BadName { .. }), "{bad}");
+    }
+    let edit = MappingEdit::Assign {
+        interface: left.clone(),
+        address: block("10.0.1.20"),
+        move_allowed: false,
+    };
+    world.edit(&[edit]).unwrap();
+    assert_eq!(world.owner(subnet, "10.0.1.20"), Some(a));
+    world.network.delete_interface(&left).unwrap();
+    world.network.modify_interface(&b.into(), rename(Some("left"))).unwrap();
+}
+
+#[test]
+fn a_vpc_gains_and_loses_blocks_but_keeps_the_primary_and_those_in_use() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
+    let blocks = |texts: &[&str]| ModifyVpc {
+        cidr_blocks: Some(texts.iter().map(|t| t.parse().unwrap()).collect()),
+        ..ModifyVpc::default()
+    };
+    world
+        .network
+        .modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16", "10.1.0.0/16"]))
+        .unwrap();
+    let subnet = world.subnet(vpc, Some("10.1.0.0/24"), None).unwrap();
+    let error = world
+        .network
+        .modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16"]))
+        .unwrap_err();
+    assert_eq!(error.code(), "DependencyViolation");
+    let error = world
+        .network
+        .modify_vpc(&vpc.into(), blocks(&["10.1.0.0/16"]))
+        .unwrap_err();
+    assert_eq!(
+        error,
+        ModelError::PrimaryCidr {
+            net: "10.0.0.0/16".parse().unwrap()
+        }
+    );
+    world.network.delete_subnet(&subnet.into()).unwrap();
+    world.network.modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16"])).unwrap();
+}
+
+#[test]
+fn a_limit_is_a_number_in_the_configuration() {
+    let limits = Limits {
+        vpcs: Some(1),
+        subnets_per_vpc: Some(1),
+        ipv4_per_interface: Some(2),
+        ..Limits::UNBOUNDED
+    };
+    let mut world = World::with_limits(limits);
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    assert_eq!(world.vpc(&["10.0.0.0/16"], &[]).unwrap_err().code(), "VpcLimitExceeded");
+    let subnet = world.subnet(vpc, Some("10.0.0.0/24"), None).unwrap();
+    assert_eq!(
+        world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap_err().code(),
+        "SubnetLimitExceeded"
+    );
+    // A prefix counts as one address.
+    let a = world.interface(subnet, &["10.0.0.4", "10.0.0.16/28"]).unwrap();
+    let error = world.edit(&[assign(a, "10.0.0.5")]).unwrap_err().error;
+    assert_eq!(
+        error.to_string(),
+        format!("{a}: Number of private addresses will exceed limit.")
+    );
+    assert_eq!(error.code(), "PrivateIpAddressLimitExceeded");
+}
+
+#[test]
+fn pages_of_mappings_put_together_are_the_whole_list() {
+    let (mut world, subnet, a, b) = World::pair();
+    let edits: Vec<_> = (20..60)
+        .map(|last| assign(if last % 2 == 0 { a } else { b }, &format!("10.0.1.{last}")))
+        .collect();
+    world.edit(&edits).unwrap();
+    world
+        .edit(&[
+            assign(a, "10.0.1.64/28"),
+            assign(a, "2001:db8:0:1::5"),
+            assign(b, "2001:db8:0:1:7::/80"),
+        ])
+        .unwrap();
+    let filters = [
+        (MappingFilter::default(), 45),
+        (
+            MappingFilter {
+                subnet: Some(subnet.into()),
+                ..Default::default()
+            },
+            45,
+        ),
+        (
+            MappingFilter {
+                interface: Some(a.into()),
+                ..Default::default()
+            },
+            23,
+        ),
+        (
+            MappingFilter {
+                prefix: Some("10.0.1.32/27".parse().unwrap()),
+                ..Default::default()
+            },
+            28,
+        ),
+        (
+            MappingFilter {
+                prefix: Some("2001:db8::/32".parse().unwrap()),
+                ..Default::default()
+            },
+            2,
+        ),
+        (
+            MappingFilter {
+                address: Some("10.0.1.70".parse().unwrap()),
+                ..Default::default()
+            },
+            1,
+        ),
+        (
+            MappingFilter {
+                address: Some("10.0.1.99".parse().unwrap()),
+                ..Default::default()
+            },
+            0,
+        ),
+        (
+            MappingFilter {
+                interface: Some(b.into()),
+                prefix: Some("10.0.1.0/24".parse().unwrap()),
+                ..Default::default()
+            },
+            21,
+        ),
+    ];
+    for (filter, expected) in filters {
+        let whole = world.network.mappings(&filter, None, 1000).unwrap().mappings;
+        assert_eq!(whole.len(), expected, "{filter:?}");
+        let mut pieces = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = world.network.mappings(&filter, cursor, 7).unwrap();
+            pieces.extend(page.mappings);
+            // A cursor survives being written down.
+            let Some(next) = page.next else { break };
+            cursor = Some(next.to_string().parse().unwrap());
+        }
+        assert_eq!(pieces, whole, "{filter:?}");
+    }
+}
+
+proptest! {
+    /// Random lists of edits against a map from address to owner.
+    #[test]
+    fn the_table_agrees_with_a_plain_map(
+        lists in prop::collection::vec(prop::collection::vec((0_u8..3, 0_usize..2, 4_u8..24, prop::bool::ANY), 1..6), 1..40)
+    ) {
+        let (mut world, subnet, a, b) = World::pair();
+        let interfaces = [a, b];
+        let mut plain: HashMap<u8, InterfaceId> = HashMap::from([(10, a), (11, b)]);
+        for list in lists {
+            let mut next = plain.clone();
+            let mut allowed = true;
+            let mut edits = Vec::new();
+            for (kind, who, last, is_move) in list {
+                let (id, text) = (interfaces[who], format!("10.0.1.{last}"));
+                let primary = last == 10 || last == 11;
+                let owner = next.get(&last).copied();
+                let (edit, fine) = match kind {
+                    0 => {
+                        let edit = if is_move { take(id, &text) } else { assign(id, &text) };
+                        (edit, owner.is_none_or(|o| o == id || (is_move && !primary)))
+                    }
+                    1 => (unassign(id, &text), owner == Some(id) && !primary),
+                    _ => {
+                        let address = block(&text);
+                        (MappingEdit::Remove { subnet: subnet.into(), address }, owner.is_some() && !primary)
+                    }
+                };
+                edits.push(edit);
+                allowed &= fine;
+                if !fine { break; }
+                if kind == 0 { next.insert(last, id); } else { next.remove(&last); }
+            }
+            let outcome = world.edit(&edits);
+            prop_assert_eq!(outcome.is_ok(), allowed, "{:?}", outcome);
+            if allowed { plain = next; }
+            for last in 4..24_u8 {
+                let address = IpAddr::from([10, 0, 1, last]);
+                let found = world.network.mapping(&subnet.into(), address.into()).ok().map(|m| m.interface_id);
+                prop_assert_eq!(found, plain.get(&last).copied());
+            }
+            prop_assert_eq!(world.network.mapping_count(), plain.len());
+        }
+    }
+}

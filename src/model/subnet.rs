@@ -1,0 +1,59 @@
+//! A subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::ids::{ResourceRef, SubnetId, VpcId};
+use super::naming::Tags;
+use crate::wire::MacAddr;
+
+/// A subnet as declared.
+#[derive(Debug, Clone)]
+pub struct Subnet {
+    /// Its identifier.
+    pub id: SubnetId,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// The VPC that it is part of.
+    pub vpc_id: VpcId,
+    /// IPv4 addresses, inside a block of the VPC. A subnet has this, the next, or both.
+    pub cidr_block: Option<Ipv4Net>,
+    /// IPv6 addresses, a /64 inside a block of the VPC.
+    pub ipv6_cidr_block: Option<Ipv6Net>,
+    /// Where it is said to be.
+    pub availability_zone: String,
+    /// The router's MAC, which differs from subnet to subnet.
+    pub router_mac: MacAddr,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// What a new subnet is made from.
+#[derive(Debug, Clone)]
+pub struct CreateSubnet {
+    /// A name that no other subnet has.
+    pub name: Option<String>,
+    /// The VPC.
+    pub vpc: ResourceRef<VpcId>,
+    /// IPv4 block, /16 to /28.
+    pub cidr_block: Option<Ipv4Net>,
+    /// IPv6 block, /64.
+    pub ipv6_cidr_block: Option<Ipv6Net>,
+    /// Where it is said to be; [`DEFAULT_ZONE`] if left out.
+    pub availability_zone: Option<String>,
+    /// The router's MAC; made up if left out.
+    pub router_mac: Option<MacAddr>,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// The availability zone of a subnet that names none.
+pub const DEFAULT_ZONE: &str = "local-1a";
+
+/// What changes about a subnet; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ModifySubnet {
+    /// A new name, or none.
+    pub name: Option<Option<String>>,
+    /// All tags.
+    pub tags: Option<Tags>,
+}

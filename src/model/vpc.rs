@@ -1,0 +1,56 @@
+//! A VPC: a set of address blocks behind one implicit router, and the profile by which it behaves.
+
+use std::sync::Arc;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::ids::VpcId;
+use super::naming::Tags;
+use super::profile::Profile;
+
+/// A VPC as declared.
+#[derive(Debug, Clone)]
+pub struct Vpc {
+    /// Its identifier.
+    pub id: VpcId,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// IPv4 blocks, at least one; the first is the primary one, for life.
+    pub cidr_blocks: Vec<Ipv4Net>,
+    /// IPv6 blocks.
+    pub ipv6_cidr_blocks: Vec<Ipv6Net>,
+    /// How it behaves on the wire.
+    pub profile: Arc<Profile>,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// What a new VPC is made from.
+#[derive(Debug, Clone)]
+pub struct CreateVpc {
+    /// A name that no other VPC has.
+    pub name: Option<String>,
+    /// IPv4 blocks from /16 to /28, the primary one first.
+    pub cidr_blocks: Vec<Ipv4Net>,
+    /// IPv6 blocks from /44 to /60 in steps of 4.
+    pub ipv6_cidr_blocks: Vec<Ipv6Net>,
+    /// How it behaves on the wire.
+    pub profile: Arc<Profile>,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// What changes about a VPC; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ModifyVpc {
+    /// A new name, or none.
+    pub name: Option<Option<String>>,
+    /// All IPv4 blocks: the primary one stays first; a block that a subnet uses stays.
+    pub cidr_blocks: Option<Vec<Ipv4Net>>,
+    /// All IPv6 blocks; a block that a subnet uses stays.
+    pub ipv6_cidr_blocks: Option<Vec<Ipv6Net>>,
+    /// Another profile, from the next frame on.
+    pub profile: Option<Arc<Profile>>,
+    /// All tags.
+    pub tags: Option<Tags>,
+}

@@ -1,0 +1,228 @@
+//! A unix datagram socket as a port: one datagram is one frame. QEMU speaks it as
+//! `-netdev dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path.
+//!
+//! There is no connection to lose. A peer that is not there yet, or was restarted, costs the frames sent to it and
+//! nothing else; each is reported to the caller, which counts it.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+
+use super::vnet::VnetHeader;
+use super::{HEADER, PortError, ReceiveError, SendError, without_header};
+
+/// Room for this many bytes of datagrams on their way to the peer (`SO_SNDBUF`); the kernel caps it at
+/// `net.core.wmem_max`.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// A bound socket and the path of its peer.
+#[derive(Debug)]
+pub struct UnixPort {
+    fd: OwnedFd,
+    path: PathBuf,
+    peer: SocketAddrUnix,
+    mtu: u16,
+}
+
+impl UnixPort {
+    /// Binds `path` and sends to `peer`, which need not exist yet. A socket file that nobody listens at any more is
+    /// taken over; one in use, or a file of another kind, is an error.
+    pub fn bind(path: &Path, peer: &Path, mtu: u16) -> Result<Self, PortError> {
+        let failed = |path: &Path, operation| {
+            let path = path.to_owned();
+            move |source| PortError::Socket {
+                path,
+                operation,
+                source,
+            }
+        };
+        let local = SocketAddrUnix::new(path).map_err(failed(path, "reading the path"))?;
+        let remote = SocketAddrUnix::new(peer).map_err(failed(peer, "reading the path"))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+            .map_err(failed(path, "making a socket"))?;
+        // A smaller buffer than asked for is no error: it drops sooner.
+        sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER).map_err(failed(path, "sizing the buffer"))?;
+        match rustix::net::bind(&fd, &local) {
+            Err(Errno::ADDRINUSE) if is_stale(path, &local) => {
+                std::fs::remove_file(path).map_err(|error| PortError::Socket {
+                    path: path.to_owned(),
+                    operation: "removing a stale socket",
+                    source: error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error),
+                })?;
+                rustix::net::bind(&fd, &local).map_err(failed(path, "binding"))?;
+            }
+            outcome => outcome.map_err(failed(path, "binding"))?,
+        }
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            peer: remote,
+            mtu,
+        })
+    }
+
+    /// Where this side is bound.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The largest IP packet in bytes that is sent here.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// See [`PortDevice::receive`](super::PortDevice::receive).
+    pub fn receive(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
+        slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
+        match rustix::net::recv(&self.fd, &mut slot[HEADER..], RecvFlags::empty()) {
+            // An empty datagram is no frame, and not the end of anything.
+            Ok((_, 0)) => Err(ReceiveError::Failed(Errno::MSGSIZE)),
+            Ok((_, length)) => Ok(length),
+            Err(Errno::AGAIN | Errno::INTR) => Err(ReceiveError::Empty),
+            Err(error) => Err(ReceiveError::Failed(error)),
+        }
+    }
+
+    /// See [`PortDevice::send`](super::PortDevice::send).
+    pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
+        // By path every time: the peer may be another process than the last time.
+        let outcome = rustix::net::sendto(&self.fd, &slot[HEADER..], SendFlags::NOSIGNAL, &self.peer);
+        outcome.map(drop).map_err(send_error)
+    }
+
+    /// See [`PortDevice::send_pieces`](super::PortDevice::send_pieces).
+    pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
+        let bare = without_header(pieces);
+        let mut ancillary = SendAncillaryBuffer::default();
+        let outcome = rustix::net::sendmsg_addr(&self.fd, &self.peer, &bare, &mut ancillary, SendFlags::NOSIGNAL);
+        outcome.map(drop).map_err(send_error)
+    }
+}
+
+impl AsFd for UnixPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for UnixPort {
+    fn drop(&mut self) {
+        // The file is only a name for the socket; if somebody took it away already, so much the better.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// True when `path` is a socket file at which nobody listens.
+fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let Ok(probe) = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None) else {
+        return false;
+    };
+    is_socket && rustix::net::connect(&probe, address) == Err(Errno::CONNREFUSED)
+}
+
+#[cold]
+fn send_error(error: Errno) -> SendError {
+    match error {
+        Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => SendError::Full,
+        Errno::NOENT | Errno::CONNREFUSED | Errno::NOTCONN | Errno::CONNRESET | Errno::PIPE => SendError::NoPeer,
+        other => SendError::Refused(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn slot(frame: &[u8]) -> Vec<u8> {
+        let mut slot = vec![0; HEADER];
+        slot.extend_from_slice(frame);
+        slot
+    }
+
+    fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let (ours, theirs) = (directory.path().join("switch"), directory.path().join("guest"));
+        (directory, ours, theirs)
+    }
+
+    #[test]
+    fn one_datagram_is_one_frame_in_both_directions() {
+        let (_directory, ours, theirs) = place();
+        let port = UnixPort::bind(&ours, &theirs, 9001).expect("the path is free");
+        let guest = UnixDatagram::bind(&theirs).expect("the path is free");
+
+        guest.send_to(&[7; 60], &ours).expect("the port is bound");
+        guest.send_to(&[8; 9015], &ours).expect("the port is bound");
+        let mut buffer = vec![0xa5; HEADER + 9_100];
+        assert_eq!(port.receive(&mut buffer), Ok(60));
+        assert_eq!(&buffer[..HEADER], &VnetHeader::PLAIN);
+        assert_eq!(&buffer[HEADER..HEADER + 60], &[7; 60]);
+        assert_eq!(port.receive(&mut buffer), Ok(9015));
+        assert_eq!(port.receive(&mut buffer), Err(ReceiveError::Empty));
+
+        port.send(&slot(&[9; 42])).expect("the guest is there");
+        let pieces = slot(&[1, 2]);
+        port.send_pieces(&[IoSlice::new(&pieces), IoSlice::new(&[3, 4])])
+            .expect("the guest is there");
+        let mut got = [0; 100];
+        assert_eq!(guest.recv(&mut got).expect("a frame is queued"), 42);
+        assert_eq!(guest.recv(&mut got).expect("a frame is queued"), 4);
+        assert_eq!(got[..4], [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_missing_guest_costs_frames_only_and_may_come_and_go() {
+        let (_directory, ours, theirs) = place();
+        let port = UnixPort::bind(&ours, &theirs, 1500).expect("the path is free");
+        assert_eq!(port.send(&slot(&[1; 60])), Err(SendError::NoPeer));
+        let guest = UnixDatagram::bind(&theirs).expect("the path is free");
+        assert_eq!(port.send(&slot(&[1; 60])), Ok(()));
+        drop(guest);
+        assert_eq!(
+            port.send(&slot(&[1; 60])),
+            Err(SendError::NoPeer),
+            "the file is left, the guest is not"
+        );
+        std::fs::remove_file(&theirs).expect("the file is there");
+        let _again = UnixDatagram::bind(&theirs).expect("the path is free");
+        assert_eq!(port.send(&slot(&[1; 60])), Ok(()));
+    }
+
+    #[test]
+    fn a_full_guest_is_reported_and_not_waited_for() {
+        let (_directory, ours, theirs) = place();
+        let port = UnixPort::bind(&ours, &theirs, 1500).expect("the path is free");
+        let _guest = UnixDatagram::bind(&theirs).expect("the path is free");
+        let frame = slot(&[0; 1514]);
+        let full = (0..100_000).find_map(|_| port.send(&frame).err());
+        assert_eq!(full, Some(SendError::Full));
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_taken_over_and_a_live_one_is_not() {
+        let (_directory, ours, theirs) = place();
+        drop(UnixDatagram::bind(&ours).expect("the path is free"));
+        let port = UnixPort::bind(&ours, &theirs, 1500).expect("nobody listens at the file");
+        assert!(
+            UnixPort::bind(&ours, &theirs, 1500).is_err(),
+            "the first port is still there"
+        );
+        drop(port);
+        assert!(!ours.exists(), "the file goes with the port");
+        std::fs::write(&ours, "not a socket").expect("the directory can be written");
+        assert!(
+            UnixPort::bind(&ours, &theirs, 1500).is_err(),
+            "a file is not overwritten"
+        );
+    }
+}

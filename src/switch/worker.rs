@@ -1,0 +1,549 @@
+//! A worker: one thread that reads a share of the ports, decides about each frame and writes it, from the system call
+//! that brought it to the one that delivers it. Between these two nobody is waited for and nothing is handed on: waking
+//! another thread alone costs as much as a frame.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+use zerocopy::FromBytes;
+
+use super::batch::{Batch, FRAMES};
+use super::counters::Block;
+use super::egress::{self, Egress, Outlets};
+use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
+use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveError, SendError, VnetHeader};
+use super::rewrite;
+use super::{Port, PortTable, Shared};
+use crate::datapath::{
+    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Service, Unobserved, Verdict, View, decide,
+    unsolicited_advertisement,
+};
+use crate::wire::reply::ReplyBuffer;
+
+/// The event that is no port's: somebody wants to be heard.
+pub(super) const WAKE: u64 = u64::MAX;
+
+/// Ready ports that are asked for at a time.
+const EVENTS: usize = 64;
+
+/// Rounds with several frames and nothing merged, after which merging pauses at a port.
+const FRUITLESS: u8 = 4;
+
+/// Rounds for which it pauses.
+const PAUSE: u8 = 60;
+
+/// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
+const MOST_FAILURES: u8 = 16;
+
+/// How long an advertisement is put off while the port's interface is not there yet.
+const PUT_OFF: Duration = Duration::from_secs(1);
+
+/// The shortest time between two unsolicited advertisements that is obeyed.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What other threads leave for a worker.
+pub(super) struct Inbox {
+    /// Ports to begin with.
+    pub(super) added: Mutex<Vec<u32>>,
+    /// An eventfd in the worker's epoll set.
+    pub(super) wake: OwnedFd,
+    /// The worker's thread, as the kernel numbers it.
+    pub(super) thread: OnceLock<i32>,
+}
+
+/// What a worker remembers of a port that it reads.
+struct Local {
+    serial: u64,
+    state: PortState,
+    /// The last round brought several frames: read all of them before the first is written.
+    busy: bool,
+    fruitless: u8,
+    pause: u8,
+    failures: u8,
+    /// Its first interval between advertisements has begun.
+    advertised: bool,
+    /// Made when the first frame is dropped.
+    sampler: Option<Box<Sampler>>,
+}
+
+impl Local {
+    fn new(serial: u64) -> Self {
+        Self {
+            serial,
+            state: PortState::default(),
+            busy: false,
+            fruitless: 0,
+            pause: 0,
+            failures: 0,
+            advertised: false,
+            sampler: None,
+        }
+    }
+}
+
+/// A worker's own things, which nobody else touches.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    queue: Arc<OwnedFd>,
+    inbox: Arc<Inbox>,
+    locals: Vec<Option<Local>>,
+    /// When each port gets its next unsolicited advertisement: (time, port, serial).
+    timers: BinaryHeap<Reverse<(Duration, u32, u64)>>,
+    batch: Batch,
+    egress: Egress,
+    reply: ReplyBuffer,
+    /// Room for a frame that is sent beside the batch, behind its offload header.
+    spare: Box<[u8]>,
+    room: Box<[u8]>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, queue: Arc<OwnedFd>, inbox: Arc<Inbox>) -> Self {
+        Self {
+            shared,
+            index,
+            queue,
+            inbox,
+            locals: Vec::new(),
+            timers: BinaryHeap::new(),
+            batch: Batch::new(),
+            egress: Egress::new(),
+            reply: ReplyBuffer::new(),
+            spare: vec![0; HEADER + LARGEST_FRAME].into(),
+            room: vec![0; HEADER + LARGEST_FRAME].into(),
+        }
+    }
+
+    /// Works until the switch is stopped.
+    pub(super) fn run(mut self) {
+        // It runs once: nobody has set it before.
+        let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let timeout = self
+                .timers
+                .peek()
+                .map(|Reverse((at, ..))| timespec(at.saturating_sub(self.now())));
+            events.clear();
+            // The only error of a valid epoll descriptor is EINTR: nothing is ready then.
+            let _ = epoll::wait(
+                &*self.queue,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            );
+            let now = self.now();
+            // One world for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
+            // taken away is really gone soon after.
+            let shared = Arc::clone(&self.shared);
+            let (table, view) = (shared.ports.load(), shared.fabric.view());
+            for event in &events {
+                match { event.data }.u64() {
+                    WAKE => self.open_inbox(&table, now),
+                    port => self.round(&table, &view, port as u32, now),
+                }
+            }
+            self.advertise(&table, &view, now);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.start.elapsed()
+    }
+
+    fn open_inbox(&mut self, table: &PortTable, now: Duration) {
+        let mut count = [0; 8];
+        // An eventfd that is not readable after all is no matter: the list is the truth.
+        let _ = rustix::io::read(&self.inbox.wake, &mut count);
+        let added = std::mem::take(&mut *self.inbox.added.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in added {
+            // A port that was taken away meanwhile needs no timer.
+            if let Some(port) = table.get(number) {
+                // Due at once: the first advertisement finds the interface's interval and is put off by it.
+                self.timers.push(Reverse((now, number, port.serial)));
+                self.local(number, port.serial);
+            }
+        }
+    }
+
+    fn local(&mut self, number: u32, serial: u64) -> &mut Local {
+        let at = number as usize;
+        if self.locals.len() <= at {
+            self.locals.resize_with(at + 1, || None);
+        }
+        let local = &mut self.locals[at];
+        if local.as_ref().is_none_or(|local| local.serial != serial) {
+            *local = Some(Local::new(serial));
+        }
+        local.get_or_insert_with(|| Local::new(serial))
+    }
+
+    /// Reads what a port has queued, within its budget, and sees to each frame.
+    fn round(&mut self, table: &PortTable, view: &View, number: u32, now: Duration) {
+        // Its descriptor was taken out of the set before it left the table: the event is from before.
+        let Some(port) = table.get(number) else { return };
+        self.local(number, port.serial);
+        let taken = self.locals[number as usize].take();
+        let mut local = taken.unwrap_or_else(|| Local::new(port.serial));
+        self.batch.clear();
+        // A lone frame, half of an exchange that waits for it, is written before looking for the next one; a queue is
+        // read whole, so that what belongs together can cross together.
+        let first = if local.busy { FRAMES } else { 1 };
+        let mut outcome = self.batch.fill(&port.device, first);
+        let mut count = self.batch.len();
+        self.process(table, view, port, &mut local, now);
+        if outcome.is_ok() && first == 1 {
+            self.batch.clear();
+            outcome = self.batch.fill(&port.device, FRAMES);
+            count += self.batch.len();
+            self.process(table, view, port, &mut local, now);
+        }
+        local.busy = count > 2;
+        local.failures = match outcome {
+            Ok(()) | Err(ReceiveError::Empty) => 0,
+            Err(ReceiveError::Failed(_)) if count > 0 => 1,
+            Err(ReceiveError::Failed(_)) => local.failures + 1,
+            Err(ReceiveError::Lost) => MOST_FAILURES,
+        };
+        if local.failures >= MOST_FAILURES {
+            self.lose(port);
+        }
+        self.locals[number as usize] = Some(local);
+    }
+
+    /// Ends the reading of a port whose device is gone. Its descriptor is ready for ever, so it must leave the set now.
+    fn lose(&self, port: &Port) {
+        // It may be out already, taken away by another thread.
+        let _ = epoll::delete(&*self.queue, &port.device);
+        if !port.lost.swap(true, Ordering::AcqRel) {
+            self.shared.events.tell(SwitchEvent::PortLost {
+                port: port.id,
+                interface: port.interface,
+            });
+        }
+    }
+
+    fn process(&mut self, table: &PortTable, view: &View, port: &Port, local: &mut Local, now: Duration) {
+        let count = self.batch.len();
+        if count == 0 {
+            return;
+        }
+        let merge = count > 1 && local.pause == 0;
+        local.pause = local.pause.saturating_sub(u8::from(count > 1));
+        let mut round = Round {
+            table,
+            port,
+            now,
+            block: &port.counters[self.index],
+            worker: self.index,
+            shared: &self.shared,
+            sampler: &mut local.sampler,
+        };
+        round.block.received_frames.add(count as u64);
+        let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
+        round.block.received_bytes.add(bytes as u64);
+        let ingress = match view.ingress(port.interface, port.id) {
+            Some(ingress) if ingress.interface.port == Some(port.id) => ingress,
+            other => {
+                let reason = if other.is_some() {
+                    DropReason::NotAttached
+                } else {
+                    DropReason::InterfaceGone
+                };
+                for index in 0..count {
+                    round.drop(self.batch.frame(index), reason);
+                }
+                return;
+            }
+        };
+        for index in 0..count {
+            let offload = match offload(self.batch.slot(index)) {
+                Ok(offload) => offload,
+                Err(reason) => {
+                    round.drop(self.batch.frame(index), reason);
+                    continue;
+                }
+            };
+            let received = Received {
+                bytes: self.batch.frame(index),
+                meta: meta(&offload),
+            };
+            match decide(
+                received,
+                &ingress,
+                view,
+                &mut local.state,
+                now,
+                &mut self.reply,
+                &mut Unobserved,
+            ) {
+                Verdict::Deliver { port: to, rewrite } => {
+                    let Some(destination) = table.get(to.get()) else {
+                        round.drop(self.batch.frame(index), DropReason::NotAttached);
+                        continue;
+                    };
+                    if longest_packet(&offload, self.batch.frame(index).len()) > usize::from(destination.device.mtu()) {
+                        round.drop(self.batch.frame(index), DropReason::TooLong);
+                        continue;
+                    }
+                    rewrite::apply(self.batch.frame_mut(index), rewrite);
+                    let merge = merge && destination.merges();
+                    self.egress.push(&self.batch, index, offload, to.get(), merge);
+                }
+                Verdict::Reply(answered) => {
+                    round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
+                }
+                Verdict::Flood { reply } => {
+                    // What is queued came first.
+                    self.egress.flush(&mut self.batch, &mut round);
+                    round.flood(
+                        &ingress,
+                        &mut self.batch,
+                        index,
+                        offload,
+                        &mut self.spare,
+                        &mut self.room,
+                    );
+                    if let Some(answered) = reply {
+                        round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
+                    }
+                }
+                Verdict::Punt(Service::LinkLocal) => {
+                    let sink = self.shared.services.get().ok_or(DropReason::NoService);
+                    if let Err(reason) = sink.and_then(|take| take(port.interface, port.id, received)) {
+                        round.drop(self.batch.frame(index), reason);
+                    }
+                }
+                Verdict::Drop(reason) => round.drop(self.batch.frame(index), reason),
+            }
+        }
+        let merged = self.egress.flush(&mut self.batch, &mut round);
+        if merge {
+            local.fruitless = if merged > 0 { 0 } else { local.fruitless + 1 };
+            if local.fruitless >= FRUITLESS {
+                (local.fruitless, local.pause) = (0, PAUSE);
+            }
+        }
+    }
+
+    /// Sends the unsolicited Router Advertisements that are due.
+    fn advertise(&mut self, table: &PortTable, view: &View, now: Duration) {
+        while let Some(&Reverse((at, number, serial))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            let Some(port) = table.get(number).filter(|port| port.serial == serial) else {
+                continue;
+            };
+            if port.lost.load(Ordering::Relaxed) {
+                continue;
+            }
+            let ingress = view.ingress(port.interface, port.id);
+            let ingress = ingress.filter(|ingress| ingress.interface.port == Some(port.id));
+            let Some(ingress) = ingress else {
+                self.timers.push(Reverse((now + PUT_OFF, number, serial)));
+                continue;
+            };
+            let interval = ingress
+                .subnet
+                .profile()
+                .router
+                .advertisement
+                .interval
+                .max(SHORTEST_INTERVAL);
+            self.timers.push(Reverse((now + interval, number, serial)));
+            // The first time is the port's coming up, from which the first interval counts.
+            if std::mem::replace(&mut self.local(number, serial).advertised, true)
+                && unsolicited_advertisement(&ingress, &mut self.reply)
+            {
+                send_unasked(port, &port.counters[self.index], self.reply.frame(), &mut self.spare);
+            }
+        }
+    }
+}
+
+/// Sends a frame of the fabric's own making, which nobody asked for.
+pub(super) fn send_unasked(port: &Port, block: &Block, frame: &[u8], spare: &mut [u8]) -> bool {
+    let sent = send_plain(&port.device, frame, spare).is_ok();
+    if sent {
+        block.unasked.add(1);
+    } else {
+        block.refused.add(1);
+    }
+    sent
+}
+
+/// Sends a frame that answers a question of the port's host.
+pub(super) fn send_answer(port: &Port, block: &Block, kind: Answered, frame: &[u8], spare: &mut [u8]) -> bool {
+    let sent = send_plain(&port.device, frame, spare).is_ok();
+    if sent {
+        block.answered[kind as usize].add(1);
+    } else {
+        block.refused.add(1);
+    }
+    sent
+}
+
+fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
+    let slot = &mut spare[..HEADER + frame.len()];
+    slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
+    slot[HEADER..].copy_from_slice(frame);
+    device.send(slot)
+}
+
+/// What a slot's offload header leaves to do, if it is to be believed.
+#[inline]
+fn offload(slot: &[u8]) -> Result<Offload, DropReason> {
+    let Ok((header, frame)) = VnetHeader::ref_from_prefix(slot) else {
+        return Err(DropReason::Truncated);
+    };
+    header.validate(frame).map_err(|_| DropReason::InvalidOffload)
+}
+
+/// What the decision needs to know of it.
+#[inline]
+pub(super) fn meta(offload: &Offload) -> FrameMeta {
+    match offload {
+        Offload::None => FrameMeta::default(),
+        Offload::Checksum { .. } => FrameMeta {
+            checksum_pending: true,
+            segment_size: 0,
+        },
+        Offload::Segment(segments) => FrameMeta {
+            checksum_pending: true,
+            segment_size: segments.size,
+        },
+    }
+}
+
+/// Bytes of the largest IP packet that a frame is or stands for.
+#[inline]
+fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
+    match offload {
+        Offload::Segment(segments) => segments.largest_packet(),
+        _ => frame_length - ETHERNET.min(frame_length),
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Rounded up by the kernel's own granularity at worst: a timer may be late, and is never early by a whole round.
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+/// The frames of one port in one round.
+struct Round<'a> {
+    table: &'a PortTable,
+    port: &'a Port,
+    now: Duration,
+    /// This worker's counters of the port.
+    block: &'a Block,
+    worker: usize,
+    shared: &'a Shared,
+    sampler: &'a mut Option<Box<Sampler>>,
+}
+
+impl Round<'_> {
+    /// Counts a frame that goes nowhere, and tells of it unless too many were told.
+    fn drop(&mut self, frame: &[u8], reason: DropReason) {
+        self.block.dropped[reason as usize].add(1);
+        let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
+        if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
+            self.shared.events.tell(SwitchEvent::Dropped(DroppedFrame {
+                port: self.port.id,
+                interface: self.port.interface,
+                reason,
+                at: self.now,
+                length: frame.len(),
+                head: head(frame),
+                untold,
+            }));
+        }
+    }
+
+    fn answer(&mut self, answered: Answered, answer: &[u8], spare: &mut [u8], question: &[u8]) {
+        match send_plain(&self.port.device, answer, spare) {
+            Ok(()) => self.block.answered[answered as usize].add(1),
+            Err(error) => {
+                self.block.refused.add(1);
+                self.drop(question, drop_reason(error));
+            }
+        }
+    }
+
+    /// Sends a frame to every other port of the segment, as it came.
+    fn flood(
+        &mut self,
+        ingress: &Ingress<'_>,
+        batch: &mut Batch,
+        index: usize,
+        offload: Offload,
+        spare: &mut [u8],
+        room: &mut [u8],
+    ) {
+        let length = batch.frame(index).len();
+        for &(member, _) in ingress.subnet.members().iter() {
+            let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
+                continue;
+            };
+            let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
+                Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
+            } else if to.device.capabilities().accepts(&offload) {
+                egress::send(&to.device, batch.slot_mut(index), &offload, room)
+            } else {
+                // Finishing a frame changes it, and the next port may take it unfinished.
+                let copy = &mut spare[..HEADER + length];
+                copy.copy_from_slice(batch.slot(index));
+                egress::send(&to.device, copy, &offload, room)
+            };
+            match outcome {
+                Ok(()) => self.sent(member.get(), 1, length),
+                Err(_) => to.counters[self.worker].refused.add(1),
+            }
+        }
+    }
+}
+
+impl Outlets for Round<'_> {
+    #[inline]
+    fn device(&self, port: u32) -> Option<&PortDevice> {
+        self.table.get(port).map(|port| &port.device)
+    }
+
+    #[inline]
+    fn sent(&mut self, port: u32, frames: usize, bytes: usize) {
+        if let Some(port) = self.table.get(port) {
+            let block = &port.counters[self.worker];
+            block.sent_frames.add(frames as u64);
+            block.sent_bytes.add(bytes as u64);
+            if frames > 1 {
+                block.sent_merged.add(frames as u64 - 1);
+            }
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, frame: &[u8], frames: usize, port: u32, error: Option<SendError>) {
+        let reason = error.map_or(DropReason::NotAttached, drop_reason);
+        if let Some(port) = self.table.get(port) {
+            port.counters[self.worker].refused.add(frames as u64);
+        }
+        // One of a train is shown, all are counted.
+        self.drop(frame, reason);
+        self.block.dropped[reason as usize].add(frames as u64 - 1);
+    }
+}
+
+fn drop_reason(error: SendError) -> DropReason {
+    match error {
+        SendError::Full => DropReason::DeviceFull,
+        SendError::Down | SendError::NoPeer | SendError::Refused(_) | SendError::Lost => DropReason::DeviceFailed,
+    }
+}

@@ -1,0 +1,353 @@
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
+//! What a TAP really does, seen from the port driver. Each test makes a network namespace of its own, so nothing of
+//! it shows outside; they need root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and say so, without failing, where it is
+//! missing.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use localvpc::switch::port::vnet::{SegmentKind, VnetHeader};
+use localvpc::switch::port::{
+    Capabilities, HEADER, LARGEST_FRAME, Offload, PortError, ReceiveError, SendError, TapOptions, TapPort, segment,
+};
+use nix::sched::{CloneFlags, unshare};
+use rtnetlink::LinkUnspec;
+use rustix::event::epoll;
+use zerocopy::FromBytes;
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const PLAIN: TapOptions = TapOptions {
+    offload: false,
+    carrier: true,
+    mtu: 1500,
+};
+
+/// Runs `test` on a thread with a network namespace of its own.
+fn in_own_namespace(test: impl FnOnce() + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Configures interface `name` of the current thread's namespace: address, no ARP, and up or down.
+fn configure(name: &str, up: bool) {
+    let name = name.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async move {
+        let (connection, handle, _) = rtnetlink::new_connection().expect("netlink is there");
+        let connection = tokio::spawn(connection);
+        let index = nix::net::if_::if_nametoindex(name.as_str()).expect("the interface is in this namespace");
+        // An address that is already there is what we want.
+        let _ = handle.address().add(index, HOST.into(), 24).execute().await;
+        let link = LinkUnspec::new_with_index(index).arp(false);
+        let link = if up { link.up() } else { link.down() };
+        handle
+            .link()
+            .change(link.build())
+            .execute()
+            .await
+            .expect("root may change a link");
+        connection.abort();
+    });
+}
+
+/// Reads frames until one is IPv4 UDP (the kernel also says hello over IPv6), and returns its slot.
+fn next_udp(port: &TapPort) -> Vec<u8> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        let mut slot = vec![0xa5; HEADER + LARGEST_FRAME];
+        match port.receive(&mut slot) {
+            Ok(length) => {
+                slot.truncate(HEADER + length);
+                let is_ipv4 = SlicedPacket::from_ethernet(&slot[HEADER..])
+                    .is_ok_and(|packet| matches!(packet.net, Some(NetSlice::Ipv4(_))));
+                if is_ipv4 {
+                    return slot;
+                }
+            }
+            Err(ReceiveError::Empty) => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    panic!("no UDP frame came");
+}
+
+fn offload_of(slot: &[u8]) -> Offload {
+    let (header, frame) = VnetHeader::read_from_prefix(slot).expect("a slot begins with a header");
+    header.validate(frame).expect("the kernel's own header fits its frame")
+}
+
+/// The UDP payload of a frame, its checksum verified by another library.
+fn verified_payload(frame: &[u8]) -> Vec<u8> {
+    let packet = SlicedPacket::from_ethernet(frame).expect("a whole packet");
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (packet.net, packet.transport) else {
+        panic!("not UDP over IPv4")
+    };
+    let (from, to) = (ip.header().source(), ip.header().destination());
+    let right = udp
+        .to_header()
+        .calc_checksum_ipv4_raw(from, to, udp.payload())
+        .expect("a length in range");
+    assert_eq!(udp.checksum(), right, "UDP checksum");
+    udp.payload().to_vec()
+}
+
+fn host_socket() -> UdpSocket {
+    UdpSocket::bind((HOST, 4000)).expect("the host has the address")
+}
+
+#[test]
+fn a_host_leaves_its_checksums_open_and_a_host_takes_open_ones() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        let all = Capabilities {
+            checksum: true,
+            tcp_segmentation: true,
+            udp_segmentation: true,
+        };
+        assert_eq!(port.capabilities(), all);
+        configure("sw-a", true);
+        let socket = host_socket();
+        socket.send_to(b"hello", (PEER, 5000)).expect("the host is up");
+        let mut slot = next_udp(&port);
+        let Offload::Checksum { start, offset } = offload_of(&slot) else {
+            panic!("the checksum is open")
+        };
+
+        // Back to where it came from, addresses and ports turned round: the sum stays as it was.
+        let frame = &mut slot[HEADER..];
+        for i in 0..6 {
+            frame.swap(i, 6 + i);
+        }
+        for i in 0..4 {
+            frame.swap(26 + i, 30 + i);
+        }
+        for i in 0..2 {
+            frame.swap(34 + i, 36 + i);
+        }
+        port.send(&slot).expect("the host is up");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("a timeout that is not zero");
+        let mut buffer = [0; 100];
+        let (length, from) = socket.recv_from(&mut buffer).expect("the open checksum was taken");
+        assert_eq!((&buffer[..length], from), (&b"hello"[..], (PEER, 5000).into()));
+
+        segment::complete_checksum(&mut slot[HEADER..], start, offset);
+        assert_eq!(verified_payload(&slot[HEADER..]), b"hello");
+    });
+}
+
+#[test]
+fn a_train_of_datagrams_crosses_as_one_frame_and_is_cut_right() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        configure("sw-a", true);
+        let socket = host_socket();
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::UdpGsoSegment, &100)
+            .expect("Linux knows UDP_SEGMENT");
+        let payload: Vec<u8> = (0..950_u32).map(|i| i as u8).collect();
+        socket.send_to(&payload, (PEER, 5000)).expect("the host is up");
+        let slot = next_udp(&port);
+        let Offload::Segment(segments) = offload_of(&slot) else {
+            panic!("the train came cut")
+        };
+        assert_eq!((segments.kind, segments.size), (SegmentKind::UdpV4, 100));
+        let mut together = Vec::new();
+        let mut room = vec![0; segment::piece_length(&segments)];
+        segment::segment(&slot[HEADER..], &segments, &mut room, 0, |piece| {
+            together.extend(verified_payload(piece));
+            true
+        });
+        assert_eq!(together, payload);
+    });
+}
+
+#[test]
+fn a_plain_tap_brings_finished_frames_even_when_its_last_holder_took_unfinished_ones() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        port.set_persistent(true).expect("root may");
+        drop(port);
+        let port = TapPort::open("sw-a", PLAIN).expect("the TAP persists");
+        assert_eq!(port.capabilities(), Capabilities::PLAIN);
+        configure("sw-a", true);
+        host_socket().send_to(b"hello", (PEER, 5000)).expect("the host is up");
+        let slot = next_udp(&port);
+        assert_eq!(offload_of(&slot), Offload::None);
+        assert_eq!(verified_payload(&slot[HEADER..]), b"hello");
+        port.set_persistent(false).expect("root may");
+    });
+}
+
+#[test]
+fn a_tap_that_is_held_is_busy_and_another_device_is_no_tap() {
+    in_own_namespace(|| {
+        let _port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        for options in [TapOptions::default(), PLAIN] {
+            assert!(matches!(TapPort::open("sw-a", options), Err(PortError::Busy { .. })));
+            assert!(matches!(TapPort::open("lo", options), Err(PortError::NotATap { .. })));
+        }
+    });
+}
+
+#[test]
+fn an_inherited_descriptor_is_adopted_for_what_it_is() {
+    in_own_namespace(|| {
+        for (options, header) in [(TapOptions::default(), true), (PLAIN, false)] {
+            let opened = TapPort::open("sw-a", options).expect("a TAP can be made");
+            let inherited: OwnedFd = opened
+                .as_fd()
+                .try_clone_to_owned()
+                .expect("descriptors can be duplicated");
+            drop(opened);
+            let port = TapPort::from_fd(inherited, TapOptions::default()).expect("a TAP");
+            assert_eq!((port.name(), port.capabilities().checksum), ("sw-a", header));
+            configure("sw-a", true);
+            host_socket().send_to(b"hello", (PEER, 5000)).expect("the host is up");
+            let slot = next_udp(&port);
+            assert_eq!(matches!(offload_of(&slot), Offload::Checksum { .. }), header);
+        }
+    });
+}
+
+#[test]
+fn a_host_whose_interface_is_down_is_told_apart() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        let slot = [0; HEADER + 60];
+        assert_eq!(port.send(&slot), Err(SendError::Down));
+        configure("sw-a", true);
+        assert_eq!(port.send(&slot), Ok(()));
+        configure("sw-a", false);
+        assert_eq!(port.send(&slot), Err(SendError::Down));
+    });
+}
+
+#[test]
+fn the_carrier_is_what_the_host_sees() {
+    in_own_namespace(|| {
+        let running = || {
+            let mut interfaces = nix::ifaddrs::getifaddrs().expect("addresses can be listed");
+            let found = interfaces
+                .find(|interface| interface.interface_name == "sw-a")
+                .expect("the TAP is here");
+            found.flags.contains(nix::net::if_::InterfaceFlags::IFF_RUNNING)
+        };
+        let options = TapOptions {
+            carrier: false,
+            ..TapOptions::default()
+        };
+        let port = TapPort::open("sw-a", options).expect("a TAP can be made");
+        configure("sw-a", true);
+        // The kernel tells the host of a change in its own time.
+        let becomes = |up: bool| {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while running() != up && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            running() == up
+        };
+        assert!(becomes(false));
+        port.set_carrier(true).expect("the kernel is younger than 5.0");
+        assert!(becomes(true));
+        port.set_carrier(false).expect("the kernel is younger than 5.0");
+        assert!(becomes(false));
+    });
+}
+
+/// Moves interface `name` from the current thread's namespace to one that ends with the returned thread.
+fn move_to_mortal_namespace(name: &str) -> (std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
+    let (made, wait_made) = std::sync::mpsc::channel();
+    let (end, wait_end) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+        let namespace = std::fs::File::open("/proc/thread-self/ns/net").expect("every thread has one");
+        made.send(namespace).expect("the test waits");
+        let _ = wait_end.recv();
+    });
+    let namespace = wait_made.recv().expect("the thread sends");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().expect("netlink is there");
+        let connection = tokio::spawn(connection);
+        let index = nix::net::if_::if_nametoindex(name).expect("the interface is in this namespace");
+        let link = LinkUnspec::new_with_index(index)
+            .setns_by_fd(namespace.as_raw_fd())
+            .build();
+        handle
+            .link()
+            .change(link)
+            .execute()
+            .await
+            .expect("root may move a link");
+        connection.abort();
+    });
+    (end, thread)
+}
+
+/// The trap: the descriptor of a device that is gone is ready for ever, and an event loop that does not drop it spins.
+#[test]
+fn a_port_whose_namespace_is_gone_is_lost_for_reading_and_writing() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        let (end, thread) = move_to_mortal_namespace("sw-a");
+        let queue = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
+        epoll::add(&queue, &port, epoll::EventData::new_u64(1), epoll::EventFlags::IN).expect("a TAP can be polled");
+        end.send(()).expect("the thread waits");
+        thread.join().expect("the thread ends well");
+        let mut events = Vec::with_capacity(1);
+        let timeout = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+        epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), Some(&timeout)).expect("epoll works");
+        let flags = events.first().map(|event: &epoll::Event| event.flags);
+        assert!(flags.is_some_and(|flags| flags.contains(epoll::EventFlags::ERR)));
+        assert_eq!(
+            port.receive(&mut vec![0; HEADER + LARGEST_FRAME]),
+            Err(ReceiveError::Lost)
+        );
+        assert_eq!(port.send(&[0; HEADER + 60]), Err(SendError::Lost));
+    });
+}
+
+/// A descriptor holds the namespace in which `/dev/net/tun` was opened, so a host made by opening its TAP inside lives
+/// until the port is closed, whoever else has left.
+#[test]
+fn a_port_opened_inside_a_namespace_keeps_it_alive() {
+    in_own_namespace(|| {
+        let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
+        configure("sw-a", true);
+        unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(port.send(&[0; HEADER + 60]), Ok(()));
+    });
+}
+
+#[test]
+fn a_namespace_without_the_right_says_what_is_missing() {
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    match TapPort::open("sw-a", TapOptions::default()) {
+        Err(PortError::NoTun { source }) => assert_ne!(source.kind(), ErrorKind::Other),
+        Err(PortError::Refused { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
