@@ -186,7 +186,10 @@ fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut
     }
     http.run();
     if socket.may_send() {
-        // A token does not cross a hop: the TTL goes with the octets that carry it.
+        // A token does not cross a hop: the TTL goes with the octets that carry it, until they have arrived.
+        if http.is_drained() && socket.send_queue() == 0 {
+            http.forget_hop_limit();
+        }
         socket.set_hop_limit(http.hop_limit());
         let sent = http.drain(|bytes| socket.send_slice(bytes).unwrap_or(0));
         step.moved |= sent > 0;

@@ -88,8 +88,12 @@ impl HttpConnection {
             }
         });
         let mut http = http1::Builder::new();
-        // The stack's own deadlines take the place of hyper's, which would need a timer.
-        http.header_read_timeout(None).max_buf_size(HEAD).max_headers(FIELDS);
+        // The stack's own deadlines take the place of hyper's, which would need a timer. A host that has sent all it has to
+        // say (`nc -N`) still hears the answer.
+        http.header_read_timeout(None)
+            .max_buf_size(HEAD)
+            .max_headers(FIELDS)
+            .half_close(true);
         let served = Box::pin(http.serve_connection(End(Rc::clone(&pipe)), service));
         Self {
             pipe,
@@ -151,6 +155,11 @@ impl HttpConnection {
     /// TTL or hop limit of what is sent from now on, where it differs from the usual one.
     pub(super) fn hop_limit(&self) -> Option<u8> {
         self.pipe.borrow().hop_limit
+    }
+
+    /// All that had its own TTL or hop limit has arrived.
+    pub(super) fn forget_hop_limit(&mut self) {
+        self.pipe.borrow_mut().hop_limit = None;
     }
 
     /// Requests answered so far.
