@@ -105,14 +105,27 @@ impl Service {
 
     async fn ask(&self, who: usize, to: IpAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let interface = self.interfaces[who];
-        let mut request = Request::builder().method(method).uri(path).extension(Asker { interface, to });
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .extension(Asker { interface, to });
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         let status = response.status();
         let hop_limit = response.extensions().get::<HopLimit>().map(|limit| limit.0);
-        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         let (kind, ttl) = (header("content-type"), header("x-aws-ec2-metadata-token-ttl-seconds"));
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec();
         Answer {
@@ -165,8 +178,14 @@ async fn every_key_that_tools_read_has_its_value() {
         ("meta-data/instance-id".to_owned(), "i-0000000000000000a"),
         ("meta-data/mac".to_owned(), "0a:00:00:00:00:01"),
         ("meta-data/local-ipv4".to_owned(), "10.0.1.10"),
-        ("meta-data/hostname".to_owned(), "ip-10-0-1-10.eu-central-1.compute.internal"),
-        ("meta-data/local-hostname".to_owned(), "ip-10-0-1-10.eu-central-1.compute.internal"),
+        (
+            "meta-data/hostname".to_owned(),
+            "ip-10-0-1-10.eu-central-1.compute.internal",
+        ),
+        (
+            "meta-data/local-hostname".to_owned(),
+            "ip-10-0-1-10.eu-central-1.compute.internal",
+        ),
         ("meta-data/ami-id".to_owned(), "ami-00000000000000001"),
         ("meta-data/ami-launch-index".to_owned(), "0"),
         ("meta-data/ami-manifest-path".to_owned(), "(unknown)"),
@@ -185,7 +204,10 @@ async fn every_key_that_tools_read_has_its_value() {
         ("meta-data/block-device-mapping/root".to_owned(), "/dev/xvda"),
         ("meta-data/public-keys/".to_owned(), "0=lab\n1=second"),
         ("meta-data/public-keys/1/".to_owned(), "openssh-key"),
-        ("meta-data/public-keys/1/openssh-key".to_owned(), "ssh-rsa AAAAB3 second"),
+        (
+            "meta-data/public-keys/1/openssh-key".to_owned(),
+            "ssh-rsa AAAAB3 second",
+        ),
         ("meta-data/tags/".to_owned(), "instance/"),
         ("meta-data/tags/instance/".to_owned(), "Name"),
         ("meta-data/tags/instance/Name".to_owned(), "10-0-1-10"),
@@ -193,7 +215,10 @@ async fn every_key_that_tools_read_has_its_value() {
         ("meta-data/iam/security-credentials/".to_owned(), "failover"),
         ("meta-data/network/".to_owned(), "interfaces/"),
         ("meta-data/network/interfaces/".to_owned(), "macs/"),
-        ("meta-data/network/interfaces/macs/".to_owned(), "0a:00:00:00:00:01/\n0a:00:00:00:00:02/"),
+        (
+            "meta-data/network/interfaces/macs/".to_owned(),
+            "0a:00:00:00:00:01/\n0a:00:00:00:00:02/",
+        ),
         (format!("{nic}/interface-id"), "eni-00000000000000099"),
         (format!("{nic}/mac"), "0a:00:00:00:00:02"),
         (format!("{nic}/device-number"), "1"),
@@ -212,9 +237,15 @@ async fn every_key_that_tools_read_has_its_value() {
         (format!("{nic}/security-group-ids"), "sg-00000000000000001\nsg-2"),
         (format!("{nic}/security-groups"), "default\nweb"),
         (format!("{nic}/owner-id"), "123456789012"),
-        (format!("{nic}/local-hostname"), "ip-10-0-1-10.eu-central-1.compute.internal"),
+        (
+            format!("{nic}/local-hostname"),
+            "ip-10-0-1-10.eu-central-1.compute.internal",
+        ),
         (format!("{nic}/public-ipv4s"), "198.51.100.7"),
-        (format!("{nic}/public-hostname"), "ec2-198-51-100-7.eu-central-1.compute.amazonaws.com"),
+        (
+            format!("{nic}/public-hostname"),
+            "ec2-198-51-100-7.eu-central-1.compute.amazonaws.com",
+        ),
         (format!("{nic}/ipv4-associations/"), "198.51.100.7"),
         (format!("{nic}/ipv4-associations/198.51.100.7"), "10.0.1.20"),
         ("dynamic/".to_owned(), "instance-identity/"),
@@ -288,7 +319,10 @@ async fn what_is_empty_is_not_there() {
     let gone = service.get(&format!("/latest/{nic}/local-ipv4s")).await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
     service.change(|instance| instance.options.instance_tags = false);
-    assert_eq!(service.get("/latest/meta-data/tags/instance/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        service.get("/latest/meta-data/tags/instance/").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -302,7 +336,10 @@ async fn documents_of_several_lines_are_json_or_come_as_they_were_given() {
     assert_eq!(document["privateIp"], "10.0.1.10");
     assert_eq!(document["accountId"], "123456789012");
     assert_eq!(document["pendingTime"], "2026-11-22T09:41:35Z");
-    let credentials = service.get("/latest/meta-data/iam/security-credentials/failover").await.text();
+    let credentials = service
+        .get("/latest/meta-data/iam/security-credentials/failover")
+        .await
+        .text();
     let credentials: serde_json::Value = serde_json::from_str(&credentials).unwrap();
     assert_eq!(credentials["Code"], "Success");
     assert_eq!(credentials["AccessKeyId"], "ASIAEXAMPLE");
@@ -331,7 +368,10 @@ async fn empty_segments_and_escapes_count_for_nothing() {
         assert_eq!(service.get(path).await.text(), "10.0.1.10", "{path}");
     }
     assert_eq!(service.get("/latest/%ff").await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(service.get("/latest/meta-data/../meta-data").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        service.get("/latest/meta-data/../meta-data").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -351,7 +391,11 @@ async fn a_token_is_given_for_a_ttl_within_bounds_and_on_one_path_alone() {
         ("/latest/api/token", &[(TTL, "")], 400),
         ("/2021-03-23/api/token", &[(TTL, "60")], 403),
         ("/1.0/api/token", &[(TTL, "60")], 403),
-        ("/latest/api/token", &[(TTL, "60"), ("X-Forwarded-For", "10.0.1.77")], 403),
+        (
+            "/latest/api/token",
+            &[(TTL, "60"), ("X-Forwarded-For", "10.0.1.77")],
+            403,
+        ),
         ("/latest/meta-data/", &[(TTL, "60")], 405),
         ("/latest/api/tokens", &[(TTL, "60")], 405),
     ];
@@ -360,7 +404,10 @@ async fn a_token_is_given_for_a_ttl_within_bounds_and_on_one_path_alone() {
         assert_eq!(answer.status.as_u16(), status, "{path} {headers:?}");
         assert_eq!(answer.hop_limit, Some(1), "{path} {headers:?}");
     }
-    assert_eq!(service.get("/latest/api/token").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        service.get("/latest/api/token").await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
     for method in ["POST", "DELETE", "OPTIONS", "PATCH"] {
         let answer = service.ask(0, V4, method, "/latest/meta-data/", &[]).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
@@ -379,10 +426,18 @@ async fn a_token_opens_until_it_expires_and_only_its_own_instance() {
     let foreign = service.token(1, "60").await;
     let ask = async |token: &str| {
         let headers = [("X-aws-ec2-metadata-token", token)];
-        service.ask(0, V4, "GET", "/latest/meta-data/instance-id", &headers).await
+        service
+            .ask(0, V4, "GET", "/latest/meta-data/instance-id", &headers)
+            .await
     };
-    assert_eq!(service.get("/latest/meta-data/instance-id").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(service.get("/latest/no-such-key").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        service.get("/latest/meta-data/instance-id").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        service.get("/latest/no-such-key").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     for wrong in ["", "wrong", &foreign, &token[..55]] {
         assert_eq!(ask(wrong).await.status, StatusCode::UNAUTHORIZED, "{wrong}");
     }
@@ -393,7 +448,10 @@ async fn a_token_opens_until_it_expires_and_only_its_own_instance() {
     assert_eq!(ask(&token).await.status, StatusCode::UNAUTHORIZED);
     // Where no token is needed, a wrong one is refused all the same.
     service.change(|instance| instance.options.tokens_required = false);
-    assert_eq!(service.get("/latest/meta-data/instance-id").await.status, StatusCode::OK);
+    assert_eq!(
+        service.get("/latest/meta-data/instance-id").await.status,
+        StatusCode::OK
+    );
     assert_eq!(ask(&token).await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -402,7 +460,10 @@ async fn the_interface_that_asks_decides_whose_metadata_is_shown() {
     let service = Service::new(full());
     let path = "/latest/meta-data/local-ipv4";
     assert_eq!(service.ask(0, V4, "GET", path, &[]).await.text(), "10.0.1.10");
-    assert_eq!(service.ask(1, V4, "GET", path, &[("Host", "10.0.1.10")]).await.text(), "10.0.1.11");
+    assert_eq!(
+        service.ask(1, V4, "GET", path, &[("Host", "10.0.1.10")]).await.text(),
+        "10.0.1.11"
+    );
     service.source.facts().instances.clear();
     assert_eq!(service.get(path).await.status, StatusCode::NOT_FOUND);
     let request = Request::get(path).body(Body::empty()).unwrap();

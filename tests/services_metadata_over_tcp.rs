@@ -20,12 +20,19 @@ fn get(path: &str, more: &str) -> String {
 }
 
 fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}")).1
+    answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {answer:?}"))
+        .1
 }
 
 /// TTL or hop limit of a frame.
 fn hops(frame: &[u8]) -> u8 {
-    if frame[12..14] == [0x86, 0xdd] { frame[14 + 7] } else { frame[14 + 8] }
+    if frame[12..14] == [0x86, 0xdd] {
+        frame[14 + 7]
+    } else {
+        frame[14 + 8]
+    }
 }
 
 #[test]
@@ -51,7 +58,10 @@ fn a_token_arrives_with_one_hop_left_and_the_rest_with_many() {
             .options
             .hop_limit = limit;
         let handle = lab.connect(0, to, 80);
-        assert!(lab.sent.iter().all(|(_, frame)| hops(frame) == 64), "the handshake crosses hops");
+        assert!(
+            lab.sent.iter().all(|(_, frame)| hops(frame) == 64),
+            "the handshake crosses hops"
+        );
         lab.sent.clear();
         lab.send(
             0,
@@ -60,7 +70,12 @@ fn a_token_arrives_with_one_hop_left_and_the_rest_with_many() {
         );
         let answer = String::from_utf8(lab.read(0, handle)).unwrap();
         assert!(answer.contains("x-aws-ec2-metadata-token-ttl-seconds: 60"), "{answer}");
-        let with_payload: Vec<u8> = lab.sent.iter().filter(|(_, f)| f.len() > 90).map(|(_, f)| hops(f)).collect();
+        let with_payload: Vec<u8> = lab
+            .sent
+            .iter()
+            .filter(|(_, f)| f.len() > 90)
+            .map(|(_, f)| hops(f))
+            .collect();
         assert!(!with_payload.is_empty());
         assert!(with_payload.iter().all(|hops| *hops == limit), "{with_payload:?}");
         lab.sent.clear();
@@ -77,21 +92,31 @@ fn long_answers_and_requests_in_a_row_come_whole_and_in_order() {
     let mut lab = Lab::new();
     let answer = lab.http(0, IMDS, &get("/latest/user-data", "Connection: close\r\n"));
     assert_eq!(body(&answer).len(), 16_384);
-    let pipelined = [get("/latest/meta-data/mac", ""), get("/latest/meta-data/ami-id", ""), get("/nothing", "")];
+    let pipelined = [
+        get("/latest/meta-data/mac", ""),
+        get("/latest/meta-data/ami-id", ""),
+        get("/nothing", ""),
+    ];
     let answer = lab.http(0, IMDS, &pipelined.concat());
     let positions = ["0a:00:00:00:00:0a", "ami-00000000000000001", "404 - Not Found"].map(|s| answer.find(s).unwrap());
     assert!(positions.is_sorted(), "{answer}");
     let head = lab.http(0, IMDS, "HEAD /latest/meta-data/mac HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200"));
     assert_eq!(body(&head), "");
-    assert_eq!(body(&lab.http(0, IMDS, "GET /latest/meta-data/mac HTTP/1.0\r\n\r\n")), "0a:00:00:00:00:0a");
+    assert_eq!(
+        body(&lab.http(0, IMDS, "GET /latest/meta-data/mac HTTP/1.0\r\n\r\n")),
+        "0a:00:00:00:00:0a"
+    );
 }
 
 #[test]
 fn a_host_that_has_said_all_it_has_to_say_still_hears_the_answer() {
     let mut lab = Lab::new();
     let handle = lab.connect(0, IMDS, 80);
-    lab.hosts[0].tcp(handle).send_slice(get("/latest/meta-data/mac", "").as_bytes()).unwrap();
+    lab.hosts[0]
+        .tcp(handle)
+        .send_slice(get("/latest/meta-data/mac", "").as_bytes())
+        .unwrap();
     lab.hosts[0].tcp(handle).close();
     let answer = String::from_utf8(lab.read(0, handle)).unwrap();
     assert_eq!(body(&answer), "0a:00:00:00:00:0a");
@@ -102,7 +127,13 @@ fn a_host_that_has_said_all_it_has_to_say_still_hears_the_answer() {
 #[test]
 fn a_port_without_a_service_refuses_and_other_services_ports_are_not_shared() {
     let mut lab = Lab::new();
-    for (to, port) in [(IMDS, 81), (IMDS, 53), ("169.254.169.253", 80), ("169.254.169.123", 80), ("10.0.0.2", 80)] {
+    for (to, port) in [
+        (IMDS, 81),
+        (IMDS, 53),
+        ("169.254.169.253", 80),
+        ("169.254.169.123", 80),
+        ("10.0.0.2", 80),
+    ] {
         let handle = lab.connect(0, to, port);
         assert_eq!(lab.hosts[0].tcp(handle).state(), State::Closed, "{to} {port}");
     }
@@ -217,7 +248,10 @@ fn a_flood_of_half_open_connections_costs_only_itself() {
         assert_eq!(body(&answer), "t3.micro");
     }
     lab.pass(Duration::from_secs(70));
-    assert_eq!((lab.server.shared().connections(), lab.server.shared().interfaces()), (0, 0));
+    assert_eq!(
+        (lab.server.shared().connections(), lab.server.shared().interfaces()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -235,7 +269,11 @@ fn ten_thousand_connections_are_held_to_the_limits() {
             let burst: Vec<_> = (0..40).map(|_| lab.hosts[host].connect(IMDS, 80)).collect();
             opened += burst.len();
             lab.settle();
-            assert!(lab.server.shared().connections() <= 104, "{}", lab.server.shared().connections());
+            assert!(
+                lab.server.shared().connections() <= 104,
+                "{}",
+                lab.server.shared().connections()
+            );
             for handle in burst {
                 // Gone without a word, as from a host that crashed: the service must not depend on it.
                 lab.hosts[host].sockets.remove(handle);
@@ -267,7 +305,13 @@ fn an_interface_sends_so_many_packets_a_second_to_the_services_and_no_more() {
     }
     let counters = lab.switch.counters(lab.hosts[0].port).unwrap();
     assert_eq!(counters.dropped(DropReason::LinkLocalAllowance), 1500 - 1024);
-    assert_eq!(lab.switch.counters(lab.hosts[1].port).unwrap().dropped(DropReason::LinkLocalAllowance), 0);
+    assert_eq!(
+        lab.switch
+            .counters(lab.hosts[1].port)
+            .unwrap()
+            .dropped(DropReason::LinkLocalAllowance),
+        0
+    );
     let handle = lab.connect(1, IMDS, 80);
     assert_eq!(lab.hosts[1].tcp(handle).state(), State::Established);
     lab.pass(Duration::from_secs(1));
@@ -285,14 +329,24 @@ fn a_foreign_source_is_answered_only_where_the_check_is_off() {
         lab.hosts[0].card.send(syn).unwrap();
         lab.sent.clear();
         lab.settle();
-        let answered = lab.sent.iter().filter(|(_, frame)| frame[30..34] == foreign.octets()).count();
+        let answered = lab
+            .sent
+            .iter()
+            .filter(|(_, frame)| frame[30..34] == foreign.octets())
+            .count();
         assert_eq!(answered, answers, "check {check}");
         for (_, frame) in &lab.sent {
-            assert_eq!((&frame[..6], &frame[6..12]), (&lab.hosts[0].mac.0[..], &lab.hosts[0].router.0[..]));
+            assert_eq!(
+                (&frame[..6], &frame[6..12]),
+                (&lab.hosts[0].mac.0[..], &lab.hosts[0].router.0[..])
+            );
         }
     }
     assert_eq!(
-        lab.switch.counters(lab.hosts[0].port).unwrap().dropped(DropReason::SourceCheck),
+        lab.switch
+            .counters(lab.hosts[0].port)
+            .unwrap()
+            .dropped(DropReason::SourceCheck),
         1
     );
 }

@@ -1,6 +1,10 @@
 //! A VPC in memory: hosts with an IP stack of their own on a switch that is driven step by step, the services beside it,
 //! and a clock that stands still until it is moved.
-#![allow(dead_code, unreachable_pub, reason = "shared by test files that need different parts of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared by test files that need different parts of it"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
