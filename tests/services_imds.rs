@@ -1,4 +1,5 @@
 //! What an instance reads of itself: every key with its value, and every refusal with its status.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -378,7 +379,8 @@ async fn empty_segments_and_escapes_count_for_nothing() {
 async fn a_token_is_given_for_a_ttl_within_bounds_and_on_one_path_alone() {
     let service = Service::new(full());
     const TTL: &str = "X-aws-ec2-metadata-token-ttl-seconds";
-    let cases: [(&str, &[(&str, &str)], u16); 15] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Headers, u16); 15] = [
         ("/latest/api/token", &[(TTL, "1")], 200),
         ("/latest/api/token", &[(TTL, "21600")], 200),
         ("/latest//api/token/", &[(TTL, "60")], 200),

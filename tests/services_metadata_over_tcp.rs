@@ -1,4 +1,5 @@
 //! Metadata as hosts get it: by TCP from the link-local address, each its own, with the token's TTL, however rude they are.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod services_support;
 

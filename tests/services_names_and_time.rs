@@ -1,4 +1,5 @@
 //! DNS and NTP as hosts get them: the VPC's names and their reverse, honest refusals, and the time with its skew.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod services_support;
 

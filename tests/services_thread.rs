@@ -1,5 +1,6 @@
 //! The services in their thread: what a worker hands over is answered, what does not fit is refused at once, and a
 //! resolver outside is asked over its socket.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod services_support;
 

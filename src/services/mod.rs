@@ -43,6 +43,9 @@ impl<T: MetadataSource + NameSource + TimeSource> Source for T {}
 /// Writes a frame to the device of a port. It must not wait for long.
 pub type Inject = dyn Fn(PortId, &[u8]) + Send + Sync;
 
+/// Sends a query to the resolver outside. It must not wait.
+pub type Upstream = Box<dyn FnMut(&[u8]) + Send>;
+
 /// How much the services hold, and for how long. What each connection holds is bounded by some 40 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -216,7 +219,7 @@ impl Services {
         let waiting = Arc::clone(&octets);
         let thread = std::thread::Builder::new().name("services".to_owned());
         threads.push(thread.spawn(move || {
-            let upstream = upstream.map(|socket| -> Box<dyn FnMut(&[u8]) + Send> {
+            let upstream = upstream.map(|socket| -> Upstream {
                 // A query that cannot be sent is one that nobody answers: its asker hears SERVFAIL.
                 Box::new(move |query| drop(socket.send(query)))
             });

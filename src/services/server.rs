@@ -13,7 +13,7 @@ use super::dns::forward::Forwarder;
 use super::packet::Arrival;
 use super::stack::{Link, ReplyTo, Stack, Surroundings};
 use super::unanswered::Unanswered;
-use super::{Inject, Limits, Shared, Source, imds};
+use super::{Inject, Limits, Shared, Source, Upstream, imds};
 use crate::mapping::{InterfaceIndex, PortId};
 
 /// Everything that answers. It belongs to one thread and does nothing by itself.
@@ -40,7 +40,7 @@ impl Server {
         entropy: Arc<dyn Entropy>,
         limits: Limits,
         inject: Arc<Inject>,
-        upstream: Option<Box<dyn FnMut(&[u8]) + Send>>,
+        upstream: Option<Upstream>,
     ) -> Self {
         let metadata: Arc<dyn imds::MetadataSource> = source.clone();
         Self {
@@ -91,7 +91,7 @@ impl Server {
             return;
         };
         self.with(ticket.interface, None, |stack, around| {
-            stack.resolved(ticket.to, &answer, around)
+            stack.resolved(ticket.to, &answer, around);
         });
     }
 
@@ -105,7 +105,7 @@ impl Server {
             .unwrap_or_default();
         for (ticket, answer) in failed {
             self.with(ticket.interface, None, |stack, around| {
-                stack.resolved(ticket.to, &answer, around)
+                stack.resolved(ticket.to, &answer, around);
             });
         }
         while let Some(&(at, interface)) = self.agenda.first() {

@@ -17,7 +17,7 @@ use localvpc::services::clock::{Clock, ManualClock, SeededEntropy};
 use localvpc::services::dns::{Holder, HostAddresses, Zone};
 use localvpc::services::fixed::{Facts, FixedSource, sample_instance};
 use localvpc::services::unanswered::Unanswered;
-use localvpc::services::{Limits, Server};
+use localvpc::services::{Limits, Server, Upstream};
 use localvpc::switch::inprocess::InProcessSwitch;
 use localvpc::switch::port::memory::{MemoryHost, cable};
 use localvpc::wire::MacAddr;
@@ -124,7 +124,7 @@ impl Lab {
             Arc::new(SeededEntropy::new(1)),
             limits,
             Arc::new(move |port, frame: &[u8]| sink.lock().unwrap().push(((), port, frame.to_vec()))),
-            forwards.then(|| -> Box<dyn FnMut(&[u8]) + Send> { Box::new(ask) }),
+            forwards.then(|| -> Upstream { Box::new(ask) }),
         );
         Self {
             writer,

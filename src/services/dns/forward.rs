@@ -8,6 +8,7 @@ use hickory_proto::op::Message;
 
 use super::answer::{failure, fit};
 use crate::mapping::InterfaceIndex;
+use crate::services::Upstream;
 use crate::services::unanswered::Unanswered;
 
 /// Queries that wait, from all interfaces.
@@ -35,13 +36,13 @@ struct Waiting<A> {
 
 /// The queries that wait.
 pub(in crate::services) struct Forwarder<A> {
-    send: Box<dyn FnMut(&[u8]) + Send>,
+    send: Upstream,
     waiting: HashMap<u16, Waiting<A>>,
 }
 
 impl<A: Copy> Forwarder<A> {
     /// Queries leave by `send`.
-    pub(in crate::services) fn new(send: Box<dyn FnMut(&[u8]) + Send>) -> Self {
+    pub(in crate::services) fn new(send: Upstream) -> Self {
         Self {
             send,
             waiting: HashMap::new(),
