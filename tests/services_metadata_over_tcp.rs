@@ -282,7 +282,7 @@ fn ten_thousand_connections_are_held_to_the_limits() {
         }
         lab.pass(Duration::from_millis(200));
         // A third host always finds its reserved places.
-        if opened % 800 == 0 {
+        if opened.is_multiple_of(800) {
             let answer = lab.http(2, IMDS, &get("/latest/meta-data/local-ipv4", "Connection: close\r\n"));
             assert_eq!(body(&answer), "10.0.2.12");
         }

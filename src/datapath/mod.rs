@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
 pub use routes::{RouteTable, RouteTarget};
-pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
+pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
 pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
