@@ -422,11 +422,11 @@ fn explanation(answer: &Value) -> String {
     for frame in answer["frames"].as_array().into_iter().flatten() {
         shown.push_str(&format!("{}\n", text(frame, "purpose")));
         for step in frame["steps"].as_array().into_iter().flatten() {
-            shown.push_str(&format!("  {:12} {}\n", text(step, "stage"), text(step, "description")));
+            shown.push_str(&format!("  {:18} {}\n", text(step, "stage"), text(step, "description")));
         }
         let verdict = &frame["verdict"];
         shown.push_str(&format!(
-            "  {:12} {}\n\n",
+            "  {:18} {}\n\n",
             text(verdict, "action"),
             text(verdict, "description")
         ));
@@ -483,14 +483,20 @@ fn event_line(kind: &str, data: &str) -> String {
     };
     let details: Vec<String> = fields
         .iter()
-        .filter(|(name, _)| !["id", "at", "type", "frame"].contains(&name.as_str()))
+        .filter(|(name, _)| !["id", "at", "type", "frame", "summary"].contains(&name.as_str()))
         .map(|(name, value)| match value {
-            Value::Object(_) | Value::Array(_) => format!("{name}={value}"),
+            Value::Array(changes) if name == "changes" => changes.iter().map(change).collect::<Vec<_>>().join(", "),
             plain => format!("{name}={}", cell(plain)),
         })
         .collect();
     let at = fields.get("at").map(cell).unwrap_or_default();
     format!("{at}  {kind:20} {}\n", details.join(" "))
+}
+
+/// `10.0.1.50 eni-1 -> eni-2`: who had it, and who has it now.
+fn change(change: &Value) -> String {
+    let owner = |field: &str| change[field].as_str().unwrap_or("nobody");
+    format!("{} {} -> {}", text(change, "address"), owner("from"), owner("to"))
 }
 
 fn show(json: bool, answer: &Value, people: impl FnOnce(&Value) -> String) {
@@ -614,6 +620,18 @@ mod tests {
         );
         assert_eq!(path, "/v1/mappings?prefix=2001%3Adb8%3A%3A%2F64");
         assert_eq!(with_query("/v1/ports", &[("interface", None)]), "/v1/ports");
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        let data = r#"{"id":9,"at":"2026-01-31T12:00:00.000Z","type":"mappings_changed","truncated":false,
+            "changes":[{"subnet_id":"subnet-1","address":"10.0.1.50","from":"eni-1","to":"eni-2"}],"summary":{"moved":1}}"#;
+        let line = event_line("mappings_changed", data);
+        assert!(
+            line.starts_with("2026-01-31T12:00:00.000Z  mappings_changed "),
+            "{line}"
+        );
+        assert!(line.ends_with("10.0.1.50 eni-1 -> eni-2\n"), "{line}");
     }
 
     #[test]
