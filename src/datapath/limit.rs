@@ -7,6 +7,7 @@ use std::time::Duration;
 pub struct PortState {
     pub(super) neighbor: Bucket,
     pub(super) router: Bucket,
+    pub(super) services: Bucket,
     pub(super) errors: Bucket,
     pub(super) dhcp: Bucket,
 }

@@ -30,6 +30,7 @@ pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
 pub use routes::{RouteTable, RouteTarget};
 pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
+pub(crate) use verdict::named;
 pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
     Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,

@@ -22,7 +22,8 @@ pub enum Verdict {
         /// The server at the router's address that is asked as well, as by [`Verdict::Punt`].
         punt: Option<Service>,
     },
-    /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate.
+    /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate, or from
+    /// a thread of its own.
     Punt(Service),
     /// Nowhere.
     Drop(DropReason),
@@ -82,15 +83,7 @@ macro_rules! named {
     };
 }
 
-named! {
-    /// A server of the VPC's own.
-    Service {
-        /// DHCP for IPv4 addresses.
-        Dhcpv4 = "dhcpv4",
-        /// DHCP for IPv6 addresses and prefixes.
-        Dhcpv6 = "dhcpv6",
-    }
-}
+pub(crate) use named;
 
 named! {
     /// What the fabric answered itself.
@@ -103,6 +96,8 @@ named! {
         Router = "router_advertisement",
         /// An echo request to the router got a reply.
         Echo = "echo_reply",
+        /// A link-local service sent a packet.
+        Service = "service_packet",
         /// A packet that was too long for the way got ICMP Fragmentation Needed or Packet Too Big.
         TooBig = "packet_too_big",
         /// A DHCPDISCOVER got an offer.
@@ -115,6 +110,18 @@ named! {
         Dhcpv6Advertise = "dhcpv6_advertise",
         /// A DHCPv6 message got a Reply.
         Dhcpv6Reply = "dhcpv6_reply",
+    }
+}
+
+named! {
+    /// A server of the VPC's own, which answers outside of the decision.
+    Service {
+        /// DHCP for IPv4 addresses.
+        Dhcpv4 = "dhcpv4",
+        /// DHCP for IPv6 addresses and prefixes.
+        Dhcpv6 = "dhcpv6",
+        /// Metadata, DNS and time at the link-local addresses.
+        LinkLocal = "link_local",
     }
 }
 
@@ -257,6 +264,10 @@ named! {
         RouterSilent = "router_silent",
         /// For a link-local service that is not offered.
         NoService = "no_service",
+        /// More packets to the link-local services than an interface may send.
+        LinkLocalAllowance = "link_local_allowance",
+        /// The link-local services had no room for more.
+        ServiceBusy = "service_busy",
         /// The interface or its subnet was deleted while the frame was on its way.
         InterfaceGone = "interface_gone",
         /// The destination's device took no more.

@@ -102,6 +102,9 @@ pub struct RouterPolicy {
     pub ttl: Ttl,
     /// The IPv4 gateway also answers for the resolver (base + 2) and the link-local services.
     pub service_addresses: bool,
+    /// Packets to the resolver and the link-local services per second and port, over which they are dropped as
+    /// `link_local_allowance` (VPC guide, "DNS attributes": 1024, not adjustable). 0: no limit.
+    pub service_packets_per_second: u32,
     /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
     pub errors_per_second: u32,
     /// Further link-local address of every router, beside the EUI-64 one.
@@ -343,6 +346,7 @@ impl Profile {
                 answers_echo: false,
                 ttl: Ttl::Untouched,
                 service_addresses: true,
+                service_packets_per_second: 1024,
                 errors_per_second: 100,
                 fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
                 advertisement: AdvertisementPolicy {

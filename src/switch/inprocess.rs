@@ -9,6 +9,7 @@ use std::time::Duration;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use super::ServiceSink;
 use super::counters::{Block, PortCounters};
 use super::port::ETHERNET;
 use super::port::memory::{MemoryHost, MemoryPort};
@@ -52,6 +53,7 @@ pub struct InProcessSwitch {
     /// What a server of the VPC's own said last.
     served: Vec<u8>,
     dropped: VecDeque<Dropped>,
+    services: Option<Box<ServiceSink>>,
 }
 
 impl InProcessSwitch {
@@ -63,7 +65,25 @@ impl InProcessSwitch {
             reply: ReplyBuffer::new(),
             served: Vec::new(),
             dropped: VecDeque::new(),
+            services: None,
         }
+    }
+
+    /// Says who takes over the frames for the link-local services. Until then they are dropped as `no_service`.
+    pub fn set_services(&mut self, sink: Box<ServiceSink>) {
+        self.services = Some(sink);
+    }
+
+    /// Writes a frame of a service to a port; false when there is no such port, or its cable is full.
+    pub fn inject(&mut self, id: PortId, frame: &[u8]) -> bool {
+        let Some(port) = self.port(id) else { return false };
+        let sent = port.cable.send(frame).is_ok();
+        if sent {
+            port.counters.answered[Answered::Service as usize].add(1);
+        } else {
+            port.counters.refused.add(1);
+        }
+        sent
     }
 
     /// Attaches the switch's end of a cable to an interface. The fabric must be told of the port that is returned
@@ -144,6 +164,7 @@ impl InProcessSwitch {
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered).err(),
+            Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
             Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
             Verdict::Flood { reply, punt } => {
                 self.flood(view, number, frame);
@@ -188,6 +209,13 @@ impl InProcessSwitch {
         };
         let answered = responder::answer(service, question, &attached(view, port)?, view, &mut self.served)?;
         port.answer(&self.served, answered)
+    }
+
+    fn hand_to_services(&self, number: usize, bytes: &[u8]) -> Result<(), DropReason> {
+        let meta = FrameMeta::default();
+        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
+        let sink = self.services.as_ref().ok_or(DropReason::NoService)?;
+        sink(port.interface, port.id, Received { bytes, meta })
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {

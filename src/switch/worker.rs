@@ -246,6 +246,12 @@ impl Worker {
                 Verdict::Reply(answered) => {
                     round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
                 }
+                Verdict::Punt(Service::LinkLocal) => {
+                    let sink = self.shared.services.get().ok_or(DropReason::NoService);
+                    if let Err(reason) = sink.and_then(|take| take(port.interface, port.id, received)) {
+                        round.drop(self.batch.frame(index), reason);
+                    }
+                }
                 Verdict::Punt(service) => {
                     if let Err(reason) =
                         round.serve(service, received, &ingress, view, &mut self.served, &mut self.spare)

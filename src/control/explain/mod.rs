@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use crate::datapath::{
-    DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Verdict, View, decide, responder,
+    DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Service, Verdict, View, decide, responder,
 };
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
@@ -141,7 +141,9 @@ fn served(
     let mut said = Vec::new();
     let mut ask = |service| responder::answer(service, frame, ingress, view, &mut said);
     let verdict = match verdict {
-        Verdict::Punt(service) => ask(service).map_or_else(Verdict::Drop, Verdict::Reply),
+        Verdict::Punt(service) if service != Service::LinkLocal => {
+            ask(service).map_or_else(Verdict::Drop, Verdict::Reply)
+        }
         Verdict::Flood {
             reply: None,
             punt: Some(service),

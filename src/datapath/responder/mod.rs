@@ -75,6 +75,8 @@ pub fn answer(
     match service {
         Service::Dhcpv4 => dhcpv4::answer(&Ipv4Packet::parse(payload)?, pending, ingress, view, out),
         Service::Dhcpv6 => dhcpv6::answer(&Ipv6Packet::parse(payload)?, pending, ingress, view, out),
+        // These answer from a thread of their own.
+        Service::LinkLocal => Err(DropReason::NoService),
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, SubnetIndex, SubnetSpec,
-    Verdict, VpcSpec, decide,
+    DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Service, SubnetIndex,
+    SubnetSpec, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -233,6 +233,8 @@ pub(super) enum Expect {
     Routed(Host, MacAddr, bool),
     /// The sender gets this frame.
     Reply(Vec<u8>),
+    /// A service of the VPC gets it.
+    LeftTo(Service),
     /// Every other port of the segment gets it, and the sender gets this frame, if any.
     Flood(Option<Vec<u8>>),
 }
@@ -321,6 +323,7 @@ impl Case {
                 };
                 (deliver(*host, rewrite), None)
             }
+            Expect::LeftTo(service) => (Verdict::Punt(*service), None),
             Expect::Reply(bytes) => match verdict {
                 Verdict::Reply(answered) => (Verdict::Reply(answered), Some(bytes)),
                 _ => panic!("{}expected an answer, got {verdict:?}", context()),
