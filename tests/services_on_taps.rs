@@ -57,6 +57,7 @@ impl Lab {
         let vpc = fabric.add_vpc(VpcSpec {
             profile: Arc::new(Profile::aws()),
             cidrs: cidrs.clone(),
+            dhcp_options: Arc::default(),
         });
         let subnet = fabric.add_subnet(SubnetSpec {
             vpc,
