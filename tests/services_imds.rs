@@ -75,6 +75,7 @@ impl Service {
         let vpc = writer.add_vpc(VpcSpec {
             profile: Arc::new(Profile::aws()),
             cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+            dhcp_options: Arc::default(),
         });
         let subnet = writer.add_subnet(SubnetSpec {
             vpc,
