@@ -164,7 +164,7 @@ impl Network {
                     assert!(learning, "a flood where nothing is flooded");
                     reply.is_some()
                 }
-                Verdict::Drop(_) => false,
+                Verdict::Punt(_) | Verdict::Drop(_) => false,
             };
             if answered {
                 let frame = reply.frame();
