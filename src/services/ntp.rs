@@ -10,7 +10,7 @@ use crate::mapping::InterfaceIndex;
 pub const PACKET: usize = 48;
 /// From 1900, where NTP counts from, to 1970 (RFC 5905 figure 4).
 const ERA_TO_UNIX: u64 = 2_208_988_800;
-/// Hops from a clock; EC2's service shows 3 to its clients (EC2 guide, "Set the time", sample of `chronyc tracking`).
+/// Hops from a clock; EC2's service shows 3 to its clients (EC2 guide, "Set the time", sample of `chronyc sources`).
 const STRATUM: u8 = 3;
 /// About a microsecond, as a power of two of seconds.
 const PRECISION: i8 = -20;
