@@ -55,6 +55,7 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
         }
         Verdict::Reply(_) => Fate::Answered(law::said(reply.frame())),
         Verdict::Flood { .. } => panic!("nothing is flooded in these profiles"),
+        Verdict::Punt(service) => panic!("nobody asks the {service} server"),
         Verdict::Drop(_) => Fate::Nothing,
     }
 }

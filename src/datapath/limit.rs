@@ -8,6 +8,7 @@ pub struct PortState {
     pub(super) neighbor: Bucket,
     pub(super) router: Bucket,
     pub(super) errors: Bucket,
+    pub(super) dhcp: Bucket,
 }
 
 /// Tokens that refill with time, a second's worth at the most.

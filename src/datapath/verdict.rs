@@ -19,7 +19,11 @@ pub enum Verdict {
     Flood {
         /// The router's answer in the reply buffer.
         reply: Option<Answered>,
+        /// The server at the router's address that is asked as well, as by [`Verdict::Punt`].
+        punt: Option<Service>,
     },
+    /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate.
+    Punt(Service),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -79,6 +83,16 @@ macro_rules! named {
 }
 
 named! {
+    /// A server of the VPC's own.
+    Service {
+        /// DHCP for IPv4 addresses.
+        Dhcpv4 = "dhcpv4",
+        /// DHCP for IPv6 addresses and prefixes.
+        Dhcpv6 = "dhcpv6",
+    }
+}
+
+named! {
     /// What the fabric answered itself.
     Answered {
         /// An ARP request got a reply.
@@ -91,6 +105,16 @@ named! {
         Echo = "echo_reply",
         /// A packet that was too long for the way got ICMP Fragmentation Needed or Packet Too Big.
         TooBig = "packet_too_big",
+        /// A DHCPDISCOVER got an offer.
+        Dhcpv4Offer = "dhcpv4_offer",
+        /// A DHCPREQUEST or DHCPINFORM got an acknowledgement.
+        Dhcpv4Ack = "dhcpv4_ack",
+        /// A DHCPREQUEST for an address that the interface does not have was refused.
+        Dhcpv4Nak = "dhcpv4_nak",
+        /// A DHCPv6 Solicit got an Advertise.
+        Dhcpv6Advertise = "dhcpv6_advertise",
+        /// A DHCPv6 message got a Reply.
+        Dhcpv6Reply = "dhcpv6_reply",
     }
 }
 
@@ -175,6 +199,42 @@ named! {
         RateLimited = "responder_rate_limited",
         /// A multicast listener message.
         MulticastListener = "multicast_listener",
+        /// A DHCP datagram with a wrong checksum.
+        DhcpChecksum = "dhcp_checksum",
+        /// The answer to a DHCP message would be longer than the client or the interface takes.
+        DhcpTooLong = "dhcp_answer_too_long",
+        /// A DHCPv4 message that contradicts itself or RFC 2131, or that a server sent.
+        Dhcpv4Malformed = "dhcpv4_malformed",
+        /// A DHCPv4 message without type (BOOTP), or of a type that no client sends.
+        Dhcpv4MessageType = "dhcpv4_message_type",
+        /// A DHCPv4 message for another hardware address than the interface's.
+        Dhcpv4ForeignClient = "dhcpv4_foreign_client",
+        /// A DHCPv4 message that a relay agent passed on.
+        Dhcpv4Relayed = "dhcpv4_relayed",
+        /// A DHCPREQUEST that accepts another server's offer.
+        Dhcpv4OtherServer = "dhcpv4_other_server",
+        /// A DHCPv4 message of an interface without IPv4 address.
+        Dhcpv4NoAddress = "dhcpv4_no_address",
+        /// DHCPv4 for an address that is not the interface's, where the profile is silent.
+        Dhcpv4ForeignAddress = "dhcpv4_foreign_address",
+        /// A DHCPRELEASE: it needs no answer, and the address stays the interface's.
+        Dhcpv4Release = "dhcpv4_release",
+        /// A DHCPDECLINE: it needs no answer, and the address stays the interface's.
+        Dhcpv4Decline = "dhcpv4_decline",
+        /// A DHCPv6 message that contradicts itself, or lacks or has an option against RFC 8415 section 16.
+        Dhcpv6Malformed = "dhcpv6_malformed",
+        /// A DHCPv6 message of a type that no client sends.
+        Dhcpv6MessageType = "dhcpv6_message_type",
+        /// A DHCPv6 message from an address that is not link-local.
+        Dhcpv6Source = "dhcpv6_source",
+        /// A DHCPv6 message to the router's own address of a type that must go to the group.
+        Dhcpv6Unicast = "dhcpv6_unicast",
+        /// A DHCPv6 message to another server.
+        Dhcpv6OtherServer = "dhcpv6_other_server",
+        /// A Solicit with rapid commit, where the profile drops them.
+        Dhcpv6RapidCommit = "dhcpv6_rapid_commit",
+        /// A Confirm without addresses.
+        Dhcpv6NothingToConfirm = "dhcpv6_nothing_to_confirm",
         /// An IPv4 header that contradicts itself or the frame.
         Ipv4Malformed = "ipv4_malformed",
         /// An IPv6 header or chain of extension headers that contradicts itself or the frame.

@@ -158,7 +158,9 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
             view.answer = Some(answer.name());
             view.reply = Some(data_encoding::HEXLOWER.encode(reply));
         }
-        Verdict::Flood { reply: answer } => {
+        // What the server says stands in its place before a verdict is shown.
+        Verdict::Punt(service) => view.description = format!("Handed to the {service} server"),
+        Verdict::Flood { reply: answer, .. } => {
             view.action = "flood";
             view.description = "Flooded to every other port of the segment".to_owned();
             if let Some(answer) = answer {

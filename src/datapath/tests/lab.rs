@@ -126,6 +126,7 @@ impl Lab {
             writer.add_vpc(VpcSpec {
                 profile: Arc::clone(&profile),
                 cidrs: cidrs.clone(),
+                dhcp_options: Arc::default(),
             })
         };
         let (vpc, other) = (vpc(), vpc());
@@ -325,8 +326,14 @@ impl Case {
                 _ => panic!("{}expected an answer, got {verdict:?}", context()),
             },
             Expect::Flood(bytes) => match (verdict, bytes) {
-                (Verdict::Flood { reply: Some(_) }, Some(bytes)) => (verdict, Some(bytes)),
-                _ => (Verdict::Flood { reply: None }, None),
+                (Verdict::Flood { reply: Some(_), .. }, Some(bytes)) => (verdict, Some(bytes)),
+                _ => (
+                    Verdict::Flood {
+                        reply: None,
+                        punt: None,
+                    },
+                    None,
+                ),
             },
         };
         assert_eq!(verdict, expected, "{}", context());
