@@ -70,7 +70,8 @@ pub struct VpcView {
     pub cidrs: Vec<IpNet>,
     /// What its DHCP servers tell beside the address.
     pub dhcp_options: Arc<DhcpOptions>,
-    /// What a local route resolves to: the subnets' ranges in order of their first address. They do not overlap.
+    /// What a local route resolves to: the subnets' ranges in order of their first address, which is
+    /// the one that each bears. They do not overlap.
     pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
 }
 
@@ -212,7 +213,7 @@ impl View {
     pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
         let ranges = &self.vpc(vpc)?.ranges;
         // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
-        let after = ranges.partition_point(|(net, _)| net.network() <= address);
+        let after = ranges.partition_point(|(net, _)| net.addr() <= address);
         let (net, index) = ranges.get(after.checked_sub(1)?)?;
         if net.contains(&address) {
             Some((*net, self.subnet(*index)?))

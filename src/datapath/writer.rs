@@ -176,7 +176,7 @@ impl FabricWriter {
         if let Some(Some(vpc)) = self.vpc_mut(index) {
             let ranges = &mut Arc::make_mut(vpc).ranges;
             edit(ranges);
-            ranges.sort_by_key(|(net, _)| net.network());
+            ranges.sort_by_key(|(net, _)| net.addr());
         }
     }
 
@@ -206,8 +206,8 @@ impl FabricWriter {
             }),
         })));
         self.edit_ranges(spec.vpc, |ranges| {
-            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net), index)));
-            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net), index)));
+            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net.trunc()), index)));
+            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net.trunc()), index)));
         });
         self.publish();
         index
