@@ -2,9 +2,11 @@
 //! the VPC itself sends. Nothing here knows a VPC.
 
 pub mod checksum;
+pub mod filter;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;
+pub mod pcapng;
 pub mod reply;
 
 pub use mac::MacAddr;
