@@ -7,9 +7,12 @@
 pub mod batch;
 pub mod coalesce;
 pub mod counters;
+mod delay;
 pub mod egress;
 pub mod event;
+mod impair;
 pub mod inprocess;
+pub mod observe;
 pub mod port;
 pub mod rewrite;
 mod worker;
@@ -21,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -37,6 +40,7 @@ use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 use counters::Block;
 use event::Events;
+use observe::{Observation, Observers, Wanted};
 use port::{HEADER, LARGEST_FRAME, PortDevice};
 use worker::{Inbox, WAKE, Worker};
 
@@ -141,6 +145,7 @@ struct Shared {
     ports: ArcSwap<PortTable>,
     start: Instant,
     events: Events,
+    observers: Arc<Observers>,
     stop: AtomicBool,
 }
 
@@ -209,6 +214,7 @@ impl Switch {
             ports: ArcSwap::from_pointee(PortTable(vec![None])),
             start: Instant::now(),
             events,
+            observers: Arc::new(Observers::new(SystemTime::now())),
             stop: AtomicBool::new(false),
         });
         let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
@@ -255,6 +261,16 @@ impl Switch {
     /// Time since the switch was started: the `now` of its decisions and events.
     pub fn now(&self) -> Duration {
         self.shared.start.elapsed()
+    }
+
+    /// When the switch was started: where [`Self::now`] is zero.
+    pub fn started(&self) -> Instant {
+        self.shared.start
+    }
+
+    /// Begins to observe frames and what becomes of them.
+    pub fn observe(&self, wanted: Wanted) -> Observation {
+        self.shared.observers.observe(wanted)
     }
 
     /// How many worker threads there are.
@@ -379,7 +395,13 @@ impl Switch {
             };
             announcement(address, mac, interface.mac, &mut reply);
             let block = &port.counters[self.workers.len()];
-            told += usize::from(worker::send_unasked(port, block, reply.frame(), &mut spare));
+            told += usize::from(worker::send_unasked(
+                &self.shared,
+                port,
+                block,
+                reply.frame(),
+                &mut spare,
+            ));
         }
         told
     }

@@ -14,13 +14,16 @@ use zerocopy::FromBytes;
 
 use super::batch::{Batch, FRAMES};
 use super::counters::Block;
+use super::delay::Delayed;
 use super::egress::{self, Egress, Outlets};
 use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
+use super::impair::{self, Journey};
+use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveError, SendError, VnetHeader};
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Unobserved, Verdict, View, decide,
+    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Unobserved, Verdict, View, decide,
     unsolicited_advertisement,
 };
 use crate::wire::reply::ReplyBuffer;
@@ -95,6 +98,8 @@ pub(super) struct Worker {
     timers: BinaryHeap<Reverse<(Duration, u32, u64)>>,
     batch: Batch,
     egress: Egress,
+    /// Frames that a fault holds up.
+    delayed: Delayed<Offload>,
     reply: ReplyBuffer,
     /// Room for a frame that is sent beside the batch, behind its offload header.
     spare: Box<[u8]>,
@@ -112,6 +117,7 @@ impl Worker {
             timers: BinaryHeap::new(),
             batch: Batch::new(),
             egress: Egress::new(),
+            delayed: Delayed::new(),
             reply: ReplyBuffer::new(),
             spare: vec![0; HEADER + LARGEST_FRAME].into(),
             room: vec![0; HEADER + LARGEST_FRAME].into(),
@@ -122,10 +128,9 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         while !self.shared.stop.load(Ordering::Acquire) {
-            let timeout = self
-                .timers
-                .peek()
-                .map(|Reverse((at, ..))| timespec(at.saturating_sub(self.now())));
+            let advertisement = self.timers.peek().map(|Reverse((at, ..))| *at);
+            let next = advertisement.into_iter().chain(self.delayed.next_due()).min();
+            let timeout = next.map(|at| timespec(at.saturating_sub(self.now())));
             events.clear();
             // The only error of a valid epoll descriptor is EINTR: nothing is ready then.
             let _ = epoll::wait(
@@ -145,6 +150,10 @@ impl Worker {
                 }
             }
             self.advertise(&table, &view, now);
+            if self.delayed.next_due().is_some() {
+                let now = self.now();
+                impair::release(&shared, self.index, &table, &view, &mut self.delayed, now);
+            }
         }
     }
 
@@ -239,6 +248,7 @@ impl Worker {
             worker: self.index,
             shared: &self.shared,
             sampler: &mut local.sampler,
+            audience: self.shared.observers.present(),
         };
         round.block.received_frames.add(count as u64);
         let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
@@ -257,6 +267,13 @@ impl Worker {
                 return;
             }
         };
+        let faults = view.faults();
+        if faults.is_some_and(|faults| faults.link_down(&ingress.interface)) {
+            for index in 0..count {
+                round.drop(self.batch.frame(index), DropReason::FaultLinkDown);
+            }
+            return;
+        }
         for index in 0..count {
             let offload = match offload(self.batch.slot(index)) {
                 Ok(offload) => offload,
@@ -280,14 +297,30 @@ impl Worker {
             ) {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
-                        round.drop(self.batch.frame(index), DropReason::NotAttached);
+                        round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
                         continue;
                     };
                     if longest_packet(&offload, self.batch.frame(index).len()) > usize::from(destination.device.mtu()) {
-                        round.drop(self.batch.frame(index), DropReason::TooLong);
+                        round.drop_unfinished(self.batch.frame(index), &offload, DropReason::TooLong);
                         continue;
                     }
+                    if let Some(journey) = faults.and_then(|faults| Journey::new(faults, view, &ingress, destination)) {
+                        // What is queued came first.
+                        self.egress.flush(&mut self.batch, &mut round);
+                        round.travel(
+                            &journey,
+                            &self.batch,
+                            index,
+                            offload,
+                            rewrite,
+                            destination,
+                            &mut self.delayed,
+                        );
+                        continue;
+                    }
+                    round.show_delivery(self.batch.frame(index), &offload, destination);
                     rewrite::apply(self.batch.frame_mut(index), rewrite);
+                    round.show_arrival(self.batch.frame(index), &offload, destination);
                     let merge = merge && destination.merges();
                     self.egress.push(&self.batch, index, offload, to.get(), merge);
                 }
@@ -298,18 +331,20 @@ impl Worker {
                     // What is queued came first.
                     self.egress.flush(&mut self.batch, &mut round);
                     round.flood(
+                        view,
                         &ingress,
                         &mut self.batch,
                         index,
                         offload,
                         &mut self.spare,
                         &mut self.room,
+                        &mut self.delayed,
                     );
                     if let Some(answered) = reply {
                         round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
                     }
                 }
-                Verdict::Drop(reason) => round.drop(self.batch.frame(index), reason),
+                Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
             }
         }
         let merged = self.egress.flush(&mut self.batch, &mut round);
@@ -348,24 +383,40 @@ impl Worker {
                 .max(SHORTEST_INTERVAL);
             self.timers.push(Reverse((now + interval, number, serial)));
             // The first time is the port's coming up, from which the first interval counts.
-            if std::mem::replace(&mut self.local(number, serial).advertised, true)
-                && unsolicited_advertisement(&ingress, &mut self.reply)
-            {
-                send_unasked(port, &port.counters[self.index], self.reply.frame(), &mut self.spare);
+            let first = !std::mem::replace(&mut self.local(number, serial).advertised, true);
+            let withheld = view.faults().is_some_and(|faults| {
+                faults.link_down(&ingress.interface)
+                    || faults.services(&ingress.interface).router_advertisements_withheld
+            });
+            if !first && !withheld && unsolicited_advertisement(&ingress, &mut self.reply) {
+                let block = &port.counters[self.index];
+                send_unasked(&self.shared, port, block, self.reply.frame(), &mut self.spare);
             }
         }
     }
 }
 
 /// Sends a frame of the fabric's own making, which nobody asked for.
-pub(super) fn send_unasked(port: &Port, block: &Block, frame: &[u8], spare: &mut [u8]) -> bool {
+pub(super) fn send_unasked(shared: &Shared, port: &Port, block: &Block, frame: &[u8], spare: &mut [u8]) -> bool {
     let sent = send_plain(&port.device, frame, spare).is_ok();
     if sent {
         block.unasked.add(1);
+        if let Some(audience) = shared.observers.present() {
+            audience.show(place(shared, port), frame, &Offload::None, Fate::Fabric(None));
+        }
     } else {
         block.refused.add(1);
     }
     sent
+}
+
+/// A port at this moment, for those who observe it.
+pub(super) fn place(shared: &Shared, port: &Port) -> Place {
+    Place {
+        at: shared.start.elapsed(),
+        interface: port.interface,
+        port: port.id,
+    }
 }
 
 fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
@@ -418,20 +469,55 @@ fn timespec(duration: Duration) -> Timespec {
 }
 
 /// The frames of one port in one round.
-struct Round<'a> {
+pub(super) struct Round<'a> {
     table: &'a PortTable,
-    port: &'a Port,
-    now: Duration,
+    pub(super) port: &'a Port,
+    pub(super) now: Duration,
     /// This worker's counters of the port.
     block: &'a Block,
-    worker: usize,
+    pub(super) worker: usize,
     shared: &'a Shared,
     sampler: &'a mut Option<Box<Sampler>>,
+    /// Those who observe, if there are any.
+    audience: Option<Audience>,
 }
 
 impl Round<'_> {
+    /// Shows a frame as it came from the port, with what becomes of it, to those who observe.
+    #[inline]
+    pub(super) fn show(&self, frame: &[u8], offload: &Offload, fate: Fate) {
+        if let Some(audience) = &self.audience {
+            audience.show(place(self.shared, self.port), frame, offload, fate);
+        }
+    }
+
+    #[inline]
+    fn show_delivery(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        let fate = Fate::Delivered {
+            to: to.interface,
+            port: to.id,
+            delay: Duration::ZERO,
+        };
+        self.show(frame, offload, fate);
+    }
+
+    /// Shows a frame as it goes to another port.
+    #[inline]
+    pub(super) fn show_arrival(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        if let Some(audience) = &self.audience {
+            let from = self.port.interface;
+            audience.show(place(self.shared, to), frame, offload, Fate::Arrived { from });
+        }
+    }
+
     /// Counts a frame that goes nowhere, and tells of it unless too many were told.
     fn drop(&mut self, frame: &[u8], reason: DropReason) {
+        self.drop_unfinished(frame, &Offload::None, reason);
+    }
+
+    /// The same, of a frame whose sender left something to do.
+    pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
+        self.show(frame, offload, Fate::Dropped(reason));
         self.block.dropped[reason as usize].add(1);
         let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
         if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
@@ -449,7 +535,14 @@ impl Round<'_> {
 
     fn answer(&mut self, answered: Answered, answer: &[u8], spare: &mut [u8], question: &[u8]) {
         match send_plain(&self.port.device, answer, spare) {
-            Ok(()) => self.block.answered[answered as usize].add(1),
+            Ok(()) => {
+                self.block.answered[answered as usize].add(1);
+                if let Some(audience) = &self.audience {
+                    let place = place(self.shared, self.port);
+                    audience.show(place, question, &Offload::None, Fate::Answered(answered));
+                    audience.show(place, answer, &Offload::None, Fate::Fabric(Some(answered)));
+                }
+            }
             Err(error) => {
                 self.block.refused.add(1);
                 self.drop(question, drop_reason(error));
@@ -458,20 +551,28 @@ impl Round<'_> {
     }
 
     /// Sends a frame to every other port of the segment, as it came.
+    #[allow(clippy::too_many_arguments)]
     fn flood(
         &mut self,
+        view: &View,
         ingress: &Ingress<'_>,
         batch: &mut Batch,
         index: usize,
         offload: Offload,
         spare: &mut [u8],
         room: &mut [u8],
+        delayed: &mut Delayed<Offload>,
     ) {
         let length = batch.frame(index).len();
+        self.show(batch.frame(index), &offload, Fate::Flooded);
         for &(member, _) in ingress.subnet.members().iter() {
             let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
                 continue;
             };
+            if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
+                self.travel(&journey, batch, index, offload, Rewrite::None, to, delayed);
+                continue;
+            }
             let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
                 Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
             } else if to.device.capabilities().accepts(&offload) {
@@ -483,7 +584,10 @@ impl Round<'_> {
                 egress::send(&to.device, copy, &offload, room)
             };
             match outcome {
-                Ok(()) => self.sent(member.get(), 1, length),
+                Ok(()) => {
+                    self.show_arrival(batch.frame(index), &offload, to);
+                    self.sent(member.get(), 1, length);
+                }
                 Err(_) => to.counters[self.worker].refused.add(1),
             }
         }
@@ -520,7 +624,7 @@ impl Outlets for Round<'_> {
     }
 }
 
-fn drop_reason(error: SendError) -> DropReason {
+pub(super) fn drop_reason(error: SendError) -> DropReason {
     match error {
         SendError::Full => DropReason::DeviceFull,
         SendError::Down | SendError::NoPeer | SendError::Refused(_) | SendError::Lost => DropReason::DeviceFailed,

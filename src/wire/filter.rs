@@ -34,7 +34,6 @@ enum Node {
     Or(Box<Node>, Box<Node>),
     EtherType(u16),
     Protocol(u8),
-    Ip,
     Net(Side, IpNet),
     Port(Side, u16, u16),
     Mac(Side, MacAddr),
@@ -132,7 +131,6 @@ impl Node {
             Self::Or(left, right) => left.matches(fields) || right.matches(fields),
             Self::EtherType(ethertype) => fields.ethertype == *ethertype,
             Self::Protocol(protocol) => fields.protocol == Some(*protocol),
-            Self::Ip => matches!(fields.ethertype, ETHERTYPE_IPV4 | ETHERTYPE_IPV6),
             Self::Net(side, net) => fields
                 .addresses
                 .is_some_and(|(source, destination)| side.any(source, destination, |a| net.contains(&a))),
