@@ -127,7 +127,7 @@ mod tests {
                 .map(|held| held.bytes[0])
                 .collect::<Vec<_>>()
         };
-        assert_eq!(leave(0), []);
+        assert_eq!(leave(0), Vec::<u8>::new());
         assert_eq!(leave(2), [2, 4]);
         assert_eq!(leave(3), [1, 3]);
     }
