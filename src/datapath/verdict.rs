@@ -189,7 +189,7 @@ named! {
         Blackhole = "blackhole",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
-        /// A link-local destination, which no router passes on.
+        /// A link-local source or destination, which no router passes on to another link.
         LinkLocalRouted = "link_local_not_routed",
         /// No hop left.
         HopLimit = "hop_limit_exceeded",

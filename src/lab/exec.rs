@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
+use super::forking;
 use super::instance::{InstanceError, lock};
 use super::machine::Machine;
 use super::output::Output;
@@ -315,8 +316,9 @@ pub(super) fn start(
     environment.extend(common.clone());
     environment.extend(command.environment.clone());
 
-    let started = Instant::now();
     let mut child = spawn_inside(machine, command, program, &environment, stdout, err_writer.into()).map_err(wrong)?;
+    // Not before: a start can wait for devices that are being closed, and that time is not the command's.
+    let started = Instant::now();
     // Nobody has waited for it yet, so the number is its own.
     let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
@@ -416,7 +418,7 @@ fn spawn_inside(
             }
             command.current_dir(directory);
         }
-        command.spawn()
+        forking::spawn(&mut command)
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -41,6 +41,10 @@ const ALL_OTHERS: Pid = Pid::from_raw(-1);
 
 /// Runs as process 1 of an instance until the owner is gone. `arguments` are those after [`INIT_SUBCOMMAND`]: the
 /// host name and the machine-id.
+#[expect(
+    clippy::print_stderr,
+    reason = "there is no terminal front end yet at this point, and no log"
+)]
 pub fn init_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,7 +59,7 @@ pub struct InterfaceSpec {
     /// How the link-local address is made.
     pub link_local: LinkLocal,
     /// Whether IPv6 addresses, the link-local one included, are first probed for (RFC 4862 section 5.4); this takes
-    /// 1 to 2 s, in which they cannot be used.
+    /// 1 to 2 s, in which they cannot be used. Without it they can be used within milliseconds.
     pub dad: bool,
 }
 

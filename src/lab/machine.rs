@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::forking;
 use super::init::{INIT_SUBCOMMAND, Order, READY};
 use super::instance::lock;
 use super::namespace::Namespace;
@@ -243,7 +244,7 @@ fn spawn_from_here(namespace: &Namespace, command: &mut Command) -> io::Result<C
     namespace.enter().map_err(io::Error::other)?;
     let child = unshare(CloneFlags::CLONE_NEWPID)
         .map_err(io::Error::from)
-        .and_then(|()| command.spawn());
+        .and_then(|()| forking::spawn(command));
     // This thread lives on: were it to stay, it would keep the instance's network, and the TAP in it, alive.
     let restored = setns(&home_pids, CloneFlags::CLONE_NEWPID)
         .map_err(io::Error::from)

@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod exec;
+mod forking;
 mod init;
 pub mod instance;
 pub mod link;
@@ -151,7 +152,7 @@ fn raise_descriptor_limit(instances: usize) {
 
 /// Drops many things at once. Closing a TAP waits some 20 ms for the kernel, whatever else is being closed beside it.
 pub fn drop_in_parallel<T: Send>(things: Vec<T>) {
-    in_parallel(CLOSED_AT_ONCE, things, drop);
+    in_parallel(CLOSED_AT_ONCE, things, forking::close);
 }
 
 /// Results come in the order of the jobs.

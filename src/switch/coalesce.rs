@@ -284,3 +284,257 @@ impl Train {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{PacketBuilder, TcpHeader};
+    use proptest::prelude::*;
+
+    use super::super::port::segment;
+    use super::*;
+
+    /// One flow, whose frames a test varies.
+    #[derive(Clone, Copy, Debug)]
+    struct Flow {
+        ipv6: bool,
+        tcp: bool,
+        ttl: u8,
+        port: u16,
+    }
+
+    const UDP4: Flow = Flow {
+        ipv6: false,
+        tcp: false,
+        ttl: 64,
+        port: 5000,
+    };
+    const TCP4: Flow = Flow {
+        ipv6: false,
+        tcp: true,
+        ttl: 64,
+        port: 5000,
+    };
+    const TCP6: Flow = Flow {
+        ipv6: true,
+        tcp: true,
+        ttl: 64,
+        port: 5000,
+    };
+
+    fn frame(
+        flow: Flow,
+        identification: u16,
+        sequence: u32,
+        payload: &[u8],
+        change: impl FnOnce(&mut TcpHeader),
+    ) -> Vec<u8> {
+        let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
+        let ip = if flow.ipv6 {
+            ethernet.ipv6([1; 16], [2; 16], flow.ttl)
+        } else {
+            ethernet.ipv4([10, 0, 0, 1], [10, 0, 0, 2], flow.ttl)
+        };
+        let mut frame = Vec::new();
+        if flow.tcp {
+            let mut header = TcpHeader::new(1000, flow.port, sequence, 512);
+            (header.ack, header.acknowledgment_number) = (true, 77);
+            header
+                .set_options_raw(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2])
+                .expect("12 bytes of options fit");
+            change(&mut header);
+            ip.tcp_header(header).write(&mut frame, payload)
+        } else {
+            ip.udp(1000, flow.port).write(&mut frame, payload)
+        }
+        .expect("a Vec can be written");
+        if !flow.ipv6 {
+            frame[18..20].copy_from_slice(&identification.to_be_bytes());
+            frame[20] &= !0x40; // no DF: the identification counts
+            frame[24..26].fill(0);
+            let sum = Sum::new().bytes(&frame[14..34]).complement();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        }
+        frame
+    }
+
+    fn pieces(flow: Flow, payloads: &[usize]) -> Vec<Vec<u8>> {
+        let mut sequence = u32::MAX - 100;
+        let mut frames = Vec::new();
+        for (index, &length) in payloads.iter().enumerate() {
+            let payload: Vec<u8> = (0..length).map(|i| (i * 31 + index) as u8).collect();
+            frames.push(frame(
+                flow,
+                0xfffe_u16.wrapping_add(index as u16),
+                sequence,
+                &payload,
+                |_| {},
+            ));
+            sequence = sequence.wrapping_add(length as u32);
+        }
+        frames
+    }
+
+    /// Couples frames as long as the law allows; how many it was.
+    fn coupled(frames: &[Vec<u8>]) -> (Train, usize) {
+        let car = |frame: &[u8]| Car::new(frame, &Offload::None).expect("a frame that may be merged");
+        let mut train = Train::new(car(&frames[0]));
+        let count = 1 + frames[1..]
+            .iter()
+            .take_while(|frame| train.couple(&frames[0], &car(frame), frame))
+            .count();
+        (train, count)
+    }
+
+    /// What the receiver gets: the train's bytes cut again.
+    fn cut(train: &Train, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut whole = frames[0].clone();
+        let Offload::Segment(segments) = train.seal(&mut whole) else {
+            panic!("a train is cut")
+        };
+        for frame in &frames[1..] {
+            whole.extend_from_slice(&frame[train.head().headers()..]);
+        }
+        let mut cut = Vec::new();
+        segment::segment(
+            &whole,
+            &segments,
+            &mut vec![0; segment::piece_length(&segments)],
+            0,
+            |piece| {
+                cut.push(piece.to_vec());
+                true
+            },
+        );
+        cut
+    }
+
+    proptest! {
+        /// The law in one sentence: the receiver gets the very frames that were sent.
+        #[test]
+        fn what_was_merged_and_cut_again_is_what_was_sent(
+            ipv6: bool,
+            tcp: bool,
+            size in 1_usize..1500,
+            count in 1_usize..80,
+            last in 1_usize..1500,
+            push: bool,
+        ) {
+            let flow = Flow { ipv6, tcp, ..UDP4 };
+            let mut payloads = vec![size; count];
+            payloads.push(last);
+            let mut frames = pieces(flow, &payloads);
+            if tcp && push {
+                // On the last frame of all: whether it gets so far or not, nothing may change.
+                let at = frames.len() - 1;
+                let flags = if ipv6 { 54 } else { 34 } + 13;
+                frames[at][flags] |= TCP_PSH;
+                let field = flags + 3;
+                let sum = u16::from_be_bytes([frames[at][field], frames[at][field + 1]]);
+                let sum = crate::wire::checksum::updated(sum, u16::from(TCP_ACK), u16::from(TCP_ACK | TCP_PSH));
+                frames[at][field..field + 2].copy_from_slice(&sum.to_be_bytes());
+            }
+            let (train, coupled) = coupled(&frames);
+            prop_assert!(coupled >= count.min(MOST_SEGMENTS).min(60_000 / (size + 60)));
+            if coupled > 1 {
+                prop_assert_eq!(cut(&train, &frames[..coupled]), &frames[..coupled]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_cut_would_not_restore_stays_apart() {
+        let payload = [7; 100];
+        let head = |flow| frame(flow, 1, 1000, &payload, |_| {});
+        let mut broken = frame(TCP4, 2, 1100, &payload, |_| {});
+        broken[100] ^= 1;
+        let options = |tcp: &mut TcpHeader| {
+            tcp.set_options_raw(&[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 2])
+                .expect("12 bytes of options fit");
+        };
+        for (what, first, second) in [
+            (
+                "a gap in the sequence",
+                head(TCP4),
+                frame(TCP4, 2, 1101, &payload, |_| {}),
+            ),
+            (
+                "a segment once more",
+                head(TCP6),
+                frame(TCP6, 2, 1000, &payload, |_| {}),
+            ),
+            (
+                "another acknowledgment",
+                head(TCP4),
+                frame(TCP4, 2, 1100, &payload, |tcp| tcp.acknowledgment_number = 78),
+            ),
+            (
+                "another window",
+                head(TCP4),
+                frame(TCP4, 2, 1100, &payload, |tcp| tcp.window_size = 1),
+            ),
+            ("another timestamp", head(TCP4), frame(TCP4, 2, 1100, &payload, options)),
+            (
+                "another TTL",
+                head(UDP4),
+                frame(Flow { ttl: 63, ..UDP4 }, 2, 0, &payload, |_| {}),
+            ),
+            (
+                "another flow",
+                head(UDP4),
+                frame(Flow { port: 5001, ..UDP4 }, 2, 0, &payload, |_| {}),
+            ),
+            ("another protocol", head(UDP4), frame(TCP4, 2, 0, &payload, |_| {})),
+            (
+                "an identification out of line",
+                head(UDP4),
+                frame(UDP4, 9, 0, &payload, |_| {}),
+            ),
+            ("a longer piece", head(UDP4), frame(UDP4, 2, 0, &[7; 101], |_| {})),
+            ("a broken checksum", head(TCP4), broken),
+        ] {
+            assert_eq!(coupled(&[first, second]).1, 1, "{what}");
+        }
+        let mut broken = head(UDP4);
+        broken[60] ^= 1;
+        assert_eq!(
+            coupled(&[broken, frame(UDP4, 2, 0, &payload, |_| {})]).1,
+            1,
+            "a broken checksum at the head"
+        );
+        let short = [
+            head(UDP4),
+            frame(UDP4, 2, 0, &[7; 99], |_| {}),
+            frame(UDP4, 3, 0, &[7; 99], |_| {}),
+        ];
+        assert_eq!(coupled(&short).1, 2, "nothing follows a short piece");
+    }
+
+    #[test]
+    fn frames_that_cannot_be_part_of_a_train() {
+        let payload = [7; 100];
+        let with = |change: fn(&mut TcpHeader)| frame(TCP4, 1, 1, &payload, change);
+        let mut unchecked = frame(UDP4, 1, 0, &payload, |_| {});
+        unchecked[40..42].fill(0);
+        let mut fragment = frame(UDP4, 1, 0, &payload, |_| {});
+        fragment[20] |= 0x20;
+        let mut padded = frame(UDP4, 1, 0, &[7; 2], |_| {});
+        padded.resize(60, 0);
+        let mut arp = frame(UDP4, 1, 0, &payload, |_| {});
+        arp[12..14].copy_from_slice(&[0x08, 0x06]);
+        for (what, frame) in [
+            ("SYN", with(|tcp| tcp.syn = true)),
+            ("FIN", with(|tcp| tcp.fin = true)),
+            ("RST", with(|tcp| tcp.rst = true)),
+            ("URG", with(|tcp| tcp.urg = true)),
+            ("CWR", with(|tcp| tcp.cwr = true)),
+            ("no ACK", with(|tcp| tcp.ack = false)),
+            ("no payload", frame(TCP4, 1, 1, &[], |_| {})),
+            ("UDP without a checksum", unchecked),
+            ("a fragment", fragment),
+            ("padding", padded),
+            ("not IP", arp),
+        ] {
+            assert!(Car::new(&frame, &Offload::None).is_none(), "{what}");
+        }
+    }
+}

@@ -145,8 +145,8 @@ pub(super) fn release(
     table: &PortTable,
     view: &View,
     delayed: &mut Delayed<Offload>,
-    now: Duration,
 ) {
+    let now = shared.start.elapsed();
     let audience = shared.observers.present();
     while let Some(mut held) = delayed.take(now) {
         let from = table.get(held.from.get());
