@@ -232,7 +232,8 @@ fn a_cancelled_run_ends_soon_and_leaves_nothing() {
     assert_eq!(report.outcome, RunOutcome::Cancelled);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let left = std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-        std::fs::read(process.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("300.0424242"))
+        std::fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("300.0424242"))
     });
     assert!(!left);
 }

@@ -82,7 +82,7 @@ pub enum ClientError {
 }
 
 fn readable(problem: &Problem) -> String {
-    let mut text = problem.detail.clone();
+    let mut text = problem.detail.to_string();
     if let Some(field) = &problem.field {
         text = format!("{field}: {text}");
     }

@@ -19,34 +19,39 @@ pub struct Problem {
     /// Which kind of problem: `urn:localvpc:problem:` and the code.
     #[serde(rename = "type")]
     #[schema(example = "urn:localvpc:problem:InvalidSubnet.Conflict")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// The kind of problem in a few words.
     #[schema(example = "Conflict")]
-    pub title: Cow<'static, str>,
+    #[schema(value_type = String)]
+    pub title: Box<str>,
     /// The HTTP status.
     #[schema(example = 409)]
     pub status: u16,
     /// What is wrong with this request.
-    pub detail: String,
+    #[schema(value_type = String)]
+    pub detail: Box<str>,
     /// The error code that EC2 gives in this case, where it knows the case.
     #[schema(value_type = String, example = "InvalidSubnet.Conflict")]
     pub code: Cow<'static, str>,
     /// The field, parameter or header at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "cidr_block")]
-    pub field: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub field: Option<Box<str>>,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub remedy: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem with a status, a code and a sentence.
-    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<Box<str>>) -> Self {
         let code = code.into();
         Self {
-            kind: format!("urn:localvpc:problem:{code}"),
-            title: Cow::Borrowed(status.canonical_reason().unwrap_or("Error")),
+            kind: format!("urn:localvpc:problem:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
             detail: detail.into(),
             code,
@@ -56,12 +61,12 @@ impl Problem {
     }
 
     /// A value that cannot be used, in the named field.
-    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn invalid(field: impl Into<Box<str>>, detail: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidParameterValue", detail).field(field)
     }
 
     /// A field that has to be there.
-    pub fn missing(field: &str, remedy: impl Into<String>) -> Self {
+    pub fn missing(field: &str, remedy: impl Into<Box<str>>) -> Self {
         let detail = format!("The request must contain the field '{field}'");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MissingParameter", detail)
             .field(field)
@@ -69,20 +74,20 @@ impl Problem {
     }
 
     /// A failure of the server's own.
-    pub fn internal(detail: impl Into<String>) -> Self {
+    pub fn internal(detail: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", detail)
     }
 
     /// Names the field at fault.
     #[must_use]
-    pub fn field(mut self, field: impl Into<String>) -> Self {
+    pub fn field(mut self, field: impl Into<Box<str>>) -> Self {
         self.field = Some(field.into());
         self
     }
 
     /// Says what to do.
     #[must_use]
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub fn remedy(mut self, remedy: impl Into<Box<str>>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
@@ -93,7 +98,7 @@ impl Problem {
         if self.status == StatusCode::NOT_FOUND.as_u16() {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             self.status = status.as_u16();
-            self.title = Cow::Borrowed(status.canonical_reason().unwrap_or("Error"));
+            self.title = status.canonical_reason().unwrap_or("Error").into();
         }
         self
     }

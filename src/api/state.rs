@@ -9,14 +9,20 @@ use tokio::sync::watch;
 use super::guard::{GuardConfig, Permissions};
 use crate::control::Controller;
 use crate::model::InterfaceId;
+use crate::runtime::Runtime;
+use crate::scenario::runs::Runs;
 
-/// Shared by all handlers; clones are cheap. Scenarios and runs will add their own store beside the Controller.
+/// Shared by all handlers; clones are cheap.
 #[derive(Clone)]
 pub struct AppState {
     /// The one writer.
     pub controller: Controller,
     /// Who may call, and for what.
     pub guard: Arc<GuardConfig>,
+    /// Stored scenarios, and runs on networks of their own.
+    pub runs: Arc<Runs>,
+    /// The instances on the server's network, where it has a lab.
+    pub runtime: Option<Arc<Runtime>>,
     inner: Arc<Inner>,
 }
 
@@ -41,8 +47,24 @@ impl AppState {
         Self {
             controller,
             guard: Arc::new(guard),
+            runs: Arc::default(),
+            runtime: None,
             inner: Arc::new(inner),
         }
+    }
+
+    /// The state of a server whose network has a lab.
+    pub fn of_runtime(runtime: Arc<Runtime>, guard: GuardConfig) -> Self {
+        let mut state = Self::new(runtime.controller().clone(), guard);
+        state.runtime = Some(runtime);
+        state
+    }
+
+    /// The same state with another store of runs.
+    #[must_use]
+    pub fn with_runs(mut self, runs: Arc<Runs>) -> Self {
+        self.runs = runs;
+        self
     }
 
     /// What this server allows beyond editing the network.

@@ -263,7 +263,7 @@ impl Controller {
         let index = state
             .binding
             .interface_index(id)
-            .ok_or_else(|| ModelError::NotAttached { interface: id })?;
+            .ok_or(ModelError::NotAttached { interface: id })?;
         let label = device.label();
         let binding = &mut state.binding;
         let attached = ports.attach(index, device, &mut |port| binding.set_port(id, Some(port)));

@@ -1,23 +1,23 @@
 //! One network that lives: a Controller, the switch that it writes for, and the instances on its ports. A server has
 //! one, and every run of a scenario has one of its own.
 
-mod ports;
+mod events;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use ports::{EventPump, SwitchPorts};
+use events::EventPump;
 
-use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice};
+use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::FabricWriter;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
-use crate::switch::{AttachOptions, Switch, SwitchConfig, SwitchError};
+use crate::switch::{Switch, SwitchConfig, SwitchError};
 
 /// How a runtime is made.
 #[derive(Debug, Clone)]
@@ -99,6 +99,8 @@ pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
+    /// The interface of each host.
+    hosts: Mutex<BTreeMap<String, InterfaceId>>,
     offload: bool,
     // Holds the controller, and with it the switch, until it is dropped.
     _events: EventPump,
@@ -110,19 +112,11 @@ impl Runtime {
         let fabric = FabricWriter::new();
         let (switch, events) = Switch::start(fabric.fabric(), SwitchConfig::default())?;
         let switch = Arc::new(switch);
-        let ports = SwitchPorts {
-            switch: Arc::clone(&switch),
-            fabric: fabric.fabric(),
-            // Without offload headers captures are to show every frame as it was sent.
-            options: AttachOptions {
-                coalesce: config.offload,
-            },
-        };
         let controller = Controller::new(ControllerConfig {
             seed: config.seed,
             limits: config.limits,
             fabric,
-            ports: Some(Arc::new(ports)),
+            ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
             ..ControllerConfig::default()
         });
         let mut options = InstanceOptions {
@@ -137,6 +131,7 @@ impl Runtime {
             _events: EventPump::start(controller.clone(), events)?,
             controller,
             switch,
+            hosts: Mutex::default(),
             offload: config.offload,
         })
     }
@@ -193,7 +188,33 @@ impl Runtime {
             }
             attached.push(interface);
         }
+        let names = hosts.iter().map(|host| host.name.clone());
+        lock(&self.hosts).extend(names.zip(attached));
         Ok(())
+    }
+
+    /// Takes a host away; its interface stays, detached. Whether there was one.
+    pub fn remove_host(&self, name: &str) -> Result<bool, RuntimeError> {
+        let Some(instance) = self.lab.remove(name) else {
+            return Ok(false);
+        };
+        let interface = lock(&self.hosts).remove(name);
+        // Its processes end before its cable is pulled, as when a machine is switched off.
+        instance.crash();
+        drop(instance);
+        if let Some(interface) = interface {
+            match self.controller.execute(Command::DetachInterface(interface.into())) {
+                // The port may have been detached by hand before.
+                Ok(_) | Err(ControlError::Model(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The interface that a host was made on.
+    pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
+        lock(&self.hosts).get(host).copied()
     }
 
     /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and the profile's MTU.
@@ -222,6 +243,11 @@ impl Runtime {
             interface: eth0,
         })
     }
+}
+
+/// A map in which single entries are put and removed is never half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Runtime {

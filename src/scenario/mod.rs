@@ -11,6 +11,7 @@ pub mod format;
 pub mod judge;
 pub mod play;
 pub mod report;
+pub mod runs;
 pub mod schema;
 pub mod template;
 

@@ -3,11 +3,13 @@
 mod devices;
 mod events;
 mod explain;
+mod instances;
 mod interfaces;
 mod mappings;
 mod meta;
 mod ports;
 mod profiles;
+mod runs;
 mod subnets;
 mod vpcs;
 
@@ -22,9 +24,11 @@ use super::guard::guard;
 use super::problem::Problem;
 use super::state::AppState;
 
+pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use mappings::{BULK_LIMIT, MappingView};
 pub use ports::PortView;
+pub use runs::{RunView, ScenarioView};
 pub use subnets::SubnetView;
 pub use vpcs::VpcView;
 
@@ -51,13 +55,16 @@ const LARGEST_PAGE: usize = 1000;
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "What happens, as it happens"),
         (name = "explain", description = "Why a frame is delivered, answered or dropped"),
+        (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
+        (name = "scenarios", description = "Scenario files: a network and what is expected of it"),
+        (name = "runs", description = "Scenarios being played, each on a network of its own"),
         (name = "meta", description = "The server itself"),
     ),
     components(schemas(Problem))
 )]
 struct ApiDoc;
 
-/// The routes with their descriptions. Further resources (scenarios, runs, route tables, captures) are merged in here.
+/// The routes with their descriptions. Further resources (route tables, captures) are merged in here.
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(vpcs::router())
@@ -68,6 +75,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(events::router())
         .merge(profiles::router())
         .merge(explain::router())
+        .merge(instances::router())
+        .merge(runs::router())
         .merge(meta::router())
 }
 

@@ -15,11 +15,22 @@ use super::document::{
 use super::network::{check_topology, expected_scope};
 use super::topology::Topology;
 use super::values::{Text, Texts};
-use crate::datapath::DropReason;
+use crate::datapath::{Answered, DropReason};
 use crate::model::AddressOrPrefix;
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Counters of a port beside drops and answers, as `GET /v1/ports` has them.
+const COUNTERS: [&str; 7] = [
+    "received_frames",
+    "received_bytes",
+    "sent_frames",
+    "sent_bytes",
+    "sent_merged",
+    "unasked",
+    "refused",
+];
 
 /// A scenario in which every name is known to exist.
 #[derive(Debug, Clone)]
@@ -448,6 +459,14 @@ impl<'t> Checker<'t> {
             self.instance(&known);
             if port.value.drops.is_empty() && port.value.counters.is_empty() {
                 self.wrong(Mistake::at(port.referenced, "say which `drops` or `counters`"));
+            }
+            for (name, count) in &port.value.counters {
+                let answered = Answered::ALL.iter().map(|kind| kind.name());
+                let known: Vec<&str> = COUNTERS.into_iter().chain(answered).collect();
+                if !known.contains(&name.as_str()) {
+                    let message = format!("no counter is called `{name}`");
+                    self.wrong(Mistake::at(count.referenced, message).nearest(name, known));
+                }
             }
             for (reason, count) in &port.value.drops {
                 if reason != "total" && DropReason::from_name(reason).is_none() {

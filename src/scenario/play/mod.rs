@@ -154,7 +154,11 @@ fn outcome(steps: &[StepReport], cancel: &Cancel) -> RunOutcome {
     }
 }
 
-fn parameters(scenario: &Scenario, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, PlayError> {
+/// The values of a scenario's parameters: those given, and defaults for the others.
+pub fn parameters(
+    scenario: &Scenario,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, PlayError> {
     if let Some(name) = given.keys().find(|name| !scenario.parameters.contains_key(*name)) {
         let known = scenario.parameters.keys().map(String::as_str);
         return Err(PlayError::UnknownParameter {

@@ -13,6 +13,7 @@ use super::super::report::InstanceSummary;
 use super::super::template::{Facts, Scope};
 use super::Marks;
 use crate::control::{Command, ControlError};
+use crate::datapath::Answered;
 use crate::lab::Instance;
 use crate::model::interface::ModifyInterface;
 use crate::model::network::MappingEdit;
@@ -199,26 +200,25 @@ impl Stage {
             .filter_map(|report| {
                 let interface = controller.interface_at(report.interface)?;
                 let name = controller.interface(&interface.into()).ok()?.name?;
+                let found = &report.counters;
                 let mut counters: BTreeMap<String, u64> = [
-                    ("received_frames", report.received_frames),
-                    ("received_bytes", report.received_bytes),
-                    ("sent_frames", report.sent_frames),
-                    ("sent_bytes", report.sent_bytes),
+                    ("received_frames", found.received.frames),
+                    ("received_bytes", found.received.bytes),
+                    ("sent_frames", found.sent.frames),
+                    ("sent_bytes", found.sent.bytes),
+                    ("sent_merged", found.sent_merged),
+                    ("unasked", found.unasked),
+                    ("refused", found.refused),
                 ]
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect();
-                counters.extend(
-                    report
-                        .answered
-                        .iter()
-                        .map(|(kind, count)| (kind.name().to_owned(), *count)),
-                );
-                counters.extend(report.other.iter().map(|(name, count)| ((*name).to_owned(), *count)));
-                let drops = report
-                    .dropped
-                    .iter()
-                    .map(|(reason, count)| (reason.name().to_owned(), *count))
+                for kind in Answered::ALL {
+                    counters.insert(kind.name().to_owned(), found.answered(*kind));
+                }
+                let drops = found
+                    .drops()
+                    .map(|(reason, count)| (reason.name().to_owned(), count))
                     .collect();
                 Some((name, PortCounts { drops, counters }))
             })
