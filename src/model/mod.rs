@@ -7,6 +7,7 @@ pub mod address;
 pub mod cidr;
 pub mod duration;
 pub mod error;
+pub mod fault;
 pub mod ids;
 pub mod interface;
 pub mod limits;
@@ -19,7 +20,7 @@ pub mod vpc;
 
 pub use address::AddressOrPrefix;
 pub use error::ModelError;
-pub use ids::{InterfaceId, ResourceRef, SubnetId, VpcId};
+pub use ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::port::{HEADER, LARGEST_FRAME};
 use super::observe::Fate;
 use super::port::Offload;
+use super::port::{HEADER, LARGEST_FRAME};
 use super::worker::{place, send_plain};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{SubnetIndex, View, announcement, unsolicited_advertisement};
@@ -58,7 +58,12 @@ impl Unasked {
     fn send(&mut self, shared: &Shared, port: &Port) -> bool {
         let sent = send_plain(&port.device, self.reply.frame(), &mut self.spare).is_ok();
         if let (true, Some(audience)) = (sent, shared.observers.present()) {
-            audience.show(place(shared, port), self.reply.frame(), &Offload::None, Fate::Fabric(None));
+            audience.show(
+                place(shared, port),
+                self.reply.frame(),
+                &Offload::None,
+                Fate::Fabric(None),
+            );
         }
         let block = &port.counters[self.block];
         (if sent { &block.unasked } else { &block.refused }).add(1);

@@ -139,13 +139,7 @@ fn send(device: &PortDevice, slot: &mut [u8], offload: &Offload) -> Result<(), S
 /// Delivers the frames that were held up long enough. One whose receiver has lost its link or its port meanwhile is
 /// dropped, and counted where it came in.
 #[cold]
-pub(super) fn release(
-    shared: &Shared,
-    worker: usize,
-    table: &PortTable,
-    view: &View,
-    delayed: &mut Delayed<Offload>,
-) {
+pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &View, delayed: &mut Delayed<Offload>) {
     let now = shared.start.elapsed();
     let audience = shared.observers.present();
     while let Some(mut held) = delayed.take(now) {
