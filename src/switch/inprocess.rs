@@ -68,7 +68,7 @@ impl InProcessSwitch {
             reply: ReplyBuffer::new(),
             dropped: VecDeque::new(),
             delayed: Delayed::new(),
-            observers: Arc::new(Observers::new(SystemTime::UNIX_EPOCH)),
+            observers: Arc::new(Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now())),
             now: Duration::ZERO,
         }
     }

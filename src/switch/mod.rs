@@ -216,12 +216,13 @@ impl Switch {
     ) -> Result<(Self, mpsc::Receiver<SwitchEvent>), SwitchError> {
         let (events, receiver) = Events::new(config.events, config.drop_samples);
         let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
+        let start = Instant::now();
         let shared = Arc::new(Shared {
             fabric,
             ports: ArcSwap::from_pointee(PortTable(vec![None])),
-            start: Instant::now(),
+            start,
             events,
-            observers: Arc::new(Observers::new(SystemTime::now())),
+            observers: Arc::new(Observers::new(SystemTime::now(), start)),
             stop: AtomicBool::new(false),
             newcomers: Newcomers::default(),
             unasked: Mutex::new(Unasked::new(count)),

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -110,22 +110,24 @@ pub struct Observers {
     /// The number of the next one; held while the list is changed.
     next: Mutex<u64>,
     epoch: SystemTime,
+    start: Instant,
 }
 
 impl Default for Observers {
     fn default() -> Self {
-        Self::new(SystemTime::now())
+        Self::new(SystemTime::now(), Instant::now())
     }
 }
 
 impl Observers {
-    /// Nobody yet. `epoch`: when the switch was started.
-    pub fn new(epoch: SystemTime) -> Self {
+    /// Nobody yet. `epoch` and `start`: when the switch was started, by two clocks.
+    pub fn new(epoch: SystemTime, start: Instant) -> Self {
         Self {
             count: AtomicUsize::new(0),
             entries: ArcSwap::default(),
             next: Mutex::new(0),
             epoch,
+            start,
         }
     }
 
@@ -278,6 +280,11 @@ impl Observation {
     /// The time of day at which `at` is zero.
     pub fn epoch(&self) -> SystemTime {
         self.observers.epoch
+    }
+
+    /// The instant at which `at` is zero.
+    pub fn start(&self) -> Instant {
+        self.observers.start
     }
 }
 
