@@ -177,7 +177,7 @@ async fn what_cannot_be_captured_is_refused() {
         ("filter=foo", 400, "filter"),
         ("snaplen=0", 400, "snaplen"),
         ("duration=10", 400, "duration"),
-        ("interface=nobody", 422, "interface_id"),
+        ("interface=nobody", 422, "interface"),
         ("port=1", 400, "port"),
     ];
     for (query, status, field) in cases {

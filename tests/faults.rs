@@ -108,8 +108,17 @@ impl Host {
         self.card.send(self.frame(to, to.address, number)).unwrap();
     }
 
+    /// Everything that came.
     fn received(&self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.card.receive()).collect()
+    }
+
+    /// How many IPv4 packets came: announcements of a move come too.
+    fn packets(&self) -> usize {
+        self.received()
+            .iter()
+            .filter(|frame| frame[12..14] == [0x08, 0x00])
+            .count()
     }
 }
 
@@ -124,7 +133,7 @@ fn fates(seed: u64) -> (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>) {
         &bench.controller,
         json!({"fault": {"impairment": {
             "on": {"subnets": ["left"]},
-            "loss": "10%", "duplicate": "5%", "reorder": "5%", "delay": "10ms", "jitter": "5ms", "rate": 400_000,
+            "loss": "10%", "duplicate": "5%", "reorder": "5%", "delay": "10ms", "jitter": "5ms", "rate": 200_000,
         }}}),
     );
     let (mut arrived, mut dropped) = (Vec::new(), Vec::new());
@@ -197,7 +206,7 @@ fn a_late_mapping_reaches_the_data_path_and_the_metadata_at_one_instant() {
         }
         bench.run(MS);
         bench.drops();
-        (old.received().len() == 1, new.received().len() == 1)
+        (old.packets() == 1, new.packets() == 1)
     };
     bench.run(400 * MS);
     assert_eq!((holder(&bench), reaches(&mut bench)), ((true, false), (true, false)));
@@ -281,6 +290,8 @@ fn who_has_a_stale_mapping_still_reaches_the_old_owner_and_others_do_not() {
         json!({"fault": {"stale_mapping": {"seen_by": {"interfaces": ["behind"]}}}, "duration": "100ms"}),
     );
     move_to(&bench.controller, "10.0.1.99", new.id);
+    assert_eq!(behind.received().len(), 0, "who is behind hears no announcement");
+    assert_eq!(client.received().len(), 1, "who is not does");
     let arp = |who: &Host, bench: &mut Bench| {
         let mut frame = vec![0xff; 6];
         frame.extend(who.mac);
@@ -298,7 +309,7 @@ fn who_has_a_stale_mapping_still_reaches_the_old_owner_and_others_do_not() {
     behind.card.send(behind.frame(&old, [10, 0, 1, 99], 1)).unwrap();
     client.card.send(client.frame(&old, [10, 0, 1, 99], 2)).unwrap();
     bench.run(MS);
-    assert_eq!(old.received().len(), 1, "from who is behind");
+    assert_eq!(old.packets(), 1, "from who is behind");
     assert_eq!(bench.drops(), [DropReason::DestinationCheck], "from who is not");
     assert_eq!(bench.controller.faults(), [fault]);
     bench.run(100 * MS);
@@ -399,10 +410,7 @@ async fn faults_are_begun_listed_and_ended_over_http_and_told_of_in_events() {
 
     let cases = [
         (json!({"fault": {"link_down": {}}}), "fault"),
-        (
-            json!({"fault": {"link_down": {"interfaces": ["nobody"]}}}),
-            "interface_id",
-        ),
+        (json!({"fault": {"link_down": {"interfaces": ["nobody"]}}}), "interface"),
         (
             json!({"fault": {"zone_cut": {"availability_zone": "z"}}}),
             "availability_zone",

@@ -15,7 +15,7 @@ use super::port::{HEADER, LARGEST_FRAME};
 use super::worker::{place, send_plain};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{SubnetIndex, View, announcement, unsolicited_advertisement};
-use crate::mapping::PortId;
+use crate::mapping::{Interface, PortId};
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
@@ -86,6 +86,9 @@ impl Unasked {
             let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
                 continue;
             };
+            if not_told(&view, &interface, subnet.index, address) {
+                continue;
+            }
             announcement(address, mac, interface.mac, &mut self.reply);
             told += usize::from(self.send(shared, port));
         }
@@ -114,6 +117,12 @@ impl Unasked {
             .interval
             .max(SHORTEST_INTERVAL)
     }
+}
+
+/// Whether an interface hears no announcement: a fault keeps it behind, or without a link.
+pub(super) fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
+    view.faults()
+        .is_some_and(|faults| faults.link_down(interface) || faults.former_owner(interface, subnet, address).is_some())
 }
 
 /// Works until the switch is stopped.

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use super::advertiser::not_told;
 use super::counters::{Block, PortCounters};
 use super::delay::Delayed;
 use super::observe::{Fate, Observation, Observers, Place, Wanted};
@@ -351,6 +352,9 @@ impl InProcessSwitch {
             let Some(interface) = view.interface(interface) else {
                 continue;
             };
+            if not_told(&view, &interface, subnet.index, address) {
+                continue;
+            }
             announcement(address, mac, interface.mac, &mut self.reply);
             if let Some(port) = self.ports.get(id.get() as usize).and_then(Option::as_ref) {
                 if port.send_unasked(self.reply.frame()) {

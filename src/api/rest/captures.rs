@@ -78,6 +78,7 @@ async fn capture(State(state): State<AppState>, Query(query): Query<CaptureQuery
         capture: Some(begun.map_err(Problem::named_in_body)?),
         ends: duration.map(|duration| tokio::time::Instant::now() + duration),
         stopping: state.stopping(),
+        _state: state,
     };
     let pieces = stream::unfold(running, |mut running| async move {
         let piece = running.next().await?;
@@ -94,6 +95,8 @@ struct Running {
     capture: Option<Capture>,
     ends: Option<tokio::time::Instant>,
     stopping: tokio::sync::watch::Receiver<bool>,
+    // Whoever holds this can still be told to stop.
+    _state: AppState,
 }
 
 impl Running {
