@@ -117,7 +117,8 @@ impl Impairment {
         // One draw for each question, so that the answer to one does not depend on whether another was asked.
         let draw = |question: u64| mix(mix(base).wrapping_add(question.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let jitter = self.jitter.as_nanos() as u64;
-        let spread = u128::from(draw(4)) * (u128::from(jitter) * 2 + 1) >> 64;
+        // The upper half of the product is evenly spread over 0..=2 jitter.
+        let spread = (u128::from(draw(4)) * (u128::from(jitter) * 2 + 1)) >> 64;
         let delay = (self.delay + Duration::from_nanos(spread as u64)).saturating_sub(self.jitter);
         Lot {
             lost: self.loss.happens(draw(1)),

@@ -30,11 +30,14 @@ enum Key {
     Port(u16),
 }
 
+/// Every packet with its request, and how many were missed.
+type Recorded = (Vec<(Key, PacketFate)>, u64);
+
 /// A record that grows.
 #[derive(Debug)]
 pub(super) struct Flow {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<(Vec<(Key, PacketFate)>, u64)>>,
+    thread: Option<JoinHandle<Recorded>>,
 }
 
 impl Flow {
@@ -70,13 +73,11 @@ impl Flow {
         };
         // A port may be used again by a later request: its packets are those after it was sent.
         let mut places: HashMap<Key, Vec<usize>> = HashMap::new();
-        for (number, request) in requests.iter_mut().enumerate() {
+        for (number, request) in requests.iter().enumerate() {
             places.entry(Key::Number(number as u64)).or_default().push(number);
-            let Some((port, by)) = request.by.as_deref().and_then(|by| port_and_name(by)) else {
-                continue;
-            };
-            places.entry(Key::Port(port)).or_default().push(number);
-            request.by = by;
+            if let Some(port) = request.port {
+                places.entry(Key::Port(port)).or_default().push(number);
+            }
         }
         for (key, fate) in fates {
             let Some(numbers) = places.get(&key) else { continue };
@@ -95,20 +96,13 @@ impl Drop for Flow {
     }
 }
 
-/// What a connection noted of itself: its port, and perhaps who answered.
-fn port_and_name(by: &str) -> Option<(u16, Option<String>)> {
-    let (port, name) = by.split_once('/').unwrap_or((by, ""));
-    let name = (!name.is_empty()).then(|| name.to_owned());
-    Some((port.parse().ok()?, name))
-}
-
 fn record(
     controller: &Controller,
     mut observation: Observation,
     kind: ProbeKind,
     start: Instant,
     stop: &AtomicBool,
-) -> (Vec<(Key, PacketFate)>, u64) {
+) -> Recorded {
     // The probe and the switch count time from different instants of one clock.
     let ahead = observation.start().checked_duration_since(start);
     let behind = start.checked_duration_since(observation.start());

@@ -140,6 +140,9 @@ pub struct Request {
     /// What the host's kernel said, where it was not silence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The port that its connection came from, while the record is made.
+    #[serde(skip)]
+    port: Option<u16>,
     /// What the switch did with its packets, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fates: Vec<PacketFate>,
@@ -322,6 +325,7 @@ impl Probe {
             Some(flow) => flow.stop(&mut requests),
             None => 0,
         };
+        requests.iter_mut().for_each(|request| request.port = None);
         let began = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(ProbeRecord {
             spec: self.spec.clone(),

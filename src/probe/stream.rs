@@ -190,18 +190,16 @@ async fn connect(spec: &ProbeSpec, log: &Log, number: usize) -> std::io::Result<
     socket.bind(local)?;
     let port = socket.local_addr()?.port();
     if let Some(request) = log.lock().get_mut(number) {
-        // Read by the flow record, which clears it.
-        request.by = Some(port.to_string());
+        request.port = Some(port);
     }
     let mut stream = socket.connect(SocketAddr::new(spec.target, spec.port())).await?;
     // The end of one connection must not leave its port waiting for a minute.
     stream.set_zero_linger()?;
-    let by = if spec.kind == ProbeKind::Http {
-        get(spec, &mut stream).await?
+    if spec.kind == ProbeKind::Http {
+        get(spec, &mut stream).await
     } else {
-        None
-    };
-    Ok(Some(format!("{port}/{}", by.unwrap_or_default())))
+        Ok(None)
+    }
 }
 
 /// A GET request; who answered, as the header `Server` says.

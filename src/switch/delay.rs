@@ -136,7 +136,7 @@ mod tests {
     fn more_than_the_memory_holds_is_refused_until_there_is_room() {
         let mut delayed = Delayed::new();
         let large = vec![0; 1 << 20];
-        let mut hold = |delayed: &mut Delayed<()>| delayed.hold(Duration::ZERO, port(1), port(2), &large, ());
+        let hold = |delayed: &mut Delayed<()>| delayed.hold(Duration::ZERO, port(1), port(2), &large, ());
         for _ in 0..64 {
             assert_eq!(hold(&mut delayed), Ok(()));
         }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::batch::Batch;
 use super::delay::Delayed;
 use super::egress;
 use super::observe::Fate;
@@ -45,34 +44,28 @@ impl<'a> Journey<'a> {
 }
 
 impl Round<'_> {
-    /// Sends a frame of the batch on a journey, packet by packet.
+    /// Sends a frame on a journey, packet by packet. `slot`: the frame behind its offload header.
     #[cold]
     pub(super) fn travel(
         &mut self,
         journey: &Journey<'_>,
-        batch: &Batch,
-        index: usize,
+        slot: &[u8],
         offload: Offload,
         rewrite: Rewrite,
         to: &Port,
         delayed: &mut Delayed<Offload>,
     ) {
         if let Some(reason) = journey.severed() {
-            self.drop_unfinished(batch.frame(index), &offload, reason);
+            self.drop_unfinished(&slot[HEADER..], &offload, reason);
             return;
         }
-        let mut slot = vec![0; HEADER + LARGEST_FRAME];
         let Offload::Segment(segments) = offload else {
-            let slot = &mut slot[..batch.slot(index).len()];
-            slot.copy_from_slice(batch.slot(index));
-            self.travel_packet(journey, slot, offload, rewrite, to, delayed);
+            self.travel_packet(journey, &mut slot.to_vec(), offload, rewrite, to, delayed);
             return;
         };
         let mut room = vec![0; HEADER + segment::piece_length(&segments)];
-        segment::segment(batch.frame(index), &segments, &mut room, HEADER, |piece| {
-            let slot = &mut slot[..piece.len()];
-            slot.copy_from_slice(piece);
-            self.travel_packet(journey, slot, Offload::None, rewrite, to, delayed);
+        segment::segment(&slot[HEADER..], &segments, &mut room, HEADER, |piece| {
+            self.travel_packet(journey, &mut piece.to_vec(), Offload::None, rewrite, to, delayed);
             true
         });
     }

@@ -356,11 +356,10 @@ impl InProcessSwitch {
                 continue;
             }
             announcement(address, mac, interface.mac, &mut self.reply);
-            if let Some(port) = self.ports.get(id.get() as usize).and_then(Option::as_ref) {
-                if port.send_unasked(self.reply.frame()) {
-                    told += 1;
-                    self.show(id, self.reply.frame(), Fate::Fabric(None));
-                }
+            let port = self.ports.get(id.get() as usize).and_then(Option::as_ref);
+            if port.is_some_and(|port| port.send_unasked(self.reply.frame())) {
+                told += 1;
+                self.show(id, self.reply.frame(), Fate::Fabric(None));
             }
         }
         told

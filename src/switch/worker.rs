@@ -263,8 +263,7 @@ impl Worker {
                         self.egress.flush(&mut self.batch, &mut round);
                         round.travel(
                             &journey,
-                            &self.batch,
-                            index,
+                            self.batch.slot(index),
                             offload,
                             rewrite,
                             destination,
@@ -472,7 +471,7 @@ impl Round<'_> {
                 continue;
             };
             if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
-                self.travel(&journey, batch, index, offload, Rewrite::None, to, delayed);
+                self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
                 continue;
             }
             let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {

@@ -26,7 +26,10 @@ pub(super) struct Lane {
 
 /// All places of one fault.
 #[derive(Debug)]
-pub struct Lanes(Box<[OnceLock<Box<[[Lane; 2]]>>]>);
+pub struct Lanes(Box<[OnceLock<Page>]>);
+
+/// Interfaces with both directions each.
+type Page = Box<[[Lane; 2]]>;
 
 impl Default for Lanes {
     fn default() -> Self {
