@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use localvpc::control::Event;
+use localvpc::control::capture::CaptureSpec;
 use localvpc::probe::outage::ownership;
 use localvpc::probe::report::{ProbeReport, html};
 use localvpc::probe::{ECHO_PORT, Outage, Probe, ProbeError, ProbeKind, ProbeSpec, Responder};
@@ -194,6 +195,80 @@ fn drops_by_a_fault_are_in_the_record_with_their_reason() {
         Some(&outage.lost),
         "one reason for each loss"
     );
+}
+
+/// What a script computes from the capture of a stream, without knowing anything else.
+fn from_capture(capture: &[u8], client: &str, target: &str) -> Option<serde_json::Value> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), capture).unwrap();
+    let output = std::process::Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outage_from_capture.py"))
+        .arg(file.path())
+        .args([client, target, "300"])
+        .output();
+    let Ok(output) = output else {
+        eprintln!("skipped: needs python3");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn the_outage_is_the_one_that_the_capture_shows() {
+    let Some((runtime, ids)) = runtime(&[("client", "left", &["10.0.1.10"]), ("server", "left", &["10.0.1.11"])])
+    else {
+        return;
+    };
+    let controller = runtime.controller();
+    let client = host(&runtime, "client");
+    let spec = spec(ProbeKind::Icmp, "10.0.1.11");
+    let mut capture = controller
+        .capture(CaptureSpec {
+            interfaces: vec![ids[0].into()],
+            filter: "icmp".parse().unwrap(),
+            ..CaptureSpec::default()
+        })
+        .unwrap();
+    let probe = Probe::start(client.namespace(), "client", spec, Some((controller, ids[0]))).unwrap();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(150));
+        begin(
+            controller,
+            json!({"fault": {"impairment": {"on": {"interfaces": ["server"]}, "loss": "100%"}}}),
+        );
+        std::thread::sleep(Duration::from_millis(100));
+        end_all(controller);
+    }
+    std::thread::sleep(Duration::from_millis(150));
+    let record = probe.stop().unwrap();
+    let mut file = Vec::new();
+    while let Some(piece) = capture.try_next() {
+        file.extend(piece);
+    }
+    assert_eq!(capture.lost(), 0);
+    file.extend(capture.end());
+    let Some(seen) = from_capture(&file, "10.0.1.10", "10.0.1.11") else {
+        return;
+    };
+    let outage = Outage::from_record(&record, &[]);
+    assert!(outage.windows.len() >= 3, "{:?}", outage.windows);
+    assert_eq!(
+        (seen["sent"].as_u64(), seen["lost"].as_u64()),
+        (Some(outage.sent), Some(outage.lost))
+    );
+    let windows = seen["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), outage.windows.len());
+    for (window, seen) in outage.windows.iter().zip(windows) {
+        // Between a host's send and the switch's read lies its scheduler.
+        let length = seen["to"].as_u64().unwrap() - seen["from"].as_u64().unwrap();
+        let off = length.abs_diff(window.length);
+        assert!(
+            off < 20_000_000,
+            "{length} in the capture, {} in the report",
+            window.length
+        );
+    }
 }
 
 #[test]
