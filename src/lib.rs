@@ -12,5 +12,6 @@ pub mod model;
 pub mod probe;
 pub mod runtime;
 pub mod scenario;
+pub mod services;
 pub mod switch;
 pub mod wire;

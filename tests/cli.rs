@@ -1,6 +1,8 @@
 //! The program as a script sees it: output, exit codes, and nothing left behind. These tests make namespaces, so they
 //! take root.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -55,7 +55,8 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
         }
         Verdict::Reply(_) => Fate::Answered(law::said(reply.frame())),
         Verdict::Flood { .. } => panic!("nothing is flooded in these profiles"),
-        Verdict::Drop(_) => Fate::Nothing,
+        // What a service answers is not the decision's to say.
+        Verdict::Punt(_) | Verdict::Drop(_) => Fate::Nothing,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Scenarios over HTTP: stored, played, followed, cancelled. These tests make namespaces, so they take root.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

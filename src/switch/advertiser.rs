@@ -14,7 +14,7 @@ use super::port::Offload;
 use super::port::{HEADER, LARGEST_FRAME};
 use super::worker::{place, send_plain};
 use super::{Port, PortTable, Shared};
-use crate::datapath::{SubnetIndex, View, announcement, unsolicited_advertisement};
+use crate::datapath::{Answered, SubnetIndex, View, announcement, unsolicited_advertisement};
 use crate::mapping::{Interface, PortId};
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
@@ -93,6 +93,23 @@ impl Unasked {
             told += usize::from(self.send(shared, port));
         }
         told
+    }
+
+    /// Sends a frame that a service of the VPC made; false when there is no such port, or it takes no frame.
+    pub(super) fn inject(&mut self, shared: &Shared, id: PortId, frame: &[u8]) -> bool {
+        let table = shared.ports.load();
+        let Some(port) = table.get(id.get()).filter(|_| frame.len() <= LARGEST_FRAME) else {
+            return false;
+        };
+        let sent = send_plain(&port.device, frame, &mut self.spare).is_ok();
+        let block = &port.counters[self.block];
+        let kind = &block.answered[Answered::Service as usize];
+        (if sent { kind } else { &block.refused }).add(1);
+        if let (true, Some(audience)) = (sent, shared.observers.present()) {
+            let fate = Fate::Fabric(Some(Answered::Service));
+            audience.show(place(shared, port), frame, &Offload::None, fate);
+        }
+        sent
     }
 
     /// Sends a port its Router Advertisement, unless this is its coming up, from which the first interval counts.

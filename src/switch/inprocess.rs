@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use super::ServiceSink;
 use super::advertiser::not_told;
 use super::counters::{Block, PortCounters};
 use super::delay::Delayed;
@@ -19,8 +20,8 @@ use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
 use crate::datapath::faults::Passage;
 use crate::datapath::{
-    Answered, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, SubnetIndex, Unobserved,
-    Verdict, View, announcement, decide, unsolicited_advertisement,
+    Answered, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex,
+    Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -54,10 +55,13 @@ pub struct InProcessSwitch {
     fabric: Arc<Fabric>,
     ports: Vec<Option<Port>>,
     reply: ReplyBuffer,
+    /// What a server of the VPC's own said last.
+    served: Vec<u8>,
     dropped: VecDeque<Dropped>,
     delayed: Delayed<()>,
     observers: Arc<Observers>,
     now: Duration,
+    services: Option<Box<ServiceSink>>,
 }
 
 impl InProcessSwitch {
@@ -67,11 +71,30 @@ impl InProcessSwitch {
             fabric,
             ports: vec![None],
             reply: ReplyBuffer::new(),
+            served: Vec::new(),
             dropped: VecDeque::new(),
             delayed: Delayed::new(),
             observers: Arc::new(Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now())),
             now: Duration::ZERO,
+            services: None,
         }
+    }
+
+    /// Says who takes over the frames for the link-local services. Until then they are dropped as `no_service`.
+    pub fn set_services(&mut self, sink: Box<ServiceSink>) {
+        self.services = Some(sink);
+    }
+
+    /// Writes a frame of a service to a port; false when there is no such port, or its cable is full.
+    pub fn inject(&mut self, id: PortId, frame: &[u8]) -> bool {
+        let Some(port) = self.port(id) else { return false };
+        let sent = port.cable.send(frame).is_ok();
+        if sent {
+            port.counters.answered[Answered::Service as usize].add(1);
+        } else {
+            port.counters.refused.add(1);
+        }
+        sent
     }
 
     /// Attaches the switch's end of a cable to an interface. The fabric must be told of the port that is returned
@@ -167,8 +190,14 @@ impl InProcessSwitch {
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(view, number, to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered, frame).err(),
-            Verdict::Flood { reply } => {
+            Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
+            Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
+            Verdict::Flood { reply, punt } => {
                 self.flood(view, number, frame);
+                if let Some(service) = punt {
+                    // Everybody else heard the question, so that it is not lost where this server has no answer.
+                    let _ = self.serve(service, view, number, frame);
+                }
                 reply.and_then(|answered| self.answer(id, answered, frame).err())
             }
             Verdict::Drop(reason) => Some(reason),
@@ -270,18 +299,35 @@ impl InProcessSwitch {
     }
 
     fn answer(&mut self, to: PortId, answered: Answered, question: &[u8]) -> Result<(), DropReason> {
-        let port = self
-            .ports
-            .get_mut(to.get() as usize)
-            .and_then(Option::as_mut)
-            .ok_or(DropReason::NotAttached)?;
-        if port.cable.send(self.reply.frame()).is_err() {
-            port.counters.refused.add(1);
-            return Err(DropReason::DeviceFull);
-        }
-        port.counters.answered[answered as usize].add(1);
+        let port = self.ports.get(to.get() as usize).and_then(Option::as_ref);
+        port.ok_or(DropReason::NotAttached)?
+            .answer(self.reply.frame(), answered)?;
         self.show(to, question, Fate::Answered(answered));
         self.show(to, self.reply.frame(), Fate::Fabric(Some(answered)));
+        Ok(())
+    }
+
+    /// Lets a server of the VPC's own answer a frame of a port.
+    fn serve(&mut self, service: Service, view: &View, number: usize, frame: &[u8]) -> Result<(), DropReason> {
+        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
+        let question = Received {
+            bytes: frame,
+            meta: FrameMeta::default(),
+        };
+        let answered = responder::answer(service, question, &attached(view, port)?, view, &mut self.served)?;
+        port.answer(&self.served, answered)?;
+        let id = port.id;
+        self.show(id, frame, Fate::Answered(answered));
+        self.show(id, &self.served, Fate::Fabric(Some(answered)));
+        Ok(())
+    }
+
+    fn hand_to_services(&self, number: usize, bytes: &[u8]) -> Result<(), DropReason> {
+        let meta = FrameMeta::default();
+        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
+        let sink = self.services.as_ref().ok_or(DropReason::NoService)?;
+        sink(port.interface, port.id, Received { bytes, meta })?;
+        self.show(port.id, bytes, Fate::Answered(Answered::Service));
         Ok(())
     }
 
@@ -378,6 +424,12 @@ impl InProcessSwitch {
 }
 
 impl Port {
+    fn answer(&self, frame: &[u8], answered: Answered) -> Result<(), DropReason> {
+        self.send(frame).map_err(|()| DropReason::DeviceFull)?;
+        self.counters.answered[answered as usize].add(1);
+        Ok(())
+    }
+
     fn send(&self, frame: &[u8]) -> Result<(), ()> {
         if self.cable.send(frame).is_err() {
             self.counters.refused.add(1);
@@ -517,6 +569,7 @@ mod tests {
         let vpc = fabric.add_vpc(VpcSpec {
             profile,
             cidrs: vec!["10.0.0.0/16".parse().expect("a range")],
+            dhcp_options: Arc::default(),
         });
         let subnet = fabric.add_subnet(SubnetSpec {
             vpc,

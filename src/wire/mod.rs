@@ -2,11 +2,13 @@
 //! the VPC itself sends. Nothing here knows a VPC.
 
 pub mod checksum;
+pub mod dhcp;
 pub mod filter;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;
 pub mod pcapng;
 pub mod reply;
+pub mod udp;
 
 pub use mac::MacAddr;
