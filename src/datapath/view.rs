@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::faults::FaultView;
 use super::learning::Stations;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
@@ -57,6 +58,8 @@ pub struct View {
     pub(crate) ipv6: Arc<Table>,
     /// (subnet, bits 64–79 of a delegated /80) → interface.
     pub(crate) ipv6_prefixes: Arc<Table>,
+    /// What goes wrong on purpose, if anything does.
+    pub(crate) faults: Option<Arc<FaultView>>,
 }
 
 /// A VPC as the data path needs it.
@@ -134,6 +137,12 @@ pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
 ];
 
 impl View {
+    /// What goes wrong on purpose; `None` while nothing does.
+    #[inline]
+    pub fn faults(&self) -> Option<&FaultView> {
+        self.faults.as_deref()
+    }
+
     /// The subnet with this number.
     #[inline]
     pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {

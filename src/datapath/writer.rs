@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::faults::FaultView;
 use super::learning::Stations;
 use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
@@ -86,6 +87,7 @@ impl FabricWriter {
             macs: Arc::clone(macs.table()),
             ipv6: Arc::clone(ipv6.table()),
             ipv6_prefixes: Arc::clone(ipv6_prefixes.table()),
+            faults: None,
         };
         let fabric = Arc::new(Fabric {
             view: ArcSwap::from_pointee(view.clone()),
@@ -117,6 +119,12 @@ impl FabricWriter {
         self.view.ipv6 = Arc::clone(self.ipv6.table());
         self.view.ipv6_prefixes = Arc::clone(self.ipv6_prefixes.table());
         self.fabric.view.store(Arc::new(self.view.clone()));
+    }
+
+    /// Publishes what goes wrong on purpose from now on; `None` for nothing.
+    pub fn set_faults(&mut self, faults: Option<Arc<FaultView>>) {
+        self.view.faults = faults;
+        self.publish();
     }
 
     /// Makes a VPC known.
