@@ -4,7 +4,7 @@
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
 //! `router` (what the subnet's router answers itself), `guard` again (source check), `deliver` (by destination MAC),
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
-//! learning switch.
+//! learning switch, and `resolve` asks there for what the router does not know.
 
 mod announce;
 mod deliver;
@@ -12,6 +12,7 @@ mod guard;
 mod learning;
 mod limit;
 mod neighbor;
+mod resolve;
 mod route;
 mod router;
 mod routes;

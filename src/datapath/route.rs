@@ -9,6 +9,7 @@ use super::{
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
+use crate::wire::MacAddr;
 use crate::wire::frame::Frame;
 
 impl<'a, O: Observer> Context<'a, O> {
@@ -50,24 +51,51 @@ impl<'a, O: Observer> Context<'a, O> {
             },
         );
         let (_, target) = route.ok_or(DropReason::NoRoute)?;
+        if target == RouteTarget::Local
+            && let Some((_, subnet)) = self.view.subnet_of(self.ingress.subnet.vpc, destination)
+            && subnet.asks()
+        {
+            return self.deliver_by_asking(frame, packet, subnet);
+        }
         let (interface, subnet) = match target {
             RouteTarget::Local => self.local(destination)?,
             RouteTarget::Interface(index) => self.middlebox(index)?,
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
+        self.pass_on(frame, packet, &interface, subnet)
+    }
+
+    /// The router hands a packet to an interface of a subnet.
+    pub(super) fn pass_on(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+    ) -> Decided {
+        let rewrite = self.rewrite(packet, interface.mac, subnet)?;
+        match self.hand_over(frame, packet, interface, subnet, rewrite) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, interface.mtu.unwrap_or(subnet.profile().mtu)),
+            decided => decided,
+        }
+    }
+
+    /// What the router changes in a packet for a MAC of a subnet.
+    pub(super) fn rewrite(
+        &self,
+        packet: &Packet<'_>,
+        destination: MacAddr,
+        subnet: &SubnetView,
+    ) -> Result<Rewrite, DropReason> {
         let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
         }
-        let rewrite = Rewrite::Route {
-            destination: interface.mac,
+        Ok(Rewrite::Route {
+            destination,
             source: subnet.router_mac,
             decrement_ttl,
-        };
-        match self.hand_over(frame, packet, &interface, subnet, rewrite) {
-            Err(DropReason::TooLong) => self.too_big(frame, packet, &interface, subnet),
-            decided => decided,
-        }
+        })
     }
 
     /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
@@ -105,14 +133,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
     /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
-    fn too_big(
-        &mut self,
-        frame: &Frame<'_>,
-        packet: &Packet<'_>,
-        interface: &Interface,
-        subnet: &SubnetView,
-    ) -> Decided {
-        let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+    pub(super) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
         // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
         let (source, rate) = (packet.source(), here.profile().router.errors_per_second);

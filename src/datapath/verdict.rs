@@ -1,5 +1,6 @@
 //! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
 
+use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 
@@ -20,8 +21,33 @@ pub enum Verdict {
         /// The router's answer in the reply buffer.
         reply: Option<Answered>,
     },
+    /// The router took it in: a station told it where it is.
+    Consumed,
+    /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there.
+    Ask {
+        /// The subnet that is asked.
+        subnet: SubnetIndex,
+        /// Where the packet goes meanwhile, by what was known before; `None` when nothing was: it is dropped as
+        /// [`DropReason::NeighborResolving`].
+        deliver: Option<(PortId, Rewrite)>,
+    },
     /// Nowhere.
     Drop(DropReason),
+}
+
+impl Verdict {
+    /// Takes the question apart from what becomes of the packet that raised it.
+    #[inline]
+    pub fn split_question(self) -> (Option<SubnetIndex>, Self) {
+        match self {
+            Self::Ask {
+                subnet,
+                deliver: Some((port, rewrite)),
+            } => (Some(subnet), Self::Deliver { port, rewrite }),
+            Self::Ask { subnet, deliver: None } => (Some(subnet), Self::Drop(DropReason::NeighborResolving)),
+            other => (None, other),
+        }
+    }
 }
 
 /// What changes in a delivered frame.
@@ -189,6 +215,10 @@ named! {
         Blackhole = "blackhole",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
+        /// The router does not know yet where the destination is, and asks.
+        NeighborResolving = "neighbor_resolving",
+        /// The router does not know where the destination is, and has no room to remember that it asked.
+        NeighborTableFull = "neighbor_table_full",
         /// A link-local destination, which no router passes on.
         LinkLocalRouted = "link_local_not_routed",
         /// No hop left.
@@ -217,6 +247,7 @@ impl From<crate::wire::neighbor::Invalid> for DropReason {
             Invalid::OptionLength => Self::NeighborOptionLength,
             Invalid::Target => Self::NeighborTarget,
             Invalid::UnspecifiedSource => Self::NeighborUnspecified,
+            Invalid::SolicitedToGroup => Self::NeighborAdvertisement,
             Invalid::Fragmented => Self::NeighborFragmented,
         }
     }

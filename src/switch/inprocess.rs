@@ -138,6 +138,10 @@ impl InProcessSwitch {
             }
             Err(reason) => Verdict::Drop(reason),
         };
+        let (asked, verdict) = verdict.split_question();
+        if let Some(subnet) = asked {
+            self.ask(view, subnet);
+        }
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered as usize).err(),
@@ -145,6 +149,8 @@ impl InProcessSwitch {
                 self.flood(view, number, frame);
                 reply.and_then(|answered| self.answer(id, answered as usize).err())
             }
+            // Its question was split off above.
+            Verdict::Consumed | Verdict::Ask { .. } => None,
             Verdict::Drop(reason) => Some(reason),
         };
         if let Some(reason) = reason {
@@ -177,6 +183,16 @@ impl InProcessSwitch {
         }
         port.counters.answered[kind].add(1);
         Ok(())
+    }
+
+    /// Sends the router's question in the reply buffer to every port of a subnet.
+    fn ask(&self, view: &View, subnet: SubnetIndex) {
+        let Some(subnet) = view.subnet(subnet) else { return };
+        for &(member, _) in subnet.members().iter() {
+            if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
+                port.send_unasked(self.reply.frame());
+            }
+        }
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {

@@ -20,7 +20,7 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveE
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Unobserved, Verdict, View, decide,
+    Answered, DropReason, FrameMeta, Ingress, PortState, Received, SubnetIndex, Unobserved, Verdict, View, decide,
     unsolicited_advertisement,
 };
 use crate::wire::reply::ReplyBuffer;
@@ -273,7 +273,7 @@ impl Worker {
                 bytes: self.batch.frame(index),
                 meta: meta(&offload),
             };
-            match decide(
+            let verdict = decide(
                 received,
                 &ingress,
                 view,
@@ -281,7 +281,12 @@ impl Worker {
                 now,
                 &mut self.reply,
                 &mut Unobserved,
-            ) {
+            );
+            let (asked, verdict) = verdict.split_question();
+            if let Some(subnet) = asked {
+                round.ask(view, subnet, self.reply.frame(), &mut self.spare);
+            }
+            match verdict {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
                         round.drop(self.batch.frame(index), DropReason::NotAttached);
@@ -313,6 +318,8 @@ impl Worker {
                         round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
                     }
                 }
+                // Its question was split off above.
+                Verdict::Consumed | Verdict::Ask { .. } => {}
                 Verdict::Drop(reason) => round.drop(self.batch.frame(index), reason),
             }
         }
@@ -457,6 +464,17 @@ impl Round<'_> {
             Err(error) => {
                 self.block.refused.add(1);
                 self.drop(question, drop_reason(error));
+            }
+        }
+    }
+
+    /// Sends a router's question to every port of a subnet.
+    #[cold]
+    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) {
+        let Some(subnet) = view.subnet(subnet) else { return };
+        for &(member, _) in subnet.members().iter() {
+            if let Some(to) = self.table.get(member.get()) {
+                send_unasked(to, &to.counters[self.worker], question, spare);
             }
         }
     }

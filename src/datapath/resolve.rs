@@ -1,0 +1,307 @@
+//! A router that has no mapping table knows a neighbor by what it was told, asks the subnet when it was told nothing, and
+//! asks again what it was told long ago (RFC 826, RFC 4861 section 7).
+//!
+//! The packet that raises a question is dropped as `neighbor_resolving`, as many hardware routers do. To keep it, as RFC
+//! 4861 section 7.2.2 would have it, it would have to be copied out of its batch and be handed from the worker that read it
+//! to the one that reads the answer; so each unknown address of a scan would cost a copy.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
+use super::{Context, Decided, DropReason, Fact, Observer, Packet, Stage, SubnetView, Verdict};
+use crate::wire::MacAddr;
+use crate::wire::frame::{ETHERTYPE_ARP, Frame};
+use crate::wire::neighbor::{Arp, NeighborAdvertisement, NeighborSolicitation, icmpv6};
+
+/// How long a confirmed neighbor is believed without a question (RFC 4861 section 10, REACHABLE_TIME).
+const REACHABLE: Duration = Duration::from_secs(30);
+/// Time between two questions about one address (RETRANS_TIMER).
+const RETRANSMIT: Duration = Duration::from_secs(1);
+/// Questions without answer after which a neighbor is no longer believed to be there (MAX_UNICAST_SOLICIT).
+const QUESTIONS: u8 = 3;
+/// How long a neighbor that nobody asks for is remembered; no longer than a silent station's port is.
+const FORGOTTEN: Duration = Duration::from_secs(300);
+/// Neighbors remembered per subnet, those asked for in vain included: a scan of a /64 must not eat the memory.
+const CAPACITY: usize = 8192;
+
+/// What the router of one subnet was told. Several workers hear it, so each may add entries.
+#[derive(Default)]
+pub(crate) struct Neighbors {
+    known: DashMap<IpAddr, Neighbor, RandomState>,
+    /// When a full table was last searched for what can go, in milliseconds.
+    swept: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Neighbor {
+    mac: Option<MacAddr>,
+    /// When the MAC was last known to be right; `None` for one that was told in passing.
+    confirmed: Option<Duration>,
+    /// When the last question was asked, or the MAC told.
+    touched: Duration,
+    /// Questions since the neighbor was last heard.
+    questions: u8,
+}
+
+/// What the router knows of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It is at this MAC; with `true` it is time to ask again.
+    At(MacAddr, bool),
+    /// It is not known, and it is time to ask.
+    Ask,
+    /// It is not known, and was asked for a moment ago.
+    Asked,
+    /// It is not known, and there is no room to remember a question.
+    Full,
+}
+
+/// How far to believe what was told (RFC 4861 section 7.2.5; RFC 826 where it is ARP).
+#[derive(Debug, Clone, Copy)]
+struct Belief {
+    /// It is remembered even if nobody asked.
+    unasked: bool,
+    /// It replaces another MAC.
+    replaces: bool,
+    /// It proves that the neighbor hears the router.
+    confirms: bool,
+}
+
+impl Neighbors {
+    /// What is known of `address` for a packet that goes there now.
+    fn look(&self, address: IpAddr, now: Duration) -> Known {
+        if let Some(mut neighbor) = self.known.get_mut(&address) {
+            return neighbor.look(now);
+        }
+        if self.known.len() >= CAPACITY && !self.sweep(now) {
+            return Known::Full;
+        }
+        let asked = Neighbor {
+            mac: None,
+            confirmed: None,
+            touched: now,
+            questions: 1,
+        };
+        self.known.insert(address, asked);
+        Known::Ask
+    }
+
+    /// A station told that `address` is at `mac`.
+    fn tell(&self, address: IpAddr, mac: MacAddr, belief: Belief, now: Duration) {
+        if mac.is_multicast() {
+            return;
+        }
+        let confirmed = belief.confirms.then_some(now);
+        let told = Neighbor {
+            mac: Some(mac),
+            confirmed,
+            touched: now,
+            questions: 0,
+        };
+        if let Some(mut known) = self.known.get_mut(&address) {
+            match known.mac {
+                None => *known = told,
+                Some(same) if same == mac => {
+                    *known = Neighbor {
+                        confirmed: confirmed.or(known.confirmed),
+                        ..told
+                    }
+                }
+                Some(_) if belief.replaces => *known = told,
+                // Somebody else claims the address, and may not take it: time to ask.
+                Some(_) => known.confirmed = None,
+            }
+        } else if belief.unasked && (self.known.len() < CAPACITY || self.sweep(now)) {
+            self.known.insert(address, told);
+        }
+    }
+
+    /// Forgets what nobody needs any more; true when there is room then. At most once a second: a scan is no reason to walk
+    /// the table for each packet.
+    fn sweep(&self, now: Duration) -> bool {
+        // A time since the start of the switch fits for half a billion years.
+        let millis = now.as_millis() as u64;
+        let before = self.swept.load(Ordering::Relaxed);
+        let due = before == 0 || millis.saturating_sub(before) >= 1000;
+        if !due
+            || self
+                .swept
+                .compare_exchange(before, millis.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        self.known.retain(|_, neighbor| {
+            let limit = if neighbor.mac.is_some() { FORGOTTEN } else { RETRANSMIT };
+            now.saturating_sub(neighbor.touched) < limit
+        });
+        self.known.len() < CAPACITY
+    }
+}
+
+impl Neighbor {
+    fn look(&mut self, now: Duration) -> Known {
+        let since_touched = now.saturating_sub(self.touched);
+        let may_ask = self.questions == 0 || since_touched >= RETRANSMIT;
+        if let Some(mac) = self.mac {
+            if self.confirmed.is_some_and(|at| now.saturating_sub(at) < REACHABLE) {
+                return Known::At(mac, false);
+            }
+            if !may_ask {
+                return Known::At(mac, false);
+            }
+            if self.questions < QUESTIONS {
+                (self.questions, self.touched) = (self.questions + 1, now);
+                return Known::At(mac, true);
+            }
+            self.mac = None;
+        }
+        if !may_ask {
+            return Known::Asked;
+        }
+        (self.questions, self.touched) = (self.questions.saturating_add(1), now);
+        Known::Ask
+    }
+}
+
+impl<O: Observer> Context<'_, O> {
+    /// A packet that the router passes on to a station of `subnet`, wherever that one said that it is.
+    pub(super) fn deliver_by_asking(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, subnet: &SubnetView) -> Decided {
+        let destination = packet.destination();
+        // A delegated prefix is routed to its interface, as a provider's router has it in its table: nobody is asked.
+        if let Some(owner) = self.view.prefix_owner(subnet, destination) {
+            self.observer.saw(
+                Stage::Route,
+                Fact::Mapping {
+                    subnet: subnet.index,
+                    address: destination,
+                    owner: Some(owner),
+                },
+            );
+            let interface = self.view.interface(owner).ok_or(DropReason::NoMapping)?;
+            return self.pass_on(frame, packet, &interface, subnet);
+        }
+        let known = subnet.state.neighbors.look(destination, self.now);
+        let mac = match known {
+            Known::At(mac, _) => Some(mac),
+            _ => None,
+        };
+        let address = destination;
+        self.observer.saw(Stage::Route, Fact::Neighbor { address, mac });
+        let (mac, ask) = match known {
+            Known::At(mac, ask) => (mac, ask),
+            Known::Ask => return self.ask(destination, subnet, None),
+            Known::Asked => return Err(DropReason::NeighborResolving),
+            Known::Full => return Err(DropReason::NeighborTableFull),
+        };
+        let rewrite = self.rewrite(packet, mac, subnet)?;
+        let interface = self
+            .view
+            .interface_by_mac(subnet.vpc, mac)
+            .and_then(|index| self.view.interface(index));
+        let mtu = interface.and_then(|i| i.mtu).unwrap_or(subnet.profile().mtu);
+        if self.packet_length(frame, packet) > usize::from(mtu) {
+            return self.too_big(frame, packet, mtu);
+        }
+        match subnet.state.stations.port(mac, self.now) {
+            Some(port) if ask => self.ask(destination, subnet, Some((port, rewrite))),
+            Some(port) => Ok(Verdict::Deliver { port, rewrite }),
+            // The station's port went away: its next answer says where it is now.
+            None => {
+                subnet.state.neighbors.known.remove(&destination);
+                subnet.state.neighbors.look(destination, self.now);
+                self.ask(destination, subnet, None)
+            }
+        }
+    }
+
+    /// Writes the question who has `address` and asks it in `subnet`.
+    fn ask(
+        &mut self,
+        address: IpAddr,
+        subnet: &SubnetView,
+        deliver: Option<(crate::mapping::PortId, super::Rewrite)>,
+    ) -> Decided {
+        match address {
+            IpAddr::V4(address) => {
+                let net = subnet.ipv4.ok_or(DropReason::NoMapping)?;
+                let gateway = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                self.reply.arp_request(subnet.router_mac, gateway, address);
+            }
+            IpAddr::V6(address) => {
+                self.reply
+                    .neighbor_solicitation(subnet.router_mac, subnet.router_link_local(), address);
+            }
+        }
+        Ok(Verdict::Ask {
+            subnet: subnet.index,
+            deliver,
+        })
+    }
+
+    /// What a frame that reaches the router tells it of its sender; true when it was said to the router and to nobody else.
+    pub(super) fn router_hears(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> bool {
+        let subnet = self.ingress.subnet;
+        if !subnet.asks() {
+            return false;
+        }
+        let to_router = frame.destination == subnet.router_mac;
+        match packet {
+            None if frame.ethertype == ETHERTYPE_ARP => {
+                let Some(arp) = Arp::parse(frame.payload()) else {
+                    return false;
+                };
+                if subnet.ipv4.is_some_and(|net| net.contains(&arp.sender)) {
+                    // RFC 826: who asks for the router's address is remembered; what others say is believed of those known.
+                    let belief = Belief {
+                        unasked: arp.request && subnet.router_ipv4(arp.target).is_some(),
+                        replaces: true,
+                        confirms: true,
+                    };
+                    subnet
+                        .state
+                        .neighbors
+                        .tell(arp.sender.into(), arp.sender_mac, belief, self.now);
+                }
+                to_router && !arp.request
+            }
+            Some(Packet::V6(ipv6)) => match ipv6.icmpv6_type() {
+                Some(icmpv6::NEIGHBOR_SOLICITATION) => {
+                    if let Ok(asked) = NeighborSolicitation::parse(ipv6, self.meta.checksum_pending)
+                        && subnet.router_ipv6(asked.target).is_some()
+                        && subnet.ipv6.is_some_and(|net| net.contains(&asked.source))
+                        && let Some(mac) = asked.source_mac
+                    {
+                        let belief = Belief {
+                            unasked: true,
+                            replaces: true,
+                            confirms: false,
+                        };
+                        subnet.state.neighbors.tell(asked.source.into(), mac, belief, self.now);
+                    }
+                    false
+                }
+                Some(icmpv6::NEIGHBOR_ADVERTISEMENT) => {
+                    let Ok(told) = NeighborAdvertisement::parse(ipv6, self.meta.checksum_pending) else {
+                        return false;
+                    };
+                    if let Some(mac) = told.target_mac {
+                        let belief = Belief {
+                            unasked: false,
+                            replaces: told.override_cached,
+                            confirms: told.solicited,
+                        };
+                        subnet.state.neighbors.tell(told.target.into(), mac, belief, self.now);
+                    }
+                    to_router
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
