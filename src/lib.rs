@@ -2,10 +2,14 @@
 //!
 //! The rooms, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod api;
+pub mod cli;
 pub mod control;
 pub mod datapath;
 pub mod lab;
 pub mod mapping;
 pub mod model;
+pub mod runtime;
+pub mod scenario;
 pub mod switch;
 pub mod wire;

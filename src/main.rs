@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use localvpc::lab;
+use localvpc::{cli, lab};
 
 fn main() -> ExitCode {
     // Before anything else: process 1 of an instance is this program too, and has no use for the rest of it.
@@ -10,5 +10,5 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == lab::INIT_SUBCOMMAND) {
         return lab::init_main(arguments);
     }
-    ExitCode::SUCCESS
+    cli::main(std::env::args_os())
 }

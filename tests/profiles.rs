@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Rewrite, SubnetIndex,
+    Answered, Asking, DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Rewrite, SubnetIndex,
     SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
@@ -168,9 +168,22 @@ impl World {
         }
     }
 
-    /// A UDP packet from a to the router's MAC.
+    /// A UDP packet from a to the router's MAC; a question that it raises is sent.
     fn route(&self, destination: &str) -> Verdict {
-        self.send(A, &packet(A, self.router_mac(0), ip(destination))).0
+        let (verdict, question) = self.send(A, &packet(A, self.router_mac(0), ip(destination)));
+        let Verdict::Ask { subnet, .. } = verdict else {
+            return verdict;
+        };
+        match self
+            .writer
+            .view()
+            .subnet(subnet)
+            .expect("it is there")
+            .asking(&question, self.now)
+        {
+            Asking::Now => verdict,
+            not_now => verdict.after_asking(not_now),
+        }
     }
 
     /// c tells the router that it has an address.
@@ -476,7 +489,7 @@ fn a_packet_waits_for_no_answer_and_the_next_one_finds_it() {
     };
     assert_eq!(world.route("2001:db8:0:2::a"), world.asked(None));
     assert_eq!(
-        world.asked(None).split_question().1,
+        world.asked(None).after_asking(Asking::Now),
         Verdict::Drop(DropReason::NeighborResolving)
     );
     // RFC 4861 section 10: one question a second.
@@ -574,7 +587,7 @@ fn whether_another_station_takes_an_address_is_for_its_flags_to_say() {
     let to = (world.router_mac(1), world.router_link_local(1));
     told.neighbor_advertisement(v6(address), first, v6(address), to, SOLICITED);
     assert_eq!(world.send(C, told.frame()).0, Verdict::Consumed);
-    let goes_to = |world: &World| match world.route(address).split_question().1 {
+    let goes_to = |world: &World| match world.route(address).after_asking(Asking::Now) {
         Verdict::Deliver {
             rewrite: Rewrite::Route { destination, .. },
             ..
@@ -631,7 +644,7 @@ fn who_asks_for_the_router_is_known_to_it() {
     let world = World::new("lan");
     for (asked, address) in [("10.0.2.1", "10.0.2.10"), ("2001:db8:0:2::1", "2001:db8:0:2::a")] {
         assert_eq!(world.answer(C, ip(asked)), "flood, 02:00:00:00:02:01");
-        let (_, verdict) = world.route(address).split_question();
+        let verdict = world.route(address).after_asking(Asking::Now);
         assert!(
             matches!(verdict, Verdict::Deliver { port: to, .. } if to == port(C)),
             "{address}: {verdict:?}"

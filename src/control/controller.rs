@@ -9,7 +9,7 @@ use super::command::{Command, EditSummary, Outcome};
 use super::error::ControlError;
 use super::events::{EventKind, EventLog, Subscription};
 use super::fabric::Binding;
-use super::ports::{OpenedDevice, PortReport, Ports};
+use super::ports::{OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
@@ -21,6 +21,7 @@ use crate::model::{
     AddressOrPrefix, Attachment, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network, NetworkInterface,
     ResourceRef, Subnet, SubnetId, Vpc, VpcId,
 };
+use crate::switch::PortStatus;
 
 /// What a Controller is made from.
 pub struct ControllerConfig {
@@ -94,6 +95,14 @@ impl Controller {
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         // A panic under the lock is a defect that its thread reports; the tables are still the best there is.
         self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time of the switch's decisions; zero without a switch.
+    pub(super) fn now(&self) -> std::time::Duration {
+        self.shared
+            .ports
+            .as_ref()
+            .map_or_else(Default::default, |ports| ports.now())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
@@ -254,17 +263,19 @@ impl Controller {
         let index = state
             .binding
             .interface_index(id)
-            .ok_or_else(|| ModelError::NotAttached { interface: id })?;
+            .ok_or(ModelError::NotAttached { interface: id })?;
         let label = device.label();
-        let port = ports
-            .attach(index, device)
-            .map_err(|reason| ControlError::Attach { reason })?;
+        let binding = &mut state.binding;
+        let attached = ports.attach(index, device, &mut |port| binding.set_port(id, Some(port)));
+        let port = attached.map_err(|reason| {
+            binding.set_port(id, None);
+            ControlError::Attach { reason }
+        })?;
         let attachment = Attachment {
             port: port.get(),
             device: label.clone(),
         };
         state.network.set_attachment(reference, Some(attachment))?;
-        state.binding.set_port(id, Some(port));
         self.publish(EventKind::PortUp {
             interface_id: id,
             port: port.get(),
@@ -278,21 +289,25 @@ impl Controller {
         reference: &ResourceRef<InterfaceId>,
         reason: Option<String>,
     ) -> Result<NetworkInterface, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let id = state.network.interface_id(reference)?;
-        let attachment = state.network.set_attachment(reference, None)?;
-        state.binding.set_port(id, None);
-        let port = attachment.map_or(0, |attachment| attachment.port);
-        if let (Some(ports), Some(port)) = (&self.shared.ports, PortId::new(port)) {
-            ports.detach(port);
-        }
-        self.publish(EventKind::PortDown {
-            interface_id: id,
-            port,
-            reason,
-        });
-        Ok(state.network.interface(reference)?)
+        let (interface, device) = {
+            let mut guard = self.write();
+            let state = &mut *guard;
+            let id = state.network.interface_id(reference)?;
+            let attachment = state.network.set_attachment(reference, None)?;
+            state.binding.set_port(id, None);
+            let port = attachment.map_or(0, |attachment| attachment.port);
+            let ports = self.shared.ports.as_ref().zip(PortId::new(port));
+            let device = ports.and_then(|(ports, port)| ports.detach(port));
+            self.publish(EventKind::PortDown {
+                interface_id: id,
+                port,
+                reason,
+            });
+            (state.network.interface(reference)?, device)
+        };
+        // Closing a TAP takes the kernel some 20 ms, for which nobody else should wait.
+        drop(device);
+        Ok(interface)
     }
 
     fn edit_mappings(&self, edits: &[MappingEdit]) -> Result<EditSummary, ControlError> {
@@ -324,24 +339,23 @@ impl Controller {
             let (Some(_), Some(owner)) = (change.from, change.to) else {
                 continue;
             };
-            let Some((_, _, vpc)) = state.network.place(owner) else {
+            let Some((mac, _, vpc)) = state.network.place(owner) else {
                 continue;
             };
             let announces = |vpc: &Vpc| vpc.profile.neighbor.announce_on_move;
             if !state.network.vpc(&vpc.into()).is_ok_and(announces) {
                 continue;
             }
-            let (Some(subnet), Some(owner)) = (
-                state.binding.subnet_index(change.subnet),
-                state.binding.interface_index(owner),
-            ) else {
+            let Some(subnet) = state.binding.subnet_index(change.subnet) else {
                 continue;
             };
+            // The new owner would take the announcement of its own address for a conflict.
+            let except = state.network.port(owner).and_then(PortId::new);
             match change.address.net() {
-                net if !change.address.is_prefix() => ports.announce(subnet, net.addr(), owner),
+                net if !change.address.is_prefix() => ports.announce(subnet, net.addr(), mac, except),
                 ipnet::IpNet::V4(net) => {
                     for address in net.network().to_bits()..=net.broadcast().to_bits() {
-                        ports.announce(subnet, std::net::Ipv4Addr::from_bits(address).into(), owner);
+                        ports.announce(subnet, std::net::Ipv4Addr::from_bits(address).into(), mac, except);
                     }
                 }
                 ipnet::IpNet::V6(_) => {}
@@ -390,7 +404,7 @@ impl Controller {
     }
 
     /// Every port with its counters; none without a switch.
-    pub fn ports(&self) -> Vec<PortReport> {
+    pub fn ports(&self) -> Vec<PortStatus> {
         self.shared
             .ports
             .as_ref()

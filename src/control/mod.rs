@@ -5,6 +5,7 @@ pub mod command;
 mod controller;
 pub mod error;
 pub mod events;
+pub mod explain;
 mod fabric;
 pub mod ports;
 #[cfg(test)]
@@ -14,4 +15,5 @@ pub use command::{Command, EditSummary, Outcome};
 pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
 pub use events::{Event, EventKind, Subscription};
+pub use explain::{ExplainRequest, Explanation};
 pub use ports::{OpenedDevice, Ports};

@@ -1,10 +1,15 @@
 //! What the Controller needs of a switch: to make a device a port, to take it away, to announce a move, to report.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::datapath::{Answered, DropReason, SubnetIndex};
+use crate::datapath::SubnetIndex;
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::switch::inprocess::InProcessSwitch;
 use crate::switch::port::{MemoryPort, PortDevice, TapPort};
+use crate::switch::{AttachOptions, PortStatus, Switch};
+use crate::wire::MacAddr;
 
 /// A device that is open and waits to become a port. Opening is the caller's business: it may need another namespace,
 /// privileges or time.
@@ -46,40 +51,102 @@ impl From<MemoryPort> for OpenedDevice {
 
 /// A switch, as the Controller sees it. None of this waits for frames.
 pub trait Ports: Send + Sync {
-    /// Makes the device a port of the interface. The error is a sentence for the user.
-    fn attach(&self, interface: InterfaceIndex, device: OpenedDevice) -> Result<PortId, String>;
+    /// Makes the device a port of the interface. `publish` is called with the port's number before the first frame is
+    /// read from it, so that not even the host's first solicitation is lost. The error is a sentence for the user.
+    fn attach(
+        &self,
+        interface: InterfaceIndex,
+        device: OpenedDevice,
+        publish: &mut dyn FnMut(PortId),
+    ) -> Result<PortId, String>;
 
-    /// Stops reading from the port and closes its device. A port that is gone already is no error.
-    fn detach(&self, port: PortId);
+    /// Stops reading from the port and gives its device back, if it has one that is to be closed: that takes a while,
+    /// so it is done without the Controller's lock. A port that is gone already is no error.
+    fn detach(&self, port: PortId) -> Option<PortDevice>;
 
-    /// Tells every port of the subnet that the address is now at the interface.
-    fn announce(&self, subnet: SubnetIndex, address: IpAddr, owner: InterfaceIndex);
+    /// Tells every port of the subnet, except one, that the address is now at the MAC.
+    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>);
+
+    /// The time of the switch's decisions.
+    fn now(&self) -> Duration;
 
     /// Every port with its counters.
-    fn reports(&self) -> Vec<PortReport>;
+    fn reports(&self) -> Vec<PortStatus>;
 }
 
-/// The counters of one port since it was attached.
-#[derive(Debug, Clone)]
-pub struct PortReport {
-    /// The port.
-    pub port: PortId,
-    /// Its interface.
-    pub interface: InterfaceIndex,
-    /// What people call the device.
-    pub device: String,
-    /// Frames that came from the host.
-    pub received_frames: u64,
-    /// Their bytes, without offload headers.
-    pub received_bytes: u64,
-    /// Frames that went to the host.
-    pub sent_frames: u64,
-    /// Their bytes.
-    pub sent_bytes: u64,
-    /// Answers of the fabric to the host, by kind; those that never occurred may be left out.
-    pub answered: Vec<(Answered, u64)>,
-    /// Frames from the host that went nowhere, by reason; those that never occurred may be left out.
-    pub dropped: Vec<(DropReason, u64)>,
-    /// Further counters of the port, by name.
-    pub other: Vec<(&'static str, u64)>,
+impl Ports for Switch {
+    fn attach(
+        &self,
+        interface: InterfaceIndex,
+        device: OpenedDevice,
+        publish: &mut dyn FnMut(PortId),
+    ) -> Result<PortId, String> {
+        match device {
+            OpenedDevice::Device(device) => {
+                // Frames are merged only towards devices that take them merged, so the default suits plain ones too.
+                let attached = Self::attach(self, interface, device, AttachOptions::default(), publish);
+                attached.map_err(|error| error.to_string())
+            }
+            OpenedDevice::Memory(_) => {
+                Err("a cable in memory needs a switch that is driven step by step, and this one runs in threads".into())
+            }
+        }
+    }
+
+    fn detach(&self, port: PortId) -> Option<PortDevice> {
+        Self::detach(self, port).map(|(device, _)| device)
+    }
+
+    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
+        Self::announce(self, subnet, address, mac, except);
+    }
+
+    fn now(&self) -> Duration {
+        Self::now(self)
+    }
+
+    fn reports(&self) -> Vec<PortStatus> {
+        self.ports()
+    }
+}
+
+/// A switch that is driven step by step, shared with whoever drives it.
+impl Ports for Mutex<InProcessSwitch> {
+    fn attach(
+        &self,
+        interface: InterfaceIndex,
+        device: OpenedDevice,
+        publish: &mut dyn FnMut(PortId),
+    ) -> Result<PortId, String> {
+        match device {
+            OpenedDevice::Memory(cable) => {
+                let mut switch = self.lock().unwrap_or_else(PoisonError::into_inner);
+                let port = switch.attach(interface, cable);
+                publish(port);
+                Ok(port)
+            }
+            OpenedDevice::Device(_) => Err("this switch is driven step by step and takes cables in memory only".into()),
+        }
+    }
+
+    fn detach(&self, port: PortId) -> Option<PortDevice> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).detach(port);
+        None
+    }
+
+    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .announce(subnet, address, mac, except);
+    }
+
+    /// Its time is its driver's, who hands it to each step; an explanation is given as of the start.
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Its driver reads the counters of each port itself.
+    fn reports(&self) -> Vec<PortStatus> {
+        Vec::new()
+    }
 }

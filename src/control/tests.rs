@@ -12,31 +12,44 @@ use crate::model::network::MappingEdit;
 use crate::model::subnet::CreateSubnet;
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{AddressOrPrefix, InterfaceId, Profile, SubnetId, VpcId};
+use crate::switch::PortStatus;
+use crate::switch::port::PortDevice;
 use crate::switch::port::memory::cable;
+use crate::wire::MacAddr;
 
 /// A switch that only remembers what it was told.
 #[derive(Default)]
 struct Notebook {
     last: AtomicU32,
     detached: Mutex<Vec<u32>>,
-    announced: Mutex<Vec<(IpAddr, InterfaceIndex)>>,
+    announced: Mutex<Vec<(IpAddr, MacAddr, Option<u32>)>>,
 }
 
 impl Ports for Notebook {
-    fn attach(&self, _: InterfaceIndex, _: OpenedDevice) -> Result<PortId, String> {
+    fn attach(&self, _: InterfaceIndex, _: OpenedDevice, publish: &mut dyn FnMut(PortId)) -> Result<PortId, String> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        PortId::new(number).ok_or_else(|| "no number left".to_owned())
+        let port = PortId::new(number).ok_or_else(|| "no number left".to_owned())?;
+        publish(port);
+        Ok(port)
     }
 
-    fn detach(&self, port: PortId) {
+    fn detach(&self, port: PortId) -> Option<PortDevice> {
         self.detached.lock().unwrap().push(port.get());
+        None
     }
 
-    fn announce(&self, _: SubnetIndex, address: IpAddr, owner: InterfaceIndex) {
-        self.announced.lock().unwrap().push((address, owner));
+    fn announce(&self, _: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
+        self.announced
+            .lock()
+            .unwrap()
+            .push((address, mac, except.map(PortId::get)));
     }
 
-    fn reports(&self) -> Vec<ports::PortReport> {
+    fn now(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
+    fn reports(&self) -> Vec<PortStatus> {
         Vec::new()
     }
 }
@@ -277,16 +290,21 @@ fn a_look_up_never_finds_a_moving_address_without_owner() {
 #[test]
 fn a_moved_address_is_announced_where_the_profile_says_so() {
     let world = World::new();
+    let attach = Command::AttachInterface {
+        interface: world.b.into(),
+        device: cable(1500).0.into(),
+    };
+    world.controller.execute(attach).unwrap();
     world.edit(vec![take(world.a, "10.0.1.20")]);
     assert!(
         world.notebook.announced.lock().unwrap().is_empty(),
         "an assignment is no move"
     );
     world.edit(vec![take(world.b, "10.0.1.20")]);
-    let owner = world.controller.read().binding.interface_index(world.b).unwrap();
+    let mac = world.controller.interface(&world.b.into()).unwrap().mac_address;
     assert_eq!(
         *world.notebook.announced.lock().unwrap(),
-        [("10.0.1.20".parse().unwrap(), owner)]
+        [("10.0.1.20".parse().unwrap(), mac, Some(1))]
     );
     let silent = ModifyVpc {
         profile: Some(Arc::new(Profile::aws_xen())),

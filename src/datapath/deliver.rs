@@ -71,8 +71,9 @@ impl<O: Observer> Context<'_, O> {
     /// Octets of the largest IP packet that the frame is or will be cut into.
     #[inline]
     pub(super) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
+        let whole = frame.bytes().len() - ETHERNET_HEADER;
         if self.meta.segment_size == 0 {
-            return frame.bytes().len() - ETHERNET_HEADER;
+            return whole;
         }
         let (header, protocol, upper) = match packet {
             Packet::V4(packet) => (packet.header_length, packet.protocol, packet.payload()),
@@ -83,6 +84,7 @@ impl<O: Observer> Context<'_, O> {
             PROTOCOL_UDP => 8,
             _ => 0,
         };
-        header + upper_header + usize::from(self.meta.segment_size)
+        // A frame with less payload than one segment stays as short as it is.
+        whole.min(header + upper_header + usize::from(self.meta.segment_size))
     }
 }

@@ -58,7 +58,9 @@ impl<O: Observer> Context<'_, O> {
     /// What becomes of a frame on a learning switch, with the router as one more station.
     pub(super) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
         let stations = &self.ingress.subnet.state.stations;
-        stations.hear(frame.source, self.ingress.port, self.now);
+        if !O::DRY_RUN {
+            stations.hear(frame.source, self.ingress.port, self.now);
+        }
         let packet = match frame.ethertype {
             ETHERTYPE_IPV4 => Ipv4Packet::parse(frame.payload()).ok().map(Packet::V4),
             ETHERTYPE_IPV6 => Ipv6Packet::parse(frame.payload()).ok().map(Packet::V6),
@@ -114,7 +116,7 @@ impl<O: Observer> Context<'_, O> {
                 })
             }
             Some(Packet::V6(ipv6)) => match ipv6.icmpv6_type() {
-                Some(icmpv6::ROUTER_SOLICITATION) => Some(self.router_solicitation(ipv6)),
+                Some(icmpv6::ROUTER_SOLICITATION) => Some(self.router_solicitation(frame, ipv6)),
                 Some(icmpv6::NEIGHBOR_SOLICITATION) => {
                     let asked = NeighborSolicitation::parse(ipv6, self.meta.checksum_pending).ok()?;
                     subnet.router_ipv6(asked.target).map(|_| {

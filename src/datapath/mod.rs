@@ -21,10 +21,14 @@ mod verdict;
 mod view;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
+pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
 pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
 pub use verdict::{Answered, DropReason, Rewrite, Verdict};
@@ -136,7 +140,7 @@ impl<O: Observer> Context<'_, O> {
     fn neighbor_discovery(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
         match packet.icmpv6_type()? {
             icmpv6::NEIGHBOR_SOLICITATION => self.neighbor_solicitation(frame, packet),
-            icmpv6::ROUTER_SOLICITATION => Some(self.router_solicitation(packet)),
+            icmpv6::ROUTER_SOLICITATION => Some(self.router_solicitation(frame, packet)),
             icmpv6::NEIGHBOR_ADVERTISEMENT => self.neighbor_advertisement(frame),
             icmpv6::ROUTER_ADVERTISEMENT => Some(Err(DropReason::RouterAdvertisement)),
             icmpv6::REDIRECT => Some(Err(DropReason::Redirect)),

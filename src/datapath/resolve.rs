@@ -12,9 +12,10 @@ use std::time::Duration;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::{Context, Decided, DropReason, Fact, Observer, Packet, Stage, SubnetView, Verdict};
+use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Verdict};
+use crate::mapping::PortId;
 use crate::wire::MacAddr;
-use crate::wire::frame::{ETHERTYPE_ARP, Frame};
+use crate::wire::frame::{ETHERTYPE_ARP, Frame, Ipv6Packet};
 use crate::wire::neighbor::{Arp, NeighborAdvertisement, NeighborSolicitation, icmpv6};
 
 /// How long a confirmed neighbor is believed without a question (RFC 4861 section 10, REACHABLE_TIME).
@@ -49,14 +50,21 @@ struct Neighbor {
 
 /// What the router knows of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// It is at this MAC; with `true` it is time to ask again.
-    At(MacAddr, bool),
-    /// It is not known, and it is time to ask.
-    Ask,
-    /// It is not known, and was asked for a moment ago.
-    Asked,
-    /// It is not known, and there is no room to remember a question.
+struct Known {
+    /// Where it is.
+    mac: Option<MacAddr>,
+    /// Whether it is time to ask.
+    ask: bool,
+}
+
+/// Whether a question of a router is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It is: remembered as asked.
+    Now,
+    /// It was sent a moment ago, by another worker.
+    Lately,
+    /// There is no room to remember it, so it must not be sent.
     Full,
 }
 
@@ -74,11 +82,25 @@ struct Belief {
 impl Neighbors {
     /// What is known of `address` for a packet that goes there now.
     fn look(&self, address: IpAddr, now: Duration) -> Known {
+        self.known
+            .get(&address)
+            .map_or(Known { mac: None, ask: true }, |neighbor| neighbor.look(now))
+    }
+
+    /// Remembers that `address` is asked for now, if it is time to.
+    fn ask(&self, address: IpAddr, now: Duration) -> Asking {
         if let Some(mut neighbor) = self.known.get_mut(&address) {
-            return neighbor.look(now);
+            if !neighbor.may_be_asked(now) {
+                return Asking::Lately;
+            }
+            if neighbor.questions >= QUESTIONS {
+                neighbor.mac = None;
+            }
+            (neighbor.questions, neighbor.touched) = (neighbor.questions.saturating_add(1), now);
+            return Asking::Now;
         }
         if self.known.len() >= CAPACITY && !self.sweep(now) {
-            return Known::Full;
+            return Asking::Full;
         }
         let asked = Neighbor {
             mac: None,
@@ -87,7 +109,7 @@ impl Neighbors {
             questions: 1,
         };
         self.known.insert(address, asked);
-        Known::Ask
+        Asking::Now
     }
 
     /// A station told that `address` is at `mac`.
@@ -144,27 +166,41 @@ impl Neighbors {
 }
 
 impl Neighbor {
-    fn look(&mut self, now: Duration) -> Known {
-        let since_touched = now.saturating_sub(self.touched);
-        let may_ask = self.questions == 0 || since_touched >= RETRANSMIT;
-        if let Some(mac) = self.mac {
-            if self.confirmed.is_some_and(|at| now.saturating_sub(at) < REACHABLE) {
-                return Known::At(mac, false);
-            }
-            if !may_ask {
-                return Known::At(mac, false);
-            }
-            if self.questions < QUESTIONS {
-                (self.questions, self.touched) = (self.questions + 1, now);
-                return Known::At(mac, true);
-            }
-            self.mac = None;
+    fn may_be_asked(&self, now: Duration) -> bool {
+        self.questions == 0 || now.saturating_sub(self.touched) >= RETRANSMIT
+    }
+
+    fn look(&self, now: Duration) -> Known {
+        if self.confirmed.is_some_and(|at| now.saturating_sub(at) < REACHABLE) {
+            return Known {
+                mac: self.mac,
+                ask: false,
+            };
         }
-        if !may_ask {
-            return Known::Asked;
+        let ask = self.may_be_asked(now);
+        Known {
+            mac: self.mac.filter(|_| self.questions < QUESTIONS || !ask),
+            ask,
         }
-        (self.questions, self.touched) = (self.questions.saturating_add(1), now);
-        Known::Ask
+    }
+}
+
+impl SubnetView {
+    /// Whether the question that a decision wrote ([`Verdict::Ask`]) is to be sent now; it is then remembered as asked. The
+    /// decision itself remembers nothing, so that whoever only wants to know changes nothing.
+    #[cold]
+    pub fn asking(&self, question: &[u8], now: Duration) -> Asking {
+        let Ok(frame) = Frame::parse(question) else {
+            return Asking::Lately;
+        };
+        let target = if frame.ethertype == ETHERTYPE_ARP {
+            Arp::parse(frame.payload()).map(|arp| IpAddr::V4(arp.target))
+        } else {
+            let packet = Ipv6Packet::parse(frame.payload()).ok();
+            let asked = packet.and_then(|packet| NeighborSolicitation::parse(&packet, false).ok());
+            asked.map(|asked| IpAddr::V6(asked.target))
+        };
+        target.map_or(Asking::Lately, |target| self.state.neighbors.ask(target, now))
     }
 }
 
@@ -186,17 +222,18 @@ impl<O: Observer> Context<'_, O> {
             return self.pass_on(frame, packet, &interface, subnet);
         }
         let known = subnet.state.neighbors.look(destination, self.now);
-        let mac = match known {
-            Known::At(mac, _) => Some(mac),
-            _ => None,
-        };
-        let address = destination;
+        // A station whose port went away says with its next answer where it is now.
+        let place = known
+            .mac
+            .and_then(|mac| Some((mac, subnet.state.stations.port(mac, self.now)?)));
+        let (address, mac) = (destination, place.map(|(mac, _)| mac));
         self.observer.saw(Stage::Route, Fact::Neighbor { address, mac });
-        let (mac, ask) = match known {
-            Known::At(mac, ask) => (mac, ask),
-            Known::Ask => return self.ask(destination, subnet, None),
-            Known::Asked => return Err(DropReason::NeighborResolving),
-            Known::Full => return Err(DropReason::NeighborTableFull),
+        let Some((mac, port)) = place else {
+            return if known.ask {
+                self.ask(destination, subnet, None)
+            } else {
+                Err(DropReason::NeighborResolving)
+            };
         };
         let rewrite = self.rewrite(packet, mac, subnet)?;
         let interface = self
@@ -207,25 +244,15 @@ impl<O: Observer> Context<'_, O> {
         if self.packet_length(frame, packet) > usize::from(mtu) {
             return self.too_big(frame, packet, mtu);
         }
-        match subnet.state.stations.port(mac, self.now) {
-            Some(port) if ask => self.ask(destination, subnet, Some((port, rewrite))),
-            Some(port) => Ok(Verdict::Deliver { port, rewrite }),
-            // The station's port went away: its next answer says where it is now.
-            None => {
-                subnet.state.neighbors.known.remove(&destination);
-                subnet.state.neighbors.look(destination, self.now);
-                self.ask(destination, subnet, None)
-            }
+        if known.ask {
+            self.ask(destination, subnet, Some((port, rewrite)))
+        } else {
+            Ok(Verdict::Deliver { port, rewrite })
         }
     }
 
     /// Writes the question who has `address` and asks it in `subnet`.
-    fn ask(
-        &mut self,
-        address: IpAddr,
-        subnet: &SubnetView,
-        deliver: Option<(crate::mapping::PortId, super::Rewrite)>,
-    ) -> Decided {
+    fn ask(&mut self, address: IpAddr, subnet: &SubnetView, deliver: Option<(PortId, Rewrite)>) -> Decided {
         match address {
             IpAddr::V4(address) => {
                 let net = subnet.ipv4.ok_or(DropReason::NoMapping)?;

@@ -35,11 +35,7 @@ impl<'a, O: Observer> Context<'a, O> {
     /// By the subnet's route table.
     fn route(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let destination = packet.destination();
-        let link_local = match destination {
-            IpAddr::V4(address) => address.is_link_local(),
-            IpAddr::V6(address) => address.is_unicast_link_local(),
-        };
-        if link_local {
+        if is_link_local(destination) {
             return Err(DropReason::LinkLocalRouted);
         }
         let route = self.ingress.subnet.routes.lookup(destination);
@@ -87,6 +83,10 @@ impl<'a, O: Observer> Context<'a, O> {
         destination: MacAddr,
         subnet: &SubnetView,
     ) -> Result<Rewrite, DropReason> {
+        // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
+        if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
+            return Err(DropReason::LinkLocalRouted);
+        }
         let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
@@ -157,6 +157,13 @@ impl<'a, O: Observer> Context<'a, O> {
             }
         }
         Ok(Verdict::Reply(Answered::TooBig))
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

@@ -15,10 +15,14 @@ const ECHO_REQUEST_V6: u8 = 128;
 
 impl<O: Observer> Context<'_, O> {
     /// A Router Solicitation, answered to the address that the interface has, whether the host knows it yet or not.
-    pub(super) fn router_solicitation(&mut self, packet: &Ipv6Packet<'_>) -> Decided {
+    pub(super) fn router_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Decided {
         RouterSolicitation::parse(packet, self.meta.checksum_pending)?;
         let policy = &self.ingress.subnet.profile().router.advertisement;
-        let advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
+        let mut advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
+        if self.ingress.subnet.learns() {
+            // Behind a port of a learning switch there may be stations with MACs of their own.
+            advertisement.to_mac = frame.source;
+        }
         let address = IpAddr::from(self.ingress.subnet.router_link_local());
         let mac = self.ingress.subnet.router_mac;
         self.observer.saw(

@@ -119,6 +119,9 @@ pub enum Fact {
 
 /// Somebody who hears of each step.
 pub trait Observer {
+    /// True for a decision that is only explained: what a learning switch has heard stays as it is.
+    const DRY_RUN: bool = false;
+
     /// A stage looked at something.
     fn saw(&mut self, stage: Stage, fact: Fact);
 }
@@ -131,7 +134,7 @@ impl Observer for Unobserved {
     fn saw(&mut self, _: Stage, _: Fact) {}
 }
 
-/// Writes every step down.
+/// Writes every step down, of a decision that changes nothing.
 #[derive(Debug, Default)]
 pub struct Recorder {
     /// The steps in order.
@@ -139,6 +142,8 @@ pub struct Recorder {
 }
 
 impl Observer for Recorder {
+    const DRY_RUN: bool = true;
+
     fn saw(&mut self, stage: Stage, fact: Fact) {
         self.steps.push((stage, fact));
     }

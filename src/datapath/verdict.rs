@@ -1,5 +1,6 @@
 //! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
 
+use super::resolve::Asking;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
@@ -23,7 +24,8 @@ pub enum Verdict {
     },
     /// The router took it in: a station told it where it is.
     Consumed,
-    /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there.
+    /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there,
+    /// if [`SubnetView::asking`](super::SubnetView::asking) says so.
     Ask {
         /// The subnet that is asked.
         subnet: SubnetIndex,
@@ -36,16 +38,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Takes the question apart from what becomes of the packet that raised it.
+    /// What becomes of the packet that raised a question, once the question was seen to.
     #[inline]
-    pub fn split_question(self) -> (Option<SubnetIndex>, Self) {
+    pub fn after_asking(self, asked: Asking) -> Self {
         match self {
             Self::Ask {
-                subnet,
                 deliver: Some((port, rewrite)),
-            } => (Some(subnet), Self::Deliver { port, rewrite }),
-            Self::Ask { subnet, deliver: None } => (Some(subnet), Self::Drop(DropReason::NeighborResolving)),
-            other => (None, other),
+                ..
+            } => Self::Deliver { port, rewrite },
+            Self::Ask { deliver: None, .. } if asked == Asking::Full => Self::Drop(DropReason::NeighborTableFull),
+            Self::Ask { deliver: None, .. } => Self::Drop(DropReason::NeighborResolving),
+            other => other,
         }
     }
 }
@@ -219,7 +222,7 @@ named! {
         NeighborResolving = "neighbor_resolving",
         /// The router does not know where the destination is, and has no room to remember that it asked.
         NeighborTableFull = "neighbor_table_full",
-        /// A link-local destination, which no router passes on.
+        /// A link-local source or destination, which no router passes on to another link.
         LinkLocalRouted = "link_local_not_routed",
         /// No hop left.
         HopLimit = "hop_limit_exceeded",

@@ -14,8 +14,8 @@ use super::port::ETHERNET;
 use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
 use crate::datapath::{
-    DropReason, Fabric, FrameMeta, Ingress, PortState, Received, Rewrite, SubnetIndex, Unobserved, Verdict, View,
-    announcement, decide, unsolicited_advertisement,
+    Asking, DropReason, Fabric, FrameMeta, Ingress, PortState, Received, Rewrite, SubnetIndex, Unobserved, Verdict,
+    View, announcement, decide, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -138,10 +138,10 @@ impl InProcessSwitch {
             }
             Err(reason) => Verdict::Drop(reason),
         };
-        let (asked, verdict) = verdict.split_question();
-        if let Some(subnet) = asked {
-            self.ask(view, subnet);
-        }
+        let verdict = match verdict {
+            Verdict::Ask { subnet, .. } => verdict.after_asking(self.ask(view, subnet, now)),
+            other => other,
+        };
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered as usize).err(),
@@ -149,7 +149,7 @@ impl InProcessSwitch {
                 self.flood(view, number, frame);
                 reply.and_then(|answered| self.answer(id, answered as usize).err())
             }
-            // Its question was split off above.
+            // A question was seen to above.
             Verdict::Consumed | Verdict::Ask { .. } => None,
             Verdict::Drop(reason) => Some(reason),
         };
@@ -185,14 +185,20 @@ impl InProcessSwitch {
         Ok(())
     }
 
-    /// Sends the router's question in the reply buffer to every port of a subnet.
-    fn ask(&self, view: &View, subnet: SubnetIndex) {
-        let Some(subnet) = view.subnet(subnet) else { return };
-        for &(member, _) in subnet.members().iter() {
-            if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
-                port.send_unasked(self.reply.frame());
+    /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
+    fn ask(&self, view: &View, subnet: SubnetIndex, now: Duration) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(self.reply.frame(), now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
+                    port.send_unasked(self.reply.frame());
+                }
             }
         }
+        asking
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {

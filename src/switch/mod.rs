@@ -4,6 +4,7 @@
 //! A frame is read, decided and written by one worker thread in one go. What workers share they only read: the network
 //! ([`Fabric`]) and the table of ports, each loaded once a round. What they count and remember is their own.
 
+mod advertiser;
 pub mod batch;
 pub mod coalesce;
 pub mod counters;
@@ -31,13 +32,13 @@ use tokio::sync::mpsc;
 pub use counters::{PortCounters, Traffic};
 pub use event::{DroppedFrame, SwitchEvent};
 
-use crate::datapath::{Fabric, SubnetIndex, announcement};
+use crate::datapath::{Fabric, SubnetIndex};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
-use crate::wire::reply::ReplyBuffer;
+use advertiser::{Newcomers, Unasked};
 use counters::Block;
 use event::Events;
-use port::{HEADER, LARGEST_FRAME, PortDevice};
+use port::PortDevice;
 use worker::{Inbox, WAKE, Worker};
 
 /// The number of a port that was taken away is given to another only after this many others.
@@ -111,7 +112,9 @@ struct Port {
     worker: usize,
     coalesce: AtomicBool,
     lost: AtomicBool,
-    /// One block for each worker, and one for those who call the switch's own methods.
+    /// Its first interval between advertisements has begun.
+    advertised: AtomicBool,
+    /// One block for each worker, and one for what is sent unasked.
     counters: Box<[Block]>,
 }
 
@@ -142,6 +145,8 @@ struct Shared {
     start: Instant,
     events: Events,
     stop: AtomicBool,
+    newcomers: Newcomers,
+    unasked: Mutex<Unasked>,
 }
 
 /// What attaching and detaching changes; one thread at a time.
@@ -172,6 +177,7 @@ pub struct Switch {
     shared: Arc<Shared>,
     registry: Mutex<Registry>,
     workers: Vec<WorkerHandle>,
+    advertiser: Option<JoinHandle<()>>,
 }
 
 /// A port as it is now.
@@ -204,14 +210,16 @@ impl Switch {
         config: SwitchConfig,
     ) -> Result<(Self, mpsc::Receiver<SwitchEvent>), SwitchError> {
         let (events, receiver) = Events::new(config.events, config.drop_samples);
+        let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
         let shared = Arc::new(Shared {
             fabric,
             ports: ArcSwap::from_pointee(PortTable(vec![None])),
             start: Instant::now(),
             events,
             stop: AtomicBool::new(false),
+            newcomers: Newcomers::default(),
+            unasked: Mutex::new(Unasked::new(count)),
         });
-        let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
         let registry = Registry {
             load: vec![0; count],
             ..Registry::default()
@@ -220,11 +228,17 @@ impl Switch {
             shared,
             registry: Mutex::new(registry),
             workers: Vec::with_capacity(count),
+            advertiser: None,
         };
         for index in 0..count {
             let worker = switch.start_worker(index).map_err(SwitchError::Worker)?;
             switch.workers.push(worker);
         }
+        let shared = Arc::clone(&switch.shared);
+        let advertiser = std::thread::Builder::new()
+            .name("advertiser".to_owned())
+            .spawn(move || advertiser::run(&shared));
+        switch.advertiser = Some(advertiser.map_err(SwitchError::Worker)?);
         Ok((switch, receiver))
     }
 
@@ -233,7 +247,6 @@ impl Switch {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&*queue, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let inbox = Arc::new(Inbox {
-            added: Mutex::new(Vec::new()),
             wake,
             thread: OnceLock::new(),
         });
@@ -320,6 +333,7 @@ impl Switch {
             worker,
             coalesce: AtomicBool::new(options.coalesce),
             lost: AtomicBool::new(false),
+            advertised: AtomicBool::new(false),
             counters: (0..=self.workers.len()).map(|_| Block::default()).collect(),
         });
         let at = id.get() as usize;
@@ -339,13 +353,13 @@ impl Switch {
             self.remove(&mut registry, id);
             return Err(SwitchError::Watch { name, source });
         }
-        handle
-            .inbox
-            .added
+        self.shared
+            .newcomers
+            .ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(id.get());
-        handle.wake();
+        self.shared.newcomers.change.notify_one();
         Ok(id)
     }
 
@@ -385,23 +399,8 @@ impl Switch {
     /// Tells the ports of a subnet, except one, that `address` is now at `mac`, and returns how many could be told. The
     /// frames are written by the calling thread, a microsecond or so for each port.
     pub fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) -> usize {
-        // One writer for the last block of counters.
-        let _registry = self.registry();
-        let view = self.shared.fabric.view_full();
-        let Some(subnet) = view.subnet(subnet) else { return 0 };
-        let table = self.shared.ports.load();
-        let mut reply = ReplyBuffer::new();
-        let mut spare = vec![0; HEADER + LARGEST_FRAME];
-        let mut told = 0;
-        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != except) {
-            let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
-                continue;
-            };
-            announcement(address, mac, interface.mac, &mut reply);
-            let block = &port.counters[self.workers.len()];
-            told += usize::from(worker::send_unasked(port, block, reply.frame(), &mut spare));
-        }
-        told
+        let mut unasked = self.shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        unasked.announce(&self.shared, subnet, address, mac, except)
     }
 
     /// Turns merging towards a port on or off; false when there is no such port.
@@ -446,6 +445,13 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
+        // Under the lock, so that the advertiser does not look just before and sleep just after.
+        drop(self.shared.newcomers.ports.lock());
+        self.shared.newcomers.change.notify_all();
+        if let Some(advertiser) = self.advertiser.take() {
+            // One that panicked has said so already.
+            let _ = advertiser.join();
+        }
         for worker in &mut self.workers {
             worker.wake();
             if let Some(thread) = worker.thread.take() {

@@ -2,14 +2,12 @@
 //! that brought it to the one that delivers it. Between these two nobody is waited for and nothing is handed on: waking
 //! another thread alone costs as much as a frame.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use zerocopy::FromBytes;
 
 use super::batch::{Batch, FRAMES};
@@ -20,8 +18,8 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveE
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, SubnetIndex, Unobserved, Verdict, View, decide,
-    unsolicited_advertisement,
+    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, SubnetIndex, Unobserved, Verdict, View,
+    decide,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -40,16 +38,8 @@ const PAUSE: u8 = 60;
 /// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
 const MOST_FAILURES: u8 = 16;
 
-/// How long an advertisement is put off while the port's interface is not there yet.
-const PUT_OFF: Duration = Duration::from_secs(1);
-
-/// The shortest time between two unsolicited advertisements that is obeyed.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-
-/// What other threads leave for a worker.
+/// How other threads reach a worker.
 pub(super) struct Inbox {
-    /// Ports to begin with.
-    pub(super) added: Mutex<Vec<u32>>,
     /// An eventfd in the worker's epoll set.
     pub(super) wake: OwnedFd,
     /// The worker's thread, as the kernel numbers it.
@@ -60,13 +50,9 @@ pub(super) struct Inbox {
 struct Local {
     serial: u64,
     state: PortState,
-    /// The last round brought several frames: read all of them before the first is written.
-    busy: bool,
     fruitless: u8,
     pause: u8,
     failures: u8,
-    /// Its first interval between advertisements has begun.
-    advertised: bool,
     /// Made when the first frame is dropped.
     sampler: Option<Box<Sampler>>,
 }
@@ -76,11 +62,9 @@ impl Local {
         Self {
             serial,
             state: PortState::default(),
-            busy: false,
             fruitless: 0,
             pause: 0,
             failures: 0,
-            advertised: false,
             sampler: None,
         }
     }
@@ -93,8 +77,6 @@ pub(super) struct Worker {
     queue: Arc<OwnedFd>,
     inbox: Arc<Inbox>,
     locals: Vec<Option<Local>>,
-    /// When each port gets its next unsolicited advertisement: (time, port, serial).
-    timers: BinaryHeap<Reverse<(Duration, u32, u64)>>,
     batch: Batch,
     egress: Egress,
     reply: ReplyBuffer,
@@ -111,7 +93,6 @@ impl Worker {
             queue,
             inbox,
             locals: Vec::new(),
-            timers: BinaryHeap::new(),
             batch: Batch::new(),
             egress: Egress::new(),
             reply: ReplyBuffer::new(),
@@ -125,48 +106,22 @@ impl Worker {
         // It runs once: nobody has set it before.
         let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        while !self.shared.stop.load(Ordering::Acquire) {
-            let timeout = self
-                .timers
-                .peek()
-                .map(|Reverse((at, ..))| timespec(at.saturating_sub(self.now())));
+        let shared = Arc::clone(&self.shared);
+        while !shared.stop.load(Ordering::Acquire) {
             events.clear();
-            // The only error of a valid epoll descriptor is EINTR: nothing is ready then.
-            let _ = epoll::wait(
-                &*self.queue,
-                rustix::buffer::spare_capacity(&mut events),
-                timeout.as_ref(),
-            );
-            let now = self.now();
+            // Without a timeout: arming a timer before each sleep would cost as much as a frame. The only error of a valid
+            // epoll descriptor is EINTR: nothing is ready then.
+            let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(&mut events), None);
+            let now = shared.start.elapsed();
             // One world for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
             // taken away is really gone soon after.
-            let shared = Arc::clone(&self.shared);
             let (table, view) = (shared.ports.load(), shared.fabric.view());
             for event in &events {
                 match { event.data }.u64() {
-                    WAKE => self.open_inbox(&table, now),
+                    // Only the end is worth waking for, and the loop looks at it.
+                    WAKE => {}
                     port => self.round(&table, &view, port as u32, now),
                 }
-            }
-            self.advertise(&table, &view, now);
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.shared.start.elapsed()
-    }
-
-    fn open_inbox(&mut self, table: &PortTable, now: Duration) {
-        let mut count = [0; 8];
-        // An eventfd that is not readable after all is no matter: the list is the truth.
-        let _ = rustix::io::read(&self.inbox.wake, &mut count);
-        let added = std::mem::take(&mut *self.inbox.added.lock().unwrap_or_else(PoisonError::into_inner));
-        for number in added {
-            // A port that was taken away meanwhile needs no timer.
-            if let Some(port) = table.get(number) {
-                // Due at once: the first advertisement finds the interface's interval and is put off by it.
-                self.timers.push(Reverse((now, number, port.serial)));
-                self.local(number, port.serial);
             }
         }
     }
@@ -191,19 +146,9 @@ impl Worker {
         let taken = self.locals[number as usize].take();
         let mut local = taken.unwrap_or_else(|| Local::new(port.serial));
         self.batch.clear();
-        // A lone frame, half of an exchange that waits for it, is written before looking for the next one; a queue is
-        // read whole, so that what belongs together can cross together.
-        let first = if local.busy { FRAMES } else { 1 };
-        let mut outcome = self.batch.fill(&port.device, first);
-        let mut count = self.batch.len();
+        let outcome = self.batch.fill(&port.device, FRAMES);
+        let count = self.batch.len();
         self.process(table, view, port, &mut local, now);
-        if outcome.is_ok() && first == 1 {
-            self.batch.clear();
-            outcome = self.batch.fill(&port.device, FRAMES);
-            count += self.batch.len();
-            self.process(table, view, port, &mut local, now);
-        }
-        local.busy = count > 2;
         local.failures = match outcome {
             Ok(()) | Err(ReceiveError::Empty) => 0,
             Err(ReceiveError::Failed(_)) if count > 0 => 1,
@@ -282,10 +227,12 @@ impl Worker {
                 &mut self.reply,
                 &mut Unobserved,
             );
-            let (asked, verdict) = verdict.split_question();
-            if let Some(subnet) = asked {
-                round.ask(view, subnet, self.reply.frame(), &mut self.spare);
-            }
+            let verdict = match verdict {
+                Verdict::Ask { subnet, .. } => {
+                    verdict.after_asking(round.ask(view, subnet, self.reply.frame(), &mut self.spare))
+                }
+                other => other,
+            };
             match verdict {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
@@ -318,7 +265,7 @@ impl Worker {
                         round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
                     }
                 }
-                // Its question was split off above.
+                // A question was seen to above.
                 Verdict::Consumed | Verdict::Ask { .. } => {}
                 Verdict::Drop(reason) => round.drop(self.batch.frame(index), reason),
             }
@@ -331,55 +278,10 @@ impl Worker {
             }
         }
     }
-
-    /// Sends the unsolicited Router Advertisements that are due.
-    fn advertise(&mut self, table: &PortTable, view: &View, now: Duration) {
-        while let Some(&Reverse((at, number, serial))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
-            let Some(port) = table.get(number).filter(|port| port.serial == serial) else {
-                continue;
-            };
-            if port.lost.load(Ordering::Relaxed) {
-                continue;
-            }
-            let ingress = view.ingress(port.interface, port.id);
-            let ingress = ingress.filter(|ingress| ingress.interface.port == Some(port.id));
-            let Some(ingress) = ingress else {
-                self.timers.push(Reverse((now + PUT_OFF, number, serial)));
-                continue;
-            };
-            let interval = ingress
-                .subnet
-                .profile()
-                .router
-                .advertisement
-                .interval
-                .max(SHORTEST_INTERVAL);
-            self.timers.push(Reverse((now + interval, number, serial)));
-            // The first time is the port's coming up, from which the first interval counts.
-            if std::mem::replace(&mut self.local(number, serial).advertised, true)
-                && unsolicited_advertisement(&ingress, &mut self.reply)
-            {
-                send_unasked(port, &port.counters[self.index], self.reply.frame(), &mut self.spare);
-            }
-        }
-    }
 }
 
-/// Sends a frame of the fabric's own making, which nobody asked for.
-pub(super) fn send_unasked(port: &Port, block: &Block, frame: &[u8], spare: &mut [u8]) -> bool {
-    let sent = send_plain(&port.device, frame, spare).is_ok();
-    if sent {
-        block.unasked.add(1);
-    } else {
-        block.refused.add(1);
-    }
-    sent
-}
-
-fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
+/// Sends a finished frame that lies elsewhere.
+pub(super) fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
     let slot = &mut spare[..HEADER + frame.len()];
     slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
     slot[HEADER..].copy_from_slice(frame);
@@ -417,14 +319,6 @@ fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
     match offload {
         Offload::Segment(segments) => segments.largest_packet(),
         _ => frame_length - ETHERNET.min(frame_length),
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    // Rounded up by the kernel's own granularity at worst: a timer may be late, and is never early by a whole round.
-    Timespec {
-        tv_sec: duration.as_secs().cast_signed(),
-        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
 
@@ -468,15 +362,24 @@ impl Round<'_> {
         }
     }
 
-    /// Sends a router's question to every port of a subnet.
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
     #[cold]
-    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) {
-        let Some(subnet) = view.subnet(subnet) else { return };
-        for &(member, _) in subnet.members().iter() {
-            if let Some(to) = self.table.get(member.get()) {
-                send_unasked(to, &to.counters[self.worker], question, spare);
+    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(question, self.now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                let Some(to) = self.table.get(member.get()) else {
+                    continue;
+                };
+                let block = &to.counters[self.worker];
+                let sent = send_plain(&to.device, question, spare).is_ok();
+                (if sent { &block.unasked } else { &block.refused }).add(1);
             }
         }
+        asking
     }
 
     /// Sends a frame to every other port of the segment, as it came.

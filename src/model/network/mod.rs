@@ -162,6 +162,21 @@ impl Network {
             .map(|(_, owner)| owner.interface)
     }
 
+    /// The number of the port that an interface is attached to.
+    pub fn port(&self, id: InterfaceId) -> Option<u32> {
+        self.interfaces
+            .get(&id)?
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.port)
+    }
+
+    /// The interface that is attached to a port. Looks at all of them.
+    pub fn interface_at_port(&self, port: u32) -> Option<InterfaceId> {
+        let attached = |state: &&InterfaceState| state.attachment.as_ref().is_some_and(|a| a.port == port);
+        self.interfaces.values().find(attached).map(|state| state.id)
+    }
+
     /// The interface that has a MAC in a VPC.
     pub fn interface_by_mac(&self, vpc: VpcId, mac: MacAddr) -> Option<InterfaceId> {
         *self.vpcs.get(&vpc)?.macs.get(&mac)?

@@ -1,0 +1,30 @@
+# Benchmarks between network namespaces; `benches/harness` has the method. They need root.
+
+BENCH_PEERS = openvswitch-switch vde2
+BENCH_TARGET = $(or $(CARGO_TARGET_DIR),target)
+BENCH_RUN = python3 benches/harness --binaries $(BENCH_TARGET)/release --out $(BENCH_TARGET)/bench
+BENCH_SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: bench bench-quick bench-tools bench-needs bench-peers
+
+bench-tools:
+	cargo build --release --locked --features bench-tools --bin reference-copier --bin bench-tools
+
+bench-needs:
+	@command -v iperf3 >/dev/null && command -v ip >/dev/null || \
+	  $(BENCH_SUDO) apt-get install -y --no-install-recommends iperf3 iproute2 iputils-ping
+
+# The peers' daemons are run by the benchmark itself, not by the system.
+bench-peers:
+	@command -v ovs-vsctl >/dev/null && command -v vde_switch >/dev/null || \
+	  { printf '#!/bin/sh\nexit 101\n' > $(BENCH_TARGET)/policy-rc.d; chmod +x $(BENCH_TARGET)/policy-rc.d; \
+	    $(BENCH_SUDO) env POLICYRCD=$(abspath $(BENCH_TARGET))/policy-rc.d RUNLEVEL=1 \
+	      apt-get install -y --no-install-recommends $(BENCH_PEERS); }
+
+## the switch against reference copiers and peers, some 20 minutes
+bench: bench-tools bench-needs bench-peers
+	$(BENCH_SUDO) $(BENCH_RUN)
+
+## the same without peers, under 3 minutes
+bench-quick: bench-tools bench-needs
+	$(BENCH_SUDO) $(BENCH_RUN) --quick

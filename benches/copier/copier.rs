@@ -1,0 +1,127 @@
+//! The reference: two TAPs and the shortest way between them. No lookup, no check, no counter; it stands for what a
+//! userspace switch on TAPs can reach at best, so that a benchmark compares ratios on whatever machine it runs.
+//!
+//! `reference-copier MODE NAMESPACE NAMESPACE`: makes a TAP `eth0` in each of the two network namespaces, prints `ready`
+//! and copies until it is killed. Modes: `plain` (no offload headers, frame by frame), `vnet` (offload headers, frame by
+//! frame), `coalesce` (offload headers; what is queued together and of one flow crosses merged).
+#![allow(missing_docs, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+use localvpc::switch::batch::{Batch, FRAMES};
+use localvpc::switch::egress::{Egress, Outlets};
+use localvpc::switch::port::{PortDevice, ReceiveError, SendError, TapOptions, TapPort, VnetHeader};
+use rustix::event::epoll;
+use zerocopy::FromBytes;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Plain,
+    Vnet,
+    Coalesce,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mode = match arguments.first().map(String::as_str) {
+        Some("plain") => Mode::Plain,
+        Some("vnet") => Mode::Vnet,
+        Some("coalesce") => Mode::Coalesce,
+        _ => {
+            eprintln!("usage: reference-copier plain|vnet|coalesce NAMESPACE NAMESPACE");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(mode, &arguments[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reference-copier: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let [a, b] = namespaces else {
+        return Err("two namespaces are needed".into());
+    };
+    let options = TapOptions {
+        offload: mode != Mode::Plain,
+        ..TapOptions::default()
+    };
+    let ports = [open(a, options)?, open(b, options)?];
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (index, port) in (0..).zip(&ports) {
+        epoll::add(&queue, port, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
+    }
+    println!("ready");
+    let mut batch = Batch::new();
+    let mut egress = Egress::new();
+    let mut slot = vec![0; 70_000];
+    let mut events = Vec::with_capacity(2);
+    loop {
+        events.clear();
+        epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let event: &epoll::Event = event;
+            let index = { event.data }.u64() as usize & 1;
+            let (from, to) = (&ports[index], &ports[1 - index]);
+            let outcome = if mode == Mode::Coalesce {
+                coalesce(from, to, &mut batch, &mut egress)
+            } else {
+                copy(from, to, &mut slot)
+            };
+            if outcome == Err(ReceiveError::Lost) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn open(namespace: &str, options: TapOptions) -> Result<PortDevice, Box<dyn std::error::Error>> {
+    let here = std::fs::File::open("/proc/thread-self/ns/net")?;
+    let there = std::fs::File::open(format!("/run/netns/{namespace}"))?;
+    nix::sched::setns(there, nix::sched::CloneFlags::CLONE_NEWNET)?;
+    let port = TapPort::open("eth0", options);
+    nix::sched::setns(here, nix::sched::CloneFlags::CLONE_NEWNET)?;
+    Ok(port?.into())
+}
+
+/// Frame by frame: what was read is written before the next is read, header and all.
+fn copy(from: &PortDevice, to: &PortDevice, slot: &mut [u8]) -> Result<(), ReceiveError> {
+    for _ in 0..FRAMES {
+        let length = from.receive(slot)?;
+        // A host that is down loses its frames, here as anywhere.
+        let _ = to.send(&slot[..VnetHeader::LENGTH + length]);
+    }
+    Ok(())
+}
+
+fn coalesce(from: &PortDevice, to: &PortDevice, batch: &mut Batch, egress: &mut Egress) -> Result<(), ReceiveError> {
+    batch.clear();
+    let outcome = batch.fill(from, FRAMES);
+    let merge = batch.len() > 1;
+    for index in 0..batch.len() {
+        let Ok((header, frame)) = VnetHeader::ref_from_prefix(batch.slot(index)) else {
+            continue;
+        };
+        if let Ok(offload) = header.validate(frame) {
+            egress.push(batch, index, offload, 0, merge);
+        }
+    }
+    egress.flush(batch, &mut To(to));
+    outcome
+}
+
+/// The one port that all frames go to.
+struct To<'a>(&'a PortDevice);
+
+impl Outlets for To<'_> {
+    fn device(&self, _port: u32) -> Option<&PortDevice> {
+        Some(self.0)
+    }
+
+    fn sent(&mut self, _port: u32, _frames: usize, _bytes: usize) {}
+
+    fn failed(&mut self, _frame: &[u8], _frames: usize, _port: u32, _error: Option<SendError>) {}
+}

@@ -1,0 +1,204 @@
+//! A fixed network of every profile, and what must hold of each verdict in it, whatever a host sends.
+//!
+//! The fuzz target and the test `noise` of the crate share this file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use localvpc::datapath::{
+    Fabric, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Rewrite, SubnetSpec, Unobserved,
+    Verdict, VpcSpec, decide,
+};
+use localvpc::mapping::{InterfaceIndex, PortId};
+use localvpc::model::profile::{Delivery, Profile};
+use localvpc::wire::MacAddr;
+use localvpc::wire::checksum::Sum;
+use localvpc::wire::reply::{REPLY_CAPACITY, ReplyBuffer};
+
+/// Octets before the frame in an input: port, flags, destination, segment size (2).
+pub(crate) const HEADER: usize = 5;
+
+/// The offload header says that the checksum is to be filled in.
+const CHECKSUM_PENDING: u8 = 1;
+/// The frame gets the source MAC of its interface, without which it dies at once.
+const OWN_MAC: u8 = 2;
+/// The frame gets a destination MAC that means something.
+const KNOWN_MAC: u8 = 4;
+/// The ICMPv6 checksum is set right.
+const CHECKSUM: u8 = 8;
+/// The frame is offered many times at one instant.
+const REPEATED: u8 = 16;
+
+/// Three VPCs (aws, aws-xen, lan) of two subnets each, the second without IPv6, with three interfaces each.
+pub(crate) struct Network {
+    fabric: Arc<Fabric>,
+    ports: Vec<(InterfaceIndex, PortId, MacAddr)>,
+    /// Destinations that mean something: routers, hosts, groups.
+    macs: Vec<MacAddr>,
+    _writer: FabricWriter,
+}
+
+impl Network {
+    /// The network; always the same.
+    pub(crate) fn new() -> Self {
+        let mut writer = FabricWriter::new();
+        let mut ports = Vec::new();
+        let mut macs = vec![
+            MacAddr::BROADCAST,
+            MacAddr([0x33, 0x33, 0, 0, 0, 1]),
+            MacAddr([0x33, 0x33, 0xff, 0, 0, 0x0a]),
+        ];
+        for (number, name) in (0_u8..).zip(Profile::NAMES) {
+            let mut profile = Profile::named(name).expect("built in");
+            // One of them answers pings, so that this is tried too.
+            profile.router.answers_echo |= name == "aws-xen";
+            let vpc = writer.add_vpc(VpcSpec {
+                profile: Arc::new(profile),
+                cidrs: vec![
+                    "10.0.0.0/16".parse().expect("a range"),
+                    "2001:db8:1::/56".parse().expect("a range"),
+                ],
+            });
+            for part in 1..=2_u8 {
+                let router_mac = MacAddr([0x02, 0xd0, 0x0b, number, part, 0xbc]);
+                macs.push(router_mac);
+                let subnet = writer.add_subnet(SubnetSpec {
+                    vpc,
+                    ipv4: Some(format!("10.0.{part}.0/24").parse().expect("a range")),
+                    ipv6: (part == 1).then(|| "2001:db8:1:1::/64".parse().expect("a range")),
+                    router_mac,
+                });
+                for host in 10..13_u8 {
+                    let mac = MacAddr([0x0a, 0xca, 0x05, number, part, host]);
+                    macs.push(mac);
+                    let interface = writer.add_interface(InterfaceSpec {
+                        subnet,
+                        mac,
+                        source_dest_check: host != 11,
+                    });
+                    let ipv4 = format!("10.0.{part}.{host}");
+                    let ipv6 = format!("2001:db8:1:1::{host:x}");
+                    let mut own = vec![format!("{ipv4}/32"), format!("10.0.{part}.{}/28", u32::from(host) * 16)];
+                    if part == 1 {
+                        own.extend([format!("{ipv6}/128"), format!("2001:db8:1:1:{host:x}::/80")]);
+                    }
+                    for net in own {
+                        writer.map(subnet, net.parse().expect("a range"), Some(interface));
+                    }
+                    let ipv6 = (part == 1).then(|| ipv6.parse().expect("an address"));
+                    writer.set_primary(interface, ipv4.parse().ok(), ipv6);
+                    // The last host of each subnet is attached to no port and cannot send.
+                    if host != 12 {
+                        let port = PortId::new(ports.len() as u32 + 1).expect("counted from 1");
+                        writer.set_port(interface, Some(port));
+                        ports.push((interface, port, mac));
+                    }
+                    writer.set_mtu(interface, (host == 11).then_some(1500));
+                }
+            }
+        }
+        Self {
+            fabric: writer.fabric(),
+            ports,
+            macs,
+            _writer: writer,
+        }
+    }
+
+    /// Sends what the input says and fails where a promise is broken.
+    pub(crate) fn judge(&self, input: &[u8]) {
+        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
+            return;
+        };
+        let [port, flags, destination, high, low] = *header;
+        let (interface, port, mac) = self.ports[usize::from(port) % self.ports.len()];
+        let mut bytes = rest.to_vec();
+        if flags & OWN_MAC != 0 && bytes.len() >= 12 {
+            bytes[6..12].copy_from_slice(&mac.0);
+        }
+        if flags & KNOWN_MAC != 0 && bytes.len() >= 6 {
+            bytes[..6].copy_from_slice(&self.macs[usize::from(destination) % self.macs.len()].0);
+        }
+        if flags & CHECKSUM != 0 {
+            set_checksum(&mut bytes);
+        }
+        let meta = FrameMeta {
+            checksum_pending: flags & CHECKSUM_PENDING != 0,
+            segment_size: u16::from_be_bytes([high, low]),
+        };
+        let view = self.fabric.view();
+        let ingress = view.ingress(interface, port).expect("the network stays as it is");
+        let (mut state, mut other_state) = (PortState::default(), PortState::default());
+        let (mut reply, mut other_reply) = (ReplyBuffer::new(), ReplyBuffer::new());
+        let frame = Received { bytes: &bytes, meta };
+        for round in 0..if flags & REPEATED != 0 { 20 } else { 1 } {
+            let now = Duration::from_millis(1000 + round);
+            let verdict = decide(frame, &ingress, &view, &mut state, now, &mut reply, &mut Unobserved);
+            let mut steps = Recorder::default();
+            let traced = decide(
+                frame,
+                &ingress,
+                &view,
+                &mut other_state,
+                now,
+                &mut other_reply,
+                &mut steps,
+            );
+            assert_eq!(verdict, traced, "the trace tells another story");
+            steps
+                .steps
+                .iter()
+                .for_each(|(_, fact)| assert!(!fact.to_string().is_empty()));
+            let learning = ingress.subnet.profile().delivery == Delivery::Learning;
+            let answered = match verdict {
+                Verdict::Deliver { port: to, rewrite } => {
+                    assert!(
+                        self.ports.iter().any(|(_, known, _)| *known == to),
+                        "a port that there is not"
+                    );
+                    assert!(to != port || rewrite != Rewrite::None, "back to where it came from");
+                    false
+                }
+                Verdict::Reply(_) => true,
+                Verdict::Flood { reply } => {
+                    assert!(learning, "a flood where nothing is flooded");
+                    reply.is_some()
+                }
+                Verdict::Consumed | Verdict::Ask { .. } => {
+                    assert!(learning, "a router that asks where nobody hears it");
+                    false
+                }
+                Verdict::Drop(_) => false,
+            };
+            if answered {
+                let frame = reply.frame();
+                assert_eq!(frame, other_reply.frame());
+                assert!((42..=REPLY_CAPACITY).contains(&frame.len()));
+                let to = if learning { &bytes[6..12] } else { &mac.0[..] };
+                assert_eq!(frame[..6], *to, "an answer to somebody who did not ask");
+            }
+        }
+    }
+}
+
+/// Sets the checksum of an ICMPv6 message right behind an IPv6 header, if that is what it is.
+fn set_checksum(bytes: &mut [u8]) {
+    let Some((header, message)) = bytes.split_at_mut_checked(54) else {
+        return;
+    };
+    if header[12..14] != [0x86, 0xdd] || header[20] != 58 || message.len() < 4 {
+        return;
+    }
+    // Only what the packet's length covers is summed; what follows is padding.
+    let length = usize::from(u16::from_be_bytes([header[18], header[19]])).min(message.len());
+    let message = &mut message[..length];
+    if length < 4 {
+        return;
+    }
+    message[2..4].fill(0);
+    let sum = Sum::new()
+        .ipv6_pseudo_header(&header[22..38], &header[38..54], 58, length as u32)
+        .bytes(message)
+        .complement();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+}

@@ -1,0 +1,230 @@
+//! Reading requests strictly: an unknown field or parameter is refused by name, and whatever the framework rejects
+//! becomes a problem document like every other error.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
+
+use super::problem::Problem;
+
+/// A JSON body.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = JsonBytes::from_request(request, state).await?;
+        body.parse().map(Self)
+    }
+}
+
+/// A JSON body that is not parsed yet, for requests so large that parsing wants a thread that may block.
+#[derive(Debug)]
+pub struct JsonBytes(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        if !essence
+            .as_deref()
+            .is_some_and(|e| e == "application/json" || e.ends_with("+json"))
+        {
+            let detail = match kind {
+                Some(kind) => format!("The body is said to be '{kind}'"),
+                None => "The body has no content type".to_owned(),
+            };
+            return Err(
+                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
+                    .field("Content-Type")
+                    .remedy("Send JSON with 'Content-Type: application/json'."),
+            );
+        }
+        let bytes = Bytes::from_request(request, state).await;
+        bytes.map(Self).map_err(|rejection| body_problem(&rejection))
+    }
+}
+
+fn body_problem(rejection: &BytesRejection) -> Problem {
+    match rejection.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            status,
+            "RequestTooLarge",
+            "The body is larger than this request may have",
+        )
+        .remedy("Split it into several requests."),
+        status => Problem::new(
+            status,
+            "InvalidRequest",
+            format!("The body could not be read: {rejection}"),
+        ),
+    }
+}
+
+impl JsonBytes {
+    /// Parses the body; the problem names the field by its path.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if let Ok(value) = serde_json::from_slice(&self.0) {
+            return Ok(value);
+        }
+        // Only a body that is refused anyway is read a second time, now with a look at the path.
+        let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
+        match serde_path_to_error::deserialize::<_, T>(deserializer) {
+            Err(error) => {
+                let path = error.path().to_string();
+                Err(json_problem(&path, error.inner()))
+            }
+            // What is left is something after the value.
+            Ok(_) => Err(syntax_problem("there is something after the end of the JSON value")),
+        }
+    }
+}
+
+fn syntax_problem(detail: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "MalformedJson",
+        format!("The body is not JSON: {detail}"),
+    )
+    .remedy("Send one JSON value.")
+}
+
+fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
+    if error.is_syntax() || error.is_eof() || error.is_io() {
+        return syntax_problem(error);
+    }
+    let message = error.to_string();
+    let (code, named) = classify(&message);
+    let field = match (path, named) {
+        ("." | "", None) => None,
+        ("." | "", Some(named)) => Some(named.to_owned()),
+        // For an unknown field the path ends in it already; for a missing one it ends in the object around it.
+        (path, Some(named)) if path.rsplit('.').next() != Some(named) => Some(format!("{path}.{named}")),
+        (path, _) => Some(path.to_owned()),
+    };
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, message.clone());
+    match field {
+        Some(field) => problem.field(field),
+        None => problem,
+    }
+}
+
+/// The code for a message of serde, and the field that the message names.
+fn classify(message: &str) -> (&'static str, Option<&str>) {
+    let quoted = message.split('`').nth(1);
+    if message.starts_with("unknown field") {
+        ("UnknownParameter", quoted)
+    } else if message.starts_with("missing field") {
+        ("MissingParameter", quoted)
+    } else if message.starts_with("duplicate field") {
+        ("InvalidParameterValue", quoted)
+    } else {
+        ("InvalidParameterValue", None)
+    }
+}
+
+/// Query parameters; those that `T` does not know are refused.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|rejection| {
+                let message = rejection.body_text();
+                let message = message
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&message);
+                let (path, inner) = message.split_once(": ").unwrap_or(("", message));
+                // The path stands before the message when the value of a known parameter is at fault.
+                let known_path = !path.is_empty() && !path.contains(' ');
+                let (code, named) = classify(if known_path { inner } else { message });
+                let field = if known_path { Some(path) } else { named };
+                let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("In the query: {message}"));
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            })
+    }
+}
+
+/// A request that takes no query parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Refuses every query parameter.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Query::<Nothing>::from_request_parts(parts, state).await.map(|_| Self)
+    }
+}
+
+/// The parts of the path that stand for something, in order, percent-decoded.
+#[derive(Debug)]
+pub struct PathParts(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathParts {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let raw = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", rejection.body_text())
+                    .remedy("Write the path in UTF-8, percent-encoded.")
+            })?;
+        Ok(Self(
+            raw.iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        ))
+    }
+}
+
+impl PathParts {
+    /// The part with this name; empty if the route has none, which is a defect of the route.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Reads `null` as a value of its own: the field was there and says "none".
+pub fn double_option<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Reads a parameter from its text, by its `FromStr`.
+pub fn from_text<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+    D: serde::Deserializer<'de>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+}

@@ -1,0 +1,17 @@
+//! HTTP: every handler turns a request into one Controller command and its answer into a response. Nothing here owns state
+//! of the network.
+
+pub mod client;
+pub mod extract;
+pub mod guard;
+pub mod problem;
+pub mod rest;
+pub mod server;
+pub mod state;
+
+pub use client::{Client, ClientError};
+pub use guard::{Access, AllowExec, GuardConfig, Token};
+pub use problem::Problem;
+pub use rest::openapi_json;
+pub use server::{ServerConfig, serve};
+pub use state::AppState;

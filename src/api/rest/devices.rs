@@ -1,0 +1,121 @@
+//! Opening what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside,
+//! or a descriptor that the process was started with.
+
+use std::path::Path;
+
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::control::OpenedDevice;
+use crate::lab::Namespace;
+use crate::switch::port::{PortError, TapOptions, TapPort};
+
+/// What to attach: a TAP by name, or an inherited descriptor.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttachRequest {
+    /// The name of a TAP, which is made if there is none.
+    #[schema(example = "tap0")]
+    tap: Option<String>,
+    /// The network namespace that the TAP is in: a name as `ip netns` knows it, or a path such as `/proc/1234/ns/net`.
+    /// The server's own if left out.
+    #[schema(example = "host-a")]
+    namespace: Option<String>,
+    /// The number of a descriptor of a TAP that the server inherited when it was started.
+    pub(crate) fd: Option<i32>,
+    /// Whether frames may be larger than the MTU and without checksums, as between real hosts with offloading network
+    /// cards; on if left out.
+    offload: Option<bool>,
+    /// The MTU of the host's interface in bytes: nothing larger is sent to it. 9001 if left out.
+    mtu: Option<u16>,
+}
+
+const REMEDY: &str = "Give 'tap' (and 'namespace'), or 'fd'.";
+
+/// Opens the device that the request describes.
+pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDevice, Problem> {
+    let mut options = TapOptions::default();
+    if let Some(offload) = request.offload {
+        options.offload = offload;
+    }
+    if let Some(mtu) = request.mtu {
+        // 68 is the least that IPv4 allows (RFC 791).
+        if mtu < 68 {
+            return Err(Problem::invalid("mtu", format!("An MTU of {mtu} is too small")).remedy("Give at least 68."));
+        }
+        options.mtu = mtu;
+    }
+    match (&request.tap, &request.namespace, request.fd) {
+        (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options),
+        (None, None, Some(fd)) => adopt(state, fd, options),
+        (None, None, None) => Err(Problem::missing("tap", REMEDY)),
+        (None, Some(_), None) => Err(Problem::missing("tap", "Name the TAP in the namespace.")),
+        (_, Some(_), Some(_)) => {
+            Err(Problem::invalid("namespace", "A descriptor is where it is, whatever the namespace").remedy(REMEDY))
+        }
+        (Some(_), None, Some(_)) => Err(Problem::invalid("fd", "There is a TAP beside the descriptor").remedy(REMEDY)),
+    }
+}
+
+fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions) -> Result<OpenedDevice, Problem> {
+    let tap = match namespace {
+        None => TapPort::open(name, options),
+        Some(text) => {
+            let namespace = if text.contains('/') {
+                Namespace::open(Path::new(text))
+            } else {
+                Namespace::open_named(text)
+            };
+            let wrong = |error: crate::lab::NamespaceError| {
+                Problem::invalid("namespace", error.to_string())
+                    .remedy("Give a name that 'ip netns list' shows, or the path of a namespace file.")
+            };
+            namespace
+                .map_err(wrong)?
+                .run(|| TapPort::open(name, options))
+                .map_err(wrong)?
+        }
+    };
+    tap.map(OpenedDevice::from).map_err(|error| refused("tap", &error))
+}
+
+/// Takes a duplicate of a descriptor that this process was started with.
+fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
+    let wrong = |detail: String| {
+        Problem::invalid("fd", detail)
+            .remedy("Give the number of a TAP's descriptor that was open when the server started.")
+    };
+    if let Some((interface, port)) = state.inherited().get(&fd).copied() {
+        let attachment = state
+            .controller
+            .interface(&interface.into())
+            .ok()
+            .and_then(|i| i.attachment);
+        if attachment.is_some_and(|attachment| attachment.port == port) {
+            return Err(wrong(format!("Descriptor {fd} is attached to {interface} already")));
+        }
+    }
+    // What the server opened itself closes on exec; what came over an exec cannot.
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+        .map_err(|_| wrong(format!("There is no descriptor {fd}")))?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(u32::MAX);
+    if flags & rustix::fs::OFlags::CLOEXEC.bits() != 0 {
+        return Err(wrong(format!("Descriptor {fd} was not inherited")));
+    }
+    let copy = pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|process| pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()))
+        .map_err(|error| wrong(format!("Descriptor {fd} cannot be duplicated: {error}")))?;
+    TapPort::from_fd(copy, options)
+        .map(OpenedDevice::from)
+        .map_err(|error| refused("fd", &error))
+}
+
+fn refused(field: &str, error: &PortError) -> Problem {
+    Problem::invalid(field, error.to_string())
+}

@@ -1,0 +1,533 @@
+//! `/v1/interfaces`: network interfaces, their addresses and prefixes, and the device behind them.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing;
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::devices::{AttachRequest, open};
+use super::mappings::block_in_path;
+use super::{blocking, page_size};
+use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::control::{Command, EditSummary, Outcome};
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
+use crate::model::naming::Tags;
+use crate::model::network::MappingEdit;
+use crate::model::{AddressOrPrefix, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId};
+use crate::wire::MacAddr;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, modify, delete))
+        .routes(routes!(attach))
+        .routes(routes!(detach))
+        .routes(routes!(assign))
+        .routes(routes!(unassign))
+}
+
+/// A prefix may stand in the path as it is written, slash and all.
+pub(super) fn prefix_routes() -> Router<AppState> {
+    Router::new().route(
+        "/v1/interfaces/{interface}/addresses/{address}/{length}",
+        routing::delete(unassign),
+    )
+}
+
+/// A network interface.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = NetworkInterface)]
+pub struct InterfaceView {
+    /// Its identifier.
+    pub id: InterfaceId,
+    /// Its unique name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The VPC of its subnet.
+    pub vpc_id: VpcId,
+    /// Its subnet.
+    pub subnet_id: SubnetId,
+    /// Unique within the VPC.
+    #[schema(value_type = String, example = "0a:ca:05:9c:fc:14")]
+    pub mac_address: MacAddr,
+    /// Whether packets must have an address of the interface as source or destination.
+    pub source_dest_check: bool,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Whether a device is attached.
+    pub status: InterfaceStatus,
+    /// The device; absent while none is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<AttachmentView>,
+    /// IPv4 addresses in the order of their assignment; the first is the primary one.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.1.10"]))]
+    pub ipv4_addresses: Vec<Ipv4Addr>,
+    /// IPv6 addresses in the order of their assignment.
+    #[schema(value_type = Vec<String>, example = json!(["2001:db8:1200:1::10"]))]
+    pub ipv6_addresses: Vec<Ipv6Addr>,
+    /// Delegated /28 prefixes.
+    #[schema(value_type = Vec<String>)]
+    pub ipv4_prefixes: Vec<Ipv4Net>,
+    /// Delegated /80 prefixes.
+    #[schema(value_type = Vec<String>)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// The device behind an interface.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Attachment)]
+pub struct AttachmentView {
+    /// The number of the port, as in `GET /v1/ports`.
+    pub port: u32,
+    /// The device.
+    #[schema(example = "tap0")]
+    pub device: String,
+}
+
+impl From<NetworkInterface> for InterfaceView {
+    fn from(interface: NetworkInterface) -> Self {
+        let view = |attachment: crate::model::Attachment| AttachmentView {
+            port: attachment.port,
+            device: attachment.device,
+        };
+        Self {
+            id: interface.id,
+            name: interface.name,
+            vpc_id: interface.vpc_id,
+            subnet_id: interface.subnet_id,
+            mac_address: interface.mac_address,
+            source_dest_check: interface.source_dest_check,
+            description: interface.description,
+            status: interface.status,
+            attachment: interface.attachment.map(view),
+            ipv4_addresses: interface.ipv4_addresses,
+            ipv6_addresses: interface.ipv6_addresses,
+            ipv4_prefixes: interface.ipv4_prefixes,
+            ipv6_prefixes: interface.ipv6_prefixes,
+            tags: interface.tags,
+        }
+    }
+}
+
+/// A page of interfaces.
+#[derive(Debug, Serialize, ToSchema)]
+struct InterfaceList {
+    interfaces: Vec<InterfaceView>,
+    /// What to pass as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Which interfaces to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct InterfaceFilter {
+    /// Of this VPC only: identifier or name.
+    #[param(value_type = Option<String>)]
+    vpc: Option<ResourceRef<VpcId>>,
+    /// Of this subnet only: identifier or name.
+    #[param(value_type = Option<String>)]
+    subnet: Option<ResourceRef<SubnetId>>,
+    /// Entries of a page, 1 to 1000; 100 if left out.
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    #[serde(default, deserialize_with = "from_text")]
+    #[param(value_type = Option<String>)]
+    cursor: Option<InterfaceId>,
+}
+
+/// A network interface to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateInterfaceRequest {
+    /// A name that no other interface has.
+    name: Option<String>,
+    /// The subnet: identifier or name.
+    #[schema(value_type = String)]
+    subnet: ResourceRef<SubnetId>,
+    /// Unique within the VPC; made up if left out.
+    #[schema(value_type = Option<String>)]
+    mac_address: Option<MacAddr>,
+    /// On if left out.
+    source_dest_check: Option<bool>,
+    /// Free text.
+    #[serde(default)]
+    description: String,
+    /// Addresses and prefixes, in order. The first IPv4 address becomes the primary one; in a subnet with IPv4 one is
+    /// chosen if none is given.
+    #[serde(default)]
+    addresses: Vec<AddressOrPrefix>,
+    /// How many free IPv4 addresses to add.
+    #[serde(default)]
+    ipv4_address_count: u32,
+    /// How many free IPv6 addresses to add.
+    #[serde(default)]
+    ipv6_address_count: u32,
+    /// How many free /28 prefixes to add.
+    #[serde(default)]
+    ipv4_prefix_count: u32,
+    /// How many free /80 prefixes to add.
+    #[serde(default)]
+    ipv6_prefix_count: u32,
+    /// Tags.
+    #[serde(default)]
+    tags: Tags,
+}
+
+/// What changes about an interface; a field that is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ModifyInterfaceRequest {
+    /// Another name, or null for none.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    /// Turns the source/destination check on or off.
+    source_dest_check: Option<bool>,
+    /// Other free text.
+    description: Option<String>,
+    /// All tags.
+    tags: Option<Tags>,
+}
+
+/// Addresses and prefixes to be assigned, all of them or none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AssignRequest {
+    /// These, in order.
+    #[serde(default)]
+    addresses: Vec<AddressOrPrefix>,
+    /// How many free IPv4 addresses to add.
+    #[serde(default)]
+    ipv4_address_count: u32,
+    /// How many free IPv6 addresses to add.
+    #[serde(default)]
+    ipv6_address_count: u32,
+    /// How many free /28 prefixes to add.
+    #[serde(default)]
+    ipv4_prefix_count: u32,
+    /// How many free /80 prefixes to add.
+    #[serde(default)]
+    ipv6_prefix_count: u32,
+    /// Whether addresses may be taken from other interfaces of the subnet.
+    #[serde(default, rename = "move")]
+    move_allowed: bool,
+}
+
+/// What was assigned.
+#[derive(Debug, Serialize, ToSchema)]
+struct Assigned {
+    /// The interface.
+    interface_id: InterfaceId,
+    /// What was asked for or chosen, in order; what the interface had before included.
+    addresses: Vec<AddressOrPrefix>,
+    /// What that changed.
+    summary: EditSummary,
+}
+
+/// The most addresses that one request may have chosen.
+const MOST_CHOSEN: u32 = 65_536;
+
+/// What is asked for by value, then what is asked for by number.
+fn wanted(
+    addresses: Vec<AddressOrPrefix>,
+    counts: [(&'static str, AddressRequest, u32); 4],
+) -> Result<Vec<AddressRequest>, Problem> {
+    let mut all: Vec<_> = addresses.into_iter().map(AddressRequest::Exactly).collect();
+    for (field, kind, count) in counts {
+        if count > MOST_CHOSEN {
+            let problem = Problem::invalid(field, format!("{count} at once are too many"));
+            return Err(problem.remedy(format!("Ask for at most {MOST_CHOSEN} in one request.")));
+        }
+        all.extend(std::iter::repeat_n(kind, count as usize));
+    }
+    Ok(all)
+}
+
+fn counts(ipv4: u32, ipv6: u32, ipv4_prefixes: u32, ipv6_prefixes: u32) -> [(&'static str, AddressRequest, u32); 4] {
+    [
+        ("ipv4_address_count", AddressRequest::AnyIpv4, ipv4),
+        ("ipv6_address_count", AddressRequest::AnyIpv6, ipv6),
+        ("ipv4_prefix_count", AddressRequest::AnyIpv4Prefix, ipv4_prefixes),
+        ("ipv6_prefix_count", AddressRequest::AnyIpv6Prefix, ipv6_prefixes),
+    ]
+}
+
+fn reference(path: &PathParts) -> ResourceRef<InterfaceId> {
+    ResourceRef::new(path.get("interface"))
+}
+
+/// Lists network interfaces
+#[utoipa::path(get, path = "/v1/interfaces", tag = "interfaces", operation_id = "list_interfaces",
+    params(InterfaceFilter),
+    responses(
+        (status = 200, description = "A page, by identifier", body = InterfaceList),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list(
+    State(state): State<AppState>,
+    Query(filter): Query<InterfaceFilter>,
+) -> Result<axum::Json<InterfaceList>, Problem> {
+    let limit = page_size(filter.limit)?;
+    blocking(move || {
+        let controller = &state.controller;
+        let vpc = filter
+            .vpc
+            .map(|vpc| controller.vpc(&vpc))
+            .transpose()?
+            .map(|vpc| vpc.id);
+        let subnet = filter
+            .subnet
+            .map(|subnet| controller.subnet(&subnet))
+            .transpose()?
+            .map(|subnet| subnet.id);
+        let matches = |interface: &NetworkInterface| {
+            vpc.is_none_or(|vpc| interface.vpc_id == vpc) && subnet.is_none_or(|subnet| interface.subnet_id == subnet)
+        };
+        let mut found = controller.interfaces(filter.cursor, limit + 1, matches);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next_cursor = if more {
+            found.last().map(|interface| interface.id.to_string())
+        } else {
+            None
+        };
+        let interfaces = found.into_iter().map(InterfaceView::from).collect();
+        Ok(axum::Json(InterfaceList {
+            interfaces,
+            next_cursor,
+        }))
+    })
+    .await
+    .map_err(Problem::named_in_body)
+}
+
+/// Makes a network interface with its addresses
+#[utoipa::path(post, path = "/v1/interfaces", tag = "interfaces", operation_id = "create_interface",
+    request_body = CreateInterfaceRequest,
+    responses(
+        (status = 201, description = "The new interface", body = InterfaceView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create(
+    State(state): State<AppState>,
+    _: NoQuery,
+    Json(request): Json<CreateInterfaceRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let counts = counts(
+        request.ipv4_address_count,
+        request.ipv6_address_count,
+        request.ipv4_prefix_count,
+        request.ipv6_prefix_count,
+    );
+    let command = Command::CreateInterface(CreateInterface {
+        name: request.name,
+        subnet: request.subnet,
+        mac_address: request.mac_address,
+        source_dest_check: request.source_dest_check.unwrap_or(true),
+        description: request.description,
+        addresses: wanted(request.addresses, counts)?,
+        tags: request.tags,
+    });
+    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    let location = format!("/v1/interfaces/{}", view.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
+}
+
+/// Shows a network interface
+#[utoipa::path(get, path = "/v1/interfaces/{interface}", tag = "interfaces", operation_id = "get_interface",
+    params(("interface" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The interface with all its addresses", body = InterfaceView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<InterfaceView>, Problem> {
+    blocking(move || Ok(axum::Json(state.controller.interface(&reference(&path))?.into()))).await
+}
+
+/// Changes a network interface
+#[utoipa::path(patch, path = "/v1/interfaces/{interface}", tag = "interfaces", operation_id = "modify_interface",
+    params(("interface" = String, Path, description = "Identifier or name")), request_body = ModifyInterfaceRequest,
+    responses(
+        (status = 200, description = "The interface as it is now", body = InterfaceView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn modify(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<ModifyInterfaceRequest>,
+) -> Result<axum::Json<InterfaceView>, Problem> {
+    let spec = ModifyInterface {
+        name: request.name,
+        source_dest_check: request.source_dest_check,
+        description: request.description,
+        tags: request.tags,
+    };
+    execute(state, Command::ModifyInterface(reference(&path), spec))
+        .await
+        .map(axum::Json)
+}
+
+/// Deletes a detached network interface and frees its addresses
+#[utoipa::path(delete, path = "/v1/interfaces/{interface}", tag = "interfaces", operation_id = "delete_interface",
+    params(("interface" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    execute(state, Command::DeleteInterface(reference(&path))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Attaches a TAP to a network interface
+#[utoipa::path(post, path = "/v1/interfaces/{interface}/attach", tag = "interfaces",
+    operation_id = "attach_interface", request_body = AttachRequest,
+    params(("interface" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The interface with its attachment", body = InterfaceView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn attach(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<AttachRequest>,
+) -> Result<axum::Json<InterfaceView>, Problem> {
+    blocking(move || {
+        let current = state.controller.interface(&reference(&path))?;
+        // A device is not opened, or made, for an interface that cannot take it.
+        if current.attachment.is_some() {
+            return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
+        }
+        let device = open(&state, &request)?;
+        let command = Command::AttachInterface {
+            interface: current.id.into(),
+            device,
+        };
+        match state.controller.execute(command)? {
+            Outcome::Interface(interface) => {
+                if let (Some(fd), Some(attachment)) = (request.fd, &interface.attachment) {
+                    state.inherited().insert(fd, (interface.id, attachment.port));
+                }
+                Ok(axum::Json((*interface).into()))
+            }
+            other => Err(Problem::internal(format!("The command gave {other:?}"))),
+        }
+    })
+    .await
+}
+
+/// Detaches the device from a network interface
+#[utoipa::path(post, path = "/v1/interfaces/{interface}/detach", tag = "interfaces",
+    operation_id = "detach_interface",
+    params(("interface" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The interface without attachment", body = InterfaceView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn detach(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+) -> Result<axum::Json<InterfaceView>, Problem> {
+    execute(state, Command::DetachInterface(reference(&path)))
+        .await
+        .map(axum::Json)
+}
+
+/// Assigns addresses and prefixes, given or chosen, all of them or none
+#[utoipa::path(post, path = "/v1/interfaces/{interface}/addresses", tag = "interfaces",
+    operation_id = "assign_addresses", request_body = AssignRequest,
+    params(("interface" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "What was assigned", body = Assigned),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn assign(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<AssignRequest>,
+) -> Result<axum::Json<Assigned>, Problem> {
+    let counts = counts(
+        request.ipv4_address_count,
+        request.ipv6_address_count,
+        request.ipv4_prefix_count,
+        request.ipv6_prefix_count,
+    );
+    let addresses = wanted(request.addresses, counts)?;
+    if addresses.is_empty() {
+        return Err(Problem::missing(
+            "addresses",
+            "Name addresses, or give a count such as ipv6_address_count.",
+        ));
+    }
+    let interface = reference(&path);
+    blocking(move || {
+        let command = Command::AssignAddresses {
+            interface,
+            addresses,
+            move_allowed: request.move_allowed,
+        };
+        match state.controller.execute(command)? {
+            Outcome::Assigned {
+                interface,
+                addresses,
+                summary,
+            } => Ok(axum::Json(Assigned {
+                interface_id: interface,
+                addresses,
+                summary,
+            })),
+            other => Err(Problem::internal(format!("The command gave {other:?}"))),
+        }
+    })
+    .await
+}
+
+/// Unassigns an address or prefix
+///
+/// A prefix may be written with its slash: `…/addresses/10.0.1.16/28`.
+#[utoipa::path(delete, path = "/v1/interfaces/{interface}/addresses/{address}", tag = "interfaces",
+    operation_id = "unassign_address",
+    params(
+        ("interface" = String, Path, description = "Identifier or name"),
+        ("address" = String, Path, description = "The address or prefix"),
+    ),
+    responses(
+        (status = 204, description = "The interface has it no longer"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    let edit = MappingEdit::Unassign {
+        interface: reference(&path),
+        address: block_in_path(&path)?,
+    };
+    super::mappings::execute_one(state, edit).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn execute(state: AppState, command: Command) -> Result<InterfaceView, Problem> {
+    blocking(move || match state.controller.execute(command)? {
+        Outcome::Interface(interface) => Ok((*interface).into()),
+        other => Err(Problem::internal(format!("The command gave {other:?}"))),
+    })
+    .await
+}

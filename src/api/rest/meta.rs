@@ -1,0 +1,48 @@
+//! `/healthz` and `/v1/openapi.json`.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::extract::NoQuery;
+use crate::api::state::AppState;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(openapi))
+}
+
+/// The server is alive.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// The version of the server.
+    version: &'static str,
+    /// Addresses and prefixes with an owner.
+    mappings: usize,
+    /// The number of the last event.
+    last_event: u64,
+}
+
+/// Says that the server is alive
+#[utoipa::path(get, path = "/healthz", tag = "meta", operation_id = "health",
+    responses((status = 200, description = "It is", body = Health)))]
+async fn health(State(state): State<AppState>, _: NoQuery) -> axum::Json<Health> {
+    axum::Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        mappings: state.controller.registry().len(),
+        last_event: state.controller.last_event(),
+    })
+}
+
+/// Describes this API
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "meta", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)))]
+async fn openapi(_: NoQuery) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], super::openapi_json())
+}

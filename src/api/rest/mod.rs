@@ -1,0 +1,152 @@
+//! The REST API under `/v1`, one file a resource. The same routes make the OpenAPI description, so the two cannot differ.
+
+mod devices;
+mod events;
+mod explain;
+mod instances;
+mod interfaces;
+mod mappings;
+mod meta;
+mod ports;
+mod profiles;
+mod runs;
+mod subnets;
+mod vpcs;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::guard::guard;
+use super::problem::Problem;
+use super::state::AppState;
+
+pub use instances::InstanceView;
+pub use interfaces::InterfaceView;
+pub use mappings::{BULK_LIMIT, MappingView};
+pub use ports::PortView;
+pub use runs::{RunView, ScenarioView};
+pub use subnets::SubnetView;
+pub use vpcs::VpcView;
+
+/// The largest body of an ordinary request, in bytes.
+const BODY_LIMIT: usize = 1 << 20;
+/// Entries of a page unless the request says otherwise.
+const PAGE: usize = 100;
+/// Entries of a page at the most.
+const LARGEST_PAGE: usize = 1000;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "localvpc",
+        description = "A cloud VPC on one machine. Wherever an identifier is accepted, the resource's name is accepted too. \
+                       Every error is a problem document (RFC 9457).",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
+    ),
+    tags(
+        (name = "vpcs", description = "VPCs: address blocks and the profile by which they behave"),
+        (name = "subnets", description = "Subnets of a VPC"),
+        (name = "interfaces", description = "Network interfaces: addresses, checks, attachment to a device"),
+        (name = "mappings", description = "The mapping service: which interface owns an address or delegated prefix"),
+        (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
+        (name = "events", description = "What happens, as it happens"),
+        (name = "explain", description = "Why a frame is delivered, answered or dropped"),
+        (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
+        (name = "scenarios", description = "Scenario files: a network and what is expected of it"),
+        (name = "runs", description = "Scenarios being played, each on a network of its own"),
+        (name = "meta", description = "The server itself"),
+    ),
+    components(schemas(Problem))
+)]
+struct ApiDoc;
+
+/// The routes with their descriptions. Further resources (route tables, captures) are merged in here.
+fn documented() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(vpcs::router())
+        .merge(subnets::router())
+        .merge(interfaces::router())
+        .merge(mappings::router())
+        .merge(ports::router())
+        .merge(events::router())
+        .merge(profiles::router())
+        .merge(explain::router())
+        .merge(instances::router())
+        .merge(runs::router())
+        .merge(meta::router())
+}
+
+/// The whole API behind its guard.
+pub fn router(state: AppState) -> Router {
+    router_with(state, OpenApiRouter::new())
+}
+
+/// The whole API with further documented routes beside it.
+pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
+    let (router, _) = documented().merge(more).split_for_parts();
+    router
+        .merge(mappings::prefix_routes())
+        .merge(interfaces::prefix_routes())
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .with_state(state)
+}
+
+/// The OpenAPI 3.1 description of the API, as in `api/openapi.json`.
+pub fn openapi_json() -> String {
+    let (_, api) = documented().split_for_parts();
+    let mut text = api
+        .to_pretty_json()
+        .unwrap_or_else(|error| unreachable!("the description is plain data: {error}"));
+    text.push('\n');
+    text
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidAction",
+        format!("There is nothing at '{}'", uri.path()),
+    )
+    .remedy("GET /v1/openapi.json lists what there is.")
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("'{}' does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidAction", detail)
+        .field("method")
+        .remedy("The header 'Allow' lists the methods that it takes.")
+}
+
+/// Runs what may wait for the writer lock or compute for long on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Problem::internal(format!("The request was not carried out: {error}"))),
+    }
+}
+
+/// How many entries a page shall have.
+fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit {
+        None => Ok(PAGE),
+        Some(limit) if (1..=LARGEST_PAGE).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidParameterValue",
+            format!("A page of {limit} entries is not possible"),
+        )
+        .field("limit")
+        .remedy(format!("Ask for 1 to {LARGEST_PAGE}."))),
+    }
+}
+
+fn bad_query(field: &str, error: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "InvalidParameterValue", error.to_string()).field(field)
+}

@@ -1,0 +1,509 @@
+//! `/v1/scenarios` and `/v1/runs`: scenario files are stored, and played on networks of their own, apart from the
+//! server's. A run goes on when its client is gone.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::blocking;
+use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::guard::{Access, AllowExec};
+use crate::api::problem::{MEDIA_TYPE, Problem};
+use crate::api::state::AppState;
+use crate::scenario::diagnostic::{FileError, Mistake};
+use crate::scenario::format::{self, Scenario};
+use crate::scenario::play::PlayOptions;
+use crate::scenario::report::{Progress, RunOutcome, RunReport, StepReport};
+use crate::scenario::runs::{Run, RunState, RunsError, Stored, runs_commands};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_scenarios, store))
+        .routes(routes!(get_scenario, delete_scenario))
+        .routes(routes!(list_runs, start))
+        .routes(routes!(get_run, end))
+        .routes(routes!(events))
+}
+
+/// A problem document about a file, with every mistake in it.
+#[derive(Debug, Serialize, ToSchema)]
+struct FileProblem {
+    #[serde(flatten)]
+    problem: Problem,
+    /// The mistakes, in the order of the file.
+    mistakes: Vec<Mistake>,
+}
+
+/// Either kind of refusal.
+enum Refusal {
+    Problem(Box<Problem>),
+    File(Box<FileError>),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+impl From<FileError> for Refusal {
+    fn from(error: FileError) -> Self {
+        Self::File(Box::new(error))
+    }
+}
+
+impl From<RunsError> for Refusal {
+    fn from(error: RunsError) -> Self {
+        let problem = match &error {
+            RunsError::Busy => Problem::new(StatusCode::TOO_MANY_REQUESTS, "RequestLimitExceeded", error.to_string())
+                .remedy("Wait for one to end, or cancel one with DELETE /v1/runs/{id}."),
+            RunsError::Full => Problem::new(StatusCode::CONFLICT, "ResourceLimitExceeded", error.to_string())
+                .remedy("Delete one with DELETE /v1/scenarios/{name}."),
+            RunsError::Thread(_) => Problem::internal(error.to_string()),
+        };
+        problem.into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::File(error) => {
+                let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidScenario", error.to_string())
+                    .remedy("Correct the file at the lines that `mistakes` names.");
+                let body = FileProblem {
+                    problem,
+                    mistakes: error.mistakes.clone(),
+                };
+                let mut response = (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response();
+                let kind = header::HeaderValue::from_static(MEDIA_TYPE);
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+        }
+    }
+}
+
+/// A stored scenario.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = StoredScenario)]
+pub struct ScenarioView {
+    /// Its name, from the file.
+    pub name: String,
+    /// What it shows.
+    pub description: String,
+    /// Where its observations were published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How many steps it has.
+    pub steps: usize,
+    /// Whether it runs commands of its author's choice in instances, which takes a server started with `--allow-exec`.
+    pub runs_commands: bool,
+    /// Parameters of a run, with their defaults.
+    pub parameters: BTreeMap<String, Option<String>>,
+    /// The file, when one scenario is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+fn scenario_view(stored: &Stored, with_text: bool) -> ScenarioView {
+    let scenario = &stored.scenario;
+    ScenarioView {
+        name: scenario.name.clone(),
+        description: scenario.description.clone(),
+        source: scenario.source.clone(),
+        steps: scenario.steps.len(),
+        runs_commands: runs_commands(scenario),
+        parameters: scenario
+            .parameters
+            .iter()
+            .map(|(name, parameter)| (name.clone(), parameter.default.clone()))
+            .collect(),
+        text: with_text.then(|| stored.text.clone()),
+    }
+}
+
+/// All stored scenarios.
+#[derive(Debug, Serialize, ToSchema)]
+struct ScenarioList {
+    scenarios: Vec<ScenarioView>,
+}
+
+/// Lists stored scenarios
+#[utoipa::path(get, path = "/v1/scenarios", tag = "scenarios", operation_id = "list_scenarios",
+    responses(
+        (status = 200, description = "Every stored scenario, by name", body = ScenarioList),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_scenarios(State(state): State<AppState>, _: NoQuery) -> axum::Json<ScenarioList> {
+    let scenarios = state
+        .runs
+        .scenarios()
+        .iter()
+        .map(|stored| scenario_view(stored, false))
+        .collect();
+    axum::Json(ScenarioList { scenarios })
+}
+
+/// Stores a scenario
+///
+/// The body is the content of a scenario file, YAML or JSON; it is kept under the name that it gives itself, in the place of
+/// one that had this name.
+#[utoipa::path(post, path = "/v1/scenarios", tag = "scenarios", operation_id = "store_scenario",
+    request_body(content = String, content_type = "application/yaml", description = "A scenario file, YAML or JSON"),
+    responses(
+        (status = 200, description = "It took the place of one of the same name", body = ScenarioView),
+        (status = 201, description = "It is stored", body = ScenarioView),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn store(
+    State(state): State<AppState>,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<impl IntoResponse, Refusal> {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // A form of a web page can send neither of these without asking first (Fetch standard, CORS-safelisted content types).
+    if ![
+        "application/yaml",
+        "application/x-yaml",
+        "text/yaml",
+        "application/json",
+    ]
+    .contains(&essence.as_str())
+    {
+        let detail = format!("The body is said to be '{kind}'");
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
+            .field("Content-Type")
+            .remedy("Send the file with 'Content-Type: application/yaml' or 'application/json'.");
+        return Err(problem.into());
+    }
+    let text = String::from_utf8(body.to_vec()).map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "InvalidScenario", "The file is not UTF-8").remedy("Save it as UTF-8.")
+    })?;
+    let scenario = format::read("scenario", &text)?;
+    let stored = Stored { text, scenario };
+    let replaced = state.runs.store(stored.text.clone(), Arc::clone(&stored.scenario))?;
+    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, axum::Json(scenario_view(&stored, false))))
+}
+
+fn no_scenario(name: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidScenario.NotFound",
+        format!("There is no scenario '{name}'"),
+    )
+    .field("scenario")
+    .remedy("GET /v1/scenarios lists those that there are.")
+}
+
+/// Shows a stored scenario
+#[utoipa::path(get, path = "/v1/scenarios/{name}", tag = "scenarios", operation_id = "get_scenario",
+    params(("name" = String, Path, description = "The scenario's name")),
+    responses(
+        (status = 200, description = "The scenario with its file", body = ScenarioView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_scenario(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+) -> Result<axum::Json<ScenarioView>, Problem> {
+    let name = path.get("name");
+    let stored = state.runs.scenario(name).ok_or_else(|| no_scenario(name))?;
+    Ok(axum::Json(scenario_view(&stored, true)))
+}
+
+/// Forgets a stored scenario
+///
+/// Runs of it go on.
+#[utoipa::path(delete, path = "/v1/scenarios/{name}", tag = "scenarios", operation_id = "delete_scenario",
+    params(("name" = String, Path, description = "The scenario's name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn delete_scenario(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    let name = path.get("name");
+    state.runs.forget_scenario(name).ok_or_else(|| no_scenario(name))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What to play: a stored scenario by name, or the content of a file.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StartRun {
+    /// The name of a stored scenario.
+    scenario: Option<String>,
+    /// The content of a scenario file, YAML or JSON, which is played without being stored.
+    text: Option<String>,
+    /// Values of the scenario's parameters; those that are missing have their defaults.
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
+    /// Chooses what the file leaves open, such as MAC addresses, as an earlier run did.
+    seed: Option<u64>,
+    /// Plays on after a step that failed.
+    #[serde(default)]
+    keep_going: bool,
+}
+
+/// A run.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Run)]
+pub struct RunView {
+    /// Its identifier.
+    pub id: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it is now.
+    pub state: RunState,
+    /// How it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<RunOutcome>,
+    /// The seed that repeats what was chosen.
+    pub seed: u64,
+    /// When it began, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// How many steps the scenario has.
+    pub steps_total: usize,
+    /// Steps that have ended so far, those inside `parallel` steps one by one; left out once there is a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<StepReport>>,
+    /// Everything, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RunReport>)]
+    pub report: Option<Arc<RunReport>>,
+}
+
+fn run_view(run: &Run, detailed: bool) -> RunView {
+    let report = run.report();
+    RunView {
+        id: run.id().to_owned(),
+        scenario: run.scenario().name.clone(),
+        state: run.state(),
+        outcome: report.as_ref().map(|report| report.outcome),
+        seed: run.seed(),
+        started_at_ms: run.started_at_ms(),
+        steps_total: run.scenario().steps.len(),
+        steps: (detailed && report.is_none()).then(|| run.steps()),
+        report: report.filter(|_| detailed),
+    }
+}
+
+/// All runs.
+#[derive(Debug, Serialize, ToSchema)]
+struct RunList {
+    runs: Vec<RunView>,
+}
+
+/// Lists runs
+#[utoipa::path(get, path = "/v1/runs", tag = "runs", operation_id = "list_runs",
+    responses(
+        (status = 200, description = "Runs that go on, and the last that have ended, in the order of their start",
+            body = RunList),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_runs(State(state): State<AppState>, _: NoQuery) -> axum::Json<RunList> {
+    let runs = state.runs.runs().iter().map(|run| run_view(run, false)).collect();
+    axum::Json(RunList { runs })
+}
+
+/// Begins a run
+///
+/// The scenario is played on a network of its own, which knows nothing of the server's. A scenario with `exec` steps takes
+/// a server that was started with `--allow-exec`, and the token or the unix socket.
+#[utoipa::path(post, path = "/v1/runs", tag = "runs", operation_id = "start_run", request_body = StartRun,
+    responses(
+        (status = 202, description = "It goes on; follow it at /v1/runs/{id} or /v1/runs/{id}/events", body = RunView),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn start(
+    State(state): State<AppState>,
+    access: Option<Extension<Access>>,
+    _: NoQuery,
+    Json(request): Json<StartRun>,
+) -> Result<impl IntoResponse, Refusal> {
+    let scenario = chosen(&state, &request)?;
+    if runs_commands(&scenario) {
+        let access = access.map_or(Access::Open, |Extension(access)| access);
+        AllowExec::check(state.permissions(), access)?;
+    }
+    check_parameters(&scenario, &request.parameters)?;
+    let options = PlayOptions {
+        seed: request.seed,
+        parameters: request.parameters,
+        keep_going: request.keep_going,
+        ..PlayOptions::default()
+    };
+    let run = state.runs.start(scenario, options)?;
+    let place = [(header::LOCATION, format!("/v1/runs/{}", run.id()))];
+    Ok((StatusCode::ACCEPTED, place, axum::Json(run_view(&run, true))))
+}
+
+fn chosen(state: &AppState, request: &StartRun) -> Result<Arc<Scenario>, Refusal> {
+    match (&request.scenario, &request.text) {
+        (Some(name), None) => match state.runs.scenario(name) {
+            Some(stored) => Ok(stored.scenario),
+            None => Err(no_scenario(name).named_in_body().into()),
+        },
+        (None, Some(text)) => Ok(format::read("scenario", text)?),
+        (None, None) => Err(Problem::missing(
+            "scenario",
+            "Name a stored scenario, or send a file's content in 'text'.",
+        )
+        .into()),
+        (Some(_), Some(_)) => Err(Problem::invalid("text", "There is a stored scenario beside the text")
+            .remedy("Give one of 'scenario' and 'text'.")
+            .into()),
+    }
+}
+
+/// A wrong parameter is refused at once, not after the network was made.
+fn check_parameters(scenario: &Scenario, given: &BTreeMap<String, String>) -> Result<(), Problem> {
+    crate::scenario::play::parameters(scenario, given)
+        .map(drop)
+        .map_err(|error| Problem::invalid("parameters", error.to_string()))
+}
+
+fn no_run(id: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidRunID.NotFound",
+        format!("There is no run '{id}'"),
+    )
+    .field("run")
+    .remedy("GET /v1/runs lists those that there are; the oldest that have ended are forgotten.")
+}
+
+fn find(state: &AppState, path: &PathParts) -> Result<Arc<Run>, Problem> {
+    let id = path.get("run");
+    state.runs.run(id).ok_or_else(|| no_run(id))
+}
+
+/// Shows a run
+///
+/// Its steps so far while it goes on, and the report when it has ended.
+#[utoipa::path(get, path = "/v1/runs/{run}", tag = "runs", operation_id = "get_run",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "The run", body = RunView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_run(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<RunView>, Problem> {
+    let run = find(&state, &path)?;
+    blocking(move || Ok(axum::Json(run_view(&run, true)))).await
+}
+
+/// Cancels a run, or forgets one that has ended
+#[utoipa::path(delete, path = "/v1/runs/{run}", tag = "runs", operation_id = "end_run",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 202, description = "It was going on, and comes to its end now", body = RunView),
+        (status = 204, description = "It had ended, and is forgotten"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn end(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let run = find(&state, &path)?;
+    if state.runs.forget(run.id()) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    run.cancel();
+    Ok((StatusCode::ACCEPTED, axum::Json(run_view(&run, false))).into_response())
+}
+
+/// Follows a run
+///
+/// All that has happened, and then what happens, each with its number in `id`, its kind in `event` and a `Progress` as JSON
+/// in `data`. The stream ends when the run has ended, with `finished`.
+#[utoipa::path(get, path = "/v1/runs/{run}/events", tag = "runs", operation_id = "follow_run",
+    params(
+        ("run" = String, Path, description = "The run's identifier"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the client has seen"),
+    ),
+    responses(
+        (status = 200, description = "The progress of the run", body = Progress, content_type = "text/event-stream"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn events(
+    State(state): State<AppState>,
+    path: PathParts,
+    headers: HeaderMap,
+    _: NoQuery,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let run = find(&state, &path)?;
+    let seen = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.trim().parse().ok())
+        .unwrap_or(0);
+    let follower = Follower {
+        changes: run.changes(),
+        stopping: state.stopping(),
+        run,
+        seen,
+    };
+    let stream = stream::unfold(follower, |mut follower| async move {
+        let event = follower.next().await?;
+        Some((Ok(event), follower))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+struct Follower {
+    run: Arc<Run>,
+    seen: usize,
+    changes: tokio::sync::watch::Receiver<usize>,
+    stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Follower {
+    /// What happened next; none when nothing more will, or the server stops.
+    async fn next(&mut self) -> Option<sse::Event> {
+        loop {
+            // Looked at first: the last thing is told together with the end.
+            let over = self.run.is_over();
+            self.changes.mark_unchanged();
+            if let Some(progress) = self.run.progress(self.seen).into_iter().next() {
+                self.seen += 1;
+                let kind = match &*progress {
+                    Progress::Preparing { .. } => "preparing",
+                    Progress::Ready { .. } => "ready",
+                    Progress::StepStarted { .. } => "step-started",
+                    Progress::StepFinished { .. } => "step-finished",
+                    Progress::Finished { .. } => "finished",
+                };
+                let data = serde_json::to_string(&*progress).unwrap_or_default();
+                return Some(sse::Event::default().id(self.seen.to_string()).event(kind).data(data));
+            }
+            if over {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                changed = self.changes.changed() => changed.ok()?,
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Serving the API: on loopback or a unix socket unless told otherwise, never beyond loopback without a token.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use super::guard::{Transport, is_loopback};
+use super::state::AppState;
+
+/// Where to listen.
+#[derive(Debug, Clone, Default)]
+pub struct ServerConfig {
+    /// TCP addresses. Those beyond loopback take a token.
+    pub listen: Vec<SocketAddr>,
+    /// A unix socket, made for its owner alone.
+    pub unix: Option<PathBuf>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No address and no socket.
+    #[error("there is nothing to listen on: give an address such as 127.0.0.1:8089, or a path for a unix socket")]
+    Nowhere,
+    /// Whoever reaches the address could change the network, and run commands as root.
+    #[error("{0} can be reached from other machines: set a token, or listen on 127.0.0.1, [::1] or a unix socket")]
+    NoToken(SocketAddr),
+    /// Commands need a caller who is known.
+    #[error("running commands in instances takes a token or a unix socket: set one of them, or do not allow it")]
+    ExecNeedsToken,
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address or path.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another server answers on the socket.
+    #[error("a server is already listening on {0}: stop it, or choose another path")]
+    InUse(PathBuf),
+}
+
+/// The sockets of a server, open before it serves, so that its addresses are known and its errors are early ones.
+#[derive(Debug)]
+pub struct Bound {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, PathBuf)>,
+}
+
+impl Bound {
+    /// Checks the rules and opens the sockets.
+    pub async fn bind(config: &ServerConfig, state: &AppState) -> Result<Self, ServeError> {
+        if config.listen.is_empty() && config.unix.is_none() {
+            return Err(ServeError::Nowhere);
+        }
+        let has_token = state.guard.token.is_some();
+        if let Some(address) = config
+            .listen
+            .iter()
+            .find(|address| !has_token && !is_loopback(address.ip()))
+        {
+            return Err(ServeError::NoToken(*address));
+        }
+        if state.permissions().exec && !has_token && config.unix.is_none() {
+            return Err(ServeError::ExecNeedsToken);
+        }
+        let mut tcp = Vec::with_capacity(config.listen.len());
+        for address in &config.listen {
+            let wrong = |source| ServeError::Bind {
+                address: address.to_string(),
+                source,
+            };
+            tcp.push(TcpListener::bind(address).await.map_err(wrong)?);
+        }
+        let unix = match &config.unix {
+            Some(path) => Some((bind_unix(path).await?, path.clone())),
+            None => None,
+        };
+        Ok(Self { tcp, unix })
+    }
+
+    /// The TCP addresses, with the ports that the system chose where none was given.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// Serves until `shutdown` comes, ends the streams, and waits for the requests that are under way.
+    pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let mut servers = Vec::new();
+        for listener in self.tcp {
+            let router = on(router.clone(), Transport::Tcp);
+            let stop = stopped(state.stopping());
+            servers.push(tokio::spawn(
+                axum::serve(listener, router).with_graceful_shutdown(stop).into_future(),
+            ));
+        }
+        let path = self.unix.map(|(listener, path)| {
+            let router = on(router, Transport::Unix);
+            let stop = stopped(state.stopping());
+            servers.push(tokio::spawn(
+                axum::serve(listener, router).with_graceful_shutdown(stop).into_future(),
+            ));
+            path
+        });
+        shutdown.await;
+        state.stop();
+        let mut outcome = Ok(());
+        for server in servers {
+            outcome = outcome.and(server.await.unwrap_or_else(|panic| Err(io::Error::other(panic))));
+        }
+        if let Some(path) = path {
+            // Somebody may have put another socket in its place; that one is as dead as ours then.
+            let _ = std::fs::remove_file(path);
+        }
+        outcome
+    }
+}
+
+/// Serves the whole API until `shutdown` comes.
+pub async fn serve(
+    config: &ServerConfig,
+    router: Router,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let bound = Bound::bind(config, &state).await?;
+    for address in bound.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    let served = bound.serve(router, state, shutdown).await;
+    served.map_err(|source| ServeError::Bind {
+        address: "the open sockets".to_owned(),
+        source,
+    })
+}
+
+async fn stopped(mut stopping: tokio::sync::watch::Receiver<bool>) {
+    // Resolves as well when the state is gone.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Marks every request with the way that it came.
+fn on(router: Router, transport: Transport) -> Router {
+    router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
+        request.extensions_mut().insert(transport);
+        next.run(request)
+    }))
+}
+
+/// Makes a unix socket that only its owner can use from the first moment on: it is bound in a directory of its own, which
+/// nobody else may enter, and then moved to its place.
+async fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
+    let wrong = |source| ServeError::Bind {
+        address: path.display().to_string(),
+        source,
+    };
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(ServeError::InUse(path.to_owned()));
+    }
+    if path
+        .symlink_metadata()
+        .is_ok_and(|found| !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
+    {
+        return Err(wrong(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file that is no socket",
+        )));
+    }
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let private = directory.join(format!(".localvpc-{}", std::process::id()));
+    let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&private);
+    made.map_err(wrong)?;
+    let inner = private.join("s");
+    let bound = UnixListener::bind(&inner).and_then(|listener| {
+        std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&inner, path)?;
+        Ok(listener)
+    });
+    // What is left in it after a failure is of no use to anybody.
+    let _ = std::fs::remove_dir_all(&private);
+    bound.map_err(wrong)
+}

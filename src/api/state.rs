@@ -1,0 +1,98 @@
+//! What handlers share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::guard::{GuardConfig, Permissions};
+use crate::control::Controller;
+use crate::model::InterfaceId;
+use crate::runtime::Runtime;
+use crate::scenario::runs::Runs;
+
+/// Shared by all handlers; clones are cheap.
+#[derive(Clone)]
+pub struct AppState {
+    /// The one writer.
+    pub controller: Controller,
+    /// Who may call, and for what.
+    pub guard: Arc<GuardConfig>,
+    /// Stored scenarios, and runs on networks of their own.
+    pub runs: Arc<Runs>,
+    /// The instances on the server's network, where it has a lab.
+    pub runtime: Option<Arc<Runtime>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Distinguishes the event numbers of this start of the server from those of an earlier one.
+    epoch: String,
+    stopping: watch::Sender<bool>,
+    /// Descriptors that were handed to the process and are in use, with the port that uses them.
+    inherited: Mutex<HashMap<i32, (InterfaceId, u32)>>,
+}
+
+impl AppState {
+    /// The state of a server for this Controller.
+    pub fn new(controller: Controller, guard: GuardConfig) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (stopping, _) = watch::channel(false);
+        let inner = Inner {
+            epoch: format!("{:x}", since.as_millis()),
+            stopping,
+            inherited: Mutex::default(),
+        };
+        Self {
+            controller,
+            guard: Arc::new(guard),
+            runs: Arc::default(),
+            runtime: None,
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The state of a server whose network has a lab.
+    pub fn of_runtime(runtime: Arc<Runtime>, guard: GuardConfig) -> Self {
+        let mut state = Self::new(runtime.controller().clone(), guard);
+        state.runtime = Some(runtime);
+        state
+    }
+
+    /// The same state with another store of runs.
+    #[must_use]
+    pub fn with_runs(mut self, runs: Arc<Runs>) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    /// What this server allows beyond editing the network.
+    pub fn permissions(&self) -> Permissions {
+        self.guard.permissions
+    }
+
+    /// Names this start of the server.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.inner.epoch
+    }
+
+    /// Becomes true when the server is to stop, so that streams without an end come to one.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.inner.stopping.subscribe()
+    }
+
+    /// Tells every stream to end.
+    pub fn stop(&self) {
+        self.inner.stopping.send_replace(true);
+    }
+
+    /// The inherited descriptors in use.
+    pub(crate) fn inherited(&self) -> std::sync::MutexGuard<'_, HashMap<i32, (InterfaceId, u32)>> {
+        // A map of numbers is never half changed.
+        self.inner
+            .inherited
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

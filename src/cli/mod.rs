@@ -1,0 +1,159 @@
+//! The command line: what a person types, and the exit code that a script reads.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done; of `run`: every expectation held |
+//! | 1 | refused, or of `run`: an expectation did not hold |
+//! | 2 | wrong usage, or a file that cannot be read |
+//! | 3 | it could not be done: no server, no privilege, a network that cannot be made |
+//! | 130 | interrupted |
+
+pub mod run;
+pub mod transcript;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// A cloud VPC on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "localvpc", version, about, after_help = AFTER_HELP)]
+struct Cli {
+    /// Say more of what is being done, on standard error; twice for everything. `RUST_LOG` says it in detail.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage or file, 3 could not be done, \
+                          130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play scenarios, each on a network of its own, and say whether all that they expect is so
+    Run(run::RunArguments),
+    /// Print the JSON Schema of scenario or topology files
+    Schema {
+        /// Of which kind of file
+        #[arg(value_enum, default_value_t = SchemaKind::Scenario)]
+        kind: SchemaKind,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Kinds of files that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SchemaKind {
+    Scenario,
+    Topology,
+}
+
+/// Why a command did not do what it was asked, and the exit code for that.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is shown on standard error; nothing when the output has said it.
+    report: Option<miette::Report>,
+    /// The process's exit code.
+    code: u8,
+}
+
+impl Failure {
+    /// Refused, or an expectation did not hold.
+    pub const REFUSED: u8 = 1;
+    /// Wrong usage or a wrong file.
+    pub const USAGE: u8 = 2;
+    /// It could not be done.
+    pub const IMPOSSIBLE: u8 = 3;
+    /// Interrupted by the user.
+    pub const INTERRUPTED: u8 = 130;
+
+    fn new(code: u8, report: impl Into<miette::Report>) -> Self {
+        Self {
+            report: Some(report.into()),
+            code,
+        }
+    }
+
+    fn silent(code: u8) -> Self {
+        Self { report: None, code }
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// Does what the command line says.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Standard output or error that is closed has nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Failure::USAGE));
+        }
+    };
+    log_to_stderr(cli.verbose);
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(report) = &failure.report {
+                let _ = writeln!(std::io::stderr(), "{report:?}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Done {
+    match cli.command {
+        Command::Run(arguments) => run::run(&arguments, cli.verbose > 0),
+        Command::Schema { kind } => {
+            let schema = match kind {
+                SchemaKind::Scenario => crate::scenario::schema::scenario(),
+                SchemaKind::Topology => crate::scenario::schema::topology(),
+            };
+            print(&format!("{schema:#}\n"));
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                shell,
+                &mut <Cli as clap::CommandFactory>::command(),
+                "localvpc",
+                &mut script,
+            );
+            print(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away (`| head`) wants no more, which is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "localvpc=info,warn",
+        _ => "localvpc=debug,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    // A subscriber that is set already, as in tests, stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}

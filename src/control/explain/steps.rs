@@ -1,0 +1,195 @@
+//! What the stages saw, in the words of the declared network: places of the fabric become identifiers again.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::control::controller::State;
+use crate::datapath::{DropReason, Fact, Rewrite, Stage, Verdict, View};
+use crate::mapping::InterfaceIndex;
+use crate::model::{InterfaceId, SubnetId};
+
+/// One frame and what became of it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Pass {
+    /// Why it is sent.
+    #[schema(example = "ARP: who has 10.0.1.11?")]
+    pub purpose: String,
+    /// The frame, in hexadecimal.
+    pub frame: String,
+    /// What the stages looked at, in order.
+    pub steps: Vec<Step>,
+    /// What became of it.
+    pub verdict: VerdictView,
+}
+
+/// Something that a stage looked at.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Step {
+    /// The stage.
+    pub stage: Stage,
+    /// What it saw, in a sentence.
+    pub description: String,
+    /// The address that it looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// The subnet in which it looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet_id: Option<SubnetId>,
+    /// The interface of the entry that it found, or whose check it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_id: Option<InterfaceId>,
+    /// The mapping that decided, if one did: the address, or the delegated prefix around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub entry: Option<String>,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct VerdictView {
+    /// `deliver`, `reply`, `flood` or `drop`.
+    #[schema(example = "drop")]
+    pub action: &'static str,
+    /// The same in a sentence.
+    pub description: String,
+    /// For `drop`: the reason, by its name in `GET /v1/ports`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// For `deliver`: the interface that receives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_id: Option<InterfaceId>,
+    /// For `deliver`: the port that it leaves by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u32>,
+    /// For `deliver`: whether the router passed it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routed: Option<bool>,
+    /// For `reply`, or for `flood` where the router answers too: the kind of answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<&'static str>,
+    /// The answer's frame, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+}
+
+/// A name for people: the given one, else the identifier.
+fn called(state: &State, id: InterfaceId) -> String {
+    state
+        .network
+        .interface(&id.into())
+        .ok()
+        .and_then(|interface| interface.name)
+        .unwrap_or_else(|| id.to_string())
+}
+
+/// A fact, with places turned into identifiers.
+pub(super) fn step(state: &State, stage: Stage, fact: &Fact) -> Step {
+    let id = |index: InterfaceIndex| state.binding.interface_id(index);
+    let name =
+        |index: InterfaceIndex| id(index).map_or_else(|| "an interface that is gone".into(), |id| called(state, id));
+    let mut step = Step {
+        stage,
+        description: fact.to_string(),
+        address: None,
+        subnet_id: None,
+        interface_id: None,
+        entry: None,
+    };
+    match fact {
+        Fact::Mapping { subnet, address, owner } => {
+            step.address = Some(*address);
+            step.subnet_id = state.binding.subnet_id(*subnet);
+            step.interface_id = owner.and_then(id);
+            let mapping = step
+                .subnet_id
+                .and_then(|subnet| state.network.mapping(&subnet.into(), (*address).into()).ok());
+            step.entry = mapping.map(|mapping| mapping.address.to_string());
+            if let Some(owner) = owner {
+                step.description = format!("{address} is mapped to {}", name(*owner));
+            }
+        }
+        Fact::Mac { mac, owner } => {
+            step.interface_id = owner.and_then(id);
+            if let Some(owner) = owner {
+                step.description = format!("{mac} is the MAC of {}", name(*owner));
+            }
+        }
+        Fact::Check { interface, address, .. } => {
+            step.address = Some(*address);
+            step.interface_id = id(*interface);
+            step.description = format!("{} ({})", step.description, name(*interface));
+        }
+        Fact::Asked { address }
+        | Fact::Router { address, .. }
+        | Fact::Computed { address, .. }
+        | Fact::Route { address, .. } => step.address = Some(*address),
+        _ => {}
+    }
+    step
+}
+
+/// A verdict, with places turned into identifiers.
+pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) -> VerdictView {
+    let mut view = VerdictView {
+        action: "drop",
+        description: String::new(),
+        reason: None,
+        interface_id: None,
+        port: None,
+        routed: None,
+        answer: None,
+        reply: None,
+    };
+    match verdict {
+        Verdict::Deliver { port, rewrite } => {
+            let receiver = state.network.interface_at_port(port.get());
+            let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
+            let routed = matches!(rewrite, Rewrite::Route { .. });
+            view.action = "deliver";
+            view.description = format!("Delivered to {to}{}", if routed { " by the router" } else { "" });
+            (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(routed));
+        }
+        Verdict::Reply(answer) => {
+            view.action = "reply";
+            view.description = format!("Answered by the fabric: {answer}");
+            view.answer = Some(answer.name());
+            view.reply = Some(data_encoding::HEXLOWER.encode(reply));
+        }
+        Verdict::Flood { reply: answer } => {
+            view.action = "flood";
+            view.description = "Flooded to every other port of the segment".to_owned();
+            if let Some(answer) = answer {
+                view.description = format!("{}, and answered by the router: {answer}", view.description);
+                view.answer = Some(answer.name());
+                view.reply = Some(data_encoding::HEXLOWER.encode(reply));
+            }
+        }
+        Verdict::Consumed => {
+            view.action = "consume";
+            view.description = "Taken in by the router, which learned from it where a neighbor is".to_owned();
+        }
+        Verdict::Ask { deliver, .. } => {
+            view.action = "ask";
+            view.description = "The router asks the destination's subnet who has the address".to_owned();
+            view.reply = Some(data_encoding::HEXLOWER.encode(reply));
+            if let Some((port, _)) = deliver {
+                let receiver = state.network.interface_at_port(port.get());
+                let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
+                view.description = format!("{}, and sends to {to} meanwhile", view.description);
+                (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(true));
+            } else {
+                let reason = DropReason::NeighborResolving;
+                view.description = format!("{}, and drops the packet ({reason})", view.description);
+                view.reason = Some(reason.name());
+            }
+        }
+        Verdict::Drop(reason) => {
+            view.description = format!("Dropped ({reason}): {}", reason.description().trim());
+            view.reason = Some(reason.name());
+        }
+    }
+    view
+}

@@ -1,0 +1,304 @@
+//! Explanations, as sentences about the network.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::control::{Command, ControllerConfig, Outcome, Ports};
+use crate::datapath::FabricWriter;
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
+use crate::model::network::MappingEdit;
+use crate::model::subnet::CreateSubnet;
+use crate::model::vpc::CreateVpc;
+use crate::model::{Profile, SubnetId};
+use crate::switch::inprocess::InProcessSwitch;
+use crate::switch::port::memory::cable;
+
+/// Two subnets; `a` and `b` in the left one, `c` in the right one, all attached.
+struct World {
+    controller: Controller,
+    cables: Vec<crate::switch::port::memory::MemoryHost>,
+}
+
+impl World {
+    fn new(profile: Profile) -> Self {
+        let fabric = FabricWriter::new();
+        let switch: Arc<dyn Ports> = Arc::new(Mutex::new(InProcessSwitch::new(fabric.fabric())));
+        let config = ControllerConfig {
+            seed: Some(3),
+            fabric,
+            ports: Some(switch),
+            ..Default::default()
+        };
+        let mut world = Self {
+            controller: Controller::new(config),
+            cables: Vec::new(),
+        };
+        let vpc = Command::CreateVpc(CreateVpc {
+            name: None,
+            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+            ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
+            profile: Arc::new(profile),
+            tags: Default::default(),
+        });
+        let Outcome::Vpc(vpc) = world.controller.execute(vpc).unwrap() else {
+            panic!()
+        };
+        let subnet = |ipv4: &str, ipv6: &str| {
+            let spec = CreateSubnet {
+                name: None,
+                vpc: vpc.id.into(),
+                cidr_block: Some(ipv4.parse().unwrap()),
+                ipv6_cidr_block: Some(ipv6.parse().unwrap()),
+                availability_zone: None,
+                router_mac: None,
+                tags: Default::default(),
+            };
+            match world.controller.execute(Command::CreateSubnet(spec)).unwrap() {
+                Outcome::Subnet(subnet) => subnet.id,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (left, right) = (
+            subnet("10.0.1.0/24", "2001:db8:0:1::/64"),
+            subnet("10.0.2.0/24", "2001:db8:0:2::/64"),
+        );
+        world.host("a", left, &["10.0.1.10", "2001:db8:0:1::a"]);
+        world.host("b", left, &["10.0.1.11", "2001:db8:0:1::b"]);
+        world.host("c", right, &["10.0.2.12", "2001:db8:0:2::c"]);
+        world
+    }
+
+    fn host(&mut self, name: &str, subnet: SubnetId, addresses: &[&str]) {
+        let addresses = addresses
+            .iter()
+            .map(|text| AddressRequest::Exactly(text.parse().unwrap()))
+            .collect();
+        let spec = CreateInterface {
+            name: Some(name.into()),
+            addresses,
+            ..CreateInterface::new(subnet)
+        };
+        self.controller.execute(Command::CreateInterface(spec)).unwrap();
+        let (port, host) = cable(9001);
+        let interface = ResourceRef::new(name);
+        self.controller
+            .execute(Command::AttachInterface {
+                interface,
+                device: port.into(),
+            })
+            .unwrap();
+        self.cables.push(host);
+    }
+
+    fn interface(&self, name: &str) -> NetworkInterface {
+        self.controller.interface(&ResourceRef::new(name)).unwrap()
+    }
+
+    fn explain(&self, from: &str, packet: PacketSpec) -> Explanation {
+        let request = ExplainRequest {
+            interface: ResourceRef::new(from),
+            frame: FrameSpec::Packet(packet),
+        };
+        self.controller.explain(request).unwrap()
+    }
+}
+
+fn ping(to: &str) -> PacketSpec {
+    PacketSpec {
+        to: to.parse().unwrap(),
+        source: None,
+        protocol: Protocol::Icmp,
+        source_port: 0,
+        destination_port: 0,
+        destination_mac: None,
+    }
+}
+
+#[test]
+fn a_neighbor_is_asked_for_and_then_reached() {
+    let world = World::new(Profile::aws());
+    let b = world.interface("b");
+    for to in ["10.0.1.11", "2001:db8:0:1::b", &b.mac_address.link_local().to_string()] {
+        let explained = world.explain("a", ping(to));
+        let actions: Vec<_> = explained.frames.iter().map(|pass| pass.verdict.action).collect();
+        assert_eq!(actions, ["reply", "deliver"], "{to}");
+        let last = &explained.frames[1].verdict;
+        assert_eq!((last.interface_id, last.routed), (Some(b.id), Some(false)));
+        assert_eq!(explained.summary, "Delivered to b");
+    }
+    let steps = &world.explain("a", ping("10.0.1.11")).frames[0].steps;
+    let entry = steps.iter().find_map(|step| step.entry.as_deref());
+    assert_eq!(entry, Some("10.0.1.11"), "the entry that decided is named");
+}
+
+#[test]
+fn another_subnet_is_reached_by_the_router() {
+    let world = World::new(Profile::aws());
+    for (to, frames) in [("10.0.2.12", 2), ("2001:db8:0:2::c", 1)] {
+        let explained = world.explain("a", ping(to));
+        assert_eq!(explained.frames.len(), frames);
+        let verdict = &explained.frames[frames - 1].verdict;
+        assert_eq!(
+            (verdict.action, verdict.routed),
+            ("deliver", Some(true)),
+            "{to}: {}",
+            verdict.description
+        );
+        assert_eq!(verdict.interface_id, Some(world.interface("c").id));
+    }
+}
+
+#[test]
+fn a_packet_to_an_address_that_nobody_has_is_never_sent() {
+    let world = World::new(Profile::aws());
+    for (to, reason) in [
+        ("10.0.1.99", "arp_unknown_address"),
+        ("2001:db8:0:1::99", "neighbor_unknown_address"),
+        ("fe80::5562:63fd:691b:3c92", "neighbor_not_eui64"),
+    ] {
+        let explained = world.explain("a", ping(to));
+        assert_eq!(explained.frames.len(), 1);
+        assert_eq!(explained.frames[0].verdict.reason, Some(reason), "{to}");
+        assert!(
+            explained.summary.starts_with("The packet is not sent"),
+            "{}",
+            explained.summary
+        );
+    }
+}
+
+#[test]
+fn a_packet_to_the_host_itself_is_never_seen_outside() {
+    let world = World::new(Profile::aws());
+    let explained = world.explain("a", ping("10.0.1.10"));
+    assert!(explained.frames.is_empty());
+    assert!(
+        explained.summary.contains("does not leave the host"),
+        "{}",
+        explained.summary
+    );
+}
+
+#[test]
+fn the_check_that_stops_a_foreign_address_names_its_interface() {
+    let world = World::new(Profile::aws());
+    let b = world.interface("b");
+    let foreign = PacketSpec {
+        source: Some("2001:db8:ff::1".parse().unwrap()),
+        destination_mac: Some(b.mac_address),
+        ..ping("2001:db8:ff::2")
+    };
+    let reason = |explained: &Explanation| explained.frames.last().unwrap().verdict.reason;
+    let explained = world.explain("a", foreign.clone());
+    assert_eq!(reason(&explained), Some("source_check"));
+    let off = ModifyInterface {
+        source_dest_check: Some(false),
+        ..Default::default()
+    };
+    world
+        .controller
+        .execute(Command::ModifyInterface(ResourceRef::new("a"), off.clone()))
+        .unwrap();
+    let explained = world.explain("a", foreign.clone());
+    assert_eq!(reason(&explained), Some("destination_check"));
+    let check = explained.frames[0].steps.last().unwrap();
+    assert_eq!(check.interface_id, Some(b.id));
+    world
+        .controller
+        .execute(Command::ModifyInterface(ResourceRef::new("b"), off))
+        .unwrap();
+    assert_eq!(world.explain("a", foreign).frames[0].verdict.action, "deliver");
+}
+
+#[test]
+fn a_delegated_prefix_is_the_entry_for_all_its_addresses() {
+    let world = World::new(Profile::aws());
+    let edits = ["10.0.1.32/28", "2001:db8:0:1:5::/80"].map(|prefix| MappingEdit::Assign {
+        interface: ResourceRef::new("b"),
+        address: prefix.parse().unwrap(),
+        move_allowed: false,
+    });
+    world.controller.execute(Command::EditMappings(edits.to_vec())).unwrap();
+    for (to, prefix) in [
+        ("10.0.1.47", "10.0.1.32/28"),
+        ("2001:db8:0:1:5::77", "2001:db8:0:1:5::/80"),
+    ] {
+        let explained = world.explain("a", ping(to));
+        let entry = explained.frames[0].steps.iter().find_map(|step| step.entry.as_deref());
+        assert_eq!(entry, Some(prefix));
+        assert_eq!(explained.summary, "Delivered to b");
+    }
+}
+
+#[test]
+fn on_a_lan_the_question_is_flooded_and_nothing_is_learnt_from_the_explanation() {
+    let world = World::new(Profile::lan());
+    for _ in 0..2 {
+        let explained = world.explain("a", ping("10.0.1.11"));
+        let actions: Vec<_> = explained.frames.iter().map(|pass| pass.verdict.action).collect();
+        // The second time as the first: an explanation leaves no trace.
+        assert_eq!(actions, ["flood", "flood"]);
+    }
+    assert!(world.cables.iter().all(|host| !host.has_frame()));
+}
+
+#[test]
+fn every_protocol_and_family_makes_a_frame_that_is_delivered() {
+    let world = World::new(Profile::aws());
+    for protocol in [Protocol::Icmp, Protocol::Tcp, Protocol::Udp] {
+        for to in ["10.0.1.11", "2001:db8:0:1::b"] {
+            let spec = PacketSpec {
+                protocol,
+                source_port: 40_000,
+                destination_port: 80,
+                ..ping(to)
+            };
+            let explained = world.explain("a", spec);
+            assert_eq!(explained.summary, "Delivered to b", "{protocol:?} {to}");
+            let bytes = data_encoding::HEXLOWER
+                .decode(explained.frames[1].frame.as_bytes())
+                .unwrap();
+            let parsed = etherparse::SlicedPacket::from_ethernet(&bytes).unwrap();
+            assert!(parsed.transport.is_some());
+        }
+    }
+}
+
+#[test]
+fn groups_get_their_macs_without_a_question() {
+    let world = World::new(Profile::aws());
+    for (to, reason) in [
+        ("224.0.0.251", "multicast"),
+        ("ff02::1", "multicast"),
+        ("10.0.1.255", "broadcast"),
+    ] {
+        let explained = world.explain("a", ping(to));
+        assert_eq!(explained.frames.len(), 1);
+        assert_eq!(explained.frames[0].verdict.reason, Some(reason), "{to}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_none_is_refused_with_its_field() {
+    let world = World::new(Profile::aws());
+    let request = ExplainRequest {
+        interface: ResourceRef::new("a"),
+        frame: FrameSpec::Bytes(vec![0; 13]),
+    };
+    assert_eq!(
+        world.controller.explain(request).unwrap_err().field().as_deref(),
+        Some("frame")
+    );
+    let mixed = PacketSpec {
+        source: Some("::1".parse().unwrap()),
+        ..ping("10.0.1.11")
+    };
+    let request = ExplainRequest {
+        interface: ResourceRef::new("a"),
+        frame: FrameSpec::Packet(mixed),
+    };
+    assert_eq!(
+        world.controller.explain(request).unwrap_err().field().as_deref(),
+        Some("source")
+    );
+}

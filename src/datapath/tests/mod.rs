@@ -1,0 +1,47 @@
+//! The decision, told in sentences: a frame in, the verdict and the answer out.
+
+mod arp;
+mod forwarding;
+mod guards;
+mod lab;
+mod lan;
+mod moves;
+mod neighbor;
+mod router;
+mod routing;
+mod second_opinion;
+mod trace;
+
+use std::collections::BTreeSet;
+
+use super::DropReason;
+use lab::{Case, Expect};
+
+/// The reasons that are not the decision's: the switch gives them.
+const GIVEN_BY_THE_SWITCH: [DropReason; 4] = [
+    DropReason::InvalidOffload,
+    DropReason::InterfaceGone,
+    DropReason::DeviceFull,
+    DropReason::DeviceFailed,
+];
+
+#[test]
+fn every_reason_to_drop_a_frame_is_met_by_a_case() {
+    let files: [fn() -> Vec<Case>; 7] = [
+        arp::cases,
+        neighbor::cases,
+        router::cases,
+        forwarding::cases,
+        guards::cases,
+        routing::cases,
+        lan::cases,
+    ];
+    let cases = files.iter().flat_map(|cases| cases());
+    let mut met: BTreeSet<DropReason> = GIVEN_BY_THE_SWITCH.into();
+    met.extend(cases.filter_map(|case| match case.expect {
+        Expect::Drop(reason) => Some(reason),
+        _ => None,
+    }));
+    let missing: Vec<_> = DropReason::ALL.iter().filter(|reason| !met.contains(reason)).collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
+}

@@ -1,0 +1,261 @@
+//! One network that lives: a Controller, the switch that it writes for, and the instances on its ports. A server has
+//! one, and every run of a scenario has one of its own.
+
+mod events;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use events::EventPump;
+
+use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
+use crate::datapath::FabricWriter;
+use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
+use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
+use crate::switch::port::{PortDevice, TapOptions, TapPort};
+use crate::switch::{Switch, SwitchConfig, SwitchError};
+
+/// How a runtime is made.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Where identifiers and MAC addresses come from; random if left out.
+    pub seed: Option<u64>,
+    /// Whether TAPs carry frames larger than the MTU and unfinished checksums.
+    pub offload: bool,
+    /// How much may be declared.
+    pub limits: Limits,
+    /// The program that becomes process 1 of an instance; this one if left out.
+    pub init_program: Option<PathBuf>,
+    /// Environment variables of every command in an instance.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            seed: None,
+            offload: true,
+            limits: Limits::UNBOUNDED,
+            init_program: None,
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why a runtime cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The switch does not start.
+    #[error("the switch does not start: {0}")]
+    Switch(#[from] SwitchError),
+    /// The thread that hands on its events does not start.
+    #[error("a thread does not start: {0}")]
+    Thread(#[from] std::io::Error),
+    /// An instance cannot be made.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The Controller refused.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// A host to make.
+#[derive(Debug, Clone)]
+pub struct HostSpec {
+    /// Its name, which is also its host name.
+    pub name: String,
+    /// The network interface that its `eth0` is.
+    pub interface: ResourceRef<InterfaceId>,
+    /// Whether its addresses are configured when it starts, as by DHCP.
+    pub configured: bool,
+    /// Which link-local address it makes itself.
+    pub link_local: LinkLocal,
+    /// Whether its kernel listens to Router Advertisements.
+    pub accept_ra: bool,
+    /// Whether its kernel probes for duplicates of its addresses.
+    pub dad: bool,
+}
+
+impl HostSpec {
+    /// A configured host with the defaults of a distribution.
+    pub fn new(name: impl Into<String>, interface: impl Into<ResourceRef<InterfaceId>>) -> Self {
+        Self {
+            name: name.into(),
+            interface: interface.into(),
+            configured: true,
+            link_local: LinkLocal::Eui64,
+            accept_ra: true,
+            dad: true,
+        }
+    }
+}
+
+/// A network that lives. Dropping it takes everything away.
+pub struct Runtime {
+    lab: Arc<Lab>,
+    controller: Controller,
+    switch: Arc<Switch>,
+    /// The interface of each host.
+    hosts: Mutex<BTreeMap<String, InterfaceId>>,
+    offload: bool,
+    // Holds the controller, and with it the switch, until it is dropped.
+    _events: EventPump,
+}
+
+impl Runtime {
+    /// Starts an empty network.
+    pub fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let fabric = FabricWriter::new();
+        let (switch, events) = Switch::start(fabric.fabric(), SwitchConfig::default())?;
+        let switch = Arc::new(switch);
+        let controller = Controller::new(ControllerConfig {
+            seed: config.seed,
+            limits: config.limits,
+            fabric,
+            ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
+            ..ControllerConfig::default()
+        });
+        let mut options = InstanceOptions {
+            environment: config.environment,
+            ..InstanceOptions::default()
+        };
+        if let Some(program) = config.init_program {
+            options.init_program = program;
+        }
+        Ok(Self {
+            lab: Arc::new(Lab::new(options)),
+            _events: EventPump::start(controller.clone(), events)?,
+            controller,
+            switch,
+            hosts: Mutex::default(),
+            offload: config.offload,
+        })
+    }
+
+    /// The one writer of the network.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The switch.
+    pub fn switch(&self) -> &Arc<Switch> {
+        &self.switch
+    }
+
+    /// The hosts.
+    pub fn lab(&self) -> &Arc<Lab> {
+        &self.lab
+    }
+
+    /// Makes hosts on interfaces that exist; all of them or none.
+    pub fn create_hosts(&self, hosts: &[HostSpec]) -> Result<(), RuntimeError> {
+        let mut specs = Vec::with_capacity(hosts.len());
+        let mut interfaces = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let interface = self.controller.interface(&host.interface)?;
+            specs.push(self.instance_spec(host, &interface)?);
+            interfaces.push(interface.id);
+        }
+        let offload = self.offload;
+        let devices = self.lab.create_all(&specs, |spec| {
+            let options = TapOptions {
+                offload,
+                mtu: u16::try_from(spec.interface.mtu).unwrap_or(u16::MAX),
+                ..TapOptions::default()
+            };
+            TapPort::open(&spec.interface.name, options)
+        })?;
+        let mut attached = Vec::with_capacity(hosts.len());
+        for (device, interface) in devices.into_iter().zip(interfaces) {
+            let device = OpenedDevice::from(PortDevice::Tap(device));
+            let command = Command::AttachInterface {
+                interface: interface.into(),
+                device,
+            };
+            if let Err(error) = self.controller.execute(command) {
+                for interface in attached {
+                    // What was attached a moment ago can be detached, or is gone already.
+                    let _ = self
+                        .controller
+                        .execute(Command::DetachInterface(ResourceRef::Id(interface)));
+                }
+                hosts.iter().for_each(|host| drop(self.lab.remove(&host.name)));
+                return Err(error.into());
+            }
+            attached.push(interface);
+        }
+        let names = hosts.iter().map(|host| host.name.clone());
+        lock(&self.hosts).extend(names.zip(attached));
+        Ok(())
+    }
+
+    /// Takes a host away; its interface stays, detached. Whether there was one.
+    pub fn remove_host(&self, name: &str) -> Result<bool, RuntimeError> {
+        let Some(instance) = self.lab.remove(name) else {
+            return Ok(false);
+        };
+        let interface = lock(&self.hosts).remove(name);
+        // Its processes end before its cable is pulled, as when a machine is switched off.
+        instance.crash();
+        drop(instance);
+        if let Some(interface) = interface {
+            match self.controller.execute(Command::DetachInterface(interface.into())) {
+                // The port may have been detached by hand before.
+                Ok(_) | Err(ControlError::Model(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The interface that a host was made on.
+    pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
+        lock(&self.hosts).get(host).copied()
+    }
+
+    /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and the profile's MTU.
+    fn instance_spec(&self, host: &HostSpec, interface: &NetworkInterface) -> Result<InstanceSpec, RuntimeError> {
+        let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
+        eth0.mtu = self.controller.vpc(&interface.vpc_id.into())?.profile.mtu.into();
+        eth0.accept_ra = host.accept_ra;
+        eth0.link_local = host.link_local;
+        eth0.dad = host.dad;
+        if host.configured {
+            let subnet = self.controller.subnet(&interface.subnet_id.into())?;
+            for (number, address) in interface.ipv4_addresses.iter().enumerate() {
+                let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
+                // The primary address brings the default route, by the router at base + 1.
+                let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
+                if let Ok(net) = Ipv4Net::new(*address, block.prefix_len()) {
+                    eth0 = eth0.with_ipv4(net, gateway);
+                }
+            }
+            for address in &interface.ipv6_addresses {
+                eth0.addresses.push(IpNet::from(IpAddr::from(*address)));
+            }
+        }
+        Ok(InstanceSpec {
+            name: host.name.clone(),
+            interface: eth0,
+        })
+    }
+}
+
+/// A map in which single entries are put and removed is never half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.lab.clear();
+        // The kernel takes some 20 ms to close a TAP, however many are closed at once.
+        let ports = self.switch.ports();
+        let devices = ports.iter().filter_map(|port| self.switch.detach(port.port)).collect();
+        drop_in_parallel(devices);
+    }
+}

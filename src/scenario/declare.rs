@@ -1,0 +1,158 @@
+//! A topology becomes commands to the Controller, and hosts.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::format::{Configure, LinkLocal, Topology, resolve_profile};
+use super::template::Scope;
+use crate::control::{Command, ControlError};
+use crate::model::interface::{AddressRequest, CreateInterface};
+use crate::model::profile::ProfileError;
+use crate::model::subnet::CreateSubnet;
+use crate::model::vpc::CreateVpc;
+use crate::model::{AddressOrPrefix, ResourceRef};
+use crate::runtime::{HostSpec, Runtime, RuntimeError};
+use crate::{lab, model};
+
+/// Why a topology cannot be made, with the resource that was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DeclareError {
+    /// The Controller refused a resource.
+    #[error("{kind} `{name}`: {source} {}", source.remedy())]
+    Refused {
+        /// `VPC`, `subnet` or `instance`.
+        kind: &'static str,
+        /// Its name in the file.
+        name: String,
+        /// Why.
+        source: Box<ControlError>,
+    },
+    /// A profile that does not exist, named by a parameter.
+    #[error("VPC `{name}`: {source}")]
+    Profile {
+        /// The VPC's name.
+        name: String,
+        /// Why.
+        source: ProfileError,
+    },
+    /// The hosts.
+    #[error(transparent)]
+    Hosts(Box<RuntimeError>),
+}
+
+/// Makes the VPCs, subnets and interfaces of a topology, and its instances on them. The interface of an instance has
+/// the instance's name.
+pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<(), DeclareError> {
+    for command in commands(topology, scope)? {
+        let Declaration { kind, name, command } = command;
+        runtime
+            .controller()
+            .execute(command)
+            .map_err(|source| DeclareError::Refused {
+                kind,
+                name,
+                source: Box::new(source),
+            })?;
+    }
+    runtime
+        .create_hosts(&hosts(topology))
+        .map_err(|error| DeclareError::Hosts(Box::new(error)))
+}
+
+struct Declaration {
+    kind: &'static str,
+    name: String,
+    command: Command,
+}
+
+fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, DeclareError> {
+    let mut commands = Vec::new();
+    for (name, vpc) in &topology.vpcs {
+        let profile = match &vpc.value.profile {
+            Some(form) => resolve_profile(form, scope).map_err(|source| DeclareError::Profile {
+                name: name.clone(),
+                source,
+            })?,
+            None => model::Profile::aws(),
+        };
+        let command = Command::CreateVpc(CreateVpc {
+            name: Some(name.clone()),
+            cidr_blocks: vpc.value.cidr_blocks.iter().map(|block| block.value).collect(),
+            ipv6_cidr_blocks: vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect(),
+            profile: Arc::new(profile),
+            tags: model::naming::Tags::new(),
+        });
+        commands.push(Declaration {
+            kind: "VPC",
+            name: name.clone(),
+            command,
+        });
+    }
+    for (name, subnet) in &topology.subnets {
+        let command = Command::CreateSubnet(CreateSubnet {
+            name: Some(name.clone()),
+            vpc: ResourceRef::new(&subnet.value.vpc.value),
+            cidr_block: subnet.value.cidr_block.as_ref().map(|block| block.value),
+            ipv6_cidr_block: subnet.value.ipv6_cidr_block.as_ref().map(|block| block.value),
+            availability_zone: subnet.value.availability_zone.clone(),
+            router_mac: None,
+            tags: model::naming::Tags::new(),
+        });
+        commands.push(Declaration {
+            kind: "subnet",
+            name: name.clone(),
+            command,
+        });
+    }
+    for (name, instance) in &topology.instances {
+        let fields = &instance.value;
+        let mut addresses: Vec<AddressRequest> = Vec::new();
+        let given = fields.ipv4.iter().flatten().map(|address| IpAddr::from(address.value));
+        let given = given.chain(fields.ipv6.iter().flatten().map(|address| IpAddr::from(address.value)));
+        addresses.extend(given.map(|address| AddressRequest::Exactly(AddressOrPrefix::from(address))));
+        let subnet = topology.subnets.get(&fields.subnet.value);
+        if fields.ipv6.is_none() && subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some()) {
+            addresses.push(AddressRequest::AnyIpv6);
+        }
+        addresses.extend(
+            fields
+                .prefixes
+                .iter()
+                .map(|prefix| AddressRequest::Exactly(prefix.value)),
+        );
+        let command = Command::CreateInterface(CreateInterface {
+            name: Some(name.clone()),
+            mac_address: fields.mac.as_ref().map(|mac| mac.value),
+            source_dest_check: fields.source_dest_check,
+            addresses,
+            ..CreateInterface::new(ResourceRef::new(&fields.subnet.value))
+        });
+        commands.push(Declaration {
+            kind: "instance",
+            name: name.clone(),
+            command,
+        });
+    }
+    Ok(commands)
+}
+
+fn hosts(topology: &Topology) -> Vec<HostSpec> {
+    topology
+        .instances
+        .iter()
+        .map(|(name, instance)| {
+            let fields = &instance.value;
+            HostSpec {
+                configured: fields.configure == Configure::Static,
+                link_local: match fields.link_local {
+                    LinkLocal::Eui64 => lab::LinkLocal::Eui64,
+                    LinkLocal::StablePrivacy => lab::LinkLocal::StablePrivacy,
+                    LinkLocal::None => lab::LinkLocal::None,
+                },
+                accept_ra: fields.accept_ra,
+                dad: fields.dad,
+                ..HostSpec::new(name.clone(), ResourceRef::new(name))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,241 @@
+//! A wrong file is answered with the place of the mistake and a remedy.
+//!
+//! Every complaint about a scenario or topology file carries the byte range it is about, so that a terminal shows the
+//! line with a caret and an HTTP client gets line and column as numbers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode, SourceSpan};
+use serde::Serialize;
+use serde_saphyr::Location;
+use utoipa::ToSchema;
+
+/// One mistake in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Mistake {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to write instead, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Line of the mistake, counted from 1; 0 when it concerns the file as a whole.
+    pub line: u64,
+    /// Column in characters, counted from 1; 0 when it concerns the file as a whole.
+    pub column: u64,
+    /// First byte of the range concerned.
+    #[serde(skip)]
+    pub offset: usize,
+    /// Length of that range in bytes.
+    #[serde(skip)]
+    pub length: usize,
+}
+
+impl Mistake {
+    /// A mistake at the place where a value stands.
+    pub fn at(location: Location, message: impl Into<String>) -> Self {
+        let span = location.span();
+        Self {
+            message: message.into(),
+            help: None,
+            line: location.line(),
+            column: location.column(),
+            offset: span.byte_offset().unwrap_or_default() as usize,
+            length: span.byte_len().unwrap_or_default() as usize,
+        }
+    }
+
+    /// A mistake about the file as a whole.
+    pub fn in_file(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+            line: 0,
+            column: 0,
+            offset: 0,
+            length: 0,
+        }
+    }
+
+    /// Adds what to write instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds `did you mean …` when one of the names that would have been right is close to the one that was written.
+    #[must_use]
+    pub fn nearest<'a>(self, written: &str, right: impl IntoIterator<Item = &'a str>) -> Self {
+        match remedy(written, right) {
+            Some(help) => self.help(help),
+            None => self,
+        }
+    }
+
+    /// Narrows the range to the first place in it where `needle` stands: an expression inside a longer text.
+    #[must_use]
+    pub fn narrowed_to(mut self, source: &str, needle: &str) -> Self {
+        let Some(found) = source.get(self.offset..).and_then(|rest| rest.find(needle)) else {
+            return self;
+        };
+        // A value that came by an alias or a folded block may not hold the needle: stay with the whole value then.
+        if found > self.length.max(1) {
+            return self;
+        }
+        self.offset += found;
+        self.length = needle.len();
+        let before = &source[..self.offset];
+        self.line = 1 + before.matches('\n').count() as u64;
+        self.column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count() as u64;
+        self
+    }
+}
+
+/// `did you mean` with the nearest name, or the list of names when none is near.
+pub fn remedy<'a>(written: &str, right: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let right: Vec<&str> = right.into_iter().collect();
+    let nearest = right
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(written, name), *name))
+        .filter(|(distance, name)| *distance <= name.chars().count().div_ceil(3) && *distance < name.chars().count())
+        .min();
+    match nearest {
+        Some((_, name)) => Some(format!("did you mean `{name}`?")),
+        None if right.is_empty() => None,
+        None => Some(format!("known here: {}", right.join(", "))),
+    }
+}
+
+/// All mistakes found in one file, with its text.
+#[derive(Debug, Clone)]
+pub struct FileError {
+    source: Arc<NamedSource<String>>,
+    /// Them, in the order of the file.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl FileError {
+    /// The mistakes of a file with this name and text.
+    pub fn new(name: &str, text: &str, mistakes: Vec<Mistake>) -> Self {
+        Self {
+            source: Arc::new(NamedSource::new(name, text.to_owned())),
+            mistakes,
+        }
+    }
+
+    /// The file's name as it was given to the reader.
+    pub fn name(&self) -> &str {
+        self.source.name()
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.as_slice() {
+            [one] if one.line > 0 => write!(f, "{}:{}:{}: {}", self.name(), one.line, one.column, one.message),
+            [one] => write!(f, "{}: {}", self.name(), one.message),
+            many => {
+                write!(f, "{}: {} mistakes", self.name(), many.len())?;
+                many.iter()
+                    .try_for_each(|one| write!(f, "; {}:{}: {}", one.line, one.column, one.message))
+            }
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
+
+impl Diagnostic for FileError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        match self.mistakes.as_slice() {
+            [one] => one.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>),
+            many => {
+                let lines: Vec<String> = many
+                    .iter()
+                    .filter_map(|one| one.help.as_ref().map(|help| format!("line {}: {help}", one.line)))
+                    .collect();
+                (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
+            }
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.mistakes
+            .iter()
+            .any(|one| one.line > 0)
+            .then_some(&*self.source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.mistakes.iter().filter(|one| one.line > 0).map(|one| {
+            let label = if self.mistakes.len() == 1 {
+                "here".to_owned()
+            } else {
+                one.message.clone()
+            };
+            LabeledSpan::new_with_span(Some(label), SourceSpan::new(one.offset.into(), one.length))
+        })))
+    }
+}
+
+/// Turns what the YAML reader says into the same form as our own complaints.
+pub fn from_yaml(error: &serde_saphyr::Error) -> Mistake {
+    let error = error.without_snippet();
+    let location = error.location().unwrap_or(Location::UNKNOWN);
+    match error {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+            Mistake::at(location, format!("unknown field `{field}`")).nearest(field, expected.iter().copied())
+        }
+        serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
+            Mistake::at(location, format!("`{variant}` is not one of the values known here"))
+                .nearest(variant, expected.iter().copied())
+        }
+        serde_saphyr::Error::SerdeMissingField { field, .. } => {
+            Mistake::at(location, format!("the field `{field}` is missing"))
+        }
+        other => {
+            let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
+            let message = other.render_with_options(options);
+            // The reader ends its plain text with the place, which stands in fields of its own here.
+            let message = match message.rfind(" at line ") {
+                Some(place) if location.line() > 0 => message[..place].to_owned(),
+                _ => message,
+            };
+            Mistake::at(location, message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_suggested_and_a_far_one_gets_the_list() {
+        assert_eq!(
+            remedy("ipv6_cidr_blok", ["cidr_block", "ipv6_cidr_block"]).unwrap(),
+            "did you mean `ipv6_cidr_block`?"
+        );
+        assert_eq!(remedy("q", ["alpha", "beta"]).unwrap(), "known here: alpha, beta");
+        assert_eq!(remedy("q", []), None);
+    }
+
+    #[test]
+    fn an_expression_inside_a_value_is_pointed_at_itself() {
+        let text = "run: ping {{ q.ipv6 }}\nrun: x";
+        let whole = Mistake {
+            message: String::new(),
+            help: None,
+            line: 1,
+            column: 6,
+            offset: 5,
+            length: 17,
+        };
+        let narrowed = whole.narrowed_to(text, "q.ipv6");
+        assert_eq!(
+            (narrowed.line, narrowed.column, narrowed.offset, narrowed.length),
+            (1, 14, 13, 6)
+        );
+    }
+}

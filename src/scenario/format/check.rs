@@ -1,0 +1,634 @@
+//! A scenario is checked before anything is made: a step does one thing, names what exists, and can fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::super::diagnostic::{FileError, Mistake, from_yaml};
+use super::super::template::Scope;
+use super::document::{
+    Capture, Document, Edit, Exec, Expect, ExpectFields, Modify, Parameter, Ping, Replies, StepFields, TextFields,
+};
+use super::network::{check_topology, expected_scope};
+use super::topology::Topology;
+use super::values::{Text, Texts};
+use crate::datapath::{Answered, DropReason};
+use crate::model::AddressOrPrefix;
+
+/// A run that is not told otherwise is given up after this time.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Counters of a port beside drops and answers, as `GET /v1/ports` has them.
+const COUNTERS: [&str; 7] = [
+    "received_frames",
+    "received_bytes",
+    "sent_frames",
+    "sent_bytes",
+    "sent_merged",
+    "unasked",
+    "refused",
+];
+
+/// A scenario in which every name is known to exist.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its short name.
+    pub name: String,
+    /// What it shows, for people.
+    pub description: String,
+    /// Where the observations were published.
+    pub source: Option<String>,
+    /// Programs that the steps use.
+    pub requires: Vec<String>,
+    /// Values that a run may set.
+    pub parameters: BTreeMap<String, Parameter>,
+    /// The run is given up after this time.
+    pub timeout: Duration,
+    /// The network.
+    pub topology: Topology,
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that is done, and what is expected of it.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// `3`, or `3.1` inside a `parallel` step.
+    pub number: String,
+    /// Line of the file where it begins.
+    pub line: u64,
+    /// The observation that it proves.
+    pub say: Option<Text>,
+    /// The name of its start in later expectations.
+    pub id: Option<String>,
+    /// What it does.
+    pub action: Action,
+    /// What must hold afterwards.
+    pub expect: ExpectFields,
+    /// From when counters of ports are counted.
+    pub since: Since,
+    /// The step is repeated until it passes, for no longer than this.
+    pub within: Option<Duration>,
+    /// Values to save from standard output, by name, with the expression whose first group is the value.
+    pub save: BTreeMap<String, Text>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Runs a command in an instance.
+    Exec(Exec),
+    /// Sends echo requests from an instance.
+    Ping(Ping),
+    /// Edits the mapping table: all of the list or none.
+    Mapping(Vec<Edit>),
+    /// Changes a network interface.
+    Modify(Modify),
+    /// Does nothing for a time.
+    Wait(Duration),
+    /// Starts a capture.
+    Capture(Capture),
+    /// Ends a capture or a command in the background.
+    Stop(String),
+    /// Steps at the same time.
+    Parallel(Vec<Step>),
+    /// Nothing but the expectation.
+    Expect,
+}
+
+/// From when counters of ports are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// The start of the step itself.
+    Step,
+    /// The start of the scenario.
+    Scenario,
+    /// The start of the step with this id.
+    Id(String),
+}
+
+/// Reads a scenario. `name` is what the file is called in messages.
+pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
+    let document: Document = parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
+    let mut checker = Checker::new(text, &document);
+    let steps = checker.steps(&document.steps, "");
+    let mut mistakes = checker.mistakes;
+    if !mistakes.is_empty() {
+        mistakes.sort_by_key(|mistake| mistake.offset);
+        mistakes.dedup();
+        return Err(FileError::new(name, text, mistakes));
+    }
+    Ok(Arc::new(Scenario {
+        name: document.name.value,
+        description: document.description,
+        source: document.source,
+        requires: document.requires,
+        parameters: document
+            .parameters
+            .into_iter()
+            .map(|(name, parameter)| (name, parameter.value))
+            .collect(),
+        timeout: document.timeout.map_or(TIMEOUT, |timeout| timeout.0),
+        topology: document.topology,
+        steps,
+    }))
+}
+
+/// Reads a file that holds a topology alone.
+pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
+    let topology: Topology = parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
+    let mut mistakes = check_topology(&topology, &Scope::default());
+    if mistakes.is_empty() {
+        return Ok(topology);
+    }
+    mistakes.sort_by_key(|mistake| mistake.offset);
+    Err(FileError::new(name, text, mistakes))
+}
+
+/// Only `true` and `false` are booleans: `y`, `no` and `on` are the texts that they look like.
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(
+        text,
+        serde_saphyr::options! { with_snippet: false, strict_booleans: true },
+    )
+}
+
+struct Checker<'t> {
+    text: &'t str,
+    scope: Scope,
+    mistakes: Vec<Mistake>,
+    ids: BTreeSet<String>,
+    captures: BTreeSet<String>,
+    /// Captures and commands that run, which a `stop` step may name.
+    running: BTreeSet<String>,
+}
+
+impl<'t> Checker<'t> {
+    fn new(text: &'t str, document: &Document) -> Self {
+        let defaults = document
+            .parameters
+            .iter()
+            .map(|(name, parameter)| (name.clone(), parameter.value.default.clone().unwrap_or_default()))
+            .collect();
+        let scope = expected_scope(&document.topology, defaults);
+        let mistakes = check_topology(&document.topology, &scope);
+        let mut checker = Self {
+            text,
+            scope,
+            mistakes,
+            ids: BTreeSet::new(),
+            captures: BTreeSet::new(),
+            running: BTreeSet::new(),
+        };
+        if document.steps.is_empty() {
+            checker.wrong(Mistake::at(
+                document.name.referenced,
+                "a scenario without steps can never fail",
+            ));
+        }
+        checker
+    }
+
+    fn wrong(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    fn steps(&mut self, steps: &[Spanned<StepFields>], outer: &str) -> Vec<Step> {
+        let steps: Vec<(usize, &Spanned<StepFields>)> = (1..).zip(steps).collect();
+        steps
+            .into_iter()
+            .filter_map(|(number, step)| self.step(step, &format!("{outer}{number}")))
+            .collect()
+    }
+
+    fn step(&mut self, step: &Spanned<StepFields>, number: &str) -> Option<Step> {
+        let (fields, place) = (&step.value, step.referenced);
+        if let Some(say) = &fields.say {
+            self.fill(say);
+        }
+        let action = self.action(fields, place, number)?;
+        let expect = fields.expect.clone().unwrap_or_default();
+        self.expect(&expect.0, &action, place, fields.expect.is_some());
+        let since = self.since(&expect, &action);
+        if let Some(within) = fields.within {
+            let repeatable = match &action {
+                Action::Exec(exec) => exec.background.is_none(),
+                Action::Ping(_) | Action::Expect => true,
+                _ => false,
+            };
+            if !repeatable {
+                self.wrong(
+                    Mistake::at(
+                        place,
+                        format!("`within` repeats a step, and {} is not repeated", action.name()),
+                    )
+                    .help("put `within` on an `exec`, `ping` or `expect` step that follows"),
+                );
+            }
+            if within.0.is_zero() {
+                self.wrong(Mistake::at(place, "`within` needs some time, such as 5s"));
+            }
+        }
+        self.saves(fields, &action, place);
+        if let Some(id) = &fields.id
+            && (!self.ids.insert(id.value.clone()) || ["step", "scenario"].contains(&id.value.as_str()))
+        {
+            self.wrong(Mistake::at(id.referenced, format!("the id `{}` is taken", id.value)));
+        }
+        Some(Step {
+            number: number.to_owned(),
+            line: place.line(),
+            say: fields.say.clone(),
+            id: fields.id.as_ref().map(|id| id.value.clone()),
+            action,
+            expect: expect.0,
+            since,
+            within: fields.within.map(|within| within.0),
+            save: fields.save.clone(),
+        })
+    }
+
+    fn action(&mut self, fields: &StepFields, place: Location, number: &str) -> Option<Action> {
+        let mut actions: Vec<Action> = Vec::new();
+        if let Some(exec) = &fields.exec {
+            self.exec(exec);
+            actions.push(Action::Exec(exec.clone()));
+        }
+        if let Some(ping) = &fields.ping {
+            self.ping(ping);
+            actions.push(Action::Ping(ping.clone()));
+        }
+        if let Some(edits) = &fields.mapping {
+            edits.0.iter().for_each(|edit| self.edit(edit));
+            actions.push(Action::Mapping(edits.0.iter().map(|edit| edit.value.clone()).collect()));
+        }
+        if let Some(modify) = &fields.modify {
+            self.instance(&modify.interface);
+            actions.push(Action::Modify(modify.clone()));
+        }
+        if let Some(wait) = fields.wait {
+            actions.push(Action::Wait(wait.0));
+        }
+        if let Some(capture) = &fields.capture {
+            self.capture(capture);
+            actions.push(Action::Capture(capture.clone()));
+        }
+        if let Some(stop) = &fields.stop {
+            if !self.running.remove(&stop.value) {
+                let message = format!("nothing called `{}` is running here", stop.value);
+                let mistake =
+                    Mistake::at(stop.referenced, message).nearest(&stop.value, self.running.iter().map(String::as_str));
+                self.wrong(mistake);
+            }
+            actions.push(Action::Stop(stop.value.clone()));
+        }
+        if let Some(steps) = &fields.parallel {
+            if number.contains('.') {
+                self.wrong(Mistake::at(place, "`parallel` stands inside `parallel`").help("write one flat list"));
+                return None;
+            }
+            if steps.is_empty() {
+                self.wrong(Mistake::at(place, "`parallel` has no steps"));
+            }
+            actions.push(Action::Parallel(self.steps(steps, &format!("{number}."))));
+        }
+        if actions.is_empty() && fields.expect.is_some() {
+            actions.push(Action::Expect);
+        }
+        if actions.len() > 1 {
+            let names: Vec<&str> = actions.iter().map(Action::name).collect();
+            self.wrong(
+                Mistake::at(
+                    place,
+                    format!("a step does one thing, this one has {}", names.join(" and ")),
+                )
+                .help("make a step of each"),
+            );
+        }
+        let action = actions.into_iter().next();
+        if action.is_none() {
+            self.wrong(Mistake::at(place, "this step does nothing").help(
+                "give it one of `exec`, `ping`, `mapping`, `modify`, `wait`, `capture`, `stop`, `parallel`, or `expect`",
+            ));
+        }
+        action
+    }
+
+    fn exec(&mut self, exec: &Exec) {
+        self.instance(&exec.on);
+        match (&exec.run, &exec.argv) {
+            (Some(run), None) => {
+                self.fill(run);
+            }
+            (None, Some(argv)) if !argv.is_empty() => argv.iter().for_each(|word| {
+                self.fill(word);
+            }),
+            (None, Some(_)) => self.wrong(Mistake::at(exec.on.referenced, "`argv` names no program")),
+            _ => self.wrong(
+                Mistake::at(exec.on.referenced, "a command is either `run` or `argv`")
+                    .help("`run: \"ip neigh | grep eth0\"` goes to a shell, `argv: [ip, neigh]` does not"),
+            ),
+        }
+        if let Some(name) = &exec.background {
+            self.start(name);
+        }
+    }
+
+    fn ping(&mut self, ping: &Ping) {
+        self.instance(&ping.from);
+        if let Some(to) = self.fill(&ping.to) {
+            let address = to.split('%').next().unwrap_or_default();
+            if address.parse::<IpAddr>().is_err() {
+                let place = ping.to.place();
+                self.wrong(
+                    Mistake::at(place, format!("`{to}` is not an IP address"))
+                        .help("write an address, with `%eth0` after a link-local or multicast one"),
+                );
+            }
+        }
+        if let Some(source) = &ping.source {
+            self.fill(source);
+        }
+        if ping.count.is_some_and(|count| !(1..=10_000).contains(&count)) {
+            self.wrong(Mistake::at(ping.from.referenced, "`count` is from 1 to 10000"));
+        }
+        if ping
+            .interval
+            .is_some_and(|interval| interval.0 < Duration::from_millis(2))
+        {
+            self.wrong(Mistake::at(ping.from.referenced, "`interval` is at least 2ms"));
+        }
+    }
+
+    fn edit(&mut self, edit: &Spanned<Edit>) {
+        let (fields, place) = (&edit.value, edit.referenced);
+        let verbs = [&fields.assign, &fields.reassign, &fields.unassign];
+        let (address, instance) = match (verbs.iter().filter(|verb| verb.is_some()).count(), &fields.unassign) {
+            (1, Some(address)) => (Some(address), [&fields.from, &fields.to]),
+            (1, None) => (
+                fields.assign.as_ref().or(fields.reassign.as_ref()),
+                [&fields.to, &fields.from],
+            ),
+            _ => {
+                self.wrong(Mistake::at(place, "an edit is one of `assign`, `move` and `unassign`"));
+                return;
+            }
+        };
+        match instance {
+            [Some(instance), None] => self.instance(instance),
+            _ => self.wrong(
+                Mistake::at(place, "`assign` and `move` say `to`, `unassign` says `from`")
+                    .help("as in `{ move: 10.0.1.50, to: b }`"),
+            ),
+        }
+        if let Some(address) = address
+            && let Some(filled) = self.fill(address)
+            && let Err(error) = filled.parse::<AddressOrPrefix>()
+        {
+            self.wrong(Mistake::at(address.place(), error.to_string()));
+        }
+    }
+
+    fn capture(&mut self, capture: &Capture) {
+        self.instance(&capture.on);
+        if let Some(filter) = &capture.filter {
+            self.fill(filter);
+        }
+        self.start(&capture.start);
+        self.captures.insert(capture.start.value.clone());
+    }
+
+    fn start(&mut self, name: &Spanned<String>) {
+        if self.captures.contains(&name.value) || !self.running.insert(name.value.clone()) {
+            self.wrong(Mistake::at(
+                name.referenced,
+                format!("the name `{}` is taken", name.value),
+            ));
+        }
+    }
+
+    fn expect(&mut self, expect: &ExpectFields, action: &Action, place: Location, written: bool) {
+        let misplaced = |what: &str, steps: &str| {
+            Mistake::at(
+                place,
+                format!("`{what}` is about {steps}; this step is {}", action.name()),
+            )
+        };
+        let foreground = match action {
+            Action::Exec(exec) => exec.background.is_none(),
+            Action::Ping(_) | Action::Stop(_) => true,
+            _ => false,
+        };
+        if (expect.exit.is_some() || expect.stdout.is_some() || expect.stderr.is_some()) && !foreground {
+            let mistake = misplaced("exit`, `stdout` and `stderr", "a command that has ended")
+                .help("expect the output of a command in the background at its `stop` step");
+            self.wrong(mistake);
+        }
+        if expect.replies.is_some() && !matches!(action, Action::Ping(_)) {
+            self.wrong(misplaced("replies", "a `ping` step"));
+        }
+        if expect.error.is_some() && !matches!(action, Action::Mapping(_) | Action::Modify(_)) {
+            self.wrong(misplaced("error", "a `mapping` or `modify` step"));
+        }
+        if let (Some(Replies::Count(_)), Action::Ping(ping)) = (expect.replies, action)
+            && ping.count == Some(0)
+        {
+            self.wrong(Mistake::at(place, "no reply can come to no request"));
+        }
+        let texts = [&expect.stdout, &expect.stderr];
+        texts
+            .into_iter()
+            .flatten()
+            .for_each(|text| self.text_expectation(&text.0, place));
+        for (name, text) in &expect.captures {
+            if !self.captures.contains(name) {
+                let mistake = Mistake::at(
+                    text.referenced,
+                    format!("no capture is called `{name}` before this step"),
+                )
+                .nearest(name, self.captures.iter().map(String::as_str));
+                self.wrong(mistake);
+            }
+            self.text_expectation(&text.value.0, text.referenced);
+        }
+        for (name, port) in &expect.ports {
+            let known = Spanned::new(name.clone(), port.referenced, port.defined);
+            self.instance(&known);
+            if port.value.drops.is_empty() && port.value.counters.is_empty() {
+                self.wrong(Mistake::at(port.referenced, "say which `drops` or `counters`"));
+            }
+            for (name, count) in &port.value.counters {
+                let answered = Answered::ALL.iter().map(|kind| kind.name());
+                let known: Vec<&str> = COUNTERS.into_iter().chain(answered).collect();
+                if !known.contains(&name.as_str()) {
+                    let message = format!("no counter is called `{name}`");
+                    self.wrong(Mistake::at(count.referenced, message).nearest(name, known));
+                }
+            }
+            for (reason, count) in &port.value.drops {
+                if reason != "total" && DropReason::from_name(reason).is_none() {
+                    let known = DropReason::ALL.iter().map(|reason| reason.name()).chain(["total"]);
+                    let mistake = Mistake::at(count.referenced, format!("no drop reason is called `{reason}`"))
+                        .nearest(reason, known);
+                    self.wrong(mistake);
+                }
+            }
+        }
+        let says_something = expect.exit.is_some()
+            || expect.replies.is_some()
+            || expect.error.is_some()
+            || texts.iter().any(|text| text.is_some())
+            || !expect.captures.is_empty()
+            || !expect.ports.is_empty();
+        if written && !says_something {
+            self.wrong(Mistake::at(place, "`expect` says nothing, so it could never fail"));
+        }
+    }
+
+    fn text_expectation(&mut self, text: &TextFields, place: Location) {
+        for list in [&text.contains, &text.not_contains] {
+            list.0.iter().for_each(|one| {
+                self.fill(one);
+            });
+        }
+        for Texts(list) in [&text.matches, &text.not_matches] {
+            list.iter().for_each(|one| self.pattern(one, false));
+        }
+        for line in &text.lines {
+            if line.count.is_none() && line.every.is_none() {
+                self.wrong(Mistake::at(
+                    place,
+                    "`lines` needs `count` or `every`, or it could never fail",
+                ));
+            }
+            [&line.matching, &line.every]
+                .into_iter()
+                .flatten()
+                .for_each(|one| self.pattern(one, false));
+        }
+        let lists = [&text.contains, &text.not_contains, &text.matches, &text.not_matches];
+        if lists.iter().all(|list| list.0.is_empty()) && text.empty.is_none() && text.lines.is_empty() {
+            self.wrong(Mistake::at(
+                place,
+                "this text expectation says nothing, so it could never fail",
+            ));
+        }
+    }
+
+    fn since(&mut self, expect: &Expect, action: &Action) -> Since {
+        match &expect.0.since {
+            None if matches!(action, Action::Expect) => Since::Scenario,
+            None => Since::Step,
+            Some(since) if expect.0.ports.is_empty() => {
+                self.wrong(Mistake::at(
+                    since.referenced,
+                    "`since` is about `ports`, and there are none",
+                ));
+                Since::Step
+            }
+            Some(since) => match since.value.as_str() {
+                "step" => Since::Step,
+                "scenario" => Since::Scenario,
+                id => {
+                    if !self.ids.contains(id) {
+                        let known = self.ids.iter().map(String::as_str).chain(["step", "scenario"]);
+                        let mistake =
+                            Mistake::at(since.referenced, format!("no step before this one has the id `{id}`"))
+                                .nearest(id, known);
+                        self.wrong(mistake);
+                    }
+                    Since::Id(id.to_owned())
+                }
+            },
+        }
+    }
+
+    fn saves(&mut self, fields: &StepFields, action: &Action, place: Location) {
+        let has_output = matches!(
+            action,
+            Action::Exec(Exec { background: None, .. }) | Action::Ping(_) | Action::Stop(_)
+        );
+        if !fields.save.is_empty() && !has_output {
+            self.wrong(Mistake::at(
+                place,
+                "`save` takes from the output of a command, and this step has none",
+            ));
+        }
+        for (name, pattern) in &fields.save {
+            self.pattern(pattern, true);
+            self.scope.saved.insert(name.clone(), String::new());
+        }
+    }
+
+    fn instance(&mut self, name: &Spanned<String>) {
+        if !self.scope.instances.contains_key(&name.value) {
+            let mistake = Mistake::at(name.referenced, format!("no instance is called `{}`", name.value))
+                .nearest(&name.value, self.scope.instances.keys().map(String::as_str));
+            self.wrong(mistake);
+        }
+    }
+
+    /// Fills a text with what is known already. `None` when it is wrong, which has been noted, or when it depends on
+    /// what only the run knows.
+    fn fill(&mut self, text: &Text) -> Option<String> {
+        match text.fill(&self.scope) {
+            Ok(_) if text.written().contains("saved.") || text.written().contains("parameters.") => None,
+            Ok(filled) => Some(filled),
+            Err(error) => {
+                let mut mistake = Mistake::at(text.place(), error.to_string()).narrowed_to(self.text, error.needle());
+                if let Some(remedy) = error.remedy() {
+                    mistake = mistake.help(remedy);
+                }
+                self.wrong(mistake);
+                None
+            }
+        }
+    }
+
+    fn pattern(&mut self, text: &Text, with_group: bool) {
+        let Some(filled) = self.fill(text) else { return };
+        match regex::Regex::new(&filled) {
+            Ok(pattern) if with_group && pattern.captures_len() < 2 => self.wrong(
+                Mistake::at(text.place(), "this expression has no group to save")
+                    .help("put the part to save in parentheses: `inet6 (fe80:[^/]+)/64`"),
+            ),
+            Ok(_) => {}
+            Err(error) => {
+                let why = error.to_string();
+                let why = why
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ")
+                    .to_owned();
+                self.wrong(Mistake::at(
+                    text.place(),
+                    format!("this is not a regular expression: {why}"),
+                ));
+            }
+        }
+    }
+}
+
+impl Action {
+    /// The word by which the file names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Exec(Exec {
+                background: Some(_), ..
+            }) => "`exec` in the background",
+            Self::Exec(_) => "`exec`",
+            Self::Ping(_) => "`ping`",
+            Self::Mapping(_) => "`mapping`",
+            Self::Modify(_) => "`modify`",
+            Self::Wait(_) => "`wait`",
+            Self::Capture(_) => "`capture`",
+            Self::Stop(_) => "`stop`",
+            Self::Parallel(_) => "`parallel`",
+            Self::Expect => "`expect` alone",
+        }
+    }
+}

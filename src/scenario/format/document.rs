@@ -1,0 +1,303 @@
+//! A scenario file as it is written, before its names are looked up.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use utoipa::ToSchema;
+
+use super::topology::Topology;
+use super::values::{Count, Interval, Text, Texts};
+
+/// A network and what is expected of it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Scenario)]
+pub struct Document {
+    /// A short name, used in reports.
+    #[schema(value_type = String)]
+    pub name: Spanned<String>,
+    /// What the scenario shows, for people.
+    #[serde(default)]
+    pub description: String,
+    /// Where the observations that it replays were published.
+    pub source: Option<String>,
+    /// Programs that the steps use. They are looked for before anything starts.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    /// Values that a run may set, with what they are otherwise.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Parameter>)]
+    pub parameters: BTreeMap<String, Spanned<Parameter>>,
+    /// The whole run is given up after this time. Five minutes when left out.
+    pub timeout: Option<Interval>,
+    /// The network.
+    pub topology: Topology,
+    /// What is done, in this order.
+    #[schema(value_type = Vec<StepFields>)]
+    pub steps: Vec<Spanned<StepFields>>,
+}
+
+/// A value that a run may set.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parameter {
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// The value when the run gives none; a parameter without a default must be given.
+    pub default: Option<String>,
+}
+
+/// One thing that is done, and what is expected of it. A step has one of `exec`, `ping`, `mapping`, `modify`, `wait`,
+/// `capture`, `stop` and `parallel`, or `expect` alone.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Step)]
+pub struct StepFields {
+    /// The observation that the step proves, in a sentence.
+    pub say: Option<Text>,
+    /// A name by which later expectations refer to the start of this step.
+    #[schema(value_type = Option<String>)]
+    pub id: Option<Spanned<String>>,
+    /// Runs a command in an instance.
+    pub exec: Option<Exec>,
+    /// Sends echo requests from an instance.
+    pub ping: Option<Ping>,
+    /// Assigns, moves or unassigns addresses and delegated prefixes: all of the list, or none.
+    pub mapping: Option<Edits>,
+    /// Changes a network interface.
+    pub modify: Option<Modify>,
+    /// Does nothing for this time.
+    pub wait: Option<Interval>,
+    /// Starts `tcpdump` in an instance.
+    pub capture: Option<Capture>,
+    /// Ends a capture or a command that runs in the background, by its name.
+    #[schema(value_type = Option<String>)]
+    pub stop: Option<Spanned<String>>,
+    /// Steps that are done at the same time.
+    #[schema(value_type = Option<Vec<StepFields>>, no_recursion)]
+    pub parallel: Option<Vec<Spanned<StepFields>>>,
+    /// What must hold afterwards; `answered`, `unanswered` and `unreachable` stand for `replies`.
+    pub expect: Option<Expect>,
+    /// The step is repeated until the expectation holds, and fails when it does not within this time.
+    pub within: Option<Interval>,
+    /// Values to save from standard output: the first group of a regular expression, for `{{ saved.NAME }}`.
+    #[serde(default)]
+    pub save: BTreeMap<String, Text>,
+}
+
+/// A command in an instance.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// The instance.
+    #[schema(value_type = String)]
+    pub on: Spanned<String>,
+    /// The command line, for `sh`.
+    pub run: Option<Text>,
+    /// The program and its arguments, without a shell.
+    pub argv: Option<Vec<Text>>,
+    /// The command is killed, and the step fails, after this time. 30 s when left out.
+    pub timeout: Option<Interval>,
+    /// The command runs on under this name until a `stop` step, or the end of the run.
+    #[schema(value_type = Option<String>)]
+    pub background: Option<Spanned<String>>,
+}
+
+/// Echo requests from an instance, sent by its own `ping`.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ping {
+    /// The instance that sends.
+    #[schema(value_type = String)]
+    pub from: Spanned<String>,
+    /// The address, with `%eth0` where it is a link-local or multicast one.
+    pub to: Text,
+    /// How many are sent. 3 when left out.
+    pub count: Option<u32>,
+    /// Time between two. 200 ms when left out.
+    pub interval: Option<Interval>,
+    /// How long the last answer is waited for. 1 s when left out.
+    pub wait: Option<Interval>,
+    /// Bytes of payload. 56 when left out.
+    pub size: Option<u16>,
+    /// Whether the address is a broadcast one (`ping -b`).
+    #[serde(default)]
+    pub broadcast: bool,
+    /// The address to send from.
+    pub source: Option<Text>,
+}
+
+/// One change of the mapping table.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// An address or delegated prefix that nobody has yet.
+    pub assign: Option<Text>,
+    /// An address or delegated prefix that may have another owner: it changes hands in one step.
+    #[serde(rename = "move")]
+    pub reassign: Option<Text>,
+    /// An address or delegated prefix to take away.
+    pub unassign: Option<Text>,
+    /// The instance whose interface gets it, with `assign` and `move`.
+    #[schema(value_type = Option<String>)]
+    pub to: Option<Spanned<String>>,
+    /// The instance whose interface loses it, with `unassign`.
+    #[schema(value_type = Option<String>)]
+    pub from: Option<Spanned<String>>,
+}
+
+/// One edit, or a list of them.
+#[derive(Debug, Clone)]
+pub struct Edits(pub Vec<Spanned<Edit>>);
+
+/// Changes of a network interface.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Modify {
+    /// The instance whose interface is meant.
+    #[schema(value_type = String)]
+    pub interface: Spanned<String>,
+    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    pub source_dest_check: bool,
+}
+
+/// `tcpdump` in an instance. Each packet becomes a line; a later `stop` step, or `captures` in an expectation, looks at them.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// The name of the capture.
+    #[schema(value_type = String)]
+    pub start: Spanned<String>,
+    /// The instance.
+    #[schema(value_type = String)]
+    pub on: Spanned<String>,
+    /// A pcap filter expression; everything when left out.
+    pub filter: Option<Text>,
+    /// Only what arrives, or what leaves too.
+    #[serde(default)]
+    pub direction: Direction,
+}
+
+/// Which way captured packets go, as the instance sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// What arrives.
+    In,
+    /// What arrives and what leaves.
+    #[default]
+    Both,
+}
+
+/// What must hold after a step. A word stands for `replies`.
+#[derive(Debug, Clone, Default)]
+pub struct Expect(pub ExpectFields);
+
+/// What must hold after a step.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Expectations)]
+pub struct ExpectFields {
+    /// Exit code of the command: a number, a list of numbers, or `nonzero`. An `exec` step that says nothing expects 0.
+    pub exit: Option<Exit>,
+    /// Standard output. A text or a list of texts stands for `contains`.
+    pub stdout: Option<TextExpectation>,
+    /// Standard error.
+    pub stderr: Option<TextExpectation>,
+    /// Replies to a ping: `answered`, `unanswered`, `unreachable`, or how many. A `ping` step that says nothing expects `answered`.
+    pub replies: Option<Replies>,
+    /// The error code with which a `mapping` or `modify` step is refused.
+    #[schema(value_type = Option<String>)]
+    pub error: Option<Spanned<String>>,
+    /// Counters and drops of the ports of instances, by instance.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, PortExpectation>)]
+    pub ports: BTreeMap<String, Spanned<PortExpectation>>,
+    /// From when `ports` counts: `step` (the start of this step), `scenario`, or the `id` of an earlier step. A step
+    /// that only expects counts from `scenario` when this is left out, any other from `step`.
+    #[schema(value_type = Option<String>)]
+    pub since: Option<Spanned<String>>,
+    /// What captures have seen so far, by the capture's name.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, TextExpectation>)]
+    pub captures: BTreeMap<String, Spanned<TextExpectation>>,
+}
+
+/// Which exit codes are right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// These.
+    OneOf(Vec<i32>),
+    /// All but 0.
+    NonZero,
+}
+
+/// How a ping is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replies {
+    /// Every request.
+    Answered,
+    /// None, though they could be sent.
+    Unanswered,
+    /// The host has no route: nothing was sent.
+    Unreachable,
+    /// This many replies; several hosts may answer one request.
+    Count(Count),
+}
+
+/// What a text must be like. A text or a list of texts stands for `contains`.
+#[derive(Debug, Clone, Default)]
+pub struct TextExpectation(pub TextFields);
+
+/// What a text must be like.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TextDetails)]
+pub struct TextFields {
+    /// Each of these stands in it.
+    #[serde(default)]
+    pub contains: Texts,
+    /// None of these stands in it.
+    #[serde(default)]
+    pub not_contains: Texts,
+    /// Each of these regular expressions matches somewhere; `^` and `$` mean a line.
+    #[serde(default)]
+    pub matches: Texts,
+    /// None of these regular expressions matches anywhere.
+    #[serde(default)]
+    pub not_matches: Texts,
+    /// Whether it is empty but for white space.
+    pub empty: Option<bool>,
+    /// What its lines are like.
+    #[serde(default)]
+    pub lines: Vec<LineFields>,
+}
+
+/// What some lines of a text must be like.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LineExpectation)]
+pub struct LineFields {
+    /// The lines meant: those in which this regular expression matches; all lines when left out.
+    pub matching: Option<Text>,
+    /// How many there are.
+    pub count: Option<Count>,
+    /// A regular expression that matches in every one of them.
+    pub every: Option<Text>,
+}
+
+/// What the switch counted at a port.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortExpectation {
+    /// Frames dropped, by reason; `total` is all of them together.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub drops: BTreeMap<String, Spanned<Count>>,
+    /// Other counters of the port, by name.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub counters: BTreeMap<String, Spanned<Count>>,
+}

@@ -1,0 +1,334 @@
+//! A topology is checked before anything is made: every name exists, every address lies in its subnet and is given once.
+//!
+//! What only the Controller can know (limits, reserved addresses) stays with it; its refusal names the resource.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_saphyr::{Location, Spanned};
+
+use super::super::diagnostic::Mistake;
+use super::super::template::{Facts, Scope, Template};
+use super::topology::{InstanceTopology, ProfileForm, SubnetTopology, Topology};
+use crate::model::profile::{ProfileError, ProfileSpec};
+use crate::wire::MacAddr;
+
+/// Names that mean something else in expressions.
+const TAKEN: [&str; 6] = ["saved", "parameters", "router", "subnet", "vpc", "link_local"];
+
+/// All mistakes of a topology.
+pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for vpc in topology.vpcs.values() {
+        if vpc.value.cidr_blocks.is_empty() {
+            mistakes.push(
+                Mistake::at(vpc.referenced, "a VPC needs a block of IPv4 addresses")
+                    .help("write `cidr_blocks: [10.0.0.0/16]`"),
+            );
+        }
+        if let Some(form) = &vpc.value.profile
+            && let Err(problem) = resolve_profile(form, scope)
+        {
+            mistakes.push(match &problem {
+                ProfileError::Unknown { name } => Mistake::at(form.place, format!("there is no profile `{name}`"))
+                    .nearest(name, crate::model::profile::Profile::NAMES),
+                ProfileError::Override { .. } => Mistake::at(form.place, problem.to_string()),
+            });
+        }
+    }
+    for subnet in topology.subnets.values() {
+        check_subnet(topology, subnet, &mut mistakes);
+    }
+    let mut macs = Given::new("MAC address");
+    let mut addresses = Given::new("address");
+    for (name, instance) in &topology.instances {
+        check_name(name, instance.referenced, &mut mistakes);
+        if let Some(mac) = &instance.value.mac {
+            let vpc = topology
+                .subnets
+                .get(&instance.value.subnet.value)
+                .map(|subnet| subnet.value.vpc.value.clone());
+            if mac.value.0[0] & 1 == 1 {
+                mistakes.push(Mistake::at(
+                    mac.referenced,
+                    format!("{} is a group address, not one of a host", mac.value),
+                ));
+            }
+            macs.give((vpc, mac.value), mac.value, mac.referenced, &mut mistakes);
+        }
+        check_instance(topology, instance, &mut addresses, &mut mistakes);
+    }
+    mistakes
+}
+
+/// The profile that a file names, with `{{ parameters.… }}` in its name replaced.
+pub fn resolve_profile(form: &ProfileForm, scope: &Scope) -> Result<crate::model::profile::Profile, ProfileError> {
+    match &form.spec {
+        ProfileSpec::Name(name) => {
+            let filled = Template::parse(name).and_then(|template| template.fill(scope));
+            ProfileSpec::Name(filled.unwrap_or_else(|_| name.clone())).resolve()
+        }
+        changed @ ProfileSpec::Changed(_) => changed.resolve(),
+    }
+}
+
+fn check_name(name: &str, place: Location, mistakes: &mut Vec<Mistake>) {
+    let fits = name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if !fits {
+        mistakes.push(
+            Mistake::at(place, format!("`{name}` cannot be the name of a host"))
+                .help("use up to 63 letters, digits and `-`, a letter or digit first"),
+        );
+    }
+    if TAKEN.contains(&name) {
+        mistakes.push(Mistake::at(
+            place,
+            format!("`{name}` means something else in expressions: choose another name"),
+        ));
+    }
+}
+
+fn check_subnet(topology: &Topology, subnet: &Spanned<SubnetTopology>, mistakes: &mut Vec<Mistake>) {
+    let fields = &subnet.value;
+    let Some(vpc) = topology.vpcs.get(&fields.vpc.value) else {
+        let message = format!("no VPC is called `{}`", fields.vpc.value);
+        mistakes.push(
+            Mistake::at(fields.vpc.referenced, message)
+                .nearest(&fields.vpc.value, topology.vpcs.keys().map(String::as_str)),
+        );
+        return;
+    };
+    if fields.cidr_block.is_none() && fields.ipv6_cidr_block.is_none() {
+        mistakes.push(
+            Mistake::at(
+                subnet.referenced,
+                "a subnet needs `cidr_block`, `ipv6_cidr_block` or both",
+            )
+            .help("take a part of the VPC's block"),
+        );
+    }
+    if let Some(block) = &fields.cidr_block
+        && !vpc
+            .value
+            .cidr_blocks
+            .iter()
+            .any(|outer| outer.value.contains(&block.value))
+    {
+        mistakes.push(outside_vpc(block.value, block.referenced, &vpc.value.cidr_blocks));
+    }
+    if let Some(block) = &fields.ipv6_cidr_block {
+        if !vpc
+            .value
+            .ipv6_cidr_blocks
+            .iter()
+            .any(|outer| outer.value.contains(&block.value))
+        {
+            mistakes.push(outside_vpc(block.value, block.referenced, &vpc.value.ipv6_cidr_blocks));
+        }
+        if block.value.prefix_len() != 64 {
+            mistakes.push(
+                Mistake::at(
+                    block.referenced,
+                    format!("an IPv6 subnet is a /64, not a /{}", block.value.prefix_len()),
+                )
+                .help("end the block with `/64`"),
+            );
+        }
+    }
+}
+
+fn outside_vpc<N: Display>(block: N, place: Location, blocks: &[Spanned<N>]) -> Mistake {
+    let blocks: Vec<String> = blocks.iter().map(|block| block.value.to_string()).collect();
+    let mistake = Mistake::at(place, format!("{block} is not inside a block of the VPC"));
+    match blocks.is_empty() {
+        true => mistake.help("give the VPC a block of this family first"),
+        false => mistake.help(format!("the VPC has {}", blocks.join(", "))),
+    }
+}
+
+fn check_instance(
+    topology: &Topology,
+    instance: &Spanned<InstanceTopology>,
+    given: &mut Given<(String, IpAddr)>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let fields = &instance.value;
+    let Some(subnet) = topology.subnets.get(&fields.subnet.value) else {
+        let message = format!("no subnet is called `{}`", fields.subnet.value);
+        mistakes.push(
+            Mistake::at(fields.subnet.referenced, message)
+                .nearest(&fields.subnet.value, topology.subnets.keys().map(String::as_str)),
+        );
+        return;
+    };
+    let blocks: Vec<IpNet> = subnet
+        .value
+        .cidr_block
+        .iter()
+        .map(|block| block.value.into())
+        .chain(subnet.value.ipv6_cidr_block.iter().map(|block| block.value.into()))
+        .collect();
+    let inside = |net: IpNet| blocks.iter().any(|block| block.contains(&net));
+    let known = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let mut check = |address: IpNet, place: Location, mistakes: &mut Vec<Mistake>| {
+        if !inside(address) {
+            let written = if address.prefix_len() == address.max_prefix_len() {
+                address.addr().to_string()
+            } else {
+                address.to_string()
+            };
+            mistakes.push(
+                Mistake::at(place, format!("{written} is not in subnet `{}`", fields.subnet.value))
+                    .help(format!("the subnet is {known}")),
+            );
+        }
+        given.give(
+            (subnet.value.vpc.value.clone(), address.addr()),
+            address.addr(),
+            place,
+            mistakes,
+        );
+    };
+    if fields.ipv4.as_ref().is_some_and(Vec::is_empty) && subnet.value.cidr_block.is_some() {
+        mistakes.push(
+            Mistake::at(
+                instance.referenced,
+                "an interface in a subnet with IPv4 always has an IPv4 address",
+            )
+            .help("leave `ipv4` out to have one chosen"),
+        );
+    }
+    for address in fields.ipv4.iter().flatten() {
+        check(IpNet::from(IpAddr::from(address.value)), address.referenced, mistakes);
+    }
+    for address in fields.ipv6.iter().flatten() {
+        check(IpNet::from(IpAddr::from(address.value)), address.referenced, mistakes);
+    }
+    for prefix in &fields.prefixes {
+        check(prefix.value.net(), prefix.referenced, mistakes);
+        if !prefix.value.is_prefix() {
+            mistakes.push(
+                Mistake::at(prefix.referenced, format!("{} cannot be delegated", prefix.value))
+                    .help("a delegated prefix is a /28 of IPv4 or a /80 of IPv6"),
+            );
+        }
+    }
+}
+
+/// What has been given out, and where.
+struct Given<K> {
+    what: &'static str,
+    lines: HashMap<K, u64>,
+}
+
+impl<K: Eq + Hash> Given<K> {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            lines: HashMap::new(),
+        }
+    }
+
+    fn give(&mut self, key: K, shown: impl Display, place: Location, mistakes: &mut Vec<Mistake>) {
+        if let Some(line) = self.lines.insert(key, place.line()) {
+            mistakes.push(Mistake::at(
+                place,
+                format!("the {} {shown} is given already in line {line}", self.what),
+            ));
+        }
+    }
+}
+
+/// What expressions will be able to name once the topology stands. Values that are not in the file yet are stand-ins
+/// of the right kind.
+pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>) -> Scope {
+    let mut scope = Scope {
+        parameters,
+        ..Scope::default()
+    };
+    for (name, vpc) in &topology.vpcs {
+        let facts = Facts::default()
+            .with("id", "vpc-00000000000000000")
+            .with_all("cidr_block", vpc.value.cidr_blocks.iter().map(|block| block.value))
+            .with_all(
+                "ipv6_cidr_block",
+                vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value),
+            );
+        scope.vpcs.insert(name.clone(), facts);
+    }
+    for (name, subnet) in &topology.subnets {
+        let (v4, v6) = (subnet.value.cidr_block.as_ref(), subnet.value.ipv6_cidr_block.as_ref());
+        let (v4, v6) = (v4.map(|block| block.value), v6.map(|block| block.value));
+        let mac = MacAddr([0x02, 0, 0, 0, 0, 1]);
+        scope
+            .subnets
+            .insert(name.clone(), subnet_facts("subnet-00000000000000000", v4, v6));
+        scope.routers.insert(name.clone(), router_facts(mac, v4, v6));
+    }
+    for (name, instance) in &topology.instances {
+        let fields = &instance.value;
+        let subnet = topology.subnets.get(&fields.subnet.value);
+        let has_v4 = subnet.is_some_and(|subnet| subnet.value.cidr_block.is_some());
+        let has_v6 = subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some());
+        let ipv4 = match &fields.ipv4 {
+            Some(given) => given.iter().map(|address| address.value.to_string()).collect(),
+            None if has_v4 => vec!["192.0.2.1".to_owned()],
+            None => Vec::new(),
+        };
+        let ipv6 = match &fields.ipv6 {
+            Some(given) => given.iter().map(|address| address.value.to_string()).collect(),
+            None if has_v6 => vec!["2001:db8::1".to_owned()],
+            None => Vec::new(),
+        };
+        let mac = fields
+            .mac
+            .as_ref()
+            .map_or(MacAddr([0x02, 0, 0, 0, 0, 2]), |mac| mac.value);
+        let facts = instance_facts(name, &fields.subnet.value, "eni-00000000000000000", mac)
+            .with_all("ipv4", ipv4)
+            .with_all("ipv6", ipv6)
+            .with_all("prefixes", fields.prefixes.iter().map(|prefix| prefix.value));
+        scope.instances.insert(name.clone(), facts);
+    }
+    scope
+}
+
+/// What can be said of a subnet.
+pub fn subnet_facts(id: impl Display, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipnet::Ipv6Net>) -> Facts {
+    Facts::default()
+        .with("id", id)
+        .with_all("cidr_block", ipv4)
+        .with_all("ipv6_cidr_block", ipv6)
+        .with_all("broadcast", ipv4.map(|block| block.broadcast()))
+}
+
+/// What can be said of a subnet's router: its gateway address is the first of the block (base + 1).
+pub fn router_facts(mac: MacAddr, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipnet::Ipv6Net>) -> Facts {
+    Facts::default()
+        .with("mac", mac)
+        .with("link_local", mac.link_local())
+        .with_all(
+            "ipv4",
+            ipv4.map(|block| std::net::Ipv4Addr::from(u32::from(block.network()) | 1)),
+        )
+        .with_all(
+            "ipv6",
+            ipv6.map(|block| std::net::Ipv6Addr::from(u128::from(block.network()) | 1)),
+        )
+}
+
+/// What can be said of an instance, but for its addresses, which may change during a run.
+pub fn instance_facts(name: &str, subnet: &str, interface: impl Display, mac: MacAddr) -> Facts {
+    Facts::default()
+        .with("name", name)
+        .with("subnet", subnet)
+        .with("interface", interface)
+        .with("device", "eth0")
+        .with("mac", mac)
+        .with("link_local", mac.link_local())
+}

@@ -1,0 +1,141 @@
+//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them.
+
+use std::collections::BTreeMap;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+use utoipa::ToSchema;
+
+use crate::model::AddressOrPrefix;
+use crate::model::profile::ProfileSpec;
+use crate::wire::mac::MacAddr;
+
+/// VPCs, subnets and instances by name.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// The VPCs, by name.
+    #[schema(value_type = std::collections::HashMap<String, VpcTopology>)]
+    pub vpcs: BTreeMap<String, Spanned<VpcTopology>>,
+    /// The subnets, by name. Names are unique over all VPCs.
+    #[schema(value_type = std::collections::HashMap<String, SubnetTopology>)]
+    pub subnets: BTreeMap<String, Spanned<SubnetTopology>>,
+    /// The hosts, by name. Each is a network namespace whose `eth0` is one network interface of the subnet.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
+    pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
+}
+
+/// A VPC.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Vpc)]
+pub struct VpcTopology {
+    /// Its IPv4 blocks, /16 to /28.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/16"]))]
+    pub cidr_blocks: Vec<Spanned<Ipv4Net>>,
+    /// Its IPv6 blocks, usually one /56.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["2001:db8:100::/56"]))]
+    pub ipv6_cidr_blocks: Vec<Spanned<Ipv6Net>>,
+    /// How its fabric behaves: the name of a profile, or a profile with some fields changed. `aws` when left out.
+    #[schema(value_type = Option<ProfileSpec>)]
+    pub profile: Option<ProfileForm>,
+}
+
+/// A profile and where it stands in the file.
+#[derive(Debug, Clone)]
+pub struct ProfileForm {
+    /// The profile.
+    pub spec: ProfileSpec,
+    /// The place.
+    pub place: Location,
+}
+
+/// A subnet.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Subnet)]
+pub struct SubnetTopology {
+    /// The name of its VPC.
+    #[schema(value_type = String)]
+    pub vpc: Spanned<String>,
+    /// Its part of the VPC's IPv4 block, /16 to /28.
+    #[schema(value_type = Option<String>, example = "10.0.1.0/24")]
+    pub cidr_block: Option<Spanned<Ipv4Net>>,
+    /// Its /64 of the VPC's IPv6 block.
+    #[schema(value_type = Option<String>, example = "2001:db8:100:1::/64")]
+    pub ipv6_cidr_block: Option<Spanned<Ipv6Net>>,
+    /// Where it is said to be.
+    pub availability_zone: Option<String>,
+}
+
+/// A host with one network interface.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Instance)]
+pub struct InstanceTopology {
+    /// The name of its subnet.
+    #[schema(value_type = String)]
+    pub subnet: Spanned<String>,
+    /// MAC address of the interface; a locally administered one is chosen when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:14")]
+    pub mac: Option<Spanned<MacAddr>>,
+    /// IPv4 addresses assigned to the interface, the first is its primary one. When left out, one is chosen in a subnet
+    /// that has IPv4.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv4: Option<Vec<Spanned<std::net::Ipv4Addr>>>,
+    /// IPv6 addresses assigned to the interface. When left out, one is chosen in a subnet that has IPv6; `[]` for none.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv6: Option<Vec<Spanned<std::net::Ipv6Addr>>>,
+    /// Delegated prefixes, /28 and /80.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
+    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    /// How the host gets its addresses.
+    #[serde(default)]
+    pub configure: Configure,
+    /// Which link-local address the host makes itself.
+    #[serde(default)]
+    pub link_local: LinkLocal,
+    /// Whether the host's kernel listens to Router Advertisements.
+    #[serde(default = "yes")]
+    pub accept_ra: bool,
+    /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
+    #[serde(default = "yes")]
+    pub dad: bool,
+}
+
+/// How a host gets its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Configure {
+    /// They are configured when it starts, as DHCP would: IPv4 with the subnet's length and a default route, IPv6 as
+    /// /128; IPv6 routes come from Router Advertisements.
+    #[default]
+    Static,
+    /// The host starts with nothing but its link-local address.
+    None,
+}
+
+/// Which link-local address a host makes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkLocal {
+    /// From its MAC address (RFC 4291, appendix A).
+    #[default]
+    Eui64,
+    /// From a secret (RFC 7217), as several network managers do by default.
+    StablePrivacy,
+    /// None.
+    None,
+}
+
+fn yes() -> bool {
+    true
+}

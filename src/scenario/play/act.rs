@@ -1,0 +1,302 @@
+//! The doing of a step: commands in instances, edits through the Controller, captures.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::super::format::{Action, Capture, Direction, Edit, Exec, Ping, Text};
+use super::super::judge::Seen;
+use super::super::template::Scope;
+use super::evidence::Recording;
+use super::stage::Change;
+use super::{GLANCE, Player, lock};
+use crate::lab::{CommandSpec, End, Outcome, Running};
+use crate::model::AddressOrPrefix;
+
+/// A command that says nothing of its time is killed after this.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A stopped command may take this long to end by itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The step as one would type it.
+pub(super) fn describe(action: &Action, scope: &Scope) -> String {
+    let text = |text: &Text| text.fill(scope).unwrap_or_else(|_| text.written().to_owned());
+    match action {
+        Action::Exec(exec) => {
+            let line = match (&exec.run, &exec.argv) {
+                (Some(run), _) => text(run).trim().to_owned(),
+                (None, argv) => argv.iter().flatten().map(text).collect::<Vec<_>>().join(" "),
+            };
+            let background = if exec.background.is_some() { " &" } else { "" };
+            format!("{}$ {line}{background}", exec.on.value)
+        }
+        Action::Ping(ping) => format!("{}$ {}", ping.from.value, ping_line(ping, scope).join(" ")),
+        Action::Mapping(edits) => {
+            let edits: Vec<String> = edits
+                .iter()
+                .map(|edit| match edit {
+                    Edit {
+                        assign: Some(address),
+                        to: Some(to),
+                        ..
+                    } => {
+                        format!("assign {} to {}", text(address), to.value)
+                    }
+                    Edit {
+                        reassign: Some(address),
+                        to: Some(to),
+                        ..
+                    } => {
+                        format!("move {} to {}", text(address), to.value)
+                    }
+                    Edit {
+                        unassign: Some(address),
+                        from: Some(from),
+                        ..
+                    } => {
+                        format!("unassign {} from {}", text(address), from.value)
+                    }
+                    // The check of the file lets no other form through.
+                    _ => "edit".to_owned(),
+                })
+                .collect();
+            format!("mapping: {}", edits.join(", "))
+        }
+        Action::Modify(modify) => {
+            let state = if modify.source_dest_check { "on" } else { "off" };
+            format!(
+                "interface of {}: source/destination check {state}",
+                modify.interface.value
+            )
+        }
+        Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
+        Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
+        Action::Stop(name) => format!("stop {name}"),
+        Action::Parallel(steps) => format!("{} steps at the same time", steps.len()),
+        Action::Expect => "expect".to_owned(),
+    }
+}
+
+fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
+    let seconds = |time: Duration| format!("{}", time.as_secs_f64());
+    let interval = ping.interval.map_or(Duration::from_millis(200), |interval| interval.0);
+    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.0);
+    let mut line = vec!["ping".to_owned(), "-n".to_owned()];
+    line.extend(["-c".to_owned(), ping.count.unwrap_or(3).to_string()]);
+    line.extend(["-i".to_owned(), seconds(interval), "-W".to_owned(), seconds(wait)]);
+    if let Some(size) = ping.size {
+        line.extend(["-s".to_owned(), size.to_string()]);
+    }
+    if ping.broadcast {
+        line.push("-b".to_owned());
+    }
+    if let Some(source) = &ping.source {
+        line.extend([
+            "-I".to_owned(),
+            source.fill(scope).unwrap_or_else(|_| source.written().to_owned()),
+        ]);
+    }
+    line.push(ping.to.fill(scope).unwrap_or_else(|_| ping.to.written().to_owned()));
+    line
+}
+
+/// The time that a ping takes when nothing answers, and some for a busy machine.
+fn ping_timeout(ping: &Ping) -> Duration {
+    let interval = ping.interval.map_or(Duration::from_millis(200), |interval| interval.0);
+    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.0);
+    interval * ping.count.unwrap_or(3) + wait + Duration::from_secs(10)
+}
+
+fn capture_line(capture: &Capture, scope: &Scope) -> String {
+    let direction = if capture.direction == Direction::In {
+        "-Q in "
+    } else {
+        ""
+    };
+    let filter = capture
+        .filter
+        .as_ref()
+        .map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
+    format!("tcpdump -n -e -i eth0 {direction}{}", filter.unwrap_or_default())
+        .trim_end()
+        .to_owned()
+}
+
+impl Player<'_> {
+    /// Does it. An error says why it could not be done; what was done and went wrong is for the judge.
+    pub(super) fn act(&self, action: &Action) -> Result<Seen, String> {
+        let scope = self.scope();
+        match action {
+            Action::Exec(exec) => self.exec(exec, &scope),
+            Action::Ping(ping) => {
+                let command = command(ping_line(ping, &scope)).timeout(ping_timeout(ping));
+                self.run(&ping.from.value, &command)
+            }
+            Action::Mapping(edits) => {
+                let changes = edits
+                    .iter()
+                    .map(|edit| change(edit, &scope))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(Seen {
+                    refused: self.stage.edit(changes).err(),
+                    ..Seen::default()
+                })
+            }
+            Action::Modify(modify) => Ok(Seen {
+                refused: self
+                    .stage
+                    .set_source_dest_check(&modify.interface.value, modify.source_dest_check)
+                    .err(),
+                ..Seen::default()
+            }),
+            Action::Wait(time) => {
+                self.pause(*time);
+                Ok(Seen::default())
+            }
+            Action::Capture(capture) => {
+                let filter = capture.filter.as_ref().map(|filter| fill(filter, &scope)).transpose()?;
+                let recording = Recording::start(
+                    &*self.stage.instance(&capture.on.value)?,
+                    filter,
+                    capture.direction == Direction::Both,
+                )?;
+                lock(&self.captures).insert(capture.start.value.clone(), recording);
+                Ok(Seen::default())
+            }
+            Action::Stop(name) => self.stop(name),
+            // Steps in parallel are played by the Player; an expectation alone does nothing.
+            Action::Parallel(_) | Action::Expect => Ok(Seen::default()),
+        }
+    }
+
+    fn exec(&self, exec: &Exec, scope: &Scope) -> Result<Seen, String> {
+        let mut command = match (&exec.run, &exec.argv) {
+            (Some(run), _) => CommandSpec::shell(fill(run, scope)?),
+            (None, argv) => {
+                let argv = argv
+                    .iter()
+                    .flatten()
+                    .map(|word| fill(word, scope))
+                    .collect::<Result<Vec<_>, _>>()?;
+                CommandSpec::new(argv)
+            }
+        }
+        .env("LC_ALL", "C");
+        let Some(name) = &exec.background else {
+            return self.run(
+                &exec.on.value,
+                &command.timeout(exec.timeout.map_or(COMMAND_TIMEOUT, |limit| limit.0)),
+            );
+        };
+        command.timeout = exec.timeout.map(|limit| limit.0);
+        let running = self
+            .stage
+            .instance(&exec.on.value)?
+            .start(&command)
+            .map_err(|error| error.to_string())?;
+        lock(&self.background).insert(name.value.clone(), running);
+        Ok(Seen::default())
+    }
+
+    fn run(&self, instance: &str, command: &CommandSpec) -> Result<Seen, String> {
+        let running = self
+            .stage
+            .instance(instance)?
+            .start(command)
+            .map_err(|error| error.to_string())?;
+        Ok(seen(&self.wait(&running)))
+    }
+
+    /// Waits for a command, and kills it when the run is over before it.
+    fn wait(&self, running: &Running) -> Outcome {
+        loop {
+            if let Some(outcome) = running.wait_for(GLANCE) {
+                return outcome;
+            }
+            if self.is_over() {
+                running.kill();
+                return running.wait();
+            }
+        }
+    }
+
+    fn stop(&self, name: &str) -> Result<Seen, String> {
+        if let Some(running) = lock(&self.background).remove(name) {
+            // SIGINT first: ping, tcpdump and iperf then print their summaries.
+            running.signal(Signal::SIGINT);
+            let until = Instant::now() + GRACE;
+            while Instant::now() < until && !self.is_over() {
+                if let Some(outcome) = running.wait_for(GLANCE) {
+                    return Ok(seen(&outcome));
+                }
+            }
+            return Ok(seen(&running.stop(GRACE)));
+        }
+        let mut captures = lock(&self.captures);
+        let recording = captures
+            .get_mut(name)
+            .ok_or_else(|| format!("nothing called `{name}` is running"))?;
+        recording.stop();
+        Ok(Seen {
+            exit: Some(0),
+            stdout: recording.lines()?,
+            ..Seen::default()
+        })
+    }
+}
+
+fn command(argv: Vec<String>) -> CommandSpec {
+    CommandSpec::new(argv).env("LC_ALL", "C")
+}
+
+fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
+    text.fill(scope).map_err(|error| error.to_string())
+}
+
+fn seen(outcome: &Outcome) -> Seen {
+    Seen {
+        exit: Some(outcome.end.code()),
+        stdout: outcome.stdout.text(),
+        stderr: outcome.stderr.text(),
+        refused: None,
+        timed_out: outcome.end == End::TimedOut,
+    }
+}
+
+fn change(edit: &Edit, scope: &Scope) -> Result<Change, String> {
+    let address = |text: &Text| {
+        fill(text, scope)?
+            .parse::<AddressOrPrefix>()
+            .map_err(|error| error.to_string())
+    };
+    match edit {
+        Edit {
+            assign: Some(text),
+            to: Some(to),
+            ..
+        } => Ok(Change::Assign {
+            address: address(text)?,
+            instance: to.value.clone(),
+            move_allowed: false,
+        }),
+        Edit {
+            reassign: Some(text),
+            to: Some(to),
+            ..
+        } => Ok(Change::Assign {
+            address: address(text)?,
+            instance: to.value.clone(),
+            move_allowed: true,
+        }),
+        Edit {
+            unassign: Some(text),
+            from: Some(from),
+            ..
+        } => Ok(Change::Unassign {
+            address: address(text)?,
+            instance: from.value.clone(),
+        }),
+        _ => Err("an edit is one of `assign`, `move` and `unassign`".to_owned()),
+    }
+}

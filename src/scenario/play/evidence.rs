@@ -1,0 +1,168 @@
+//! What is shown of a step that failed: the packets of its time, the verdicts on them, the state of the hosts.
+//!
+//! Packets are recorded in each instance from the start of the run, in memory, so that nothing is left on a disk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::super::judge::PortCounts;
+use super::super::report::Evidence;
+use super::{Marks, Stage};
+use crate::lab::capture::CaptureSpec;
+use crate::lab::{Capture, CommandSpec, Instance};
+
+/// Packets of each instance that are shown, the last ones.
+const SHOWN_PACKETS: usize = 40;
+
+/// What the hosts are asked.
+const HOST_STATE: &str = "ip -brief address show dev eth0; ip route; ip -6 route show dev eth0; ip neigh";
+
+/// Packets of one instance, kept in memory.
+pub(super) struct Recording {
+    capture: Option<Capture>,
+    memory: File,
+}
+
+impl Recording {
+    /// Records what arrives at an instance, and with `outgoing` what leaves it too. What arrives after this has
+    /// returned is recorded.
+    pub(super) fn start(instance: &Instance, filter: Option<String>, outgoing: bool) -> Result<Self, String> {
+        let memory = memfd_create("capture", MemfdFlags::CLOEXEC)
+            .map_err(|error| format!("no memory for a capture: {error}"))?
+            .into();
+        let path = path_of(&memory);
+        let spec = CaptureSpec {
+            filter: filter.unwrap_or_default(),
+            outgoing,
+            ..CaptureSpec::default()
+        };
+        let capture = Capture::start(instance, &spec, &path).map_err(|error| error.to_string())?;
+        Ok(Self {
+            capture: Some(capture),
+            memory,
+        })
+    }
+
+    /// Ends it; its packets can still be read.
+    pub(super) fn stop(&mut self) {
+        if let Some(capture) = self.capture.take() {
+            capture.stop();
+        }
+    }
+
+    /// A line for each packet so far, with the time in seconds since 1970 first.
+    pub(super) fn lines(&self) -> Result<String, String> {
+        // A new open file, so that reading begins at the beginning and does not disturb the writer.
+        let file = File::open(path_of(&self.memory)).map_err(|error| error.to_string())?;
+        let output = Command::new("tcpdump")
+            .args(["-n", "-e", "-tt", "-r", "-"])
+            .stdin(file)
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|error| format!("tcpdump: {error}"))?;
+        // tcpdump complains of a last packet that is only half there yet, and has told the others.
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn path_of(memory: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()))
+}
+
+/// Begins to record everything in every instance, where `tcpdump` is installed.
+pub(super) fn record_all(stage: &Stage) -> BTreeMap<String, Recording> {
+    let names = stage.instance_names();
+    std::thread::scope(|scope| {
+        let starting: Vec<_> = names
+            .iter()
+            .map(|name| {
+                (
+                    name,
+                    scope.spawn(move || Recording::start(&*stage.instance(name)?, None, true)),
+                )
+            })
+            .collect();
+        let mut recordings = BTreeMap::new();
+        for (name, thread) in starting {
+            match thread.join() {
+                Ok(Ok(recording)) => drop(recordings.insert(name.clone(), recording)),
+                Ok(Err(problem)) => tracing::info!(instance = name, problem, "nothing is recorded"),
+                Err(_) => tracing::warn!(instance = name, "the recording came to an unexpected end"),
+            }
+        }
+        recordings
+    })
+}
+
+/// All that is known of the time since a step began.
+pub(super) fn gather(
+    stage: &Stage,
+    recordings: &BTreeMap<String, Recording>,
+    marks: &Marks,
+    began_at_ms: u64,
+) -> Evidence {
+    let ports = stage
+        .ports()
+        .into_iter()
+        .map(|(name, counts)| {
+            let mut counts = counts.since(&marks.get(&name).cloned().unwrap_or_default());
+            let PortCounts { drops, counters } = &mut counts;
+            drops.retain(|_, count| *count > 0);
+            counters.retain(|_, count| *count > 0);
+            (name, counts)
+        })
+        .collect();
+    let captures = recordings
+        .iter()
+        .filter_map(|(name, recording)| {
+            let lines = recording.lines().ok()?;
+            let mut packets: Vec<String> = lines
+                .lines()
+                .filter(|line| is_after(line, began_at_ms))
+                .map(str::to_owned)
+                .collect();
+            let unshown = packets.len().saturating_sub(SHOWN_PACKETS);
+            packets.drain(..unshown);
+            Some((name.clone(), packets))
+        })
+        .collect();
+    let hosts = stage
+        .instance_names()
+        .into_iter()
+        .filter_map(|name| {
+            let command = CommandSpec::shell(HOST_STATE).timeout(std::time::Duration::from_secs(5));
+            let outcome = stage.instance(&name).ok()?.run(&command).ok()?;
+            Some((name, outcome.stdout.text()))
+        })
+        .collect();
+    Evidence { ports, captures, hosts }
+}
+
+/// Whether a line of `tcpdump -tt` is of this time or later. Lines that continue another have no time and are left out.
+fn is_after(line: &str, ms: u64) -> bool {
+    let seconds = line.split(' ').next().and_then(|time| time.parse::<f64>().ok());
+    seconds.is_some_and(|seconds| seconds * 1000.0 >= ms as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_before_the_step_are_not_shown() {
+        assert!(is_after(
+            "1700000000.500000 0a:00 > 02:00, ethertype ARP",
+            1_700_000_000_400
+        ));
+        assert!(!is_after(
+            "1700000000.300000 0a:00 > 02:00, ethertype ARP",
+            1_700_000_000_400
+        ));
+        assert!(!is_after("\t0x0000: 6000", 0));
+    }
+}

@@ -1,0 +1,520 @@
+//! A scenario is played on a network of its own: made for the run, and gone when the run has ended, however it ended.
+//!
+//! Nothing of it is visible to the machine but processes; runs side by side do not know of each other.
+
+mod act;
+mod evidence;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::format::{Action, Scenario, Since, Step};
+use super::judge::{Check, PortCounts, Seen, Witness, judge, pattern};
+use super::report::{Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
+use super::template::Scope;
+use crate::lab::Running;
+use evidence::Recording;
+pub use stage::{Stage, StageError, StageOptions};
+
+/// Between two tries of a step with `within`.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
+/// Between two looks at whether the run was cancelled.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What a run may choose.
+#[derive(Debug, Clone, Default)]
+pub struct PlayOptions {
+    /// Where MAC addresses and the like come from; chosen at random, and reported, when left out.
+    pub seed: Option<u64>,
+    /// Values of the scenario's parameters; those that are missing have their defaults.
+    pub parameters: BTreeMap<String, String>,
+    /// Plays on after a step has failed.
+    pub keep_going: bool,
+    /// How the network is made.
+    pub stage: StageOptions,
+}
+
+/// Ends a run early, from any thread.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the run to end; what runs in its instances is killed.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The run sets a parameter that the scenario does not have.
+    #[error("the scenario has no parameter `{name}`{}", remedy.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
+    UnknownParameter {
+        /// As it was given.
+        name: String,
+        /// The nearest one.
+        remedy: Option<String>,
+    },
+    /// A parameter without a default is not set.
+    #[error("the scenario needs the parameter `{name}`: {description}")]
+    MissingParameter {
+        /// Its name.
+        name: String,
+        /// What it is for.
+        description: String,
+    },
+    /// Programs that the steps use are not installed.
+    #[error("not installed: {}{}", programs.join(", "), install.as_deref().map(|i| format!("; try `{i}`")).unwrap_or_default())]
+    MissingPrograms {
+        /// Their names.
+        programs: Vec<String>,
+        /// What installs them on Debian.
+        install: Option<String>,
+    },
+    /// The network could not be made.
+    #[error(transparent)]
+    Stage(#[from] Box<StageError>),
+}
+
+/// Plays a scenario and reports. Blocks until the network is gone again.
+pub fn play(
+    scenario: &Scenario,
+    options: &PlayOptions,
+    cancel: &Cancel,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> RunReport {
+    let started = Instant::now();
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let mut report = RunReport {
+        scenario: scenario.name.clone(),
+        description: scenario.description.clone(),
+        source: scenario.source.clone(),
+        seed,
+        parameters: options.parameters.clone(),
+        outcome: RunOutcome::Broken,
+        problem: None,
+        started_at_ms: unix_ms(),
+        duration_ms: 0,
+        steps: Vec::new(),
+    };
+    progress(&Progress::Preparing {
+        scenario: scenario.name.clone(),
+        description: scenario.description.clone(),
+        steps: scenario.steps.len(),
+    });
+    let made = parameters(scenario, &options.parameters).and_then(|parameters| {
+        report.parameters.clone_from(&parameters);
+        missing_programs(&scenario.requires)?;
+        Stage::build(&scenario.topology, parameters, seed, &options.stage)
+            .map_err(|error| PlayError::Stage(Box::new(error)))
+    });
+    match made {
+        Ok(stage) => {
+            progress(&Progress::Ready {
+                instances: stage.summaries(),
+            });
+            let player = Player::new(scenario, &stage, options, cancel, progress, started);
+            report.steps = player.steps(&scenario.steps);
+            drop(player);
+            report.outcome = outcome(&report.steps, cancel);
+        }
+        Err(error) => {
+            report.problem = Some(error.to_string());
+            report.steps = scenario.steps.iter().map(skipped).collect();
+        }
+    }
+    report.duration_ms = ms(started.elapsed());
+    progress(&Progress::Finished {
+        outcome: report.outcome,
+        problem: report.problem.clone(),
+    });
+    report
+}
+
+fn outcome(steps: &[StepReport], cancel: &Cancel) -> RunOutcome {
+    let has = |outcome| steps.iter().any(|step| step.outcome == outcome);
+    if cancel.is_cancelled() || has(RunOutcome::Cancelled) {
+        RunOutcome::Cancelled
+    } else if has(RunOutcome::Broken) {
+        RunOutcome::Broken
+    } else if has(RunOutcome::Failed) {
+        RunOutcome::Failed
+    } else {
+        RunOutcome::Passed
+    }
+}
+
+/// The values of a scenario's parameters: those given, and defaults for the others.
+pub fn parameters(
+    scenario: &Scenario,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, PlayError> {
+    if let Some(name) = given.keys().find(|name| !scenario.parameters.contains_key(*name)) {
+        let known = scenario.parameters.keys().map(String::as_str);
+        return Err(PlayError::UnknownParameter {
+            name: name.clone(),
+            remedy: super::diagnostic::remedy(name, known),
+        });
+    }
+    scenario
+        .parameters
+        .iter()
+        .map(|(name, parameter)| {
+            let value = given.get(name).or(parameter.default.as_ref()).cloned();
+            let value = value.ok_or_else(|| PlayError::MissingParameter {
+                name: name.clone(),
+                description: parameter.description.clone(),
+            })?;
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+/// Debian's package of a program that scenarios use, where the two differ.
+const PACKAGES: &[(&str, &str)] = &[
+    ("arping", "iputils-arping"),
+    ("dhclient", "isc-dhcp-client"),
+    ("dhcpcd", "dhcpcd-base"),
+    ("ip", "iproute2"),
+    ("ncat", "ncat"),
+    ("ping", "iputils-ping"),
+    ("rdisc6", "ndisc6"),
+    ("rltraceroute6", "ndisc6"),
+];
+
+fn missing_programs(programs: &[String]) -> Result<(), PlayError> {
+    // The same places in which the lab looks for programs.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let places: Vec<&str> = path
+        .split(':')
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+        .collect();
+    let missing: Vec<String> = programs
+        .iter()
+        .filter(|program| {
+            !places
+                .iter()
+                .any(|place| std::path::Path::new(place).join(program).is_file())
+        })
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing
+        .iter()
+        .map(|program| {
+            PACKAGES
+                .iter()
+                .find(|(known, _)| known == program)
+                .map_or(program.as_str(), |(_, package)| package)
+        })
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let install = std::path::Path::new("/usr/bin/apt-get")
+        .exists()
+        .then(|| format!("apt-get install {}", packages.join(" ")));
+    Err(PlayError::MissingPrograms {
+        programs: missing,
+        install,
+    })
+}
+
+fn skipped(step: &Step) -> StepReport {
+    let mut report = StepReport::skipped(&step.number, step.line, step.action.name().replace('`', ""));
+    report.say = step.say.as_ref().map(|say| say.written().to_owned());
+    report
+}
+
+/// What ports had counted at some moment.
+type Marks = BTreeMap<String, PortCounts>;
+
+/// A run in progress.
+struct Player<'a> {
+    stage: &'a Stage,
+    options: &'a PlayOptions,
+    cancel: &'a Cancel,
+    progress: &'a (dyn Fn(&Progress) + Sync),
+    started: Instant,
+    deadline: Instant,
+    timeout: Duration,
+    saved: Mutex<BTreeMap<String, String>>,
+    /// Counters at the start of steps that have an id.
+    marks: Mutex<BTreeMap<String, Marks>>,
+    at_start: Marks,
+    captures: Mutex<BTreeMap<String, Recording>>,
+    background: Mutex<BTreeMap<String, Running>>,
+    /// Everything that each instance sends and receives, for the evidence of a step that fails.
+    recordings: BTreeMap<String, Recording>,
+}
+
+impl<'a> Player<'a> {
+    fn new(
+        scenario: &Scenario,
+        stage: &'a Stage,
+        options: &'a PlayOptions,
+        cancel: &'a Cancel,
+        progress: &'a (dyn Fn(&Progress) + Sync),
+        started: Instant,
+    ) -> Self {
+        Self {
+            stage,
+            options,
+            cancel,
+            progress,
+            started,
+            deadline: Instant::now() + scenario.timeout,
+            timeout: scenario.timeout,
+            saved: Mutex::default(),
+            marks: Mutex::default(),
+            at_start: stage.ports(),
+            captures: Mutex::default(),
+            background: Mutex::default(),
+            recordings: evidence::record_all(stage),
+        }
+    }
+
+    fn steps(&self, steps: &[Step]) -> Vec<StepReport> {
+        let mut reports = Vec::with_capacity(steps.len());
+        let mut stopped = false;
+        for step in steps {
+            if stopped || self.cancel.is_cancelled() {
+                reports.push(skipped(step));
+                continue;
+            }
+            let report = self.step(step);
+            stopped = !self.options.keep_going && report.outcome != RunOutcome::Passed;
+            reports.push(report);
+        }
+        reports
+    }
+
+    fn step(&self, step: &Step) -> StepReport {
+        let scope = self.scope();
+        let did = act::describe(&step.action, &scope);
+        let say = step
+            .say
+            .as_ref()
+            .map(|say| say.fill(&scope).unwrap_or_else(|_| say.written().to_owned()));
+        (self.progress)(&Progress::StepStarted {
+            number: step.number.clone(),
+            say: say.clone(),
+            did: did.clone(),
+        });
+
+        let began = Instant::now();
+        let began_at = unix_ms();
+        let marks = self.stage.ports();
+        if let Some(id) = &step.id {
+            lock(&self.marks).insert(id.clone(), marks.clone());
+        }
+        let mut report = StepReport::skipped(&step.number, step.line, did);
+        report.say = say;
+        report.started_ms = ms(began.duration_since(self.started));
+        loop {
+            report.attempts += 1;
+            self.attempt(step, &marks, &mut report);
+            let again = step
+                .within
+                .is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
+            if report.outcome != RunOutcome::Failed || !again || !self.pause(BETWEEN_TRIES) {
+                break;
+            }
+        }
+        if self.cancel.is_cancelled() {
+            report.outcome = RunOutcome::Cancelled;
+        }
+        report.duration_ms = ms(began.elapsed());
+        if matches!(report.outcome, RunOutcome::Failed | RunOutcome::Broken) && report.steps.is_empty() {
+            report.evidence = Some(evidence::gather(self.stage, &self.recordings, &marks, began_at));
+        }
+        (self.progress)(&Progress::StepFinished {
+            step: Box::new(report.clone()),
+        });
+        report
+    }
+
+    /// Does a step once and judges it.
+    fn attempt(&self, step: &Step, marks: &Marks, report: &mut StepReport) {
+        report.problem = None;
+        report.checks.clear();
+        if let Action::Parallel(steps) = &step.action {
+            report.steps = std::thread::scope(|scope| {
+                let running: Vec<_> = steps
+                    .iter()
+                    .map(|step| (step, scope.spawn(|| self.step(step))))
+                    .collect();
+                running
+                    .into_iter()
+                    .map(|(step, thread)| {
+                        thread.join().unwrap_or_else(|_| {
+                            let mut report = skipped(step);
+                            report.outcome = RunOutcome::Broken;
+                            report.problem = Some("the step came to an unexpected end".to_owned());
+                            report
+                        })
+                    })
+                    .collect()
+            });
+            report.outcome = outcome(&report.steps, self.cancel);
+        } else {
+            match self.act(&step.action) {
+                Ok(seen) => self.judge(step, marks, &seen, report),
+                Err(problem) => {
+                    report.outcome = RunOutcome::Broken;
+                    report.problem = Some(problem);
+                    return;
+                }
+            }
+        }
+        // Ports and captures can be expected of steps in parallel as a whole.
+        if matches!(step.action, Action::Parallel(_)) {
+            let outcome = report.outcome;
+            self.judge(step, marks, &Seen::default(), report);
+            if outcome != RunOutcome::Passed {
+                report.outcome = outcome;
+            }
+        }
+    }
+
+    fn judge(&self, step: &Step, marks: &Marks, seen: &Seen, report: &mut StepReport) {
+        report.exit = seen.exit;
+        report.stdout.clone_from(&seen.stdout);
+        report.stderr.clone_from(&seen.stderr);
+        // What the step changed is seen by what it expects.
+        let scope = self.scope();
+        let earlier = match &step.since {
+            Since::Step => marks.clone(),
+            Since::Scenario => self.at_start.clone(),
+            Since::Id(id) => lock(&self.marks).get(id).cloned().unwrap_or_default(),
+        };
+        let witness = Eyes {
+            now: self.stage.ports(),
+            earlier,
+            player: self,
+        };
+        match judge(&step.action, &step.expect, seen, &scope, &witness) {
+            Ok(checks) => report.checks = checks,
+            Err(error) => {
+                report.outcome = RunOutcome::Broken;
+                report.problem = Some(error.to_string());
+                return;
+            }
+        }
+        for (name, written) in &step.save {
+            report.checks.push(self.save(name, written, seen, &scope));
+        }
+        let passed = report.checks.iter().all(|check| check.passed);
+        report.outcome = if passed { RunOutcome::Passed } else { RunOutcome::Failed };
+        if Instant::now() >= self.deadline {
+            report.outcome = RunOutcome::Failed;
+            report.problem = Some(format!(
+                "the run's time of {} is up",
+                humantime::format_duration(self.timeout)
+            ));
+        }
+    }
+
+    fn save(&self, name: &str, written: &super::format::Text, seen: &Seen, scope: &Scope) -> Check {
+        let found = written
+            .fill(scope)
+            .map_err(|error| error.to_string())
+            .and_then(|written| pattern(&written))
+            .map(|pattern| {
+                pattern
+                    .captures(&seen.stdout)
+                    .and_then(|groups| Some(groups.get(1)?.as_str().to_owned()))
+            });
+        let expected = format!("standard output has a value for `{name}`: /{}/", written.written());
+        match found {
+            Ok(Some(value)) => {
+                lock(&self.saved).insert(name.to_owned(), value);
+                Check {
+                    expected,
+                    passed: true,
+                    found: String::new(),
+                }
+            }
+            Ok(None) => Check {
+                expected,
+                passed: false,
+                found: "it does not match".to_owned(),
+            },
+            Err(problem) => Check {
+                expected,
+                passed: false,
+                found: problem,
+            },
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let mut scope = self.stage.scope();
+        scope.saved.clone_from(&lock(&self.saved));
+        scope
+    }
+
+    /// Waits, unless the run is cancelled or its time is up. Whether all of the time has passed.
+    fn pause(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return true;
+            }
+            if self.is_over() {
+                return false;
+            }
+            std::thread::sleep(GLANCE.min(until - now));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || Instant::now() >= self.deadline
+    }
+}
+
+impl Drop for Player<'_> {
+    fn drop(&mut self) {
+        for running in lock(&self.background).values() {
+            running.kill();
+        }
+    }
+}
+
+/// What expectations look at beside the command's own output.
+struct Eyes<'p, 'a> {
+    now: Marks,
+    earlier: Marks,
+    player: &'p Player<'a>,
+}
+
+impl Witness for Eyes<'_, '_> {
+    fn port(&self, instance: &str) -> Option<PortCounts> {
+        let earlier = self.earlier.get(instance).cloned().unwrap_or_default();
+        Some(self.now.get(instance)?.since(&earlier))
+    }
+
+    fn capture(&self, name: &str) -> Result<String, String> {
+        lock(&self.player.captures)
+            .get(name)
+            .ok_or("it was never started")?
+            .lines()
+    }
+}
+
+/// What these locks guard is changed in one call each, so a panic under one leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,271 @@
+//! The network of one run: a runtime of its own, looked at by the names of the file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::super::declare::{DeclareError, declare};
+use super::super::format::{Topology, instance_facts, router_facts, subnet_facts};
+use super::super::judge::PortCounts;
+use super::super::report::InstanceSummary;
+use super::super::template::{Facts, Scope};
+use super::Marks;
+use crate::control::{Command, ControlError};
+use crate::datapath::Answered;
+use crate::lab::Instance;
+use crate::model::interface::ModifyInterface;
+use crate::model::network::MappingEdit;
+use crate::model::{AddressOrPrefix, ResourceRef};
+use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
+
+/// How the network of a run is made.
+#[derive(Debug, Clone)]
+pub struct StageOptions {
+    /// Whether TAPs carry frames larger than the MTU and unfinished checksums.
+    pub offload: bool,
+    /// The program that becomes process 1 of an instance; this one if left out.
+    pub init_program: Option<PathBuf>,
+}
+
+impl Default for StageOptions {
+    fn default() -> Self {
+        Self {
+            offload: true,
+            init_program: None,
+        }
+    }
+}
+
+/// Why the network of a run cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The switch or the lab does not start.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Something of the topology was refused.
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+}
+
+/// Code and message of the Controller.
+pub(super) type Refusal = (String, String);
+
+/// An edit of the mapping table, by the names of the file.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Assign {
+        address: AddressOrPrefix,
+        instance: String,
+        move_allowed: bool,
+    },
+    Unassign {
+        address: AddressOrPrefix,
+        instance: String,
+    },
+}
+
+/// The network of one run. Dropping it takes everything away.
+pub struct Stage {
+    runtime: Runtime,
+    /// The subnets of the file, and the instances with their subnets.
+    vpcs: Vec<String>,
+    subnets: Vec<String>,
+    instances: BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Stage {
+    /// Makes the network; when this returns, its hosts are up.
+    pub fn build(
+        topology: &Topology,
+        parameters: BTreeMap<String, String>,
+        seed: u64,
+        options: &StageOptions,
+    ) -> Result<Self, StageError> {
+        let runtime = Runtime::start(RuntimeConfig {
+            seed: Some(seed),
+            offload: options.offload,
+            init_program: options.init_program.clone(),
+            ..RuntimeConfig::default()
+        })?;
+        let scope = Scope {
+            parameters: parameters.clone(),
+            ..Scope::default()
+        };
+        declare(&runtime, topology, &scope)?;
+        Ok(Self {
+            runtime,
+            vpcs: topology.vpcs.keys().cloned().collect(),
+            subnets: topology.subnets.keys().cloned().collect(),
+            instances: topology
+                .instances
+                .iter()
+                .map(|(name, instance)| (name.clone(), instance.value.subnet.value.clone()))
+                .collect(),
+            parameters,
+        })
+    }
+
+    /// What expressions can name now.
+    pub(super) fn scope(&self) -> Scope {
+        let controller = self.runtime.controller();
+        let mut scope = Scope {
+            parameters: self.parameters.clone(),
+            ..Scope::default()
+        };
+        for name in &self.vpcs {
+            if let Ok(vpc) = controller.vpc(&ResourceRef::new(name)) {
+                let facts = Facts::default()
+                    .with("id", vpc.id)
+                    .with_all("cidr_block", vpc.cidr_blocks)
+                    .with_all("ipv6_cidr_block", vpc.ipv6_cidr_blocks);
+                scope.vpcs.insert(name.clone(), facts);
+            }
+        }
+        for name in &self.subnets {
+            if let Ok(subnet) = controller.subnet(&ResourceRef::new(name)) {
+                let facts = subnet_facts(subnet.id, subnet.cidr_block, subnet.ipv6_cidr_block);
+                scope.subnets.insert(name.clone(), facts);
+                let facts = router_facts(subnet.router_mac, subnet.cidr_block, subnet.ipv6_cidr_block);
+                scope.routers.insert(name.clone(), facts);
+            }
+        }
+        for (name, subnet) in &self.instances {
+            if let Ok(interface) = controller.interface(&ResourceRef::new(name)) {
+                let prefixes = interface.ipv4_prefixes.iter().map(|prefix| IpNet::from(*prefix));
+                let prefixes = prefixes.chain(interface.ipv6_prefixes.iter().map(|prefix| IpNet::from(*prefix)));
+                let facts = instance_facts(name, subnet, interface.id, interface.mac_address)
+                    .with_all("ipv4", &interface.ipv4_addresses)
+                    .with_all("ipv6", &interface.ipv6_addresses)
+                    .with_all("prefixes", prefixes);
+                scope.instances.insert(name.clone(), facts);
+            }
+        }
+        scope
+    }
+
+    /// The names of the hosts.
+    pub(super) fn instance_names(&self) -> Vec<String> {
+        self.instances.keys().cloned().collect()
+    }
+
+    /// A host.
+    pub(super) fn instance(&self, name: &str) -> Result<Arc<Instance>, String> {
+        self.runtime
+            .lab()
+            .get(name)
+            .ok_or_else(|| format!("there is no instance `{name}`"))
+    }
+
+    /// The hosts and their addresses, for people.
+    pub fn summaries(&self) -> Vec<InstanceSummary> {
+        let controller = self.runtime.controller();
+        self.instances
+            .iter()
+            .filter_map(|(name, subnet)| {
+                let interface = controller.interface(&ResourceRef::new(name)).ok()?;
+                let addresses = interface
+                    .ipv4_addresses
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(interface.ipv6_addresses.iter().map(ToString::to_string))
+                    .chain(interface.ipv4_prefixes.iter().map(ToString::to_string))
+                    .chain(interface.ipv6_prefixes.iter().map(ToString::to_string))
+                    .collect();
+                Some(InstanceSummary {
+                    name: name.clone(),
+                    subnet: subnet.clone(),
+                    mac: interface.mac_address.to_string(),
+                    addresses,
+                    pid: self
+                        .runtime
+                        .lab()
+                        .get(name)?
+                        .machine()
+                        .ok()
+                        .map(|machine| machine.pid()),
+                })
+            })
+            .collect()
+    }
+
+    /// What every port has counted, by instance.
+    pub(super) fn ports(&self) -> Marks {
+        let controller = self.runtime.controller();
+        controller
+            .ports()
+            .into_iter()
+            .filter_map(|report| {
+                let interface = controller.interface_at(report.interface)?;
+                let name = controller.interface(&interface.into()).ok()?.name?;
+                let found = &report.counters;
+                let mut counters: BTreeMap<String, u64> = [
+                    ("received_frames", found.received.frames),
+                    ("received_bytes", found.received.bytes),
+                    ("sent_frames", found.sent.frames),
+                    ("sent_bytes", found.sent.bytes),
+                    ("sent_merged", found.sent_merged),
+                    ("unasked", found.unasked),
+                    ("refused", found.refused),
+                ]
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect();
+                for kind in Answered::ALL {
+                    counters.insert(kind.name().to_owned(), found.answered(*kind));
+                }
+                let drops = found
+                    .drops()
+                    .map(|(reason, count)| (reason.name().to_owned(), count))
+                    .collect();
+                Some((name, PortCounts { drops, counters }))
+            })
+            .collect()
+    }
+
+    /// Edits the mapping table: all of it or nothing.
+    pub(super) fn edit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
+        let edits = changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Assign {
+                    address,
+                    instance,
+                    move_allowed,
+                } => MappingEdit::Assign {
+                    interface: ResourceRef::new(&instance),
+                    address,
+                    move_allowed,
+                },
+                Change::Unassign { address, instance } => MappingEdit::Unassign {
+                    interface: ResourceRef::new(&instance),
+                    address,
+                },
+            })
+            .collect();
+        self.execute(Command::EditMappings(edits))
+    }
+
+    /// Switches the source/destination check of an instance's interface.
+    pub(super) fn set_source_dest_check(&self, instance: &str, on: bool) -> Result<(), Refusal> {
+        let change = ModifyInterface {
+            source_dest_check: Some(on),
+            ..ModifyInterface::default()
+        };
+        self.execute(Command::ModifyInterface(ResourceRef::new(instance), change))
+    }
+
+    fn execute(&self, command: Command) -> Result<(), Refusal> {
+        self.runtime
+            .controller()
+            .execute(command)
+            .map(drop)
+            .map_err(|error| refusal(&error))
+    }
+}
+
+fn refusal(error: &ControlError) -> Refusal {
+    (error.code().to_owned(), error.to_string())
+}

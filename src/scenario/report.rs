@@ -1,0 +1,226 @@
+//! What a run did and saw: one record for the transcript, for `--json` and for HTTP.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::judge::{Check, PortCounts};
+
+/// How a run or a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOutcome {
+    /// All that was expected was seen.
+    Passed,
+    /// Something else was seen.
+    Failed,
+    /// It could not be done: the network or a command could not be started.
+    Broken,
+    /// It was cancelled.
+    Cancelled,
+    /// It was not reached.
+    Skipped,
+}
+
+impl RunOutcome {
+    /// The word in transcripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "PASS",
+            Self::Failed => "FAIL",
+            Self::Broken => "BROKEN",
+            Self::Cancelled => "CANCELLED",
+            Self::Skipped => "SKIPPED",
+        }
+    }
+}
+
+/// A run from beginning to end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunReport {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it shows.
+    pub description: String,
+    /// Where the observations were published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The seed that chooses what the file leaves open, such as MAC addresses. The same seed makes the same network.
+    pub seed: u64,
+    /// The parameters of the run, defaults included.
+    pub parameters: BTreeMap<String, String>,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why it could not be played to the end, when that is not the fault of a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// When it began, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// How long it took, network and all, in milliseconds.
+    pub duration_ms: u64,
+    /// The steps in the order of the file.
+    pub steps: Vec<StepReport>,
+}
+
+impl RunReport {
+    /// How many steps ended so, steps in parallel counted one by one.
+    pub fn count(&self, outcome: RunOutcome) -> usize {
+        fn count(steps: &[StepReport], outcome: RunOutcome) -> usize {
+            steps
+                .iter()
+                .map(|step| match step.steps.is_empty() {
+                    true => usize::from(step.outcome == outcome),
+                    false => count(&step.steps, outcome),
+                })
+                .sum()
+        }
+        count(&self.steps, outcome)
+    }
+}
+
+/// A step: what was done, what was seen, what was expected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepReport {
+    /// `3`, or `3.1` inside a `parallel` step.
+    pub number: String,
+    /// Line of the file where the step begins.
+    pub line: u64,
+    /// The observation that it proves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub say: Option<String>,
+    /// What was done, as one would type it: `a$ ping -c 3 10.0.1.11`.
+    pub did: String,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// How often it was tried until it held; more than 1 only with `within`.
+    pub attempts: u32,
+    /// Milliseconds from the start of the run to the start of the step.
+    pub started_ms: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Exit code of the command: 128 + N for signal N, 124 when its time was up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// What it wrote to standard output; of a capture, a line for each packet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdout: String,
+    /// What it wrote to standard error.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+    /// Why the step could not be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What was expected, and what was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// What else is known of a step that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// The steps of a `parallel` step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(no_recursion)]
+    pub steps: Vec<StepReport>,
+}
+
+impl StepReport {
+    /// A step that has not been reached.
+    pub fn skipped(number: &str, line: u64, did: String) -> Self {
+        Self {
+            number: number.to_owned(),
+            line,
+            say: None,
+            did,
+            outcome: RunOutcome::Skipped,
+            attempts: 0,
+            started_ms: 0,
+            duration_ms: 0,
+            exit: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            problem: None,
+            checks: Vec::new(),
+            evidence: None,
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// What the switch and the hosts can tell of a step that failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Evidence {
+    /// What each port counted from the start of the step to its end.
+    pub ports: BTreeMap<String, PortCounts>,
+    /// What each instance sent and received in that time, a line for each packet.
+    pub captures: BTreeMap<String, Vec<String>>,
+    /// Addresses, routes and neighbors of each instance at the end of the step.
+    pub hosts: BTreeMap<String, String>,
+}
+
+/// Progress of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Progress {
+    /// The network is being made.
+    Preparing {
+        /// The scenario's name.
+        scenario: String,
+        /// What it shows.
+        description: String,
+        /// How many steps there are.
+        steps: usize,
+    },
+    /// The network stands.
+    Ready {
+        /// The hosts.
+        instances: Vec<InstanceSummary>,
+    },
+    /// A step begins.
+    StepStarted {
+        /// The step's number.
+        number: String,
+        /// The observation that it proves.
+        say: Option<String>,
+        /// What is being done.
+        did: String,
+    },
+    /// A step has ended.
+    StepFinished {
+        /// All about it.
+        step: Box<StepReport>,
+    },
+    /// The run has ended and the network is gone.
+    Finished {
+        /// How.
+        outcome: RunOutcome,
+        /// Why it could not be played to the end.
+        problem: Option<String>,
+    },
+}
+
+/// A host of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceSummary {
+    /// Its name.
+    pub name: String,
+    /// Its subnet.
+    pub subnet: String,
+    /// MAC address of its `eth0`.
+    pub mac: String,
+    /// Addresses and prefixes assigned to it.
+    pub addresses: Vec<String>,
+    /// A process in it; `nsenter -t PID -a` enters it.
+    pub pid: Option<i32>,
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    // A clock before 1970 is reported as 1970.
+    ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Whole milliseconds.
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
