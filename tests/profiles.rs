@@ -700,3 +700,49 @@ fn a_packet_too_long_for_a_narrower_network_is_answered_by_a_router_that_asks_to
     frame[18..20].copy_from_slice(&(1461_u16).to_be_bytes());
     assert_eq!(world.send(A, &frame).0, Verdict::Reply(Answered::TooBig));
 }
+
+#[test]
+fn a_question_goes_to_every_port_of_the_subnet_and_to_no_other() {
+    use localvpc::switch::inprocess::InProcessSwitch;
+    use localvpc::switch::port::memory::cable;
+
+    let mut world = World::new("onlink-64");
+    let d = world.writer.add_interface(InterfaceSpec {
+        subnet: world.subnets[1],
+        mac: MacAddr([0x0a, 0, 0, 0, 2, 0x0d]),
+        source_dest_check: true,
+    });
+    let mut switch = InProcessSwitch::new(world.writer.fabric());
+    let cards = [world.hosts[A], world.hosts[B], world.hosts[C], d].map(|interface| {
+        let (port, card) = cable(1500);
+        let port = switch.attach(interface, port);
+        world.writer.set_port(interface, Some(port));
+        (port, card)
+    });
+    let [(port_a, a), (_, b), (port_c, c), (_, d)] = &cards;
+    let frame = packet(A, world.router_mac(0), ip("2001:db8:0:2::a"));
+    for _ in 0..2 {
+        a.send(frame.clone()).expect("the queue has room");
+    }
+    switch.step(world.now);
+    let question = c.receive().expect("c is asked");
+    assert_eq!(d.receive().as_ref(), Some(&question), "and so is d");
+    assert!(!c.has_frame() && !d.has_frame(), "once");
+    assert!(!a.has_frame() && !b.has_frame(), "and nobody of another subnet");
+    let dropped: Vec<_> = switch.take_dropped().iter().map(|dropped| dropped.reason).collect();
+    assert_eq!(dropped, [DropReason::NeighborResolving; 2]);
+    assert_eq!(switch.counters(*port_c).expect("attached").unasked, 1);
+    // c answers; the next packet arrives.
+    let mut told = ReplyBuffer::new();
+    let to = (world.router_mac(1), world.router_link_local(1));
+    told.neighbor_advertisement(v6("2001:db8:0:2::a"), MACS[C], v6("2001:db8:0:2::a"), to, SOLICITED);
+    c.send(told.frame().to_vec()).expect("the queue has room");
+    switch.step(world.now);
+    a.send(frame.clone()).expect("the queue has room");
+    switch.step(world.now);
+    let arrived = c.receive().expect("the packet arrives");
+    assert_eq!(arrived[..6], MACS[C].0);
+    assert_eq!(arrived[14 + 7], frame[14 + 7] - 1, "a hop less");
+    assert_eq!(switch.take_dropped(), []);
+    assert_eq!(switch.counters(*port_a).expect("attached").received.frames, 3);
+}

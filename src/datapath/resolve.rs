@@ -53,8 +53,10 @@ struct Neighbor {
 struct Known {
     /// Where it is.
     mac: Option<MacAddr>,
-    /// Whether it is time to ask.
-    ask: bool,
+    /// Whether that was confirmed lately.
+    sure: bool,
+    /// Whether it may be asked for now, if need be.
+    may_ask: bool,
 }
 
 /// Whether a question of a router is sent.
@@ -82,9 +84,14 @@ struct Belief {
 impl Neighbors {
     /// What is known of `address` for a packet that goes there now.
     fn look(&self, address: IpAddr, now: Duration) -> Known {
+        let unknown = Known {
+            mac: None,
+            sure: false,
+            may_ask: true,
+        };
         self.known
             .get(&address)
-            .map_or(Known { mac: None, ask: true }, |neighbor| neighbor.look(now))
+            .map_or(unknown, |neighbor| neighbor.look(now))
     }
 
     /// Remembers that `address` is asked for now, if it is time to.
@@ -171,16 +178,12 @@ impl Neighbor {
     }
 
     fn look(&self, now: Duration) -> Known {
-        if self.confirmed.is_some_and(|at| now.saturating_sub(at) < REACHABLE) {
-            return Known {
-                mac: self.mac,
-                ask: false,
-            };
-        }
-        let ask = self.may_be_asked(now);
+        let sure = self.confirmed.is_some_and(|at| now.saturating_sub(at) < REACHABLE);
+        let may_ask = self.may_be_asked(now);
         Known {
-            mac: self.mac.filter(|_| self.questions < QUESTIONS || !ask),
-            ask,
+            mac: self.mac.filter(|_| sure || self.questions < QUESTIONS || !may_ask),
+            sure,
+            may_ask,
         }
     }
 }
@@ -229,7 +232,7 @@ impl<O: Observer> Context<'_, O> {
         let (address, mac) = (destination, place.map(|(mac, _)| mac));
         self.observer.saw(Stage::Route, Fact::Neighbor { address, mac });
         let Some((mac, port)) = place else {
-            return if known.ask {
+            return if known.may_ask {
                 self.ask(destination, subnet, None)
             } else {
                 Err(DropReason::NeighborResolving)
@@ -244,7 +247,7 @@ impl<O: Observer> Context<'_, O> {
         if self.packet_length(frame, packet) > usize::from(mtu) {
             return self.too_big(frame, packet, mtu);
         }
-        if known.ask {
+        if known.may_ask && !known.sure {
             self.ask(destination, subnet, Some((port, rewrite)))
         } else {
             Ok(Verdict::Deliver { port, rewrite })
