@@ -14,12 +14,10 @@ bench-needs:
 	@command -v iperf3 >/dev/null && command -v ip >/dev/null || \
 	  $(BENCH_SUDO) apt-get install -y --no-install-recommends iperf3 iproute2 iputils-ping
 
-# The peers' daemons are run by the benchmark itself, not by the system.
+# The benchmark runs the peers' daemons itself, beside any that their packages start.
 bench-peers:
 	@command -v ovs-vsctl >/dev/null && command -v vde_switch >/dev/null || \
-	  { printf '#!/bin/sh\nexit 101\n' > $(BENCH_TARGET)/policy-rc.d; chmod +x $(BENCH_TARGET)/policy-rc.d; \
-	    $(BENCH_SUDO) env POLICYRCD=$(abspath $(BENCH_TARGET))/policy-rc.d RUNLEVEL=1 \
-	      apt-get install -y --no-install-recommends $(BENCH_PEERS); }
+	  $(BENCH_SUDO) apt-get install -y --no-install-recommends $(BENCH_PEERS)
 
 ## the switch against reference copiers and peers, some 20 minutes
 bench: bench-tools bench-needs bench-peers

@@ -322,10 +322,15 @@ fn check(network: &Network, kind: Kind, frames: &[Vec<u8>]) {
     }
 }
 
+/// Whether this is a measurement. `cargo test` runs every benchmark once, on a small network.
+fn measuring() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
 const SIZES: [(usize, &str); 3] = [(200, "200"), (10_000, "10k"), (1_000_000, "1M")];
 
 fn decision(c: &mut Criterion) {
-    for (mappings, size) in SIZES {
+    for (mappings, size) in SIZES.into_iter().take(if measuring() { 3 } else { 1 }) {
         let network = Network::new(mappings);
         let mut group = c.benchmark_group(format!("decision_{size}"));
         group
@@ -364,7 +369,12 @@ fn lookup(c: &mut Criterion) {
         .measurement_time(Duration::from_millis(800));
     let owner = NonZeroU32::new(7);
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    for (entries, size) in [(1_000_000_u64, "1M"), (10_000_000, "10M")] {
+    let sizes: &[(u64, &str)] = if measuring() {
+        &[(1_000_000, "1M"), (10_000_000, "10M")]
+    } else {
+        &[(1000, "1k")]
+    };
+    for &(entries, size) in sizes {
         let mut writer = TableWriter::new();
         let scope = NonZeroU32::MIN;
         for key in 0..entries {
@@ -419,8 +429,9 @@ fn edits(c: &mut Criterion) {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_secs(3));
-    group.throughput(Throughput::Elements(1_000_000));
-    let mut network = Network::new(1_000_000);
+    let count = if measuring() { 1_000_000 } else { 1000 };
+    group.throughput(Throughput::Elements(count as u64));
+    let mut network = Network::new(count);
     let (first, its_mac, _) = network.hosts4[ADDRESSES_PER_INTERFACE];
     assert_ne!(its_mac, network.mac);
     let other = network
@@ -432,7 +443,7 @@ fn edits(c: &mut Criterion) {
     group.bench_function("move_ipv4", |b| {
         b.iter(|| {
             turn ^= 1;
-            for (ip, _, subnet) in network.hosts4.iter().cycle().take(1_000_000) {
+            for (ip, _, subnet) in network.hosts4.iter().cycle().take(count) {
                 network
                     .writer
                     .map(*subnet, IpNet::from(IpAddr::V4(*ip)), Some(owners[turn]));
@@ -442,7 +453,7 @@ fn edits(c: &mut Criterion) {
     group.bench_function("move_ipv6", |b| {
         b.iter(|| {
             turn ^= 1;
-            for (ip, _, subnet) in network.hosts6.iter().cycle().take(1_000_000) {
+            for (ip, _, subnet) in network.hosts6.iter().cycle().take(count) {
                 network
                     .writer
                     .map(*subnet, IpNet::from(IpAddr::V6(*ip)), Some(owners[turn]));
@@ -469,7 +480,7 @@ fn edits(c: &mut Criterion) {
                 mac: mac(2),
                 source_dest_check: true,
             });
-            for number in 0..1_000_000 {
+            for number in 0..count as u64 {
                 let ip = Ipv6Addr::from_bits(range.network().to_bits() | u128::from(scatter(number)));
                 writer.map(subnet, IpNet::from(IpAddr::V6(ip)), Some(interface));
             }

@@ -34,6 +34,9 @@ def main():
     worlds, left_out = world.worlds(arguments.binaries, wanted.split(","), arguments.mappings)
     for line in left_out:
         print(f"left out: {line}")
+    busy = os.getloadavg()[0]
+    if busy > 0.5:
+        print(f"the machine is busy (load {busy:.1f}): ratios of rates and round trips are noise, CPU per frame less so")
     job = work.Work(arguments.binaries, seconds)
     jobs = [one for one in work.workloads(job, quick) if not arguments.only or arguments.only in one[0]]
 
@@ -58,7 +61,8 @@ def main():
 
     os.makedirs(arguments.out, exist_ok=True)
     machine = {"kernel": platform.release(), "cpu": cpu_model(), "cpus": os.cpu_count(), "repetitions": repetitions,
-               "seconds": seconds, "mappings": arguments.mappings}
+               "seconds": seconds, "mappings": arguments.mappings,
+               "load_before": busy}
     text = report.table(figures, [one.name for one in worlds])
     text += "\nclient on CPU 0; switch and server on CPU 1. Absolute figures are this machine's; compare ratios.\n"
     print(text)

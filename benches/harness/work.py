@@ -36,7 +36,7 @@ class Work:
         before = world.cpu_seconds()
         out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", str(self.seconds), "-P", str(streams),
                                 "-C", "cubic", "-J"), check=False)
-        cpu = world.cpu_seconds() - before
+        cpu = world.cpu_seconds() - before if world.processes else None
         stop(server)
         world.set_mtu(1500)
         result = json.loads(out)
@@ -45,7 +45,7 @@ class Work:
         received = result["end"]["sum_received"]
         gigabytes = received["bytes"] / 1e9
         name = f"tcp{streams}_{mtu}"
-        return {f"{name}_gbps": received["bits_per_second"] / 1e9, f"{name}_s_per_gb": cpu / gigabytes if gigabytes else None}
+        return {f"{name}_gbps": received["bits_per_second"] / 1e9, f"{name}_s_per_gb": cpu / gigabytes if cpu and gigabytes else None}
 
     def udp(self, world, name, flows, rate):
         at = f"{HOSTS[1]}:{PORT}"
@@ -53,14 +53,14 @@ class Work:
         before = world.cpu_seconds()
         sent = json.loads(run(*world.inside(0, self.tools, "udp-send", HOSTS[0], at, str(self.seconds), str(rate), str(flows))))
         out, _ = receiver.communicate(timeout=self.seconds + 10)
-        cpu = world.cpu_seconds() - before
+        cpu = world.cpu_seconds() - before if world.processes else None
         received = json.loads(out.strip().splitlines()[-1])
         frames = received["received"]
         if not frames:
             raise RuntimeError("nothing arrived")
         return {
             f"{name}_kpps": frames / received["seconds"] / 1e3,
-            f"{name}_ns": cpu / frames * 1e9,
+            f"{name}_ns": cpu / frames * 1e9 if cpu else None,
             f"{name}_loss": 1 - frames / sent["sent"],
         }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,6 +13,9 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::guard::{Transport, is_loopback};
 use super::state::AppState;
+
+/// How long requests that are under way may take when the server is to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +98,8 @@ impl Bound {
             .collect()
     }
 
-    /// Serves until `shutdown` comes, ends the streams, and waits for the requests that are under way.
+    /// Serves until `shutdown` comes, ends the streams, and waits some seconds for the requests that are
+    /// under way.
     pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let mut servers = Vec::new();
         for listener in self.tcp {
@@ -114,9 +119,14 @@ impl Bound {
         });
         shutdown.await;
         state.stop();
+        let deadline = tokio::time::Instant::now() + GRACE;
         let mut outcome = Ok(());
-        for server in servers {
-            outcome = outcome.and(server.await.unwrap_or_else(|panic| Err(io::Error::other(panic))));
+        for mut server in servers {
+            match tokio::time::timeout_at(deadline, &mut server).await {
+                Ok(ended) => outcome = outcome.and(ended.unwrap_or_else(|panic| Err(io::Error::other(panic)))),
+                // A client that has stopped in the middle of its request does not keep the server from ending.
+                Err(_) => server.abort(),
+            }
         }
         if let Some(path) = path {
             // Somebody may have put another socket in its place; that one is as dead as ours then.

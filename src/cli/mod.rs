@@ -8,7 +8,9 @@
 //! | 3 | it could not be done: no server, no privilege, a network that cannot be made |
 //! | 130 | interrupted |
 
+pub mod remote;
 pub mod run;
+pub mod server;
 pub mod transcript;
 
 use std::ffi::OsString;
@@ -25,6 +27,8 @@ struct Cli {
     /// Say more of what is being done, on standard error; twice for everything. `RUST_LOG` says it in detail.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
+    #[command(flatten)]
+    remote: remote::Remote,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,8 +38,18 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the API of an empty network
+    Serve(server::ServerArguments),
+    /// Make the network of a topology file, with its hosts, and serve its API
+    Up(server::UpArguments),
+    /// Make some hosts in one subnet, say how to enter them, and serve the API
+    Lab(server::LabArguments),
     /// Play scenarios, each on a network of its own, and say whether all that they expect is so
     Run(run::RunArguments),
+    #[command(flatten)]
+    Query(remote::Query),
+    /// Print the OpenAPI description of the API
+    Openapi,
     /// Print the JSON Schema of scenario or topology files
     Schema {
         /// Of which kind of file
@@ -113,7 +127,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Done {
     match cli.command {
-        Command::Run(arguments) => run::run(&arguments, cli.verbose > 0),
+        Command::Serve(arguments) => server::serve(&arguments, &cli.remote),
+        Command::Up(arguments) => server::up(&arguments, &cli.remote),
+        Command::Lab(arguments) => server::lab(&arguments, &cli.remote),
+        Command::Run(arguments) => run::run(&arguments, cli.remote.json, cli.verbose > 0),
+        Command::Query(query) => remote::query(&cli.remote, query),
+        Command::Openapi => {
+            print(&crate::api::openapi_json());
+            Ok(())
+        }
         Command::Schema { kind } => {
             let schema = match kind {
                 SchemaKind::Scenario => crate::scenario::schema::scenario(),
@@ -156,4 +178,14 @@ fn log_to_stderr(verbose: u8) {
         .with_writer(std::io::stderr)
         .with_target(false)
         .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

@@ -1,4 +1,5 @@
-//! `localvpc run`: scenarios from files, played in this process, with a transcript for people or JSON for scripts.
+//! `localvpc run`: scenarios from files, played in this process, with a transcript for people or JSON for scripts: one
+//! report, or with several files one a line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,6 @@ pub struct RunArguments {
     /// Scenario files, YAML or JSON; `-` for standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Print the reports as JSON instead of a transcript: one object, or with several files one a line
-    #[arg(long)]
-    json: bool,
     /// Read and check the files, and play nothing
     #[arg(long)]
     check: bool,
@@ -44,7 +42,7 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads all files before the first is played, so that a mistake in the last does not cost minutes.
-pub fn run(arguments: &RunArguments, verbose: bool) -> Done {
+pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     let scenarios = arguments
         .files
         .iter()
@@ -70,7 +68,7 @@ pub fn run(arguments: &RunArguments, verbose: bool) -> Done {
     };
     let mut worst = RunOutcome::Passed;
     for scenario in &scenarios {
-        let report = match arguments.json {
+        let report = match as_json {
             true => {
                 let report = play(scenario, &options, &cancel, &|_| {});
                 print(&json(&report, scenarios.len() == 1)?);

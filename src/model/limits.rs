@@ -1,5 +1,9 @@
 //! How much may be declared, as data. AWS's default quotas are one value of it; a test bench wants another.
 
+/// More interfaces than this the data path has no places for, whatever the limits say: it holds 4 Mi, and a place that
+/// was given up rests for a while.
+pub const MOST_INTERFACES: usize = 4_000_000;
+
 /// Upper bounds; `None` is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {

@@ -219,3 +219,155 @@ fn send_finished(device: &PortDevice, slot: &mut [u8], offload: &Offload, room: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    use super::super::port::UnixPort;
+    use super::*;
+
+    /// Two ports, which record what goes out, and the hosts behind them.
+    struct World {
+        _directory: tempfile::TempDir,
+        devices: Vec<PortDevice>,
+        hosts: Vec<UnixDatagram>,
+        sent: Vec<usize>,
+        failed: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            let (mut devices, mut hosts) = (Vec::new(), Vec::new());
+            for number in 0..2 {
+                let path = |side: &str| directory.path().join(format!("{side}-{number}"));
+                let host = UnixDatagram::bind(path("host")).expect("the path is free");
+                host.set_nonblocking(true).expect("sockets can be made not to wait");
+                hosts.push(host);
+                devices.push(
+                    UnixPort::bind(&path("port"), &path("host"), 1500)
+                        .expect("the path is free")
+                        .into(),
+                );
+            }
+            Self {
+                _directory: directory,
+                devices,
+                hosts,
+                sent: vec![0; 2],
+                failed: 0,
+            }
+        }
+
+        /// The transport payloads that came, each crossing one.
+        fn received(&self, port: usize) -> Vec<Vec<u8>> {
+            let mut buffer = [0; 5000];
+            std::iter::from_fn(|| {
+                self.hosts[port]
+                    .recv(&mut buffer)
+                    .ok()
+                    .map(|length| buffer[42..length].to_vec())
+            })
+            .collect()
+        }
+    }
+
+    impl Outlets for World {
+        fn device(&self, port: u32) -> Option<&PortDevice> {
+            self.devices.get(port as usize)
+        }
+
+        fn sent(&mut self, port: u32, frames: usize, _bytes: usize) {
+            self.sent[port as usize] += frames;
+        }
+
+        fn failed(&mut self, _frame: &[u8], frames: usize, _port: u32, _error: Option<SendError>) {
+            self.failed += frames;
+        }
+    }
+
+    /// A datagram of a flow. Its payload is its number, as often as `size` says; a fragment may not be merged.
+    fn frame(flow: u16, number: u8, size: usize, fragment: bool) -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .udp(flow, 2000)
+            .write(&mut frame, &vec![number; size])
+            .expect("a Vec can be written");
+        if fragment {
+            frame[20] |= 0x20;
+        }
+        frame
+    }
+
+    proptest! {
+        /// Merged or not, the frames of a flow arrive at its port in the order in which they were sent, none missing.
+        #[test]
+        fn no_frame_overtakes_another_of_its_flow(
+            // As many as a socket queues at the least.
+            frames in prop::collection::vec((0_u16..3, 1_usize..3, prop::bool::weighted(0.15), 0_u32..2), 1..10),
+            merge: bool,
+        ) {
+            let (mut world, mut batch, mut egress) = (World::new(), Batch::new(), Egress::new());
+            let mut expected = vec![vec![Vec::new(); 3]; 2];
+            for (number, &(flow, size, fragment, port)) in (0_u8..).zip(&frames) {
+                prop_assert!(batch.add(&frame(flow, number, size, fragment)));
+                egress.push(&batch, usize::from(number), Offload::None, port, merge);
+                expected[port as usize][usize::from(flow)].extend(vec![number; size]);
+            }
+            let merged = egress.flush(&mut batch, &mut world);
+            prop_assert!(merge || merged == 0);
+            prop_assert_eq!((world.sent.iter().sum::<usize>(), world.failed), (frames.len(), 0));
+            let mut crossings = 0;
+            for (port, expected) in expected.iter().enumerate() {
+                let mut arrived = vec![Vec::new(); 3];
+                for payload in world.received(port) {
+                    let flow = frames[usize::from(payload[0])].0;
+                    arrived[usize::from(flow)].extend(payload);
+                    crossings += 1;
+                }
+                prop_assert_eq!(&arrived, expected);
+            }
+            prop_assert_eq!(crossings + merged, frames.len());
+        }
+    }
+
+    #[test]
+    fn flows_that_alternate_are_merged_each_with_its_own() {
+        let (mut world, mut batch, mut egress) = (World::new(), Batch::new(), Egress::new());
+        for number in 0..60 {
+            assert!(batch.add(&frame(u16::from(number % 3), number, 8, false)));
+            egress.push(&batch, usize::from(number), Offload::None, 0, true);
+        }
+        assert_eq!(egress.flush(&mut batch, &mut world), 57);
+        let payloads = world.received(0);
+        assert_eq!(payloads.iter().map(Vec::len).collect::<Vec<_>>(), [160, 160, 160]);
+    }
+
+    #[test]
+    fn a_round_leaves_nothing_for_the_next() {
+        let (mut world, mut batch, mut egress) = (World::new(), Batch::new(), Egress::new());
+        for round in 0..3 {
+            batch.clear();
+            assert!(batch.add(&frame(1, round, 8, false)));
+            egress.push(&batch, 0, Offload::None, 0, true);
+            assert_eq!(egress.flush(&mut batch, &mut world), 0);
+            assert_eq!(world.received(0), [[round; 8]]);
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_gone_is_reported_for_every_frame() {
+        let (mut world, mut batch, mut egress) = (World::new(), Batch::new(), Egress::new());
+        for number in 0..5 {
+            assert!(batch.add(&frame(u16::from(number / 4), number, 8, false)));
+            egress.push(&batch, usize::from(number), Offload::None, 7, true);
+        }
+        egress.flush(&mut batch, &mut world);
+        assert_eq!(world.failed, 5);
+    }
+}

@@ -552,3 +552,46 @@ async fn with_a_token_nothing_but_the_sign_of_life_is_open() {
     server.client.get("/v1/vpcs").await.unwrap();
     server.stop().await;
 }
+
+#[tokio::test]
+async fn commands_are_run_for_nobody_unless_allowed_and_then_only_for_who_is_known() {
+    const EXEC: (&str, &str) = ("/v1/instances/a/exec", r#"{"argv": ["true"]}"#);
+    let server = Server::start().await;
+    let answer = server.ask("POST", EXEC.0, &[JSON], EXEC.1).await;
+    answer.assert_problem(403, "UnauthorizedOperation", None);
+    assert!(answer.body.contains("--allow-exec"), "{answer:?}");
+    server.stop().await;
+
+    let options = Options {
+        token: true,
+        exec: true,
+        ..Options::default()
+    };
+    let server = Server::with(options).await;
+    let answer = server.ask("POST", EXEC.0, &[JSON], EXEC.1).await;
+    answer.assert_problem(401, "AuthFailure", Some("Authorization"));
+    let bearer = format!("Authorization: Bearer {}", super::support::TOKEN);
+    let answer = server.ask("POST", EXEC.0, &[JSON, &bearer], EXEC.1).await;
+    // Past the guard; there is no such instance to run it in.
+    assert!(![401, 403].contains(&answer.status), "{answer:?}");
+    server.stop().await;
+
+    // A server that may exec, over TCP without token, is reached by the socket alone: this caller is nobody.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let options = Options {
+        exec: true,
+        unix: Some(path.clone()),
+        ..Options::default()
+    };
+    let server = Server::with(options).await;
+    let answer = server.ask("POST", EXEC.0, &[JSON], EXEC.1).await;
+    answer.assert_problem(403, "UnauthorizedOperation", None);
+    let client = localvpc::api::Client::connect(&format!("unix:{}", path.display()), None).unwrap();
+    let refused = client
+        .post(EXEC.0, &serde_json::json!({"argv": ["true"]}))
+        .await
+        .unwrap_err();
+    assert_ne!(refused.problem().unwrap().code, "UnauthorizedOperation");
+    server.stop().await;
+}

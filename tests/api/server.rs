@@ -93,3 +93,18 @@ async fn a_client_says_where_it_found_nobody() {
     let error = client.get("/healthz").await.unwrap_err().to_string();
     assert!(error.contains("unix:/nonexistent/api.sock"), "{error}");
 }
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_does_not_keep_the_server_alive() {
+    use tokio::io::AsyncWriteExt;
+    let server = Server::start().await;
+    let mut stream = tokio::net::TcpStream::connect(&server.authority).await.unwrap();
+    let request = format!(
+        "POST /v1/vpcs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        server.authority
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(20), server.stop()).await;
+    stopped.expect("the server ends");
+}

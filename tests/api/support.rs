@@ -20,7 +20,6 @@ pub(crate) struct Server {
     pub(crate) authority: String,
     pub(crate) client: Client,
     pub(crate) controller: Controller,
-    pub(crate) switch: Arc<Switch>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -41,8 +40,7 @@ impl Server {
     pub(crate) async fn with(options: Options) -> Self {
         let fabric = FabricWriter::new();
         let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
-        let switch = Arc::new(switch);
-        let ports: Arc<dyn Ports> = switch.clone();
+        let ports: Arc<dyn Ports> = Arc::new(switch);
         let controller = Controller::new(ControllerConfig {
             seed: Some(1),
             fabric,
@@ -74,7 +72,6 @@ impl Server {
             authority,
             client,
             controller,
-            switch,
             stop: Some(stop),
             task,
         }

@@ -8,7 +8,7 @@ use crate::model::address::AddressOrPrefix;
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef};
 use crate::model::interface::{AddressRequest, CreateInterface, InterfaceState, ModifyInterface, NetworkInterface};
-use crate::model::limits::Limits;
+use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::MappingChange;
 
 impl Network {
@@ -21,7 +21,11 @@ impl Network {
         let subnet = self.subnet(&spec.subnet)?;
         let (subnet_id, vpc) = (subnet.id, subnet.vpc_id);
         let (has_ipv4, has_ipv6) = (subnet.cidr_block.is_some(), subnet.ipv6_cidr_block.is_some());
-        if Limits::reached(self.limits.interfaces, self.interfaces.len()) {
+        let most = self
+            .limits
+            .interfaces
+            .map_or(MOST_INTERFACES, |limit| limit.min(MOST_INTERFACES));
+        if self.interfaces.len() >= most {
             let text = "The maximum number of network interfaces has been reached.".into();
             return Err(ModelError::Limit {
                 code: "NetworkInterfaceLimitExceeded",

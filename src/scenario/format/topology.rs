@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
@@ -112,7 +112,7 @@ pub struct InstanceTopology {
 }
 
 /// How a host gets its addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Configure {
     /// They are configured when it starts, as DHCP would: IPv4 with the subnet's length and a default route, IPv6 as
@@ -124,7 +124,7 @@ pub enum Configure {
 }
 
 /// Which link-local address a host makes itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkLocal {
     /// From its MAC address (RFC 4291, appendix A).

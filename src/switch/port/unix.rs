@@ -1,6 +1,9 @@
 //! A unix datagram socket as a port: one datagram is one frame. QEMU speaks it as
 //! `-netdev dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path.
 //!
+//! How many frames may wait for the guest is a property of the kernel, `net.unix.max_dgram_qlen`, and 10 unless it was
+//! raised: a guest that reads slowly loses frames, which are counted.
+//!
 //! There is no connection to lose. A peer that is not there yet, or was restarted, costs the frames sent to it and
 //! nothing else; each is reported to the caller, which counts it.
 

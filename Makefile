@@ -1,0 +1,75 @@
+# What there is to do here; `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+FUZZ_TARGET ?= x86_64-unknown-linux-gnu
+SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
+
+# What the demo and the tests run: command:package.
+TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
+        tcpdump:tcpdump sysctl:procps
+
+.PHONY: help demo test lint fuzz fuzz-build clean tools root
+
+-include benches/bench.mk
+
+## this list
+help:
+	@awk '/^## /{text=substr($$0,4)} /^[a-z-]+:([^=]|$$)/{if(text){sub(":.*","");printf "  make %-12s %s\n",$$0,text;text=""}} !/^## /{if($$0!~/^[a-z-]+:/)text=""}' $(MAKEFILE_LIST)
+
+# Network namespaces and TAP devices take root.
+root:
+	@if [ "$$(id -u)" != 0 ]; then \
+	  echo "This makes network namespaces and TAP devices and needs root: run it as root, or with sudo -E env PATH=\"\$$PATH\" make ..." >&2; \
+	  echo "What needs no root: cargo test --lib" >&2; exit 1; fi
+
+# Installs the commands that are missing.
+tools: root
+	@missing=$$(for pair in $(TOOLS); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair##*:}"; done | sort -u); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing" $$missing; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q >/dev/null; \
+	  apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
+	@[ -c /dev/net/tun ] || { echo "There is no /dev/net/tun: load the kernel module with 'modprobe tun'" >&2; exit 1; }
+
+## install what is missing, build, and watch real hosts live through an EC2 instance's neighbor discovery
+demo: tools
+	$(CARGO) build --release --locked --bin localvpc
+	$${CARGO_TARGET_DIR:-target}/release/localvpc run $(SCENARIO)
+
+## every test: unit, property, golden bytes, API, and scenarios with real hosts and tools
+test: tools
+	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --doc
+
+## formatting, lints, dependencies, documentation: no warning passes
+lint:
+	$(CARGO) fmt --check
+	rustfmt --check --edition 2024 fuzz/network.rs fuzz/fuzz_targets/*.rs
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) deny --log-level warn check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+# The flags of cargo-fuzz without a sanitizer, which the stable compiler takes; `cargo fuzz run decide` works as well.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz-build:
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml --release --target $(FUZZ_TARGET) --target-dir fuzz/target
+
+## arbitrary bytes from an arbitrary port, for FUZZ_SECONDS (60)
+fuzz: fuzz-build
+	@mkdir -p fuzz/corpus/decide fuzz/artifacts/decide
+	fuzz/target/$(FUZZ_TARGET)/release/decide -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
+	  -artifact_prefix=fuzz/artifacts/decide/ fuzz/corpus/decide
+
+## everything that was built
+clean:
+	$(CARGO) clean
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts

@@ -1,0 +1,628 @@
+//! Commands that ask a running server: what there is, why a frame goes where it goes, what happens.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde_json::{Map, Value, json};
+
+use super::{Done, Failure, print};
+use crate::api::{Client, ClientError, Token};
+
+/// Which server is asked.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// The server: http://HOST:PORT, HOST:PORT or unix:PATH
+    ///
+    /// http://127.0.0.1:8460 if left out.
+    #[arg(long, global = true, env = "LOCALVPC_SERVER")]
+    pub server: Option<String>,
+    /// A file whose first line is the token of the server that is asked, or started
+    #[arg(long, global = true, env = "LOCALVPC_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Remote {
+    /// The token, if there is a file with one.
+    pub fn token(&self) -> Result<Option<Token>, Failure> {
+        let token = self.token_file.as_deref().map(Token::from_file).transpose();
+        token.map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
+    }
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Query {
+    /// List VPCs
+    Vpcs,
+    /// List subnets
+    Subnets,
+    /// List network interfaces, or switch the source/destination check of one
+    Interfaces {
+        /// What to do with one; all are listed otherwise.
+        #[command(subcommand)]
+        action: Option<InterfaceAction>,
+    },
+    /// List mappings: which interface owns an address or delegated prefix; or edit them
+    Mappings(MappingArguments),
+    /// List ports of the switch with what they counted
+    Ports {
+        /// Of this interface only
+        #[arg(long)]
+        interface: Option<String>,
+    },
+    /// List instances of the lab
+    Instances,
+    /// List scenarios that the server keeps
+    Scenarios,
+    /// List runs of scenarios on the server
+    Runs,
+    /// Show the profiles: how the fabric of AWS, of its Xen years, and of a LAN behave
+    Profiles,
+    /// Explain why a packet is delivered, answered or dropped
+    Explain(ExplainArguments),
+    /// Show what happens, as it happens
+    Events {
+        /// Of these types only, separated by commas
+        #[arg(long = "type", value_name = "TYPES")]
+        types: Option<String>,
+        /// About this interface only
+        #[arg(long)]
+        interface: Option<String>,
+        /// Events after this number first; 0 for all that are kept
+        #[arg(long)]
+        after: Option<u64>,
+    },
+    /// Run a command in an instance, on a server that allows it
+    Exec {
+        /// The instance
+        instance: String,
+        /// The command is killed after this time
+        #[arg(long, default_value = "30s")]
+        timeout: String,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Changes of network interfaces.
+#[derive(Debug, Subcommand)]
+pub enum InterfaceAction {
+    /// Switch the source/destination check
+    Check {
+        /// The interface: identifier or name
+        interface: String,
+        /// `on` or `off`
+        #[arg(value_enum)]
+        state: Switched,
+    },
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switched {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Which mappings, and what of them.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct MappingArguments {
+    #[command(subcommand)]
+    action: Option<MappingAction>,
+    /// Of this subnet only
+    #[arg(long)]
+    subnet: Option<String>,
+    /// Of this interface only
+    #[arg(long)]
+    interface: Option<String>,
+    /// The one that this address belongs to
+    #[arg(long)]
+    address: Option<String>,
+    /// Those inside this network
+    #[arg(long)]
+    prefix: Option<String>,
+}
+
+/// Edits of the mapping table.
+#[derive(Debug, Subcommand)]
+pub enum MappingAction {
+    /// Assign an address or delegated prefix that nobody has
+    Assign {
+        /// The address or prefix
+        address: String,
+        /// The interface that gets it
+        #[arg(long)]
+        to: String,
+    },
+    /// Move an address or delegated prefix to another interface, in one step
+    Move {
+        /// The address or prefix
+        address: String,
+        /// The interface that gets it
+        #[arg(long)]
+        to: String,
+    },
+    /// Take an address or delegated prefix away
+    Unassign {
+        /// The address or prefix
+        address: String,
+        /// The interface that loses it
+        #[arg(long)]
+        from: String,
+    },
+}
+
+/// A packet to explain.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// The interface that sends it: identifier or name
+    #[arg(long)]
+    from: String,
+    /// The address that it goes to
+    #[arg(long, required_unless_present = "frame")]
+    to: Option<String>,
+    /// The address that it comes from
+    #[arg(long)]
+    source: Option<String>,
+    /// icmp, udp or tcp
+    #[arg(long)]
+    protocol: Option<String>,
+    /// Its source port
+    #[arg(long)]
+    source_port: Option<u16>,
+    /// Its destination port
+    #[arg(long)]
+    port: Option<u16>,
+    /// The MAC address that a static neighbor entry of the host holds
+    #[arg(long)]
+    mac: Option<String>,
+    /// The whole frame in hexadecimal
+    #[arg(long, conflicts_with_all = ["to", "source", "protocol", "source_port", "port", "mac"])]
+    frame: Option<String>,
+}
+
+/// Asks, and shows the answer.
+pub fn query(remote: &Remote, query: Query) -> Done {
+    let server = remote.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
+    let client = Client::connect(server, remote.token()?).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+    runtime.block_on(ask(&client, remote.json, query))
+}
+
+async fn ask(client: &Client, json: bool, query: Query) -> Done {
+    match query {
+        Query::Vpcs => list(client, json, "/v1/vpcs", "vpcs", VPCS).await,
+        Query::Subnets => list(client, json, "/v1/subnets", "subnets", SUBNETS).await,
+        Query::Interfaces { action: None } => list(client, json, "/v1/interfaces", "interfaces", INTERFACES).await,
+        Query::Interfaces {
+            action: Some(InterfaceAction::Check { interface, state }),
+        } => {
+            let path = format!("/v1/interfaces/{}", encoded(&interface));
+            let body = json!({ "source_dest_check": state == Switched::On });
+            let answer = client.patch(&path, &body).await.map_err(failed)?;
+            show(json, &answer, |answer| table(INTERFACES, std::slice::from_ref(answer)));
+            Ok(())
+        }
+        Query::Mappings(arguments) => mappings(client, json, arguments).await,
+        Query::Ports { interface } => {
+            let path = with_query(
+                "/v1/ports",
+                &[("interface", interface), ("nonzero", Some("true".into()))],
+            );
+            list(client, json, &path, "ports", PORTS).await
+        }
+        Query::Instances => list(client, json, "/v1/instances", "instances", INSTANCES).await,
+        Query::Scenarios => list(client, json, "/v1/scenarios", "scenarios", SCENARIOS).await,
+        Query::Runs => list(client, json, "/v1/runs", "runs", RUNS).await,
+        Query::Profiles => {
+            let answer = client.get("/v1/profiles").await.map_err(failed)?;
+            show(json, &answer, profiles);
+            Ok(())
+        }
+        Query::Explain(arguments) => explain(client, json, arguments).await,
+        Query::Events {
+            types,
+            interface,
+            after,
+        } => {
+            let after = after.map(|after| after.to_string());
+            let path = with_query(
+                "/v1/events",
+                &[("type", types), ("interface", interface), ("after", after)],
+            );
+            events(client, json, &path).await
+        }
+        Query::Exec {
+            instance,
+            timeout,
+            command,
+        } => {
+            let path = format!("/v1/instances/{}/exec", encoded(&instance));
+            let body = json!({ "argv": command, "timeout": timeout });
+            let answer = client.post(&path, &body).await.map_err(failed)?;
+            if json {
+                print(&pretty(&answer));
+                return Ok(());
+            }
+            print(text(&answer, "stdout"));
+            // Standard error that is closed has nobody to tell.
+            let _ = std::io::stderr().write_all(text(&answer, "stderr").as_bytes());
+            match answer["exit"].as_u64().and_then(|code| u8::try_from(code).ok()) {
+                Some(0) => Ok(()),
+                code => Err(Failure::silent(code.unwrap_or(Failure::REFUSED))),
+            }
+        }
+    }
+}
+
+/// A column: its heading, and where its value stands in an entry.
+type Column = (&'static str, &'static str);
+
+const VPCS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("IPV4", "cidr_blocks"),
+    ("IPV6", "ipv6_cidr_blocks"),
+    ("PROFILE", "profile"),
+];
+const SUBNETS: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("VPC", "vpc_id"),
+    ("IPV4", "cidr_block"),
+    ("IPV6", "ipv6_cidr_block"),
+    ("ZONE", "availability_zone"),
+    ("ROUTER", "router_mac"),
+];
+const INTERFACES: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("SUBNET", "subnet_id"),
+    ("MAC", "mac_address"),
+    ("IPV4", "ipv4_addresses"),
+    ("IPV6", "ipv6_addresses"),
+    ("PREFIXES", "ipv4_prefixes,ipv6_prefixes"),
+    ("CHECK", "source_dest_check"),
+    ("DEVICE", "attachment.device"),
+];
+const MAPPINGS: &[Column] = &[
+    ("SUBNET", "subnet_id"),
+    ("ADDRESS", "address"),
+    ("INTERFACE", "interface_id"),
+    ("MAC", "mac_address"),
+    ("PRIMARY", "primary"),
+];
+const PORTS: &[Column] = &[
+    ("PORT", "port"),
+    ("INTERFACE", "interface_name,interface_id"),
+    ("DEVICE", "device"),
+    ("RECEIVED", "received.frames"),
+    ("SENT", "sent.frames"),
+    ("ANSWERED", "answered"),
+    ("DROPPED", "dropped"),
+];
+const INSTANCES: &[Column] = &[
+    ("NAME", "name"),
+    ("INTERFACE", "interface_id"),
+    ("MAC", "mac_address"),
+    ("PID", "pid"),
+];
+const SCENARIOS: &[Column] = &[
+    ("NAME", "name"),
+    ("STEPS", "steps"),
+    ("COMMANDS", "runs_commands"),
+    ("DESCRIPTION", "description"),
+];
+const RUNS: &[Column] = &[
+    ("ID", "id"),
+    ("SCENARIO", "scenario"),
+    ("STATE", "state"),
+    ("OUTCOME", "outcome"),
+    ("SEED", "seed"),
+];
+
+async fn list(client: &Client, json: bool, path: &str, field: &str, columns: &[Column]) -> Done {
+    let mut entries: Vec<Value> = Vec::new();
+    let mut page = path.to_owned();
+    loop {
+        let mut answer = client.get(&page).await.map_err(failed)?;
+        if let Some(Value::Array(more)) = answer.get_mut(field).map(Value::take) {
+            entries.extend(more);
+        }
+        let Some(cursor) = answer.get("next_cursor").and_then(Value::as_str) else {
+            break;
+        };
+        let joint = if path.contains('?') { '&' } else { '?' };
+        page = format!("{path}{joint}cursor={}", encoded(cursor));
+    }
+    match json {
+        true => print(&pretty(&json!({ field: entries }))),
+        false => print(&table(columns, &entries)),
+    }
+    Ok(())
+}
+
+async fn mappings(client: &Client, json: bool, arguments: MappingArguments) -> Done {
+    let edit = match arguments.action {
+        None => {
+            let filter = [
+                ("subnet", arguments.subnet),
+                ("interface", arguments.interface),
+                ("address", arguments.address),
+                ("prefix", arguments.prefix),
+            ];
+            return list(client, json, &with_query("/v1/mappings", &filter), "mappings", MAPPINGS).await;
+        }
+        Some(MappingAction::Assign { address, to }) => {
+            json!({ "op": "assign", "address": address, "interface": to })
+        }
+        Some(MappingAction::Move { address, to }) => {
+            json!({ "op": "assign", "address": address, "interface": to, "move": true })
+        }
+        Some(MappingAction::Unassign { address, from }) => {
+            json!({ "op": "unassign", "address": address, "interface": from })
+        }
+    };
+    let answer = client.post(BULK, &json!({ "edits": [edit] })).await.map_err(failed)?;
+    show(json, &answer, |answer| {
+        let count = |what: &str| answer[what].as_u64().unwrap_or(0);
+        format!(
+            "{} assigned, {} moved, {} unassigned\n",
+            count("assigned"),
+            count("moved"),
+            count("unassigned")
+        )
+    });
+    Ok(())
+}
+
+/// Where lists of edits go.
+const BULK: &str = "/v1/mappings/bulk";
+
+async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Done {
+    let mut body = Map::new();
+    body.insert("from".into(), arguments.from.into());
+    let texts = [
+        ("to", arguments.to),
+        ("source", arguments.source),
+        ("protocol", arguments.protocol),
+        ("destination_mac", arguments.mac),
+        ("frame", arguments.frame),
+    ];
+    for (field, value) in texts {
+        body.extend(value.map(|value| (field.to_owned(), Value::from(value))));
+    }
+    for (field, value) in [
+        ("source_port", arguments.source_port),
+        ("destination_port", arguments.port),
+    ] {
+        body.extend(value.map(|value| (field.to_owned(), Value::from(value))));
+    }
+    let answer = client.post("/v1/explain", &body).await.map_err(failed)?;
+    show(json, &answer, explanation);
+    Ok(())
+}
+
+/// The frames with their stages, as a person reads them.
+fn explanation(answer: &Value) -> String {
+    let mut shown = String::new();
+    for frame in answer["frames"].as_array().into_iter().flatten() {
+        shown.push_str(&format!("{}\n", text(frame, "purpose")));
+        for step in frame["steps"].as_array().into_iter().flatten() {
+            shown.push_str(&format!("  {:12} {}\n", text(step, "stage"), text(step, "description")));
+        }
+        let verdict = &frame["verdict"];
+        shown.push_str(&format!(
+            "  {:12} {}\n\n",
+            text(verdict, "action"),
+            text(verdict, "description")
+        ));
+    }
+    shown + text(answer, "summary") + "\n"
+}
+
+/// Fields, one a line, what is inside others further in.
+fn outline(value: &Value, depth: usize) -> String {
+    let margin = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, field)| !field.is_null())
+            .map(|(name, field)| match field {
+                Value::Object(_) | Value::Array(_) => format!("{margin}{name}:\n{}", outline(field, depth + 1)),
+                plain => format!("{margin}{name}: {}\n", cell(plain)),
+            })
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::Object(_) => {
+                    let inner = outline(item, depth + 1);
+                    format!("{margin}- {}", inner.trim_start())
+                }
+                plain => format!("{margin}- {}\n", cell(plain)),
+            })
+            .collect(),
+        plain => format!("{margin}{}\n", cell(plain)),
+    }
+}
+
+fn profiles(answer: &Value) -> String {
+    let profiles = answer["profiles"].as_array().cloned().unwrap_or_default();
+    let blocks: Vec<String> = profiles.iter().map(|profile| outline(profile, 0)).collect();
+    blocks.join("\n")
+}
+
+async fn events(client: &Client, json: bool, path: &str) -> Done {
+    let mut stream = client.events(path, None).await.map_err(failed)?;
+    while let Some(event) = stream.next().await.map_err(failed)? {
+        match json {
+            true => print(&format!("{}\n", event.data)),
+            false => print(&event_line(&event.event, &event.data)),
+        }
+    }
+    Ok(())
+}
+
+fn event_line(kind: &str, data: &str) -> String {
+    let Ok(Value::Object(fields)) = serde_json::from_str(data) else {
+        return format!("{kind} {data}\n");
+    };
+    let details: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| !["id", "at", "type", "frame"].contains(&name.as_str()))
+        .map(|(name, value)| match value {
+            Value::Object(_) | Value::Array(_) => format!("{name}={value}"),
+            plain => format!("{name}={}", cell(plain)),
+        })
+        .collect();
+    let at = fields.get("at").map(cell).unwrap_or_default();
+    format!("{at}  {kind:20} {}\n", details.join(" "))
+}
+
+fn show(json: bool, answer: &Value, people: impl FnOnce(&Value) -> String) {
+    match json {
+        true => print(&pretty(answer)),
+        false => print(&people(answer)),
+    }
+}
+
+fn table(columns: &[Column], entries: &[Value]) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for entry in entries {
+        table.add_row(columns.iter().map(|(_, path)| value_at(entry, path)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    let lines: Vec<String> = table
+        .to_string()
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    lines.join("\n") + "\n"
+}
+
+/// The value at a path; of several paths all that is there.
+fn value_at(entry: &Value, paths: &str) -> String {
+    let found: Vec<String> = paths
+        .split(',')
+        .map(|path| cell(path.split('.').fold(entry, |value, name| &value[name])))
+        .filter(|text| !text.is_empty())
+        .collect();
+    // A name says more than the identifier that follows it.
+    match paths.contains("_name,") {
+        true => found.into_iter().next().unwrap_or_default(),
+        false => found.join(" "),
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name} {}", cell(value)))
+                .collect();
+            fields.join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value[field].as_str().unwrap_or_default()
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+    let given: Vec<String> = parameters
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={}", encoded(value))))
+        .collect();
+    if given.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", given.join("&"))
+    }
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986 section 2.3.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// A refusal of the server is one thing, a server that cannot be asked another.
+pub(super) fn failed(error: ClientError) -> Failure {
+    let code = match &error {
+        ClientError::Problem(_) => Failure::REFUSED,
+        ClientError::Base(_) => Failure::USAGE,
+        _ => Failure::IMPOSSIBLE,
+    };
+    Failure::new(code, miette::miette!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_entry_and_no_frame() {
+        let entries = [
+            json!({ "id": "vpc-1", "cidr_blocks": ["10.0.0.0/16"], "profile": "aws" }),
+            json!({ "id": "vpc-2", "name": "second", "cidr_blocks": [], "profile": "lan" }),
+        ];
+        let shown = table(VPCS, &entries);
+        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["ID", "NAME", "IPV4", "IPV6", "PROFILE"]);
+        assert_eq!(lines[1], ["vpc-1", "10.0.0.0/16", "aws"]);
+        assert_eq!(lines[2], ["vpc-2", "second", "lan"]);
+    }
+
+    #[test]
+    fn a_filter_is_written_into_the_query_and_encoded() {
+        let path = with_query(
+            "/v1/mappings",
+            &[("subnet", None), ("prefix", Some("2001:db8::/64".into()))],
+        );
+        assert_eq!(path, "/v1/mappings?prefix=2001%3Adb8%3A%3A%2F64");
+        assert_eq!(with_query("/v1/ports", &[("interface", None)]), "/v1/ports");
+    }
+
+    #[test]
+    fn an_outline_shows_what_is_inside_further_in() {
+        let value = json!({ "verdict": "drop", "stages": [{ "stage": "guard", "facts": ["a", "b"] }] });
+        let shown = outline(&value, 0);
+        assert_eq!(
+            shown,
+            "verdict: drop\nstages:\n  - stage: guard\n    facts:\n      - a\n      - b\n"
+        );
+    }
+}

@@ -1,0 +1,359 @@
+//! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde_json::{Value, json};
+
+use super::remote::{Remote, failed};
+use super::run::read_text;
+use super::{Done, Failure, print};
+use crate::api::guard::{GuardConfig, Permissions};
+use crate::api::server::{Bound, ServerConfig};
+use crate::api::{AppState, Client, Token, rest};
+use crate::model::Limits;
+use crate::runtime::{Runtime, RuntimeConfig};
+use crate::scenario::declare;
+use crate::scenario::format::{self, Topology};
+use crate::scenario::template::Scope;
+
+/// Where a server listens unless told otherwise, and where commands look for it.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
+const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
+
+/// How a server is to be reached, and what it allows.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArguments {
+    /// A TCP address to listen on, several times for several; beyond loopback it takes a token
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+    /// A unix socket to listen on; without --listen the server then is on this socket alone
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// A further host name by which clients may call the server
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allowed_hosts: Vec<String>,
+    /// Allow clients with the token or on the unix socket to run commands in instances
+    #[arg(long)]
+    allow_exec: bool,
+    /// Open TAPs without offload headers: slower, and captures show every frame as it was sent
+    #[arg(long)]
+    no_offload: bool,
+    /// Hold to the default quotas of an AWS account
+    #[arg(long)]
+    aws_limits: bool,
+    /// Choose identifiers and MAC addresses as an earlier start with this seed did
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// What `up` makes.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// A topology file, or a scenario file, of which the topology is taken
+    topology: PathBuf,
+    #[command(flatten)]
+    arguments: ServerArguments,
+}
+
+/// What `lab` makes.
+#[derive(Debug, Args)]
+pub struct LabArguments {
+    /// How many hosts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=200))]
+    hosts: u16,
+    /// How the network behaves: aws, aws-xen or lan
+    #[arg(long, default_value = "aws")]
+    profile: String,
+    /// The IPv4 block of the subnet
+    #[arg(long, default_value = "10.0.1.0/24")]
+    ipv4: Ipv4Net,
+    /// The IPv6 block of the subnet, a /64
+    #[arg(long, default_value = "2001:db8:100:1::/64")]
+    ipv6: Ipv6Net,
+    #[command(flatten)]
+    arguments: ServerArguments,
+}
+
+/// Serves an empty network.
+pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
+    live(arguments, remote, None)
+}
+
+/// Makes a topology, and serves it unless it was made elsewhere.
+///
+/// A server that is named on the command line or in `LOCALVPC_SERVER` is running already.
+pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
+    let (name, text) = read_text(&arguments.topology)?;
+    let topology = topology(&name, &text)?;
+    match &remote.server {
+        Some(server) => make_on(server, remote.token()?, &topology),
+        None => live(&arguments.arguments, remote, Some(&topology)),
+    }
+}
+
+/// A scenario file holds a topology, too.
+fn topology(name: &str, text: &str) -> Result<Topology, Failure> {
+    let error = match format::read_topology(name, text) {
+        Ok(topology) => return Ok(topology),
+        Err(error) => error,
+    };
+    match format::read(name, text) {
+        Ok(scenario) => Ok(scenario.topology.clone()),
+        // What is wrong with it as a topology is what the user wants to know, unless it was meant as a scenario.
+        Err(of_scenario) => {
+            let meant = text
+                .lines()
+                .any(|line| line.starts_with("steps:") || line.starts_with("topology:"));
+            Err(Failure::new(Failure::USAGE, if meant { of_scenario } else { error }))
+        }
+    }
+}
+
+/// Makes some hosts in one subnet, and serves them.
+pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
+    let hosts: Vec<String> = (0..arguments.hosts).map(host_name).collect();
+    let instances: serde_json::Map<String, Value> = hosts
+        .iter()
+        .map(|name| (name.clone(), json!({ "subnet": "lab" })))
+        .collect();
+    // A /56 around the /64, as AWS gives one to a VPC.
+    let around = Ipv6Net::new(arguments.ipv6.network(), 56).map_or(arguments.ipv6, |net| net.trunc());
+    let document = json!({
+        "vpcs": { "lab": {
+            "cidr_blocks": [arguments.ipv4], "ipv6_cidr_blocks": [around], "profile": arguments.profile,
+        } },
+        "subnets": { "lab": { "vpc": "lab", "cidr_block": arguments.ipv4, "ipv6_cidr_block": arguments.ipv6 } },
+        "instances": instances,
+    });
+    let topology = format::read_topology("lab", &document.to_string())
+        .map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{}", error.mistakes[0].message)))?;
+    live(&arguments.arguments, remote, Some(&topology))
+}
+
+/// `a` to `z`, then `a1` and so on.
+fn host_name(number: u16) -> String {
+    let letter = char::from(b'a' + u8::try_from(number % 26).unwrap_or_default());
+    match number / 26 {
+        0 => letter.to_string(),
+        round => format!("{letter}{round}"),
+    }
+}
+
+fn impossible(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}"))
+}
+
+/// Starts the network, makes the topology, serves until a signal comes, and takes everything away.
+fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
+    let token = remote.token()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(impossible)?;
+    let runtime = Runtime::start(RuntimeConfig {
+        seed: arguments.seed,
+        offload: !arguments.no_offload,
+        limits: if arguments.aws_limits {
+            Limits::AWS_DEFAULT
+        } else {
+            Limits::UNBOUNDED
+        },
+        ..RuntimeConfig::default()
+    })
+    .map_err(impossible)?;
+    let runtime = Arc::new(runtime);
+    let guard = GuardConfig {
+        token,
+        hosts: arguments.allowed_hosts.clone(),
+        permissions: Permissions {
+            exec: arguments.allow_exec,
+        },
+    };
+    let state = AppState::of_runtime(Arc::clone(&runtime), guard);
+    let mut config = ServerConfig {
+        listen: arguments.listen.clone(),
+        unix: arguments.socket.clone(),
+    };
+    if config.listen.is_empty() && config.unix.is_none() {
+        config.listen.push(DEFAULT_LISTEN.parse().map_err(impossible)?);
+    }
+    tokio.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(impossible)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(impossible)?;
+        // The sockets first: if they cannot be had, there is nothing to take away again.
+        let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
+        let addresses = bound.addresses();
+        if let Some(topology) = topology {
+            let runtime = Arc::clone(&runtime);
+            let topology = topology.clone();
+            let made = tokio::task::spawn_blocking(move || declare(&runtime, &topology, &Scope::default()));
+            made.await.map_err(impossible)?.map_err(impossible)?;
+        }
+        print(&welcome(&runtime, &addresses, &config, arguments.allow_exec));
+        let router = rest::router(state.clone());
+        let runs = Arc::clone(&state.runs);
+        let served = bound.serve(router, state, async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // Runs end while the last requests are answered.
+            let ended = tokio::task::spawn_blocking(move || runs.end_all()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "runs were not ended");
+            }
+        });
+        served.await.map_err(impossible)
+    })?;
+    // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
+    drop(tokio);
+    drop(runtime);
+    Ok(())
+}
+
+fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, allow_exec: bool) -> String {
+    let mut text = String::new();
+    let controller = runtime.controller();
+    for instance in runtime.lab().all() {
+        let Ok(interface) = controller.interface(&crate::model::ResourceRef::new(instance.name())) else {
+            continue;
+        };
+        let addresses: Vec<String> = interface
+            .ipv4_addresses
+            .iter()
+            .map(ToString::to_string)
+            .chain(interface.ipv6_addresses.iter().map(ToString::to_string))
+            .collect();
+        let pid = instance
+            .machine()
+            .map(|machine| machine.pid().to_string())
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "{:8} {}  {}\n         enter: nsenter -t {pid} -a\n",
+            instance.name(),
+            interface.mac_address,
+            addresses.join(" "),
+        ));
+    }
+    let places = addresses.iter().map(|address| format!("http://{address}"));
+    let places = places.chain(config.unix.iter().map(|path| format!("unix:{}", path.display())));
+    for place in places {
+        text.push_str(&format!("API at {place}\n"));
+        if allow_exec {
+            text.push_str(&format!(
+                "run commands: localvpc --server {place} exec INSTANCE COMMAND\n"
+            ));
+        }
+    }
+    text + "Ctrl-C ends it and takes everything away.\n"
+}
+
+/// Makes a topology through the API of a running server.
+fn make_on(server: &str, token: Option<Token>, topology: &Topology) -> Done {
+    let client = Client::connect(server, token).map_err(failed)?;
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(impossible)?;
+    tokio.block_on(async {
+        for (path, body) in requests(topology) {
+            let answer = client.post(path, &body).await.map_err(failed)?;
+            let id = answer["id"].as_str().or(answer["name"].as_str()).unwrap_or_default();
+            let kind = path.trim_start_matches("/v1/").trim_end_matches('s');
+            print(&format!(
+                "{kind:9} {:12} {id}\n",
+                body["name"].as_str().unwrap_or_default()
+            ));
+        }
+        Ok(())
+    })
+}
+
+/// What is sent, in this order.
+fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
+    let mut requests = Vec::new();
+    for (name, vpc) in &topology.vpcs {
+        let blocks: Vec<_> = vpc.value.cidr_blocks.iter().map(|block| block.value).collect();
+        let ipv6_blocks: Vec<_> = vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect();
+        let mut body = json!({ "name": name, "cidr_blocks": blocks, "ipv6_cidr_blocks": ipv6_blocks });
+        if let Some(profile) = &vpc.value.profile {
+            body["profile"] = json!(profile.spec);
+        }
+        requests.push(("/v1/vpcs", body));
+    }
+    for (name, subnet) in &topology.subnets {
+        let fields = &subnet.value;
+        let body = json!({
+            "name": name,
+            "vpc": fields.vpc.value,
+            "cidr_block": fields.cidr_block.as_ref().map(|block| block.value),
+            "ipv6_cidr_block": fields.ipv6_cidr_block.as_ref().map(|block| block.value),
+            "availability_zone": fields.availability_zone,
+        });
+        requests.push(("/v1/subnets", body));
+    }
+    for (name, instance) in &topology.instances {
+        let fields = &instance.value;
+        let given = fields.ipv4.iter().flatten().map(|address| address.value.to_string());
+        let given = given.chain(fields.ipv6.iter().flatten().map(|address| address.value.to_string()));
+        let given = given.chain(fields.prefixes.iter().map(|prefix| prefix.value.to_string()));
+        let subnet = topology.subnets.get(&fields.subnet.value);
+        let has_v6 = subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some());
+        let mut body = json!({
+            "name": name,
+            "subnet": fields.subnet.value,
+            "source_dest_check": fields.source_dest_check,
+            "addresses": given.collect::<Vec<_>>(),
+            "ipv6_address_count": u32::from(fields.ipv6.is_none() && has_v6),
+        });
+        if let Some(mac) = &fields.mac {
+            body["mac_address"] = json!(mac.value);
+        }
+        requests.push(("/v1/interfaces", body));
+    }
+    for (name, instance) in &topology.instances {
+        let fields = &instance.value;
+        let body = json!({
+            "name": name,
+            "interface": name,
+            "configure": fields.configure,
+            "link_local": fields.link_local,
+            "accept_ra": fields.accept_ra,
+            "dad": fields.dad,
+        });
+        requests.push(("/v1/instances", body));
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_a_lab_are_named_by_letters() {
+        let names: Vec<String> = [0, 1, 25, 26, 53].into_iter().map(host_name).collect();
+        assert_eq!(names, ["a", "b", "z", "a1", "b2"]);
+    }
+
+    #[test]
+    fn a_topology_becomes_requests_in_the_order_in_which_things_depend_on_each_other() {
+        let topology = format::read_topology(
+            "t",
+            "vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }\nsubnets: { s: { vpc: v, cidr_block: 10.0.0.0/24 } }\n\
+             instances: { a: { subnet: s, ipv4: [10.0.0.9], link_local: stable-privacy } }",
+        )
+        .unwrap();
+        let requests = requests(&topology);
+        let paths: Vec<&str> = requests.iter().map(|(path, _)| *path).collect();
+        assert_eq!(paths, ["/v1/vpcs", "/v1/subnets", "/v1/interfaces", "/v1/instances"]);
+        assert_eq!(requests[2].1["addresses"], json!(["10.0.0.9"]));
+        assert_eq!(requests[3].1["link_local"], "stable-privacy");
+    }
+}

@@ -1,0 +1,110 @@
+//! The fidelity ledger names tests that exist, fields that profiles have, and no fact without either a test or the word
+//! that it is not built yet.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use localvpc::model::profile::Profile;
+use regex::Regex;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a folder of the project.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        if entry.is_dir() {
+            rust_files(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+/// The names of all functions in the sources, and of the scenarios.
+fn shown() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    let function = Regex::new(r"(?m)^\s*(?:async )?fn ([a-z0-9_]+)\s*[(<]").expect("a pattern");
+    let mut names = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("the file can be read");
+        names.extend(function.captures_iter(&text).map(|found| found[1].to_owned()));
+    }
+    let scenarios = fs::read_dir(root().join("scenarios")).expect("the folder is there");
+    names.extend(scenarios.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()));
+    names
+}
+
+/// What stands between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The rows of all tables of facts: fact, source, confidence, profile field, shown by.
+fn facts(ledger: &str) -> Vec<[&str; 5]> {
+    let rows = ledger.lines().filter(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let facts = cells.filter_map(|cells| <[&str; 5]>::try_from(cells).ok());
+    facts
+        .filter(|[fact, ..]| *fact != "fact" && !fact.starts_with("---"))
+        .collect()
+}
+
+fn ledger() -> String {
+    fs::read_to_string(root().join("docs/fidelity.md")).expect("the ledger is there")
+}
+
+#[test]
+fn every_fact_names_tests_that_exist_or_says_that_it_is_not_built_yet() {
+    let (ledger, shown) = (ledger(), shown());
+    let facts = facts(&ledger);
+    assert!(facts.len() > 50, "only {} facts were read", facts.len());
+    let mut wrong = Vec::new();
+    for [fact, _, _, _, by] in facts {
+        let names = quoted(by);
+        if names.is_empty() && by != "not built yet" {
+            wrong.push(format!("no test: {fact}"));
+        }
+        wrong.extend(
+            names
+                .iter()
+                .filter(|name| !shown.contains(**name))
+                .map(|name| format!("there is no {name}: {fact}")),
+        );
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_fact_has_a_source_and_a_confidence_that_the_ledger_explains() {
+    for [fact, source, confidence, _, _] in facts(&ledger()) {
+        assert!(!source.is_empty(), "no source: {fact}");
+        let known = !confidence.is_empty()
+            && confidence
+                .split(' ')
+                .all(|code| ["D", "O", "C", "R", "I", "U"].contains(&code));
+        assert!(known, "confidence '{confidence}': {fact}");
+    }
+}
+
+#[test]
+fn every_profile_field_of_the_ledger_is_one() {
+    let profile = serde_json::to_value(Profile::aws()).expect("a profile is data");
+    for [fact, _, _, fields, _] in facts(&ledger()) {
+        for field in quoted(fields) {
+            let pointer = format!("/{}", field.replace('.', "/"));
+            assert!(
+                profile.pointer(&pointer).is_some(),
+                "there is no profile field {field}: {fact}"
+            );
+        }
+    }
+}
