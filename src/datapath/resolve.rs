@@ -89,9 +89,7 @@ impl Neighbors {
             sure: false,
             may_ask: true,
         };
-        self.known
-            .get(&address)
-            .map_or(unknown, |neighbor| neighbor.look(now))
+        self.known.get(&address).map_or(unknown, |neighbor| neighbor.look(now))
     }
 
     /// Remembers that `address` is asked for now, if it is time to.

@@ -14,6 +14,7 @@ use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::FabricWriter;
+use crate::lab::link::Route;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
