@@ -30,7 +30,7 @@ pub use announce::{announcement, unsolicited_advertisement};
 pub use limit::PortState;
 pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
-pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
+pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
 pub use verdict::{Answered, DropReason, Rewrite, Verdict};
 pub use view::{
     Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,

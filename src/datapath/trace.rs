@@ -142,10 +142,20 @@ pub struct Recorder {
 }
 
 impl Observer for Recorder {
+    fn saw(&mut self, stage: Stage, fact: Fact) {
+        self.steps.push((stage, fact));
+    }
+}
+
+/// Watches a decision that is only asked about: the frame does not exist, so nothing is learned from it.
+#[derive(Debug, Default)]
+pub struct DryRun<O>(pub O);
+
+impl<O: Observer> Observer for DryRun<O> {
     const DRY_RUN: bool = true;
 
     fn saw(&mut self, stage: Stage, fact: Fact) {
-        self.steps.push((stage, fact));
+        self.0.saw(stage, fact);
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::controller::{Controller, State};
 use super::error::ControlError;
-use crate::datapath::{FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Verdict, View, decide};
+use crate::datapath::{DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Verdict, View, decide};
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
@@ -150,7 +150,7 @@ impl Explainer<'_> {
             .map_or(u32::MAX, |attachment| attachment.port);
         let port = PortId::new(port).ok_or_else(gone)?;
         let ingress: Ingress<'_> = self.view.ingress(index, port).ok_or_else(gone)?;
-        let mut recorder = Recorder::default();
+        let mut recorder = DryRun(Recorder::default());
         let mut reply = ReplyBuffer::new();
         let frame = Received {
             bytes,
@@ -168,6 +168,7 @@ impl Explainer<'_> {
             &mut recorder,
         );
         let steps = recorder
+            .0
             .steps
             .iter()
             .map(|(stage, fact)| steps::step(self.state, *stage, fact))
