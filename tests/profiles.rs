@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Answered, Asking, DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Rewrite, SubnetIndex,
-    SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
+    Answered, Asking, DropReason, DryRun, FabricWriter, FrameMeta, InterfaceSpec, Observer, PortState, Received,
+    Rewrite, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
@@ -107,6 +107,10 @@ impl World {
     }
 
     fn send(&self, host: usize, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.send_watched(host, frame, &mut Unobserved)
+    }
+
+    fn send_watched(&self, host: usize, frame: &[u8], observer: &mut impl Observer) -> (Verdict, Vec<u8>) {
         let view = self.writer.view();
         let port = PortId::new(host as u32 + 1).expect("it is not 0");
         let ingress = view.ingress(self.hosts[host], port).expect("it is attached");
@@ -115,15 +119,7 @@ impl World {
             bytes: frame,
             meta: FrameMeta::default(),
         };
-        let verdict = decide(
-            received,
-            &ingress,
-            view,
-            &mut state,
-            self.now,
-            &mut reply,
-            &mut Unobserved,
-        );
+        let verdict = decide(received, &ingress, view, &mut state, self.now, &mut reply, observer);
         (verdict, reply.frame().to_vec())
     }
 
@@ -192,6 +188,14 @@ impl World {
         let to = (self.router_mac(1), self.router_link_local(1));
         told.neighbor_advertisement(v6(address), MACS[C], v6("2001:db8:0:2::a"), to, flags);
         self.send(C, told.frame()).0
+    }
+
+    /// The same, only asked about.
+    fn advertise_dry(&self, address: &str) -> Verdict {
+        let mut told = ReplyBuffer::new();
+        let to = (self.router_mac(1), self.router_link_local(1));
+        told.neighbor_advertisement(v6(address), MACS[C], v6("2001:db8:0:2::a"), to, SOLICITED);
+        self.send_watched(C, told.frame(), &mut DryRun(Unobserved)).0
     }
 
     fn to_c(&self) -> Rewrite {
@@ -500,6 +504,12 @@ fn a_packet_waits_for_no_answer_and_the_next_one_finds_it() {
     );
     world.pass(Duration::from_millis(1));
     assert_eq!(world.route("2001:db8:0:2::a"), world.asked(None));
+    assert_eq!(world.advertise_dry("2001:db8:0:2::a"), Verdict::Consumed);
+    assert_eq!(
+        world.route("2001:db8:0:2::a"),
+        Verdict::Drop(DropReason::NeighborResolving),
+        "what is only asked about teaches nothing"
+    );
     assert_eq!(world.advertise("2001:db8:0:2::a", SOLICITED), Verdict::Consumed);
     assert_eq!(world.route("2001:db8:0:2::a"), delivered);
     // The same with ARP.

@@ -271,6 +271,13 @@ impl<O: Observer> Context<'_, O> {
         })
     }
 
+    /// The router takes in what it was told, unless the frame is only asked about.
+    fn remember(&self, address: IpAddr, mac: MacAddr, belief: Belief) {
+        if !O::DRY_RUN {
+            self.ingress.subnet.state.neighbors.tell(address, mac, belief, self.now);
+        }
+    }
+
     /// What a frame that reaches the router tells it of its sender; true when it was said to the router and to nobody else.
     pub(super) fn router_hears(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> bool {
         let subnet = self.ingress.subnet;
@@ -290,10 +297,7 @@ impl<O: Observer> Context<'_, O> {
                         replaces: true,
                         confirms: true,
                     };
-                    subnet
-                        .state
-                        .neighbors
-                        .tell(arp.sender.into(), arp.sender_mac, belief, self.now);
+                    self.remember(arp.sender.into(), arp.sender_mac, belief);
                 }
                 to_router && !arp.request
             }
@@ -309,7 +313,7 @@ impl<O: Observer> Context<'_, O> {
                             replaces: true,
                             confirms: false,
                         };
-                        subnet.state.neighbors.tell(asked.source.into(), mac, belief, self.now);
+                        self.remember(asked.source.into(), mac, belief);
                     }
                     false
                 }
@@ -323,7 +327,7 @@ impl<O: Observer> Context<'_, O> {
                             replaces: told.override_cached,
                             confirms: told.solicited,
                         };
-                        subnet.state.neighbors.tell(told.target.into(), mac, belief, self.now);
+                        self.remember(told.target.into(), mac, belief);
                     }
                     to_router
                 }

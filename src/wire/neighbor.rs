@@ -294,12 +294,7 @@ mod tests {
             bytes[42..44].fill(0);
             let (source, destination) = (bytes[8..24].to_vec(), bytes[24..40].to_vec());
             let sum = Sum::new()
-                .ipv6_pseudo_header(
-                    source.as_slice().try_into().unwrap(),
-                    destination.as_slice().try_into().unwrap(),
-                    58,
-                    bytes.len() as u32 - 40,
-                )
+                .ipv6_pseudo_header(&source, &destination, 58, bytes.len() as u32 - 40)
                 .bytes(&bytes[40..])
                 .complement();
             bytes[42..44].copy_from_slice(&sum.to_be_bytes());
