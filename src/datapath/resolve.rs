@@ -222,6 +222,7 @@ impl<O: Observer> Context<'_, O> {
             let interface = self.view.interface(owner).ok_or(DropReason::NoMapping)?;
             return self.pass_on(frame, packet, &interface, subnet);
         }
+        let decrement_ttl = self.takes_hop(packet, subnet)?;
         let known = subnet.state.neighbors.look(destination, self.now);
         // A station whose port went away says with its next answer where it is now.
         let place = known
@@ -236,7 +237,11 @@ impl<O: Observer> Context<'_, O> {
                 Err(DropReason::NeighborResolving)
             };
         };
-        let rewrite = self.rewrite(packet, mac, subnet)?;
+        let rewrite = Rewrite::Route {
+            destination: mac,
+            source: subnet.router_mac,
+            decrement_ttl,
+        };
         let interface = self
             .view
             .interface_by_mac(subnet.vpc, mac)

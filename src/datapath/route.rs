@@ -9,7 +9,6 @@ use super::{
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
-use crate::wire::MacAddr;
 use crate::wire::frame::Frame;
 
 impl<'a, O: Observer> Context<'a, O> {
@@ -69,20 +68,19 @@ impl<'a, O: Observer> Context<'a, O> {
         interface: &Interface,
         subnet: &SubnetView,
     ) -> Decided {
-        let rewrite = self.rewrite(packet, interface.mac, subnet)?;
+        let rewrite = Rewrite::Route {
+            destination: interface.mac,
+            source: subnet.router_mac,
+            decrement_ttl: self.takes_hop(packet, subnet)?,
+        };
         match self.hand_over(frame, packet, interface, subnet, rewrite) {
             Err(DropReason::TooLong) => self.too_big(frame, packet, interface.mtu.unwrap_or(subnet.profile().mtu)),
             decided => decided,
         }
     }
 
-    /// What the router changes in a packet for a MAC of a subnet.
-    pub(super) fn rewrite(
-        &self,
-        packet: &Packet<'_>,
-        destination: MacAddr,
-        subnet: &SubnetView,
-    ) -> Result<Rewrite, DropReason> {
+    /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
+    pub(super) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
@@ -91,11 +89,7 @@ impl<'a, O: Observer> Context<'a, O> {
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
         }
-        Ok(Rewrite::Route {
-            destination,
-            source: subnet.router_mac,
-            decrement_ttl,
-        })
+        Ok(decrement_ttl)
     }
 
     /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
