@@ -63,6 +63,7 @@ impl Network {
         let vpc = writer.add_vpc(VpcSpec {
             profile: Arc::new(profile),
             cidrs: vec![net("10.0.0.0/8"), net("2001:db8:1::/48")],
+            dhcp_options: Arc::default(),
         });
         let per_family = mappings / 2;
         let (mut hosts4, mut hosts6) = (Vec::new(), Vec::new());
@@ -466,6 +467,7 @@ fn edits(c: &mut Criterion) {
             let vpc = writer.add_vpc(VpcSpec {
                 profile: Arc::new(Profile::aws()),
                 cidrs: vec![net("2001:db8:1::/48")],
+                dhcp_options: Arc::default(),
             });
             let range: Ipv6Net = "2001:db8:1::/64".parse().expect("a range");
             let spec = SubnetSpec {

@@ -2,18 +2,21 @@
 //!
 //! The fuzz target and the test `noise` of the crate share this file.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Fabric, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Rewrite, SubnetSpec, Unobserved,
-    Verdict, VpcSpec, decide,
+    Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, PortState, Received, Recorder, Rewrite, Service,
+    SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
+use localvpc::model::dhcp_options::DhcpOptions;
 use localvpc::model::profile::{Delivery, Profile};
 use localvpc::wire::MacAddr;
 use localvpc::wire::checksum::Sum;
 use localvpc::wire::reply::{REPLY_CAPACITY, ReplyBuffer};
+use localvpc::wire::udp::{self, Endpoint};
 
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
 pub(crate) const HEADER: usize = 5;
@@ -29,6 +32,9 @@ const CHECKSUM: u8 = 8;
 /// The frame is offered many times at one instant.
 const REPEATED: u8 = 16;
 
+/// Octets before the message in an input for [`Network::ask`]: port, version of DHCP and destination.
+pub(crate) const QUESTION_HEADER: usize = 2;
+
 /// Three VPCs (aws, aws-xen, lan) of two subnets each, the second without IPv6, with three interfaces each.
 pub(crate) struct Network {
     fabric: Arc<Fabric>,
@@ -38,6 +44,7 @@ pub(crate) struct Network {
     _writer: FabricWriter,
 }
 
+#[allow(dead_code)] // each target asks in its own way
 impl Network {
     /// The network; always the same.
     pub(crate) fn new() -> Self {
@@ -58,6 +65,7 @@ impl Network {
                     "10.0.0.0/16".parse().expect("a range"),
                     "2001:db8:1::/56".parse().expect("a range"),
                 ],
+                dhcp_options: Arc::new(DhcpOptions::for_region("eu-central-1")),
             });
             for part in 1..=2_u8 {
                 let router_mac = MacAddr([0x02, 0xd0, 0x0b, number, part, 0xbc]);
@@ -103,6 +111,40 @@ impl Network {
             macs,
             _writer: writer,
         }
+    }
+
+    /// Asks a server of the VPC's own with a datagram that holds the input, and fails where a promise is broken.
+    pub(crate) fn ask(&self, input: &[u8]) {
+        let Some((&[port, version], message)) = input.split_first_chunk::<QUESTION_HEADER>() else {
+            return;
+        };
+        let message = &message[..message.len().min(9000)];
+        let (interface, port, mac) = self.ports[usize::from(port) % self.ports.len()];
+        let view = self.fabric.view();
+        let ingress = view.ingress(interface, port).expect("the network stays as it is");
+        let mut bytes = Vec::new();
+        let service = if version & 1 == 0 {
+            let mut message = message.to_vec();
+            // The hardware address must be the interface's own, or the question ends there.
+            if version & 2 == 0 && message.len() >= 34 {
+                message[28..34].copy_from_slice(&mac.0);
+            }
+            let from = endpoint(mac, Ipv4Addr::UNSPECIFIED, 68);
+            let to = endpoint(MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
+            udp::write_ipv4(&mut bytes, from, to, &message).expect("9000 octets fit");
+            Service::Dhcpv4
+        } else {
+            let from = endpoint(mac, mac.link_local(), 546);
+            let (group, router) = (MacAddr([0x33, 0x33, 0, 1, 0, 2]), ingress.subnet.router_mac);
+            let to = match version & 2 {
+                0 => endpoint(group, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2), 547),
+                _ => endpoint(router, router.link_local(), 547),
+            };
+            udp::write_ipv6(&mut bytes, from, to, message).expect("9000 octets fit");
+            Service::Dhcpv6
+        };
+        let meta = FrameMeta::default();
+        serve(service, Received { bytes: &bytes, meta }, &ingress, &view);
     }
 
     /// Sends what the input says and fails where a promise is broken.
@@ -160,12 +202,19 @@ impl Network {
                     false
                 }
                 Verdict::Reply(_) => true,
-                Verdict::Flood { reply } => {
+                Verdict::Flood { reply, punt } => {
                     assert!(learning, "a flood where nothing is flooded");
+                    if let Some(service) = punt {
+                        serve(service, frame, &ingress, &view);
+                    }
                     reply.is_some()
                 }
                 Verdict::Consumed | Verdict::Ask { .. } => {
                     assert!(learning, "a router that asks where nobody hears it");
+                    false
+                }
+                Verdict::Punt(service) => {
+                    serve(service, frame, &ingress, &view);
                     false
                 }
                 Verdict::Drop(_) => false,
@@ -178,6 +227,26 @@ impl Network {
                 assert_eq!(frame[..6], *to, "an answer to somebody who did not ask");
             }
         }
+    }
+}
+
+fn endpoint<A>(mac: MacAddr, address: A, port: u16) -> Endpoint<A> {
+    Endpoint { mac, address, port }
+}
+
+/// Lets a server of the VPC's own answer: always the same, and to nobody but the one who asked.
+fn serve(service: Service, frame: Received<'_>, ingress: &Ingress<'_>, view: &View) {
+    let (mut said, mut again) = (Vec::new(), vec![0xa5; 3]);
+    let answered = responder::answer(service, frame, ingress, view, &mut said);
+    assert_eq!(answered, responder::answer(service, frame, ingress, view, &mut again));
+    if answered.is_ok() {
+        assert_eq!(said, again);
+        assert!((42..=1514).contains(&said.len()));
+        let to = &said[..6];
+        assert!(
+            to == ingress.interface.mac.0 || to == [0xff; 6],
+            "an answer to somebody who did not ask"
+        );
     }
 }
 

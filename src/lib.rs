@@ -11,5 +11,6 @@ pub mod mapping;
 pub mod model;
 pub mod runtime;
 pub mod scenario;
+pub mod services;
 pub mod switch;
 pub mod wire;

@@ -57,7 +57,8 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
         Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {
             panic!("nothing is flooded or asked for in these profiles")
         }
-        Verdict::Drop(_) => Fate::Nothing,
+        // What a service answers is not the decision's to say.
+        Verdict::Punt(_) | Verdict::Drop(_) => Fate::Nothing,
     }
 }
 

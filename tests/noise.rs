@@ -96,3 +96,70 @@ fn pure_noise_breaks_no_promise() {
         network.judge(&input);
     }
 }
+
+/// Questions to the DHCP servers, as hexadecimal digits: DISCOVER, REQUEST, INFORM; SOLICIT, REQUEST, RENEW, CONFIRM.
+const QUESTIONS: [(u8, &str); 7] = [
+    (0, "350101 3707011c02030f061a ff"),
+    (0, "350103 36040a000101 32040a00010a 370101 ff"),
+    (0, "350108 340103 ff"),
+    (
+        1,
+        "01010203 0001000a00030001020304050607 000e0000 0003000c000000070000000000000000 00060004 00170018",
+    ),
+    (
+        1,
+        "03010203 0001000a00030001020304050607 0002000a0003000102d00b0001bc 0003000c000000070000000000000000",
+    ),
+    (
+        1,
+        "05010203 0001000a00030001020304050607 0002000a0003000102d00b0001bc
+         0003002800000007000000000000000000050018 20010db800010001000000000000000a 0000000000000000
+         0019002900000008000000000000000000 1a0019 000000000000000050 20010db800010001000a000000000000",
+    ),
+    (
+        1,
+        "04010203 0001000a00030001020304050607
+         0003002800000007000000000000000000050018 20010db800010001000000000000000a 0000000000000000",
+    ),
+];
+
+#[test]
+fn noise_to_the_dhcp_servers_breaks_no_promise() {
+    let network = network::Network::new();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let questions: Vec<Vec<u8>> = QUESTIONS
+        .iter()
+        .map(|(version, digits)| {
+            let digits: String = digits.split_whitespace().collect();
+            let options = data_encoding::HEXLOWER
+                .decode(digits.as_bytes())
+                .expect("hexadecimal digits");
+            let mut message = vec![*version; network::QUESTION_HEADER];
+            if *version == 0 {
+                // The fixed part: a request over Ethernet, and the cookie.
+                message.extend([1, 1, 6, 0]);
+                message.resize(network::QUESTION_HEADER + 236, 0);
+                message.extend([99, 130, 83, 99]);
+            }
+            message.extend(options);
+            message
+        })
+        .collect();
+    for round in 0..60_000 {
+        let mut question = questions[round % questions.len()].clone();
+        let version = question[1];
+        if round >= questions.len() {
+            bend(&mut question, &mut random);
+        }
+        question[0] = random.random();
+        // Mostly as it was, now and then for the other server or another address of this one.
+        if let Some(place) = question.get_mut(1) {
+            *place = if random.random_range(0..8) == 0 {
+                random.random()
+            } else {
+                version
+            };
+        }
+        network.ask(&question);
+    }
+}

@@ -1,6 +1,8 @@
 //! The scenarios that ship, played against real hosts with real tools, and what a run promises whatever it plays.
 //! These tests make namespaces, so they take root.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -61,6 +61,7 @@ impl World {
         let vpc = fabric.add_vpc(VpcSpec {
             profile: Arc::new(profile),
             cidrs,
+            dhcp_options: Arc::default(),
         });
         let subnet = fabric.add_subnet(SubnetSpec {
             vpc,

@@ -117,6 +117,7 @@ impl Lab {
         let vpc = fabric.add_vpc(VpcSpec {
             profile,
             cidrs: vec!["10.0.0.0/16".parse().expect("a range")],
+            dhcp_options: Arc::default(),
         });
         let subnet = fabric.add_subnet(SubnetSpec {
             vpc,

@@ -71,6 +71,7 @@ fn switch(a: &str, b: &str, mappings: u64) -> Outcome {
     let vpc = fabric.add_vpc(VpcSpec {
         profile,
         cidrs: vec!["10.0.0.0/8".parse()?],
+        dhcp_options: Arc::default(),
     });
     let subnet = fabric.add_subnet(SubnetSpec {
         vpc,

@@ -11,6 +11,7 @@
 pub mod remote;
 pub mod run;
 pub mod server;
+mod show;
 pub mod transcript;
 
 use std::ffi::OsString;

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
+use super::show::{
+    Column, INSTANCES, INTERFACES, MAPPINGS, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, cell, outline, pretty, table, text,
+};
 use super::{Done, Failure, print};
 use crate::api::{Client, ClientError, Token};
 
@@ -268,72 +269,6 @@ async fn ask(client: &Client, json: bool, query: Query) -> Done {
     }
 }
 
-/// A column: its heading, and where its value stands in an entry.
-type Column = (&'static str, &'static str);
-
-const VPCS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("IPV4", "cidr_blocks"),
-    ("IPV6", "ipv6_cidr_blocks"),
-    ("PROFILE", "profile"),
-];
-const SUBNETS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("VPC", "vpc_id"),
-    ("IPV4", "cidr_block"),
-    ("IPV6", "ipv6_cidr_block"),
-    ("ZONE", "availability_zone"),
-    ("ROUTER", "router_mac"),
-];
-const INTERFACES: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("SUBNET", "subnet_id"),
-    ("MAC", "mac_address"),
-    ("IPV4", "ipv4_addresses"),
-    ("IPV6", "ipv6_addresses"),
-    ("PREFIXES", "ipv4_prefixes,ipv6_prefixes"),
-    ("CHECK", "source_dest_check"),
-    ("DEVICE", "attachment.device"),
-];
-const MAPPINGS: &[Column] = &[
-    ("SUBNET", "subnet_id"),
-    ("ADDRESS", "address"),
-    ("INTERFACE", "interface_id"),
-    ("MAC", "mac_address"),
-    ("PRIMARY", "primary"),
-];
-const PORTS: &[Column] = &[
-    ("PORT", "port"),
-    ("INTERFACE", "interface_name,interface_id"),
-    ("DEVICE", "device"),
-    ("RECEIVED", "received.frames"),
-    ("SENT", "sent.frames"),
-    ("ANSWERED", "answered"),
-    ("DROPPED", "dropped"),
-];
-const INSTANCES: &[Column] = &[
-    ("NAME", "name"),
-    ("INTERFACE", "interface_id"),
-    ("MAC", "mac_address"),
-    ("PID", "pid"),
-];
-const SCENARIOS: &[Column] = &[
-    ("NAME", "name"),
-    ("STEPS", "steps"),
-    ("COMMANDS", "runs_commands"),
-    ("DESCRIPTION", "description"),
-];
-const RUNS: &[Column] = &[
-    ("ID", "id"),
-    ("SCENARIO", "scenario"),
-    ("STATE", "state"),
-    ("OUTCOME", "outcome"),
-    ("SEED", "seed"),
-];
-
 async fn list(client: &Client, json: bool, path: &str, field: &str, columns: &[Column]) -> Done {
     let mut entries: Vec<Value> = Vec::new();
     let mut page = path.to_owned();
@@ -422,42 +357,16 @@ fn explanation(answer: &Value) -> String {
     for frame in answer["frames"].as_array().into_iter().flatten() {
         shown.push_str(&format!("{}\n", text(frame, "purpose")));
         for step in frame["steps"].as_array().into_iter().flatten() {
-            shown.push_str(&format!("  {:12} {}\n", text(step, "stage"), text(step, "description")));
+            shown.push_str(&format!("  {:18} {}\n", text(step, "stage"), text(step, "description")));
         }
         let verdict = &frame["verdict"];
         shown.push_str(&format!(
-            "  {:12} {}\n\n",
+            "  {:18} {}\n\n",
             text(verdict, "action"),
             text(verdict, "description")
         ));
     }
     shown + text(answer, "summary") + "\n"
-}
-
-/// Fields, one a line, what is inside others further in.
-fn outline(value: &Value, depth: usize) -> String {
-    let margin = "  ".repeat(depth);
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(_, field)| !field.is_null())
-            .map(|(name, field)| match field {
-                Value::Object(_) | Value::Array(_) => format!("{margin}{name}:\n{}", outline(field, depth + 1)),
-                plain => format!("{margin}{name}: {}\n", cell(plain)),
-            })
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| match item {
-                Value::Object(_) => {
-                    let inner = outline(item, depth + 1);
-                    format!("{margin}- {}", inner.trim_start())
-                }
-                plain => format!("{margin}- {}\n", cell(plain)),
-            })
-            .collect(),
-        plain => format!("{margin}{}\n", cell(plain)),
-    }
 }
 
 fn profiles(answer: &Value) -> String {
@@ -483,9 +392,9 @@ fn event_line(kind: &str, data: &str) -> String {
     };
     let details: Vec<String> = fields
         .iter()
-        .filter(|(name, _)| !["id", "at", "type", "frame"].contains(&name.as_str()))
+        .filter(|(name, _)| !["id", "at", "type", "frame", "summary"].contains(&name.as_str()))
         .map(|(name, value)| match value {
-            Value::Object(_) | Value::Array(_) => format!("{name}={value}"),
+            Value::Array(changes) if name == "changes" => changes.iter().map(change).collect::<Vec<_>>().join(", "),
             plain => format!("{name}={}", cell(plain)),
         })
         .collect();
@@ -493,68 +402,17 @@ fn event_line(kind: &str, data: &str) -> String {
     format!("{at}  {kind:20} {}\n", details.join(" "))
 }
 
+/// `10.0.1.50 eni-1 -> eni-2`: who had it, and who has it now.
+fn change(change: &Value) -> String {
+    let owner = |field: &str| change[field].as_str().unwrap_or("nobody");
+    format!("{} {} -> {}", text(change, "address"), owner("from"), owner("to"))
+}
+
 fn show(json: bool, answer: &Value, people: impl FnOnce(&Value) -> String) {
     match json {
         true => print(&pretty(answer)),
         false => print(&people(answer)),
     }
-}
-
-fn table(columns: &[Column], entries: &[Value]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
-    table.set_header(columns.iter().map(|(heading, _)| *heading));
-    for entry in entries {
-        table.add_row(columns.iter().map(|(_, path)| value_at(entry, path)));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(CellAlignment::Left);
-    }
-    let lines: Vec<String> = table
-        .to_string()
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    lines.join("\n") + "\n"
-}
-
-/// The value at a path; of several paths all that is there.
-fn value_at(entry: &Value, paths: &str) -> String {
-    let found: Vec<String> = paths
-        .split(',')
-        .map(|path| cell(path.split('.').fold(entry, |value, name| &value[name])))
-        .filter(|text| !text.is_empty())
-        .collect();
-    // A name says more than the identifier that follows it.
-    match paths.contains("_name,") {
-        true => found.into_iter().next().unwrap_or_default(),
-        false => found.join(" "),
-    }
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
-        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
-        Value::Object(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(name, value)| format!("{name} {}", cell(value)))
-                .collect();
-            fields.join(", ")
-        }
-        other => other.to_string(),
-    }
-}
-
-fn text<'v>(value: &'v Value, field: &str) -> &'v str {
-    value[field].as_str().unwrap_or_default()
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
 }
 
 fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
@@ -580,6 +438,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// A refusal of the server is one thing, a server that cannot be asked another.
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn failed(error: ClientError) -> Failure {
     let code = match &error {
         ClientError::Problem(_) => Failure::REFUSED,
@@ -594,19 +453,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_a_line_for_each_entry_and_no_frame() {
-        let entries = [
-            json!({ "id": "vpc-1", "cidr_blocks": ["10.0.0.0/16"], "profile": "aws" }),
-            json!({ "id": "vpc-2", "name": "second", "cidr_blocks": [], "profile": "lan" }),
-        ];
-        let shown = table(VPCS, &entries);
-        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["ID", "NAME", "IPV4", "IPV6", "PROFILE"]);
-        assert_eq!(lines[1], ["vpc-1", "10.0.0.0/16", "aws"]);
-        assert_eq!(lines[2], ["vpc-2", "second", "lan"]);
-    }
-
-    #[test]
     fn a_filter_is_written_into_the_query_and_encoded() {
         let path = with_query(
             "/v1/mappings",
@@ -617,12 +463,14 @@ mod tests {
     }
 
     #[test]
-    fn an_outline_shows_what_is_inside_further_in() {
-        let value = json!({ "verdict": "drop", "stages": [{ "stage": "guard", "facts": ["a", "b"] }] });
-        let shown = outline(&value, 0);
-        assert_eq!(
-            shown,
-            "verdict: drop\nstages:\n  - stage: guard\n    facts:\n      - a\n      - b\n"
+    fn an_event_is_a_line() {
+        let data = r#"{"id":9,"at":"2026-01-31T12:00:00.000Z","type":"mappings_changed","truncated":false,
+            "changes":[{"subnet_id":"subnet-1","address":"10.0.1.50","from":"eni-1","to":"eni-2"}],"summary":{"moved":1}}"#;
+        let line = event_line("mappings_changed", data);
+        assert!(
+            line.starts_with("2026-01-31T12:00:00.000Z  mappings_changed "),
+            "{line}"
         );
+        assert!(line.ends_with("10.0.1.50 eni-1 -> eni-2\n"), "{line}");
     }
 }

@@ -241,15 +241,20 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
             addresses.join(" "),
         ));
     }
-    let places = addresses.iter().map(|address| format!("http://{address}"));
-    let places = places.chain(config.unix.iter().map(|path| format!("unix:{}", path.display())));
-    for place in places {
-        text.push_str(&format!("API at {place}\n"));
-        if allow_exec {
-            text.push_str(&format!(
-                "run commands: localvpc --server {place} exec INSTANCE COMMAND\n"
-            ));
-        }
+    for address in addresses {
+        text.push_str(&format!("API at http://{address}\n"));
+    }
+    if let Some(path) = &config.unix {
+        text.push_str(&format!("API at unix:{}\n", path.display()));
+    }
+    if allow_exec {
+        // Without a token commands are taken from the socket alone.
+        let place = config.unix.as_ref().map(|path| format!("unix:{}", path.display()));
+        let place = place.or_else(|| addresses.first().map(|address| format!("http://{address}")));
+        let place = place.unwrap_or_default();
+        text.push_str(&format!(
+            "run commands: localvpc --server {place} exec INSTANCE COMMAND\n"
+        ));
     }
     text + "Ctrl-C ends it and takes everything away.\n"
 }

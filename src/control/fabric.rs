@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::datapath::{FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::dhcp_options::DhcpOptions;
 use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, Subnet, SubnetId, Vpc, VpcId};
 
 /// Identifiers on one side, places in the fabric on the other.
@@ -58,6 +59,8 @@ fn vpc_spec(vpc: &Vpc) -> VpcSpec {
     VpcSpec {
         profile: Arc::clone(&vpc.profile),
         cidrs,
+        // The set that every VPC of AWS's first region begins with.
+        dhcp_options: Arc::new(DhcpOptions::for_region("us-east-1")),
     }
 }
 
@@ -233,6 +236,7 @@ impl Binding {
                 if let Some(index) = self.interface_index(id) {
                     let (ipv4, ipv6) = network.primaries(id);
                     self.writer.set_primary(index, ipv4, ipv6);
+                    self.writer.set_delegated_prefix(index, network.delegated_prefix(id));
                 }
             }
         }

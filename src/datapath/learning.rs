@@ -73,15 +73,21 @@ impl<O: Observer> Context<'_, O> {
                 Some(Ok(Verdict::Reply(answered))) => Some(answered),
                 _ => None,
             };
+            let punt = packet.as_ref().and_then(|packet| self.dhcp(frame, packet));
             return match (for_router, reply, packet) {
                 (false, reply, _) => {
                     self.observer
                         .saw(Stage::Delivery, Fact::Group { mac: frame.destination });
-                    Ok(Verdict::Flood { reply })
+                    // Everybody hears the question, and the router's server is one of those who may answer.
+                    let punt = match punt {
+                        Some(Ok(Verdict::Punt(service))) => Some(service),
+                        _ => None,
+                    };
+                    Ok(Verdict::Flood { reply, punt })
                 }
                 (true, Some(answered), _) => Ok(Verdict::Reply(answered)),
                 (true, None, _) if heard => Ok(Verdict::Consumed),
-                (true, None, Some(packet)) => self.at_router(frame, &packet),
+                (true, None, Some(packet)) => punt.unwrap_or_else(|| self.at_router(frame, &packet)),
                 (true, None, None) => Err(DropReason::RouterSilent),
             };
         }
@@ -99,7 +105,10 @@ impl<O: Observer> Context<'_, O> {
                 port,
                 rewrite: Rewrite::None,
             }),
-            None => Ok(Verdict::Flood { reply: None }),
+            None => Ok(Verdict::Flood {
+                reply: None,
+                punt: None,
+            }),
         }
     }
 

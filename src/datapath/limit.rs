@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct PortState {
     pub(super) neighbor: Bucket,
     pub(super) router: Bucket,
+    pub(super) services: Bucket,
     pub(super) errors: Bucket,
+    pub(super) dhcp: Bucket,
 }
 
 /// Tokens that refill with time, a second's worth at the most.

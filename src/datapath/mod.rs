@@ -2,7 +2,7 @@
 //! and says where the frame goes, what answers it, or why it is dropped.
 //!
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
-//! `router` (what the subnet's router answers itself), `guard` again (source check), `deliver` (by destination MAC),
+//! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again (source check), `deliver` (by destination MAC),
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
 //! learning switch, and `resolve` asks there for what the router does not know.
 
@@ -13,6 +13,7 @@ mod learning;
 mod limit;
 mod neighbor;
 mod resolve;
+pub mod responder;
 mod route;
 mod router;
 mod routes;
@@ -31,7 +32,8 @@ pub use limit::PortState;
 pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
 pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
-pub use verdict::{Answered, DropReason, Rewrite, Verdict};
+pub(crate) use verdict::named;
+pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
     Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,
 };
@@ -127,6 +129,9 @@ impl<O: Observer> Context<'_, O> {
             ETHERTYPE_ARP => return self.arp(&frame),
             _ => return Err(DropReason::EtherType),
         };
+        if let Some(decided) = self.dhcp(&frame, &packet) {
+            return decided;
+        }
         self.guard_group(&frame, &packet)?;
         self.source_check(&packet)?;
         if frame.destination == self.ingress.subnet.router_mac {

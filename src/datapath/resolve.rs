@@ -210,7 +210,7 @@ impl<O: Observer> Context<'_, O> {
     pub(super) fn deliver_by_asking(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, subnet: &SubnetView) -> Decided {
         let destination = packet.destination();
         // A delegated prefix is routed to its interface, as a provider's router has it in its table: nobody is asked.
-        if let Some(owner) = self.view.prefix_owner(subnet, destination) {
+        if let Some(owner) = self.view.prefix_around(subnet, destination) {
             self.observer.saw(
                 Stage::Route,
                 Fact::Mapping {

@@ -53,7 +53,13 @@ impl<'a, O: Observer> Context<'a, O> {
             return self.deliver_by_asking(frame, packet, subnet);
         }
         let (interface, subnet) = match target {
-            RouteTarget::Local => self.local(destination)?,
+            RouteTarget::Local => match self.local(destination) {
+                // No interface can have the resolver's address, so only packets that nobody would get are looked at.
+                Err(DropReason::NoMapping) if self.is_resolver(destination) => {
+                    return self.for_router_itself(frame, packet, RouterAddress::Resolver);
+                }
+                found => found?,
+            },
             RouteTarget::Interface(index) => self.middlebox(index)?,
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
@@ -109,6 +115,13 @@ impl<'a, O: Observer> Context<'a, O> {
             .and_then(|owner| self.view.interface(owner))
             .ok_or(DropReason::NoMapping)?;
         Ok((interface, subnet))
+    }
+
+    /// The VPC's resolver is reached from every subnet, whether its address lies in one of them or in none.
+    fn is_resolver(&self, destination: IpAddr) -> bool {
+        let subnet = self.ingress.subnet;
+        let resolver = self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver());
+        subnet.profile().router.service_addresses && resolver.map(IpAddr::V4) == Some(destination)
     }
 
     /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.

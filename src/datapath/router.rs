@@ -3,9 +3,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Stage, Verdict};
+use super::{
+    Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Service, Stage, Verdict,
+};
 use crate::model::profile::AdvertisementDestination;
-use crate::wire::frame::{Frame, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
+use crate::wire::frame::{Frame, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::neighbor::RouterSolicitation;
 use crate::wire::reply::{ALL_NODES, RouterAdvertisement};
 
@@ -45,10 +47,37 @@ impl<O: Observer> Context<'_, O> {
         let (address, mac) = (packet.destination(), self.ingress.subnet.router_mac);
         self.observer.saw(Stage::Router, Fact::Router { address, kind, mac });
         if matches!(kind, RouterAddress::Resolver | RouterAddress::Service) {
-            return Err(DropReason::NoService);
+            return self.service(packet, kind);
         }
         self.echo(frame, packet, address)
             .unwrap_or(Err(DropReason::RouterSilent))
+    }
+
+    /// A packet for the resolver or a link-local service: whole UDP and TCP packets go to the services, as many as the
+    /// interface may send.
+    fn service(&mut self, packet: &Packet<'_>, kind: RouterAddress) -> Decided {
+        let subnet = self.ingress.subnet;
+        let rate = subnet.profile().router.service_packets_per_second;
+        if !self.state.services.take(rate, self.now) {
+            return Err(DropReason::LinkLocalAllowance);
+        }
+        // Base + 2 is reserved in every subnet, but DNS answers at the VPC's alone (VPC guide, "Subnet sizing").
+        let vpc_resolver = || self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver()).map(IpAddr::V4);
+        if kind == RouterAddress::Resolver && vpc_resolver() != Some(packet.destination()) {
+            return Err(DropReason::NoService);
+        }
+        let (protocol, whole) = match packet {
+            Packet::V4(packet) => (
+                packet.protocol,
+                packet.bytes[6] & 0x3f == 0 && packet.fragment_offset == 0,
+            ),
+            Packet::V6(packet) => (packet.protocol, !packet.fragmented),
+        };
+        if whole && matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
+            Ok(Verdict::Punt(Service::LinkLocal))
+        } else {
+            Err(DropReason::NoService)
+        }
     }
 
     /// Answers an echo request as `from`; `None` where it is none, or the router does not answer them.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::routes::RouteTarget;
+use super::verdict::Service;
 use super::view::{RouterAddress, SubnetIndex};
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
@@ -21,6 +22,8 @@ pub enum Stage {
     Neighbor,
     /// Router Solicitations, and what else the router answers.
     Router,
+    /// Is it a question to a server of the VPC's own, DHCP?
+    Responder,
     /// May the interface send from this address?
     SourceCheck,
     /// Which interface has the destination MAC?
@@ -102,6 +105,11 @@ pub enum Fact {
         address: IpAddr,
         /// The MAC that it was told.
         mac: Option<MacAddr>,
+    },
+    /// A question to a server of the VPC's own.
+    Service {
+        /// Which.
+        service: Service,
     },
     /// A group address.
     Group {
@@ -220,6 +228,7 @@ impl fmt::Display for Fact {
                 mac: Some(mac),
             } => write!(f, "the router was told that {address} is at {mac}"),
             Self::Neighbor { address, mac: None } => write!(f, "the router was not told where {address} is"),
+            Self::Service { service } => write!(f, "a question to the subnet's {service} server"),
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
             Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),

@@ -21,6 +21,8 @@ pub enum Verdict {
     Flood {
         /// The router's answer in the reply buffer.
         reply: Option<Answered>,
+        /// The server at the router's address that is asked as well, as by [`Verdict::Punt`].
+        punt: Option<Service>,
     },
     /// The router took it in: a station told it where it is.
     Consumed,
@@ -33,6 +35,9 @@ pub enum Verdict {
         /// [`DropReason::NeighborResolving`].
         deliver: Option<(PortId, Rewrite)>,
     },
+    /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate, or from
+    /// a thread of its own.
+    Punt(Service),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -107,6 +112,8 @@ macro_rules! named {
     };
 }
 
+pub(crate) use named;
+
 named! {
     /// What the fabric answered itself.
     Answered {
@@ -118,8 +125,32 @@ named! {
         Router = "router_advertisement",
         /// An echo request to the router got a reply.
         Echo = "echo_reply",
+        /// A link-local service sent a packet.
+        Service = "service_packet",
         /// A packet that was too long for the way got ICMP Fragmentation Needed or Packet Too Big.
         TooBig = "packet_too_big",
+        /// A DHCPDISCOVER got an offer.
+        Dhcpv4Offer = "dhcpv4_offer",
+        /// A DHCPREQUEST or DHCPINFORM got an acknowledgement.
+        Dhcpv4Ack = "dhcpv4_ack",
+        /// A DHCPREQUEST for an address that the interface does not have was refused.
+        Dhcpv4Nak = "dhcpv4_nak",
+        /// A DHCPv6 Solicit got an Advertise.
+        Dhcpv6Advertise = "dhcpv6_advertise",
+        /// A DHCPv6 message got a Reply.
+        Dhcpv6Reply = "dhcpv6_reply",
+    }
+}
+
+named! {
+    /// A server of the VPC's own, which answers outside of the decision.
+    Service {
+        /// DHCP for IPv4 addresses.
+        Dhcpv4 = "dhcpv4",
+        /// DHCP for IPv6 addresses and prefixes.
+        Dhcpv6 = "dhcpv6",
+        /// Metadata, DNS and time at the link-local addresses.
+        LinkLocal = "link_local",
     }
 }
 
@@ -204,6 +235,42 @@ named! {
         RateLimited = "responder_rate_limited",
         /// A multicast listener message.
         MulticastListener = "multicast_listener",
+        /// A DHCP datagram with a wrong checksum.
+        DhcpChecksum = "dhcp_checksum",
+        /// The answer to a DHCP message would be longer than the client or the interface takes.
+        DhcpTooLong = "dhcp_answer_too_long",
+        /// A DHCPv4 message that contradicts itself or RFC 2131, or that a server sent.
+        Dhcpv4Malformed = "dhcpv4_malformed",
+        /// A DHCPv4 message without type (BOOTP), or of a type that no client sends.
+        Dhcpv4MessageType = "dhcpv4_message_type",
+        /// A DHCPv4 message for another hardware address than the interface's.
+        Dhcpv4ForeignClient = "dhcpv4_foreign_client",
+        /// A DHCPv4 message that a relay agent passed on.
+        Dhcpv4Relayed = "dhcpv4_relayed",
+        /// A DHCPREQUEST that accepts another server's offer.
+        Dhcpv4OtherServer = "dhcpv4_other_server",
+        /// A DHCPv4 message of an interface without IPv4 address.
+        Dhcpv4NoAddress = "dhcpv4_no_address",
+        /// DHCPv4 for an address that is not the interface's, where the profile is silent.
+        Dhcpv4ForeignAddress = "dhcpv4_foreign_address",
+        /// A DHCPRELEASE: it needs no answer, and the address stays the interface's.
+        Dhcpv4Release = "dhcpv4_release",
+        /// A DHCPDECLINE: it needs no answer, and the address stays the interface's.
+        Dhcpv4Decline = "dhcpv4_decline",
+        /// A DHCPv6 message that contradicts itself, or lacks or has an option against RFC 8415 section 16.
+        Dhcpv6Malformed = "dhcpv6_malformed",
+        /// A DHCPv6 message of a type that no client sends.
+        Dhcpv6MessageType = "dhcpv6_message_type",
+        /// A DHCPv6 message from an address that is not link-local.
+        Dhcpv6Source = "dhcpv6_source",
+        /// A DHCPv6 message to the router's own address of a type that must go to the group.
+        Dhcpv6Unicast = "dhcpv6_unicast",
+        /// A DHCPv6 message to another server.
+        Dhcpv6OtherServer = "dhcpv6_other_server",
+        /// A Solicit with rapid commit, where the profile drops them.
+        Dhcpv6RapidCommit = "dhcpv6_rapid_commit",
+        /// A Confirm without addresses.
+        Dhcpv6NothingToConfirm = "dhcpv6_nothing_to_confirm",
         /// An IPv4 header that contradicts itself or the frame.
         Ipv4Malformed = "ipv4_malformed",
         /// An IPv6 header or chain of extension headers that contradicts itself or the frame.
@@ -230,6 +297,10 @@ named! {
         RouterSilent = "router_silent",
         /// For a link-local service that is not offered.
         NoService = "no_service",
+        /// More packets to the link-local services than an interface may send.
+        LinkLocalAllowance = "link_local_allowance",
+        /// The link-local services had no room for more.
+        ServiceBusy = "service_busy",
         /// The interface or its subnet was deleted while the frame was on its way.
         InterfaceGone = "interface_gone",
         /// The destination's device took no more.

@@ -13,6 +13,7 @@ use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
+use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::{Delivery, Profile, Resolution};
 use crate::wire::MacAddr;
 
@@ -60,6 +61,7 @@ pub struct View {
 }
 
 /// A VPC as the data path needs it.
+#[derive(Clone)]
 pub struct VpcView {
     /// Its number.
     pub index: VpcIndex,
@@ -67,6 +69,8 @@ pub struct VpcView {
     pub profile: Arc<Profile>,
     /// Its address ranges.
     pub cidrs: Vec<IpNet>,
+    /// What its DHCP servers tell beside the address.
+    pub dhcp_options: Arc<DhcpOptions>,
     /// What a local route resolves to: the subnets' ranges in order of their first address. They do not overlap.
     pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
 }
@@ -176,12 +180,29 @@ impl View {
     }
 
     /// The interface that the delegated prefix around an address of `subnet` is mapped to.
-    pub fn prefix_owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+    pub fn prefix_around(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
         let IpAddr::V6(address) = address else { return None };
         let host = subnet.ipv6?.contains(&address).then_some(address.to_bits() as u64)?;
         self.ipv6_prefixes
             .get(subnet.index.0, host & PREFIX_80_MASK)
             .map(InterfaceIndex)
+    }
+
+    /// The /80 of `subnet` that is delegated to an interface first.
+    pub fn delegated_prefix(&self, subnet: &SubnetView, index: InterfaceIndex) -> Option<Ipv6Net> {
+        let bits = self.interfaces.delegated_prefix(index)?;
+        let address = subnet.ipv6_address(u64::from(bits) << 48)?;
+        Ipv6Net::new(address, 80).ok()
+    }
+
+    /// The interface that a /80 of `subnet` is delegated to.
+    pub fn prefix_owner(&self, subnet: &SubnetView, prefix: Ipv6Net) -> Option<InterfaceIndex> {
+        let net = subnet.ipv6?;
+        if prefix.prefix_len() != 80 || !net.contains(&prefix.network()) {
+            return None;
+        }
+        let key = prefix.network().to_bits() as u64;
+        self.ipv6_prefixes.get(subnet.index.0, key).map(InterfaceIndex)
     }
 
     /// The interface that an address of `subnet` is mapped to.
@@ -236,7 +257,24 @@ pub struct Ingress<'a> {
     pub subnet: &'a SubnetView,
 }
 
+impl VpcView {
+    /// The address of the VPC's resolver: base + 2 of its first IPv4 range, whichever subnet asks (VPC guide, "Subnet
+    /// sizing").
+    pub fn resolver(&self) -> Option<Ipv4Addr> {
+        let first = self.cidrs.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(_) => None,
+        })?;
+        Some(Ipv4Addr::from_bits(first.network().to_bits() + 2))
+    }
+}
+
 impl SubnetView {
+    /// The gateway's IPv4 address, `.1`.
+    pub fn gateway_ipv4(&self) -> Option<Ipv4Addr> {
+        Some(Ipv4Addr::from_bits(self.ipv4?.network().to_bits() + 1))
+    }
+
     /// How the fabric behaves here.
     #[inline]
     pub fn profile(&self) -> &Profile {

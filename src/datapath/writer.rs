@@ -16,6 +16,7 @@ use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
+use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::Profile;
 use crate::wire::MacAddr;
 
@@ -30,6 +31,8 @@ pub struct VpcSpec {
     pub profile: Arc<Profile>,
     /// Its address ranges.
     pub cidrs: Vec<IpNet>,
+    /// What its DHCP servers tell beside the address.
+    pub dhcp_options: Arc<DhcpOptions>,
 }
 
 /// A subnet to be known to the fabric.
@@ -126,6 +129,7 @@ impl FabricWriter {
             index,
             profile: spec.profile,
             cidrs: spec.cidrs,
+            dhcp_options: spec.dhcp_options,
             ranges: Vec::new(),
         };
         vpcs.push(Some(Arc::new(view)));
@@ -133,7 +137,7 @@ impl FabricWriter {
         index
     }
 
-    /// Changes a VPC's profile or ranges, for it and all its subnets at once.
+    /// Changes a VPC's profile, ranges or DHCP options, for it and all its subnets at once.
     pub fn set_vpc(&mut self, index: VpcIndex, spec: VpcSpec) {
         let local = Arc::new(RouteTable::local(&spec.cidrs));
         for subnet in Arc::make_mut(&mut self.view.subnets)
@@ -148,13 +152,10 @@ impl FabricWriter {
             }
         }
         if let Some(Some(vpc)) = self.vpc_mut(index) {
-            let ranges = vpc.ranges.clone();
-            *vpc = Arc::new(VpcView {
-                index,
-                profile: spec.profile,
-                cidrs: spec.cidrs,
-                ranges,
-            });
+            let vpc = Arc::make_mut(vpc);
+            vpc.profile = spec.profile;
+            vpc.cidrs = spec.cidrs;
+            vpc.dhcp_options = spec.dhcp_options;
         }
         self.publish();
     }
@@ -174,16 +175,9 @@ impl FabricWriter {
     /// Changes which ranges the local route of a VPC knows.
     fn edit_ranges(&mut self, index: VpcIndex, edit: impl FnOnce(&mut Vec<(IpNet, SubnetIndex)>)) {
         if let Some(Some(vpc)) = self.vpc_mut(index) {
-            let mut ranges = vpc.ranges.clone();
-            edit(&mut ranges);
+            let ranges = &mut Arc::make_mut(vpc).ranges;
+            edit(ranges);
             ranges.sort_by_key(|(net, _)| net.network());
-            let (profile, cidrs) = (Arc::clone(&vpc.profile), vpc.cidrs.clone());
-            *vpc = Arc::new(VpcView {
-                index,
-                profile,
-                cidrs,
-                ranges,
-            });
         }
     }
 
@@ -319,6 +313,12 @@ impl FabricWriter {
         self.view
             .interfaces
             .set_primary(index, ipv4, ipv6.map(|address| address.to_bits() as u64));
+    }
+
+    /// Says which delegated /80 DHCPv6 leases to an interface that names none.
+    pub fn set_delegated_prefix(&mut self, index: InterfaceIndex, prefix: Option<Ipv6Net>) {
+        let bits = prefix.map(|net| (net.network().to_bits() >> 48) as u16);
+        self.view.interfaces.set_delegated_prefix(index, bits);
     }
 
     /// Assigns one address or one delegated prefix to an interface, moves it to another, or removes it: one atomic store

@@ -16,6 +16,8 @@ const CHUNKS: usize = 4096;
 /// Flags beside the MAC in an interface's first word.
 const PRESENT: u64 = 1 << 63;
 const CHECKED: u64 = 1 << 62;
+/// Flag beside the bits of a delegated prefix.
+const DELEGATED: u32 = 1 << 16;
 
 /// The place of an interface in the table of interfaces; never zero, so that zero can mean none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -58,6 +60,8 @@ struct Slot {
     ipv4: AtomicU32,
     /// Largest IP packet, 0 for the profile's.
     mtu: AtomicU32,
+    /// First delegated /80: its 16 bits below the /64 and a bit above them that says so; 0 for none.
+    prefix: AtomicU32,
     /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
     ipv6: AtomicU64,
 }
@@ -140,6 +144,7 @@ impl InterfaceTable {
         slot.ipv4.store(0, Ordering::Relaxed);
         slot.ipv6.store(0, Ordering::Relaxed);
         slot.mtu.store(0, Ordering::Relaxed);
+        slot.prefix.store(0, Ordering::Relaxed);
         let flags = PRESENT | if checked { CHECKED } else { 0 };
         // Release: whoever sees the interface as present sees the rest of it.
         slot.mac.store(mac.to_bits() | flags, Ordering::Release);
@@ -173,6 +178,20 @@ impl InterfaceTable {
         if let Some(slot) = self.slot(index) {
             slot.mtu.store(mtu.map_or(0, u32::from), Ordering::Release);
         }
+    }
+
+    /// Says which /80 of its subnet's /64 is delegated to an interface first, by the 16 bits that tell it from the others.
+    pub(crate) fn set_delegated_prefix(&self, index: InterfaceIndex, prefix: Option<u16>) {
+        if let Some(slot) = self.slot(index) {
+            let word = prefix.map_or(0, |bits| DELEGATED | u32::from(bits));
+            slot.prefix.store(word, Ordering::Release);
+        }
+    }
+
+    /// The /80 that is delegated to an interface first. Not part of [`Interface`]: no frame on the hot path needs it.
+    pub(crate) fn delegated_prefix(&self, index: InterfaceIndex) -> Option<u16> {
+        let word = self.slot(index)?.prefix.load(Ordering::Acquire);
+        (word & DELEGATED != 0).then_some(word as u16)
     }
 
     pub(crate) fn set_primary(&self, index: InterfaceIndex, ipv4: Option<Ipv4Addr>, ipv6_host: Option<u64>) {

@@ -157,6 +157,14 @@ impl InterfaceState {
         (self.ipv4.values().next().copied(), self.ipv6.values().next().copied())
     }
 
+    /// The delegated IPv6 prefix that was assigned first.
+    pub(crate) fn delegated_prefix(&self) -> Option<Ipv6Net> {
+        self.prefixes.values().find_map(|net| match net {
+            IpNet::V6(net) => Some(*net),
+            IpNet::V4(_) => None,
+        })
+    }
+
     /// True for the primary IPv4 address.
     pub(crate) fn is_primary(&self, block: AddressOrPrefix) -> bool {
         match block.address() {

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod cidr;
+pub mod dhcp_options;
 pub mod duration;
 pub mod error;
 pub mod ids;

@@ -1,6 +1,6 @@
 //! Scenarios: a network and what is expected of it, written in a file and played against real hosts.
 //!
-//! A scenario file names a topology and a list of steps. [`format`] reads it and refuses what it does not understand,
+//! A scenario file names a topology and a list of steps. [`mod@format`] reads it and refuses what it does not understand,
 //! with line and column; [`play`] makes the network
 //! and does the steps; [`judge`] is the pure comparison of what was seen
 //! with what was expected; [`report`] is the record of a run.

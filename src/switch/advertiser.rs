@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::port::{HEADER, LARGEST_FRAME};
 use super::worker::send_plain;
 use super::{Port, PortTable, Shared};
-use crate::datapath::{SubnetIndex, View, announcement, unsolicited_advertisement};
+use crate::datapath::{Answered, SubnetIndex, View, announcement, unsolicited_advertisement};
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
@@ -80,6 +80,19 @@ impl Unasked {
             told += usize::from(self.send(port));
         }
         told
+    }
+
+    /// Sends a frame that a service of the VPC made; false when there is no such port, or it takes no frame.
+    pub(super) fn inject(&mut self, shared: &Shared, id: PortId, frame: &[u8]) -> bool {
+        let table = shared.ports.load();
+        let Some(port) = table.get(id.get()).filter(|_| frame.len() <= LARGEST_FRAME) else {
+            return false;
+        };
+        let sent = send_plain(&port.device, frame, &mut self.spare).is_ok();
+        let block = &port.counters[self.block];
+        let kind = &block.answered[Answered::Service as usize];
+        (if sent { kind } else { &block.refused }).add(1);
+        sent
     }
 
     /// Sends a port its Router Advertisement, unless this is its coming up, from which the first interval counts.

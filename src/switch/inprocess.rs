@@ -9,13 +9,14 @@ use std::time::Duration;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use super::ServiceSink;
 use super::counters::{Block, PortCounters};
 use super::port::ETHERNET;
 use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
 use crate::datapath::{
-    Asking, DropReason, Fabric, FrameMeta, Ingress, PortState, Received, Rewrite, SubnetIndex, Unobserved, Verdict,
-    View, announcement, decide, unsolicited_advertisement,
+    Answered, Asking, DropReason, Fabric, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex,
+    Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -49,7 +50,10 @@ pub struct InProcessSwitch {
     fabric: Arc<Fabric>,
     ports: Vec<Option<Port>>,
     reply: ReplyBuffer,
+    /// What a server of the VPC's own said last.
+    served: Vec<u8>,
     dropped: VecDeque<Dropped>,
+    services: Option<Box<ServiceSink>>,
 }
 
 impl InProcessSwitch {
@@ -59,8 +63,27 @@ impl InProcessSwitch {
             fabric,
             ports: vec![None],
             reply: ReplyBuffer::new(),
+            served: Vec::new(),
             dropped: VecDeque::new(),
+            services: None,
         }
+    }
+
+    /// Says who takes over the frames for the link-local services. Until then they are dropped as `no_service`.
+    pub fn set_services(&mut self, sink: Box<ServiceSink>) {
+        self.services = Some(sink);
+    }
+
+    /// Writes a frame of a service to a port; false when there is no such port, or its cable is full.
+    pub fn inject(&mut self, id: PortId, frame: &[u8]) -> bool {
+        let Some(port) = self.port(id) else { return false };
+        let sent = port.cable.send(frame).is_ok();
+        if sent {
+            port.counters.answered[Answered::Service as usize].add(1);
+        } else {
+            port.counters.refused.add(1);
+        }
+        sent
     }
 
     /// Attaches the switch's end of a cable to an interface. The fabric must be told of the port that is returned
@@ -144,10 +167,16 @@ impl InProcessSwitch {
         };
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(to, frame, rewrite).err(),
-            Verdict::Reply(answered) => self.answer(id, answered as usize).err(),
-            Verdict::Flood { reply } => {
+            Verdict::Reply(answered) => self.answer(id, answered).err(),
+            Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
+            Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
+            Verdict::Flood { reply, punt } => {
                 self.flood(view, number, frame);
-                reply.and_then(|answered| self.answer(id, answered as usize).err())
+                if let Some(service) = punt {
+                    // Everybody else heard the question, so that it is not lost where this server has no answer.
+                    let _ = self.serve(service, view, number, frame);
+                }
+                reply.and_then(|answered| self.answer(id, answered).err())
             }
             // A question was seen to above.
             Verdict::Consumed | Verdict::Ask { .. } => None,
@@ -171,18 +200,28 @@ impl InProcessSwitch {
         port.send(frame).map_err(|()| DropReason::DeviceFull)
     }
 
-    fn answer(&mut self, to: PortId, kind: usize) -> Result<(), DropReason> {
-        let port = self
-            .ports
-            .get_mut(to.get() as usize)
-            .and_then(Option::as_mut)
-            .ok_or(DropReason::NotAttached)?;
-        if port.cable.send(self.reply.frame()).is_err() {
-            port.counters.refused.add(1);
-            return Err(DropReason::DeviceFull);
-        }
-        port.counters.answered[kind].add(1);
-        Ok(())
+    fn answer(&mut self, to: PortId, answered: Answered) -> Result<(), DropReason> {
+        let port = self.ports.get(to.get() as usize).and_then(Option::as_ref);
+        port.ok_or(DropReason::NotAttached)?
+            .answer(self.reply.frame(), answered)
+    }
+
+    /// Lets a server of the VPC's own answer a frame of a port.
+    fn serve(&mut self, service: Service, view: &View, number: usize, frame: &[u8]) -> Result<(), DropReason> {
+        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
+        let question = Received {
+            bytes: frame,
+            meta: FrameMeta::default(),
+        };
+        let answered = responder::answer(service, question, &attached(view, port)?, view, &mut self.served)?;
+        port.answer(&self.served, answered)
+    }
+
+    fn hand_to_services(&self, number: usize, bytes: &[u8]) -> Result<(), DropReason> {
+        let meta = FrameMeta::default();
+        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
+        let sink = self.services.as_ref().ok_or(DropReason::NoService)?;
+        sink(port.interface, port.id, Received { bytes, meta })
     }
 
     /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
@@ -275,6 +314,12 @@ impl InProcessSwitch {
 }
 
 impl Port {
+    fn answer(&self, frame: &[u8], answered: Answered) -> Result<(), DropReason> {
+        self.send(frame).map_err(|()| DropReason::DeviceFull)?;
+        self.counters.answered[answered as usize].add(1);
+        Ok(())
+    }
+
     fn send(&self, frame: &[u8]) -> Result<(), ()> {
         if self.cable.send(frame).is_err() {
             self.counters.refused.add(1);
@@ -414,6 +459,7 @@ mod tests {
         let vpc = fabric.add_vpc(VpcSpec {
             profile,
             cidrs: vec!["10.0.0.0/16".parse().expect("a range")],
+            dhcp_options: Arc::default(),
         });
         let subnet = fabric.add_subnet(SubnetSpec {
             vpc,

@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 pub use counters::{PortCounters, Traffic};
 pub use event::{DroppedFrame, SwitchEvent};
 
-use crate::datapath::{Fabric, SubnetIndex};
+use crate::datapath::{DropReason, Fabric, Received, SubnetIndex};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
 use advertiser::{Newcomers, Unasked};
@@ -46,6 +46,9 @@ const REST: usize = 256;
 
 /// How long [`Switch::detach`] waits for a worker to let go of a port. A round takes far less.
 const LET_GO: Duration = Duration::from_secs(1);
+
+/// Takes over the frames that are for the VPC's link-local services, or says why it does not. It must not wait.
+pub type ServiceSink = dyn Fn(InterfaceIndex, PortId, Received<'_>) -> Result<(), DropReason> + Send + Sync;
 
 /// How the switch is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +147,7 @@ struct Shared {
     ports: ArcSwap<PortTable>,
     start: Instant,
     events: Events,
+    services: OnceLock<Arc<ServiceSink>>,
     stop: AtomicBool,
     newcomers: Newcomers,
     unasked: Mutex<Unasked>,
@@ -216,6 +220,7 @@ impl Switch {
             ports: ArcSwap::from_pointee(PortTable(vec![None])),
             start: Instant::now(),
             events,
+            services: OnceLock::new(),
             stop: AtomicBool::new(false),
             newcomers: Newcomers::default(),
             unasked: Mutex::new(Unasked::new(count)),
@@ -401,6 +406,19 @@ impl Switch {
     pub fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) -> usize {
         let mut unasked = self.shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
         unasked.announce(&self.shared, subnet, address, mac, except)
+    }
+
+    /// Says who takes over the frames for the link-local services; false when somebody does already. Until then they are
+    /// dropped as `no_service`.
+    pub fn set_services(&self, sink: Arc<ServiceSink>) -> bool {
+        self.shared.services.set(sink).is_ok()
+    }
+
+    /// Writes a frame of a service to a port, in the calling thread; false when there is no such port, or its device did
+    /// not take the frame.
+    pub fn inject(&self, id: PortId, frame: &[u8]) -> bool {
+        let mut unasked = self.shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        unasked.inject(&self.shared, id, frame)
     }
 
     /// Turns merging towards a port on or off; false when there is no such port.

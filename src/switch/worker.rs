@@ -18,8 +18,8 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveE
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, SubnetIndex, Unobserved, Verdict, View,
-    decide,
+    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Service, SubnetIndex, Unobserved, Verdict,
+    View, decide, responder,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -83,6 +83,8 @@ pub(super) struct Worker {
     /// Room for a frame that is sent beside the batch, behind its offload header.
     spare: Box<[u8]>,
     room: Box<[u8]>,
+    /// What a server of the VPC's own says.
+    served: Vec<u8>,
 }
 
 impl Worker {
@@ -98,6 +100,7 @@ impl Worker {
             reply: ReplyBuffer::new(),
             spare: vec![0; HEADER + LARGEST_FRAME].into(),
             room: vec![0; HEADER + LARGEST_FRAME].into(),
+            served: Vec::new(),
         }
     }
 
@@ -250,7 +253,20 @@ impl Worker {
                 Verdict::Reply(answered) => {
                     round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
                 }
-                Verdict::Flood { reply } => {
+                Verdict::Punt(Service::LinkLocal) => {
+                    let sink = self.shared.services.get().ok_or(DropReason::NoService);
+                    if let Err(reason) = sink.and_then(|take| take(port.interface, port.id, received)) {
+                        round.drop(self.batch.frame(index), reason);
+                    }
+                }
+                Verdict::Punt(service) => {
+                    if let Err(reason) =
+                        round.serve(service, received, &ingress, view, &mut self.served, &mut self.spare)
+                    {
+                        round.drop(self.batch.frame(index), reason);
+                    }
+                }
+                Verdict::Flood { reply, punt } => {
                     // What is queued came first.
                     self.egress.flush(&mut self.batch, &mut round);
                     round.flood(
@@ -263,6 +279,14 @@ impl Worker {
                     );
                     if let Some(answered) = reply {
                         round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
+                    }
+                    if let Some(service) = punt {
+                        let question = Received {
+                            bytes: self.batch.frame(index),
+                            meta: meta(&offload),
+                        };
+                        // Everybody else heard the question, so that it is not lost where this server has no answer.
+                        let _ = round.serve(service, question, &ingress, view, &mut self.served, &mut self.spare);
                     }
                 }
                 // A question was seen to above.
@@ -380,6 +404,22 @@ impl Round<'_> {
             }
         }
         asking
+    }
+
+    /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
+    #[cold]
+    fn serve(
+        &mut self,
+        service: Service,
+        question: Received<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        served: &mut Vec<u8>,
+        spare: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let answered = responder::answer(service, question, ingress, view, served)?;
+        self.answer(answered, served, spare, question.bytes);
+        Ok(())
     }
 
     /// Sends a frame to every other port of the segment, as it came.

@@ -2,9 +2,11 @@
 //! the VPC itself sends. Nothing here knows a VPC.
 
 pub mod checksum;
+pub mod dhcp;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;
 pub mod reply;
+pub mod udp;
 
 pub use mac::MacAddr;

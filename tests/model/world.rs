@@ -172,6 +172,7 @@ impl World {
                         "10.0.0.0/16".parse().expect("a range"),
                         "2001:db8:1::/56".parse().expect("a range"),
                     ],
+                    dhcp_options: Arc::default(),
                 })
             })
             .collect();

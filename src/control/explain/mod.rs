@@ -10,7 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::controller::{Controller, State};
 use super::error::ControlError;
-use crate::datapath::{DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Verdict, View, decide};
+use crate::datapath::{
+    DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Service, Verdict, View, decide, responder,
+};
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
@@ -128,6 +130,32 @@ impl Controller {
     }
 }
 
+/// Puts what a server of the VPC's own says in the place of a verdict that hands the frame to it, as a worker does.
+fn served(
+    verdict: Verdict,
+    frame: Received<'_>,
+    ingress: &Ingress<'_>,
+    view: &View,
+    reply: &[u8],
+) -> (Verdict, Vec<u8>) {
+    let mut said = Vec::new();
+    let mut ask = |service| responder::answer(service, frame, ingress, view, &mut said);
+    let verdict = match verdict {
+        Verdict::Punt(service) if service != Service::LinkLocal => {
+            ask(service).map_or_else(Verdict::Drop, Verdict::Reply)
+        }
+        Verdict::Flood {
+            reply: None,
+            punt: Some(service),
+        } => Verdict::Flood {
+            reply: ask(service).ok(),
+            punt: None,
+        },
+        other => return (other, reply.to_vec()),
+    };
+    (verdict, said)
+}
+
 /// One explanation in the making.
 struct Explainer<'a> {
     state: &'a State,
@@ -167,6 +195,7 @@ impl Explainer<'_> {
             &mut reply,
             &mut recorder,
         );
+        let (verdict, reply) = served(verdict, frame, &ingress, self.view, reply.frame());
         let steps = recorder
             .0
             .steps
@@ -177,9 +206,9 @@ impl Explainer<'_> {
             purpose: purpose.to_owned(),
             frame: data_encoding::HEXLOWER.encode(bytes),
             steps,
-            verdict: steps::verdict(self.state, self.view, &verdict, reply.frame()),
+            verdict: steps::verdict(self.state, self.view, &verdict, &reply),
         };
-        Ok((pass, verdict, reply.frame().to_vec()))
+        Ok((pass, verdict, reply))
     }
 
     /// A packet on the way that a host would send it.
@@ -299,7 +328,7 @@ impl Explainer<'_> {
         let told = pass.verdict.description.clone();
         frames.push(pass);
         Ok(match verdict {
-            Verdict::Reply(_) | Verdict::Flood { reply: Some(_) } => {
+            Verdict::Reply(_) | Verdict::Flood { reply: Some(_), .. } => {
                 match MacAddr::from_slice(reply.get(6..).unwrap_or(&[])) {
                     // The answer's source is the MAC that it tells, but for the router: there the option or ARP field counts.
                     Some(mac) => Resolved::To(frames::answered_mac(&reply).unwrap_or(mac)),
@@ -307,7 +336,7 @@ impl Explainer<'_> {
                 }
             }
             // A learning switch lets everybody hear the question, and the host that has the address answers.
-            Verdict::Flood { reply: None }
+            Verdict::Flood { reply: None, .. }
             | Verdict::Deliver {
                 rewrite: Rewrite::None, ..
             } => {
@@ -323,7 +352,9 @@ impl Explainer<'_> {
                     )),
                 }
             }
-            Verdict::Deliver { .. } | Verdict::Consumed | Verdict::Ask { .. } => Resolved::Nobody(told),
+            Verdict::Deliver { .. } | Verdict::Punt(_) | Verdict::Consumed | Verdict::Ask { .. } => {
+                Resolved::Nobody(told)
+            }
             Verdict::Drop(reason) => Resolved::Nobody(format!("nobody answers for {address} ({reason})")),
         })
     }

@@ -158,7 +158,7 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
             view.answer = Some(answer.name());
             view.reply = Some(data_encoding::HEXLOWER.encode(reply));
         }
-        Verdict::Flood { reply: answer } => {
+        Verdict::Flood { reply: answer, .. } => {
             view.action = "flood";
             view.description = "Flooded to every other port of the segment".to_owned();
             if let Some(answer) = answer {
@@ -185,6 +185,12 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
                 view.description = format!("{}, and drops the packet ({reason})", view.description);
                 view.reason = Some(reason.name());
             }
+        }
+        // What a DHCP server says stands in its place before a verdict is shown.
+        Verdict::Punt(service) => {
+            view.action = "service";
+            view.description = format!("Left to a service of the VPC: {service}");
+            view.answer = Some(service.name());
         }
         Verdict::Drop(reason) => {
             view.description = format!("Dropped ({reason}): {}", reason.description().trim());

@@ -12,6 +12,7 @@ use crate::model::vpc::CreateVpc;
 use crate::model::{Profile, SubnetId};
 use crate::switch::inprocess::InProcessSwitch;
 use crate::switch::port::memory::cable;
+use crate::wire::udp::{Endpoint, write_ipv4};
 
 /// Two subnets; `a` and `b` in the left one, `c` in the right one, all attached.
 struct World {
@@ -301,4 +302,31 @@ fn a_frame_that_is_none_is_refused_with_its_field() {
         world.controller.explain(request).unwrap_err().field().as_deref(),
         Some("source")
     );
+}
+
+#[test]
+fn a_dhcp_request_is_explained_with_what_the_server_says() {
+    for (profile, action) in [(Profile::aws(), "reply"), (Profile::lan(), "flood")] {
+        let world = World::new(profile);
+        let mac = world.controller.interface(&ResourceRef::new("a")).unwrap().mac_address;
+        // A DHCPDISCOVER: the fixed part, the cookie, the type.
+        let mut discover = vec![1, 1, 6, 0];
+        discover.resize(236, 0);
+        discover[28..34].copy_from_slice(&mac.0);
+        discover.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+        let end = |mac, address, port| Endpoint { mac, address, port };
+        let from = end(mac, Ipv4Addr::UNSPECIFIED, 68);
+        let to = end(MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
+        let mut bytes = Vec::new();
+        write_ipv4(&mut bytes, from, to, &discover).unwrap();
+        let request = ExplainRequest {
+            interface: ResourceRef::new("a"),
+            frame: FrameSpec::Bytes(bytes),
+        };
+        let explanation = world.controller.explain(request).unwrap();
+        let verdict = &explanation.frames[0].verdict;
+        assert_eq!((verdict.action, verdict.answer), (action, Some("dhcpv4_offer")));
+        let offered = data_encoding::HEXLOWER.encode(&Ipv4Addr::new(10, 0, 1, 10).octets());
+        assert!(verdict.reply.as_ref().unwrap().contains(&offered));
+    }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, SubnetIndex, SubnetSpec,
-    Verdict, VpcSpec, decide,
+    DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Service, SubnetIndex,
+    SubnetSpec, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -126,6 +126,7 @@ impl Lab {
             writer.add_vpc(VpcSpec {
                 profile: Arc::clone(&profile),
                 cidrs: cidrs.clone(),
+                dhcp_options: Arc::default(),
             })
         };
         let (vpc, other) = (vpc(), vpc());
@@ -237,6 +238,8 @@ pub(super) enum Expect {
     Routed(Host, MacAddr, bool),
     /// The sender gets this frame.
     Reply(Vec<u8>),
+    /// A service of the VPC gets it.
+    LeftTo(Service),
     /// Every other port of the segment gets it, and the sender gets this frame, if any.
     Flood(Option<Vec<u8>>),
     /// The frame goes nowhere, and its destination's subnet hears this question.
@@ -327,13 +330,20 @@ impl Case {
                 };
                 (deliver(*host, rewrite), None)
             }
+            Expect::LeftTo(service) => (Verdict::Punt(*service), None),
             Expect::Reply(bytes) => match verdict {
                 Verdict::Reply(answered) => (Verdict::Reply(answered), Some(bytes)),
                 _ => panic!("{}expected an answer, got {verdict:?}", context()),
             },
             Expect::Flood(bytes) => match (verdict, bytes) {
-                (Verdict::Flood { reply: Some(_) }, Some(bytes)) => (verdict, Some(bytes)),
-                _ => (Verdict::Flood { reply: None }, None),
+                (Verdict::Flood { reply: Some(_), .. }, Some(bytes)) => (verdict, Some(bytes)),
+                _ => (
+                    Verdict::Flood {
+                        reply: None,
+                        punt: None,
+                    },
+                    None,
+                ),
             },
             Expect::Ask(bytes) => match verdict {
                 Verdict::Ask { deliver: None, .. } => (verdict, Some(bytes)),

@@ -3,10 +3,11 @@
 use smoltcp::wire::NdiscRepr;
 
 use super::lab::{
-    Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_A, case, hex, icmpv6, ping4, ping6, router_solicitation, tables, v6,
+    Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_A, ROUTER_B, case, hex, icmpv6, ping4, ping6, router_solicitation,
+    tables, v6,
 };
 use super::second_opinion::{agrees, ndisc};
-use crate::datapath::{DropReason::*, unsolicited_advertisement};
+use crate::datapath::{DropReason::*, Service::LinkLocal, unsolicited_advertisement};
 use crate::model::profile::{AdvertisementDestination, Profile};
 
 const LLA: &str = "fe80::8ca:5ff:fe9c:fc14";
@@ -91,12 +92,30 @@ tables! {
             .with(|p| (p.router.answers_echo, p.neighbor.answers_per_second) = (true, 1)).times(2),
     }
 
-    /// The services are there by ARP; what they serve is not built yet.
-    fn packets_for_the_services_meet_no_service() {
-        case("resolver", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.1.2"), Drop(NoService)),
-        case("metadata", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), Drop(NoService)),
-        case("time", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.123"), Drop(NoService)),
-        case("names by IPv6", A, super::lab::udp(A, ROUTER_A, "2001:db8:1:1::a", "fd00:ec2::253"), Drop(NoService)),
+    /// What is whole and UDP or TCP goes to the services, whatever its port: they know what is served where.
+    fn packets_for_the_services_are_left_to_them() {
+        case("resolver", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), LeftTo(LinkLocal)),
+        case("resolver, from another subnet", C, super::lab::udp(C, ROUTER_B, "10.0.2.10", "10.0.0.2"), LeftTo(LinkLocal)),
+        case("metadata", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), LeftTo(LinkLocal)),
+        case("time", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.123"), LeftTo(LinkLocal)),
+        case("names by IPv6", A, super::lab::udp(A, ROUTER_A, "2001:db8:1:1::a", "fd00:ec2::253"), LeftTo(LinkLocal)),
+        case("base + 2 of a subnet, where nobody answers", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.1.2"), Drop(NoService)),
+        case("base + 2 of another subnet", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.2.2"), Drop(NoMapping)),
+        case("a ping", A, ping4(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), Drop(NoService)),
+        case("a fragment", A, super::lab::patched(super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(20, 0x20)]), Drop(NoService)),
+        case("a foreign source", A, super::lab::udp(A, ROUTER_A, "172.17.0.2", "169.254.169.254"), Drop(SourceCheck)),
+        case("a foreign source, with the check off", A, super::lab::udp(A, ROUTER_A, "172.17.0.2", "169.254.169.254"), LeftTo(LinkLocal))
+            .given(|lab: &mut Lab| lab.writer.set_source_dest_check(lab.interfaces[&A], false)),
+        case("where the profile has no services", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), Drop(NoMapping))
+            .with(|p| p.router.service_addresses = false),
+    }
+
+    /// 1024 packets a second for each interface, over all services (VPC guide, "DNS attributes").
+    fn an_interface_has_an_allowance_of_packets_to_the_services() {
+        case("the last of a second", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), LeftTo(LinkLocal)).times(1024),
+        case("one more", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), Drop(LinkLocalAllowance)).times(1025),
+        case("without a limit", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), LeftTo(LinkLocal))
+            .with(|p| p.router.service_packets_per_second = 0).times(1025),
     }
 }
 

@@ -146,6 +146,11 @@ impl Network {
         self.interfaces.get(&id).map_or((None, None), InterfaceState::primaries)
     }
 
+    /// The delegated IPv6 prefix of an interface that was assigned first: the one that DHCPv6 leases.
+    pub fn delegated_prefix(&self, id: InterfaceId) -> Option<ipnet::Ipv6Net> {
+        self.interfaces.get(&id)?.delegated_prefix()
+    }
+
     /// The MAC, subnet and VPC of an interface.
     pub fn place(&self, id: InterfaceId) -> Option<(MacAddr, SubnetId, VpcId)> {
         self.interfaces

@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::{
-    AdvertisementDestination, Answer, Delivery, LinkLocals, NeighborScope, Profile, Resolution, ResolvedMac, RouterMac,
-    Ttl, UnicastRequest,
+    AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LinkLocals, NeighborScope, Profile, Resolution,
+    ResolvedMac, RouterMac, Ttl, UnicastRequest,
 };
 use crate::wire::MacAddr;
 
@@ -31,6 +31,11 @@ impl Profile {
         profile.router.advertisement.managed = false;
         profile.router.advertisement.autonomous = true;
         profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
+        // A day, as the usual small router has it; hosts make their own IPv6 addresses.
+        profile.dhcp.v4.lease_time = 86_400;
+        profile.dhcp.v4.interface_mtu = 0;
+        profile.dhcp.v6.enabled = false;
+        profile.dhcp.v6.names = Dhcpv6Names::Everywhere;
         profile
     }
 
@@ -55,6 +60,7 @@ impl Profile {
         profile.name = "gcp".to_owned();
         // M: 1460 unless the network is made with more, up to 8896.
         profile.mtu = 1460;
+        profile.dhcp.v4.interface_mtu = 1460;
         // M: /32 by DHCP and a route to the gateway; GoogleCloudPlatform/guest-agent#160 shows the IPv6 side (O).
         profile.host_prefix_length = Some(32);
         // O: "completely ignored", ClusterLabs/resource-agents#1120 with Google's guide to floating IP addresses; and no
@@ -81,6 +87,7 @@ impl Profile {
         profile.name = "azure".to_owned();
         // M.
         profile.mtu = 1500;
+        profile.dhcp.v4.interface_mtu = 1500;
         // O: every ARP request is answered with 12:34:56:78:9a:bc (untangled.eu, July 2017); C: the same constant is
         // `defaultHostGwMac` in Azure/azure-container-networking.
         profile.neighbor.scope = NeighborScope::Any;

@@ -1,0 +1,15 @@
+//! Arbitrary messages to the DHCP servers of every profile find no panic and no answer to somebody who did not ask.
+#![no_main]
+
+#[path = "../network.rs"]
+mod network;
+
+use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    static NETWORK: network::Network = network::Network::new();
+}
+
+fuzz_target!(|input: &[u8]| {
+    NETWORK.with(|network| network.ask(input));
+});

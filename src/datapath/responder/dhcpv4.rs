@@ -1,0 +1,223 @@
+//! DHCPv4 leases the interface's primary address and no other: secondary addresses and prefixes are never leased (VPC guide,
+//! "DHCP option sets"). The server is the subnet's gateway, and a lease is renewed for as long as the address is mapped.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, NodeType};
+use ipnet::Ipv4Net;
+
+use crate::datapath::{Answered, DropReason, Ingress, View, VpcView};
+use crate::model::profile::{Dhcpv4Policy, ForeignAddress};
+use crate::wire::MacAddr;
+use crate::wire::dhcp::v4::{Answer, CLIENT_PORT, MessageType, OptionCode, Request, SERVER_PORT};
+use crate::wire::frame::Ipv4Packet;
+use crate::wire::udp::{self, Datagram, Endpoint, InvalidDatagram};
+
+/// What a refused client can tell its user (option 56).
+const REFUSAL: &str = "the address is not the primary address of this network interface";
+
+/// The server as one interface sees it.
+struct Server<'a> {
+    ingress: &'a Ingress<'a>,
+    view: &'a View,
+    vpc: &'a VpcView,
+    policy: &'a Dhcpv4Policy,
+    net: Ipv4Net,
+    gateway: Ipv4Addr,
+    /// The address that it leases.
+    primary: Ipv4Addr,
+}
+
+pub(super) fn answer(
+    packet: &Ipv4Packet<'_>,
+    checksum_pending: bool,
+    ingress: &Ingress<'_>,
+    view: &View,
+    out: &mut Vec<u8>,
+) -> Result<Answered, DropReason> {
+    let datagram = Datagram::in_ipv4(packet, checksum_pending).map_err(|invalid| match invalid {
+        InvalidDatagram::Checksum => DropReason::DhcpChecksum,
+        InvalidDatagram::Malformed => DropReason::Dhcpv4Malformed,
+    })?;
+    let request = Request::parse(datagram.payload).map_err(|_| DropReason::Dhcpv4Malformed)?;
+    // One interface, one client: whoever asks for many hardware addresses starves nobody.
+    if request.hardware != ingress.interface.mac {
+        return Err(DropReason::Dhcpv4ForeignClient);
+    }
+    if !request.relay.is_unspecified() {
+        return Err(DropReason::Dhcpv4Relayed);
+    }
+    let server = Server::new(ingress, view)?;
+    let (answer, answered) = match request.kind {
+        Some(MessageType::Discover) => (server.lease(&request, MessageType::Offer), Answered::Dhcpv4Offer),
+        Some(MessageType::Request) => server.request(&request)?,
+        Some(MessageType::Inform) => server.inform(&request)?,
+        Some(MessageType::Release) => return Err(DropReason::Dhcpv4Release),
+        Some(MessageType::Decline) => return Err(DropReason::Dhcpv4Decline),
+        _ => return Err(DropReason::Dhcpv4MessageType),
+    };
+    let payload = answer.write(&request)?;
+    let (mac, address) = destination(&request, &answer);
+    let from = Endpoint {
+        mac: ingress.subnet.router_mac,
+        address: server.gateway,
+        port: SERVER_PORT,
+    };
+    let to = Endpoint {
+        mac,
+        address,
+        port: CLIENT_PORT,
+    };
+    udp::write_ipv4(out, from, to, &payload)?;
+    Ok(answered)
+}
+
+/// Where an answer goes (RFC 2131 section 4.1): to the address that the client uses; to everybody for a refusal, and where
+/// the client cannot hear anything else; to the address that it is given otherwise.
+fn destination(request: &Request, answer: &Answer) -> (MacAddr, Ipv4Addr) {
+    let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST);
+    if answer.kind == MessageType::Nak {
+        everybody
+    } else if !request.client_address.is_unspecified() {
+        (request.hardware, request.client_address)
+    } else if request.broadcast {
+        everybody
+    } else {
+        (request.hardware, answer.your_address)
+    }
+}
+
+impl<'a> Server<'a> {
+    fn new(ingress: &'a Ingress<'a>, view: &'a View) -> Result<Self, DropReason> {
+        // Hosts of an EC2 subnet without IPv4 end up with a 169.254/16 address; which server gives it to them, and with
+        // what options, nobody has published, so nothing is invented here.
+        let net = ingress.subnet.ipv4.ok_or(DropReason::Dhcpv4NoAddress)?;
+        Ok(Self {
+            ingress,
+            view,
+            vpc: view.vpc(ingress.subnet.vpc).ok_or(DropReason::InterfaceGone)?,
+            policy: &ingress.subnet.profile().dhcp.v4,
+            net,
+            gateway: ingress.subnet.gateway_ipv4().ok_or(DropReason::Dhcpv4NoAddress)?,
+            primary: ingress.interface.ipv4.ok_or(DropReason::Dhcpv4NoAddress)?,
+        })
+    }
+
+    /// A DHCPREQUEST in any of its four states, which are told apart by what it bears (RFC 2131 section 4.3.2).
+    fn request(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
+        let used = Some(request.client_address).filter(|address| !address.is_unspecified());
+        let (address, policy) = match (request.server, used, request.requested) {
+            (Some(server), _, _) if server != self.gateway => return Err(DropReason::Dhcpv4OtherServer),
+            // SELECTING. Some clients leave the server identifier in when they renew, with their address in `ciaddr`.
+            (Some(_), used, requested) => (requested.or(used), self.policy.foreign_address),
+            // RENEWING or REBINDING.
+            (None, Some(used), _) => (Some(used), self.policy.foreign_address),
+            (None, None, requested) => (requested, self.policy.init_reboot),
+        };
+        match (address.ok_or(DropReason::Dhcpv4Malformed)?, policy) {
+            (address, _) if address == self.primary => Ok((self.lease(request, MessageType::Ack), Answered::Dhcpv4Ack)),
+            (_, ForeignAddress::Nak) => Ok((self.refusal(request), Answered::Dhcpv4Nak)),
+            (_, ForeignAddress::Silent) => Err(DropReason::Dhcpv4ForeignAddress),
+        }
+    }
+
+    /// An OFFER or ACK of the primary address.
+    fn lease(&self, request: &Request, kind: MessageType) -> Answer {
+        let mut options = self.identity(request);
+        options.push(DhcpOption::AddressLeaseTime(self.policy.lease_time));
+        options.push(DhcpOption::SubnetMask(self.mask()));
+        Answer {
+            kind,
+            // RFC 2131 table 3: an OFFER has none, an ACK the client's own.
+            client_address: if kind == MessageType::Ack {
+                request.client_address
+            } else {
+                Ipv4Addr::UNSPECIFIED
+            },
+            your_address: self.primary,
+            options,
+            extras: self.extras(request),
+        }
+    }
+
+    /// The subnet's mask, or the one that the profile gives every host.
+    fn mask(&self) -> Ipv4Addr {
+        let length = self.ingress.subnet.profile().host_prefix_length;
+        let own = length.and_then(|length| Ipv4Net::new(self.primary, length).ok());
+        own.unwrap_or(self.net).netmask()
+    }
+
+    /// The settings alone, for a host that has its address from elsewhere (RFC 2131 section 4.3.5).
+    fn inform(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
+        let address = request.client_address;
+        if address.is_unspecified() {
+            return Err(DropReason::Dhcpv4Malformed);
+        }
+        if self.view.owner_ipv4(self.ingress.subnet, address) != Some(self.ingress.interface.index) {
+            return Err(DropReason::Dhcpv4ForeignAddress);
+        }
+        let mut options = self.identity(request);
+        options.push(DhcpOption::SubnetMask(self.mask()));
+        let answer = Answer {
+            kind: MessageType::Ack,
+            client_address: address,
+            your_address: Ipv4Addr::UNSPECIFIED,
+            options,
+            extras: self.extras(request),
+        };
+        Ok((answer, Answered::Dhcpv4Ack))
+    }
+
+    fn refusal(&self, request: &Request) -> Answer {
+        Answer {
+            kind: MessageType::Nak,
+            client_address: Ipv4Addr::UNSPECIFIED,
+            your_address: Ipv4Addr::UNSPECIFIED,
+            options: self.identity(request),
+            extras: vec![DhcpOption::Message(REFUSAL.to_owned())],
+        }
+    }
+
+    /// Who answers whom.
+    fn identity(&self, request: &Request) -> Vec<DhcpOption> {
+        // RFC 6842 section 3: a client identifier comes back as it was sent.
+        let client = request.client_id.clone().map(DhcpOption::ClientIdentifier);
+        let server = DhcpOption::ServerIdentifier(self.gateway);
+        std::iter::once(server).chain(client).collect()
+    }
+
+    /// What was seen in leases of EC2 hosts, and what an option set adds, as far as the client asks for it; the most
+    /// important first.
+    fn extras(&self, request: &Request) -> Vec<DhcpOption> {
+        let set = &self.vpc.dhcp_options;
+        // A resolver that the router does not serve is not announced.
+        let services = self.ingress.subnet.profile().router.service_addresses;
+        let own = self.vpc.resolver().filter(|_| services);
+        let [a, b, c, d] = self.primary.octets();
+        let mtu = Some(self.policy.interface_mtu).filter(|mtu| *mtu != 0);
+        let node_type = set.netbios_node_type.map(NodeType::from);
+        let all = [
+            Some(DhcpOption::Router(vec![self.gateway])),
+            list(set.name_servers_ipv4(own), DhcpOption::DomainNameServer),
+            mtu.map(DhcpOption::InterfaceMtu),
+            set.domain_name.clone().map(DhcpOption::DomainName),
+            Some(DhcpOption::Hostname(format!("ip-{a}-{b}-{c}-{d}"))),
+            Some(DhcpOption::BroadcastAddr(self.net.broadcast())),
+            list(set.ntp_servers_ipv4(), DhcpOption::NtpServers),
+            list(set.netbios_name_servers.clone(), DhcpOption::NetBiosNameServers),
+            node_type.map(DhcpOption::NetBiosNodeType),
+        ];
+        all.into_iter()
+            .flatten()
+            .filter(|option| request.wants(OptionCode::from(option)))
+            .collect()
+    }
+}
+
+/// An option that holds a list; none at all for an empty one.
+fn list(addresses: Vec<Ipv4Addr>, option: impl FnOnce(Vec<Ipv4Addr>) -> DhcpOption) -> Option<DhcpOption> {
+    (!addresses.is_empty()).then(|| option(addresses))
+}
+
+#[cfg(test)]
+mod tests;

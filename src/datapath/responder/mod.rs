@@ -1,0 +1,108 @@
+//! The VPC's own DHCP servers stand at the address of every subnet's router and know hosts by the interface that they ask
+//! through: not by client identifier, DUID or anything else that a host says of itself. What they lease is what the mapping
+//! table says, so that they remember nothing and an address that is taken away ends with its lease.
+//!
+//! A request is consumed before any check of its addresses, for a host that asks has none yet. [`answer`] is pure, but it
+//! allocates, so the decision only says [`Verdict::Punt`] and the worker calls it beside the hot path.
+
+mod dhcpv4;
+mod dhcpv6;
+#[cfg(test)]
+mod fixture;
+
+use super::{
+    Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, Received, Service, Stage, Verdict, View,
+};
+use crate::wire::dhcp::{v4, v6};
+use crate::wire::frame::{Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_UDP};
+use crate::wire::udp;
+
+impl<O: Observer> Context<'_, O> {
+    /// A question to one of the subnet's DHCP servers, where the profile has them; `None` for any other packet.
+    #[inline]
+    pub(super) fn dhcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
+        // Only a group address or the router's leads to a server; all else has nothing to do with them.
+        if !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac {
+            return None;
+        }
+        let service = self.dhcp_service(packet)?;
+        self.observer.saw(Stage::Responder, Fact::Service { service });
+        let rate = self.ingress.subnet.profile().dhcp.answers_per_second;
+        Some(if self.state.dhcp.take(rate, self.now) {
+            Ok(Verdict::Punt(service))
+        } else {
+            Err(DropReason::RateLimited)
+        })
+    }
+
+    /// The server that a packet is for, by its ports and destination.
+    fn dhcp_service(&self, packet: &Packet<'_>) -> Option<Service> {
+        let subnet = self.ingress.subnet;
+        let policy = &subnet.profile().dhcp;
+        match packet {
+            Packet::V4(packet) => {
+                let whole = packet.bytes[6] & 0x20 == 0 && packet.fragment_offset == 0;
+                let asked = packet.destination.is_broadcast()
+                    || subnet.gateway_ipv4() == Some(packet.destination)
+                    || subnet.ipv4.is_some_and(|net| net.broadcast() == packet.destination);
+                let ports = udp::ports(packet.payload()) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
+                (policy.v4.enabled && packet.protocol == PROTOCOL_UDP && whole && asked && ports)
+                    .then_some(Service::Dhcpv4)
+            }
+            Packet::V6(packet) => {
+                let asked = packet.destination == v6::SERVERS || subnet.router_ipv6(packet.destination).is_some();
+                let ports = udp::ports(packet.payload()) == Some((v6::CLIENT_PORT, v6::SERVER_PORT));
+                (policy.v6.enabled && packet.protocol == PROTOCOL_UDP && !packet.fragmented && asked && ports)
+                    .then_some(Service::Dhcpv6)
+            }
+        }
+    }
+}
+
+/// Answers a frame that was punted to `service`: the answer, a frame for the port that it came from, is in `out`.
+///
+/// It depends on its arguments alone, and any bytes at all are either answered or dropped with a reason.
+pub fn answer(
+    service: Service,
+    frame: Received<'_>,
+    ingress: &Ingress<'_>,
+    view: &View,
+    out: &mut Vec<u8>,
+) -> Result<Answered, DropReason> {
+    out.clear();
+    let payload = Frame::parse(frame.bytes)?.payload();
+    let pending = frame.meta.checksum_pending;
+    match service {
+        Service::Dhcpv4 => dhcpv4::answer(&Ipv4Packet::parse(payload)?, pending, ingress, view, out),
+        Service::Dhcpv6 => dhcpv6::answer(&Ipv6Packet::parse(payload)?, pending, ingress, view, out),
+        // These answer from a thread of their own.
+        Service::LinkLocal => Err(DropReason::NoService),
+    }
+}
+
+impl From<udp::TooLong> for DropReason {
+    fn from(_: udp::TooLong) -> Self {
+        Self::DhcpTooLong
+    }
+}
+
+impl From<crate::wire::dhcp::TooLong> for DropReason {
+    fn from(_: crate::wire::dhcp::TooLong) -> Self {
+        Self::DhcpTooLong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn every_reason_of_the_dhcp_servers_is_met_by_a_case() {
+        let cases = [include_str!("dhcpv4/tests.rs"), include_str!("dhcpv6/tests.rs")].concat();
+        let own = DropReason::ALL
+            .iter()
+            .filter(|reason| reason.name().starts_with("dhcp"));
+        let missing: Vec<_> = own.filter(|reason| !cases.contains(&format!("::{reason:?}"))).collect();
+        assert!(missing.is_empty(), "no case shows {missing:?}");
+    }
+}

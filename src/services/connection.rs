@@ -1,0 +1,233 @@
+//! A TCP connection to a service: half-open, open, closing, each for so long and no longer. A peer that sends slowly, reads
+//! slowly or not at all holds its few kilobytes until the deadline and then loses them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::{self, State};
+
+use super::Limits;
+use super::dns::stream::{Reader, framed};
+use super::http::{Ended, HttpConnection};
+use super::imds::Asker;
+use super::packet::Served;
+use super::unanswered::Unanswered;
+use crate::mapping::InterfaceIndex;
+
+/// Octets of the receive and send windows.
+const RECEIVE: usize = 4096;
+const SEND: usize = 8192;
+/// Octets of DNS answers that may wait to be sent.
+const ANSWERS: usize = 16_384;
+
+/// Who talks to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tuple {
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The handshake is not complete.
+    HalfOpen,
+    /// Requests and answers.
+    Open,
+    /// Nothing more will be answered.
+    Closing,
+}
+
+/// What is spoken.
+enum Speaks {
+    /// Nothing was said yet, so there is nothing to remember.
+    Nothing,
+    Http(HttpConnection),
+    Dns {
+        reader: Reader,
+        answers: Vec<u8>,
+    },
+}
+
+/// A connection.
+pub(super) struct Connection {
+    pub(super) tuple: Tuple,
+    pub(super) handle: SocketHandle,
+    pub(super) phase: Phase,
+    pub(super) deadline: Duration,
+    served: Served,
+    speaks: Speaks,
+}
+
+/// What a step did.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Something moved, so that another step may do more.
+    pub(super) moved: bool,
+    /// DNS queries that came in whole.
+    pub(super) queries: Vec<Vec<u8>>,
+    /// Why it is about to end, if not for the usual reason.
+    pub(super) fault: Option<Unanswered>,
+}
+
+/// A socket for a connection that is about to come in.
+pub(super) fn listening(local: SocketAddr) -> Option<tcp::Socket<'static>> {
+    let (receive, send) = (vec![0; RECEIVE], vec![0; SEND]);
+    let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(receive), tcp::SocketBuffer::new(send));
+    socket.set_nagle_enabled(false);
+    socket.set_ack_delay(None);
+    socket.listen(smoltcp::wire::IpEndpoint::from(local)).ok()?;
+    Some(socket)
+}
+
+impl Connection {
+    pub(super) fn new(tuple: Tuple, handle: SocketHandle, served: Served, deadline: Duration) -> Self {
+        Self {
+            tuple,
+            handle,
+            phase: Phase::HalfOpen,
+            deadline,
+            served,
+            speaks: Speaks::Nothing,
+        }
+    }
+
+    /// Moves octets between the socket and what is spoken, as far as they go.
+    pub(super) fn step(
+        &mut self,
+        socket: &mut tcp::Socket<'_>,
+        interface: InterfaceIndex,
+        router: &Router,
+        limits: &Limits,
+        now: Duration,
+    ) -> Step {
+        let mut step = Step::default();
+        if self.phase == Phase::HalfOpen && !matches!(socket.state(), State::Listen | State::SynReceived) {
+            (self.phase, self.deadline, step.moved) = (Phase::Open, now + limits.idle, true);
+        }
+        if self.phase != Phase::Open {
+            return step;
+        }
+        if matches!(self.speaks, Speaks::Nothing) {
+            if !socket.can_recv() {
+                if !socket.may_recv() {
+                    self.close(socket, limits, now);
+                }
+                return step;
+            }
+            self.speaks = self.begin(interface, router);
+        }
+        let over = match &mut self.speaks {
+            Speaks::Nothing => false,
+            Speaks::Http(http) => {
+                let answered = http.answered();
+                let over = step_http(http, socket, &mut step);
+                if http.answered() != answered {
+                    self.deadline = now + limits.idle;
+                }
+                over
+            }
+            Speaks::Dns { reader, answers } => step_dns(reader, answers, socket, &mut step),
+        };
+        if over {
+            self.close(socket, limits, now);
+            step.moved = true;
+        }
+        step
+    }
+
+    fn begin(&self, interface: InterfaceIndex, router: &Router) -> Speaks {
+        match self.served {
+            Served::Metadata => {
+                let to = self.tuple.local.ip();
+                Speaks::Http(HttpConnection::new(router, Asker { interface, to }))
+            }
+            Served::Dns | Served::Time => Speaks::Dns {
+                reader: Reader::default(),
+                answers: Vec::new(),
+            },
+        }
+    }
+
+    fn close(&mut self, socket: &mut tcp::Socket<'_>, limits: &Limits, now: Duration) {
+        socket.close();
+        (self.phase, self.deadline) = (Phase::Closing, now + limits.closing);
+    }
+
+    /// Puts the answer to a DNS query in line.
+    pub(super) fn answer(&mut self, message: &[u8], limits: &Limits, now: Duration) -> Result<(), Unanswered> {
+        let Speaks::Dns { answers, .. } = &mut self.speaks else {
+            return Err(Unanswered::AnswerLost);
+        };
+        let framed = framed(message).ok_or(Unanswered::AnswerLost)?;
+        if answers.len() + framed.len() > ANSWERS {
+            return Err(Unanswered::AnswerLost);
+        }
+        answers.extend(framed);
+        self.deadline = now + limits.idle;
+        Ok(())
+    }
+}
+
+fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut Step) -> bool {
+    while socket.can_recv() && http.room() > 0 {
+        let room = http.room();
+        let taken = socket.recv(|bytes| {
+            let length = bytes.len().min(room);
+            http.push(&bytes[..length]);
+            (length, length)
+        });
+        step.moved |= taken.is_ok_and(|length| length > 0);
+    }
+    if !socket.may_recv() {
+        http.end_input();
+    }
+    http.run();
+    if socket.may_send() {
+        // A token does not cross a hop: the TTL goes with the octets that carry it, until they have arrived.
+        if http.is_drained() && socket.send_queue() == 0 {
+            http.forget_hop_limit();
+        }
+        socket.set_hop_limit(http.hop_limit());
+        let sent = http.drain(|bytes| socket.send_slice(bytes).unwrap_or(0));
+        step.moved |= sent > 0;
+    }
+    if http.ended() == Some(Ended::Malformed) && http.is_drained() {
+        step.fault = Some(Unanswered::HttpMalformed);
+    }
+    http.ended().is_some() && (http.is_drained() || !socket.may_send())
+}
+
+fn step_dns(reader: &mut Reader, answers: &mut Vec<u8>, socket: &mut tcp::Socket<'_>, step: &mut Step) -> bool {
+    // Who does not read answers is not read from either.
+    while socket.can_recv() && reader.room() > 0 && answers.len() < ANSWERS / 2 {
+        let room = reader.room();
+        let taken = socket.recv(|bytes| {
+            let length = bytes.len().min(room);
+            reader.push(&bytes[..length]);
+            (length, length)
+        });
+        step.moved |= taken.is_ok_and(|length| length > 0);
+        loop {
+            match reader.message() {
+                Ok(Some(message)) => step.queries.push(message),
+                Ok(None) => break,
+                Err(_) => {
+                    step.fault = Some(Unanswered::TooLong);
+                    return true;
+                }
+            }
+        }
+        if !step.queries.is_empty() {
+            break;
+        }
+    }
+    if socket.may_send() && !answers.is_empty() {
+        let sent = socket.send_slice(answers).unwrap_or(0);
+        answers.drain(..sent);
+        step.moved |= sent > 0;
+    }
+    !socket.may_recv() && answers.is_empty() && step.queries.is_empty()
+}

@@ -1,0 +1,212 @@
+//! HTTP over a TCP connection of a stack: hyper reads from and writes to two short queues, which are filled and emptied by
+//! the thread that runs the stack. Nothing is awaited but the peer, so no executor is needed and time stands still in tests.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tower::ServiceExt;
+
+use super::imds::{Asker, HopLimit};
+
+/// Octets that wait between the TCP connection and hyper, each way.
+const QUEUE: usize = 4096;
+/// Octets of the longest request head; hyper takes no less.
+const HEAD: usize = 8192;
+/// Header fields of a request.
+const FIELDS: usize = 64;
+
+#[derive(Default)]
+struct Pipe {
+    inbound: VecDeque<u8>,
+    inbound_ended: bool,
+    outbound: VecDeque<u8>,
+    hop_limit: Option<u8>,
+    answered: u64,
+}
+
+/// hyper's end of the queues.
+struct End(Rc<RefCell<Pipe>>);
+
+/// Remembers that somebody wants to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An HTTP connection.
+pub(super) struct HttpConnection {
+    pipe: Rc<RefCell<Pipe>>,
+    served: Pin<Box<dyn Future<Output = hyper::Result<()>>>>,
+    woken: Arc<Woken>,
+    ended: Option<Ended>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// As HTTP lets it.
+    Properly,
+    /// On bytes that are no HTTP.
+    Malformed,
+}
+
+impl HttpConnection {
+    /// A connection of `asker`, whose requests go to `router`.
+    pub(super) fn new(router: &Router, asker: Asker) -> Self {
+        let pipe = Rc::new(RefCell::new(Pipe::default()));
+        let (router, state) = (router.clone(), Rc::clone(&pipe));
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(asker);
+            let (answer, state) = (router.clone().oneshot(request), Rc::clone(&state));
+            async move {
+                let answer = answer.await;
+                if let Ok(response) = &answer {
+                    let mut pipe = state.borrow_mut();
+                    pipe.hop_limit = response.extensions().get::<HopLimit>().map(|limit| limit.0);
+                    pipe.answered += 1;
+                }
+                answer as Result<_, Infallible>
+            }
+        });
+        let mut http = http1::Builder::new();
+        // The stack's own deadlines take the place of hyper's, which would need a timer. A host that has sent all it has to
+        // say (`nc -N`) still hears the answer.
+        http.header_read_timeout(None)
+            .max_buf_size(HEAD)
+            .max_headers(FIELDS)
+            .half_close(true);
+        let served = Box::pin(http.serve_connection(End(Rc::clone(&pipe)), service));
+        Self {
+            pipe,
+            served,
+            woken: Arc::default(),
+            ended: None,
+        }
+    }
+
+    /// Octets that can be taken in.
+    pub(super) fn room(&self) -> usize {
+        QUEUE.saturating_sub(self.pipe.borrow().inbound.len())
+    }
+
+    /// Takes octets of the peer in.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.pipe.borrow_mut().inbound.extend(bytes);
+    }
+
+    /// The peer sends no more.
+    pub(super) fn end_input(&mut self) {
+        self.pipe.borrow_mut().inbound_ended = true;
+    }
+
+    /// Lets hyper do what it can.
+    pub(super) fn run(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            self.woken.0.store(false, Ordering::Relaxed);
+            match self.served.as_mut().poll(&mut context) {
+                Poll::Ready(result) => {
+                    let malformed = result.is_err_and(|error| error.is_parse());
+                    self.ended = Some(if malformed { Ended::Malformed } else { Ended::Properly });
+                    return;
+                }
+                Poll::Pending if !self.woken.0.load(Ordering::Relaxed) => return,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Hands octets for the peer to `send`, which tells how many it took.
+    pub(super) fn drain(&mut self, send: impl FnOnce(&[u8]) -> usize) -> usize {
+        let mut pipe = self.pipe.borrow_mut();
+        let sent = send(pipe.outbound.make_contiguous());
+        pipe.outbound.drain(..sent);
+        sent
+    }
+
+    /// True when nothing waits to be sent.
+    pub(super) fn is_drained(&self) -> bool {
+        self.pipe.borrow().outbound.is_empty()
+    }
+
+    /// TTL or hop limit of what is sent from now on, where it differs from the usual one.
+    pub(super) fn hop_limit(&self) -> Option<u8> {
+        self.pipe.borrow().hop_limit
+    }
+
+    /// All that had its own TTL or hop limit has arrived.
+    pub(super) fn forget_hop_limit(&mut self) {
+        self.pipe.borrow_mut().hop_limit = None;
+    }
+
+    /// Requests answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.pipe.borrow().answered
+    }
+
+    /// Whether it is over, and how.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+}
+
+impl Read for End {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.0.borrow_mut();
+        if pipe.inbound.is_empty() {
+            // Whoever fills the queue polls afterwards, so nobody needs to be woken.
+            return if pipe.inbound_ended {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
+        }
+        let length = into.remaining().min(pipe.inbound.len());
+        into.put_slice(&pipe.inbound.make_contiguous()[..length]);
+        pipe.inbound.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for End {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = self.0.borrow_mut();
+        let length = bytes.len().min(QUEUE.saturating_sub(pipe.outbound.len()));
+        if length == 0 && !bytes.is_empty() {
+            return Poll::Pending;
+        }
+        pipe.outbound.extend(&bytes[..length]);
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

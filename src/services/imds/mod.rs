@@ -1,0 +1,259 @@
+//! The Instance Metadata Service: who asks is known by the interface that the request came in by, never by anything in the
+//! request. Version 2 opens it with a token that is fetched by PUT and that, by its packets' TTL of 1, does not cross a hop
+//! (EC2 guide, "Use IMDSv2").
+
+mod content;
+pub mod document;
+mod token;
+mod tree;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT_RANGES, ALLOW, CONTENT_TYPE, HeaderValue, SERVER};
+use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+
+pub use document::{Asker, Instance, MetadataSource};
+pub use token::MAX_TTL;
+
+use super::clock::{Clock, Entropy};
+use token::Tokens;
+
+/// Life of the token asked for in a PUT; of the token used, in answers.
+pub const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+/// The token in a GET.
+pub const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Versions that EC2 lists; each shows the same tree here.
+pub const VERSIONS: [&str; 29] = [
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
+    "2011-01-01",
+    "2011-05-01",
+    "2012-01-12",
+    "2014-02-25",
+    "2014-11-05",
+    "2015-10-20",
+    "2016-04-19",
+    "2016-06-30",
+    "2016-09-02",
+    "2018-03-28",
+    "2018-08-17",
+    "2018-09-24",
+    "2019-10-01",
+    "2020-10-27",
+    "2021-01-03",
+    "2021-03-23",
+    "2021-07-15",
+    "2022-09-24",
+    "2024-04-11",
+    "latest",
+];
+
+/// In an answer's extensions: the TTL or hop limit of the packets that carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HopLimit(pub u8);
+
+/// What a handler works with.
+struct Imds {
+    source: Arc<dyn MetadataSource>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    tokens: Tokens,
+}
+
+/// The service as a router. A request must carry an [`Asker`] in its extensions; one without is answered with 500.
+pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
+    let tokens = Tokens::default();
+    let imds = Imds {
+        source,
+        clock,
+        entropy,
+        tokens,
+    };
+    // Paths are matched by hand: an empty segment counts for nothing wherever it stands (the OCF agent awseip asks for
+    // `macs/<mac>//local-ipv4s`), and versions are data.
+    Router::new().fallback(serve).with_state(Arc::new(imds))
+}
+
+async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
+    let answer = imds.answer(
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+        request.extensions(),
+    );
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static("EC2ws"));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+    response
+}
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The request carries no [`Asker`].
+    NoAsker,
+    /// There is no such key.
+    NotFound,
+    /// The service is switched off, a token is asked for below a version, or through a proxy.
+    Forbidden,
+    /// The token is missing, wrong or too old.
+    Unauthorized,
+    /// The token's life is missing or out of range; or the path is not text.
+    BadRequest,
+    /// The path does not take the method.
+    Method(&'static str),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::NoAsker => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        };
+        let title = format!(
+            "{} - {}",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default()
+        );
+        let page = format!(
+            "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n\
+             <html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n \
+             <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n </body>\n</html>\n"
+        );
+        let mut response = (status, [(CONTENT_TYPE, "text/html")], page).into_response();
+        if let Self::Method(allowed) = self {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+impl Imds {
+    fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Response, Refusal> {
+        let asker = extensions.get::<Asker>().ok_or(Refusal::NoAsker)?;
+        let instance = self.source.instance(asker.interface).ok_or(Refusal::NotFound)?;
+        let options = &instance.options;
+        if !options.http_endpoint || asker.to.is_ipv6() && !options.http_protocol_ipv6 {
+            return Err(Refusal::Forbidden);
+        }
+        let path = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| Refusal::BadRequest)?;
+        let path: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let now = self.clock.monotonic();
+        match *method {
+            Method::PUT => {
+                let mut response = match self.issue(&instance, &path, headers, now) {
+                    Ok(response) => response,
+                    Err(refusal) => refusal.into_response(),
+                };
+                response.extensions_mut().insert(HopLimit(options.hop_limit));
+                Ok(response)
+            }
+            Method::GET | Method::HEAD => self.read(&instance, &path, headers, now),
+            _ => Err(Refusal::Method("GET, HEAD, PUT")),
+        }
+    }
+
+    /// PUT /latest/api/token.
+    fn issue(
+        &self,
+        instance: &Instance,
+        path: &[&str],
+        headers: &HeaderMap,
+        now: Duration,
+    ) -> Result<Response, Refusal> {
+        match path {
+            ["latest", "api", "token"] => {}
+            // EC2 guide, "Use IMDSv2": a PUT to a version-specific path is 403.
+            [_, "api", "token"] => return Err(Refusal::Forbidden),
+            _ => return Err(Refusal::Method("GET, HEAD")),
+        }
+        // A request that a proxy passes on could give the token away.
+        if headers.contains_key(FORWARDED_FOR) {
+            return Err(Refusal::Forbidden);
+        }
+        let ttl = headers
+            .get(TOKEN_TTL)
+            .and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+        let ttl = ttl
+            .filter(|ttl| (1..=MAX_TTL).contains(ttl))
+            .ok_or(Refusal::BadRequest)?;
+        let token = self.tokens.issue(&instance.instance_id, ttl, now, &*self.entropy);
+        let mut response = plain(token);
+        response.headers_mut().insert(TOKEN_TTL, HeaderValue::from(ttl));
+        Ok(response)
+    }
+
+    /// GET and HEAD of everything else.
+    fn read(
+        &self,
+        instance: &Instance,
+        path: &[&str],
+        headers: &HeaderMap,
+        now: Duration,
+    ) -> Result<Response, Refusal> {
+        let remaining = match headers.get(TOKEN) {
+            // A wrong token is refused even where none is needed.
+            Some(token) => {
+                let remaining = self.tokens.remaining(&instance.instance_id, token.as_bytes(), now);
+                Some(remaining.ok_or(Refusal::Unauthorized)?)
+            }
+            None if instance.options.tokens_required => return Err(Refusal::Unauthorized),
+            None => None,
+        };
+        let mut response = match path {
+            [] => plain(VERSIONS.join("\n")),
+            ["latest", "api", "token"] => return Err(Refusal::Method("PUT")),
+            [version, rest @ ..] if VERSIONS.contains(version) => {
+                let octets = content::tree(instance)
+                    .read(rest.iter().copied())
+                    .ok_or(Refusal::NotFound)?;
+                let mut response = plain(octets.into_owned());
+                if *rest == ["user-data"] {
+                    let octets = HeaderValue::from_static("application/octet-stream");
+                    response.headers_mut().insert(CONTENT_TYPE, octets);
+                }
+                response
+            }
+            _ => return Err(Refusal::NotFound),
+        };
+        if let Some(remaining) = remaining {
+            response.headers_mut().insert(TOKEN_TTL, HeaderValue::from(remaining));
+        }
+        Ok(response)
+    }
+}
+
+fn plain(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, "text/plain")], body.into()).into_response()
+}

@@ -1,0 +1,308 @@
+//! What a VPC itself serves at its link-local addresses: metadata, DNS and time. No process of the host is in it: each
+//! interface that asks gets an IP stack of its own inside the switch, in one thread beside the workers, which hand packets
+//! over and never wait.
+
+pub mod clock;
+mod connection;
+mod device;
+pub mod dns;
+pub mod fixed;
+mod http;
+pub mod imds;
+pub mod ntp;
+mod packet;
+mod server;
+mod stack;
+pub mod unanswered;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::datapath::{DropReason, Received};
+use crate::mapping::{InterfaceIndex, PortId};
+
+use clock::{Clock, Entropy, HostClock, SeededEntropy};
+pub use dns::NameSource;
+pub use imds::MetadataSource;
+pub use ntp::TimeSource;
+pub use server::Server;
+use unanswered::Counters;
+
+/// Who tells the services all that they say.
+pub trait Source: MetadataSource + NameSource + TimeSource {}
+
+impl<T: MetadataSource + NameSource + TimeSource> Source for T {}
+
+/// Writes a frame to the device of a port. It must not wait for long.
+pub type Inject = dyn Fn(PortId, &[u8]) + Send + Sync;
+
+/// Sends a query to the resolver outside. It must not wait.
+pub type Upstream = Box<dyn FnMut(&[u8]) + Send>;
+
+/// How much the services hold, and for how long. What each connection holds is bounded by some 40 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Interfaces with a stack.
+    pub interfaces: usize,
+    /// Connections of one interface.
+    pub per_interface: usize,
+    /// Connections of all interfaces, beyond which each may still have `reserved`.
+    pub connections: usize,
+    /// Connections that an interface may have however many the others have.
+    pub reserved: usize,
+    /// From SYN to the end of the handshake.
+    pub handshake: Duration,
+    /// From one whole request to the next.
+    pub idle: Duration,
+    /// From the last answer to the end of the connection.
+    pub closing: Duration,
+    /// From the last packet of an interface to the end of its stack.
+    pub unused: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            interfaces: 1024,
+            per_interface: 128,
+            connections: 2048,
+            reserved: 8,
+            handshake: Duration::from_secs(5),
+            idle: Duration::from_secs(10),
+            closing: Duration::from_secs(5),
+            unused: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How the services are run.
+#[derive(Clone)]
+pub struct ServicesConfig {
+    /// How much they hold.
+    pub limits: Limits,
+    /// A resolver for names that are none of a VPC's; without one they are REFUSED.
+    pub forward_to: Option<SocketAddr>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where tokens and sequence numbers come from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            forward_to: None,
+            clock: Arc::new(HostClock::default()),
+            entropy: Arc::new(SeededEntropy::unpredictable()),
+        }
+    }
+}
+
+/// What may be read of the services while they run.
+#[derive(Debug, Default)]
+pub struct Shared {
+    counters: DashMap<InterfaceIndex, Arc<Counters>>,
+    connections: AtomicUsize,
+    interfaces: AtomicUsize,
+}
+
+impl Shared {
+    /// The counts of an interface.
+    pub fn of(&self, interface: InterfaceIndex) -> Arc<Counters> {
+        Arc::clone(&self.counters.entry(interface).or_default())
+    }
+
+    /// TCP connections, half-open ones included.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Interfaces with a stack.
+    pub fn interfaces(&self) -> usize {
+        self.interfaces.load(Ordering::Relaxed)
+    }
+}
+
+/// Frames that wait for the services' thread.
+const FRAMES: usize = 1024;
+/// Octets of the frames that wait.
+const OCTETS: usize = 4 << 20;
+/// The longest sleep: nothing is due then.
+const SLEEP: Duration = Duration::from_secs(3600);
+
+enum Input {
+    Frame {
+        interface: InterfaceIndex,
+        port: PortId,
+        bytes: Box<[u8]>,
+        checksum_pending: bool,
+    },
+    Resolved(Vec<u8>),
+    Forget(InterfaceIndex),
+    Stop,
+}
+
+/// The services in their thread. Dropping it ends the thread.
+pub struct Services {
+    handle: ServicesHandle,
+    stopping: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Hands packets to the services.
+#[derive(Clone)]
+pub struct ServicesHandle {
+    input: SyncSender<Input>,
+    octets: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+impl ServicesHandle {
+    /// Hands over a frame that the decision left to the services. Never waits; what does not fit is dropped.
+    pub fn submit(&self, interface: InterfaceIndex, port: PortId, frame: Received<'_>) -> Result<(), DropReason> {
+        let length = frame.bytes.len();
+        if self.octets.fetch_add(length, Ordering::Relaxed) + length > OCTETS {
+            self.octets.fetch_sub(length, Ordering::Relaxed);
+            return Err(DropReason::ServiceBusy);
+        }
+        let input = Input::Frame {
+            interface,
+            port,
+            bytes: frame.bytes.into(),
+            checksum_pending: frame.meta.checksum_pending,
+        };
+        self.input.try_send(input).map_err(|_: TrySendError<Input>| {
+            self.octets.fetch_sub(length, Ordering::Relaxed);
+            DropReason::ServiceBusy
+        })
+    }
+
+    /// Ends what an interface has with the services: it was detached or deleted. Waits for room in the queue.
+    pub fn forget(&self, interface: InterfaceIndex) {
+        self.shared.counters.remove(&interface);
+        // Without a thread there is nothing to forget.
+        let _ = self.input.send(Input::Forget(interface));
+    }
+
+    /// Counts, and how much is held.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Services {
+    /// Starts the services' thread, and a second one that listens to the resolver outside if there is one.
+    ///
+    /// # Errors
+    /// When a thread or the socket towards the resolver cannot be made.
+    pub fn start(source: Arc<dyn Source>, config: ServicesConfig, inject: Arc<Inject>) -> io::Result<Self> {
+        let (input, inputs) = sync_channel(FRAMES);
+        let octets = Arc::new(AtomicUsize::new(0));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (mut threads, mut upstream) = (Vec::new(), None);
+        if let Some(resolver) = config.forward_to {
+            let socket = Arc::new(connected(resolver)?);
+            let (listening, answers, stop) = (Arc::clone(&socket), input.clone(), Arc::downgrade(&stopping));
+            let thread = std::thread::Builder::new().name("dns-upstream".to_owned());
+            threads.push(thread.spawn(move || listen(&listening, &answers, &stop))?);
+            upstream = Some(socket);
+        }
+        let (made, shared) = sync_channel(1);
+        let waiting = Arc::clone(&octets);
+        let thread = std::thread::Builder::new().name("services".to_owned());
+        threads.push(thread.spawn(move || {
+            let upstream = upstream.map(|socket| -> Upstream {
+                // A query that cannot be sent is one that nobody answers: its asker hears SERVFAIL.
+                Box::new(move |query| drop(socket.send(query)))
+            });
+            let clock = Arc::clone(&config.clock);
+            let server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
+            let _ = made.send(server.shared());
+            run(server, &*clock, &inputs, &waiting);
+        })?);
+        let shared = shared
+            .recv()
+            .map_err(|_| io::Error::other("the services' thread ended at once"))?;
+        Ok(Self {
+            handle: ServicesHandle { input, octets, shared },
+            stopping,
+            threads,
+        })
+    }
+
+    /// A handle for whoever has packets.
+    pub fn handle(&self) -> ServicesHandle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        // A thread that is gone needs not be told.
+        let _ = self.handle.input.send(Input::Stop);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the link-local services panicked");
+            }
+        }
+    }
+}
+
+fn run(mut server: Server, clock: &dyn Clock, inputs: &Receiver<Input>, octets: &AtomicUsize) {
+    loop {
+        let sleep = server.next().map_or(SLEEP, |at| at.saturating_sub(clock.monotonic()));
+        match inputs.recv_timeout(sleep) {
+            Ok(Input::Frame {
+                interface,
+                port,
+                bytes,
+                checksum_pending,
+            }) => {
+                octets.fetch_sub(bytes.len(), Ordering::Relaxed);
+                server.receive(interface, port, &bytes, checksum_pending);
+            }
+            Ok(Input::Resolved(answer)) => server.resolved(answer),
+            Ok(Input::Forget(interface)) => server.forget(interface),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        server.advance();
+    }
+}
+
+/// A socket towards the resolver, which hears nobody else.
+fn connected(resolver: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match resolver {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(resolver)?;
+    // So that the listening thread sees that it shall stop.
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    Ok(socket)
+}
+
+fn listen(socket: &UdpSocket, answers: &SyncSender<Input>, stop: &Weak<AtomicBool>) {
+    let mut buffer = vec![0; 65_535];
+    while stop.upgrade().is_some_and(|stop| !stop.load(Ordering::Relaxed)) {
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                // A full queue loses the answer; the asker hears SERVFAIL.
+                let _ = answers.try_send(Input::Resolved(buffer[..length].to_vec()));
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            // A resolver that is not there refuses each query; it may come up later.
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! All interfaces' stacks in one place and one thread: packets and answers of the resolver outside come in, frames go out,
+//! and the time is told by whoever drives it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+
+use super::clock::{Clock, Entropy};
+use super::dns::forward::Forwarder;
+use super::packet::Arrival;
+use super::stack::{Link, ReplyTo, Stack, Surroundings};
+use super::unanswered::Unanswered;
+use super::{Inject, Limits, Shared, Source, Upstream, imds};
+use crate::mapping::{InterfaceIndex, PortId};
+
+/// Everything that answers. It belongs to one thread and does nothing by itself.
+pub struct Server {
+    source: Arc<dyn Source>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    limits: Limits,
+    router: Router,
+    shared: Arc<Shared>,
+    inject: Arc<Inject>,
+    forwarder: Option<Forwarder<ReplyTo>>,
+    stacks: HashMap<InterfaceIndex, (Stack, Duration)>,
+    /// When each stack has something to do.
+    agenda: BTreeSet<(Duration, InterfaceIndex)>,
+    connections: usize,
+}
+
+impl Server {
+    /// A server without interfaces: they come with their first packet. `upstream` sends a query to the resolver outside.
+    pub fn new(
+        source: Arc<dyn Source>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        limits: Limits,
+        inject: Arc<Inject>,
+        upstream: Option<Upstream>,
+    ) -> Self {
+        let metadata: Arc<dyn imds::MetadataSource> = source.clone();
+        Self {
+            router: imds::router(metadata, Arc::clone(&clock), Arc::clone(&entropy)),
+            source,
+            clock,
+            entropy,
+            limits,
+            shared: Arc::default(),
+            inject,
+            forwarder: upstream.map(Forwarder::new),
+            stacks: HashMap::new(),
+            agenda: BTreeSet::new(),
+            connections: 0,
+        }
+    }
+
+    /// What others may read while it runs.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// A frame from an interface. `checksum_pending` tells that the upper checksum was left to be filled in.
+    pub fn receive(&mut self, interface: InterfaceIndex, port: PortId, frame: &[u8], checksum_pending: bool) {
+        let counters = self.shared.of(interface);
+        let arrival = match Arrival::parse(frame, checksum_pending) {
+            Ok(arrival) => arrival,
+            Err(reason) => return counters.count(reason),
+        };
+        let link = Link {
+            host: arrival.host,
+            router: arrival.router,
+            port,
+        };
+        let known = self.stacks.get(&interface).map(|(stack, _)| stack.link);
+        if known.is_some_and(|known| known != link) {
+            self.forget(interface);
+        }
+        if !self.stacks.contains_key(&interface) && !self.make_room() {
+            return counters.count(Unanswered::ConnectionLimit);
+        }
+        self.with(interface, Some(link), |stack, around| stack.receive(&arrival, around));
+    }
+
+    /// An answer of the resolver outside.
+    pub fn resolved(&mut self, answer: Vec<u8>) {
+        let Some((ticket, answer)) = self.forwarder.as_mut().and_then(|forwarder| forwarder.answered(answer)) else {
+            return;
+        };
+        self.with(ticket.interface, None, |stack, around| {
+            stack.resolved(ticket.to, &answer, around);
+        });
+    }
+
+    /// Does what is due: retransmissions, deadlines, and forgetting who has been silent.
+    pub fn advance(&mut self) {
+        let now = self.clock.monotonic();
+        let failed = self
+            .forwarder
+            .as_mut()
+            .map(|forwarder| forwarder.expire(now))
+            .unwrap_or_default();
+        for (ticket, answer) in failed {
+            self.with(ticket.interface, None, |stack, around| {
+                stack.resolved(ticket.to, &answer, around);
+            });
+        }
+        while let Some(&(at, interface)) = self.agenda.first() {
+            if at > now {
+                break;
+            }
+            let unused =
+                |(stack, _): &(Stack, Duration)| stack.is_idle() && stack.last_used + self.limits.unused <= now;
+            if self.stacks.get(&interface).is_none_or(unused) {
+                self.forget(interface);
+                self.agenda.remove(&(at, interface));
+            } else {
+                self.with(interface, None, |stack, around| stack.run(around));
+            }
+        }
+    }
+
+    /// When [`Self::advance`] has something to do, in the clock's time.
+    pub fn next(&self) -> Option<Duration> {
+        let waiting = self.forwarder.as_ref().and_then(Forwarder::next);
+        let stacks = self.agenda.first().map(|(at, _)| *at);
+        waiting.into_iter().chain(stacks).min()
+    }
+
+    /// Drops all that is known of an interface: it was detached or deleted.
+    pub fn forget(&mut self, interface: InterfaceIndex) {
+        if let Some((stack, at)) = self.stacks.remove(&interface) {
+            self.agenda.remove(&(at, interface));
+            stack.give_up(&mut self.connections);
+            self.publish();
+        }
+    }
+
+    /// Whether another stack may be made; the one that was silent for longest gives way.
+    fn make_room(&mut self) -> bool {
+        if self.stacks.len() < self.limits.interfaces {
+            return true;
+        }
+        let idle = self.stacks.iter().filter(|(_, (stack, _))| stack.is_idle());
+        let Some(interface) = idle
+            .min_by_key(|(_, (stack, _))| stack.last_used)
+            .map(|(interface, _)| *interface)
+        else {
+            return false;
+        };
+        self.forget(interface);
+        true
+    }
+
+    /// Runs `act` with an interface's stack, made by `link` if there is none yet, and notes when it is due next.
+    fn with(
+        &mut self,
+        interface: InterfaceIndex,
+        link: Option<Link>,
+        act: impl FnOnce(&mut Stack, &mut Surroundings<'_>),
+    ) {
+        let now = self.clock.monotonic();
+        let inject = Arc::clone(&self.inject);
+        let mut around = Surroundings {
+            now,
+            wall: self.clock.wall(),
+            source: &*self.source,
+            router: &self.router,
+            limits: &self.limits,
+            entropy: &*self.entropy,
+            connections: &mut self.connections,
+            forwarder: self.forwarder.as_mut(),
+            inject: &*inject,
+        };
+        let (mut stack, at) = match (self.stacks.remove(&interface), link) {
+            (Some(known), _) => known,
+            (None, Some(link)) => {
+                let counters = self.shared.of(interface);
+                (Stack::new(interface, link, counters, &around), Duration::MAX)
+            }
+            (None, None) => return self.shared.of(interface).count(Unanswered::AnswerLost),
+        };
+        self.agenda.remove(&(at, interface));
+        act(&mut stack, &mut around);
+        // Never at once: something that is due without being done would spin.
+        let next = stack.next(&self.limits, now).max(now + Duration::from_micros(100));
+        self.agenda.insert((next, interface));
+        self.stacks.insert(interface, (stack, next));
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.shared.connections.store(self.connections, Ordering::Relaxed);
+        self.shared.interfaces.store(self.stacks.len(), Ordering::Relaxed);
+    }
+}
