@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::faults::FaultView;
 use super::learning::Stations;
+use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
@@ -211,6 +212,7 @@ impl FabricWriter {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
                 stations: Stations::default(),
+                neighbors: Neighbors::default(),
             }),
         })));
         self.edit_ranges(spec.vpc, |ranges| {

@@ -21,8 +21,8 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveE
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, Unobserved, Verdict, View, decide,
-    responder,
+    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
+    Verdict, View, decide, responder,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -244,7 +244,7 @@ impl Worker {
                 bytes: self.batch.frame(index),
                 meta: meta(&offload),
             };
-            match decide(
+            let verdict = decide(
                 received,
                 &ingress,
                 view,
@@ -252,7 +252,14 @@ impl Worker {
                 now,
                 &mut self.reply,
                 &mut Unobserved,
-            ) {
+            );
+            let verdict = match verdict {
+                Verdict::Ask { subnet, .. } => {
+                    verdict.after_asking(round.ask(view, subnet, self.reply.frame(), &mut self.spare))
+                }
+                other => other,
+            };
+            match verdict {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
                         round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
@@ -324,6 +331,8 @@ impl Worker {
                         let _ = round.serve(service, question, &ingress, view, &mut self.served, &mut self.spare);
                     }
                 }
+                // A question was seen to above.
+                Verdict::Consumed | Verdict::Ask { .. } => {}
                 Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
             }
         }
@@ -476,6 +485,26 @@ impl Round<'_> {
                 self.drop(question, drop_reason(error));
             }
         }
+    }
+
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
+    #[cold]
+    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(question, self.now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                let Some(to) = self.table.get(member.get()) else {
+                    continue;
+                };
+                let block = &to.counters[self.worker];
+                let sent = send_plain(&to.device, question, spare).is_ok();
+                (if sent { &block.unasked } else { &block.refused }).add(1);
+            }
+        }
+        asking
     }
 
     /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
