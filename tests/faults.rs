@@ -122,8 +122,11 @@ impl Host {
     }
 }
 
+/// What arrived and when, and what did not and why.
+type Fates = (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>);
+
 /// Everything that two hosts of a bad network get in two seconds, with the time at which they get it, and every drop.
-fn fates(seed: u64) -> (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>) {
+fn fates(seed: u64) -> Fates {
     let mut bench = Bench::new(seed);
     let (a, b) = (
         bench.host("a", "left", "10.0.1.10"),
@@ -160,7 +163,7 @@ fn one_seed_gives_the_same_fates_byte_for_byte() {
     // Identifiers, and so MACs, come from the same seed: the frames are the same too.
     let (first, again, other) = (fates(7), fates(7), fates(8));
     assert_eq!(first, again);
-    let numbers = |fates: &(Vec<(Duration, Vec<u8>)>, _)| -> Vec<(Duration, Vec<u8>)> {
+    let numbers = |fates: &Fates| -> Vec<(Duration, Vec<u8>)> {
         fates.0.iter().map(|(at, frame)| (*at, frame[42..].to_vec())).collect()
     };
     assert_ne!(numbers(&first), numbers(&other), "another seed, other fates");
