@@ -52,6 +52,7 @@ impl World {
         let vpc = writer.add_vpc(VpcSpec {
             profile,
             cidrs: cidrs.to_vec(),
+            dhcp_options: Default::default(),
         });
         let subnets = [1_u8, 2].map(|number| {
             let gateway = Ipv4Addr::new(10, 0, number, 1);
@@ -147,8 +148,8 @@ impl World {
             Verdict::Reply(Answered::Arp) => self.name(&answer[22..28]),
             // The option is the last of the message.
             Verdict::Reply(Answered::Neighbor) => self.name(&answer[answer.len() - 6..]),
-            Verdict::Flood { reply: Some(_) } => format!("flood, {}", self.name(&answer[6..12])),
-            Verdict::Flood { reply: None } => "flood".to_owned(),
+            Verdict::Flood { reply: Some(_), .. } => format!("flood, {}", self.name(&answer[6..12])),
+            Verdict::Flood { reply: None, .. } => "flood".to_owned(),
             Verdict::Drop(reason) => reason.name().to_owned(),
             other => format!("{other:?}"),
         }
@@ -416,6 +417,7 @@ fn a_network_without_advertisements_has_none_asked_for_or_not() {
     world.writer.set_vpc(
         vpc,
         VpcSpec {
+            dhcp_options: Default::default(),
             profile: Arc::new(silent),
             cidrs: vec![
                 "10.0.0.0/16".parse().expect("a range"),
@@ -629,7 +631,13 @@ fn a_gratuitous_arp_moves_a_known_address_on_a_lan_and_teaches_no_unknown_one() 
         frame[..6].fill(0xff);
         world.send(C, &frame).0
     };
-    assert_eq!(gratuitous("10.0.2.50", MACS[C]), Verdict::Flood { reply: None });
+    assert_eq!(
+        gratuitous("10.0.2.50", MACS[C]),
+        Verdict::Flood {
+            reply: None,
+            punt: None
+        }
+    );
     assert_eq!(world.route("10.0.2.50"), world.asked(None), "nobody had asked");
     // Somebody answers, and later another takes over.
     let first = MacAddr([0x0a, 0, 0, 0, 2, 0x50]);
