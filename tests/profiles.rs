@@ -52,7 +52,7 @@ impl World {
         let vpc = writer.add_vpc(VpcSpec {
             profile,
             cidrs: cidrs.to_vec(),
-            dhcp_options: Default::default(),
+            dhcp_options: Arc::default(),
         });
         let subnets = [1_u8, 2].map(|number| {
             let gateway = Ipv4Addr::new(10, 0, number, 1);
@@ -417,12 +417,12 @@ fn a_network_without_advertisements_has_none_asked_for_or_not() {
     world.writer.set_vpc(
         vpc,
         VpcSpec {
-            dhcp_options: Default::default(),
             profile: Arc::new(silent),
             cidrs: vec![
                 "10.0.0.0/16".parse().expect("a range"),
                 "2001:db8::/56".parse().expect("a range"),
             ],
+            dhcp_options: Arc::default(),
         },
     );
     let view = world.writer.view();

@@ -8,6 +8,7 @@
 
 mod announce;
 mod deliver;
+pub mod faults;
 mod guard;
 mod learning;
 mod limit;
@@ -25,9 +26,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
+pub use faults::FaultView;
 pub use limit::PortState;
 pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
@@ -39,6 +42,7 @@ pub use view::{
 };
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
+use crate::mapping::InterfaceIndex;
 use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
 use crate::wire::neighbor::icmpv6;
 use crate::wire::reply::ReplyBuffer;
@@ -111,6 +115,27 @@ pub fn decide<O: Observer>(
 type Decided = Result<Verdict, DropReason>;
 
 impl<O: Observer> Context<'_, O> {
+    /// Whether the sender's card has not heard of some moves yet.
+    #[inline]
+    fn sees_former_owners(&self) -> bool {
+        self.view.faults().is_some_and(|faults| {
+            faults.effects.iter().any(
+                |(_, effect)| matches!(effect, faults::Effect::StaleMapping { seen_by, .. } if seen_by.selects(&self.ingress.interface)),
+            )
+        })
+    }
+
+    /// The interface that an address is mapped to, as far as the sender's card has heard.
+    #[inline]
+    fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        if let Some(faults) = self.view.faults()
+            && let Some(former) = faults.former_owner(&self.ingress.interface, subnet.index, address)
+        {
+            return former;
+        }
+        self.view.owner(subnet, address)
+    }
+
     fn decide(&mut self, bytes: &[u8]) -> Decided {
         let frame = Frame::parse(bytes)?;
         self.guard_source_mac(&frame)?;

@@ -92,7 +92,7 @@ impl<O: Observer> Context<'_, O> {
         let [unknown, own, probed] = silent;
         let subnet = self.ingress.subnet;
         let policy = &subnet.profile().neighbor;
-        let owner = self.view.owner(subnet, address);
+        let owner = self.owner(subnet, address);
         self.observer.saw(
             Stage::Neighbor,
             Fact::Mapping {

@@ -102,7 +102,7 @@ impl<'a, O: Observer> Context<'a, O> {
     fn local(&mut self, destination: IpAddr) -> Result<(Interface, &'a SubnetView), DropReason> {
         let vpc = self.ingress.subnet.vpc;
         let (_, subnet) = self.view.subnet_of(vpc, destination).ok_or(DropReason::NoMapping)?;
-        let owner = self.view.owner(subnet, destination);
+        let owner = self.owner(subnet, destination);
         self.observer.saw(
             Stage::Route,
             Fact::Mapping {

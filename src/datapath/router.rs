@@ -19,6 +19,11 @@ impl<O: Observer> Context<'_, O> {
     /// A Router Solicitation, answered to the address that the interface has, whether the host knows it yet or not.
     pub(super) fn router_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Decided {
         RouterSolicitation::parse(packet, self.meta.checksum_pending)?;
+        if let Some(faults) = self.view.faults()
+            && faults.services(&self.ingress.interface).router_advertisements_withheld
+        {
+            return Err(DropReason::FaultRouterAdvertisement);
+        }
         let policy = &self.ingress.subnet.profile().router.advertisement;
         let mut advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
         if self.ingress.subnet.learns() {

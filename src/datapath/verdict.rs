@@ -307,6 +307,22 @@ named! {
         DeviceFull = "device_full",
         /// The destination's device failed.
         DeviceFailed = "device_failed",
+        /// Fault: the interface, or the one that the frame is for, has no link.
+        FaultLinkDown = "fault_link_down",
+        /// Fault: the two interfaces are parted.
+        FaultPartition = "fault_partition",
+        /// Fault: one of the two interfaces is in a zone that is cut off.
+        FaultZoneCut = "fault_zone_cut",
+        /// Fault: lost.
+        FaultLoss = "fault_loss",
+        /// Fault: it would have waited too long for its turn.
+        FaultRate = "fault_rate",
+        /// Fault: held up, with no memory left to keep it in.
+        FaultDelayOverflow = "fault_delay_overflow",
+        /// Fault: the router does not advertise itself.
+        FaultRouterAdvertisement = "fault_router_advertisement_withheld",
+        /// Fault: DHCP does not answer.
+        FaultDhcp = "fault_dhcp_silent",
     }
 }
 

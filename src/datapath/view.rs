@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::faults::FaultView;
 use super::learning::Stations;
 use super::resolve::Neighbors;
 use super::routes::RouteTable;
@@ -58,6 +59,8 @@ pub struct View {
     pub(crate) ipv6: Arc<Table>,
     /// (subnet, bits 64–79 of a delegated /80) → interface.
     pub(crate) ipv6_prefixes: Arc<Table>,
+    /// What goes wrong on purpose, if anything does.
+    pub(crate) faults: Option<Arc<FaultView>>,
 }
 
 /// A VPC as the data path needs it.
@@ -71,7 +74,8 @@ pub struct VpcView {
     pub cidrs: Vec<IpNet>,
     /// What its DHCP servers tell beside the address.
     pub dhcp_options: Arc<DhcpOptions>,
-    /// What a local route resolves to: the subnets' ranges in order of their first address. They do not overlap.
+    /// What a local route resolves to: the subnets' ranges in order of their first address, which is
+    /// the one that each bears. They do not overlap.
     pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
 }
 
@@ -136,6 +140,12 @@ pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
 ];
 
 impl View {
+    /// What goes wrong on purpose; `None` while nothing does.
+    #[inline]
+    pub fn faults(&self) -> Option<&FaultView> {
+        self.faults.as_deref()
+    }
+
     /// The subnet with this number.
     #[inline]
     pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {
@@ -224,7 +234,7 @@ impl View {
     pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
         let ranges = &self.vpc(vpc)?.ranges;
         // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
-        let after = ranges.partition_point(|(net, _)| net.network() <= address);
+        let after = ranges.partition_point(|(net, _)| net.addr() <= address);
         let (net, index) = ranges.get(after.checked_sub(1)?)?;
         if net.contains(&address) {
             Some((*net, self.subnet(*index)?))

@@ -373,3 +373,63 @@ impl ReplyBuffer {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: MacAddr = MacAddr([0x0a, 0xca, 0x05, 0x9c, 0xfc, 0x14]);
+    const ROUTER: MacAddr = MacAddr([0x02, 0xd0, 0x0b, 0x1e, 0x7b, 0xbc]);
+
+    /// An echo request with so many octets of data.
+    fn ping(data: usize) -> Vec<u8> {
+        let total = (28 + data) as u16;
+        let mut frame = [&ROUTER.0[..], &HOST.0, &[8, 0, 0x45, 0], &total.to_be_bytes()].concat();
+        frame.extend([
+            0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 1, 10, 10, 0, 1, 1, 8, 0, 0, 0, 0, 1, 0, 1,
+        ]);
+        frame.resize(42 + data, 0xa5);
+        frame
+    }
+
+    #[test]
+    fn an_answer_bears_nothing_of_the_one_before_it() {
+        let written = |reply: &mut ReplyBuffer| {
+            reply.arp_reply(ROUTER, Ipv4Addr::new(10, 0, 1, 1), HOST, Ipv4Addr::new(10, 0, 1, 10));
+            reply.frame().to_vec()
+        };
+        let mut fresh = ReplyBuffer::new();
+        let mut used = ReplyBuffer::new();
+        used.bytes.fill(0xa5);
+        assert_eq!(written(&mut used), written(&mut fresh));
+        let flags = AdvertisementFlags {
+            router: true,
+            solicited: false,
+            override_cached: true,
+        };
+        let advertised = |reply: &mut ReplyBuffer| {
+            reply.neighbor_advertisement(ALL_NODES, ROUTER, ROUTER.link_local(), (HOST, ALL_NODES), flags);
+            reply.frame().to_vec()
+        };
+        assert_eq!(advertised(&mut used), advertised(&mut fresh));
+        used.clear();
+        assert!(used.frame().is_empty());
+    }
+
+    #[test]
+    fn an_echo_reply_that_does_not_fit_is_not_begun() {
+        let mut reply = ReplyBuffer::new();
+        for (data, fits) in [(0, true), (REPLY_CAPACITY - 42, true), (REPLY_CAPACITY - 41, false)] {
+            let bytes = ping(data);
+            let frame = Frame::parse(&bytes).unwrap();
+            let packet = Ipv4Packet::parse(frame.payload()).unwrap();
+            let answered = reply.echo_reply_ipv4(&frame, &packet, ROUTER, packet.destination);
+            assert_eq!(answered.is_ok(), fits, "{data} octets");
+            assert_eq!(
+                reply.frame().len(),
+                if fits { 42 + data } else { REPLY_CAPACITY },
+                "{data} octets"
+            );
+        }
+    }
+}
