@@ -188,13 +188,15 @@ impl Network {
                 family,
             });
         };
-        if !block.contains(&address.first()) || !block.contains(&address.net()) {
+        // A prefix that begins in the block of a subnet and is longer than it ends there too.
+        if !block.contains(&address.first()) || address.net().prefix_len() < block.prefix_len() {
             return Err(ModelError::OutsideSubnet {
                 address,
                 subnet: subnet_id,
             });
         }
-        if is_reserved(block, address.first()) || is_reserved(block, address.net().broadcast()) {
+        if is_reserved(block, address.first()) || (address.is_prefix() && is_reserved(block, address.net().broadcast()))
+        {
             return Err(ModelError::Reserved { address });
         }
         let before = match state.mappings.overlapping(address) {
