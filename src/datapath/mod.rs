@@ -12,6 +12,7 @@ mod guard;
 mod learning;
 mod limit;
 mod neighbor;
+pub(crate) mod numbered;
 pub mod responder;
 mod route;
 mod router;
