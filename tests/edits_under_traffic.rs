@@ -1,6 +1,10 @@
 //! The table of mappings is edited by the thousand while others talk: nobody who is not concerned loses a packet. Real
 //! hosts and `ping`, so it needs root.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it measured"
+)]
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -91,8 +95,15 @@ impl World {
         let a = self.runtime.lab().get("a").unwrap();
         let line = format!("ping -i 0.01 -W 1 -q -c {count} 10.0.0.11");
         // The first one also resolves the address.
-        assert!(a.run(&CommandSpec::shell("ping -c 1 -W 5 10.0.0.11")).unwrap().end.success());
-        let ping = a.start(&CommandSpec::shell(&line).timeout(Duration::from_secs(120))).unwrap();
+        assert!(
+            a.run(&CommandSpec::shell("ping -c 1 -W 5 10.0.0.11"))
+                .unwrap()
+                .end
+                .success()
+        );
+        let ping = a
+            .start(&CommandSpec::shell(&line).timeout(Duration::from_secs(120)))
+            .unwrap();
         self.tokio.block_on(edit);
         let said = ping.wait().stdout.text();
         let numbers: Vec<u32> = said
@@ -117,7 +128,11 @@ fn no_ping_of_others_is_lost_while_ten_thousand_mappings_a_second_move() {
         let (start, mut tick) = (Instant::now(), tokio::time::interval(Duration::from_millis(10)));
         while start.elapsed() < Duration::from_secs(3) {
             tick.tick().await;
-            world.client.post("/v1/mappings/bulk", &lists[edited / 100 % 2]).await.unwrap();
+            world
+                .client
+                .post("/v1/mappings/bulk", &lists[edited / 100 % 2])
+                .await
+                .unwrap();
             edited += 100;
         }
         took = start.elapsed();

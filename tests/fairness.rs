@@ -1,7 +1,11 @@
 //! A port that floods takes from the others no more than it would take from them at a switch that does nothing but copy.
 //! Both are measured here, one after the other and several times, so that the machine's own speed cancels out. Real hosts
 //! with TAPs, so it needs root.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it measured"
+)]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -46,7 +50,10 @@ fn hosts() -> Vec<(Instance, TapPort)> {
 }
 
 fn socket(host: &Instance, number: u8, port: u16) -> UdpSocket {
-    let socket = host.namespace().run(|| UdpSocket::bind((address(number), port)).unwrap()).unwrap();
+    let socket = host
+        .namespace()
+        .run(|| UdpSocket::bind((address(number), port)).unwrap())
+        .unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     socket
 }
@@ -113,7 +120,9 @@ fn at_the_switch(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
         fabric.map(subnet, std::net::IpAddr::V4(address(number)).into(), Some(interface));
         fabric.set_primary(interface, Some(address(number)), None);
         let publish = |port| fabric.set_port(interface, Some(port));
-        switch.attach(interface, tap, AttachOptions::default(), publish).unwrap();
+        switch
+            .attach(interface, tap, AttachOptions::default(), publish)
+            .unwrap();
         instances.push(instance);
     }
     [false, true].map(|flood| round_trips(&instances, flood))
@@ -185,11 +194,22 @@ fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
         let left = |[alone, beside]: [f64; 2]| beside / alone;
         eprintln!(
             "round trips/s alone and beside a flood: copier {:.0} {:.0}, switch {:.0} {:.0}; left {:.3} and {:.3}",
-            copier[0], copier[1], switch[0], switch[1], left(copier), left(switch),
+            copier[0],
+            copier[1],
+            switch[0],
+            switch[1],
+            left(copier),
+            left(switch),
         );
         ratios.push(left(switch) / left(copier));
     }
     ratios.sort_by(f64::total_cmp);
-    eprintln!("share left at the switch to the share left at the copier, median: {:.2}", ratios[1]);
-    assert!(ratios[1] > 0.4, "the flood costs far more than copying explains: {ratios:?}");
+    eprintln!(
+        "share left at the switch to the share left at the copier, median: {:.2}",
+        ratios[1]
+    );
+    assert!(
+        ratios[1] > 0.4,
+        "the flood costs far more than copying explains: {ratios:?}"
+    );
 }

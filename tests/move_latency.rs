@@ -1,6 +1,10 @@
 //! How long a moved mapping takes to count: from the moment the Controller is asked to the first frame that the new owner
 //! gets, with packets on their way all the time. Over unix sockets, so it needs no root.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it measured"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixDatagram;
@@ -114,7 +118,9 @@ fn a_moved_mapping_counts_for_the_next_frames() {
     world.assign(owners[0].0.id, std::iter::once(block(target)));
     let others = (0..OTHERS).map(|number| {
         let host = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 0x1_0000;
-        block(Ipv6Addr::from_bits((0x2001_0db8_0000_0002_u128 << 64) | u128::from(host)))
+        block(Ipv6Addr::from_bits(
+            (0x2001_0db8_0000_0002_u128 << 64) | u128::from(host),
+        ))
     });
     world.assign(owners[0].0.id, others);
 
@@ -173,6 +179,8 @@ fn a_moved_mapping_counts_for_the_next_frames() {
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
     let (p50, p99, most) = (at(0.5), at(0.99), at(1.0));
-    eprintln!("{MOVES} moves among {OTHERS} mappings at {RATE} frames/s: p50 {p50:.0?}, p99 {p99:.0?}, longest {most:.0?}");
+    eprintln!(
+        "{MOVES} moves among {OTHERS} mappings at {RATE} frames/s: p50 {p50:.0?}, p99 {p99:.0?}, longest {most:.0?}"
+    );
     assert!(p50 < Duration::from_millis(100), "a moved mapping takes {p50:?}");
 }

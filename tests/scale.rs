@@ -1,7 +1,11 @@
 //! How much fits: a thousand hosts on one switch, ten thousand subnets, a hundred thousand interfaces, and how long they
 //! take to come and go. Each test prints what it measured (`cargo test --release --test scale -- --nocapture`); what it
 //! demands is far more than a quiet machine takes, so that a busy one passes. Hosts need root.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it measured")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it measured"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -156,7 +160,10 @@ fn a_thousand_hosts_that_say_nothing_cost_no_cpu() {
     );
     assert!(worker < Duration::from_millis(20), "an idle second costs {worker:?}");
     assert!(threads < 50, "no thread is one port's alone: {threads}");
-    assert!(made < Duration::from_secs(60) && gone < Duration::from_secs(60), "{made:?} {gone:?}");
+    assert!(
+        made < Duration::from_secs(60) && gone < Duration::from_secs(60),
+        "{made:?} {gone:?}"
+    );
 }
 
 /// Starts `localvpc lab`, pings from the first host to the second as soon as it is told how, and ends it. Returns the
@@ -169,7 +176,10 @@ fn lab(count: u32) -> (Duration, Duration) {
         .spawn()
         .unwrap();
     let mut said = Vec::new();
-    for line in BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok) {
+    for line in BufReader::new(server.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+    {
         let last = line.starts_with("Ctrl-C");
         said.push(line);
         if last {
@@ -182,7 +192,13 @@ fn lab(count: u32) -> (Duration, Duration) {
     let address = said[2].split_whitespace().nth(2).unwrap().to_owned();
     let ping = format!("{enter} ping -c 1 -W 1 {address}");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !Process::new("sh").args(["-c", &ping]).stdout(Stdio::null()).status().unwrap().success() {
+    while !Process::new("sh")
+        .args(["-c", &ping])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+    {
         assert!(Instant::now() < deadline, "no answer: {ping}");
     }
     let answered = start.elapsed();
@@ -194,7 +210,9 @@ fn lab(count: u32) -> (Duration, Duration) {
     .unwrap();
     assert!(server.wait().unwrap().success());
     let gone = end.elapsed();
-    eprintln!("lab of {count}: told after {told:.2?}, first ping answered after {answered:.2?}, gone within {gone:.2?}");
+    eprintln!(
+        "lab of {count}: told after {told:.2?}, first ping answered after {answered:.2?}, gone within {gone:.2?}"
+    );
     (answered, gone)
 }
 
