@@ -13,7 +13,7 @@ SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
         tcpdump:tcpdump sysctl:procps
 
-.PHONY: help demo test lint fuzz fuzz-build clean tools root
+.PHONY: help demo test lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -69,7 +69,11 @@ fuzz: fuzz-build
 	fuzz/target/$(FUZZ_TARGET)/release/decide -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
 	  -artifact_prefix=fuzz/artifacts/decide/ fuzz/corpus/decide
 
+## every order in which a writer of the mapping table and a reader can take turns
+loom:
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --manifest-path loom/Cargo.toml --release --target-dir loom/target
+
 ## everything that was built
 clean:
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
+	rm -rf loom/target fuzz/target fuzz/corpus fuzz/artifacts

@@ -1,6 +1,7 @@
 //! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ use crate::scenario::template::Scope;
 /// Where a server listens unless told otherwise, and where commands look for it.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
+
+/// Up to so many hosts have a process from the start, so that `nsenter -t` finds all of the host; it takes some
+/// milliseconds each. Of more hosts the way into their network is shown, and a process comes with the first command.
+const READY_TO_ENTER: usize = 16;
 
 /// How a server is to be reached, and what it allows.
 #[derive(Debug, Clone, Args)]
@@ -63,14 +68,14 @@ pub struct UpArguments {
 #[derive(Debug, Args)]
 pub struct LabArguments {
     /// How many hosts
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=200))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=4000))]
     hosts: u16,
     /// How the network behaves: aws, aws-xen or lan
     #[arg(long, default_value = "aws")]
     profile: String,
-    /// The IPv4 block of the subnet
-    #[arg(long, default_value = "10.0.1.0/24")]
-    ipv4: Ipv4Net,
+    /// The IPv4 block of the subnet: 10.0.1.0/24 if left out, or 10.0.0.0/20 where that holds too few hosts
+    #[arg(long)]
+    ipv4: Option<Ipv4Net>,
     /// The IPv6 block of the subnet, a /64
     #[arg(long, default_value = "2001:db8:100:1::/64")]
     ipv6: Ipv6Net,
@@ -117,7 +122,8 @@ fn topology(name: &str, text: &str) -> Result<Topology, Failure> {
 pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let hosts: Vec<String> = (0..arguments.hosts).map(host_name).collect();
     // Addresses that one can type: .10, .11 … and ::10, ::11 …; beyond the block the Controller chooses.
-    let ipv4 = arguments.ipv4.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
+    let block = arguments.ipv4.unwrap_or_else(|| default_block(arguments.hosts));
+    let ipv4 = block.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
     let ipv6 = arguments.ipv6.hosts().skip(16).map(Some).chain(std::iter::repeat(None));
     let instances: serde_json::Map<String, Value> = hosts
         .iter()
@@ -137,14 +143,23 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let around = Ipv6Net::new(arguments.ipv6.network(), 56).map_or(arguments.ipv6, |net| net.trunc());
     let document = json!({
         "vpcs": { "lab": {
-            "cidr_blocks": [arguments.ipv4], "ipv6_cidr_blocks": [around], "profile": arguments.profile,
+            "cidr_blocks": [block], "ipv6_cidr_blocks": [around], "profile": arguments.profile,
         } },
-        "subnets": { "lab": { "vpc": "lab", "cidr_block": arguments.ipv4, "ipv6_cidr_block": arguments.ipv6 } },
+        "subnets": { "lab": { "vpc": "lab", "cidr_block": block, "ipv6_cidr_block": arguments.ipv6 } },
         "instances": instances,
     });
     let topology = format::read_topology("lab", &document.to_string())
         .map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{}", error.mistakes[0].message)))?;
     live(&arguments.arguments, remote, Some(&topology))
+}
+
+/// A /24 has 251 addresses for interfaces, a /20 has 4091: five of each block are reserved.
+fn default_block(hosts: u16) -> Ipv4Net {
+    if hosts <= 251 {
+        Ipv4Net::new_assert([10, 0, 1, 0].into(), 24)
+    } else {
+        Ipv4Net::new_assert([10, 0, 0, 0].into(), 20)
+    }
 }
 
 /// `a` to `z`, then `a1` and so on.
@@ -233,7 +248,9 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
 fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, allow_exec: bool) -> String {
     let mut text = String::new();
     let controller = runtime.controller();
-    for instance in runtime.lab().all() {
+    let instances = runtime.lab().all();
+    let few = instances.len() <= READY_TO_ENTER;
+    for instance in instances {
         let Ok(interface) = controller.interface(&crate::model::ResourceRef::new(instance.name())) else {
             continue;
         };
@@ -243,12 +260,15 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
             .map(ToString::to_string)
             .chain(interface.ipv6_addresses.iter().map(ToString::to_string))
             .collect();
-        let pid = instance
-            .machine()
-            .map(|machine| machine.pid().to_string())
-            .unwrap_or_default();
+        // The way into its network alone takes no process in it.
+        let place = || {
+            let descriptor = instance.namespace().as_fd().as_raw_fd();
+            format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
+        };
+        let machine = few.then(|| instance.machine().ok()).flatten();
+        let place = machine.map_or_else(place, |machine| format!("-t {} -a", machine.pid()));
         text.push_str(&format!(
-            "{:8} {}  {}\n         enter: nsenter -t {pid} -a\n",
+            "{:8} {}  {}\n         enter: nsenter {place}\n",
             instance.name(),
             interface.mac_address,
             addresses.join(" "),
@@ -353,6 +373,18 @@ fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lab_of_many_hosts_gets_a_block_that_holds_them() {
+        for (hosts, block) in [
+            (1, "10.0.1.0/24"),
+            (251, "10.0.1.0/24"),
+            (252, "10.0.0.0/20"),
+            (4000, "10.0.0.0/20"),
+        ] {
+            assert_eq!(default_block(hosts).to_string(), block, "{hosts} hosts");
+        }
+    }
 
     #[test]
     fn hosts_of_a_lab_are_named_by_letters() {

@@ -9,6 +9,7 @@ mod tests;
 mod vpcs;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rand::Rng;
@@ -47,6 +48,9 @@ struct VpcState {
     vpc: Vpc,
     /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
     macs: Hashed<MacAddr, Option<InterfaceId>>,
+    /// The blocks of its subnets, by their first address. They do not overlap.
+    blocks: BTreeMap<IpAddr, (IpNet, SubnetId)>,
+    subnets: usize,
 }
 
 #[derive(Debug, Clone)]

@@ -35,6 +35,8 @@ impl Network {
         let state = self.vpcs.entry(id).or_insert(VpcState {
             vpc,
             macs: Default::default(),
+            blocks: Default::default(),
+            subnets: 0,
         });
         Ok(&state.vpc)
     }
