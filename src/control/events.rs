@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::command::EditSummary;
-use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, SubnetId, VpcId};
+use crate::model::{AddressOrPrefix, DhcpOptionsId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId};
 
 /// Changes that one event spells out; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
@@ -73,7 +73,7 @@ pub enum EventKind {
         /// Where.
         subnet_id: SubnetId,
     },
-    /// A network interface changed: its name, description, tags or source/destination check.
+    /// A network interface changed: its name, description, tags, settings or source/destination check.
     InterfaceModified {
         /// Which.
         interface_id: InterfaceId,
@@ -117,6 +117,31 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A route table came to be.
+    RouteTableCreated {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A route table changed: its routes, their states, its subnets, its name or tags.
+    RouteTableModified {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A route table is gone.
+    RouteTableDeleted {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A DHCP option set came to be.
+    DhcpOptionsCreated {
+        /// Which.
+        dhcp_options_id: DhcpOptionsId,
+    },
+    /// A DHCP option set is gone.
+    DhcpOptionsDeleted {
+        /// Which.
+        dhcp_options_id: DhcpOptionsId,
+    },
     /// Frames were dropped; one event stands for `count` of them.
     FrameDropped {
         /// The interface that sent them.
@@ -136,7 +161,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 13] = [
+    pub const TYPES: [&'static str; 18] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -150,6 +175,11 @@ impl EventKind {
         "port_up",
         "port_down",
         "frame_dropped",
+        "route_table_created",
+        "route_table_modified",
+        "route_table_deleted",
+        "dhcp_options_created",
+        "dhcp_options_deleted",
     ];
 
     /// The name of the type.
@@ -168,6 +198,11 @@ impl EventKind {
             Self::PortUp { .. } => 10,
             Self::PortDown { .. } => 11,
             Self::FrameDropped { .. } => 12,
+            Self::RouteTableCreated { .. } => 13,
+            Self::RouteTableModified { .. } => 14,
+            Self::RouteTableDeleted { .. } => 15,
+            Self::DhcpOptionsCreated { .. } => 16,
+            Self::DhcpOptionsDeleted { .. } => 17,
         };
         Self::TYPES[place]
     }

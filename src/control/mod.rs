@@ -8,10 +8,12 @@ pub mod events;
 pub mod explain;
 mod fabric;
 pub mod ports;
+mod resources;
+mod source;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, EditSummary, Outcome};
+pub use command::{Command, EditSummary, Outcome, ResourceCommand};
 pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
 pub use events::{Event, EventKind, Subscription};

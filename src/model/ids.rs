@@ -145,6 +145,27 @@ resource_id!(
     "network interface",
     "InvalidNetworkInterfaceID.NotFound"
 );
+resource_id!(
+    /// Names a route table.
+    RouteTableId,
+    "rtb",
+    "route table",
+    "InvalidRouteTableID.NotFound"
+);
+resource_id!(
+    /// Names a DHCP option set.
+    DhcpOptionsId,
+    "dopt",
+    "DHCP option set",
+    "InvalidDhcpOptionID.NotFound"
+);
+resource_id!(
+    /// Names an instance.
+    InstanceId,
+    "i",
+    "instance",
+    "InvalidInstanceID.NotFound"
+);
 
 /// A resource as a person refers to it: by identifier, or by the unique name that they gave it.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -46,6 +46,7 @@ impl World {
             cidr_blocks: ipv4.iter().map(|t| t.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|t| t.parse().unwrap()).collect(),
             profile: Arc::new(Profile::aws()),
+            dhcp_options: None,
             tags: Default::default(),
         };
         self.network.create_vpc(spec, &mut self.rng).map(|vpc| vpc.id)
