@@ -9,6 +9,8 @@ pub mod explain;
 mod fabric;
 pub mod ports;
 mod resources;
+#[cfg(test)]
+mod resources_tests;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -200,9 +200,14 @@ async fn modify(
         dhcp_options: request.dhcp_options,
         tags: request.tags,
     };
-    execute(state, Command::ModifyVpc(reference(&path), spec))
-        .await
-        .map(axum::Json)
+    let vpc = reference(&path);
+    blocking(move || {
+        // The path names the VPC, the body its options.
+        let vpc = state.controller.vpc(&vpc)?.id;
+        run(&state, Command::ModifyVpc(vpc.into(), spec)).map_err(Problem::named_in_body)
+    })
+    .await
+    .map(axum::Json)
 }
 
 /// Deletes a VPC without subnets
@@ -218,9 +223,12 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
 }
 
 async fn execute(state: AppState, command: Command) -> Result<VpcView, Problem> {
-    blocking(move || match state.controller.execute(command)? {
+    blocking(move || run(&state, command)).await
+}
+
+fn run(state: &AppState, command: Command) -> Result<VpcView, Problem> {
+    match state.controller.execute(command)? {
         Outcome::Vpc(vpc) => Ok((&vpc).into()),
         other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    })
-    .await
+    }
 }

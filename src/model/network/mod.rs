@@ -5,6 +5,8 @@ mod interfaces;
 mod mappings;
 mod options;
 mod routes;
+#[cfg(test)]
+mod routes_tests;
 mod subnets;
 #[cfg(test)]
 mod tests;
