@@ -49,14 +49,14 @@ impl Place {
         Self::with_limits(Limits::UNBOUNDED)
     }
 
-    fn edit(&mut self, edit: RouteEdit) -> Result<RouteTable, ModelError> {
+    fn edit(&mut self, edit: &RouteEdit) -> Result<RouteTable, ModelError> {
         let main = self.main.into();
-        self.world.network.edit_route(&main, &edit)?;
+        self.world.network.edit_route(&main, edit)?;
         self.world.network.route_table(&main)
     }
 
     fn create(&mut self, destination: &str, target: impl Into<TargetRef>) -> Result<RouteTable, ModelError> {
-        self.edit(RouteEdit::Create(net(destination), target.into()))
+        self.edit(&RouteEdit::Create(net(destination), target.into()))
     }
 
     fn table(&mut self) -> RouteTableId {
@@ -120,7 +120,8 @@ fn a_route_is_taken_or_refused_as_aws_does() {
     let local: Target = |_| TargetRef::Local;
     let blackhole: Target = |_| TargetRef::Blackhole;
     let foreign: Target = |place| TargetRef::from(place.foreign);
-    let cases: [(&str, Target, Result<(), (&str, &str)>); 20] = [
+    type Expected = Result<(), (&'static str, &'static str)>;
+    let cases: [(&str, Target, Expected); 20] = [
         // Outside of the VPC anything goes: the overlay address.
         ("192.0.2.7/32", ours, Ok(())),
         ("0.0.0.0/0", ours, Ok(())),
@@ -218,7 +219,7 @@ fn a_route_is_replaced_where_there_is_one_and_deleted_where_it_is_no_local_one()
     let mut place = Place::new();
     let [a, b] = place.interfaces;
     let missing = place
-        .edit(RouteEdit::Replace(net("192.0.2.7/32"), a.into()))
+        .edit(&RouteEdit::Replace(net("192.0.2.7/32"), a.into()))
         .unwrap_err();
     assert_eq!(missing.code(), "InvalidParameterValue");
     let said = missing.to_string();
@@ -226,25 +227,29 @@ fn a_route_is_replaced_where_there_is_one_and_deleted_where_it_is_no_local_one()
         said.starts_with("There is no route defined for '192.0.2.7/32'"),
         "{said}"
     );
-    let missing = place.edit(RouteEdit::Delete(net("192.0.2.7/32"))).unwrap_err();
+    let missing = place.edit(&RouteEdit::Delete(net("192.0.2.7/32"))).unwrap_err();
     assert_eq!(missing.code(), "InvalidRoute.NotFound");
 
     place.create("192.0.2.7/32", a).unwrap();
-    let table = place.edit(RouteEdit::Replace(net("192.0.2.7/32"), b.into())).unwrap();
+    let table = place.edit(&RouteEdit::Replace(net("192.0.2.7/32"), b.into())).unwrap();
     assert_eq!(table.routes[2].target, RouteTarget::Interface(b));
     assert_eq!(
-        place.edit(RouteEdit::Delete(net("192.0.2.7/32"))).unwrap().routes.len(),
+        place
+            .edit(&RouteEdit::Delete(net("192.0.2.7/32")))
+            .unwrap()
+            .routes
+            .len(),
         2
     );
 
     // The local route may lead elsewhere, and be local again; it cannot go (EC2 API, ReplaceRoute, LocalTarget).
-    let table = place.edit(RouteEdit::Replace(net("10.0.0.0/16"), a.into())).unwrap();
+    let table = place.edit(&RouteEdit::Replace(net("10.0.0.0/16"), a.into())).unwrap();
     assert_eq!(table.routes[0].target, RouteTarget::Interface(a));
     let table = place
-        .edit(RouteEdit::Replace(net("10.0.0.0/16"), TargetRef::Local))
+        .edit(&RouteEdit::Replace(net("10.0.0.0/16"), TargetRef::Local))
         .unwrap();
     assert_eq!(table.routes[0].target, RouteTarget::Local);
-    let refused = place.edit(RouteEdit::Delete(net("10.0.0.0/16"))).unwrap_err();
+    let refused = place.edit(&RouteEdit::Delete(net("10.0.0.0/16"))).unwrap_err();
     assert!(refused.to_string().contains("cannot remove local route"), "{refused}");
 }
 
@@ -276,9 +281,9 @@ fn fifty_routes_of_each_family_fit_into_a_table_beside_the_local_ones() {
     assert_eq!(refused.code(), "RouteLimitExceeded");
     // Replacing is no addition.
     place
-        .edit(RouteEdit::Replace(net("192.0.2.7/32"), TargetRef::Blackhole))
+        .edit(&RouteEdit::Replace(net("192.0.2.7/32"), TargetRef::Blackhole))
         .unwrap();
-    place.edit(RouteEdit::Put(net("192.0.2.7/32"), a.into())).unwrap();
+    place.edit(&RouteEdit::Put(net("192.0.2.7/32"), a.into())).unwrap();
 }
 
 #[test]
