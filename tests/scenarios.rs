@@ -94,6 +94,16 @@ fn a_moved_address_is_announced_today_and_was_not_in_the_xen_years() {
 }
 
 #[test]
+fn packets_that_leave_their_subnet_follow_its_route_table() {
+    passes("routes.yaml");
+}
+
+#[test]
+fn the_services_of_a_vpc_say_what_the_network_is_at_that_moment() {
+    passes("link-local-services.yaml");
+}
+
+#[test]
 fn every_scenario_that_ships_is_tested_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let here = include_str!("scenarios.rs");
