@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use super::ports::OpenedDevice;
+use crate::model::fault::{Fault, FaultSpec};
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use crate::model::network::MappingEdit;
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, InterfaceId, MappingChange, NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+    AddressOrPrefix, FaultId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
 };
 
 /// A change that somebody wants. Route tables, DHCP option sets, faults and the like will be further variants.
@@ -52,6 +53,12 @@ pub enum Command {
     },
     /// Assigns, moves and unassigns, in order; all of it or nothing. Answer: [`Outcome::Edited`].
     EditMappings(Vec<MappingEdit>),
+    /// Lets something go wrong. Answer: [`Outcome::Fault`].
+    BeginFault(Box<FaultSpec>),
+    /// Ends a fault. Answer: [`Outcome::Fault`], as it was.
+    CancelFault(FaultId),
+    /// Ends all faults. Answer: [`Outcome::Faults`], as they were.
+    CancelAllFaults,
 }
 
 /// What became of a command.
@@ -74,6 +81,10 @@ pub enum Outcome {
     },
     /// The mappings were edited.
     Edited(EditSummary),
+    /// A fault that began or ended.
+    Fault(Box<Fault>),
+    /// Faults that ended.
+    Faults(Vec<Fault>),
 }
 
 /// What a list of edits did in sum.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::command::EditSummary;
-use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, SubnetId, VpcId};
+use crate::model::fault::FaultSpec;
+use crate::model::{AddressOrPrefix, FaultId, InterfaceId, MappingChange, SubnetId, VpcId};
 
 /// Changes that one event spells out; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
@@ -117,6 +118,28 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Edits of mappings that were accepted earlier have reached the data path.
+    MappingsPropagated {
+        /// What changed; the first 1000 of a longer list.
+        changes: Vec<ChangedMapping>,
+        /// True when there were more.
+        truncated: bool,
+    },
+    /// Something goes wrong on purpose from now on.
+    FaultBegan {
+        /// Which.
+        fault_id: FaultId,
+        /// What goes wrong.
+        #[serde(flatten)]
+        spec: Box<FaultSpec>,
+    },
+    /// A fault is over.
+    FaultEnded {
+        /// Which.
+        fault_id: FaultId,
+        /// Why.
+        reason: String,
+    },
     /// Frames were dropped; one event stands for `count` of them.
     FrameDropped {
         /// The interface that sent them.
@@ -136,7 +159,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 13] = [
+    pub const TYPES: [&'static str; 16] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -150,6 +173,9 @@ impl EventKind {
         "port_up",
         "port_down",
         "frame_dropped",
+        "mappings_propagated",
+        "fault_began",
+        "fault_ended",
     ];
 
     /// The name of the type.
@@ -168,6 +194,9 @@ impl EventKind {
             Self::PortUp { .. } => 10,
             Self::PortDown { .. } => 11,
             Self::FrameDropped { .. } => 12,
+            Self::MappingsPropagated { .. } => 13,
+            Self::FaultBegan { .. } => 14,
+            Self::FaultEnded { .. } => 15,
         };
         Self::TYPES[place]
     }
@@ -182,13 +211,20 @@ impl EventKind {
             | Self::PortDown { interface_id, .. } => *interface_id == interface,
             Self::FrameDropped { interface_id, .. } => *interface_id == Some(interface),
             // What a long list leaves out may be about anybody.
-            Self::MappingsChanged { changes, truncated, .. } => {
+            Self::MappingsChanged { changes, truncated, .. } | Self::MappingsPropagated { changes, truncated } => {
                 *truncated
                     || changes
                         .iter()
                         .any(|c| c.from == Some(interface) || c.to == Some(interface))
             }
             _ => false,
+        }
+    }
+
+    pub(crate) fn propagated(changes: &[MappingChange]) -> Self {
+        match Self::mappings(changes) {
+            Self::MappingsChanged { changes, truncated, .. } => Self::MappingsPropagated { changes, truncated },
+            other => other,
         }
     }
 

@@ -75,6 +75,10 @@ impl Binding {
         }
     }
 
+    pub(crate) fn writer_mut(&mut self) -> &mut FabricWriter {
+        &mut self.writer
+    }
+
     pub(crate) fn writer(&self) -> &FabricWriter {
         &self.writer
     }

@@ -46,6 +46,12 @@ impl<'a, O: Observer> Context<'a, O> {
             },
         );
         let (_, target) = route.ok_or(DropReason::NoRoute)?;
+        if target == RouteTarget::Local
+            && let Some((_, subnet)) = self.view.subnet_of(self.ingress.subnet.vpc, destination)
+            && subnet.asks()
+        {
+            return self.deliver_by_asking(frame, packet, subnet);
+        }
         let (interface, subnet) = match target {
             RouteTarget::Local => match self.local(destination) {
                 // No interface can have the resolver's address, so only packets that nobody would get are looked at.
@@ -57,6 +63,30 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Interface(index) => self.middlebox(index)?,
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
+        self.pass_on(frame, packet, &interface, subnet)
+    }
+
+    /// The router hands a packet to an interface of a subnet.
+    pub(super) fn pass_on(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+    ) -> Decided {
+        let rewrite = Rewrite::Route {
+            destination: interface.mac,
+            source: subnet.router_mac,
+            decrement_ttl: self.takes_hop(packet, subnet)?,
+        };
+        match self.hand_over(frame, packet, interface, subnet, rewrite) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, interface.mtu.unwrap_or(subnet.profile().mtu)),
+            decided => decided,
+        }
+    }
+
+    /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
+    pub(super) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
@@ -65,22 +95,14 @@ impl<'a, O: Observer> Context<'a, O> {
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
         }
-        let rewrite = Rewrite::Route {
-            destination: interface.mac,
-            source: subnet.router_mac,
-            decrement_ttl,
-        };
-        match self.hand_over(frame, packet, &interface, subnet, rewrite) {
-            Err(DropReason::TooLong) => self.too_big(frame, packet, &interface, subnet),
-            decided => decided,
-        }
+        Ok(decrement_ttl)
     }
 
     /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
     fn local(&mut self, destination: IpAddr) -> Result<(Interface, &'a SubnetView), DropReason> {
         let vpc = self.ingress.subnet.vpc;
         let (_, subnet) = self.view.subnet_of(vpc, destination).ok_or(DropReason::NoMapping)?;
-        let owner = self.view.owner(subnet, destination);
+        let owner = self.owner(subnet, destination);
         self.observer.saw(
             Stage::Route,
             Fact::Mapping {
@@ -118,14 +140,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
     /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
-    fn too_big(
-        &mut self,
-        frame: &Frame<'_>,
-        packet: &Packet<'_>,
-        interface: &Interface,
-        subnet: &SubnetView,
-    ) -> Decided {
-        let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+    pub(super) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
         // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
         let (source, rate) = (packet.source(), here.profile().router.errors_per_second);

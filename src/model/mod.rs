@@ -8,6 +8,7 @@ pub mod cidr;
 pub mod dhcp_options;
 pub mod duration;
 pub mod error;
+pub mod fault;
 pub mod ids;
 pub mod interface;
 pub mod limits;
@@ -20,7 +21,7 @@ pub mod vpc;
 
 pub use address::AddressOrPrefix;
 pub use error::ModelError;
-pub use ids::{InterfaceId, ResourceRef, SubnetId, VpcId};
+pub use ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};

@@ -14,6 +14,7 @@ use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::FabricWriter;
+use crate::lab::link::Route;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
@@ -220,7 +221,8 @@ impl Runtime {
     /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and the profile's MTU.
     fn instance_spec(&self, host: &HostSpec, interface: &NetworkInterface) -> Result<InstanceSpec, RuntimeError> {
         let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
-        eth0.mtu = self.controller.vpc(&interface.vpc_id.into())?.profile.mtu.into();
+        let profile = self.controller.vpc(&interface.vpc_id.into())?.profile;
+        eth0.mtu = profile.mtu.into();
         eth0.accept_ra = host.accept_ra;
         eth0.link_local = host.link_local;
         eth0.dad = host.dad;
@@ -230,7 +232,12 @@ impl Runtime {
                 let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
                 // The primary address brings the default route, by the router at base + 1.
                 let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
-                if let Ok(net) = Ipv4Net::new(*address, block.prefix_len()) {
+                let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
+                if let Some(gateway) = gateway.filter(|_| length == 32) {
+                    // A host that is its own network has to be told that the gateway is on the link.
+                    eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
+                }
+                if let Ok(net) = Ipv4Net::new(*address, length) {
                     eth0 = eth0.with_ipv4(net, gateway);
                 }
             }

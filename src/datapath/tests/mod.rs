@@ -18,7 +18,8 @@ use super::DropReason;
 use lab::{Case, Expect};
 
 /// The reasons that are not the decision's: the switch gives them.
-const GIVEN_BY_THE_SWITCH: [DropReason; 5] = [
+const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
+    DropReason::NeighborTableFull,
     DropReason::InvalidOffload,
     DropReason::InterfaceGone,
     DropReason::DeviceFull,
