@@ -119,9 +119,12 @@ fn capture_line(capture: &Capture, scope: &Scope) -> String {
         .as_ref()
         .map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
     let verbose = if capture.verbose { "-vvv " } else { "" };
-    format!("tcpdump -n -e {verbose}-i eth0 {direction}{}", filter.unwrap_or_default())
-        .trim_end()
-        .to_owned()
+    format!(
+        "tcpdump -n -e {verbose}-i eth0 {direction}{}",
+        filter.unwrap_or_default()
+    )
+    .trim_end()
+    .to_owned()
 }
 
 impl Player<'_> {
