@@ -9,7 +9,7 @@ use super::{
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, PROTOCOL_ICMP};
 
 impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
@@ -142,9 +142,11 @@ impl<'a, O: Observer> Context<'a, O> {
     /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
     pub(super) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
-        // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
+        // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
+        // one sender.
         let (source, rate) = (packet.source(), here.profile().router.errors_per_second);
-        if source.is_unspecified() || source.is_multicast() || !self.state.errors.take(rate, self.now) {
+        let unanswerable = is_icmp_error(packet) || source.is_unspecified() || source.is_multicast();
+        if unanswerable || !self.state.errors.take(rate, self.now) {
             return Err(DropReason::TooLong);
         }
         match packet {
@@ -164,6 +166,19 @@ impl<'a, O: Observer> Context<'a, O> {
             }
         }
         Ok(Verdict::Reply(Answered::TooBig))
+    }
+}
+
+/// Whether a packet is an ICMP error itself, as far as its first octet of ICMP is in it.
+fn is_icmp_error(packet: &Packet<'_>) -> bool {
+    match packet {
+        Packet::V4(packet) => {
+            let icmp = packet.protocol == PROTOCOL_ICMP && packet.fragment_offset == 0;
+            // RFC 792: unreachable, source quench, redirect, time exceeded, parameter problem.
+            icmp && matches!(packet.payload().first(), Some(3 | 4 | 5 | 11 | 12))
+        }
+        // RFC 4443 section 2.1: errors have types below 128.
+        Packet::V6(packet) => packet.icmpv6_type().is_some_and(|kind| kind < 128),
     }
 }
 

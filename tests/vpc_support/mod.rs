@@ -1,4 +1,5 @@
 //! What the tests of faults, captures and probes share: a VPC with two zones, and hosts in it.
+#![allow(clippy::needless_pass_by_value, reason = "a body is written where it is used")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::PathBuf;
