@@ -203,7 +203,7 @@ pub struct RouteChange {
     pub delete: bool,
 }
 
-/// `tcpdump` in an instance. Each packet becomes a line; a later `stop` step, or `captures` in an expectation, looks at them.
+/// `tcpdump` in an instance. Each packet becomes a line, or several if `verbose`; a later `stop` step, or `captures` in an expectation, looks at them.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
@@ -218,6 +218,9 @@ pub struct Capture {
     /// Only what arrives, or what leaves too.
     #[serde(default)]
     pub direction: Direction,
+    /// Whether every field and option of a packet is told (`tcpdump -vvv`), each DHCP option on a line of its own.
+    #[serde(default)]
+    pub verbose: bool,
 }
 
 /// Which way captured packets go, as the instance sees it.

@@ -137,9 +137,13 @@ fn capture_line(capture: &Capture, scope: &Scope) -> String {
         .filter
         .as_ref()
         .map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
-    format!("tcpdump -n -e -i eth0 {direction}{}", filter.unwrap_or_default())
-        .trim_end()
-        .to_owned()
+    let verbose = if capture.verbose { "-vvv " } else { "" };
+    format!(
+        "tcpdump -n -e {verbose}-i eth0 {direction}{}",
+        filter.unwrap_or_default()
+    )
+    .trim_end()
+    .to_owned()
 }
 
 impl Player<'_> {
@@ -184,11 +188,12 @@ impl Player<'_> {
             }
             Action::Capture(capture) => {
                 let filter = capture.filter.as_ref().map(|filter| fill(filter, &scope)).transpose()?;
-                let recording = Recording::start(
+                let mut recording = Recording::start(
                     &*self.stage.instance(&capture.on.value)?,
                     filter,
                     capture.direction == Direction::Both,
                 )?;
+                recording.tell_all(capture.verbose);
                 lock(&self.captures).insert(capture.start.value.clone(), recording);
                 Ok(Seen::default())
             }
