@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::judge::{Check, PortCounts};
+use crate::probe::report::ProbeReport;
 
 /// How a run or a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,6 +63,28 @@ pub struct RunReport {
     pub duration_ms: u64,
     /// The steps in the order of the file.
     pub steps: Vec<StepReport>,
+    /// The probes in the order of their end: figures, and every request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeReport>,
+    /// What programs in the background wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramLog>,
+}
+
+/// What a program in the background of an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProgramLog {
+    /// Its name in the scenario.
+    pub name: String,
+    /// The instance.
+    pub instance: String,
+    /// Exit code, where it had ended before the run did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
 }
 
 impl RunReport {
