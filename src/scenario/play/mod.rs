@@ -4,6 +4,8 @@
 
 mod act;
 mod evidence;
+mod recorder;
+mod repeat;
 mod stage;
 mod trouble;
 
@@ -20,6 +22,8 @@ use crate::lab::Running;
 use crate::model::FaultId;
 use crate::probe::report::ProbeReport;
 use evidence::Recording;
+pub use recorder::LARGEST_CAPTURE;
+pub use repeat::play_repeatedly;
 pub use stage::{Stage, StageError, StageOptions};
 use trouble::Probing;
 
@@ -38,6 +42,8 @@ pub struct PlayOptions {
     pub parameters: BTreeMap<String, String>,
     /// Plays on after a step has failed.
     pub keep_going: bool,
+    /// Keeps every frame that crosses the switch, up to [`LARGEST_CAPTURE`].
+    pub capture: bool,
     /// How the network is made.
     pub stage: StageOptions,
 }
@@ -112,6 +118,8 @@ pub fn play(
         steps: Vec::new(),
         probes: Vec::new(),
         programs: Vec::new(),
+        repetition: None,
+        capture: Arc::default(),
     };
     progress(&Progress::Preparing {
         scenario: scenario.name.clone(),
@@ -129,9 +137,14 @@ pub fn play(
             progress(&Progress::Ready {
                 instances: stage.summaries(),
             });
+            let recorder = options
+                .capture
+                .then(|| recorder::Recorder::start(stage.controller()))
+                .flatten();
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
             (report.probes, report.programs) = player.end();
+            report.capture = recorder.map(recorder::Recorder::stop).unwrap_or_default();
             report.outcome = outcome(&report.steps, cancel);
         }
         Err(error) => {
