@@ -11,7 +11,7 @@ SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 
 # What the demo and the tests run: command:package.
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
-        tcpdump:tcpdump sysctl:procps
+        tcpdump:tcpdump sysctl:procps keepalived:keepalived curl:curl jq:jq python3:python3
 
 # What the scenarios run besides: clients of DHCP and of the instance metadata.
 CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
