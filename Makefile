@@ -17,7 +17,7 @@ TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping n
 CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
           /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils
 
-.PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build clean tools root
+.PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -83,7 +83,11 @@ fuzz: fuzz-build
 	fuzz/target/$(FUZZ_TARGET)/release/decide -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
 	  -artifact_prefix=fuzz/artifacts/decide/ fuzz/corpus/decide
 
+## every order in which a writer of the mapping table and a reader can take turns
+loom:
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --manifest-path loom/Cargo.toml --release --target-dir loom/target
+
 ## everything that was built
 clean:
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
+	rm -rf loom/target fuzz/target fuzz/corpus fuzz/artifacts

@@ -149,6 +149,16 @@ fn a_single_64_needs_a_proxy_where_the_router_asks() {
 }
 
 #[test]
+fn packets_that_leave_their_subnet_follow_its_route_table() {
+    passes("routes.yaml");
+}
+
+#[test]
+fn the_services_of_a_vpc_say_what_the_network_is_at_that_moment() {
+    passes("link-local-services.yaml");
+}
+
+#[test]
 fn every_scenario_that_ships_is_tested_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let here = include_str!("scenarios.rs");

@@ -13,6 +13,7 @@ mod guard;
 mod learning;
 mod limit;
 mod neighbor;
+pub(crate) mod numbered;
 mod resolve;
 pub mod responder;
 mod route;

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::faults::FaultView;
 use super::learning::Stations;
+use super::numbered::Numbered;
 use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
@@ -50,8 +51,8 @@ impl Fabric {
 /// The network as one batch of frames sees it.
 #[derive(Clone)]
 pub struct View {
-    pub(crate) vpcs: Arc<Vec<Option<Arc<VpcView>>>>,
-    pub(crate) subnets: Arc<Vec<Option<Arc<SubnetView>>>>,
+    pub(crate) vpcs: Numbered<VpcView>,
+    pub(crate) subnets: Numbered<SubnetView>,
     pub(crate) interfaces: Arc<InterfaceTable>,
     /// (VPC, MAC) → interface.
     pub(crate) macs: Arc<Table>,
@@ -149,7 +150,7 @@ impl View {
     /// The subnet with this number.
     #[inline]
     pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {
-        self.subnets.get(index.0.get() as usize)?.as_ref()
+        self.subnets.get(index.0.get())
     }
 
     /// The interface at this place.
@@ -226,7 +227,7 @@ impl View {
     /// The VPC with this number.
     #[inline]
     pub fn vpc(&self, index: VpcIndex) -> Option<&Arc<VpcView>> {
-        self.vpcs.get(index.0.get() as usize)?.as_ref()
+        self.vpcs.get(index.0.get())
     }
 
     /// The subnet of a VPC that an address lies in.

@@ -41,6 +41,13 @@ const PAUSE: u8 = 60;
 /// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
 const MOST_FAILURES: u8 = 16;
 
+/// Rounds with one frame each, after which a port is read one frame at a time: the look whether another is queued is a
+/// system call, which the frame, its answer, and whoever waits for either need not wait for.
+const ALONE: u8 = 8;
+
+/// Rounds of one frame, after which one round looks again whether more are queued.
+const LOOK_AGAIN: u8 = 16;
+
 /// How other threads reach a worker.
 pub(super) struct Inbox {
     /// An eventfd in the worker's epoll set.
@@ -56,6 +63,8 @@ struct Local {
     fruitless: u8,
     pause: u8,
     failures: u8,
+    /// Rounds with one frame, one after another.
+    alone: u8,
     /// Made when the first frame is dropped.
     sampler: Option<Box<Sampler>>,
 }
@@ -68,6 +77,7 @@ impl Local {
             fruitless: 0,
             pause: 0,
             failures: 0,
+            alone: 0,
             sampler: None,
         }
     }
@@ -164,8 +174,14 @@ impl Worker {
         let taken = self.locals[number as usize].take();
         let mut local = taken.unwrap_or_else(|| Local::new(port.serial));
         self.batch.clear();
-        let outcome = self.batch.fill(&port.device, FRAMES);
+        let most = if local.alone < ALONE { FRAMES } else { 1 };
+        let outcome = self.batch.fill(&port.device, most);
         let count = self.batch.len();
+        local.alone = match count {
+            1 if local.alone < ALONE + LOOK_AGAIN => local.alone + 1,
+            1 => ALONE - 1,
+            _ => 0,
+        };
         self.process(table, view, port, &mut local, now);
         local.failures = match outcome {
             Ok(()) | Err(ReceiveError::Empty) => 0,

@@ -9,15 +9,16 @@ use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, SubnetId};
 use crate::model::limits::Limits;
 use crate::model::profile::RouterMac;
-use crate::model::subnet::{CreateSubnet, DEFAULT_ZONE, ModifySubnet, Subnet};
+use crate::model::region::default_zone;
+use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};
 
 impl Network {
     /// Makes a subnet.
     pub fn create_subnet(&mut self, spec: CreateSubnet, rng: &mut dyn Rng) -> Result<&Subnet, ModelError> {
         let vpc = self.vpc(&spec.vpc)?;
         let vpc_id = vpc.id;
-        let siblings = || self.subnets().filter(|subnet| subnet.vpc_id == vpc_id);
-        if Limits::reached(self.limits.subnets_per_vpc, siblings().count()) {
+        let siblings = &self.vpcs[&vpc_id];
+        if Limits::reached(self.limits.subnets_per_vpc, siblings.subnets) {
             let text = "The maximum number of subnets has been reached.".into();
             return Err(ModelError::Limit {
                 code: "SubnetLimitExceeded",
@@ -43,20 +44,15 @@ impl Network {
             if !inside {
                 return Err(ModelError::SubnetOutsideVpc { net, field });
             }
-            for sibling in siblings() {
-                let theirs = [
-                    sibling.cidr_block.map(IpNet::V4),
-                    sibling.ipv6_cidr_block.map(IpNet::V6),
-                ];
-                if let Some(other) = theirs.into_iter().flatten().find(|other| overlap(net, *other)) {
-                    let with = format!("{other} of {}", sibling.id);
-                    return Err(ModelError::CidrConflict {
-                        net,
-                        with,
-                        code: "InvalidSubnet.Conflict",
-                        field,
-                    });
-                }
+            // Blocks do not overlap, so only the last one that begins before the end of this one can reach into it.
+            let before = siblings.blocks.range(..=net.broadcast()).next_back();
+            if let Some((_, (other, id))) = before.filter(|(_, (other, _))| overlap(net, *other)) {
+                return Err(ModelError::CidrConflict {
+                    net,
+                    with: format!("{other} of {id}"),
+                    code: "InvalidSubnet.Conflict",
+                    field,
+                });
             }
         }
         let id = fresh_id(rng, |id| self.subnets.contains_key(&id));
@@ -71,6 +67,9 @@ impl Network {
             None => vpc_state.choose_mac(wanted, "router_mac", rng)?,
         };
         vpc_state.macs.insert(router_mac, None);
+        vpc_state.subnets += 1;
+        let nets = blocks.into_iter().filter_map(|(net, _)| net);
+        vpc_state.blocks.extend(nets.map(|net| (net.network(), (net, id))));
         self.subnet_names.rename(id, None, spec.name.as_deref());
         let subnet = Subnet {
             id,
@@ -78,7 +77,7 @@ impl Network {
             vpc_id,
             cidr_block,
             ipv6_cidr_block,
-            availability_zone: spec.availability_zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned()),
+            availability_zone: spec.availability_zone.unwrap_or_else(|| default_zone(&self.region)),
             router_mac,
             tags: spec.tags,
         };
@@ -86,6 +85,7 @@ impl Network {
             subnet,
             mappings: Default::default(),
             interfaces: 0,
+            route_table: None,
         };
         Ok(&self.subnets.entry(id).or_insert(state).subnet)
     }
@@ -131,6 +131,11 @@ impl Network {
             .any(|other| other.vpc_id == subnet.vpc_id && other.router_mac == subnet.router_mac);
         if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id).filter(|_| !shared) {
             vpc.macs.remove(&subnet.router_mac);
+            vpc.subnets -= 1;
+            let nets = subnet.cidr_block.map(IpNet::V4).into_iter();
+            for net in nets.chain(subnet.ipv6_cidr_block.map(IpNet::V6)) {
+                vpc.blocks.remove(&net.network());
+            }
         }
         self.subnet_names.rename(id, subnet.name.as_deref(), None);
         Ok(subnet)
