@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use localvpc::probe::responder::{RESPONDER_SUBCOMMAND, responder_main};
 use localvpc::{cli, lab};
 
 fn main() -> ExitCode {
     // Before anything else: process 1 of an instance is this program too, and has no use for the rest of it.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == lab::INIT_SUBCOMMAND) {
-        return lab::init_main(arguments);
+    match arguments.next() {
+        Some(first) if first == lab::INIT_SUBCOMMAND => lab::init_main(arguments),
+        Some(first) if first == RESPONDER_SUBCOMMAND => responder_main(arguments),
+        _ => cli::main(std::env::args_os()),
     }
-    cli::main(std::env::args_os())
 }

@@ -107,6 +107,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
         profile: Arc::new(Profile::aws()),
         tags: Default::default(),
+        dhcp_options: None,
     };
     world.controller.execute(Command::CreateVpc(vpc)).unwrap();
     // The sender is in another subnet: its frames go to the router's MAC, whoever owns the address behind it.

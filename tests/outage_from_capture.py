@@ -67,4 +67,5 @@ def main():
     print(json.dumps({"sent": len(sent), "lost": lost, "windows": windows}))
 
 
-main()
+if __name__ == "__main__":
+    main()

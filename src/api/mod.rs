@@ -4,6 +4,7 @@
 pub mod client;
 pub mod extract;
 pub mod guard;
+pub mod inside;
 pub mod problem;
 pub mod rest;
 pub mod server;

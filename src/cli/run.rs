@@ -10,7 +10,8 @@ use miette::{IntoDiagnostic, WrapErr};
 use super::transcript::{Style, Transcript};
 use super::{Done, Failure, print};
 use crate::scenario::format::{self, Scenario};
-use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play};
+use crate::scenario::paper;
+use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
 use crate::scenario::report::{RunOutcome, RunReport};
 
 /// What can be said about a run.
@@ -31,6 +32,18 @@ pub struct RunArguments {
     /// Play on after a step that failed
     #[arg(long)]
     keep_going: bool,
+    /// Play each scenario so many times, with seeds that follow each other, and report how the outages are distributed
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
+    /// Write the outcome of every step as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write one page that needs nothing else: outcomes, outages, and when which packet went where
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write every frame that crossed the switch as pcapng, with what became of it; takes one scenario
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
     /// Open TAPs without offload headers: slower, and captures show every frame as it was sent
     #[arg(long)]
     no_offload: bool,
@@ -55,43 +68,73 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
         }
         return Ok(());
     }
+    if arguments.capture.is_some() && scenarios.len() > 1 {
+        let message = miette::miette!("--capture takes one scenario: each is a network of its own");
+        return Err(Failure::new(Failure::USAGE, message));
+    }
     let cancel = Cancel::default();
     cancel_on_signal(&cancel)?;
     let options = PlayOptions {
         seed: arguments.seed,
         parameters: arguments.parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
         keep_going: arguments.keep_going,
+        capture: arguments.capture.is_some(),
         stage: StageOptions {
             offload: !arguments.no_offload,
             ..StageOptions::default()
         },
     };
     let mut worst = RunOutcome::Passed;
+    let mut reports = Vec::new();
     for scenario in &scenarios {
         let report = match as_json {
             true => {
-                let report = play(scenario, &options, &cancel, &|_| {});
+                let report = play_repeatedly(scenario, &options, arguments.repeat, &cancel, &|_| {});
                 print(&json(&report, scenarios.len() == 1)?);
                 report
             }
             false => {
                 let transcript = Transcript::new(std::io::stdout(), Style::of_stdout(verbose));
-                let report = play(scenario, &options, &cancel, &|progress| transcript.show(progress));
+                let report = play_repeatedly(scenario, &options, arguments.repeat, &cancel, &|progress| {
+                    transcript.show(progress);
+                });
                 transcript.summary(&report);
                 report
             }
         };
         worst = worse(worst, report.outcome);
-        if report.outcome == RunOutcome::Cancelled {
+        let cancelled = report.outcome == RunOutcome::Cancelled;
+        reports.push(report);
+        if cancelled {
             break;
         }
     }
+    write_papers(arguments, &reports)?;
     match worst {
         RunOutcome::Passed => Ok(()),
         RunOutcome::Failed | RunOutcome::Skipped => Err(Failure::silent(Failure::REFUSED)),
         RunOutcome::Broken => Err(Failure::silent(Failure::IMPOSSIBLE)),
         RunOutcome::Cancelled => Err(Failure::silent(Failure::INTERRUPTED)),
     }
+}
+
+/// What is asked for is written whatever the outcome: it is read most of all when something failed.
+fn write_papers(arguments: &RunArguments, reports: &[RunReport]) -> Done {
+    let write = |file: &Option<PathBuf>, content: &dyn Fn() -> Vec<u8>| match file {
+        None => Ok(()),
+        Some(file) => std::fs::write(file, content())
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write {}", file.display()))
+            .map_err(|report| Failure::new(Failure::IMPOSSIBLE, report)),
+    };
+    write(&arguments.junit, &|| paper::junit(reports).into_bytes())?;
+    write(&arguments.html, &|| paper::html(reports).into_bytes())?;
+    write(&arguments.capture, &|| {
+        reports
+            .first()
+            .map(|report| report.capture.to_vec())
+            .unwrap_or_default()
+    })
 }
 
 fn worse(one: RunOutcome, other: RunOutcome) -> RunOutcome {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::probe::report::human;
 use crate::scenario::report::{Evidence, InstanceSummary, Progress, RunOutcome, RunReport, StepReport};
 
 /// Lines of a command's output that are shown of a step that passed.
@@ -97,6 +98,7 @@ impl<W: Write> Transcript<W> {
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
         let seconds = Duration::from_millis(report.duration_ms).as_secs_f64();
+        self.write(&self.figures(report));
         self.write(&format!(
             "{} {}: {} in {seconds:.1} s (seed {})\n",
             self.word(report.outcome),
@@ -104,6 +106,37 @@ impl<W: Write> Transcript<W> {
             counts.join(", "),
             report.seed
         ));
+    }
+
+    /// What the probes came to.
+    fn figures(&self, report: &RunReport) -> String {
+        let probes = report.probes.iter().map(|probe| {
+            let outage = &probe.outage;
+            let mut line = format!(
+                "  {}: longest outage {}, {} of {} lost, {} misdelivered",
+                self.bold(&probe.name),
+                human(outage.longest),
+                outage.lost,
+                outage.sent,
+                outage.misdelivered
+            );
+            if let Some(takeover) = outage.to_new_owner {
+                line += &format!(", at the new owner after {}", human(takeover));
+            }
+            line + "\n"
+        });
+        let runs = report.repetition.iter().flat_map(|repetition| {
+            let head = format!("  {} of {} runs passed\n", repetition.passed, repetition.runs);
+            let outages = repetition.outages.iter().map(|outage| {
+                let [min, p50, p90, max] = [outage.min, outage.p50, outage.p90, outage.max].map(human);
+                format!(
+                    "  {}: longest outage of a run from {min} to {max}, p50 {p50}, p90 {p90}\n",
+                    self.bold(&outage.probe)
+                )
+            });
+            std::iter::once(head).chain(outages.collect::<Vec<_>>())
+        });
+        probes.chain(runs).collect()
     }
 
     fn hosts(&self, instances: &[InstanceSummary]) -> String {

@@ -169,6 +169,16 @@ pub enum InstanceError {
         /// What went wrong.
         source: LinkError,
     },
+    /// A file or socket of its own.
+    #[error("instance '{name}': {}: {source}", path.display())]
+    File {
+        /// The instance.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// Its processes.
     #[error("instance '{name}': {source}")]
     Machine {

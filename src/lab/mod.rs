@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod exec;
+pub mod files;
 mod forking;
 mod init;
 pub mod instance;

@@ -142,7 +142,7 @@ pub struct Request {
     pub error: Option<String>,
     /// The port that its connection came from, while the record is made.
     #[serde(skip)]
-    port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// What the switch did with its packets, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fates: Vec<PacketFate>,

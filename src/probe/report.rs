@@ -36,15 +36,28 @@ pub struct Case {
 
 /// JUnit XML, as CI systems read it: one suite.
 pub fn junit(suite: &str, cases: &[Case]) -> String {
+    junit_of_suites(&[(suite.to_owned(), cases.to_vec())])
+}
+
+/// JUnit XML, as CI systems read it: suites by name.
+pub fn junit_of_suites(suites: &[(String, Vec<Case>)]) -> String {
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>");
+    for (suite, cases) in suites {
+        junit_suite(&mut xml, suite, cases);
+    }
+    xml.push_str("</testsuites>\n");
+    xml
+}
+
+fn junit_suite(xml: &mut String, suite: &str, cases: &[Case]) {
     let seconds = |nanoseconds: u64| format!("{}.{:03}", nanoseconds / 1_000_000_000, nanoseconds / 1_000_000 % 1000);
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let time = seconds(cases.iter().map(|case| case.time).sum());
     let suite = escape(suite);
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a String cannot fail.
     let _ = writeln!(
         xml,
-        "<testsuites><testsuite name=\"{suite}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{time}\">",
+        "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{time}\">",
         cases.len()
     );
     for case in cases {
@@ -59,12 +72,11 @@ pub fn junit(suite: &str, cases: &[Case]) -> String {
             }
         };
     }
-    xml.push_str("</testsuite></testsuites>\n");
-    xml
+    xml.push_str("</testsuite>");
 }
 
 /// Text inside of XML and HTML. Control characters that XML forbids are left out.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -82,7 +94,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A time as people read it.
-fn human(nanoseconds: u64) -> String {
+pub(crate) fn human(nanoseconds: u64) -> String {
     match nanoseconds {
         0..1_000_000 => format!("{} µs", nanoseconds / 1000),
         1_000_000..10_000_000_000 => format!("{}.{} ms", nanoseconds / 1_000_000, nanoseconds / 100_000 % 10),
@@ -111,13 +123,14 @@ pub fn html(title: &str, reports: &[ProbeReport]) -> String {
     page
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;\
+pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;\
 background:#fff}table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}\
 svg{width:100%;height:auto;font:11px system-ui,sans-serif}.owner{fill:#cfe3f7}.late{fill:#f7e3b0}.answered{stroke:#2a7d2a}\
 .delivered{stroke:#888}.lost{stroke:#c22}.window{fill:#c22;opacity:.15}.call{stroke:#225;stroke-dasharray:4 3}\
 .axis{stroke:#bbb}";
 
-fn section(page: &mut String, report: &ProbeReport) {
+/// The part of a page that is about one probe.
+pub(crate) fn section(page: &mut String, report: &ProbeReport) {
     let (outage, spec) = (&report.outage, &report.record.spec);
     let name = escape(&report.name);
     let kind = format!("{:?}", spec.kind).to_uppercase();

@@ -66,6 +66,43 @@ impl Responder {
     }
 }
 
+/// The first argument that turns the program into a responder. Not for people to type.
+pub const RESPONDER_SUBCOMMAND: &str = "instance-respond";
+
+/// What a responder that is a process of its own says once it answers.
+pub const READY: &str = "ready";
+
+/// Runs as a responder until it is killed. `arguments` are those after [`RESPONDER_SUBCOMMAND`]: name and port. As a process
+/// of an instance it hangs and dies with it.
+#[expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "what this process says is all that is known of it"
+)]
+pub fn responder_main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
+    let mut arguments = arguments.into_iter().filter_map(|argument| argument.into_string().ok());
+    let (name, port) = (arguments.next(), arguments.next().and_then(|port| port.parse().ok()));
+    let (Some(name), Some(port)) = (name, port) else {
+        eprintln!("localvpc {RESPONDER_SUBCOMMAND}: the arguments are a name and a port");
+        return std::process::ExitCode::FAILURE;
+    };
+    let started = Namespace::current()
+        .map_err(ProbeError::from)
+        .and_then(|here| Responder::start(&here, name, port));
+    match started {
+        Ok(_responder) => {
+            println!("{READY}");
+            loop {
+                std::thread::park();
+            }
+        }
+        Err(error) => {
+            eprintln!("localvpc {RESPONDER_SUBCOMMAND}: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
 impl Drop for Responder {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);

@@ -1,6 +1,9 @@
 //! What was seen is compared with what was expected. Nothing here does anything: it reads and says what differs.
 
+mod figures;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::format::{Action, Count, Exec, Exit, ExpectFields, LineFields, PortExpectation, Replies, TextFields};
 use super::template::{Scope, TemplateError};
+use crate::probe::report::ProbeReport;
 
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,6 +81,10 @@ pub trait Witness {
     fn port(&self, instance: &str) -> Option<PortCounts>;
     /// What a capture has seen so far, a line for each packet.
     fn capture(&self, name: &str) -> Result<String, String>;
+    /// A probe that was stopped.
+    fn probe(&self, name: &str) -> Result<Arc<ProbeReport>, String>;
+    /// How many events of a type there were since the step says.
+    fn events(&self, kind: &str) -> u64;
 }
 
 /// Compares all that a step expects, written or implied, with what it saw.
@@ -104,7 +112,9 @@ pub fn judge(
                 checks.push(judge_exit(exit, seen));
             }
         }
-        Action::Mapping(_) | Action::Modify(_) | Action::Route(_) => checks.push(judge_refusal(expect, seen)),
+        Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_) => {
+            checks.push(judge_refusal(expect, seen));
+        }
         _ => {
             if let Some(exit) = &expect.exit {
                 checks.push(judge_exit(exit, seen));
@@ -131,6 +141,7 @@ pub fn judge(
             })),
         }
     }
+    figures::judge(action, expect, witness, &mut checks);
     Ok(checks)
 }
 
@@ -422,17 +433,30 @@ mod tests {
         fn capture(&self, _: &str) -> Result<String, String> {
             Ok("echo request\necho reply\n".to_owned())
         }
+
+        fn probe(&self, _: &str) -> Result<Arc<ProbeReport>, String> {
+            Ok(Arc::new(figures::tests::probed()))
+        }
+
+        fn events(&self, kind: &str) -> u64 {
+            u64::from(kind == "fault_began")
+        }
     }
 
     /// What is found wrong when a step with this action and expectation sees this.
     fn wrong(step: &str, seen: &Seen) -> Vec<String> {
+        wrong_at(1, step, seen)
+    }
+
+    /// The same of the step at this place.
+    fn wrong_at(place: usize, step: &str, seen: &Seen) -> Vec<String> {
         let text = format!(
             "name: t\ntopology: {{ vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}, subnets: {{ s: {{ vpc: v, \
              cidr_block: 10.0.0.0/24 }} }}, instances: {{ a: {{ subnet: s }}, b: {{ subnet: s }} }} }}\n\
              steps:\n- {{ capture: {{ start: seen, on: a }} }}\n- {{ {step} }}\n"
         );
         let scenario = format::read("t.yaml", &text).unwrap();
-        let step = &scenario.steps[1];
+        let step = &scenario.steps[place];
         let scope = format::expected_scope(&scenario.topology, BTreeMap::new());
         let checks = judge(&step.action, &step.expect, seen, &scope, &Told).unwrap();
         checks
@@ -544,6 +568,39 @@ mod tests {
                 right,
                 "{expect}"
             );
+        }
+    }
+
+    #[test]
+    fn figures_of_a_probe_are_judged_where_it_is_stopped_or_named() {
+        for (expect, right) in [
+            ("outage: { below: 500ms }", true),
+            ("outage: { below: 412ms }", false),
+            ("outage: { above: 400ms }", true),
+            ("outage: { above: 412ms }", false),
+            ("takeover: { below: 1s }", true),
+            ("takeover: { below: 1ms }", false),
+            ("lost: 7", true),
+            ("lost: 0", false),
+            ("misdelivered: { at_least: 1 }", true),
+            ("misdelivered: 0", false),
+            ("answered_by: { a: 2 }", true),
+            ("answered_by: { b: { at_least: 1 } }", false),
+            ("delivered_to: { b: 1, a: 0 }", true),
+            ("delivered_to: { b: 0 }", false),
+            ("dropped: { fault_partition: 3 }", true),
+            ("dropped: { fault_loss: { at_least: 1 } }", false),
+            ("events: { fault_began: 1 }", true),
+            ("events: { fault_ended: { at_least: 1 } }", false),
+        ] {
+            let probe = if expect.starts_with("events") { "" } else { "probe: p, " };
+            let step = format!("probe: {{ start: p, from: a, to: 10.0.0.9 }} }}\n- {{ stop: p, expect: {{ {expect} }}");
+            let there = wrong_at(2, &step, &Seen::default()).is_empty();
+            let step = format!(
+                "probe: {{ start: p, from: a, to: 10.0.0.9 }} }}\n- {{ stop: p }}\n- {{ expect: {{ {probe}{expect} }}"
+            );
+            let later = wrong_at(3, &step, &Seen::default()).is_empty();
+            assert_eq!((there, later), (right, right), "{expect}");
         }
     }
 

@@ -9,6 +9,7 @@ mod declare;
 pub mod diagnostic;
 pub mod format;
 pub mod judge;
+pub mod paper;
 pub mod play;
 pub mod report;
 pub mod runs;

@@ -1,12 +1,14 @@
 //! What a run did and saw: one record for the transcript, for `--json` and for HTTP.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::judge::{Check, PortCounts};
+use crate::probe::report::ProbeReport;
 
 /// How a run or a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,6 +64,84 @@ pub struct RunReport {
     pub duration_ms: u64,
     /// The steps in the order of the file.
     pub steps: Vec<StepReport>,
+    /// The probes in the order of their end: figures, and every request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeReport>,
+    /// What programs in the background wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramLog>,
+    /// What other runs of the same scenario came to, where it was repeated. All else in this report is of one run: the
+    /// first that did not pass, or the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<Repetition>,
+    /// Every frame that crossed the switch, as pcapng, with what became of it in its comment. Empty when nothing was
+    /// captured. It is no part of the JSON.
+    #[serde(skip)]
+    pub capture: Arc<Vec<u8>>,
+}
+
+/// Runs of one scenario in sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Repetition {
+    /// How many there were.
+    pub runs: u64,
+    /// How many passed.
+    pub passed: u64,
+    /// The seed of each.
+    pub seeds: Vec<u64>,
+    /// The outage of each probe.
+    pub outages: Vec<Distribution>,
+}
+
+/// The longest outage that a probe saw in each of several runs, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Distribution {
+    /// The probe.
+    pub probe: String,
+    /// The shortest.
+    pub min: u64,
+    /// Half of them were no longer.
+    pub p50: u64,
+    /// 90 of 100 were no longer.
+    pub p90: u64,
+    /// The longest.
+    pub max: u64,
+    /// All of them, in the order of the runs.
+    pub all: Vec<u64>,
+}
+
+impl Distribution {
+    /// Of these outages, in the order of the runs; none of no runs.
+    pub fn of(probe: &str, all: Vec<u64>) -> Option<Self> {
+        let mut sorted = all.clone();
+        sorted.sort_unstable();
+        // The nearest-rank percentile: the smallest value that at least so many of 100 do not exceed.
+        let percentile = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1).copied();
+        Some(Self {
+            probe: probe.to_owned(),
+            min: *sorted.first()?,
+            p50: percentile(50)?,
+            p90: percentile(90)?,
+            max: *sorted.last()?,
+            all,
+        })
+    }
+}
+
+/// What a program in the background of an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProgramLog {
+    /// Its name in the scenario.
+    pub name: String,
+    /// The instance.
+    pub instance: String,
+    /// Exit code, where it had ended before the run did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
 }
 
 impl RunReport {

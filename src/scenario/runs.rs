@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::format::{Action, Scenario, Step};
-use super::play::{Cancel, PlayOptions, StageOptions, play};
+use super::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
 use super::report::{Progress, RunReport, StepReport, unix_ms};
 
 /// Runs that may go on at the same time; each has namespaces and worker threads of its own.
@@ -210,8 +210,8 @@ impl Runs {
         self.inner().scenarios.remove(name)
     }
 
-    /// Begins a run.
-    pub fn start(&self, scenario: Arc<Scenario>, mut options: PlayOptions) -> Result<Arc<Run>, RunsError> {
+    /// Begins a run, which plays the scenario so many times.
+    pub fn start(&self, scenario: Arc<Scenario>, mut options: PlayOptions, repeat: u32) -> Result<Arc<Run>, RunsError> {
         options.stage = self.stage.clone();
         let seed = *options.seed.get_or_insert_with(rand::random);
         let mut inner = self.inner();
@@ -230,7 +230,7 @@ impl Runs {
         let playing = Arc::clone(&run);
         let thread = std::thread::Builder::new()
             .name("run".into())
-            .spawn(move || carry_out(&playing, &options))
+            .spawn(move || carry_out(&playing, &options, repeat))
             .map_err(|error| RunsError::Thread(error.to_string()))?;
         inner.runs.push((Arc::clone(&run), Some(thread)));
         let ended = inner.runs.iter().filter(|(run, _)| run.is_over()).count();
@@ -286,14 +286,14 @@ impl Drop for Runs {
     }
 }
 
-fn carry_out(run: &Run, options: &PlayOptions) {
+fn carry_out(run: &Run, options: &PlayOptions, repeat: u32) {
     // The end is told together with the report, so that whoever hears of it finds it.
     let tell = |progress: &Progress| {
         if !matches!(progress, Progress::Finished { .. }) {
             run.tell(progress.clone(), None);
         }
     };
-    let report = play(&run.scenario, options, &run.cancel, &tell);
+    let report = play_repeatedly(&run.scenario, options, repeat, &run.cancel, &tell);
     let finished = Progress::Finished {
         outcome: report.outcome,
         problem: report.problem.clone(),

@@ -1,6 +1,8 @@
 //! `/v1/scenarios` and `/v1/runs`: scenario files are stored, and played on networks of their own, apart from the
 //! server's. A run goes on when its client is gone.
 
+mod papers;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,7 +37,11 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_runs, start))
         .routes(routes!(get_run, end))
         .routes(routes!(events))
+        .merge(papers::router())
 }
+
+/// How often a run may be repeated.
+const MOST_REPEATS: u32 = 1000;
 
 /// A problem document about a file, with every mistake in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -265,6 +271,11 @@ struct StartRun {
     /// Plays on after a step that failed.
     #[serde(default)]
     keep_going: bool,
+    /// Plays it so many times, 1 to 1000, one after the other, each with a seed of its own; the report then has the
+    /// distribution of each outage. Once when left out.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
+    repeat: Option<u32>,
 }
 
 /// A run.
@@ -351,13 +362,22 @@ async fn start(
         AllowExec::check(state.permissions(), access)?;
     }
     check_parameters(&scenario, &request.parameters)?;
+    let repeat = request.repeat.unwrap_or(1);
+    if !(1..=MOST_REPEATS).contains(&repeat) {
+        let problem = Problem::invalid(
+            "repeat",
+            format!("A run is repeated 1 to {MOST_REPEATS} times, not {repeat}"),
+        );
+        return Err(problem.remedy("Start further runs when this one has ended.").into());
+    }
     let options = PlayOptions {
+        capture: true,
         seed: request.seed,
         parameters: request.parameters,
         keep_going: request.keep_going,
         ..PlayOptions::default()
     };
-    let run = state.runs.start(scenario, options)?;
+    let run = state.runs.start(scenario, options, repeat)?;
     let place = [(header::LOCATION, format!("/v1/runs/{}", run.id()))];
     Ok((StatusCode::ACCEPTED, place, axum::Json(run_view(&run, true))))
 }

@@ -742,6 +742,7 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
             ipv6_cidr_blocks: vec![],
             profile: Arc::new(profile),
             tags: Default::default(),
+            dhcp_options: None,
         };
         let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
         let subnets = ["10.0.1.0/24", "10.0.2.0/24"].map(|block| world.subnet(vpc, Some(block), None).unwrap());

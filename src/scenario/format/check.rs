@@ -1,5 +1,7 @@
 //! A scenario is checked before anything is made: a step does one thing, names what exists, and can fail.
 
+mod trouble;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use super::document::{
 };
 use super::network::{check_topology, expected_scope, is_word};
 use super::topology::Topology;
+use super::trouble::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use super::values::{Text, Texts};
 use crate::datapath::{Answered, DropReason};
 use crate::model::AddressOrPrefix;
@@ -94,7 +97,15 @@ pub enum Action {
     Wait(Duration),
     /// Starts a capture.
     Capture(Capture),
-    /// Ends a capture or a command in the background.
+    /// Starts a server that answers probes.
+    Responder(ResponderForm),
+    /// Starts a stream of requests.
+    Probe(ProbeForm),
+    /// Lets something go wrong.
+    Fault(FaultForm),
+    /// Does something to the processes of an instance.
+    Instance(InstanceChange, String),
+    /// Ends a capture, a probe, a fault, a responder or a command in the background.
     Stop(String),
     /// Steps at the same time.
     Parallel(Vec<Step>),
@@ -167,6 +178,11 @@ struct Checker<'t> {
     /// Route tables of the topology.
     tables: BTreeSet<String>,
     captures: BTreeSet<String>,
+    /// Probes that were started, and those of them that were stopped.
+    probes: BTreeSet<String>,
+    stopped_probes: BTreeSet<String>,
+    /// Faults and probes, of which nothing can be read like the output of a command.
+    mute: BTreeSet<String>,
     /// Captures and commands that run, which a `stop` step may name.
     running: BTreeSet<String>,
 }
@@ -187,6 +203,9 @@ impl<'t> Checker<'t> {
             ids: BTreeSet::new(),
             tables: document.topology.route_tables.keys().cloned().collect(),
             captures: BTreeSet::new(),
+            probes: BTreeSet::new(),
+            stopped_probes: BTreeSet::new(),
+            mute: BTreeSet::new(),
             running: BTreeSet::new(),
         };
         if document.steps.is_empty() {
@@ -292,6 +311,7 @@ impl<'t> Checker<'t> {
             self.capture(capture);
             actions.push(Action::Capture(capture.clone()));
         }
+        actions.extend(self.trouble(fields));
         if let Some(stop) = &fields.stop {
             if !self.running.remove(&stop.value) {
                 let message = format!("nothing called `{}` is running here", stop.value);
@@ -327,7 +347,7 @@ impl<'t> Checker<'t> {
         let action = actions.into_iter().next();
         if action.is_none() {
             self.wrong(Mistake::at(place, "this step does nothing").help(
-                "give it one of `exec`, `ping`, `mapping`, `modify`, `route`, `wait`, `capture`, `stop`, `parallel`, or `expect`",
+                "give it one of `exec`, `ping`, `mapping`, `modify`, `route`, `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop`, `parallel`, or `expect`",
             ));
         }
         action
@@ -348,6 +368,7 @@ impl<'t> Checker<'t> {
                     .help("`run: \"ip neigh | grep eth0\"` goes to a shell, `argv: [ip, neigh]` does not"),
             ),
         }
+        self.files(exec);
         if let Some(name) = &exec.background {
             self.start(name);
         }
@@ -462,7 +483,8 @@ impl<'t> Checker<'t> {
         };
         let foreground = match action {
             Action::Exec(exec) => exec.background.is_none(),
-            Action::Ping(_) | Action::Stop(_) => true,
+            Action::Ping(_) => true,
+            Action::Stop(name) => !self.mute.contains(name),
             _ => false,
         };
         if (expect.exit.is_some() || expect.stdout.is_some() || expect.stderr.is_some()) && !foreground {
@@ -473,8 +495,12 @@ impl<'t> Checker<'t> {
         if expect.replies.is_some() && !matches!(action, Action::Ping(_)) {
             self.wrong(misplaced("replies", "a `ping` step"));
         }
-        if expect.error.is_some() && !matches!(action, Action::Mapping(_) | Action::Modify(_) | Action::Route(_)) {
-            self.wrong(misplaced("error", "a `mapping`, `modify` or `route` step"));
+        let edits = matches!(
+            action,
+            Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_)
+        );
+        if expect.error.is_some() && !edits {
+            self.wrong(misplaced("error", "a `mapping`, `modify`, `route` or `fault` step"));
         }
         if let (Some(Replies::Count(_)), Action::Ping(ping)) = (expect.replies, action)
             && ping.count == Some(0)
@@ -520,7 +546,8 @@ impl<'t> Checker<'t> {
                 }
             }
         }
-        let says_something = expect.exit.is_some()
+        let says_something = self.figures(expect, action, place)
+            || expect.exit.is_some()
             || expect.replies.is_some()
             || expect.error.is_some()
             || texts.iter().any(|text| text.is_some())
@@ -565,10 +592,10 @@ impl<'t> Checker<'t> {
         match &expect.0.since {
             None if matches!(action, Action::Expect) => Since::Scenario,
             None => Since::Step,
-            Some(since) if expect.0.ports.is_empty() => {
+            Some(since) if expect.0.ports.is_empty() && expect.0.events.is_empty() => {
                 self.wrong(Mistake::at(
                     since.referenced,
-                    "`since` is about `ports`, and there are none",
+                    "`since` is about `ports` and `events`, and there are none",
                 ));
                 Since::Step
             }
@@ -590,10 +617,11 @@ impl<'t> Checker<'t> {
     }
 
     fn saves(&mut self, fields: &StepFields, action: &Action, place: Location) {
-        let has_output = matches!(
-            action,
-            Action::Exec(Exec { background: None, .. }) | Action::Ping(_) | Action::Stop(_)
-        );
+        let has_output = match action {
+            Action::Exec(Exec { background: None, .. }) | Action::Ping(_) => true,
+            Action::Stop(name) => !self.mute.contains(name),
+            _ => false,
+        };
         if !fields.save.is_empty() && !has_output {
             self.wrong(Mistake::at(
                 place,
@@ -670,6 +698,10 @@ impl Action {
             Self::Route(_) => "`route`",
             Self::Wait(_) => "`wait`",
             Self::Capture(_) => "`capture`",
+            Self::Responder(_) => "`responder`",
+            Self::Probe(_) => "`probe`",
+            Self::Fault(_) => "`fault`",
+            Self::Instance(..) => "`instance`",
             Self::Stop(_) => "`stop`",
             Self::Parallel(_) => "`parallel`",
             Self::Expect => "`expect` alone",

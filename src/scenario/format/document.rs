@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 use utoipa::ToSchema;
 
 use super::topology::Topology;
+use super::trouble::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::values::{Count, Interval, Text, Texts};
 use crate::model::metadata::MetadataChange;
 
@@ -51,7 +52,7 @@ pub struct Parameter {
 }
 
 /// One thing that is done, and what is expected of it. A step has one of `exec`, `ping`, `mapping`, `modify`, `route`,
-/// `wait`, `capture`, `stop` and `parallel`, or `expect` alone.
+/// `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop` and `parallel`, or `expect` alone.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Step)]
@@ -75,7 +76,17 @@ pub struct StepFields {
     pub wait: Option<Interval>,
     /// Starts `tcpdump` in an instance.
     pub capture: Option<Capture>,
-    /// Ends a capture or a command that runs in the background, by its name.
+    /// Starts a server in an instance that answers probes.
+    pub responder: Option<ResponderForm>,
+    /// Starts a stream of requests, of which an outage is computed.
+    pub probe: Option<ProbeForm>,
+    /// Lets something go wrong.
+    #[schema(value_type = Option<FaultForm>)]
+    pub fault: Option<Spanned<FaultForm>>,
+    /// Freezes, thaws, kills or crashes the processes of an instance.
+    #[schema(value_type = Option<InstanceForm>)]
+    pub instance: Option<Spanned<InstanceForm>>,
+    /// Ends a capture, a probe, a fault, a responder, or a command that runs in the background, by its name.
     #[schema(value_type = Option<String>)]
     pub stop: Option<Spanned<String>>,
     /// Steps that are done at the same time.
@@ -106,6 +117,13 @@ pub struct Exec {
     /// The command runs on under this name until a `stop` step, or the end of the run.
     #[schema(value_type = Option<String>)]
     pub background: Option<Spanned<String>>,
+    /// Files to write first, by path: in `/etc`, `/home`, `/root`, `/run` or `/var`, which an instance has to itself. One
+    /// that begins with `#!` can be run.
+    #[serde(default)]
+    pub files: BTreeMap<String, Text>,
+    /// Environment variables beside those that every command has.
+    #[serde(default)]
+    pub environment: BTreeMap<String, Text>,
 }
 
 /// Echo requests from an instance, sent by its own `ping`.
@@ -258,7 +276,40 @@ pub struct ExpectFields {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, PortExpectation>)]
     pub ports: BTreeMap<String, Spanned<PortExpectation>>,
-    /// From when `ports` counts: `step` (the start of this step), `scenario`, or the `id` of an earlier step. A step
+    /// The probe that `outage` and the figures below it are about, which must have been stopped. Where it is stopped, it
+    /// need not be named.
+    #[schema(value_type = Option<String>)]
+    pub probe: Option<Spanned<String>>,
+    /// How long the longest window of outage was: from the first request that was lost to the first one after it that was
+    /// answered.
+    pub outage: Option<TimeRange>,
+    /// How long it took from the last change of the address's owner to the first packet at the new owner.
+    pub takeover: Option<TimeRange>,
+    /// Requests that were sent.
+    pub sent: Option<Count>,
+    /// Requests that were answered in time.
+    pub answered: Option<Count>,
+    /// Requests that were not.
+    pub lost: Option<Count>,
+    /// Packets that were delivered to a former owner of the address, after the API was called.
+    pub misdelivered: Option<Count>,
+    /// Answers by who gave them, as `responder` and HTTP servers say.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub answered_by: BTreeMap<String, Spanned<Count>>,
+    /// The switch's own record: requests by the instance that they were delivered to.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub delivered_to: BTreeMap<String, Spanned<Count>>,
+    /// The switch's own record: requests that it dropped, by reason.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub dropped: BTreeMap<String, Spanned<Count>>,
+    /// Events, by type.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub events: BTreeMap<String, Spanned<Count>>,
+    /// From when `ports` and `events` count: `step` (the start of this step), `scenario`, or the `id` of an earlier step. A step
     /// that only expects counts from `scenario` when this is left out, any other from `step`.
     #[schema(value_type = Option<String>)]
     pub since: Option<Spanned<String>>,

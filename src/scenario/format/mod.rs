@@ -8,6 +8,7 @@ mod document;
 mod forms;
 mod network;
 mod topology;
+mod trouble;
 mod values;
 
 pub use check::{Action, Scenario, Since, Step, read, read_topology};
@@ -19,6 +20,7 @@ pub use network::{expected_scope, instance_facts, resolve_profile, route_target,
 pub use topology::{
     Configure, InstanceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology, Topology, VpcTopology,
 };
+pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use values::{Count, CountRange, Interval, Text, Texts};
 
 #[cfg(test)]

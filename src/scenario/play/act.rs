@@ -1,5 +1,7 @@
 //! The doing of a step: commands in instances, edits through the Controller, captures.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -74,6 +76,9 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
         }
         Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
         Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
+        Action::Responder(_) | Action::Probe(_) | Action::Fault(_) | Action::Instance(..) => {
+            super::trouble::describe(action, scope)
+        }
         Action::Stop(name) => format!("stop {name}"),
         Action::Parallel(steps) => format!("{} steps at the same time", steps.len()),
         Action::Expect => "expect".to_owned(),
@@ -197,6 +202,10 @@ impl Player<'_> {
                 lock(&self.captures).insert(capture.start.value.clone(), recording);
                 Ok(Seen::default())
             }
+            Action::Responder(responder) => self.respond(responder),
+            Action::Probe(probe) => self.probe(probe, &scope),
+            Action::Fault(fault) => self.fault(fault, &scope),
+            Action::Instance(change, instance) => self.change_instance(*change, instance),
             Action::Stop(name) => self.stop(name),
             // Steps in parallel are played by the Player; an expectation alone does nothing.
             Action::Parallel(_) | Action::Expect => Ok(Seen::default()),
@@ -216,6 +225,10 @@ impl Player<'_> {
             }
         }
         .env("LC_ALL", "C");
+        for (variable, value) in &exec.environment {
+            command = command.env(variable, fill(value, scope)?);
+        }
+        self.write_files(&exec.on.value, &exec.files, scope)?;
         let Some(name) = &exec.background else {
             return self.run(
                 &exec.on.value,
@@ -225,17 +238,33 @@ impl Player<'_> {
         command.timeout = exec.timeout.map(|limit| limit.0);
         let running = self
             .stage
-            .instance(&exec.on.value)?
+            .booted(&exec.on.value)?
             .start(&command)
             .map_err(|error| error.to_string())?;
-        lock(&self.background).insert(name.value.clone(), running);
+        self.keep(&name.value, &exec.on.value, running);
         Ok(Seen::default())
+    }
+
+    /// Remembers a command that goes on.
+    pub(super) fn keep(&self, name: &str, instance: &str, running: Running) {
+        lock(&self.started_programs).push((name.to_owned(), instance.to_owned(), running.clone()));
+        lock(&self.background).insert(name.to_owned(), running);
+    }
+
+    fn write_files(&self, instance: &str, files: &BTreeMap<String, Text>, scope: &Scope) -> Result<(), String> {
+        for (path, content) in files {
+            self.stage
+                .booted(instance)?
+                .write_file(Path::new(path), &fill(content, scope)?)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn run(&self, instance: &str, command: &CommandSpec) -> Result<Seen, String> {
         let running = self
             .stage
-            .instance(instance)?
+            .booted(instance)?
             .start(command)
             .map_err(|error| error.to_string())?;
         Ok(seen(&self.wait(&running)))
@@ -266,6 +295,9 @@ impl Player<'_> {
             }
             return Ok(seen(&running.stop(GRACE)));
         }
+        if let Some(seen) = self.stop_trouble(name)? {
+            return Ok(seen);
+        }
         let mut captures = lock(&self.captures);
         let recording = captures
             .get_mut(name)
@@ -283,7 +315,7 @@ fn command(argv: Vec<String>) -> CommandSpec {
     CommandSpec::new(argv).env("LC_ALL", "C")
 }
 
-fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
+pub(super) fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
     text.fill(scope).map_err(|error| error.to_string())
 }
 

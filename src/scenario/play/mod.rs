@@ -4,7 +4,10 @@
 
 mod act;
 mod evidence;
+mod recorder;
+mod repeat;
 mod stage;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +19,13 @@ use super::judge::{Check, PortCounts, Seen, Witness, judge, pattern};
 use super::report::{Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
 use super::template::Scope;
 use crate::lab::Running;
+use crate::model::FaultId;
+use crate::probe::report::ProbeReport;
 use evidence::Recording;
+pub use recorder::LARGEST_CAPTURE;
+pub use repeat::play_repeatedly;
 pub use stage::{Stage, StageError, StageOptions};
+use trouble::Probing;
 
 /// Between two tries of a step with `within`.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
@@ -34,6 +42,8 @@ pub struct PlayOptions {
     pub parameters: BTreeMap<String, String>,
     /// Plays on after a step has failed.
     pub keep_going: bool,
+    /// Keeps every frame that crosses the switch, up to [`LARGEST_CAPTURE`].
+    pub capture: bool,
     /// How the network is made.
     pub stage: StageOptions,
 }
@@ -106,6 +116,10 @@ pub fn play(
         started_at_ms: unix_ms(),
         duration_ms: 0,
         steps: Vec::new(),
+        probes: Vec::new(),
+        programs: Vec::new(),
+        repetition: None,
+        capture: Arc::default(),
     };
     progress(&Progress::Preparing {
         scenario: scenario.name.clone(),
@@ -123,9 +137,14 @@ pub fn play(
             progress(&Progress::Ready {
                 instances: stage.summaries(),
             });
+            let recorder = options
+                .capture
+                .then(|| recorder::Recorder::start(stage.controller()))
+                .flatten();
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
-            drop(player);
+            (report.probes, report.programs) = player.end();
+            report.capture = recorder.map(recorder::Recorder::stop).unwrap_or_default();
             report.outcome = outcome(&report.steps, cancel);
         }
         Err(error) => {
@@ -263,6 +282,15 @@ struct Player<'a> {
     at_start: Marks,
     captures: Mutex<BTreeMap<String, Recording>>,
     background: Mutex<BTreeMap<String, Running>>,
+    /// Every command that was started in the background, with its name and its instance.
+    started_programs: Mutex<Vec<(String, String, Running)>>,
+    probes: Mutex<BTreeMap<String, Probing>>,
+    /// Probes that were stopped, in the order of their end.
+    probed: Mutex<Vec<Arc<ProbeReport>>>,
+    faults: Mutex<BTreeMap<String, FaultId>>,
+    /// The number of the last event before the scenario, and before each step that has an id.
+    first_event: u64,
+    event_marks: Mutex<BTreeMap<String, u64>>,
     /// Everything that each instance sends and receives, for the evidence of a step that fails.
     recordings: BTreeMap<String, Recording>,
 }
@@ -289,6 +317,12 @@ impl<'a> Player<'a> {
             at_start: stage.ports(),
             captures: Mutex::default(),
             background: Mutex::default(),
+            started_programs: Mutex::default(),
+            probes: Mutex::default(),
+            probed: Mutex::default(),
+            faults: Mutex::default(),
+            first_event: stage.controller().last_event(),
+            event_marks: Mutex::default(),
             recordings: evidence::record_all(stage),
         }
     }
@@ -324,15 +358,17 @@ impl<'a> Player<'a> {
         let began = Instant::now();
         let began_at = unix_ms();
         let marks = self.stage.ports();
+        let last_event = self.stage.controller().last_event();
         if let Some(id) = &step.id {
             lock(&self.marks).insert(id.clone(), marks.clone());
+            lock(&self.event_marks).insert(id.clone(), last_event);
         }
         let mut report = StepReport::skipped(&step.number, step.line, did);
         report.say = say;
         report.started_ms = ms(began.duration_since(self.started));
         loop {
             report.attempts += 1;
-            self.attempt(step, &marks, &mut report);
+            self.attempt(step, &marks, last_event, &mut report);
             let again = step
                 .within
                 .is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
@@ -354,7 +390,7 @@ impl<'a> Player<'a> {
     }
 
     /// Does a step once and judges it.
-    fn attempt(&self, step: &Step, marks: &Marks, report: &mut StepReport) {
+    fn attempt(&self, step: &Step, marks: &Marks, last_event: u64, report: &mut StepReport) {
         report.problem = None;
         report.checks.clear();
         if let Action::Parallel(steps) = &step.action {
@@ -378,7 +414,7 @@ impl<'a> Player<'a> {
             report.outcome = outcome(&report.steps, self.cancel);
         } else {
             match self.act(&step.action) {
-                Ok(seen) => self.judge(step, marks, &seen, report),
+                Ok(seen) => self.judge(step, marks, last_event, &seen, report),
                 Err(problem) => {
                     report.outcome = RunOutcome::Broken;
                     report.problem = Some(problem);
@@ -389,14 +425,14 @@ impl<'a> Player<'a> {
         // Ports and captures can be expected of steps in parallel as a whole.
         if matches!(step.action, Action::Parallel(_)) {
             let outcome = report.outcome;
-            self.judge(step, marks, &Seen::default(), report);
+            self.judge(step, marks, last_event, &Seen::default(), report);
             if outcome != RunOutcome::Passed {
                 report.outcome = outcome;
             }
         }
     }
 
-    fn judge(&self, step: &Step, marks: &Marks, seen: &Seen, report: &mut StepReport) {
+    fn judge(&self, step: &Step, marks: &Marks, last_event: u64, seen: &Seen, report: &mut StepReport) {
         report.exit = seen.exit;
         report.stdout.clone_from(&seen.stdout);
         report.stderr.clone_from(&seen.stderr);
@@ -407,9 +443,15 @@ impl<'a> Player<'a> {
             Since::Scenario => self.at_start.clone(),
             Since::Id(id) => lock(&self.marks).get(id).cloned().unwrap_or_default(),
         };
+        let after = match &step.since {
+            Since::Step => last_event,
+            Since::Scenario => self.first_event,
+            Since::Id(id) => lock(&self.event_marks).get(id).copied().unwrap_or(last_event),
+        };
         let witness = Eyes {
             now: self.stage.ports(),
             earlier,
+            after,
             player: self,
         };
         match judge(&step.action, &step.expect, seen, &scope, &witness) {
@@ -505,6 +547,8 @@ impl Drop for Player<'_> {
 struct Eyes<'p, 'a> {
     now: Marks,
     earlier: Marks,
+    /// Events after this number count.
+    after: u64,
     player: &'p Player<'a>,
 }
 
@@ -519,6 +563,21 @@ impl Witness for Eyes<'_, '_> {
             .get(name)
             .ok_or("it was never started")?
             .lines()
+    }
+
+    fn probe(&self, name: &str) -> Result<Arc<ProbeReport>, String> {
+        let probed = lock(&self.player.probed);
+        let found = probed.iter().find(|report| report.name == name);
+        found.cloned().ok_or_else(|| "it was not stopped".to_owned())
+    }
+
+    fn events(&self, kind: &str) -> u64 {
+        let subscription = self.player.stage.controller().events(Some(self.after));
+        subscription
+            .backlog
+            .iter()
+            .filter(|event| event.kind.name() == kind)
+            .count() as u64
     }
 }
 

@@ -1,8 +1,8 @@
 //! The network of one run: a runtime of its own, looked at by the names of the file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 
@@ -11,14 +11,16 @@ use super::super::format::{Modify, Topology, instance_facts, router_facts, subne
 use super::super::judge::PortCounts;
 use super::super::report::InstanceSummary;
 use super::super::template::{Facts, Scope};
-use super::Marks;
-use crate::control::{Command, ControlError, ResourceCommand};
+use super::{Marks, lock};
+use crate::api::inside::{InsideApi, SOCKET};
+use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
 use crate::datapath::Answered;
 use crate::lab::Instance;
+use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::network::MappingEdit;
 use crate::model::route_table::RouteEdit;
-use crate::model::{AddressOrPrefix, ResourceRef};
+use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
 
 /// How the network of a run is made.
@@ -48,6 +50,9 @@ pub enum StageError {
     /// Something of the topology was refused.
     #[error(transparent)]
     Declare(#[from] DeclareError),
+    /// The API for the programs in instances does not start.
+    #[error("the API for instances does not start: {0}")]
+    Api(#[from] std::io::Error),
 }
 
 /// Code and message of the Controller.
@@ -69,7 +74,13 @@ pub(super) enum Change {
 
 /// The network of one run. Dropping it takes everything away.
 pub struct Stage {
-    runtime: Runtime,
+    // Before the runtime, which it uses.
+    inside: InsideApi,
+    /// The process 1 of each instance in whose `/run` the API's socket is.
+    served: Mutex<BTreeMap<String, i32>>,
+    runtime: Arc<Runtime>,
+    /// This program, as instances can start it.
+    program: PathBuf,
     /// The subnets of the file, and the instances with their subnets.
     vpcs: Vec<String>,
     subnets: Vec<String>,
@@ -85,18 +96,26 @@ impl Stage {
         seed: u64,
         options: &StageOptions,
     ) -> Result<Self, StageError> {
-        let runtime = Runtime::start(RuntimeConfig {
+        let program = match &options.init_program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
+        let runtime = Arc::new(Runtime::start(RuntimeConfig {
             seed: Some(seed),
             offload: options.offload,
             init_program: options.init_program.clone(),
+            environment: environment(&program),
             ..RuntimeConfig::default()
-        })?;
+        })?);
         let scope = Scope {
             parameters: parameters.clone(),
             ..Scope::default()
         };
         declare(&runtime, topology, &scope)?;
         Ok(Self {
+            inside: InsideApi::start(Arc::clone(&runtime))?,
+            served: Mutex::default(),
+            program,
             runtime,
             vpcs: topology.vpcs.keys().cloned().collect(),
             subnets: topology.subnets.keys().cloned().collect(),
@@ -158,6 +177,59 @@ impl Stage {
             .lab()
             .get(name)
             .ok_or_else(|| format!("there is no instance `{name}`"))
+    }
+
+    /// A host whose programs reach the API.
+    pub(super) fn booted(&self, name: &str) -> Result<Arc<Instance>, String> {
+        let instance = self.instance(name)?;
+        let pid = instance.machine().map_err(|error| error.to_string())?.pid();
+        let mut served = lock(&self.served);
+        if served.get(name) != Some(&pid) {
+            let listener = instance.listen(Path::new(SOCKET)).map_err(|error| error.to_string())?;
+            self.inside
+                .serve(listener)
+                .map_err(|error| format!("instance '{name}': {SOCKET}: {error}"))?;
+            served.insert(name.to_owned(), pid);
+        }
+        Ok(instance)
+    }
+
+    /// This program, as instances can start it.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The one writer of the network.
+    pub(super) fn controller(&self) -> &Controller {
+        self.runtime.controller()
+    }
+
+    /// The names of the interfaces, by identifier.
+    pub(super) fn interface_names(&self) -> BTreeMap<String, String> {
+        self.instances
+            .keys()
+            .filter_map(|name| Some((self.interface(name).ok()?.to_string(), name.clone())))
+            .collect()
+    }
+
+    /// The interface of a host.
+    pub(super) fn interface(&self, instance: &str) -> Result<InterfaceId, String> {
+        let interface = self.controller().interface(&ResourceRef::new(instance));
+        Ok(interface.map_err(|error| error.to_string())?.id)
+    }
+
+    /// Lets something go wrong.
+    pub(super) fn begin_fault(&self, spec: FaultSpec) -> Result<FaultId, Refusal> {
+        match self.controller().execute(Command::BeginFault(Box::new(spec))) {
+            Ok(Outcome::Fault(fault)) => Ok(fault.id),
+            Ok(other) => unreachable!("a fault was begun, and the answer is {other:?}"),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Ends a fault; one that has ended by itself needs no end.
+    pub(super) fn end_fault(&self, id: FaultId) {
+        let _ = self.controller().execute(Command::CancelFault(id));
     }
 
     /// The hosts and their addresses, for people.
@@ -279,6 +351,22 @@ impl Stage {
             .map(drop)
             .map_err(|error| refusal(&error))
     }
+}
+
+/// What programs in instances find in their environment: where the API is, and this program, which can talk to it.
+fn environment(program: &Path) -> BTreeMap<String, String> {
+    let own = std::env::var("PATH").unwrap_or_default();
+    let directory = program.parent().unwrap_or(Path::new("/usr/bin")).display();
+    [
+        ("LOCALVPC_SERVER", format!("unix:{SOCKET}")),
+        ("LOCALVPC_SOCKET", SOCKET.to_owned()),
+        (
+            "PATH",
+            format!("{directory}:{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn refusal(error: &ControlError) -> Refusal {

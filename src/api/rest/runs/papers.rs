@@ -1,0 +1,120 @@
+//! `/v1/runs/{run}/report.*`, `/capture` and `/logs`: what a run leaves, in the formats of those who read it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::blocking;
+use super::find;
+use crate::api::extract::{NoQuery, PathParts};
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::scenario::paper;
+use crate::scenario::report::{ProgramLog, RunReport};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(report_json))
+        .routes(routes!(report_xml))
+        .routes(routes!(report_html))
+        .routes(routes!(capture))
+        .routes(routes!(logs))
+}
+
+fn finished(state: &AppState, path: &PathParts) -> Result<Arc<RunReport>, Problem> {
+    let run = find(state, path)?;
+    run.report().ok_or_else(|| {
+        Problem::new(
+            StatusCode::CONFLICT,
+            "IncorrectState",
+            format!("The run '{}' goes on: there is no report yet", run.id()),
+        )
+        .remedy("Wait for its end at GET /v1/runs/{run}/events.")
+    })
+}
+
+fn typed(kind: &'static str, body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// The report of a run as JSON
+#[utoipa::path(get, path = "/v1/runs/{run}/report.json", tag = "runs", operation_id = "run_report_json",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "The report", body = RunReport),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn report_json(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let report = finished(&state, &path)?;
+    blocking(move || Ok(axum::Json(&*report).into_response())).await
+}
+
+/// The report of a run as JUnit XML
+#[utoipa::path(get, path = "/v1/runs/{run}/report.xml", tag = "runs", operation_id = "run_report_xml",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "JUnit XML", body = String, content_type = "application/xml"),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let report = finished(&state, &path)?;
+    let render = move || paper::junit(std::slice::from_ref(&*report)).into_bytes();
+    blocking(move || Ok(typed("application/xml", render()))).await
+}
+
+/// The report of a run as one page that needs nothing else
+#[utoipa::path(get, path = "/v1/runs/{run}/report.html", tag = "runs", operation_id = "run_report_html",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "HTML", body = String, content_type = "text/html"),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let report = finished(&state, &path)?;
+    let render = move || paper::html(std::slice::from_ref(&*report)).into_bytes();
+    blocking(move || Ok(typed("text/html; charset=utf-8", render()))).await
+}
+
+/// Every frame that crossed the switch of a run
+///
+/// What became of a frame stands in its comment. Of a run that was repeated it is that of the run in the report.
+#[utoipa::path(get, path = "/v1/runs/{run}/capture", tag = "runs", operation_id = "run_capture",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "pcapng", body = Vec<u8>, content_type = "application/x-pcapng"),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let report = finished(&state, &path)?;
+    Ok(typed("application/x-pcapng", report.capture.to_vec()))
+}
+
+/// What the programs of a run wrote.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct RunLogs {
+    /// Programs that were started in the background, in the order of their start.
+    programs: Vec<ProgramLog>,
+}
+
+/// What the programs of a run wrote
+#[utoipa::path(get, path = "/v1/runs/{run}/logs", tag = "runs", operation_id = "run_logs",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "Standard output and error of each", body = RunLogs),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn logs(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<RunLogs>, Problem> {
+    let programs = finished(&state, &path)?.programs.clone();
+    Ok(axum::Json(RunLogs { programs }))
+}

@@ -1,0 +1,99 @@
+//! Files and sockets of an instance, put there from outside: what is written at `/etc` here is in its `/etc` alone, and a
+//! socket that is bound at its `/run` can be reached by its programs alone, though it has no network to us.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Component, Path};
+
+use super::instance::{Instance, InstanceError};
+
+/// Where an instance has files of its own; all else is the machine's.
+pub const OWN_DIRECTORIES: [&str; 5] = ["/etc", "/home", "/root", "/run", "/var"];
+
+/// True for a path to a file that is an instance's own.
+pub fn is_own(path: &Path) -> bool {
+    path.components().all(|part| !matches!(part, Component::ParentDir))
+        && OWN_DIRECTORIES
+            .iter()
+            .any(|own| path.starts_with(own) && path != Path::new(own))
+}
+
+impl Instance {
+    /// Writes a file of the instance's own, and the directories above it. A script, which begins with `#!`, can be run.
+    pub fn write_file(&self, path: &Path, content: &str) -> Result<(), InstanceError> {
+        self.among_files(path, || {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            // What is there may be the machine's own and closed to us, as /etc/shadow is.
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::write(path, content)?;
+            let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        })
+    }
+
+    /// Opens a unix socket at a path of the instance's own, for its root alone. It is gone when the instance crashes.
+    pub fn listen(&self, path: &Path) -> Result<UnixListener, InstanceError> {
+        self.among_files(path, || {
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        })
+    }
+
+    fn among_files<T: Send>(
+        &self,
+        path: &Path,
+        act: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, InstanceError> {
+        let wrong = |source| InstanceError::File {
+            name: self.name().to_owned(),
+            path: path.to_owned(),
+            source,
+        };
+        if !is_own(path) {
+            let problem = format!("only files under {} are its own", OWN_DIRECTORIES.join(", "));
+            return Err(wrong(io::Error::new(io::ErrorKind::PermissionDenied, problem)));
+        }
+        let machine = self.machine()?;
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("files".into())
+                .spawn_scoped(scope, || {
+                    machine.enter()?;
+                    act()
+                })?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+        .map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_its_own_are_written() {
+        for own in ["/etc/keepalived/keepalived.conf", "/run/x", "/root/.aws/config"] {
+            assert!(is_own(Path::new(own)), "{own}");
+        }
+        for not in [
+            "/usr/bin/x",
+            "/tmp/x",
+            "etc/x",
+            "/etc",
+            "/etc/../usr/bin/x",
+            "/etcetera/x",
+            "/",
+        ] {
+            assert!(!is_own(Path::new(not)), "{not}");
+        }
+    }
+}

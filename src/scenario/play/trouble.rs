@@ -1,0 +1,177 @@
+//! The doing of fail-over steps: probes and what comes of them, faults, hosts that hang or die.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::format::{Action, FaultForm, InstanceChange, ProbeForm, ResponderForm};
+use super::super::judge::Seen;
+use super::super::report::ProgramLog;
+use super::super::template::Scope;
+use super::act::fill;
+use super::{GLANCE, Player, lock};
+use crate::lab::CommandSpec;
+use crate::probe::outage::ownership;
+use crate::probe::report::ProbeReport;
+use crate::probe::responder::{READY, RESPONDER_SUBCOMMAND};
+use crate::probe::{ECHO_PORT, Outage, Probe, ProbeSpec};
+
+/// A responder needs some milliseconds; a machine that is out of memory may need longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A probe that runs.
+pub(super) struct Probing {
+    probe: Probe,
+    /// The last event before it began.
+    after: u64,
+}
+
+/// The step as one would say it.
+pub(super) fn describe(action: &Action, scope: &Scope) -> String {
+    match action {
+        Action::Responder(responder) => format!(
+            "{}: answer probes at port {}",
+            responder.on.value,
+            responder.port.unwrap_or(ECHO_PORT)
+        ),
+        Action::Probe(probe) => {
+            let to = probe.to.fill(scope).unwrap_or_else(|_| probe.to.written().to_owned());
+            let kind = format!("{:?}", probe.kind).to_uppercase();
+            let rate = probe.rate.unwrap_or(100);
+            format!("{}: probe {to} by {kind}, {rate} a second", probe.from.value)
+        }
+        Action::Fault(fault) => format!("fault: {}", fault.shown(scope)),
+        Action::Instance(change, instance) => format!("{} {instance}", change.word()),
+        _ => String::new(),
+    }
+}
+
+impl Player<'_> {
+    pub(super) fn respond(&self, responder: &ResponderForm) -> Result<Seen, String> {
+        let name = &responder.on.value;
+        let command = CommandSpec::new([
+            self.stage.program().display().to_string(),
+            RESPONDER_SUBCOMMAND.to_owned(),
+            name.clone(),
+            responder.port.unwrap_or(ECHO_PORT).to_string(),
+        ]);
+        let running = self.stage.booted(name)?.start(&command);
+        let running = running.map_err(|error| error.to_string())?;
+        self.keep(&responder.start.value, name, running.clone());
+        let until = Instant::now() + PATIENCE;
+        while !running.stdout().text().contains(READY) {
+            if running.wait_for(GLANCE / 5).is_some() {
+                return Err(format!("the responder ended: {}", running.stderr().text().trim()));
+            }
+            if Instant::now() > until || self.is_over() {
+                return Err("the responder does not become ready".to_owned());
+            }
+        }
+        Ok(Seen::default())
+    }
+
+    pub(super) fn probe(&self, form: &ProbeForm, scope: &Scope) -> Result<Seen, String> {
+        let to = fill(&form.to, scope)?;
+        let target = to.parse().map_err(|_| format!("`{to}` is not an IP address"))?;
+        let usual = ProbeSpec::new(form.kind, target);
+        let spec = ProbeSpec {
+            port: form.port,
+            path: form.path.clone(),
+            rate: form.rate.unwrap_or(usual.rate),
+            timeout: form.timeout.map_or(usual.timeout, |timeout| timeout.0),
+            ..usual
+        };
+        let from = &form.from.value;
+        let instance = self.stage.instance(from)?;
+        let interface = self.stage.interface(from)?;
+        let controller = self.stage.controller();
+        let after = controller.last_event();
+        let probe = Probe::start(instance.namespace(), from, spec, Some((controller, interface)));
+        let probe = probe.map_err(|error| error.to_string())?;
+        lock(&self.probes).insert(form.start.value.clone(), Probing { probe, after });
+        Ok(Seen::default())
+    }
+
+    pub(super) fn fault(&self, form: &FaultForm, scope: &Scope) -> Result<Seen, String> {
+        let spec = form.spec(scope).map_err(|error| error.to_string())?;
+        match (self.stage.begin_fault(spec), &form.start) {
+            (Ok(id), Some(name)) => drop(lock(&self.faults).insert(name.clone(), id)),
+            (Ok(_), None) => {}
+            (Err(refused), _) => {
+                return Ok(Seen {
+                    refused: Some(refused),
+                    ..Seen::default()
+                });
+            }
+        }
+        Ok(Seen::default())
+    }
+
+    pub(super) fn change_instance(&self, change: InstanceChange, name: &str) -> Result<Seen, String> {
+        let instance = self.stage.instance(name)?;
+        let done = match change {
+            InstanceChange::Freeze => instance.freeze(),
+            InstanceChange::Thaw => instance.thaw(),
+            InstanceChange::Kill => instance.kill_processes(),
+            InstanceChange::Crash => {
+                instance.crash();
+                Ok(())
+            }
+        };
+        done.map(|()| Seen::default()).map_err(|error| error.to_string())
+    }
+
+    /// Ends a probe or a fault. None when there is none of this name.
+    pub(super) fn stop_trouble(&self, name: &str) -> Result<Option<Seen>, String> {
+        if let Some(fault) = lock(&self.faults).remove(name) {
+            self.stage.end_fault(fault);
+            return Ok(Some(Seen::default()));
+        }
+        // In a statement of its own: other steps go on while the last answers are waited for.
+        let probing = lock(&self.probes).remove(name);
+        match probing {
+            Some(probing) => {
+                self.conclude(name, probing)?;
+                Ok(Some(Seen::default()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn conclude(&self, name: &str, probing: Probing) -> Result<(), String> {
+        let Probing { probe, after } = probing;
+        let record = probe.stop().map_err(|error| format!("the probe failed: {error}"))?;
+        let events = self.stage.controller().events(Some(after)).backlog;
+        let owners = ownership(&events, record.spec.target, record.began());
+        let report = ProbeReport {
+            name: name.to_owned(),
+            outage: Outage::from_record(&record, &owners),
+            owners,
+            names: self.stage.interface_names(),
+            record,
+        };
+        lock(&self.probed).push(Arc::new(report));
+        Ok(())
+    }
+
+    /// Ends what still runs. What probes saw, and what programs wrote.
+    pub(super) fn end(self) -> (Vec<ProbeReport>, Vec<ProgramLog>) {
+        let probes = std::mem::take(&mut *lock(&self.probes));
+        for (name, probing) in probes {
+            if let Err(problem) = self.conclude(&name, probing) {
+                tracing::warn!(probe = name, problem, "a probe without a report");
+            }
+        }
+        let programs = std::mem::take(&mut *lock(&self.started_programs));
+        let logs = programs.into_iter().map(|(name, instance, running)| ProgramLog {
+            name,
+            instance,
+            exit: running.try_wait().map(|end| end.code()),
+            stdout: running.stdout().text(),
+            stderr: running.stderr().text(),
+        });
+        let logs = logs.collect();
+        let reports = std::mem::take(&mut *lock(&self.probed));
+        let reports = reports.into_iter().map(Arc::unwrap_or_clone).collect();
+        (reports, logs)
+    }
+}
