@@ -13,9 +13,10 @@ SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
         tcpdump:tcpdump sysctl:procps keepalived:keepalived curl:curl jq:jq python3:python3
 
-# What the scenarios run besides: clients of DHCP and of the instance metadata.
+# What the scenarios run besides: clients of DHCP, of the instance metadata, and of the other services.
 CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
-          /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils
+          /lib/systemd/systemd-networkd:systemd cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
+          dig:bind9-dnsutils ntpdate:ntpsec-ntpdate
 
 .PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 

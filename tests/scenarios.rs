@@ -129,6 +129,11 @@ fn an_address_without_routes_and_routes_without_an_address_reach_nobody() {
 }
 
 #[test]
+fn cloud_init_finds_that_it_runs_on_ec2() {
+    passes("cloud-init.yaml");
+}
+
+#[test]
 fn dhcpcd_surprises_three_times() {
     passes("dhcpcd-story.yaml");
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
@@ -50,6 +50,8 @@ struct Party {
     mac: Option<MacAddr>,
     ipv4: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
+    /// The prefix that DHCPv6 leases to it.
+    delegated: Option<Ipv6Net>,
 }
 
 /// The one hand that writes to the fabric and to the registry.
@@ -252,6 +254,7 @@ impl Binding {
         for party in parties.into_values() {
             if let Some(index) = party.index {
                 self.writer.set_primary(index, party.ipv4, party.ipv6);
+                self.writer.set_delegated_prefix(index, party.delegated);
             }
         }
     }
@@ -263,6 +266,7 @@ impl Binding {
             mac: network.place(id).map(|(mac, ..)| mac),
             ipv4,
             ipv6,
+            delegated: network.delegated_prefix(id),
         }
     }
 
