@@ -9,6 +9,7 @@ pub mod datapath;
 pub mod lab;
 pub mod mapping;
 pub mod model;
+pub mod probe;
 pub mod runtime;
 pub mod scenario;
 pub mod services;

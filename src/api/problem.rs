@@ -153,7 +153,9 @@ impl From<ControlError> for Problem {
                 StatusCode::NOT_FOUND => StatusCode::UNPROCESSABLE_ENTITY,
                 other => other,
             },
-            ControlError::Attach { .. } | ControlError::Explain { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::Attach { .. } | ControlError::Explain { .. } | ControlError::Fault { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             ControlError::NoSwitch => StatusCode::CONFLICT,
         };
         let problem = Self::new(status, error.code(), error.to_string()).remedy(error.remedy());

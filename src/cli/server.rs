@@ -133,9 +133,22 @@ fn topology(name: &str, text: &str) -> Result<Topology, Failure> {
 /// Makes some hosts in one subnet, and serves them.
 pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let hosts: Vec<String> = (0..arguments.hosts).map(host_name).collect();
+    // Addresses that one can type: .10, .11 … and ::10, ::11 …; beyond the block the Controller chooses.
+    let ipv4 = arguments.ipv4.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
+    let ipv6 = arguments.ipv6.hosts().skip(16).map(Some).chain(std::iter::repeat(None));
     let instances: serde_json::Map<String, Value> = hosts
         .iter()
-        .map(|name| (name.clone(), json!({ "subnet": "lab" })))
+        .zip(ipv4.zip(ipv6))
+        .map(|(name, (ipv4, ipv6))| {
+            let mut instance = json!({ "subnet": "lab" });
+            if let Some(address) = ipv4 {
+                instance["ipv4"] = json!([address]);
+            }
+            if let Some(address) = ipv6 {
+                instance["ipv6"] = json!([address]);
+            }
+            (name.clone(), instance)
+        })
         .collect();
     // A /56 around the /64, as AWS gives one to a VPC.
     let around = Ipv6Net::new(arguments.ipv6.network(), 56).map_or(arguments.ipv6, |net| net.trunc());

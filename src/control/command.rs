@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use super::ports::OpenedDevice;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionSet};
+use crate::model::fault::{Fault, FaultSpec};
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use crate::model::network::MappingEdit;
 use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit};
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, DhcpOptionsId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, RouteTable,
+    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, RouteTable,
     RouteTableId, Subnet, SubnetId, Vpc, VpcId,
 };
 
@@ -57,6 +58,12 @@ pub enum Command {
     EditMappings(Vec<MappingEdit>),
     /// Changes route tables or DHCP option sets.
     Resource(ResourceCommand),
+    /// Lets something go wrong. Answer: [`Outcome::Fault`].
+    BeginFault(Box<FaultSpec>),
+    /// Ends a fault. Answer: [`Outcome::Fault`], as it was.
+    CancelFault(FaultId),
+    /// Ends all faults. Answer: [`Outcome::Faults`], as they were.
+    CancelAllFaults,
 }
 
 /// A change of what a VPC has beside subnets and interfaces.
@@ -114,6 +121,10 @@ pub enum Outcome {
     DhcpOptions(Box<DhcpOptionSet>),
     /// The mappings were edited.
     Edited(EditSummary),
+    /// A fault that began or ended.
+    Fault(Box<Fault>),
+    /// Faults that ended.
+    Faults(Vec<Fault>),
 }
 
 /// What a list of edits did in sum.

@@ -1,7 +1,7 @@
 //! The Controller: one lock, taken for as long as one command is checked and carried out, and never across an await.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::SystemTime;
 
 use rand::SeedableRng;
@@ -11,6 +11,7 @@ use super::command::{Command, EditSummary, Outcome};
 use super::error::ControlError;
 use super::events::{EventKind, EventLog, Subscription};
 use super::fabric::Binding;
+use super::faults::{ApiFaults, Faults, Timer};
 use super::ports::{OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter};
 use crate::mapping::registry::Registry;
@@ -26,6 +27,7 @@ use crate::model::{
 };
 use crate::services::ServicesHandle;
 use crate::switch::PortStatus;
+use crate::switch::observe::{Observation, Observers, Wanted};
 
 /// What a Controller is made from.
 pub struct ControllerConfig {
@@ -59,15 +61,26 @@ impl Default for ControllerConfig {
 /// The one writer of the network. Clones share it.
 #[derive(Clone)]
 pub struct Controller {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+/// A Controller that may be gone.
+pub(super) struct WeakController(Weak<Shared>);
+
+impl WeakController {
+    pub(super) fn upgrade(&self) -> Option<Controller> {
+        self.0.upgrade().map(|shared| Controller { shared })
+    }
+}
+
+pub(super) struct Shared {
     state: RwLock<State>,
     registry: Arc<Registry>,
     events: EventLog,
     fabric: Arc<Fabric>,
-    ports: Option<Arc<dyn Ports>>,
+    pub(super) ports: Option<Arc<dyn Ports>>,
+    pub(super) timer: Timer,
+    pub(super) api_faults: ApiFaults,
     services: OnceLock<ServicesHandle>,
 }
 
@@ -75,8 +88,15 @@ pub(super) struct State {
     pub(super) network: Network,
     pub(super) binding: Binding,
     pub(super) rng: ChaCha8Rng,
+    pub(super) faults: Faults,
     /// Since when each interface has a host: its first attachment.
     pub(super) launched: HashMap<InterfaceId, SystemTime>,
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").finish_non_exhaustive()
+    }
 }
 
 impl Controller {
@@ -84,12 +104,14 @@ impl Controller {
     pub fn new(config: ControllerConfig) -> Self {
         let registry = Arc::new(Registry::new());
         let fabric = config.fabric.fabric();
-        let rng = ChaCha8Rng::seed_from_u64(config.seed.unwrap_or_else(rand::random));
+        let seed = config.seed.unwrap_or_else(rand::random);
+        let rng = ChaCha8Rng::seed_from_u64(seed);
         let state = State {
             network: Network::in_region(config.limits, &config.region),
             binding: Binding::new(config.fabric, Arc::clone(&registry)),
             rng,
             launched: HashMap::new(),
+            faults: Faults::new(seed),
         };
         let shared = Shared {
             state: RwLock::new(state),
@@ -98,10 +120,16 @@ impl Controller {
             fabric,
             ports: config.ports,
             services: OnceLock::new(),
+            timer: Timer::default(),
+            api_faults: ApiFaults::default(),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    pub(super) fn downgrade(&self) -> WeakController {
+        WeakController(Arc::downgrade(&self.shared))
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -125,7 +153,21 @@ impl Controller {
     ///
     /// It may take a second for a list of a million edits: call it from a thread that may block.
     pub fn execute(&self, command: Command) -> Result<Outcome, ControlError> {
+        let outcome = self.carry_out(command)?;
+        if !matches!(
+            outcome,
+            Outcome::Fault(_) | Outcome::Faults(_) | Outcome::Assigned { .. } | Outcome::Edited(_)
+        ) {
+            self.refresh_faults();
+        }
+        Ok(outcome)
+    }
+
+    fn carry_out(&self, command: Command) -> Result<Outcome, ControlError> {
         match command {
+            Command::BeginFault(spec) => self.start_fault(*spec),
+            Command::CancelFault(id) => self.cancel_fault(id),
+            Command::CancelAllFaults => Ok(self.cancel_all_faults()),
             Command::CreateVpc(spec) => self.create_vpc(spec).map(Outcome::Vpc),
             Command::ModifyVpc(vpc, spec) => self.modify_vpc(&vpc, spec).map(Outcome::Vpc),
             Command::DeleteVpc(vpc) => self.delete_vpc(&vpc).map(Outcome::Vpc),
@@ -227,7 +269,7 @@ impl Controller {
             interface_id: id,
             subnet_id,
         });
-        self.commit(state, &changes);
+        self.commit_at_once(state, &changes);
         Ok(interface)
     }
 
@@ -256,8 +298,12 @@ impl Controller {
     fn delete_interface(&self, reference: &ResourceRef<InterfaceId>) -> Result<NetworkInterface, ControlError> {
         let mut guard = self.write();
         let state = &mut *guard;
+        if !state.faults.is_idle() {
+            let id = state.network.interface_id(reference)?;
+            self.settle(state, id);
+        }
         let (interface, changes) = state.network.delete_interface(reference)?;
-        self.commit(state, &changes);
+        self.commit_at_once(state, &changes);
         // Before its place is given to another interface, no route leads there.
         self.target_changed(state, interface.id);
         let index = state.binding.interface_index(interface.id);
@@ -365,8 +411,33 @@ impl Controller {
         if changes.is_empty() {
             return EditSummary::default();
         }
+        if state.faults.is_idle() {
+            self.reach_data_path(state, changes);
+        } else {
+            let at_once = self.hold_back(state, changes);
+            self.reach_data_path(state, &at_once);
+        }
+        self.tell_of(changes)
+    }
+
+    /// The same, whatever faults there are: an interface is made and deleted in one step.
+    fn commit_at_once(&self, state: &mut State, changes: &[MappingChange]) {
+        if !changes.is_empty() {
+            self.reach_data_path(state, changes);
+            self.tell_of(changes);
+        }
+    }
+
+    /// Changes the data path's tables, and announces that.
+    pub(super) fn reach_data_path(&self, state: &mut State, changes: &[MappingChange]) {
+        if !state.faults.is_idle() {
+            self.note_former_owners(state, changes);
+        }
         state.binding.apply(&state.network, changes);
         self.announce(state, changes);
+    }
+
+    fn tell_of(&self, changes: &[MappingChange]) -> EditSummary {
         let event = EventKind::mappings(changes);
         let EventKind::MappingsChanged { summary, .. } = event else {
             return EditSummary::of(changes);
@@ -404,6 +475,19 @@ impl Controller {
                 ipnet::IpNet::V6(_) => {}
             }
         }
+    }
+
+    /// Begins to observe frames and what becomes of them; without a switch nothing is seen.
+    pub fn observe(&self, wanted: Wanted) -> Observation {
+        match &self.shared.ports {
+            Some(ports) => ports.observe(wanted),
+            None => Arc::new(Observers::default()).observe(wanted),
+        }
+    }
+
+    /// The place of an interface in the fabric.
+    pub fn interface_index(&self, id: InterfaceId) -> Option<InterfaceIndex> {
+        self.read().binding.interface_index(id)
     }
 
     /// Records an event that the switch or another part of the server noticed.

@@ -21,6 +21,16 @@ pub enum ControlError {
     /// No switch runs in this process.
     #[error("there is no switch to attach to")]
     NoSwitch,
+    /// A fault that cannot be begun.
+    #[error("{problem}")]
+    Fault {
+        /// The field at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// A request to explain a frame that cannot be built or read.
     #[error("{problem}")]
     Explain {
@@ -39,7 +49,7 @@ impl ControlError {
         match self {
             Self::Model(error) => error.code(),
             Self::Edit(failed) => failed.error.code(),
-            Self::Attach { .. } | Self::Explain { .. } => "InvalidParameterValue",
+            Self::Attach { .. } | Self::Explain { .. } | Self::Fault { .. } => "InvalidParameterValue",
             Self::NoSwitch => "Unsupported",
         }
     }
@@ -54,7 +64,7 @@ impl ControlError {
             }
             Self::Attach { .. } => Some("device".to_owned()),
             Self::NoSwitch => None,
-            Self::Explain { field, .. } => Some((*field).to_owned()),
+            Self::Explain { field, .. } | Self::Fault { field, .. } => Some((*field).to_owned()),
         }
     }
 
@@ -67,7 +77,7 @@ impl ControlError {
                 "Check that the device exists, is free and may be opened by this process.".to_owned()
             }
             Self::NoSwitch => "Start the server with a switch.".to_owned(),
-            Self::Explain { remedy, .. } => (*remedy).to_owned(),
+            Self::Explain { remedy, .. } | Self::Fault { remedy, .. } => (*remedy).to_owned(),
         }
     }
 

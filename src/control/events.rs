@@ -9,7 +9,10 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::command::EditSummary;
-use crate::model::{AddressOrPrefix, DhcpOptionsId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId};
+use crate::model::fault::FaultSpec;
+use crate::model::{
+    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId,
+};
 
 /// Changes that one event spells out; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
@@ -142,6 +145,28 @@ pub enum EventKind {
         /// Which.
         dhcp_options_id: DhcpOptionsId,
     },
+    /// Edits of mappings that were accepted earlier have reached the data path.
+    MappingsPropagated {
+        /// What changed; the first 1000 of a longer list.
+        changes: Vec<ChangedMapping>,
+        /// True when there were more.
+        truncated: bool,
+    },
+    /// Something goes wrong on purpose from now on.
+    FaultBegan {
+        /// Which.
+        fault_id: FaultId,
+        /// What goes wrong.
+        #[serde(flatten)]
+        spec: Box<FaultSpec>,
+    },
+    /// A fault is over.
+    FaultEnded {
+        /// Which.
+        fault_id: FaultId,
+        /// Why.
+        reason: String,
+    },
     /// Frames were dropped; one event stands for `count` of them.
     FrameDropped {
         /// The interface that sent them.
@@ -161,7 +186,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 18] = [
+    pub const TYPES: [&'static str; 21] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -175,6 +200,9 @@ impl EventKind {
         "port_up",
         "port_down",
         "frame_dropped",
+        "mappings_propagated",
+        "fault_began",
+        "fault_ended",
         "route_table_created",
         "route_table_modified",
         "route_table_deleted",
@@ -198,11 +226,14 @@ impl EventKind {
             Self::PortUp { .. } => 10,
             Self::PortDown { .. } => 11,
             Self::FrameDropped { .. } => 12,
-            Self::RouteTableCreated { .. } => 13,
-            Self::RouteTableModified { .. } => 14,
-            Self::RouteTableDeleted { .. } => 15,
-            Self::DhcpOptionsCreated { .. } => 16,
-            Self::DhcpOptionsDeleted { .. } => 17,
+            Self::MappingsPropagated { .. } => 13,
+            Self::FaultBegan { .. } => 14,
+            Self::FaultEnded { .. } => 15,
+            Self::RouteTableCreated { .. } => 16,
+            Self::RouteTableModified { .. } => 17,
+            Self::RouteTableDeleted { .. } => 18,
+            Self::DhcpOptionsCreated { .. } => 19,
+            Self::DhcpOptionsDeleted { .. } => 20,
         };
         Self::TYPES[place]
     }
@@ -217,13 +248,20 @@ impl EventKind {
             | Self::PortDown { interface_id, .. } => *interface_id == interface,
             Self::FrameDropped { interface_id, .. } => *interface_id == Some(interface),
             // What a long list leaves out may be about anybody.
-            Self::MappingsChanged { changes, truncated, .. } => {
+            Self::MappingsChanged { changes, truncated, .. } | Self::MappingsPropagated { changes, truncated } => {
                 *truncated
                     || changes
                         .iter()
                         .any(|c| c.from == Some(interface) || c.to == Some(interface))
             }
             _ => false,
+        }
+    }
+
+    pub(crate) fn propagated(changes: &[MappingChange]) -> Self {
+        match Self::mappings(changes) {
+            Self::MappingsChanged { changes, truncated, .. } => Self::MappingsPropagated { changes, truncated },
+            other => other,
         }
     }
 

@@ -1,12 +1,14 @@
 //! One writer: whoever wants a change, by REST, by a scenario or on the command line, sends the same [`Command`] to the
 //! same [`Controller`]. It checks the command against the model, hands its effect to the data path and says what happened.
 
+pub mod capture;
 pub mod command;
 mod controller;
 pub mod error;
 pub mod events;
 pub mod explain;
 mod fabric;
+pub mod faults;
 pub mod ports;
 mod resources;
 #[cfg(test)]
@@ -20,4 +22,5 @@ pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
 pub use events::{Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
+pub use faults::ApiFate;
 pub use ports::{OpenedDevice, Ports};

@@ -1,12 +1,13 @@
 //! What the Controller needs of a switch: to make a device a port, to take it away, to announce a move, to report.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::datapath::SubnetIndex;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::switch::inprocess::InProcessSwitch;
+use crate::switch::observe::{Observation, Observers, Wanted};
 use crate::switch::port::{MemoryPort, PortDevice, TapPort};
 use crate::switch::{AttachOptions, PortStatus, Switch};
 use crate::wire::MacAddr;
@@ -67,6 +68,17 @@ pub trait Ports: Send + Sync {
     /// Tells every port of the subnet, except one, that the address is now at the MAC.
     fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>);
 
+    /// Plugs a port's cable in or out, as its host sees it. A port that is gone is no error.
+    fn set_carrier(&self, port: PortId, up: bool) -> Result<(), String> {
+        let _ = (port, up);
+        Ok(())
+    }
+
+    /// Begins to observe frames and what becomes of them. Where nothing moves frames nothing is seen.
+    fn observe(&self, wanted: Wanted) -> Observation {
+        Arc::new(Observers::default()).observe(wanted)
+    }
+
     /// The time of the switch's decisions.
     fn now(&self) -> Duration;
 
@@ -99,6 +111,14 @@ impl Ports for Switch {
 
     fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
         Self::announce(self, subnet, address, mac, except);
+    }
+
+    fn set_carrier(&self, port: PortId, up: bool) -> Result<(), String> {
+        Self::set_carrier(self, port, up).map_or(Ok(()), |set| set.map_err(|error| error.to_string()))
+    }
+
+    fn observe(&self, wanted: Wanted) -> Observation {
+        Self::observe(self, wanted)
     }
 
     fn now(&self) -> Duration {
@@ -138,6 +158,10 @@ impl Ports for Mutex<InProcessSwitch> {
         self.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .announce(subnet, address, mac, except);
+    }
+
+    fn observe(&self, wanted: Wanted) -> Observation {
+        self.lock().unwrap_or_else(PoisonError::into_inner).observe(wanted)
     }
 
     /// Its time is its driver's, who hands it to each step; an explanation is given as of the start.

@@ -117,11 +117,12 @@ impl<O: Observer> Context<'_, O> {
     #[inline]
     fn owns_ipv4(&self, interface: &Interface, subnet: &SubnetView, address: Ipv4Addr) -> bool {
         // Nearly every packet bears the primary address: it stands in the interface, no table is needed for it.
-        interface.ipv4 == Some(address) || self.view.owner_ipv4(subnet, address) == Some(interface.index)
+        interface.ipv4 == Some(address) && !self.sees_former_owners()
+            || self.owner(subnet, address.into()) == Some(interface.index)
     }
 
     #[inline]
     fn owns_ipv6(&self, interface: &Interface, subnet: &SubnetView, address: Ipv6Addr) -> bool {
-        self.view.owner_ipv6(subnet, address) == Some(interface.index) || address == interface.mac.link_local()
+        self.owner(subnet, address.into()) == Some(interface.index) || address == interface.mac.link_local()
     }
 }

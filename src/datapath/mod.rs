@@ -4,14 +4,16 @@
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
 //! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again (source check), `deliver` (by destination MAC),
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
-//! learning switch.
+//! learning switch, and `resolve` asks there for what the router does not know.
 
 mod announce;
 mod deliver;
+pub mod faults;
 mod guard;
 mod learning;
 mod limit;
 mod neighbor;
+mod resolve;
 pub mod responder;
 mod route;
 mod router;
@@ -24,10 +26,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use announce::{announcement, unsolicited_advertisement};
+pub use faults::FaultView;
 pub use limit::PortState;
+pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
 pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
@@ -37,6 +42,7 @@ pub use view::{
 };
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
+use crate::mapping::InterfaceIndex;
 use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
 use crate::wire::neighbor::icmpv6;
 use crate::wire::reply::ReplyBuffer;
@@ -109,6 +115,27 @@ pub fn decide<O: Observer>(
 type Decided = Result<Verdict, DropReason>;
 
 impl<O: Observer> Context<'_, O> {
+    /// Whether the sender's card has not heard of some moves yet.
+    #[inline]
+    fn sees_former_owners(&self) -> bool {
+        self.view.faults().is_some_and(|faults| {
+            faults.effects.iter().any(
+                |(_, effect)| matches!(effect, faults::Effect::StaleMapping { seen_by, .. } if seen_by.selects(&self.ingress.interface)),
+            )
+        })
+    }
+
+    /// The interface that an address is mapped to, as far as the sender's card has heard.
+    #[inline]
+    fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        if let Some(faults) = self.view.faults()
+            && let Some(former) = faults.former_owner(&self.ingress.interface, subnet.index, address)
+        {
+            return former;
+        }
+        self.view.owner(subnet, address)
+    }
+
     fn decide(&mut self, bytes: &[u8]) -> Decided {
         let frame = Frame::parse(bytes)?;
         self.guard_source_mac(&frame)?;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::faults::FaultView;
 use super::learning::Stations;
+use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
-use crate::model::profile::{Delivery, Profile};
+use crate::model::profile::{Delivery, Profile, Resolution};
 use crate::wire::MacAddr;
 
 /// The number of a VPC in the fabric, counted from 1.
@@ -57,6 +59,8 @@ pub struct View {
     pub(crate) ipv6: Arc<Table>,
     /// (subnet, bits 64–79 of a delegated /80) → interface.
     pub(crate) ipv6_prefixes: Arc<Table>,
+    /// What goes wrong on purpose, if anything does.
+    pub(crate) faults: Option<Arc<FaultView>>,
 }
 
 /// A VPC as the data path needs it.
@@ -70,7 +74,8 @@ pub struct VpcView {
     pub cidrs: Vec<IpNet>,
     /// What its DHCP servers tell beside the address.
     pub dhcp_options: Arc<DhcpOptions>,
-    /// What a local route resolves to: the subnets' ranges in order of their first address. They do not overlap.
+    /// What a local route resolves to: the subnets' ranges in order of their first address, which is
+    /// the one that each bears. They do not overlap.
     pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
 }
 
@@ -103,6 +108,8 @@ pub(crate) struct SubnetState {
     pub(crate) members: ArcSwap<Vec<(PortId, InterfaceIndex)>>,
     /// What a learning switch has heard; empty in other profiles.
     pub(crate) stations: Stations,
+    /// What a router that asks was told; empty in other profiles.
+    pub(crate) neighbors: Neighbors,
 }
 
 /// An address of the subnet's own router.
@@ -133,6 +140,12 @@ pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
 ];
 
 impl View {
+    /// What goes wrong on purpose; `None` while nothing does.
+    #[inline]
+    pub fn faults(&self) -> Option<&FaultView> {
+        self.faults.as_deref()
+    }
+
     /// The subnet with this number.
     #[inline]
     pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {
@@ -176,6 +189,15 @@ impl View {
             .map(InterfaceIndex)
     }
 
+    /// The interface that the delegated prefix around an address of `subnet` is mapped to.
+    pub fn prefix_around(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        let IpAddr::V6(address) = address else { return None };
+        let host = subnet.ipv6?.contains(&address).then_some(address.to_bits() as u64)?;
+        self.ipv6_prefixes
+            .get(subnet.index.0, host & PREFIX_80_MASK)
+            .map(InterfaceIndex)
+    }
+
     /// The /80 of `subnet` that is delegated to an interface first.
     pub fn delegated_prefix(&self, subnet: &SubnetView, index: InterfaceIndex) -> Option<Ipv6Net> {
         let bits = self.interfaces.delegated_prefix(index)?;
@@ -212,7 +234,7 @@ impl View {
     pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
         let ranges = &self.vpc(vpc)?.ranges;
         // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
-        let after = ranges.partition_point(|(net, _)| net.network() <= address);
+        let after = ranges.partition_point(|(net, _)| net.addr() <= address);
         let (net, index) = ranges.get(after.checked_sub(1)?)?;
         if net.contains(&address) {
             Some((*net, self.subnet(*index)?))
@@ -275,6 +297,19 @@ impl SubnetView {
         self.profile().delivery == Delivery::Learning
     }
 
+    /// True where the router asks for the stations that it delivers to.
+    #[inline]
+    pub fn asks(&self) -> bool {
+        self.learns() && self.profile().router.resolution == Resolution::Ask
+    }
+
+    /// The link-local address that the router speaks from.
+    pub fn router_link_local(&self) -> Ipv6Addr {
+        let router = &self.profile().router;
+        let fixed = router.fixed_link_local.filter(|_| !router.eui64_link_local);
+        fixed.unwrap_or_else(|| self.router_mac.link_local())
+    }
+
     /// Ports of the subnet's attached interfaces.
     pub fn members(&self) -> arc_swap::Guard<Arc<Vec<(PortId, InterfaceIndex)>>> {
         self.state.members.load()
@@ -296,7 +331,7 @@ impl SubnetView {
     /// Which of the router's addresses this is, if any.
     pub fn router_ipv6(&self, address: Ipv6Addr) -> Option<RouterAddress> {
         let net = self.ipv6?;
-        if address == self.router_mac.link_local() || Some(address) == self.profile().router.fixed_link_local {
+        if address == self.router_link_local() || Some(address) == self.profile().router.fixed_link_local {
             return Some(RouterAddress::LinkLocal);
         }
         (address.to_bits() == net.network().to_bits() | 1).then_some(RouterAddress::Gateway)

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::faults::FaultView;
 use super::learning::Stations;
+use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
@@ -86,6 +88,7 @@ impl FabricWriter {
             macs: Arc::clone(macs.table()),
             ipv6: Arc::clone(ipv6.table()),
             ipv6_prefixes: Arc::clone(ipv6_prefixes.table()),
+            faults: None,
         };
         let fabric = Arc::new(Fabric {
             view: ArcSwap::from_pointee(view.clone()),
@@ -117,6 +120,12 @@ impl FabricWriter {
         self.view.ipv6 = Arc::clone(self.ipv6.table());
         self.view.ipv6_prefixes = Arc::clone(self.ipv6_prefixes.table());
         self.fabric.view.store(Arc::new(self.view.clone()));
+    }
+
+    /// Publishes what goes wrong on purpose from now on; `None` for nothing.
+    pub fn set_faults(&mut self, faults: Option<Arc<FaultView>>) {
+        self.view.faults = faults;
+        self.publish();
     }
 
     /// Makes a VPC known.
@@ -176,7 +185,7 @@ impl FabricWriter {
         if let Some(Some(vpc)) = self.vpc_mut(index) {
             let ranges = &mut Arc::make_mut(vpc).ranges;
             edit(ranges);
-            ranges.sort_by_key(|(net, _)| net.network());
+            ranges.sort_by_key(|(net, _)| net.addr());
         }
     }
 
@@ -203,11 +212,12 @@ impl FabricWriter {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
                 stations: Stations::default(),
+                neighbors: Neighbors::default(),
             }),
         })));
         self.edit_ranges(spec.vpc, |ranges| {
-            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net), index)));
-            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net), index)));
+            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net.trunc()), index)));
+            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net.trunc()), index)));
         });
         self.publish();
         index

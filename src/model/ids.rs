@@ -167,6 +167,14 @@ resource_id!(
     "InvalidInstanceID.NotFound"
 );
 
+resource_id!(
+    /// Names a fault.
+    FaultId,
+    "fault",
+    "fault",
+    "InvalidFaultID.NotFound"
+);
+
 /// A resource as a person refers to it: by identifier, or by the unique name that they gave it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum ResourceRef<T> {

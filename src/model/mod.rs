@@ -8,6 +8,7 @@ pub mod cidr;
 pub mod dhcp_options;
 pub mod duration;
 pub mod error;
+pub mod fault;
 pub mod ids;
 pub mod interface;
 pub mod limits;
@@ -23,7 +24,7 @@ pub mod vpc;
 
 pub use address::AddressOrPrefix;
 pub use error::ModelError;
-pub use ids::{DhcpOptionsId, InstanceId, InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+pub use ids::{DhcpOptionsId, FaultId, InstanceId, InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};

@@ -14,6 +14,7 @@ use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::{FabricWriter, Received};
+use crate::lab::link::Route;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
 use crate::model::region::DEFAULT_REGION;
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
@@ -267,7 +268,12 @@ impl Runtime {
                 let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
                 // The primary address brings the default route, by the router at base + 1.
                 let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
-                if let Ok(net) = Ipv4Net::new(*address, block.prefix_len()) {
+                let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
+                if let Some(gateway) = gateway.filter(|_| length == 32) {
+                    // A host that is its own network has to be told that the gateway is on the link.
+                    eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
+                }
+                if let Ok(net) = Ipv4Net::new(*address, length) {
                     eth0 = eth0.with_ipv4(net, gateway);
                 }
             }

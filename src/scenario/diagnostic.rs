@@ -202,9 +202,23 @@ pub fn from_yaml(error: &serde_saphyr::Error) -> Mistake {
                 Some(place) if location.line() > 0 => message[..place].to_owned(),
                 _ => message,
             };
-            Mistake::at(location, message)
+            in_words(Mistake::at(location, message))
         }
     }
+}
+
+/// Says in the words of who writes a file what the reader says in those of a YAML parser.
+fn in_words(mut mistake: Mistake) -> Mistake {
+    let (message, help) = match mistake.message.as_str() {
+        "expected sequence start" => ("a list is expected here", "write it in brackets, as in [10.0.1.10]"),
+        "expected mapping start" => (
+            "fields are expected here",
+            "write them in braces, as in { name: value }",
+        ),
+        _ => return mistake,
+    };
+    mistake.message = message.to_owned();
+    mistake.help(help)
 }
 
 #[cfg(test)]
@@ -219,6 +233,17 @@ mod tests {
         );
         assert_eq!(remedy("q", ["alpha", "beta"]).unwrap(), "known here: alpha, beta");
         assert_eq!(remedy("q", []), None);
+    }
+
+    #[test]
+    fn a_value_where_a_list_belongs_is_told_as_that() {
+        let error = crate::scenario::format::read_topology(
+            "t",
+            "vpcs: { v: { cidr_blocks: 10.0.0.0/16 } }\nsubnets: {}\ninstances: {}\n",
+        )
+        .unwrap_err();
+        assert_eq!(error.mistakes[0].message, "a list is expected here");
+        assert!(error.mistakes[0].help.as_deref().unwrap().contains("[10.0.1.10]"));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::observe::Fate;
+use super::port::Offload;
 use super::port::{HEADER, LARGEST_FRAME};
-use super::worker::send_plain;
+use super::worker::{place, send_plain};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{Answered, SubnetIndex, View, announcement, unsolicited_advertisement};
-use crate::mapping::PortId;
+use crate::mapping::{Interface, PortId};
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
@@ -53,8 +55,16 @@ impl Unasked {
     }
 
     /// Sends the frame that was written last.
-    fn send(&mut self, port: &Port) -> bool {
+    fn send(&mut self, shared: &Shared, port: &Port) -> bool {
         let sent = send_plain(&port.device, self.reply.frame(), &mut self.spare).is_ok();
+        if let (true, Some(audience)) = (sent, shared.observers.present()) {
+            audience.show(
+                place(shared, port),
+                self.reply.frame(),
+                &Offload::None,
+                Fate::Fabric(None),
+            );
+        }
         let block = &port.counters[self.block];
         (if sent { &block.unasked } else { &block.refused }).add(1);
         sent
@@ -76,8 +86,11 @@ impl Unasked {
             let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
                 continue;
             };
+            if not_told(&view, &interface, subnet.index, address) {
+                continue;
+            }
             announcement(address, mac, interface.mac, &mut self.reply);
-            told += usize::from(self.send(port));
+            told += usize::from(self.send(shared, port));
         }
         told
     }
@@ -92,19 +105,26 @@ impl Unasked {
         let block = &port.counters[self.block];
         let kind = &block.answered[Answered::Service as usize];
         (if sent { kind } else { &block.refused }).add(1);
+        if let (true, Some(audience)) = (sent, shared.observers.present()) {
+            let fate = Fate::Fabric(Some(Answered::Service));
+            audience.show(place(shared, port), frame, &Offload::None, fate);
+        }
         sent
     }
 
     /// Sends a port its Router Advertisement, unless this is its coming up, from which the first interval counts.
     /// Returns the time to the next.
-    fn advertise(&mut self, view: &View, port: &Port) -> Duration {
+    fn advertise(&mut self, shared: &Shared, view: &View, port: &Port) -> Duration {
         let ingress = view.ingress(port.interface, port.id);
         let Some(ingress) = ingress.filter(|ingress| ingress.interface.port == Some(port.id)) else {
             return PUT_OFF;
         };
         let came_up = port.advertised.swap(true, Ordering::Relaxed);
-        if came_up && unsolicited_advertisement(&ingress, &mut self.reply) {
-            self.send(port);
+        let withheld = view.faults().is_some_and(|faults| {
+            faults.link_down(&ingress.interface) || faults.services(&ingress.interface).router_advertisements_withheld
+        });
+        if came_up && !withheld && unsolicited_advertisement(&ingress, &mut self.reply) {
+            self.send(shared, port);
         }
         ingress
             .subnet
@@ -114,6 +134,12 @@ impl Unasked {
             .interval
             .max(SHORTEST_INTERVAL)
     }
+}
+
+/// Whether an interface hears no announcement: a fault keeps it behind, or without a link.
+pub(super) fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
+    view.faults()
+        .is_some_and(|faults| faults.link_down(interface) || faults.former_owner(interface, subnet, address).is_some())
 }
 
 /// Works until the switch is stopped.
@@ -137,7 +163,7 @@ pub(super) fn run(shared: &Shared) {
             due.pop();
             let port = table.get(number).filter(|port| port.serial == serial);
             if let Some(port) = port.filter(|port| !port.lost.load(Ordering::Relaxed)) {
-                let next = now + unasked.advertise(&view, port);
+                let next = now + unasked.advertise(shared, &view, port);
                 due.push(Reverse((next, number, serial)));
             }
         }

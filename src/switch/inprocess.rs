@@ -4,19 +4,24 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 use super::ServiceSink;
+use super::advertiser::not_told;
 use super::counters::{Block, PortCounters};
+use super::delay::Delayed;
+use super::observe::{Fate, Observation, Observers, Place, Wanted};
 use super::port::ETHERNET;
+use super::port::Offload;
 use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
+use crate::datapath::faults::Passage;
 use crate::datapath::{
-    Answered, DropReason, Fabric, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
-    Verdict, View, announcement, decide, responder, unsolicited_advertisement,
+    Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, Service,
+    SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -53,6 +58,9 @@ pub struct InProcessSwitch {
     /// What a server of the VPC's own said last.
     served: Vec<u8>,
     dropped: VecDeque<Dropped>,
+    delayed: Delayed<()>,
+    observers: Arc<Observers>,
+    now: Duration,
     services: Option<Box<ServiceSink>>,
 }
 
@@ -65,6 +73,9 @@ impl InProcessSwitch {
             reply: ReplyBuffer::new(),
             served: Vec::new(),
             dropped: VecDeque::new(),
+            delayed: Delayed::new(),
+            observers: Arc::new(Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now())),
+            now: Duration::ZERO,
             services: None,
         }
     }
@@ -116,6 +127,8 @@ impl InProcessSwitch {
     pub fn step(&mut self, now: Duration) -> usize {
         let view = self.fabric.view_full();
         let mut count = 0;
+        self.now = now;
+        self.release(&view);
         for number in 0..self.ports.len() {
             let queued = std::iter::from_fn(|| self.ports[number].as_ref()?.cable.receive());
             for mut frame in queued.collect::<Vec<_>>() {
@@ -127,7 +140,17 @@ impl InProcessSwitch {
         count
     }
 
-    /// The next time at which [`Self::step`] has something to do of its own accord.
+    /// Begins to observe frames and what becomes of them. Times are those that [`Self::step`] is given, since 1970.
+    pub fn observe(&self, wanted: Wanted) -> Observation {
+        self.observers.observe(wanted)
+    }
+
+    /// The next time at which a frame that a fault holds up is due.
+    pub fn next_release(&self) -> Option<Duration> {
+        self.delayed.next_due()
+    }
+
+    /// The next time at which [`Self::step`] sends an advertisement of its own accord.
     pub fn next_advertisement(&self) -> Option<Duration> {
         self.ports
             .iter()
@@ -144,6 +167,9 @@ impl InProcessSwitch {
         port.counters.received_frames.add(1);
         port.counters.received_bytes.add(frame.len() as u64);
         let verdict = match attached(view, port) {
+            Ok(ingress) if view.faults().is_some_and(|f| f.link_down(&ingress.interface)) => {
+                Verdict::Drop(DropReason::FaultLinkDown)
+            }
             Ok(ingress) => {
                 let received = Received {
                     bytes: frame,
@@ -161,9 +187,13 @@ impl InProcessSwitch {
             }
             Err(reason) => Verdict::Drop(reason),
         };
+        let verdict = match verdict {
+            Verdict::Ask { subnet, .. } => verdict.after_asking(self.ask(view, subnet, now)),
+            other => other,
+        };
         let reason = match verdict {
-            Verdict::Deliver { port: to, rewrite } => self.deliver(to, frame, rewrite).err(),
-            Verdict::Reply(answered) => self.answer(id, answered).err(),
+            Verdict::Deliver { port: to, rewrite } => self.deliver(view, number, to, frame, rewrite).err(),
+            Verdict::Reply(answered) => self.answer(id, answered, frame).err(),
             Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
             Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
             Verdict::Flood { reply, punt } => {
@@ -172,8 +202,10 @@ impl InProcessSwitch {
                     // Everybody else heard the question, so that it is not lost where this server has no answer.
                     let _ = self.serve(service, view, number, frame);
                 }
-                reply.and_then(|answered| self.answer(id, answered).err())
+                reply.and_then(|answered| self.answer(id, answered, frame).err())
             }
+            // A question was seen to above.
+            Verdict::Consumed | Verdict::Ask { .. } => None,
             Verdict::Drop(reason) => Some(reason),
         };
         if let Some(reason) = reason {
@@ -185,19 +217,100 @@ impl InProcessSwitch {
         self.ports.get_mut(id.get() as usize)?.as_mut()
     }
 
-    fn deliver(&mut self, to: PortId, frame: &mut [u8], rewrite: Rewrite) -> Result<(), DropReason> {
-        let port = self.port(to).ok_or(DropReason::NotAttached)?;
+    fn deliver(
+        &mut self,
+        view: &View,
+        number: usize,
+        to: PortId,
+        frame: &[u8],
+        rewrite: Rewrite,
+    ) -> Result<(), DropReason> {
+        let from = self
+            .ports
+            .get(number)
+            .and_then(Option::as_ref)
+            .ok_or(DropReason::NotAttached)?;
+        let (from, sender) = (from.id, from.interface);
+        let port = self
+            .ports
+            .get(to.get() as usize)
+            .and_then(Option::as_ref)
+            .ok_or(DropReason::NotAttached)?;
         if frame.len() > usize::from(port.cable.mtu()) + ETHERNET {
             return Err(DropReason::TooLong);
         }
-        rewrite::apply(frame, rewrite);
-        port.send(frame).map_err(|()| DropReason::DeviceFull)
+        let passage = match (view.faults(), view.interface(sender), view.interface(port.interface)) {
+            (Some(faults), Some(a), Some(b)) => faults.pass(&a, &b, frame.len(), self.now)?,
+            _ => Passage::UNHINDERED,
+        };
+        let fate = Fate::Delivered {
+            to: port.interface,
+            port: to,
+            delay: passage.delay,
+        };
+        self.show(from, frame, fate);
+        let mut frame = frame.to_vec();
+        rewrite::apply(&mut frame, rewrite);
+        for delay in passage.copy.into_iter().chain([passage.delay]) {
+            if delay == Duration::ZERO {
+                self.arrive(from, to, &frame)?;
+            } else {
+                self.delayed.hold(self.now + delay, from, to, &frame, ())?;
+            }
+        }
+        Ok(())
     }
 
-    fn answer(&mut self, to: PortId, answered: Answered) -> Result<(), DropReason> {
+    /// Hands a frame to the port that it is for.
+    fn arrive(&self, from: PortId, to: PortId, frame: &[u8]) -> Result<(), DropReason> {
+        let port = |id: PortId| self.ports.get(id.get() as usize).and_then(Option::as_ref);
+        let receiver = port(to).ok_or(DropReason::NotAttached)?;
+        receiver.send(frame).map_err(|()| DropReason::DeviceFull)?;
+        if let Some(sender) = port(from) {
+            self.show(to, frame, Fate::Arrived { from: sender.interface });
+        }
+        Ok(())
+    }
+
+    /// Delivers what was held up long enough.
+    fn release(&mut self, view: &View) {
+        while let Some(held) = self.delayed.take(self.now) {
+            let receiver = self.ports.get(held.to.get() as usize).and_then(Option::as_ref);
+            let receiver = receiver.and_then(|port| view.interface(port.interface));
+            let down = |faults: &FaultView| receiver.is_some_and(|interface| faults.link_down(&interface));
+            let outcome = if view.faults().is_some_and(down) {
+                Err(DropReason::FaultLinkDown)
+            } else {
+                self.arrive(held.from, held.to, &held.bytes)
+            };
+            if let Err(reason) = outcome {
+                self.drop(held.from, reason, &held.bytes);
+            }
+        }
+    }
+
+    /// Shows a frame at a port to those who observe.
+    fn show(&self, port: PortId, frame: &[u8], fate: Fate) {
+        let Some(audience) = self.observers.present() else {
+            return;
+        };
+        if let Some(at) = self.ports.get(port.get() as usize).and_then(Option::as_ref) {
+            let place = Place {
+                at: self.now,
+                interface: at.interface,
+                port,
+            };
+            audience.show(place, frame, &Offload::None, fate);
+        }
+    }
+
+    fn answer(&mut self, to: PortId, answered: Answered, question: &[u8]) -> Result<(), DropReason> {
         let port = self.ports.get(to.get() as usize).and_then(Option::as_ref);
         port.ok_or(DropReason::NotAttached)?
-            .answer(self.reply.frame(), answered)
+            .answer(self.reply.frame(), answered)?;
+        self.show(to, question, Fate::Answered(answered));
+        self.show(to, self.reply.frame(), Fate::Fabric(Some(answered)));
+        Ok(())
     }
 
     /// Lets a server of the VPC's own answer a frame of a port.
@@ -208,14 +321,36 @@ impl InProcessSwitch {
             meta: FrameMeta::default(),
         };
         let answered = responder::answer(service, question, &attached(view, port)?, view, &mut self.served)?;
-        port.answer(&self.served, answered)
+        port.answer(&self.served, answered)?;
+        let id = port.id;
+        self.show(id, frame, Fate::Answered(answered));
+        self.show(id, &self.served, Fate::Fabric(Some(answered)));
+        Ok(())
     }
 
     fn hand_to_services(&self, number: usize, bytes: &[u8]) -> Result<(), DropReason> {
         let meta = FrameMeta::default();
         let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
         let sink = self.services.as_ref().ok_or(DropReason::NoService)?;
-        sink(port.interface, port.id, Received { bytes, meta })
+        sink(port.interface, port.id, Received { bytes, meta })?;
+        self.show(port.id, bytes, Fate::Answered(Answered::Service));
+        Ok(())
+    }
+
+    /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
+    fn ask(&self, view: &View, subnet: SubnetIndex, now: Duration) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(self.reply.frame(), now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
+                    port.send_unasked(self.reply.frame());
+                }
+            }
+        }
+        asking
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {
@@ -225,15 +360,16 @@ impl InProcessSwitch {
         let Some(ingress) = view.ingress(interface, from) else {
             return;
         };
+        self.show(from, frame, Fate::Flooded);
         for &(member, _) in ingress.subnet.members().iter().filter(|(member, _)| *member != from) {
-            if let Some(port) = self.port(member) {
-                // A full queue is counted at the port that it belongs to.
-                let _ = port.send(frame);
+            if let Err(reason) = self.deliver(view, number, member, frame, Rewrite::None) {
+                self.drop(from, reason, frame);
             }
         }
     }
 
     fn drop(&mut self, id: PortId, reason: DropReason, frame: &[u8]) {
+        self.show(id, frame, Fate::Dropped(reason));
         if let Some(port) = self.port(id) {
             port.counters.dropped[reason as usize].add(1);
         }
@@ -248,6 +384,7 @@ impl InProcessSwitch {
     }
 
     fn advertise(&mut self, view: &View, now: Duration) {
+        let audience = self.observers.present();
         for port in self.ports.iter_mut().flatten() {
             let Ok(ingress) = attached(view, port) else { continue };
             let interval = ingress.subnet.profile().router.advertisement.interval;
@@ -256,8 +393,20 @@ impl InProcessSwitch {
                 continue;
             }
             port.next_advertisement = Some(now + interval);
-            if unsolicited_advertisement(&ingress, &mut self.reply) {
-                port.send_unasked(self.reply.frame());
+            let withheld = view.faults().is_some_and(|faults| {
+                faults.link_down(&ingress.interface)
+                    || faults.services(&ingress.interface).router_advertisements_withheld
+            });
+            if !withheld && unsolicited_advertisement(&ingress, &mut self.reply) {
+                let sent = port.send_unasked(self.reply.frame());
+                if let (true, Some(audience)) = (sent, &audience) {
+                    let place = Place {
+                        at: now,
+                        interface: port.interface,
+                        port: port.id,
+                    };
+                    audience.show(place, self.reply.frame(), &Offload::None, Fate::Fabric(None));
+                }
             }
         }
     }
@@ -271,9 +420,14 @@ impl InProcessSwitch {
             let Some(interface) = view.interface(interface) else {
                 continue;
             };
+            if not_told(&view, &interface, subnet.index, address) {
+                continue;
+            }
             announcement(address, mac, interface.mac, &mut self.reply);
-            if let Some(port) = self.ports.get(id.get() as usize).and_then(Option::as_ref) {
-                told += usize::from(port.send_unasked(self.reply.frame()));
+            let port = self.ports.get(id.get() as usize).and_then(Option::as_ref);
+            if port.is_some_and(|port| port.send_unasked(self.reply.frame())) {
+                told += 1;
+                self.show(id, self.reply.frame(), Fate::Fabric(None));
             }
         }
         told

@@ -8,9 +8,12 @@ mod advertiser;
 pub mod batch;
 pub mod coalesce;
 pub mod counters;
+mod delay;
 pub mod egress;
 pub mod event;
+mod impair;
 pub mod inprocess;
+pub mod observe;
 pub mod port;
 pub mod rewrite;
 mod worker;
@@ -22,7 +25,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -38,6 +41,7 @@ use crate::wire::MacAddr;
 use advertiser::{Newcomers, Unasked};
 use counters::Block;
 use event::Events;
+use observe::{Observation, Observers, Wanted};
 use port::PortDevice;
 use worker::{Inbox, WAKE, Worker};
 
@@ -147,6 +151,7 @@ struct Shared {
     ports: ArcSwap<PortTable>,
     start: Instant,
     events: Events,
+    observers: Arc<Observers>,
     services: OnceLock<Arc<ServiceSink>>,
     stop: AtomicBool,
     newcomers: Newcomers,
@@ -215,11 +220,13 @@ impl Switch {
     ) -> Result<(Self, mpsc::Receiver<SwitchEvent>), SwitchError> {
         let (events, receiver) = Events::new(config.events, config.drop_samples);
         let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
+        let start = Instant::now();
         let shared = Arc::new(Shared {
             fabric,
             ports: ArcSwap::from_pointee(PortTable(vec![None])),
-            start: Instant::now(),
+            start,
             events,
+            observers: Arc::new(Observers::new(SystemTime::now(), start)),
             services: OnceLock::new(),
             stop: AtomicBool::new(false),
             newcomers: Newcomers::default(),
@@ -274,6 +281,16 @@ impl Switch {
     /// Time since the switch was started: the `now` of its decisions and events.
     pub fn now(&self) -> Duration {
         self.shared.start.elapsed()
+    }
+
+    /// When the switch was started: where [`Self::now`] is zero.
+    pub fn started(&self) -> Instant {
+        self.shared.start
+    }
+
+    /// Begins to observe frames and what becomes of them.
+    pub fn observe(&self, wanted: Wanted) -> Observation {
+        self.shared.observers.observe(wanted)
     }
 
     /// How many worker threads there are.

@@ -7,19 +7,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use zerocopy::FromBytes;
 
 use super::batch::{Batch, FRAMES};
 use super::counters::Block;
+use super::delay::Delayed;
 use super::egress::{self, Egress, Outlets};
 use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
+use super::impair::{self, Journey};
+use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveError, SendError, VnetHeader};
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Service, Unobserved, Verdict, View, decide,
-    responder,
+    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
+    Verdict, View, decide, responder,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -79,6 +82,8 @@ pub(super) struct Worker {
     locals: Vec<Option<Local>>,
     batch: Batch,
     egress: Egress,
+    /// Frames that a fault holds up.
+    delayed: Delayed<Offload>,
     reply: ReplyBuffer,
     /// Room for a frame that is sent beside the batch, behind its offload header.
     spare: Box<[u8]>,
@@ -97,6 +102,7 @@ impl Worker {
             locals: Vec::new(),
             batch: Batch::new(),
             egress: Egress::new(),
+            delayed: Delayed::new(),
             reply: ReplyBuffer::new(),
             spare: vec![0; HEADER + LARGEST_FRAME].into(),
             room: vec![0; HEADER + LARGEST_FRAME].into(),
@@ -112,9 +118,15 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         while !shared.stop.load(Ordering::Acquire) {
             events.clear();
-            // Without a timeout: arming a timer before each sleep would cost as much as a frame. The only error of a valid
-            // epoll descriptor is EINTR: nothing is ready then.
-            let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(&mut events), None);
+            // Without a timeout unless a fault holds frames up: arming a timer before each sleep would cost as much as a
+            // frame. The only error of a valid epoll descriptor is EINTR: nothing is ready then.
+            let release = self.delayed.next_due();
+            let timeout = release.map(|at| timespec(at.saturating_sub(shared.start.elapsed())));
+            let _ = epoll::wait(
+                &*self.queue,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            );
             let now = shared.start.elapsed();
             // One world for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
             // taken away is really gone soon after.
@@ -125,6 +137,9 @@ impl Worker {
                     WAKE => {}
                     port => self.round(&table, &view, port as u32, now),
                 }
+            }
+            if self.delayed.next_due().is_some() {
+                impair::release(&shared, self.index, &table, &view, &mut self.delayed);
             }
         }
     }
@@ -191,6 +206,7 @@ impl Worker {
             worker: self.index,
             shared: &self.shared,
             sampler: &mut local.sampler,
+            audience: self.shared.observers.present(),
         };
         round.block.received_frames.add(count as u64);
         let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
@@ -209,6 +225,13 @@ impl Worker {
                 return;
             }
         };
+        let faults = view.faults();
+        if faults.is_some_and(|faults| faults.link_down(&ingress.interface)) {
+            for index in 0..count {
+                round.drop(self.batch.frame(index), DropReason::FaultLinkDown);
+            }
+            return;
+        }
         for index in 0..count {
             let offload = match offload(self.batch.slot(index)) {
                 Ok(offload) => offload,
@@ -221,7 +244,7 @@ impl Worker {
                 bytes: self.batch.frame(index),
                 meta: meta(&offload),
             };
-            match decide(
+            let verdict = decide(
                 received,
                 &ingress,
                 view,
@@ -229,17 +252,39 @@ impl Worker {
                 now,
                 &mut self.reply,
                 &mut Unobserved,
-            ) {
+            );
+            let verdict = match verdict {
+                Verdict::Ask { subnet, .. } => {
+                    verdict.after_asking(round.ask(view, subnet, self.reply.frame(), &mut self.spare))
+                }
+                other => other,
+            };
+            match verdict {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
-                        round.drop(self.batch.frame(index), DropReason::NotAttached);
+                        round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
                         continue;
                     };
                     if longest_packet(&offload, self.batch.frame(index).len()) > usize::from(destination.device.mtu()) {
-                        round.drop(self.batch.frame(index), DropReason::TooLong);
+                        round.drop_unfinished(self.batch.frame(index), &offload, DropReason::TooLong);
                         continue;
                     }
+                    if let Some(journey) = faults.and_then(|faults| Journey::new(faults, view, &ingress, destination)) {
+                        // What is queued came first.
+                        self.egress.flush(&mut self.batch, &mut round);
+                        round.travel(
+                            &journey,
+                            self.batch.slot(index),
+                            offload,
+                            rewrite,
+                            destination,
+                            &mut self.delayed,
+                        );
+                        continue;
+                    }
+                    round.show_delivery(self.batch.frame(index), &offload, destination);
                     rewrite::apply(self.batch.frame_mut(index), rewrite);
+                    round.show_arrival(self.batch.frame(index), &offload, destination);
                     let merge = merge && destination.merges();
                     self.egress.push(&self.batch, index, offload, to.get(), merge);
                 }
@@ -250,6 +295,8 @@ impl Worker {
                     let sink = self.shared.services.get().ok_or(DropReason::NoService);
                     if let Err(reason) = sink.and_then(|take| take(port.interface, port.id, received)) {
                         round.drop(self.batch.frame(index), reason);
+                    } else {
+                        round.show(self.batch.frame(index), &offload, Fate::Answered(Answered::Service));
                     }
                 }
                 Verdict::Punt(service) => {
@@ -263,12 +310,14 @@ impl Worker {
                     // What is queued came first.
                     self.egress.flush(&mut self.batch, &mut round);
                     round.flood(
+                        view,
                         &ingress,
                         &mut self.batch,
                         index,
                         offload,
                         &mut self.spare,
                         &mut self.room,
+                        &mut self.delayed,
                     );
                     if let Some(answered) = reply {
                         round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
@@ -282,7 +331,9 @@ impl Worker {
                         let _ = round.serve(service, question, &ingress, view, &mut self.served, &mut self.spare);
                     }
                 }
-                Verdict::Drop(reason) => round.drop(self.batch.frame(index), reason),
+                // A question was seen to above.
+                Verdict::Consumed | Verdict::Ask { .. } => {}
+                Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
             }
         }
         let merged = self.egress.flush(&mut self.batch, &mut round);
@@ -292,6 +343,15 @@ impl Worker {
                 (local.fruitless, local.pause) = (0, PAUSE);
             }
         }
+    }
+}
+
+/// A port at this moment, for those who observe it.
+pub(super) fn place(shared: &Shared, port: &Port) -> Place {
+    Place {
+        at: shared.start.elapsed(),
+        interface: port.interface,
+        port: port.id,
     }
 }
 
@@ -337,21 +397,64 @@ fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
     }
 }
 
+/// Rounded up by the kernel's own granularity at worst: a timer may be late, and is never early.
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
 /// The frames of one port in one round.
-struct Round<'a> {
+pub(super) struct Round<'a> {
     table: &'a PortTable,
-    port: &'a Port,
-    now: Duration,
+    pub(super) port: &'a Port,
+    pub(super) now: Duration,
     /// This worker's counters of the port.
     block: &'a Block,
-    worker: usize,
+    pub(super) worker: usize,
     shared: &'a Shared,
     sampler: &'a mut Option<Box<Sampler>>,
+    /// Those who observe, if there are any.
+    audience: Option<Audience>,
 }
 
 impl Round<'_> {
+    /// Shows a frame as it came from the port, with what becomes of it, to those who observe.
+    #[inline]
+    pub(super) fn show(&self, frame: &[u8], offload: &Offload, fate: Fate) {
+        if let Some(audience) = &self.audience {
+            audience.show(place(self.shared, self.port), frame, offload, fate);
+        }
+    }
+
+    #[inline]
+    fn show_delivery(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        let fate = Fate::Delivered {
+            to: to.interface,
+            port: to.id,
+            delay: Duration::ZERO,
+        };
+        self.show(frame, offload, fate);
+    }
+
+    /// Shows a frame as it goes to another port.
+    #[inline]
+    pub(super) fn show_arrival(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        if let Some(audience) = &self.audience {
+            let from = self.port.interface;
+            audience.show(place(self.shared, to), frame, offload, Fate::Arrived { from });
+        }
+    }
+
     /// Counts a frame that goes nowhere, and tells of it unless too many were told.
     fn drop(&mut self, frame: &[u8], reason: DropReason) {
+        self.drop_unfinished(frame, &Offload::None, reason);
+    }
+
+    /// The same, of a frame whose sender left something to do.
+    pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
+        self.show(frame, offload, Fate::Dropped(reason));
         self.block.dropped[reason as usize].add(1);
         let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
         if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
@@ -369,12 +472,39 @@ impl Round<'_> {
 
     fn answer(&mut self, answered: Answered, answer: &[u8], spare: &mut [u8], question: &[u8]) {
         match send_plain(&self.port.device, answer, spare) {
-            Ok(()) => self.block.answered[answered as usize].add(1),
+            Ok(()) => {
+                self.block.answered[answered as usize].add(1);
+                if let Some(audience) = &self.audience {
+                    let place = place(self.shared, self.port);
+                    audience.show(place, question, &Offload::None, Fate::Answered(answered));
+                    audience.show(place, answer, &Offload::None, Fate::Fabric(Some(answered)));
+                }
+            }
             Err(error) => {
                 self.block.refused.add(1);
                 self.drop(question, drop_reason(error));
             }
         }
+    }
+
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
+    #[cold]
+    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(question, self.now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                let Some(to) = self.table.get(member.get()) else {
+                    continue;
+                };
+                let block = &to.counters[self.worker];
+                let sent = send_plain(&to.device, question, spare).is_ok();
+                (if sent { &block.unasked } else { &block.refused }).add(1);
+            }
+        }
+        asking
     }
 
     /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
@@ -394,20 +524,28 @@ impl Round<'_> {
     }
 
     /// Sends a frame to every other port of the segment, as it came.
+    #[allow(clippy::too_many_arguments)]
     fn flood(
         &mut self,
+        view: &View,
         ingress: &Ingress<'_>,
         batch: &mut Batch,
         index: usize,
         offload: Offload,
         spare: &mut [u8],
         room: &mut [u8],
+        delayed: &mut Delayed<Offload>,
     ) {
         let length = batch.frame(index).len();
+        self.show(batch.frame(index), &offload, Fate::Flooded);
         for &(member, _) in ingress.subnet.members().iter() {
             let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
                 continue;
             };
+            if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
+                self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
+                continue;
+            }
             let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
                 Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
             } else if to.device.capabilities().accepts(&offload) {
@@ -419,7 +557,10 @@ impl Round<'_> {
                 egress::send(&to.device, copy, &offload, room)
             };
             match outcome {
-                Ok(()) => self.sent(member.get(), 1, length),
+                Ok(()) => {
+                    self.show_arrival(batch.frame(index), &offload, to);
+                    self.sent(member.get(), 1, length);
+                }
                 Err(_) => to.counters[self.worker].refused.add(1),
             }
         }
@@ -456,7 +597,7 @@ impl Outlets for Round<'_> {
     }
 }
 
-fn drop_reason(error: SendError) -> DropReason {
+pub(super) fn drop_reason(error: SendError) -> DropReason {
     match error {
         SendError::Full => DropReason::DeviceFull,
         SendError::Down | SendError::NoPeer | SendError::Refused(_) | SendError::Lost => DropReason::DeviceFailed,

@@ -3,9 +3,11 @@
 
 pub mod checksum;
 pub mod dhcp;
+pub mod filter;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;
+pub mod pcapng;
 pub mod reply;
 pub mod udp;
 

@@ -1,9 +1,11 @@
 //! The REST API under `/v1`, one file a resource. The same routes make the OpenAPI description, so the two cannot differ.
 
+mod captures;
 mod devices;
 mod dhcp_options;
 mod events;
 mod explain;
+mod faults;
 mod instances;
 mod interfaces;
 mod mappings;
@@ -60,6 +62,8 @@ const LARGEST_PAGE: usize = 1000;
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "captures", description = "Frames as they cross, with what becomes of them"),
+        (name = "faults", description = "What goes wrong on purpose"),
         (name = "explain", description = "Why a frame is delivered, answered or dropped"),
         (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
         (name = "scenarios", description = "Scenario files: a network and what is expected of it"),
@@ -83,6 +87,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(events::router())
         .merge(profiles::router())
         .merge(explain::router())
+        .merge(captures::router())
+        .merge(faults::router())
         .merge(instances::router())
         .merge(runs::router())
         .merge(meta::router())
@@ -103,6 +109,7 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)
 }

@@ -27,6 +27,11 @@ impl<O: Observer> Context<'_, O> {
         }
         let service = self.dhcp_service(packet)?;
         self.observer.saw(Stage::Responder, Fact::Service { service });
+        if let Some(faults) = self.view.faults()
+            && faults.services(&self.ingress.interface).dhcp_silent
+        {
+            return Some(Err(DropReason::FaultDhcp));
+        }
         let rate = self.ingress.subnet.profile().dhcp.answers_per_second;
         Some(if self.state.dhcp.take(rate, self.now) {
             Ok(Verdict::Punt(service))

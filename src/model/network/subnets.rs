@@ -8,6 +8,7 @@ use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, SubnetId};
 use crate::model::limits::Limits;
+use crate::model::profile::RouterMac;
 use crate::model::region::default_zone;
 use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};
 
@@ -61,7 +62,15 @@ impl Network {
         }
         let id = fresh_id(rng, |id| self.subnets.contains_key(&id));
         let vpc_state = self.vpcs.get_mut(&vpc_id).ok_or_else(|| not_found(&spec.vpc))?;
-        let router_mac = vpc_state.choose_mac(spec.router_mac, "router_mac", rng)?;
+        let policy = vpc_state.vpc.profile.router.mac;
+        let gateway = cidr_block.and_then(|net| net.hosts().next());
+        let wanted = spec.router_mac.or_else(|| policy.of(gateway));
+        // One MAC for the routers of all subnets is taken by each of them.
+        let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && vpc_state.macs.get(mac) == Some(&None));
+        let router_mac = match shared {
+            Some(mac) => mac,
+            None => vpc_state.choose_mac(wanted, "router_mac", rng)?,
+        };
         vpc_state.macs.insert(router_mac, None);
         self.subnet_names.rename(id, None, spec.name.as_deref());
         let subnet = Subnet {
@@ -119,7 +128,10 @@ impl Network {
             });
         }
         let SubnetState { subnet, .. } = self.subnets.remove(&id).ok_or_else(|| not_found(reference))?;
-        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id) {
+        let shared = self
+            .subnets()
+            .any(|other| other.vpc_id == subnet.vpc_id && other.router_mac == subnet.router_mac);
+        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id).filter(|_| !shared) {
             vpc.macs.remove(&subnet.router_mac);
         }
         self.subnet_names.rename(id, subnet.name.as_deref(), None);

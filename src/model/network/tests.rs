@@ -731,3 +731,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_router_s_mac_is_the_profile_s_to_choose() {
+    let mut world = World::new();
+    let mut create = |profile: Profile| {
+        let spec = CreateVpc {
+            name: None,
+            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+            ipv6_cidr_blocks: vec![],
+            profile: Arc::new(profile),
+            dhcp_options: None,
+            tags: Default::default(),
+        };
+        let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
+        let subnets = ["10.0.1.0/24", "10.0.2.0/24"].map(|block| world.subnet(vpc, Some(block), None).unwrap());
+        let macs = subnets.map(|subnet| world.network.subnet(&subnet.into()).unwrap().router_mac.to_string());
+        (subnets, macs)
+    };
+    let (_, [first, second]) = create(Profile::aws());
+    assert_ne!(first, second);
+    let (_, macs) = create(Profile::gcp());
+    assert_eq!(macs, ["42:01:0a:00:01:01", "42:01:0a:00:02:01"]);
+    let ([first, second], macs) = create(Profile::azure());
+    assert_eq!(macs, ["12:34:56:78:9a:bc"; 2]);
+    // While one subnet has it, no interface can.
+    world.network.delete_subnet(&first.into()).unwrap();
+    let spec = CreateInterface {
+        mac_address: Some("12:34:56:78:9a:bc".parse().unwrap()),
+        ..CreateInterface::new(second)
+    };
+    let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
+    assert!(matches!(error, ModelError::MacTaken { .. }), "{error}");
+}

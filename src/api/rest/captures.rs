@@ -1,0 +1,118 @@
+//! `/v1/captures`: the live path as pcapng, to be piped into tcpdump or Wireshark. Drops are in it with their reasons.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{bad_query, blocking};
+use crate::api::extract::Query;
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::control::capture::{Capture, CaptureSpec, LARGEST_SNAPLEN};
+use crate::model::ResourceRef;
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(capture))
+}
+
+/// What to capture.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CaptureQuery {
+    /// Both directions at these interfaces: identifiers or names, separated by commas. Without it every frame is seen once,
+    /// where it came in, and with it what the VPC sends itself.
+    interface: Option<String>,
+    /// Frames that match, in the words of a pcap filter: `icmp or (tcp port 80 and host 10.0.1.10)`.
+    filter: Option<String>,
+    /// Octets of each frame that are kept.
+    snaplen: Option<usize>,
+    /// Frames after which the capture ends.
+    count: Option<u64>,
+    /// Time after which it ends, such as `10s`.
+    duration: Option<String>,
+}
+
+/// Captures frames, as they cross, with what becomes of each
+///
+/// A stream of pcapng that ends when the client leaves, or after the given count or duration. What became of a frame stands
+/// in its comment. `curl -sN "…/v1/captures?interface=web" | tcpdump -nr -`
+#[utoipa::path(get, path = "/v1/captures", tag = "captures", operation_id = "capture", params(CaptureQuery),
+    responses(
+        (status = 200, description = "pcapng", body = Vec<u8>, content_type = "application/x-pcapng"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn capture(State(state): State<AppState>, Query(query): Query<CaptureQuery>) -> Result<Response, Problem> {
+    let filter = query.filter.as_deref().unwrap_or_default().parse();
+    let filter = filter.map_err(|error| bad_query("filter", error))?;
+    if query
+        .snaplen
+        .is_some_and(|snaplen| !(1..=LARGEST_SNAPLEN).contains(&snaplen))
+    {
+        return Err(bad_query(
+            "snaplen",
+            format!("A snaplen is 1 to {LARGEST_SNAPLEN} octets"),
+        ));
+    }
+    let duration = query.duration.as_deref().map(humantime::parse_duration).transpose();
+    let duration = duration.map_err(|error| bad_query("duration", error).remedy("Write one such as 10s or 250ms."))?;
+    let names = query.interface.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let spec = CaptureSpec {
+        interfaces: names.filter(|name| !name.is_empty()).map(ResourceRef::new).collect(),
+        filter,
+        snaplen: query.snaplen,
+        count: query.count,
+    };
+    let controller = state.controller.clone();
+    let begun = blocking(move || Ok(controller.capture(spec)?)).await;
+    let running = Running {
+        capture: Some(begun.map_err(Problem::named_in_body)?),
+        ends: duration.map(|duration| tokio::time::Instant::now() + duration),
+        stopping: state.stopping(),
+        _state: state,
+    };
+    let pieces = stream::unfold(running, |mut running| async move {
+        let piece = running.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(piece)), running))
+    });
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-pcapng")],
+        Body::from_stream(pieces),
+    )
+        .into_response())
+}
+
+struct Running {
+    capture: Option<Capture>,
+    ends: Option<tokio::time::Instant>,
+    stopping: tokio::sync::watch::Receiver<bool>,
+    // Whoever holds this can still be told to stop.
+    _state: AppState,
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let capture = self.capture.as_mut()?;
+        let far = tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
+        let piece = tokio::select! {
+            biased;
+            _ = self.stopping.wait_for(|stopping| *stopping) => None,
+            () = tokio::time::sleep_until(self.ends.unwrap_or(far)) => None,
+            piece = capture.next() => piece,
+        };
+        match piece {
+            Some(piece) => Some(piece),
+            // The statistics are the last piece, unless there is nothing to tell.
+            None => self.capture.take().map(Capture::end).filter(|end| !end.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A capture of the live path, in the field's format: every frame with its interface, direction and time, and with what
+//! became of it in its comment.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use super::controller::Controller;
+use super::error::ControlError;
+use crate::mapping::InterfaceIndex;
+use crate::model::{InterfaceId, ResourceRef};
+use crate::switch::observe::{Fate, Observation, Observed, Wanted};
+use crate::wire::filter::Filter;
+use crate::wire::pcapng;
+
+/// The most that pcap readers take of one packet (libpcap's `MAXIMUM_SNAPLEN`).
+pub const LARGEST_SNAPLEN: usize = 262_144;
+
+/// Frames that are handed over in one piece.
+const AT_ONCE: usize = 256;
+
+/// What to capture.
+#[derive(Debug, Clone, Default)]
+pub struct CaptureSpec {
+    /// Both directions at these interfaces. None: every frame once, where it came in, and what the fabric sends itself.
+    pub interfaces: Vec<ResourceRef<InterfaceId>>,
+    /// Frames that match.
+    pub filter: Filter,
+    /// Octets of each frame that are kept; everything if left out.
+    pub snaplen: Option<usize>,
+    /// Frames after which the capture ends.
+    pub count: Option<u64>,
+}
+
+/// A capture that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Capture {
+    controller: Controller,
+    observation: Observation,
+    snaplen: u32,
+    left: Option<u64>,
+    /// Number of each interface in the capture, and frames of it.
+    numbers: HashMap<InterfaceIndex, (u32, u64)>,
+    names: HashMap<InterfaceIndex, (String, String)>,
+    begun: bool,
+    told_lost: u64,
+}
+
+impl Controller {
+    /// Begins a capture. Frames that are decided after this has returned are in it.
+    pub fn capture(&self, spec: CaptureSpec) -> Result<Capture, ControlError> {
+        let mut interfaces = Vec::with_capacity(spec.interfaces.len());
+        for reference in &spec.interfaces {
+            let id = self.interface(reference)?.id;
+            interfaces.extend(self.interface_index(id));
+        }
+        let snaplen = spec.snaplen.unwrap_or(LARGEST_SNAPLEN).clamp(1, LARGEST_SNAPLEN);
+        let observation = self.observe(Wanted {
+            filter: spec.filter,
+            interfaces: (!spec.interfaces.is_empty()).then_some(interfaces),
+            snaplen,
+            ..Wanted::default()
+        });
+        Ok(Capture {
+            controller: self.clone(),
+            observation,
+            // Fits: it is clamped above.
+            snaplen: snaplen as u32,
+            left: spec.count,
+            numbers: HashMap::new(),
+            names: HashMap::new(),
+            begun: false,
+            told_lost: 0,
+        })
+    }
+}
+
+impl Capture {
+    /// The next piece of the file, whole blocks, once there is one. The first comes at once and holds no frame. `None`
+    /// when the frames that were asked for are all there.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(beginning) = self.beginning() {
+            return Some(beginning);
+        }
+        if self.left == Some(0) {
+            return None;
+        }
+        let first = self.observation.next().await?;
+        Some(self.write(first))
+    }
+
+    /// The next piece, if there is something to write now.
+    pub fn try_next(&mut self) -> Option<Vec<u8>> {
+        if let Some(beginning) = self.beginning() {
+            return Some(beginning);
+        }
+        if self.left == Some(0) {
+            return None;
+        }
+        let first = self.observation.try_next()?;
+        Some(self.write(first))
+    }
+
+    /// The last piece: how many frames each interface had, and how many were lost on the way to the capture.
+    pub fn end(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut numbers: Vec<_> = self.numbers.into_values().collect();
+        numbers.sort_unstable();
+        for (number, frames) in numbers {
+            // Which interface a lost frame was of is not known: the first tells of all.
+            let lost = if number == 0 { self.observation.lost() } else { 0 };
+            pcapng::interface_statistics(&mut out, number, now, frames, lost, "");
+        }
+        out
+    }
+
+    /// Frames that were lost because they were not taken in time.
+    pub fn lost(&self) -> u64 {
+        self.observation.lost()
+    }
+
+    fn beginning(&mut self) -> Option<Vec<u8>> {
+        if std::mem::replace(&mut self.begun, true) {
+            return None;
+        }
+        let mut out = Vec::new();
+        pcapng::section_header(&mut out, concat!("localvpc ", env!("CARGO_PKG_VERSION")));
+        Some(out)
+    }
+
+    fn write(&mut self, first: Observed) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut observed = first;
+        for written in 1.. {
+            self.packet(&mut out, &observed);
+            if let Some(left) = &mut self.left {
+                *left -= 1;
+            }
+            // What is taken from the queue is written: none is taken that this piece has no room for.
+            if written == AT_ONCE || self.left == Some(0) {
+                break;
+            }
+            match self.observation.try_next() {
+                Some(next) => observed = next,
+                None => break,
+            }
+        }
+        out
+    }
+
+    fn packet(&mut self, out: &mut Vec<u8>, observed: &Observed) {
+        let interface = self.number(out, observed.interface);
+        let at = Self::time(self.observation.epoch(), observed.at);
+        let mut comment = self.comment(observed);
+        let lost = self.observation.lost();
+        if lost > self.told_lost {
+            comment.push_str(&format!(
+                "; before it the capture lost {} frames",
+                lost - self.told_lost
+            ));
+            self.told_lost = lost;
+        }
+        pcapng::packet(
+            out,
+            &pcapng::Packet {
+                interface,
+                at,
+                direction: observed.direction,
+                original_length: observed.length,
+                bytes: &observed.bytes,
+                comment: &comment,
+            },
+        );
+    }
+
+    fn time(epoch: SystemTime, at: Duration) -> Duration {
+        epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + at
+    }
+
+    /// The number of an interface in the capture; a new one is described first.
+    fn number(&mut self, out: &mut Vec<u8>, index: InterfaceIndex) -> u32 {
+        // There are fewer interfaces than 2³².
+        let next = self.numbers.len() as u32;
+        if let Some((number, frames)) = self.numbers.get_mut(&index) {
+            *frames += 1;
+            return *number;
+        }
+        self.numbers.insert(index, (next, 1));
+        let (id, name) = self.name(index);
+        let shown = if name.is_empty() { &id } else { &name };
+        pcapng::interface(out, shown, &id, self.snaplen);
+        next
+    }
+
+    /// Identifier and name of an interface.
+    fn name(&mut self, index: InterfaceIndex) -> (String, String) {
+        if let Some(known) = self.names.get(&index) {
+            return known.clone();
+        }
+        let found = self.controller.interface_at(index);
+        let name = found.and_then(|id| self.controller.interface(&id.into()).ok()?.name);
+        let id = found.map_or_else(|| format!("interface-{}", index.get()), |id| id.to_string());
+        let names = (id, name.unwrap_or_default());
+        self.names.insert(index, names.clone());
+        names
+    }
+
+    fn label(&mut self, index: InterfaceIndex) -> String {
+        match self.name(index) {
+            (id, name) if name.is_empty() => id,
+            (id, name) => format!("{name} ({id})"),
+        }
+    }
+
+    fn comment(&mut self, observed: &Observed) -> String {
+        match observed.fate {
+            Fate::Delivered { to, port, delay } => {
+                let to = self.label(to);
+                let held = if delay.is_zero() {
+                    String::new()
+                } else {
+                    format!(" after {}", humantime::format_duration(delay))
+                };
+                format!("delivered to {to}, port {}{held}", port.get())
+            }
+            Fate::Answered(kind) => format!("answered by the VPC: {kind}"),
+            Fate::Flooded => "flooded to all other ports of the segment".to_owned(),
+            Fate::Dropped(reason) => format!("dropped: {reason}: {}", reason.description().trim()),
+            Fate::Arrived { from } => format!("from {}", self.label(from)),
+            Fate::Fabric(Some(kind)) => format!("made by the VPC: {kind}"),
+            Fate::Fabric(None) => "made by the VPC, unasked".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Faults: begun, ended, and brought before the data path. What was declared stays as it is; a fault only stands between
+//! it and what happens. The newest state is published whole, so that a batch of frames sees all of a fault or none of it.
+
+mod api;
+mod late;
+mod scope;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+pub use api::ApiFate;
+pub(super) use api::ApiFaults;
+pub(super) use timer::Timer;
+
+use super::command::Outcome;
+use super::controller::{Controller, State};
+use super::error::ControlError;
+use super::events::EventKind;
+use crate::datapath::FaultView;
+use crate::datapath::faults::{Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, ServiceFaults};
+use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, ImpairmentSpec};
+use crate::model::ids::{FaultId, ResourceId};
+use crate::model::{InterfaceId, MappingChange};
+use late::Late;
+
+/// How long a frame waits for its turn where there is a rate, unless the fault says otherwise.
+const QUEUE: Duration = Duration::from_millis(200);
+
+/// A fault that acts, with what it must remember.
+struct Active {
+    fault: Fault,
+    ends: Option<Duration>,
+    lanes: Arc<Lanes>,
+    former: Arc<FormerOwners>,
+}
+
+/// All faults of a Controller.
+pub(super) struct Faults {
+    seed: u64,
+    next: u64,
+    active: BTreeMap<FaultId, Active>,
+    late: Late,
+    /// Interfaces whose hosts were told that they have no link.
+    unplugged: Vec<(InterfaceId, PortId)>,
+}
+
+impl Faults {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            next: 1,
+            active: BTreeMap::new(),
+            late: Late::new(ChaCha8Rng::seed_from_u64(seed)),
+            unplugged: Vec::new(),
+        }
+    }
+
+    /// True while there is nothing to think of.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.late.is_empty()
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &FaultKind> {
+        self.active.values().map(|active| &active.fault.spec.fault)
+    }
+
+    /// When something is to be done next, in time since the Controller was made.
+    fn next_due(&self) -> Option<Duration> {
+        let ends = self.active.values().filter_map(|active| active.ends);
+        ends.chain(self.late.next_due()).min()
+    }
+}
+
+impl Controller {
+    /// Begins a fault.
+    pub(super) fn start_fault(&self, spec: FaultSpec) -> Result<Outcome, ControlError> {
+        let now = self.shared.timer.now();
+        let mut guard = self.write();
+        let state = &mut *guard;
+        scope::check(&state.network, &spec)?;
+        let id = FaultId::from_bits(state.faults.next);
+        state.faults.next += 1;
+        let fault = Fault {
+            id,
+            began_at: SystemTime::now(),
+            spec,
+        };
+        state.faults.active.insert(
+            id,
+            Active {
+                ends: fault.spec.duration.map(|duration| now + duration),
+                fault: fault.clone(),
+                lanes: Arc::default(),
+                former: Arc::default(),
+            },
+        );
+        self.publish_faults(state);
+        self.publish(EventKind::FaultBegan {
+            fault_id: id,
+            spec: Box::new(fault.spec.clone()),
+        });
+        drop(guard);
+        self.shared.timer.wake(self);
+        Ok(Outcome::Fault(Box::new(fault)))
+    }
+
+    /// Ends a fault.
+    pub(super) fn cancel_fault(&self, id: FaultId) -> Result<Outcome, ControlError> {
+        let mut state = self.write();
+        let ended = self.end_fault(&mut state, id, "cancelled");
+        ended
+            .map(|fault| Outcome::Fault(Box::new(fault)))
+            .ok_or_else(|| scope::no_such_fault(id))
+    }
+
+    /// Ends all faults.
+    pub(super) fn cancel_all_faults(&self) -> Outcome {
+        let mut state = self.write();
+        let ids: Vec<_> = state.faults.active.keys().copied().collect();
+        let ended = ids
+            .into_iter()
+            .filter_map(|id| self.end_fault(&mut state, id, "cancelled"));
+        Outcome::Faults(ended.collect())
+    }
+
+    fn end_fault(&self, state: &mut State, id: FaultId, reason: &str) -> Option<Fault> {
+        let active = state.faults.active.remove(&id)?;
+        self.publish_faults(state);
+        self.publish(EventKind::FaultEnded {
+            fault_id: id,
+            reason: reason.to_owned(),
+        });
+        Some(active.fault)
+    }
+
+    /// The faults that act, oldest first.
+    pub fn faults(&self) -> Vec<Fault> {
+        let state = self.read();
+        state
+            .faults
+            .active
+            .values()
+            .map(|active| active.fault.clone())
+            .collect()
+    }
+
+    /// One fault that acts.
+    pub fn fault(&self, id: FaultId) -> Result<Fault, ControlError> {
+        let state = self.read();
+        let active = state.faults.active.get(&id);
+        active
+            .map(|active| active.fault.clone())
+            .ok_or_else(|| scope::no_such_fault(id))
+    }
+
+    /// What is wrong with the services of the host at a place of the fabric.
+    pub fn service_faults(&self, interface: InterfaceIndex) -> ServiceFaults {
+        let view = self.fabric().view_full();
+        let (Some(faults), Some(interface)) = (view.faults(), view.interface(interface)) else {
+            return ServiceFaults::default();
+        };
+        faults.services(&interface)
+    }
+
+    /// Makes faults keep up with a network that has changed: names that stand for others, ports that are new.
+    pub(super) fn refresh_faults(&self) {
+        if self.read().faults.active.is_empty() {
+            return;
+        }
+        self.publish_faults(&mut self.write());
+    }
+
+    /// Does what is due: faults that end, edits that arrive. Returns when something is due next. The Controller's own
+    /// thread calls this; a test that owns the time calls it through [`Self::drive_faults`].
+    pub(super) fn run_due(&self, now: Duration) -> Option<Duration> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        while let Some(due) = state.faults.next_due().filter(|due| *due <= now) {
+            let ended = state.faults.active.iter().find(|(_, active)| active.ends == Some(due));
+            if let Some(id) = ended.map(|(id, _)| *id) {
+                self.end_fault(state, id, "its time is over");
+            }
+            self.propagate(state, due);
+        }
+        state.faults.next_due()
+    }
+
+    /// From now on faults and late edits follow this time instead of the clock: for a network that is driven step by
+    /// step. `now` is the time since the Controller was made; it must not go back.
+    pub fn drive_faults(&self, now: Duration) {
+        self.shared.timer.drive(now);
+        self.run_due(now);
+    }
+
+    /// Brings all faults before the data path, the API and the hosts.
+    fn publish_faults(&self, state: &mut State) {
+        let mut effects = Vec::new();
+        let mut api = Vec::new();
+        let mut unplugged = Vec::new();
+        for (id, active) in &state.faults.active {
+            match &active.fault.spec.fault {
+                FaultKind::Api(fault) => api.push((*id, fault.clone())),
+                FaultKind::LatePropagation { .. } => {}
+                kind => {
+                    if let FaultKind::LinkDown(scope) = kind {
+                        unplugged.extend(scope::ports(&state.network, scope));
+                    }
+                    effects.extend(effect(state, active, kind).map(|effect| (id.to_bits(), effect)));
+                }
+            }
+        }
+        let view = FaultView {
+            seed: state.faults.seed,
+            effects,
+        };
+        let view = (!view.effects.is_empty()).then(|| Arc::new(view));
+        state.binding.writer_mut().set_faults(view);
+        self.shared.api_faults.set(state.faults.seed, api);
+        self.plug(state, unplugged);
+    }
+
+    /// Lets hosts see that their link is gone, or back.
+    fn plug(&self, state: &mut State, unplugged: Vec<(InterfaceId, PortId)>) {
+        let Some(ports) = &self.shared.ports else { return };
+        let before = std::mem::replace(&mut state.faults.unplugged, unplugged);
+        let after = &state.faults.unplugged;
+        let back = before
+            .iter()
+            .filter(|place| !after.contains(place))
+            .map(|place| (place, true));
+        let gone = after
+            .iter()
+            .filter(|place| !before.contains(place))
+            .map(|place| (place, false));
+        for ((interface, port), up) in back.chain(gone) {
+            // The data path drops its frames in any case: what fails is that the host sees it.
+            if let Err(reason) = ports.set_carrier(*port, up) {
+                tracing::warn!(%interface, up, reason, "the host does not see its link change");
+            }
+        }
+    }
+
+    /// Before mappings change in the data path: whoever is to be behind keeps the owners of now.
+    pub(super) fn note_former_owners(&self, state: &mut State, changes: &[MappingChange]) {
+        let mut noted = false;
+        for active in state.faults.active.values_mut() {
+            let FaultKind::StaleMapping { subnet, addresses, .. } = &active.fault.spec.fault else {
+                continue;
+            };
+            let only = subnet
+                .as_ref()
+                .and_then(|subnet| state.network.subnet(subnet).ok())
+                .map(|subnet| subnet.id);
+            for change in changes {
+                let meant = addresses.is_empty() || addresses.iter().any(|a| change.address.net().contains(a));
+                let elsewhere = subnet.is_some() && only != Some(change.subnet);
+                let Some(index) = state.binding.subnet_index(change.subnet) else {
+                    continue;
+                };
+                if meant && !elsewhere {
+                    let owner = change.from.and_then(|owner| state.binding.interface_index(owner));
+                    Arc::make_mut(&mut active.former).note(index, change.address.net(), owner);
+                    noted = true;
+                }
+            }
+        }
+        if noted {
+            self.publish_faults(state);
+        }
+    }
+}
+
+/// What a fault does in the data path.
+fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
+    let select = |scope| scope::selector(&state.network, &state.binding, scope);
+    let services = |scope, faults| Some(Effect::Services(select(scope), faults));
+    let none = ServiceFaults::default();
+    match kind {
+        FaultKind::LinkDown(scope) => Some(Effect::LinkDown(select(scope))),
+        FaultKind::Partition { between, and, one_way } => Some(Effect::Partition {
+            one: select(between),
+            other: select(and),
+            one_way: *one_way,
+        }),
+        FaultKind::ZoneCut { availability_zone } => {
+            let scope = crate::model::fault::Scope {
+                availability_zones: vec![availability_zone.clone()],
+                ..Default::default()
+            };
+            Some(Effect::ZoneCut(select(&scope)))
+        }
+        FaultKind::Impairment(spec) => Some(Effect::Impairment {
+            on: select(&spec.on),
+            egress: spec.direction != FaultDirection::Ingress,
+            ingress: spec.direction != FaultDirection::Egress,
+            impairment: impairment(spec),
+            lanes: Arc::clone(&active.lanes),
+        }),
+        FaultKind::StaleMapping { seen_by, .. } => Some(Effect::StaleMapping {
+            seen_by: select(seen_by),
+            former: Arc::clone(&active.former),
+        }),
+        FaultKind::RouterAdvertisementsWithheld(scope) => services(
+            scope,
+            ServiceFaults {
+                router_advertisements_withheld: true,
+                ..none
+            },
+        ),
+        FaultKind::DhcpSilent(scope) => services(
+            scope,
+            ServiceFaults {
+                dhcp_silent: true,
+                ..none
+            },
+        ),
+        FaultKind::Metadata {
+            on,
+            silent,
+            status,
+            token_lifetime,
+            delay,
+        } => services(
+            on,
+            ServiceFaults {
+                metadata: Some(MetadataFault {
+                    status: *status,
+                    token_lifetime: *token_lifetime,
+                    delay: delay.unwrap_or_default(),
+                    silent: *silent,
+                }),
+                ..none
+            },
+        ),
+        FaultKind::ClockSkew { on, ahead, behind } => {
+            let nanoseconds = |duration: &Option<Duration>| {
+                duration.map_or(0, |duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+            };
+            services(
+                on,
+                ServiceFaults {
+                    clock_skew: nanoseconds(ahead) - nanoseconds(behind),
+                    ..none
+                },
+            )
+        }
+        FaultKind::LatePropagation { .. } | FaultKind::Api(_) => None,
+    }
+}
+
+fn impairment(spec: &ImpairmentSpec) -> Impairment {
+    Impairment {
+        loss: Chance::new(spec.loss.get()),
+        duplicate: Chance::new(spec.duplicate.get()),
+        reorder: Chance::new(spec.reorder.get()),
+        delay: spec.delay,
+        jitter: spec.jitter,
+        rate: spec.rate,
+        queue: spec.queue.unwrap_or(QUEUE),
+    }
+}

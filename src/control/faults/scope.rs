@@ -1,0 +1,224 @@
+//! From what a fault names to interfaces and subnets of the fabric. Names are resolved anew whenever the network changes,
+//! so that a fault on a zone also meets what is made there later.
+
+use crate::control::error::ControlError;
+use crate::control::fabric::Binding;
+use crate::datapath::faults::Selector;
+use crate::mapping::PortId;
+use crate::model::fault::{FaultKind, FaultSpec, PropagationDelay, Scope};
+use crate::model::ids::{FaultId, ResourceId};
+use crate::model::{InterfaceId, ModelError, Network, Subnet, SubnetId};
+
+pub(super) fn no_such_fault(id: FaultId) -> ControlError {
+    ControlError::Model(ModelError::NotFound {
+        what: "fault ID",
+        given: id.to_string(),
+        code: FaultId::NOT_FOUND,
+        field: "fault_id",
+    })
+}
+
+fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) -> ControlError {
+    ControlError::Fault {
+        field,
+        problem: problem.into(),
+        remedy,
+    }
+}
+
+/// Refuses a fault that names what does not exist, or that does nothing.
+pub(super) fn check(network: &Network, spec: &FaultSpec) -> Result<(), ControlError> {
+    let named = |field, scope: &Scope| {
+        if scope.is_empty() {
+            let problem = "The scope is empty";
+            return Err(wrong(
+                field,
+                problem,
+                "Name interfaces, subnets, availability_zones or vpcs, or say all: true.",
+            ));
+        }
+        exists(network, scope)
+    };
+    if spec.duration.is_some_and(|duration| duration.is_zero()) {
+        return Err(wrong(
+            "duration",
+            "The fault would be over at once",
+            "Give a duration, or leave it out.",
+        ));
+    }
+    match &spec.fault {
+        FaultKind::LinkDown(scope) | FaultKind::RouterAdvertisementsWithheld(scope) | FaultKind::DhcpSilent(scope) => {
+            named("fault", scope)
+        }
+        FaultKind::Partition { between, and, .. } => {
+            named("fault.partition.between", between)?;
+            named("fault.partition.and", and)
+        }
+        FaultKind::ZoneCut { availability_zone } => zone_exists(network, availability_zone),
+        FaultKind::Impairment(impairment) => {
+            let idle = crate::model::fault::ImpairmentSpec {
+                on: impairment.on.clone(),
+                direction: impairment.direction,
+                queue: impairment.queue,
+                ..Default::default()
+            };
+            if *impairment == idle {
+                return Err(wrong(
+                    "fault.impairment",
+                    "The impairment does nothing",
+                    "Give a loss, duplicate, delay, jitter or rate.",
+                ));
+            }
+            named("fault.impairment.on", &impairment.on)
+        }
+        FaultKind::StaleMapping { seen_by, subnet, .. } => {
+            if let Some(subnet) = subnet {
+                network.subnet(subnet)?;
+            }
+            named("fault.stale_mapping.seen_by", seen_by)
+        }
+        FaultKind::LatePropagation { scope, delay, .. } => match delay {
+            PropagationDelay::Uniform { from, to } if from > to => Err(wrong(
+                "fault.late_propagation.delay",
+                "The least delay is longer than the most",
+                "Write the shorter one as 'from'.",
+            )),
+            _ => exists(network, scope),
+        },
+        FaultKind::Metadata { on, status, .. } => {
+            if status.is_some_and(|status| !(100..=599).contains(&status)) {
+                return Err(wrong(
+                    "fault.metadata.status",
+                    "There is no such HTTP status",
+                    "Use one from 100 to 599.",
+                ));
+            }
+            named("fault.metadata.on", on)
+        }
+        FaultKind::ClockSkew { on, ahead, behind } => {
+            if ahead.is_some() == behind.is_some() {
+                return Err(wrong(
+                    "fault.clock_skew",
+                    "A clock is either ahead or behind",
+                    "Give one of 'ahead' and 'behind'.",
+                ));
+            }
+            named("fault.clock_skew.on", on)
+        }
+        FaultKind::Api(api) => {
+            if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() {
+                return Err(wrong(
+                    "fault.api",
+                    "The fault does nothing",
+                    "Give a throttle, an error or a delay.",
+                ));
+            }
+            if api
+                .error
+                .as_ref()
+                .is_some_and(|error| !(400..=599).contains(&error.status))
+            {
+                return Err(wrong(
+                    "fault.api.error.status",
+                    "That status is no error",
+                    "Use one from 400 to 599.",
+                ));
+            }
+            if api
+                .throttle
+                .is_some_and(|throttle| !(throttle.rate.is_finite() && throttle.rate >= 0.0))
+            {
+                return Err(wrong(
+                    "fault.api.throttle.rate",
+                    "The rate is no number of requests",
+                    "Use 0 or more.",
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn zone_exists(network: &Network, zone: &str) -> Result<(), ControlError> {
+    if network.subnets().any(|subnet| subnet.availability_zone == zone) {
+        return Ok(());
+    }
+    Err(wrong(
+        "availability_zone",
+        format!("No subnet is in the availability zone '{zone}'"),
+        "Use the zone of a subnet; GET /v1/subnets shows them.",
+    ))
+}
+
+fn exists(network: &Network, scope: &Scope) -> Result<(), ControlError> {
+    for interface in &scope.interfaces {
+        network.interface_id(interface)?;
+    }
+    for subnet in &scope.subnets {
+        network.subnet(subnet)?;
+    }
+    for vpc in &scope.vpcs {
+        network.vpc(vpc)?;
+    }
+    scope
+        .availability_zones
+        .iter()
+        .try_for_each(|zone| zone_exists(network, zone))
+}
+
+/// The subnets that a scope names, wholly.
+fn subnets<'a>(network: &'a Network, scope: &'a Scope) -> impl Iterator<Item = &'a Subnet> {
+    let vpcs: Vec<_> = scope
+        .vpcs
+        .iter()
+        .filter_map(|vpc| network.vpc(vpc).ok())
+        .map(|vpc| vpc.id)
+        .collect();
+    let named: Vec<_> = scope
+        .subnets
+        .iter()
+        .filter_map(|subnet| network.subnet(subnet).ok())
+        .map(|subnet| subnet.id)
+        .collect();
+    network.subnets().filter(move |subnet| {
+        scope.all
+            || named.contains(&subnet.id)
+            || vpcs.contains(&subnet.vpc_id)
+            || scope.availability_zones.contains(&subnet.availability_zone)
+    })
+}
+
+/// Whether a scope, or its absence, holds a subnet.
+pub(super) fn holds_subnet(network: &Network, scope: &Scope, subnet: SubnetId) -> bool {
+    scope.is_empty() || subnets(network, scope).any(|s| s.id == subnet)
+}
+
+/// What the data path compares. What is gone by now selects nothing.
+pub(super) fn selector(network: &Network, binding: &Binding, scope: &Scope) -> Selector {
+    Selector {
+        everything: scope.all,
+        interfaces: scope
+            .interfaces
+            .iter()
+            .filter_map(|interface| binding.interface_index(network.interface_id(interface).ok()?))
+            .collect(),
+        subnets: subnets(network, scope)
+            .filter_map(|subnet| binding.subnet_index(subnet.id))
+            .collect(),
+    }
+}
+
+/// The attached interfaces of a scope, with their ports.
+pub(super) fn ports(network: &Network, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
+    let whole: Vec<_> = subnets(network, scope).map(|subnet| subnet.id).collect();
+    let named: Vec<_> = scope
+        .interfaces
+        .iter()
+        .filter_map(|interface| network.interface_id(interface).ok())
+        .collect();
+    network
+        .interfaces(None)
+        .filter(|interface| whole.contains(&interface.subnet_id) || named.contains(&interface.id))
+        .filter_map(|interface| Some((interface.id, PortId::new(interface.attachment?.port)?)))
+        .collect()
+}

@@ -1,0 +1,96 @@
+//! Time for what happens later: a thread that sleeps until the next thing is due, and exists only once something was. A
+//! network that is driven step by step brings its own time, and then nothing happens by the clock.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::control::controller::{Controller, WeakController};
+
+/// The longest sleep; a wake that got lost in a clock change is made up for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Inner {
+    running: bool,
+    woken: bool,
+    /// The time that somebody else brings.
+    driven: Option<Duration>,
+}
+
+pub(in crate::control) struct Timer {
+    start: Instant,
+    inner: Arc<(Mutex<Inner>, Condvar)>,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            inner: Arc::default(),
+        }
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    // Plain data that is never half changed.
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Timer {
+    /// Time since the Controller was made.
+    pub(in crate::control) fn now(&self) -> Duration {
+        lock(&self.inner.0).driven.unwrap_or_else(|| self.start.elapsed())
+    }
+
+    /// From now on time is what it is told.
+    pub(super) fn drive(&self, now: Duration) {
+        lock(&self.inner.0).driven = Some(now);
+        self.inner.1.notify_all();
+    }
+
+    /// Something new may be due: the thread looks anew.
+    pub(in crate::control) fn wake(&self, controller: &Controller) {
+        let mut inner = lock(&self.inner.0);
+        if inner.driven.is_some() {
+            return;
+        }
+        inner.woken = true;
+        if !inner.running {
+            let (shared, weak, start) = (Arc::clone(&self.inner), controller.downgrade(), self.start);
+            let spawned = std::thread::Builder::new()
+                .name("faults".into())
+                .spawn(move || run(&shared, &weak, start));
+            match spawned {
+                Ok(_) => inner.running = true,
+                Err(error) => tracing::error!(%error, "no thread for faults: they end only when they are cancelled"),
+            }
+        }
+        self.inner.1.notify_all();
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // The Controller is gone: the thread finds that out.
+        lock(&self.inner.0).woken = true;
+        self.inner.1.notify_all();
+    }
+}
+
+fn run(shared: &(Mutex<Inner>, Condvar), controller: &WeakController, start: Instant) {
+    loop {
+        lock(&shared.0).woken = false;
+        let Some(controller) = controller.upgrade() else { return };
+        if lock(&shared.0).driven.is_some() {
+            return;
+        }
+        let next = controller.run_due(start.elapsed());
+        drop(controller);
+        let sleep = next.map_or(LONGEST, |at| at.saturating_sub(start.elapsed()).min(LONGEST));
+        let inner = lock(&shared.0);
+        let woken = shared
+            .1
+            .wait_timeout_while(inner, sleep, |inner| !inner.woken && inner.driven.is_none());
+        drop(woken.unwrap_or_else(PoisonError::into_inner));
+    }
+}

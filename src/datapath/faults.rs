@@ -1,0 +1,346 @@
+//! What goes wrong on purpose, as the data path sees it. A fault acts on what crosses the VPC, from one interface to
+//! another; what the fabric answers itself (ARP, neighbor discovery, metadata) never crosses it, so only faults of those
+//! very services touch it.
+//!
+//! Chance has no memory: the fate of a frame is a function of the seed, the fault's number, the interface and direction,
+//! and how many frames passed there before it. The same seed and frames give the same fates.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use lanes::Lanes;
+
+use super::DropReason;
+use super::view::SubnetIndex;
+use crate::mapping::{Interface, InterfaceIndex};
+
+mod lanes;
+
+/// Which interfaces a fault is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// All of them.
+    pub everything: bool,
+    /// These.
+    pub interfaces: Vec<InterfaceIndex>,
+    /// Those in these subnets.
+    pub subnets: Vec<SubnetIndex>,
+}
+
+impl Selector {
+    /// Whether the interface is meant.
+    pub fn selects(&self, interface: &Interface) -> bool {
+        self.everything
+            || self.interfaces.contains(&interface.index)
+            || self.subnets.contains(&SubnetIndex(interface.subnet))
+    }
+}
+
+/// How likely something is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// Never.
+    pub const NEVER: Self = Self(0);
+    /// In these many of 2⁵³ cases.
+    const BITS: u32 = 53;
+
+    /// From 0, never, to 1, always. What lies outside counts as the nearer of the two.
+    pub fn new(fraction: f64) -> Self {
+        Self((fraction.clamp(0.0, 1.0) * (1_u64 << Self::BITS) as f64) as u64)
+    }
+
+    fn happens(self, random: u64) -> bool {
+        random >> (u64::BITS - Self::BITS) < self.0
+    }
+}
+
+/// What befalls frames that pass an interface in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Impairment {
+    /// How often a frame is lost.
+    pub loss: Chance,
+    /// How often a frame arrives twice.
+    pub duplicate: Chance,
+    /// How often a frame overtakes those that are held up: it is not delayed itself.
+    pub reorder: Chance,
+    /// How long a frame is held up.
+    pub delay: Duration,
+    /// By how much that varies: evenly between `delay - jitter` and `delay + jitter`. It changes no order.
+    pub jitter: Duration,
+    /// Bits a second, Ethernet headers counted.
+    pub rate: Option<NonZeroU64>,
+    /// How long a frame may wait for its turn when there is a rate; one that would wait longer is dropped.
+    pub queue: Duration,
+}
+
+/// What chance has in store for one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lot {
+    /// It is lost.
+    pub lost: bool,
+    /// It arrives twice.
+    pub duplicated: bool,
+    /// It overtakes others.
+    pub overtakes: bool,
+    /// It is held up.
+    pub delay: Duration,
+}
+
+/// A direction at an interface, seen from its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the host.
+    Egress,
+    /// To the host.
+    Ingress,
+}
+
+/// A well-mixed 64-bit number for each number: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Impairment {
+    /// What chance has in store for frame number `sequence`, counted from 0, at an interface in one direction.
+    pub fn lot(&self, seed: u64, fault: u64, interface: InterfaceIndex, way: Way, sequence: u64) -> Lot {
+        let place = u64::from(interface.get()) << 1 | u64::from(way == Way::Ingress);
+        let base = mix(mix(mix(seed) ^ fault) ^ place) ^ sequence;
+        // One draw for each question, so that the answer to one does not depend on whether another was asked.
+        let draw = |question: u64| mix(mix(base).wrapping_add(question.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let jitter = self.jitter.as_nanos() as u64;
+        // The upper half of the product is evenly spread over 0..=2 jitter.
+        let spread = (u128::from(draw(4)) * (u128::from(jitter) * 2 + 1)) >> 64;
+        let delay = (self.delay + Duration::from_nanos(spread as u64)).saturating_sub(self.jitter);
+        Lot {
+            lost: self.loss.happens(draw(1)),
+            duplicated: self.duplicate.happens(draw(2)),
+            overtakes: self.reorder.happens(draw(3)),
+            delay,
+        }
+    }
+}
+
+/// What the metadata service does to the hosts that a fault selects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MetadataFault {
+    /// Answers every request with this HTTP status.
+    pub status: Option<u16>,
+    /// Session tokens live no longer than this, whatever was asked for.
+    pub token_lifetime: Option<Duration>,
+    /// Waits so long before it answers.
+    pub delay: Duration,
+    /// Does not answer at all.
+    pub silent: bool,
+}
+
+/// What is wrong with the services that one host uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServiceFaults {
+    /// The router does not advertise itself, asked or unasked.
+    pub router_advertisements_withheld: bool,
+    /// DHCP for IPv4 and IPv6 does not answer.
+    pub dhcp_silent: bool,
+    /// The metadata service misbehaves.
+    pub metadata: Option<MetadataFault>,
+    /// The time service tells a time that is off by so many nanoseconds; positive: it is ahead.
+    pub clock_skew: i64,
+}
+
+/// The owners that some addresses had before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FormerOwners {
+    hosts: HashMap<(SubnetIndex, IpAddr), Option<InterfaceIndex>, foldhash::fast::FixedState>,
+    prefixes: Vec<(SubnetIndex, IpNet, Option<InterfaceIndex>)>,
+}
+
+impl FormerOwners {
+    /// Notes the owner that an address or prefix has before it changes for the first time; later ones change nothing.
+    pub fn note(&mut self, subnet: SubnetIndex, net: IpNet, owner: Option<InterfaceIndex>) {
+        if net.prefix_len() == net.max_prefix_len() {
+            self.hosts.entry((subnet, net.addr())).or_insert(owner);
+        } else if !self.prefixes.iter().any(|(s, n, _)| (*s, *n) == (subnet, net)) {
+            self.prefixes.push((subnet, net, owner));
+        }
+    }
+
+    fn get(&self, subnet: SubnetIndex, address: IpAddr) -> Option<Option<InterfaceIndex>> {
+        self.hosts.get(&(subnet, address)).copied().or_else(|| {
+            let holds = |(s, net, _): &&(SubnetIndex, IpNet, _)| *s == subnet && net.contains(&address);
+            self.prefixes.iter().find(holds).map(|(_, _, owner)| *owner)
+        })
+    }
+}
+
+/// What a fault does.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// The interfaces have no link.
+    LinkDown(Selector),
+    /// Nothing passes from one set to the other.
+    Partition {
+        /// One set.
+        one: Selector,
+        /// The other.
+        other: Selector,
+        /// From the other to the one, frames still pass.
+        one_way: bool,
+    },
+    /// Nothing passes into the zone, nor out of it.
+    ZoneCut(Selector),
+    /// Frames that pass the interfaces suffer.
+    Impairment {
+        /// Which interfaces.
+        on: Selector,
+        /// What comes from their hosts.
+        egress: bool,
+        /// What goes to their hosts.
+        ingress: bool,
+        /// How.
+        impairment: Impairment,
+        /// How many frames have passed where.
+        lanes: Arc<Lanes>,
+    },
+    /// The interfaces still see former owners of addresses.
+    StaleMapping {
+        /// Who is behind.
+        seen_by: Selector,
+        /// What they see.
+        former: Arc<FormerOwners>,
+    },
+    /// The interfaces' hosts have services that misbehave.
+    Services(Selector, ServiceFaults),
+}
+
+/// All faults of a moment.
+#[derive(Debug, Clone, Default)]
+pub struct FaultView {
+    /// Where chance begins.
+    pub seed: u64,
+    /// Each with its number, in the order in which they were begun.
+    pub effects: Vec<(u64, Effect)>,
+}
+
+/// When a frame arrives, in time from now: at once, later, or twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// The frame.
+    pub delay: Duration,
+    /// A second copy of it.
+    pub copy: Option<Duration>,
+}
+
+impl Passage {
+    /// At once and once.
+    pub const UNHINDERED: Self = Self {
+        delay: Duration::ZERO,
+        copy: None,
+    };
+}
+
+impl FaultView {
+    /// Whether an interface has no link.
+    pub fn link_down(&self, interface: &Interface) -> bool {
+        self.effects
+            .iter()
+            .any(|(_, effect)| matches!(effect, Effect::LinkDown(on) if on.selects(interface)))
+    }
+
+    /// Why nothing passes from one interface to another, if that is so.
+    pub fn severed(&self, from: &Interface, to: &Interface) -> Option<DropReason> {
+        self.effects.iter().find_map(|(_, effect)| match effect {
+            Effect::LinkDown(on) if on.selects(from) || on.selects(to) => Some(DropReason::FaultLinkDown),
+            Effect::Partition { one, other, one_way } => {
+                let there = one.selects(from) && other.selects(to);
+                let back = !one_way && other.selects(from) && one.selects(to);
+                (there || back).then_some(DropReason::FaultPartition)
+            }
+            Effect::ZoneCut(zone) => (zone.selects(from) != zone.selects(to)).then_some(DropReason::FaultZoneCut),
+            _ => None,
+        })
+    }
+
+    /// Whether [`Self::pass`] asks chance or the clock about frames from one interface to another.
+    pub fn impairs(&self, from: &Interface, to: &Interface) -> bool {
+        self.effects.iter().any(|(_, effect)| match effect {
+            Effect::Impairment {
+                on, egress, ingress, ..
+            } => *egress && on.selects(from) || *ingress && on.selects(to),
+            _ => false,
+        })
+    }
+
+    /// Lets a frame of `length` octets pass from one interface to another: when it arrives, or why it does not. Each call
+    /// is another frame to those faults that count them.
+    pub fn pass(&self, from: &Interface, to: &Interface, length: usize, now: Duration) -> Result<Passage, DropReason> {
+        if let Some(reason) = self.severed(from, to) {
+            return Err(reason);
+        }
+        let mut passage = Passage::UNHINDERED;
+        // First everything on the way out, then everything on the way in: as the frame travels.
+        for (way, interface) in [(Way::Egress, from), (Way::Ingress, to)] {
+            for (number, effect) in &self.effects {
+                let Effect::Impairment {
+                    on,
+                    egress,
+                    ingress,
+                    impairment,
+                    lanes,
+                } = effect
+                else {
+                    continue;
+                };
+                let applies = if way == Way::Egress { *egress } else { *ingress };
+                if applies && on.selects(interface) {
+                    let lane = lanes.lane(interface.index, way);
+                    let lot = impairment.lot(self.seed, *number, interface.index, way, lane.count());
+                    passage = lane.pass(impairment, &lot, passage, length, now)?;
+                }
+            }
+        }
+        Ok(passage)
+    }
+
+    /// The owner of an address as an interface still sees it; `None` when it sees the true one.
+    #[inline]
+    pub fn former_owner(
+        &self,
+        seen_by: &Interface,
+        subnet: SubnetIndex,
+        address: IpAddr,
+    ) -> Option<Option<InterfaceIndex>> {
+        self.effects.iter().find_map(|(_, effect)| match effect {
+            Effect::StaleMapping { seen_by: who, former } if who.selects(seen_by) => former.get(subnet, address),
+            _ => None,
+        })
+    }
+
+    /// What is wrong with the services of one host. Where several faults speak of one thing the latest counts.
+    pub fn services(&self, interface: &Interface) -> ServiceFaults {
+        let mut all = ServiceFaults::default();
+        for (_, effect) in &self.effects {
+            if let Effect::Services(on, faults) = effect
+                && on.selects(interface)
+            {
+                all.router_advertisements_withheld |= faults.router_advertisements_withheld;
+                all.dhcp_silent |= faults.dhcp_silent;
+                all.metadata = faults.metadata.or(all.metadata);
+                if faults.clock_skew != 0 {
+                    all.clock_skew = faults.clock_skew;
+                }
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What a fault remembers of a place where frames pass: how many there were, until when its line is busy, and when the
+//! last of them arrives. Memory for a place is made when the first frame passes there, and kept while the fault lasts.
+
+use std::num::NonZeroU64;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{Impairment, Lot, Passage, Way};
+use crate::datapath::DropReason;
+use crate::mapping::InterfaceIndex;
+
+/// Interfaces in a page.
+const PAGE: usize = 1024;
+/// Pages at the most: as many interfaces as the fabric has.
+const PAGES: usize = 4097;
+
+/// An interface in one direction.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    count: AtomicU64,
+    /// Nanoseconds since the switch was started.
+    busy_until: AtomicU64,
+    last_arrival: AtomicU64,
+}
+
+/// All places of one fault.
+#[derive(Debug)]
+pub struct Lanes(Box<[OnceLock<Page>]>);
+
+/// Interfaces with both directions each.
+type Page = Box<[[Lane; 2]]>;
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self((0..PAGES).map(|_| OnceLock::new()).collect())
+    }
+}
+
+impl Lanes {
+    pub(super) fn lane(&self, interface: InterfaceIndex, way: Way) -> &Lane {
+        let at = interface.get() as usize;
+        let page = self.0[(at / PAGE).min(PAGES - 1)].get_or_init(|| (0..PAGE).map(|_| Default::default()).collect());
+        &page[at % PAGE][usize::from(way == Way::Ingress)]
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    // 584 years.
+    duration.as_nanos() as u64
+}
+
+/// How long a frame occupies a line.
+fn transmission(length: usize, rate: NonZeroU64) -> Duration {
+    let bits = length as u128 * 8;
+    Duration::from_nanos((bits * 1_000_000_000 / u128::from(rate.get())) as u64)
+}
+
+impl Lane {
+    /// The number of the next frame, counted from 0.
+    pub(super) fn count(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Carries out a lot: when the frame arrives that would otherwise arrive as `passage` says.
+    pub(super) fn pass(
+        &self,
+        impairment: &Impairment,
+        lot: &Lot,
+        passage: Passage,
+        length: usize,
+        now: Duration,
+    ) -> Result<Passage, DropReason> {
+        if lot.lost {
+            return Err(DropReason::FaultLoss);
+        }
+        let mut delay = passage.delay;
+        if let Some(rate) = impairment.rate {
+            delay += self.transmit(transmission(length, rate), impairment.queue, now + delay)?;
+        }
+        if !lot.overtakes {
+            // Jitter alone changes no order: nobody arrives before the one ahead.
+            let arrival = nanoseconds(now + delay + lot.delay);
+            let before = self.last_arrival.fetch_max(arrival, Ordering::Relaxed);
+            delay = Duration::from_nanos(arrival.max(before)).saturating_sub(now);
+        }
+        let again = lot.duplicated.then_some(delay);
+        Ok(Passage {
+            delay,
+            copy: passage.copy.map(|copy| copy.max(delay)).or(again),
+        })
+    }
+
+    /// Takes the line for so long, from when it is free, and returns how long that takes in all.
+    fn transmit(&self, takes: Duration, queue: Duration, from: Duration) -> Result<Duration, DropReason> {
+        let mut free = self.busy_until.load(Ordering::Relaxed);
+        loop {
+            let start = free.max(nanoseconds(from));
+            if start - nanoseconds(from) > nanoseconds(queue) {
+                return Err(DropReason::FaultRate);
+            }
+            let end = start + nanoseconds(takes);
+            match self
+                .busy_until
+                .compare_exchange_weak(free, end, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Ok(Duration::from_nanos(end - nanoseconds(from))),
+                Err(now_free) => free = now_free,
+            }
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! What somebody wants to go wrong, in the words of a VPC: a link, a zone, a mapping that is known late, an API that
+//! throttles. Each fault has a scope, may end by itself, and never touches what was declared.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
+
+/// A fault to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// What goes wrong.
+    pub fault: FaultKind,
+    /// When it ends by itself, such as `10s`; until it is cancelled if left out.
+    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "10s")]
+    pub duration: Option<Duration>,
+    /// What to call it in events and reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// A fault that acts.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Fault {
+    /// Its identifier.
+    pub id: FaultId,
+    /// What goes wrong, and for how long.
+    #[serde(flatten)]
+    pub spec: FaultSpec,
+    /// When it began, in UTC.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub began_at: std::time::SystemTime,
+}
+
+fn rfc3339<S: Serializer>(at: &std::time::SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
+
+/// Which interfaces a fault is about: the union of what is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scope {
+    /// All interfaces of all VPCs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// These interfaces: identifiers or names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub interfaces: Vec<ResourceRef<InterfaceId>>,
+    /// Those in these subnets: identifiers or names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub subnets: Vec<ResourceRef<SubnetId>>,
+    /// Those in these availability zones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub availability_zones: Vec<String>,
+    /// Those in these VPCs: identifiers or names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub vpcs: Vec<ResourceRef<VpcId>>,
+}
+
+impl Scope {
+    /// Everything.
+    pub fn everything() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+
+    /// One interface.
+    pub fn interface(interface: impl Into<ResourceRef<InterfaceId>>) -> Self {
+        Self {
+            interfaces: vec![interface.into()],
+            ..Self::default()
+        }
+    }
+
+    /// True where nothing is named.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FaultKind {
+    /// The interfaces lose their link: their hosts see no carrier, and nothing passes.
+    LinkDown(Scope),
+    /// Nothing passes between two sets of interfaces.
+    Partition {
+        /// One set.
+        between: Scope,
+        /// The other set.
+        and: Scope,
+        /// Only from `between` to `and` nothing passes; frames the other way do.
+        #[serde(default)]
+        one_way: bool,
+    },
+    /// An availability zone is cut off from all others. Within it everything works.
+    ZoneCut {
+        /// The zone.
+        availability_zone: String,
+    },
+    /// What crosses the VPC from or to the interfaces is lost, held up, doubled, overtaken or slowed down.
+    Impairment(ImpairmentSpec),
+    /// Interfaces go on seeing the owners that addresses had when the fault began.
+    StaleMapping {
+        /// Who is behind.
+        seen_by: Scope,
+        /// In this subnet only: identifier or name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        subnet: Option<ResourceRef<SubnetId>>,
+        /// These addresses only; all of them if left out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schema(value_type = Vec<String>)]
+        addresses: Vec<IpAddr>,
+    },
+    /// The API answers at once, and the data path follows later; with it, at the same instant, what the metadata service
+    /// says.
+    LatePropagation {
+        /// Edits of what; of everything if left out.
+        #[serde(default = "everything_propagates")]
+        of: Vec<Propagated>,
+        /// In the subnets of this scope only; in all if left out.
+        #[serde(default, skip_serializing_if = "Scope::is_empty")]
+        scope: Scope,
+        /// How much later.
+        delay: PropagationDelay,
+    },
+    /// The API throttles, fails or is slow.
+    Api(ApiFault),
+    /// Routers do not advertise themselves to the interfaces, asked or unasked.
+    RouterAdvertisementsWithheld(Scope),
+    /// DHCP does not answer the interfaces.
+    DhcpSilent(Scope),
+    /// The metadata service misbehaves towards the interfaces.
+    Metadata {
+        /// Which.
+        on: Scope,
+        /// It does not answer at all.
+        #[serde(default)]
+        silent: bool,
+        /// It answers every request with this HTTP status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Session tokens live no longer than this, such as `5s`.
+        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        token_lifetime: Option<Duration>,
+        /// It waits so long before it answers.
+        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        delay: Option<Duration>,
+    },
+    /// The time service tells the interfaces a wrong time.
+    ClockSkew {
+        /// Which.
+        on: Scope,
+        /// How far it is ahead.
+        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        ahead: Option<Duration>,
+        /// How far it is behind.
+        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        behind: Option<Duration>,
+    },
+}
+
+impl FaultKind {
+    /// The name of the kind, as in the API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LinkDown(_) => "link_down",
+            Self::Partition { .. } => "partition",
+            Self::ZoneCut { .. } => "zone_cut",
+            Self::Impairment(_) => "impairment",
+            Self::StaleMapping { .. } => "stale_mapping",
+            Self::LatePropagation { .. } => "late_propagation",
+            Self::Api(_) => "api",
+            Self::RouterAdvertisementsWithheld(_) => "router_advertisements_withheld",
+            Self::DhcpSilent(_) => "dhcp_silent",
+            Self::Metadata { .. } => "metadata",
+            Self::ClockSkew { .. } => "clock_skew",
+        }
+    }
+}
+
+fn everything_propagates() -> Vec<Propagated> {
+    vec![Propagated::Mappings, Propagated::Routes]
+}
+
+/// What takes time to reach the data path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagated {
+    /// Which interface owns an address.
+    Mappings,
+    /// Routes.
+    Routes,
+}
+
+/// How long an edit takes to reach the data path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PropagationDelay {
+    /// Always as long.
+    #[serde(with = "super::duration")]
+    #[schema(value_type = String)]
+    Fixed(Duration),
+    /// Anything between two times is equally likely.
+    Uniform {
+        /// The least.
+        #[serde(with = "super::duration")]
+        #[schema(value_type = String)]
+        from: Duration,
+        /// The most.
+        #[serde(with = "super::duration")]
+        #[schema(value_type = String)]
+        to: Duration,
+    },
+    /// As seen on AWS: between 0.5 and 2 seconds.
+    Aws,
+    /// The API accepts the edit, and it never happens.
+    Never,
+}
+
+/// What befalls frames that cross the VPC.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImpairmentSpec {
+    /// At which interfaces.
+    pub on: Scope,
+    /// In which direction.
+    pub direction: FaultDirection,
+    /// How many frames are lost: `1%` or `0.01`.
+    #[schema(value_type = String)]
+    pub loss: Fraction,
+    /// How many frames arrive twice.
+    #[schema(value_type = String)]
+    pub duplicate: Fraction,
+    /// How many frames are not held up, and so overtake others.
+    #[schema(value_type = String)]
+    pub reorder: Fraction,
+    /// How long frames are held up, such as `20ms`.
+    #[serde(with = "super::duration")]
+    #[schema(value_type = String)]
+    pub delay: Duration,
+    /// By how much that varies, more or less; it changes no order.
+    #[serde(with = "super::duration")]
+    #[schema(value_type = String)]
+    pub jitter: Duration,
+    /// Bits a second at each interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub rate: Option<std::num::NonZeroU64>,
+    /// How long a frame may wait for its turn where there is a rate; 200 ms if left out.
+    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub queue: Option<Duration>,
+}
+
+/// A direction at an interface, seen from its host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultDirection {
+    /// Both.
+    #[default]
+    Both,
+    /// From the host.
+    Egress,
+    /// To the host.
+    Ingress,
+}
+
+/// How the API misbehaves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiFault {
+    /// Which requests, such as `AssignPrivateIpAddresses` or `POST /v1/mappings`; a trailing `*` stands for anything. All
+    /// requests if left out, except those about faults, captures and events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// Requests above a rate get `RequestLimitExceeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+    /// Requests fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+    /// Requests wait so long before they are looked at.
+    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub delay: Option<Duration>,
+}
+
+/// A token bucket, as EC2 has one for each action (EC2 developer guide, "Request throttling").
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Requests a second that are let through in the long run.
+    pub rate: f64,
+    /// Requests that are let through at once after a pause.
+    pub burst: u32,
+}
+
+/// A request that fails.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiError {
+    /// The HTTP status, 400 to 599.
+    pub status: u16,
+    /// The error code, such as `InternalError`.
+    pub code: String,
+    /// How many requests fail: `100%` if left out.
+    #[serde(default = "Fraction::always")]
+    #[schema(value_type = String)]
+    pub chance: Fraction,
+    /// The request is carried out all the same.
+    #[serde(default)]
+    pub carried_out: bool,
+}
+
+/// A part of a whole, from 0 to 1; written `1%` or `0.01`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
+pub struct Fraction(f64);
+
+impl Fraction {
+    /// A number from 0 to 1.
+    pub fn new(value: f64) -> Option<Self> {
+        (0.0..=1.0).contains(&value).then_some(Self(value))
+    }
+
+    /// All.
+    pub const fn always() -> Self {
+        Self(1.0)
+    }
+
+    /// From 0 to 1.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Fraction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a part of a whole: write one such as 1% or 0.01");
+        let text = text.trim();
+        let value = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
+            None => text.parse(),
+        };
+        value.ok().and_then(Self::new).ok_or_else(wrong)
+    }
+}
+
+impl Serialize for Fraction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0 * 100.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fraction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form<'a> {
+            Number(f64),
+            Text(#[serde(borrow)] Cow<'a, str>),
+        }
+        let wrong = "a part of a whole is a number from 0 to 1, or text such as 1%";
+        match Form::deserialize(deserializer).map_err(|_| serde::de::Error::custom(wrong))? {
+            Form::Number(value) => Self::new(value).ok_or_else(|| serde::de::Error::custom(wrong)),
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// Durations that may be left out.
+mod optional_duration {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => crate::model::duration::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Given(#[serde(with = "crate::model::duration")] Duration);
+        Ok(Option::<Given>::deserialize(deserializer)?.map(|given| given.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_reads_as_a_person_would_write_it() {
+        let cases = [
+            (
+                r#"{"fault": {"link_down": {"interfaces": ["web"]}}, "duration": "5s"}"#,
+                "link_down",
+            ),
+            (
+                r#"{"fault": {"partition": {"between": {"subnets": ["a"]}, "and": {"subnets": ["b"]}}}}"#,
+                "partition",
+            ),
+            (
+                r#"{"fault": {"zone_cut": {"availability_zone": "local-1a"}}}"#,
+                "zone_cut",
+            ),
+            (
+                r#"{"fault": {"impairment": {"on": {"all": true}, "loss": "1%", "delay": "20ms", "jitter": "5ms"}}}"#,
+                "impairment",
+            ),
+            (
+                r#"{"fault": {"stale_mapping": {"seen_by": {"interfaces": ["a"]}, "addresses": ["10.0.0.9"]}}}"#,
+                "stale_mapping",
+            ),
+            (
+                r#"{"fault": {"late_propagation": {"delay": "aws"}}}"#,
+                "late_propagation",
+            ),
+            (
+                r#"{"fault": {"late_propagation": {"delay": {"fixed": "1s"}}}}"#,
+                "late_propagation",
+            ),
+            (
+                r#"{"fault": {"late_propagation": {"of": ["routes"], "delay": {"uniform": {"from": "1s", "to": "2s"}}}}}"#,
+                "late_propagation",
+            ),
+            (r#"{"fault": {"api": {"throttle": {"rate": 0.5, "burst": 1}}}}"#, "api"),
+            (
+                r#"{"fault": {"api": {"actions": ["POST /v1/*"], "error": {"status": 503, "code": "Unavailable", "chance": 0.5}}}}"#,
+                "api",
+            ),
+            (
+                r#"{"fault": {"metadata": {"on": {"all": true}, "token_lifetime": "1s"}}}"#,
+                "metadata",
+            ),
+            (
+                r#"{"fault": {"clock_skew": {"on": {"all": true}, "behind": "3s"}}}"#,
+                "clock_skew",
+            ),
+        ];
+        for (text, kind) in cases {
+            let spec: FaultSpec = serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(spec.fault.name(), kind);
+            let again = serde_json::to_value(&spec).expect("plain data");
+            let again: FaultSpec = serde_json::from_value(again).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(again, spec, "it reads back what it writes");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let cases = [
+            r#"{"fault": {"link_down": {"interface": "web"}}}"#,
+            r#"{"fault": {"impairment": {"on": {"all": true}, "loss": 2}}}"#,
+            r#"{"fault": {"impairment": {"on": {"all": true}, "loss": "101%"}}}"#,
+            r#"{"fault": {"impairment": {"on": {"all": true}, "delay": "20"}}}"#,
+            r#"{"fault": {"impairment": {"on": {"all": true}, "rate": 0}}}"#,
+            r#"{"fault": {"meteor": {}}}"#,
+            r#"{"fault": {"link_down": {"all": true}}, "until": "later"}"#,
+        ];
+        for text in cases {
+            assert!(serde_json::from_str::<FaultSpec>(text).is_err(), "{text}");
+        }
+    }
+}

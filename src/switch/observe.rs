@@ -1,0 +1,382 @@
+//! Observers of the live path: whoever wants to see frames and what became of them, as they cross, without being in the
+//! way. A frame is offered to each observer through a bounded queue; one that is full costs that observer the frame, which
+//! is counted, and costs the worker nothing. While nobody observes, a batch pays one load.
+//!
+//! What is shown is what stood on the wire of the VPC: checksums complete, and a frame that stands for many cut into them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::port::{Offload, segment};
+use crate::datapath::{Answered, DropReason};
+use crate::mapping::{InterfaceIndex, PortId};
+use crate::wire::filter::Filter;
+pub use crate::wire::pcapng::Direction;
+
+/// What an observer wants to see.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Frames that match.
+    pub filter: Filter,
+    /// Both directions at these interfaces. `None`: each frame of every interface once, where it came in, and what the
+    /// fabric sends itself.
+    pub interfaces: Option<Vec<InterfaceIndex>>,
+    /// Octets of each frame that are kept.
+    pub snaplen: usize,
+    /// Frames that may wait for the observer.
+    pub queue: usize,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            filter: Filter::default(),
+            interfaces: None,
+            snaplen: usize::MAX,
+            queue: 8192,
+        }
+    }
+}
+
+/// What became of a frame, or where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// From the host: it goes to another interface's port.
+    Delivered {
+        /// Whose.
+        to: InterfaceIndex,
+        /// Which.
+        port: PortId,
+        /// How long a fault holds it up.
+        delay: Duration,
+    },
+    /// From the host: the fabric answered it.
+    Answered(Answered),
+    /// From the host: it goes to all other ports of the segment.
+    Flooded,
+    /// From the host: it goes nowhere.
+    Dropped(DropReason),
+    /// To the host, from another interface.
+    Arrived {
+        /// Which.
+        from: InterfaceIndex,
+    },
+    /// To the host, of the fabric's own making; the kind of the answer, or `None` for what nobody asked for.
+    Fabric(Option<Answered>),
+}
+
+/// One frame, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// When, since the switch was started.
+    pub at: Duration,
+    /// At which interface.
+    pub interface: InterfaceIndex,
+    /// At which port.
+    pub port: PortId,
+    /// Whether it came from the host there or went to it.
+    pub direction: Direction,
+    /// Octets of the whole frame.
+    pub length: usize,
+    /// Its first octets, as many as are wanted.
+    pub bytes: Vec<u8>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    wanted: Wanted,
+    sender: mpsc::Sender<Observed>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    matched: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// All observers of a switch.
+#[derive(Debug)]
+pub struct Observers {
+    count: AtomicUsize,
+    entries: ArcSwap<Vec<Arc<Entry>>>,
+    /// The number of the next one; held while the list is changed.
+    next: Mutex<u64>,
+    epoch: SystemTime,
+    start: Instant,
+}
+
+impl Default for Observers {
+    fn default() -> Self {
+        Self::new(SystemTime::now(), Instant::now())
+    }
+}
+
+impl Observers {
+    /// Nobody yet. `epoch` and `start`: when the switch was started, by two clocks.
+    pub fn new(epoch: SystemTime, start: Instant) -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            entries: ArcSwap::default(),
+            next: Mutex::new(0),
+            epoch,
+            start,
+        }
+    }
+
+    /// Begins to observe. Frames that a worker decides after this has returned are seen.
+    pub fn observe(self: &Arc<Self>, wanted: Wanted) -> Observation {
+        let (sender, receiver) = mpsc::channel(wanted.queue.max(1));
+        let counts = Arc::new(Counts::default());
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next += 1;
+        let number = *next;
+        let mut entries = self.entries.load().as_ref().clone();
+        entries.push(Arc::new(Entry {
+            number,
+            wanted,
+            sender,
+            counts: Arc::clone(&counts),
+        }));
+        self.store(entries);
+        Observation {
+            receiver,
+            counts,
+            number,
+            observers: Arc::clone(self),
+        }
+    }
+
+    fn store(&self, entries: Vec<Arc<Entry>>) {
+        let count = entries.len();
+        self.entries.store(Arc::new(entries));
+        self.count.store(count, Ordering::Release);
+    }
+
+    fn remove(&self, number: u64) {
+        let _changing = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.load().as_ref().clone();
+        entries.retain(|entry| entry.number != number);
+        self.store(entries);
+    }
+
+    /// Those who are there now; `None` for nobody, which is found out by one load.
+    #[inline]
+    pub(super) fn present(&self) -> Option<Audience> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            None
+        } else {
+            Some(Audience(self.entries.load_full()))
+        }
+    }
+}
+
+/// The observers of one batch.
+pub(super) struct Audience(Arc<Vec<Arc<Entry>>>);
+
+/// Where and when a frame is seen.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) at: Duration,
+    pub(super) interface: InterfaceIndex,
+    pub(super) port: PortId,
+}
+
+impl Audience {
+    /// Shows a frame to all who want it.
+    #[cold]
+    pub(super) fn show(&self, place: Place, frame: &[u8], offload: &Offload, fate: Fate) {
+        let direction = match fate {
+            Fate::Arrived { .. } | Fate::Fabric(_) => Direction::Inbound,
+            _ => Direction::Outbound,
+        };
+        let wants_place = |entry: &Entry| match &entry.wanted.interfaces {
+            Some(interfaces) => interfaces.contains(&place.interface),
+            None => !matches!(fate, Fate::Arrived { .. }),
+        };
+        for entry in self.0.iter().filter(|entry| wants_place(entry)) {
+            if !entry.wanted.filter.matches(frame) {
+                continue;
+            }
+            match offload {
+                Offload::None => entry.offer(place, direction, frame, fate),
+                Offload::Checksum { start, offset } => {
+                    let mut whole = frame.to_vec();
+                    segment::complete_checksum(&mut whole, *start, *offset);
+                    entry.offer(place, direction, &whole, fate);
+                }
+                Offload::Segment(segments) => {
+                    let mut room = vec![0; segment::piece_length(segments)];
+                    segment::segment(frame, segments, &mut room, 0, |piece| {
+                        entry.offer(place, direction, piece, fate);
+                        true
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn offer(&self, place: Place, direction: Direction, frame: &[u8], fate: Fate) {
+        self.counts.matched.fetch_add(1, Ordering::Relaxed);
+        let observed = Observed {
+            at: place.at,
+            interface: place.interface,
+            port: place.port,
+            direction,
+            length: frame.len(),
+            bytes: frame[..frame.len().min(self.wanted.snaplen)].to_vec(),
+            fate,
+        };
+        if self.sender.try_send(observed).is_err() {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The observer's end. Dropping it ends the observation.
+#[derive(Debug)]
+pub struct Observation {
+    receiver: mpsc::Receiver<Observed>,
+    counts: Arc<Counts>,
+    number: u64,
+    observers: Arc<Observers>,
+}
+
+impl Observation {
+    /// The next frame, once there is one.
+    pub async fn next(&mut self) -> Option<Observed> {
+        self.receiver.recv().await
+    }
+
+    /// The next frame, if there is one already.
+    pub fn try_next(&mut self) -> Option<Observed> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Waits for the next frame in a thread that may block.
+    pub fn blocking_next(&mut self) -> Option<Observed> {
+        self.receiver.blocking_recv()
+    }
+
+    /// Frames that were wanted so far, those that were lost included.
+    pub fn matched(&self) -> u64 {
+        self.counts.matched.load(Ordering::Relaxed)
+    }
+
+    /// Frames that found the queue full and were not seen.
+    pub fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    /// The time of day at which `at` is zero.
+    pub fn epoch(&self) -> SystemTime {
+        self.observers.epoch
+    }
+
+    /// The instant at which `at` is zero.
+    pub fn start(&self) -> Instant {
+        self.observers.start
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.observers.remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(interface: u32) -> Place {
+        Place {
+            at: Duration::from_millis(1),
+            interface: InterfaceIndex(std::num::NonZeroU32::new(interface).expect("not zero")),
+            port: PortId::new(interface).expect("not zero"),
+        }
+    }
+
+    fn frame(ethertype: u16) -> Vec<u8> {
+        let mut frame = vec![0; 60];
+        frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+        frame
+    }
+
+    fn show(observers: &Observers, interface: u32, frame: &[u8], fate: Fate) {
+        if let Some(audience) = observers.present() {
+            audience.show(place(interface), frame, &Offload::None, fate);
+        }
+    }
+
+    #[test]
+    fn an_observer_sees_what_it_wants_cut_to_length_until_it_leaves() {
+        let observers = Arc::new(Observers::default());
+        assert!(observers.present().is_none());
+        let mut observation = observers.observe(Wanted {
+            filter: "arp".parse().expect("a filter"),
+            snaplen: 20,
+            ..Wanted::default()
+        });
+        let dropped = Fate::Dropped(DropReason::ArpUnknown);
+        show(&observers, 1, &frame(0x0806), dropped);
+        show(&observers, 1, &frame(0x0800), dropped);
+        let seen = observation.try_next().expect("the ARP frame");
+        assert_eq!((seen.length, seen.bytes.len(), seen.fate), (60, 20, dropped));
+        assert_eq!(observation.try_next(), None);
+        drop(observation);
+        assert!(observers.present().is_none());
+    }
+
+    #[test]
+    fn a_frame_is_seen_once_unless_its_interfaces_were_named() {
+        let observers = Arc::new(Observers::default());
+        let mut all = observers.observe(Wanted::default());
+        let mut second = observers.observe(Wanted {
+            interfaces: Some(vec![place(2).interface]),
+            ..Wanted::default()
+        });
+        let delivered = Fate::Delivered {
+            to: place(2).interface,
+            port: place(2).port,
+            delay: Duration::ZERO,
+        };
+        show(&observers, 1, &frame(0x0800), delivered);
+        let arrived = Fate::Arrived {
+            from: place(1).interface,
+        };
+        show(&observers, 2, &frame(0x0800), arrived);
+        show(&observers, 2, &frame(0x86dd), Fate::Fabric(None));
+        let fates = |observation: &mut Observation| {
+            std::iter::from_fn(|| observation.try_next())
+                .map(|seen| (seen.fate, seen.direction))
+                .collect::<Vec<_>>()
+        };
+        let unasked = (Fate::Fabric(None), Direction::Inbound);
+        assert_eq!(fates(&mut all), [(delivered, Direction::Outbound), unasked]);
+        assert_eq!(fates(&mut second), [(arrived, Direction::Inbound), unasked]);
+    }
+
+    #[test]
+    fn an_observer_who_is_slow_loses_frames_and_is_told_how_many() {
+        let observers = Arc::new(Observers::default());
+        let mut observation = observers.observe(Wanted {
+            queue: 2,
+            ..Wanted::default()
+        });
+        for _ in 0..5 {
+            show(&observers, 1, &frame(0x0806), Fate::Answered(Answered::Arp));
+        }
+        assert_eq!((observation.matched(), observation.lost()), (5, 3));
+        assert_eq!(std::iter::from_fn(|| observation.try_next()).count(), 2);
+    }
+}
