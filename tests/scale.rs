@@ -39,6 +39,7 @@ fn create_vpc(controller: &Controller, block: &str) -> VpcId {
         ipv6_cidr_blocks: Vec::new(),
         profile: Arc::new(Profile::aws()),
         tags: Default::default(),
+        dhcp_options: None,
     });
     match controller.execute(command).unwrap() {
         Outcome::Vpc(vpc) => vpc.id,

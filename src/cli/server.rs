@@ -14,11 +14,12 @@ use super::run::read_text;
 use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::server::{Bound, ServerConfig};
-use crate::api::{AppState, Client, Token, rest};
+use crate::api::{AppState, Client, ClientError, Token, rest};
 use crate::model::Limits;
+use crate::model::region::DEFAULT_REGION;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::scenario::declare;
-use crate::scenario::format::{self, Topology};
+use crate::scenario::format::{self, RouteTableTopology, Topology};
 use crate::scenario::template::Scope;
 
 /// Where a server listens unless told otherwise, and where commands look for it.
@@ -50,9 +51,25 @@ pub struct ServerArguments {
     /// Hold to the default quotas of an AWS account
     #[arg(long)]
     aws_limits: bool,
+    /// The region that the network is said to be in: it gives the names of zones and hosts
+    #[arg(long, default_value = DEFAULT_REGION, value_parser = region)]
+    region: String,
+    /// A resolver for the names that the VPC's resolver does not know; without one they are refused
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<SocketAddr>,
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// A region becomes a part of host names.
+fn region(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("write lower case letters, digits and -, as in eu-central-1".to_owned())
+    }
 }
 
 /// What `up` makes.
@@ -191,6 +208,8 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
         } else {
             Limits::UNBOUNDED
         },
+        region: arguments.region.clone(),
+        resolver: arguments.resolver,
         ..RuntimeConfig::default()
     })
     .map_err(impossible)?;
@@ -309,19 +328,64 @@ fn make_on(server: &str, token: Option<Token>, topology: &Topology) -> Done {
                 body["name"].as_str().unwrap_or_default()
             ));
         }
+        for (name, table) in &topology.route_tables {
+            let id = make_route_table(&client, name, &table.value).await.map_err(failed)?;
+            print(&format!("{:9} {name:12} {id}\n", "route-table"));
+        }
         Ok(())
     })
+}
+
+/// Makes a route table, or names the one that the VPC was made with; then its routes, then the subnets that it leads.
+async fn make_route_table(client: &Client, name: &str, fields: &RouteTableTopology) -> Result<String, ClientError> {
+    let table = if fields.main {
+        let vpc = client.get(&format!("/v1/vpcs/{}", fields.vpc.value)).await?;
+        let path = format!(
+            "/v1/route-tables/{}",
+            vpc["main_route_table_id"].as_str().unwrap_or_default()
+        );
+        client.patch(&path, &json!({ "name": name })).await?
+    } else {
+        let body = json!({ "name": name, "vpc": fields.vpc.value });
+        client.post("/v1/route-tables", &body).await?
+    };
+    let id = table["id"].as_str().unwrap_or_default().to_owned();
+    let there = |to: &str| {
+        let routes = table["routes"].as_array();
+        routes.is_some_and(|routes| routes.iter().any(|route| route["destination"] == to))
+    };
+    for route in &fields.routes {
+        let to = route.to.value.trunc().to_string();
+        let body = json!({ "destination": to, "target": route.via.value });
+        let path = format!("/v1/route-tables/{id}/routes");
+        // A local route is there already, and may be given another target.
+        match there(&to) {
+            true => client.put(&path, &body).await?,
+            false => client.post(&path, &body).await?,
+        };
+    }
+    for subnet in &fields.subnets {
+        let path = format!("/v1/route-tables/{id}/associations");
+        client.post(&path, &json!({ "subnet": subnet.value })).await?;
+    }
+    Ok(id)
 }
 
 /// What is sent, in this order.
 fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
     let mut requests = Vec::new();
+    for (name, set) in &topology.dhcp_options {
+        requests.push(("/v1/dhcp-options", json!({ "name": name, "options": set.value })));
+    }
     for (name, vpc) in &topology.vpcs {
         let blocks: Vec<_> = vpc.value.cidr_blocks.iter().map(|block| block.value).collect();
         let ipv6_blocks: Vec<_> = vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect();
         let mut body = json!({ "name": name, "cidr_blocks": blocks, "ipv6_cidr_blocks": ipv6_blocks });
         if let Some(profile) = &vpc.value.profile {
             body["profile"] = json!(profile.spec);
+        }
+        if let Some(set) = &vpc.value.dhcp_options {
+            body["dhcp_options"] = json!(set.value);
         }
         requests.push(("/v1/vpcs", body));
     }
@@ -352,6 +416,15 @@ fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
         });
         if let Some(mac) = &fields.mac {
             body["mac_address"] = json!(mac.value);
+        }
+        for (field, value) in [
+            ("mtu", json!(fields.mtu)),
+            ("ntp_skew_ms", json!(fields.ntp_skew_ms)),
+            ("metadata", json!(fields.metadata)),
+        ] {
+            if !value.is_null() {
+                body[field] = value;
+            }
         }
         requests.push(("/v1/interfaces", body));
     }

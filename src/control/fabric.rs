@@ -9,11 +9,12 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::datapath::{FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
+use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
-use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, Subnet, SubnetId, Vpc, VpcId};
+use crate::model::route_table::RouteTarget;
+use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
 use crate::wire::MacAddr;
 
 /// Identifiers on one side, places in the fabric on the other.
@@ -60,16 +61,11 @@ pub(crate) struct Binding {
     interfaces: Places<InterfaceId, InterfaceIndex>,
 }
 
-fn vpc_spec(vpc: &Vpc) -> VpcSpec {
-    let ipv4 = vpc.cidr_blocks.iter().copied().map(IpNet::V4);
-    let cidrs = ipv4
-        .chain(vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
-        .collect();
+fn vpc_spec(vpc: &Vpc, dhcp_options: Arc<DhcpOptions>) -> VpcSpec {
     VpcSpec {
         profile: Arc::clone(&vpc.profile),
-        cidrs,
-        // The set that every VPC of AWS's first region begins with.
-        dhcp_options: Arc::new(DhcpOptions::for_region("us-east-1")),
+        cidrs: vpc.ranges(),
+        dhcp_options,
     }
 }
 
@@ -92,14 +88,14 @@ impl Binding {
         &self.writer
     }
 
-    pub(crate) fn add_vpc(&mut self, vpc: &Vpc) {
-        let index = self.writer.add_vpc(vpc_spec(vpc));
+    pub(crate) fn add_vpc(&mut self, vpc: &Vpc, options: Arc<DhcpOptions>) {
+        let index = self.writer.add_vpc(vpc_spec(vpc, options));
         self.vpcs.insert(vpc.id, index);
     }
 
-    pub(crate) fn set_vpc(&mut self, vpc: &Vpc) {
+    pub(crate) fn set_vpc(&mut self, vpc: &Vpc, options: Arc<DhcpOptions>) {
         if let Some(index) = self.vpcs.by_id.get(&vpc.id) {
-            self.writer.set_vpc(*index, vpc_spec(vpc));
+            self.writer.set_vpc(*index, vpc_spec(vpc, options));
         }
     }
 
@@ -144,6 +140,59 @@ impl Binding {
             source_dest_check: interface.source_dest_check,
         });
         self.interfaces.insert(interface.id, index);
+        self.writer.set_mtu(index, interface.settings.mtu);
+    }
+
+    pub(crate) fn set_mtu(&mut self, id: InterfaceId, mtu: Option<u16>) {
+        if let Some(index) = self.interfaces.by_id.get(&id) {
+            self.writer.set_mtu(*index, mtu);
+        }
+    }
+
+    /// Gives the routes of a table to all subnets that it leads.
+    pub(crate) fn publish_routes(&mut self, network: &Network, table: RouteTableId) {
+        let subnets: Vec<SubnetId> = network.subnets().map(|subnet| subnet.id).collect();
+        let led = subnets
+            .into_iter()
+            .filter(|subnet| network.table_of(*subnet) == Some(table));
+        self.give_routes(network, table, led);
+    }
+
+    /// Gives each subnet of a VPC the routes of its table.
+    pub(crate) fn publish_routes_of_vpc(&mut self, network: &Network, vpc: VpcId) {
+        let subnets = network.subnets().filter(|subnet| subnet.vpc_id == vpc);
+        let mut tables: Vec<RouteTableId> = subnets.filter_map(|subnet| network.table_of(subnet.id)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        for table in tables {
+            self.publish_routes(network, table);
+        }
+    }
+
+    /// Gives a subnet the routes of its table.
+    pub(crate) fn publish_routes_of_subnet(&mut self, network: &Network, subnet: SubnetId) {
+        if let Some(table) = network.table_of(subnet) {
+            self.give_routes(network, table, [subnet]);
+        }
+    }
+
+    fn give_routes(&mut self, network: &Network, table: RouteTableId, subnets: impl IntoIterator<Item = SubnetId>) {
+        let target = |target| match target {
+            RouteTarget::Local => datapath::RouteTarget::Local,
+            RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
+            // One that is detached drops what is led to it; one that is deleted has no place any more.
+            RouteTarget::Interface(id) => self
+                .interface_index(id)
+                .filter(|_| network.place(id).is_some())
+                .map_or(datapath::RouteTarget::Blackhole, datapath::RouteTarget::Interface),
+        };
+        let routes = network.routes(table).map(|(net, to)| (net, target(to)));
+        let routes: Arc<datapath::RouteTable> = Arc::new(routes.collect());
+        for subnet in subnets {
+            if let Some(index) = self.subnet_index(subnet) {
+                self.writer.set_routes(index, Arc::clone(&routes));
+            }
+        }
     }
 
     /// Forgets an interface whose mappings were removed.

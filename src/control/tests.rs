@@ -54,13 +54,13 @@ impl Ports for Notebook {
     }
 }
 
-struct World {
-    controller: Controller,
+pub(super) struct World {
+    pub(super) controller: Controller,
     notebook: Arc<Notebook>,
-    vpc: VpcId,
-    subnet: SubnetId,
-    a: InterfaceId,
-    b: InterfaceId,
+    pub(super) vpc: VpcId,
+    pub(super) subnet: SubnetId,
+    pub(super) a: InterfaceId,
+    pub(super) b: InterfaceId,
 }
 
 fn block(text: &str) -> AddressOrPrefix {
@@ -68,7 +68,7 @@ fn block(text: &str) -> AddressOrPrefix {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let notebook = Arc::new(Notebook::default());
         let ports: Arc<dyn Ports> = notebook.clone();
         let config = ControllerConfig {
@@ -83,6 +83,7 @@ impl World {
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
             profile: Arc::new(Profile::aws()),
+            dhcp_options: None,
             tags: Default::default(),
         });
         let Outcome::Vpc(vpc) = controller.execute(vpc).unwrap() else {
@@ -122,7 +123,7 @@ impl World {
         }
     }
 
-    fn edit(&self, edits: Vec<MappingEdit>) -> EditSummary {
+    pub(super) fn edit(&self, edits: Vec<MappingEdit>) -> EditSummary {
         match self.controller.execute(Command::EditMappings(edits)).unwrap() {
             Outcome::Edited(summary) => summary,
             other => panic!("{other:?}"),

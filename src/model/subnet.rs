@@ -38,16 +38,13 @@ pub struct CreateSubnet {
     pub cidr_block: Option<Ipv4Net>,
     /// IPv6 block, /64.
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be; [`DEFAULT_ZONE`] if left out.
+    /// Where it is said to be; zone `a` of the region if left out.
     pub availability_zone: Option<String>,
     /// The router's MAC; chosen after the VPC's profile if left out.
     pub router_mac: Option<MacAddr>,
     /// Tags other than the name.
     pub tags: Tags,
 }
-
-/// The availability zone of a subnet that names none.
-pub const DEFAULT_ZONE: &str = "local-1a";
 
 /// What changes about a subnet; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]

@@ -29,6 +29,7 @@ pub(crate) fn furnish(controller: &Controller) {
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
         profile: Arc::new(Profile::aws()),
         tags: Default::default(),
+        dhcp_options: None,
     };
     controller.execute(Command::CreateVpc(vpc)).unwrap();
     for (number, name, zone) in [(1, "left", "a"), (2, "right", "b")] {

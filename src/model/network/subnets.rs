@@ -9,7 +9,8 @@ use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, SubnetId};
 use crate::model::limits::Limits;
 use crate::model::profile::RouterMac;
-use crate::model::subnet::{CreateSubnet, DEFAULT_ZONE, ModifySubnet, Subnet};
+use crate::model::region::default_zone;
+use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};
 
 impl Network {
     /// Makes a subnet.
@@ -76,7 +77,7 @@ impl Network {
             vpc_id,
             cidr_block,
             ipv6_cidr_block,
-            availability_zone: spec.availability_zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned()),
+            availability_zone: spec.availability_zone.unwrap_or_else(|| default_zone(&self.region)),
             router_mac,
             tags: spec.tags,
         };
@@ -84,6 +85,7 @@ impl Network {
             subnet,
             mappings: Default::default(),
             interfaces: 0,
+            route_table: None,
         };
         Ok(&self.subnets.entry(id).or_insert(state).subnet)
     }
