@@ -24,7 +24,7 @@ CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhc
 
 ## this list
 help:
-	@awk '/^## /{text=substr($$0,4)} /^[a-z-]+:([^=]|$$)/{if(text){sub(":.*","");printf "  make %-12s %s\n",$$0,text;text=""}} !/^## /{if($$0!~/^[a-z-]+:/)text=""}' $(MAKEFILE_LIST)
+	@awk '/^## /{text=substr($$0,4)} /^[a-z-]+:([^=]|$$)/{if(text){sub(":.*","");printf "  make %-14s %s\n",$$0,text;text=""}} !/^## /{if($$0!~/^[a-z-]+:/)text=""}' $(MAKEFILE_LIST)
 
 # Network namespaces and TAP devices take root.
 root:
@@ -65,7 +65,7 @@ test: test-tools
 ## formatting, lints, dependencies, documentation: no warning passes
 lint:
 	$(CARGO) fmt --check
-	rustfmt --check --edition 2024 fuzz/network.rs fuzz/fuzz_targets/*.rs
+	rustfmt --check --edition 2024 fuzz/network.rs fuzz/fuzz_targets/*.rs loom/table.rs
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) deny --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps

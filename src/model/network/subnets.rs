@@ -129,8 +129,10 @@ impl Network {
         let shared = self
             .subnets()
             .any(|other| other.vpc_id == subnet.vpc_id && other.router_mac == subnet.router_mac);
-        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id).filter(|_| !shared) {
-            vpc.macs.remove(&subnet.router_mac);
+        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id) {
+            if !shared {
+                vpc.macs.remove(&subnet.router_mac);
+            }
             vpc.subnets -= 1;
             let nets = subnet.cidr_block.map(IpNet::V4).into_iter();
             for net in nets.chain(subnet.ipv6_cidr_block.map(IpNet::V6)) {

@@ -764,3 +764,23 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
     let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
     assert!(matches!(error, ModelError::MacTaken { .. }), "{error}");
 }
+
+#[test]
+fn the_blocks_of_a_deleted_subnet_are_free_again_whoever_shares_its_router_s_mac() {
+    let mut world = World::new();
+    let spec = CreateVpc {
+        name: None,
+        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+        ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
+        profile: Arc::new(Profile::azure()),
+        tags: Default::default(),
+    };
+    let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
+    world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
+    let block = (Some("10.0.2.0/24"), Some("2001:db8:0:2::/64"));
+    for _ in 0..2 {
+        let subnet = world.subnet(vpc, block.0, block.1).unwrap();
+        assert!(world.subnet(vpc, Some("10.0.2.0/28"), None).is_err());
+        world.network.delete_subnet(&subnet.into()).unwrap();
+    }
+}
