@@ -11,9 +11,14 @@ SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 
 # What the demo and the tests run: command:package.
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
-        tcpdump:tcpdump sysctl:procps keepalived:keepalived curl:curl jq:jq python3:python3
+        tcpdump:tcpdump sysctl:procps
 
-.PHONY: help demo test lint fuzz fuzz-build clean tools root
+# What the scenarios run besides: clients of DHCP and of the instance metadata, and what fails over.
+CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
+          /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
+          keepalived:keepalived curl:curl jq:jq
+
+.PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -37,13 +42,23 @@ tools: root
 	  apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
 	@[ -c /dev/net/tun ] || { echo "There is no /dev/net/tun: load the kernel module with 'modprobe tun'" >&2; exit 1; }
 
+# None of the clients is to do anything outside of the scenarios: dhcp6c gets no interface, and cloud-init is switched off
+# before it arrives (cloud-init's own documentation, "How to disable cloud-init").
+test-tools: TOOLS += $(CLIENTS)
+test-tools: root clients-at-rest tools
+
+clients-at-rest:
+	@command -v dhcp6c >/dev/null || ! command -v debconf-set-selections >/dev/null || \
+	  echo wide-dhcpv6-client wide-dhcpv6-client/interfaces string | debconf-set-selections
+	@command -v cloud-init >/dev/null || { mkdir -p /etc/cloud; touch /etc/cloud/cloud-init.disabled; }
+
 ## install what is missing, build, and watch real hosts live through an EC2 instance's neighbor discovery
 demo: tools
 	$(CARGO) build --release --locked --bin localvpc
 	$${CARGO_TARGET_DIR:-target}/release/localvpc run $(SCENARIO)
 
 ## every test: unit, property, golden bytes, API, and scenarios with real hosts and tools
-test: tools
+test: test-tools
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
 
@@ -69,7 +84,11 @@ fuzz: fuzz-build
 	fuzz/target/$(FUZZ_TARGET)/release/decide -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
 	  -artifact_prefix=fuzz/artifacts/decide/ fuzz/corpus/decide
 
+## every order in which a writer of the mapping table and a reader can take turns
+loom:
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --manifest-path loom/Cargo.toml --release --target-dir loom/target
+
 ## everything that was built
 clean:
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
+	rm -rf loom/target fuzz/target fuzz/corpus fuzz/artifacts

@@ -209,6 +209,10 @@ impl Network {
                     }
                     reply.is_some()
                 }
+                Verdict::Consumed | Verdict::Ask { .. } => {
+                    assert!(learning, "a router that asks where nobody hears it");
+                    false
+                }
                 Verdict::Punt(service) => {
                     serve(service, frame, &ingress, &view);
                     false

@@ -122,8 +122,11 @@ impl Host {
     }
 }
 
+/// What arrived and when, and what did not and why.
+type Fates = (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>);
+
 /// Everything that two hosts of a bad network get in two seconds, with the time at which they get it, and every drop.
-fn fates(seed: u64) -> (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>) {
+fn fates(seed: u64) -> Fates {
     let mut bench = Bench::new(seed);
     let (a, b) = (
         bench.host("a", "left", "10.0.1.10"),
@@ -160,7 +163,7 @@ fn one_seed_gives_the_same_fates_byte_for_byte() {
     // Identifiers, and so MACs, come from the same seed: the frames are the same too.
     let (first, again, other) = (fates(7), fates(7), fates(8));
     assert_eq!(first, again);
-    let numbers = |fates: &(Vec<(Duration, Vec<u8>)>, _)| -> Vec<(Duration, Vec<u8>)> {
+    let numbers = |fates: &Fates| -> Vec<(Duration, Vec<u8>)> {
         fates.0.iter().map(|(at, frame)| (*at, frame[42..].to_vec())).collect()
     };
     assert_ne!(numbers(&first), numbers(&other), "another seed, other fates");
@@ -373,6 +376,53 @@ fn an_observer_of_the_switch_in_memory_sees_delays_and_drops() {
     a.send(&b, 2);
     bench.run(MS);
     assert_eq!(seen.try_next().unwrap().fate, Fate::Dropped(DropReason::FaultLinkDown));
+}
+
+#[test]
+fn a_router_that_is_withheld_and_a_dhcp_server_that_is_silent_say_nothing() {
+    let mut bench = Bench::new(1);
+    let (a, b) = (
+        bench.host("a", "left", "10.0.1.10"),
+        bench.host("b", "left", "10.0.1.11"),
+    );
+    let solicit = |host: &Host| {
+        let link_local = localvpc::wire::MacAddr(host.mac).link_local();
+        let all_routers: std::net::Ipv6Addr = "ff02::2".parse().unwrap();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(host.mac, [0x33, 0x33, 0, 0, 0, 2])
+            .ipv6(link_local.octets(), all_routers.octets(), 255)
+            .icmpv6_raw(133, 0, [0; 4])
+            .write(&mut frame, &[])
+            .unwrap();
+        host.card.send(frame).unwrap();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(host.mac, [0xff; 6])
+            .ipv4([0; 4], [255; 4], 64)
+            .udp(68, 67)
+            .write(&mut frame, &[0; 300])
+            .unwrap();
+        host.card.send(frame).unwrap();
+    };
+    begin(
+        &bench.controller,
+        json!({"fault": {"router_advertisements_withheld": {"interfaces": ["a"]}}, "duration": "20s"}),
+    );
+    begin(
+        &bench.controller,
+        json!({"fault": {"dhcp_silent": {"interfaces": ["a"]}}, "duration": "20s"}),
+    );
+    solicit(&a);
+    bench.run(15_000 * MS);
+    assert_eq!(
+        bench.drops(),
+        [DropReason::FaultRouterAdvertisement, DropReason::FaultDhcp]
+    );
+    assert_eq!(a.received().len(), 0, "neither asked nor unasked");
+    assert!(!b.received().is_empty(), "its neighbor hears the router");
+    bench.run(6_000 * MS);
+    solicit(&a);
+    bench.run(MS);
+    assert!(!a.received().is_empty(), "the fault is over");
 }
 
 async fn ask(controller: &Controller, method: &str, path: &str, body: Value) -> (u16, Value) {

@@ -54,7 +54,9 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
             Fate::Delivered(to.expect("a port that somebody is attached to"))
         }
         Verdict::Reply(_) => Fate::Answered(law::said(reply.frame())),
-        Verdict::Flood { .. } => panic!("nothing is flooded in these profiles"),
+        Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {
+            panic!("nothing is flooded or asked for in these profiles")
+        }
         // What a service answers is not the decision's to say.
         Verdict::Punt(_) | Verdict::Drop(_) => Fate::Nothing,
     }

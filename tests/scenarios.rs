@@ -94,6 +94,71 @@ fn a_moved_address_is_announced_today_and_was_not_in_the_xen_years() {
 }
 
 #[test]
+fn packets_that_leave_their_subnet_follow_its_route_table() {
+    passes("routes.yaml");
+}
+
+#[test]
+fn the_services_of_a_vpc_say_what_the_network_is_at_that_moment() {
+    passes("link-local-services.yaml");
+}
+
+#[test]
+fn isc_dhclient_brings_up_a_host_that_knows_nothing() {
+    passes("dhclient.yaml");
+}
+
+#[test]
+fn dhcpcd_brings_up_a_host_that_knows_nothing() {
+    passes("dhcpcd.yaml");
+}
+
+#[test]
+fn the_small_clients_bring_up_a_host_that_knows_nothing() {
+    passes("udhcpc.yaml");
+}
+
+#[test]
+fn systemd_networkd_brings_up_a_host_that_knows_nothing() {
+    passes("systemd-networkd.yaml");
+}
+
+#[test]
+fn an_address_without_routes_and_routes_without_an_address_reach_nobody() {
+    passes("address-route-interplay.yaml");
+}
+
+#[test]
+fn dhcpcd_surprises_three_times() {
+    passes("dhcpcd-story.yaml");
+}
+
+#[test]
+fn a_lease_ends_with_the_assignment_of_its_address() {
+    passes("ipv6-unassigned.yaml");
+}
+
+#[test]
+fn a_delegated_prefix_is_one_host() {
+    passes("bind-ipv6-subnet.yaml");
+}
+
+#[test]
+fn clouds_differ() {
+    passes("clouds.yaml");
+}
+
+#[test]
+fn discovery_by_multicast_finds_nobody_in_a_vpc() {
+    passes("multicast-gotchas.yaml");
+}
+
+#[test]
+fn a_single_64_needs_a_proxy_where_the_router_asks() {
+    passes("single-64-proxy-ndp.yaml");
+}
+
+#[test]
 fn every_scenario_that_ships_is_tested_here() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let here = [include_str!("scenarios.rs"), include_str!("failover.rs")].concat();
@@ -115,6 +180,9 @@ fn a_scenario_with_the_profile_turned_around_fails() {
         ("lan-control.yaml", "base: lan", "base: aws"),
         ("address-move.yaml", "base: aws-xen", "base: aws"),
         ("aws-ipv6-mapping.yaml", "base: aws,", "base: lan,"),
+        ("dhclient.yaml", "base: aws,", "base: lan,"),
+        ("udhcpc.yaml", "base: aws,", "base: lan,"),
+        ("address-route-interplay.yaml", "stable-privacy", "eui64"),
     ] {
         assert_eq!(
             run(&turned(name, from, to), &options()).outcome,

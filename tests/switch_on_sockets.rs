@@ -150,6 +150,30 @@ fn soon(mut condition: impl FnMut() -> bool) -> bool {
 }
 
 #[test]
+fn frames_that_come_alone_and_then_together_arrive_at_once_and_in_order() {
+    let mut world = World::new(Profile::aws(), 1);
+    let (a, b) = (world.host(10, 1500), world.host(11, 1500));
+    // Beside the datagrams come advertisements of the router.
+    let next = || loop {
+        let frame = b.receive().expect("a frame comes");
+        if frame[12..14] == [8, 0] {
+            return frame[42];
+        }
+    };
+    for number in 0..60 {
+        a.send(&datagram(&a, &b, &[number]));
+        assert_eq!(next(), number);
+    }
+    // As many as a socket queues at the least, more often than it takes to look for more than one again.
+    for round in 0..30 {
+        (0..8).for_each(|number| a.send(&datagram(&a, &b, &[round, number])));
+        assert_eq!([(); 8].map(|()| next()), [round; 8]);
+    }
+    let counters = world.switch.counters(a.port).expect("attached");
+    assert_eq!((counters.received.frames, counters.drops().count()), (60 + 240, 0));
+}
+
+#[test]
 fn frames_cross_in_order_between_ports_of_all_workers() {
     let mut world = World::new(Profile::aws(), 3);
     let hosts: Vec<Host> = (10..15).map(|number| world.host(number, 9001)).collect();

@@ -61,7 +61,11 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
     let mut events = Vec::with_capacity(2);
     loop {
         events.clear();
-        epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None)?;
+        match epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None) {
+            // A tracer attached itself.
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
         for event in &events {
             let event: &epoll::Event = event;
             let index = { event.data }.u64() as usize & 1;

@@ -14,14 +14,24 @@ import world
 def main():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--binaries", default="target/release", help="where reference-copier and bench-tools are")
-    parser.add_argument("--out", default="target/bench", help="where results.json, results.txt and results.svg go")
+    parser.add_argument("--out", default="bench-out", help="where results.json, results.txt and results.svg go")
     parser.add_argument("--quick", action="store_true", help="fewer workloads and repetitions: under three minutes")
     parser.add_argument("--repetitions", type=int, help="5, or 3 with --quick")
     parser.add_argument("--seconds", type=float, help="of each run: 3, or 1 with --quick")
     parser.add_argument("--worlds", help="comma-separated: plain, vnet, coalesce, localvpc, bridge, ovs, vde")
     parser.add_argument("--only", help="run workloads whose name contains this")
+    parser.add_argument("--markdown", metavar="FILE",
+                        help="put the tables into this file, between its lines <!-- bench --> and <!-- /bench -->")
+    parser.add_argument("--from", dest="earlier", metavar="JSON", help="measure nothing: take the results of an earlier run")
     parser.add_argument("--mappings", type=int, default=1_000_000, help="of other interfaces in the switch's tables")
     arguments = parser.parse_args()
+
+    if arguments.earlier:
+        machine, figures = report.load_json(arguments.earlier)
+        print(report.table(figures, list(figures)))
+        if arguments.markdown:
+            report.save_markdown(arguments.markdown, machine, figures)
+        return
 
     if os.geteuid() != 0:
         sys.exit("bench: it makes network namespaces and needs root")
@@ -70,6 +80,8 @@ def main():
         file.write(text)
     report.save_json(f"{arguments.out}/results.json", machine, figures)
     report.save_svg(f"{arguments.out}/results.svg", figures)
+    if arguments.markdown:
+        report.save_markdown(arguments.markdown, machine, figures)
     print(f"written: {arguments.out}/results.txt, results.json, results.svg")
 
 

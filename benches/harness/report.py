@@ -106,6 +106,49 @@ def save_json(path, machine, figures):
         file.write("\n")
 
 
+def load_json(path):
+    with open(path) as file:
+        results = json.load(file)
+    return results["machine"], results["figures"]
+
+
+def markdown(machine, figures):
+    """The two tables with what they were measured on."""
+    names = list(figures)
+    lines = [
+        f"Linux {machine['kernel']}, {machine['cpus']} CPUs ({machine['cpu']}); {machine['repetitions']} repetitions of "
+        f"{machine['seconds']:g} s; {machine['mappings']} mappings of others in the switch's tables; load before the run "
+        f"{machine['load_before']:.1f}.",
+        "",
+        "| median of the repetitions | " + " | ".join(names) + " |",
+        "|---|" + "---:|" * len(names),
+    ]
+    for metric, words, _, _ in TARGETS:
+        known = {name: [v for v in figures[name].get(metric, []) if v is not None] for name in names}
+        if any(known.values()):
+            cells = [number(statistics.median(known[name]) if known[name] else None) for name in names]
+            lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    lines += ["", "| ratio within a repetition | to | median | lowest to highest | target | |", "|---|---|---:|---|---|---|"]
+    for one in verdicts(figures):
+        sign = "≥" if one["more_is_better"] else "≤"
+        lines.append(f"| {one['words']} | {one['reference']} | {one['ratio']:.2f} | {one['lowest']:.2f} to {one['highest']:.2f} "
+                     f"| {sign} {one['target']:g} | {'met' if one['met'] else '**missed**'} |")
+    return "\n".join(lines) + "\n"
+
+
+def save_markdown(path, machine, figures):
+    """Replaces what stands between the two marks; everything else in the file stays."""
+    begin, end = "<!-- bench -->", "<!-- /bench -->"
+    with open(path) as file:
+        text = file.read()
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise SystemExit(f"{path}: it must have one line {begin} and after it one line {end}")
+    head, rest = text.split(begin)
+    _, tail = rest.split(end)
+    with open(path, "w") as file:
+        file.write(f"{head}{begin}\n{markdown(machine, figures)}{end}{tail}")
+
+
 def save_svg(path, figures):
     """One bar a target: the median ratio, its range as a line, the target as a mark. Longer is better in every row."""
     rows = verdicts(figures)

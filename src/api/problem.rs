@@ -107,7 +107,9 @@ impl Problem {
 /// The HTTP status that goes with a refusal of the model.
 fn status_of(error: &ModelError) -> StatusCode {
     match error {
-        ModelError::NotFound { .. } | ModelError::NoMapping { .. } => StatusCode::NOT_FOUND,
+        ModelError::NotFound { .. } | ModelError::NoMapping { .. } | ModelError::NoRoute { .. } => {
+            StatusCode::NOT_FOUND
+        }
         ModelError::NameTaken { .. }
         | ModelError::CidrConflict { .. }
         | ModelError::PrimaryCidr { .. }
@@ -121,6 +123,9 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::Dependents { .. }
         | ModelError::InterfaceInUse { .. }
         | ModelError::NotAttached { .. }
+        | ModelError::RouteExists { .. }
+        | ModelError::MainRouteTable { .. }
+        | ModelError::NotAssociated { .. }
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::BadName { .. }
         | ModelError::VpcWithoutIpv4
@@ -131,7 +136,11 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::OutsideSubnet { .. }
         | ModelError::Reserved { .. }
         | ModelError::NoFamily { .. }
-        | ModelError::BadMac { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        | ModelError::BadMac { .. }
+        | ModelError::Route { .. }
+        | ModelError::DifferentNetworks { .. }
+        | ModelError::DhcpOptions(_)
+        | ModelError::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

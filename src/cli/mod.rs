@@ -12,6 +12,7 @@ pub mod remote;
 pub mod run;
 pub mod server;
 mod show;
+pub mod top;
 pub mod transcript;
 
 use std::ffi::OsString;
@@ -47,6 +48,8 @@ enum Command {
     Lab(server::LabArguments),
     /// Play scenarios, each on a network of its own, and say whether all that they expect is so
     Run(run::RunArguments),
+    /// Watch the ports of a server's switch: what flows through each, and why frames are dropped
+    Top(top::TopArguments),
     #[command(flatten)]
     Query(remote::Query),
     /// Print the OpenAPI description of the API
@@ -132,6 +135,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Up(arguments) => server::up(&arguments, &cli.remote),
         Command::Lab(arguments) => server::lab(&arguments, &cli.remote),
         Command::Run(arguments) => run::run(&arguments, cli.remote.json, cli.verbose > 0),
+        Command::Top(arguments) => top::top(&cli.remote, &arguments),
         Command::Query(query) => remote::query(&cli.remote, query),
         Command::Openapi => {
             print(&crate::api::openapi_json());

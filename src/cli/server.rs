@@ -1,6 +1,7 @@
 //! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,16 +14,21 @@ use super::run::read_text;
 use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::server::{Bound, ServerConfig};
-use crate::api::{AppState, Client, Token, rest};
+use crate::api::{AppState, Client, ClientError, Token, rest};
 use crate::model::Limits;
+use crate::model::region::DEFAULT_REGION;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::scenario::declare;
-use crate::scenario::format::{self, Topology};
+use crate::scenario::format::{self, RouteTableTopology, Topology};
 use crate::scenario::template::Scope;
 
 /// Where a server listens unless told otherwise, and where commands look for it.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
+
+/// Up to so many hosts have a process from the start, so that `nsenter -t` finds all of the host; it takes some
+/// milliseconds each. Of more hosts the way into their network is shown, and a process comes with the first command.
+const READY_TO_ENTER: usize = 16;
 
 /// How a server is to be reached, and what it allows.
 #[derive(Debug, Clone, Args)]
@@ -45,9 +51,25 @@ pub struct ServerArguments {
     /// Hold to the default quotas of an AWS account
     #[arg(long)]
     aws_limits: bool,
+    /// The region that the network is said to be in: it gives the names of zones and hosts
+    #[arg(long, default_value = DEFAULT_REGION, value_parser = region)]
+    region: String,
+    /// A resolver for the names that the VPC's resolver does not know; without one they are refused
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<SocketAddr>,
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// A region becomes a part of host names.
+fn region(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("write lower case letters, digits and -, as in eu-central-1".to_owned())
+    }
 }
 
 /// What `up` makes.
@@ -63,14 +85,14 @@ pub struct UpArguments {
 #[derive(Debug, Args)]
 pub struct LabArguments {
     /// How many hosts
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=200))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=4000))]
     hosts: u16,
     /// How the network behaves: aws, aws-xen or lan
     #[arg(long, default_value = "aws")]
     profile: String,
-    /// The IPv4 block of the subnet
-    #[arg(long, default_value = "10.0.1.0/24")]
-    ipv4: Ipv4Net,
+    /// The IPv4 block of the subnet: 10.0.1.0/24 if left out, or 10.0.0.0/20 where that holds too few hosts
+    #[arg(long)]
+    ipv4: Option<Ipv4Net>,
     /// The IPv6 block of the subnet, a /64
     #[arg(long, default_value = "2001:db8:100:1::/64")]
     ipv6: Ipv6Net,
@@ -117,7 +139,8 @@ fn topology(name: &str, text: &str) -> Result<Topology, Failure> {
 pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let hosts: Vec<String> = (0..arguments.hosts).map(host_name).collect();
     // Addresses that one can type: .10, .11 … and ::10, ::11 …; beyond the block the Controller chooses.
-    let ipv4 = arguments.ipv4.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
+    let block = arguments.ipv4.unwrap_or_else(|| default_block(arguments.hosts));
+    let ipv4 = block.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
     let ipv6 = arguments.ipv6.hosts().skip(16).map(Some).chain(std::iter::repeat(None));
     let instances: serde_json::Map<String, Value> = hosts
         .iter()
@@ -137,14 +160,23 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let around = Ipv6Net::new(arguments.ipv6.network(), 56).map_or(arguments.ipv6, |net| net.trunc());
     let document = json!({
         "vpcs": { "lab": {
-            "cidr_blocks": [arguments.ipv4], "ipv6_cidr_blocks": [around], "profile": arguments.profile,
+            "cidr_blocks": [block], "ipv6_cidr_blocks": [around], "profile": arguments.profile,
         } },
-        "subnets": { "lab": { "vpc": "lab", "cidr_block": arguments.ipv4, "ipv6_cidr_block": arguments.ipv6 } },
+        "subnets": { "lab": { "vpc": "lab", "cidr_block": block, "ipv6_cidr_block": arguments.ipv6 } },
         "instances": instances,
     });
     let topology = format::read_topology("lab", &document.to_string())
         .map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{}", error.mistakes[0].message)))?;
     live(&arguments.arguments, remote, Some(&topology))
+}
+
+/// A /24 has 251 addresses for interfaces, a /20 has 4091: five of each block are reserved.
+fn default_block(hosts: u16) -> Ipv4Net {
+    if hosts <= 251 {
+        Ipv4Net::new_assert([10, 0, 1, 0].into(), 24)
+    } else {
+        Ipv4Net::new_assert([10, 0, 0, 0].into(), 20)
+    }
 }
 
 /// `a` to `z`, then `a1` and so on.
@@ -176,6 +208,8 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
         } else {
             Limits::UNBOUNDED
         },
+        region: arguments.region.clone(),
+        resolver: arguments.resolver,
         ..RuntimeConfig::default()
     })
     .map_err(impossible)?;
@@ -233,7 +267,9 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
 fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, allow_exec: bool) -> String {
     let mut text = String::new();
     let controller = runtime.controller();
-    for instance in runtime.lab().all() {
+    let instances = runtime.lab().all();
+    let few = instances.len() <= READY_TO_ENTER;
+    for instance in instances {
         let Ok(interface) = controller.interface(&crate::model::ResourceRef::new(instance.name())) else {
             continue;
         };
@@ -243,12 +279,15 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
             .map(ToString::to_string)
             .chain(interface.ipv6_addresses.iter().map(ToString::to_string))
             .collect();
-        let pid = instance
-            .machine()
-            .map(|machine| machine.pid().to_string())
-            .unwrap_or_default();
+        // The way into its network alone takes no process in it.
+        let place = || {
+            let descriptor = instance.namespace().as_fd().as_raw_fd();
+            format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
+        };
+        let machine = few.then(|| instance.machine().ok()).flatten();
+        let place = machine.map_or_else(place, |machine| format!("-t {} -a", machine.pid()));
         text.push_str(&format!(
-            "{:8} {}  {}\n         enter: nsenter -t {pid} -a\n",
+            "{:8} {}  {}\n         enter: nsenter {place}\n",
             instance.name(),
             interface.mac_address,
             addresses.join(" "),
@@ -289,19 +328,64 @@ fn make_on(server: &str, token: Option<Token>, topology: &Topology) -> Done {
                 body["name"].as_str().unwrap_or_default()
             ));
         }
+        for (name, table) in &topology.route_tables {
+            let id = make_route_table(&client, name, &table.value).await.map_err(failed)?;
+            print(&format!("{:9} {name:12} {id}\n", "route-table"));
+        }
         Ok(())
     })
+}
+
+/// Makes a route table, or names the one that the VPC was made with; then its routes, then the subnets that it leads.
+async fn make_route_table(client: &Client, name: &str, fields: &RouteTableTopology) -> Result<String, ClientError> {
+    let table = if fields.main {
+        let vpc = client.get(&format!("/v1/vpcs/{}", fields.vpc.value)).await?;
+        let path = format!(
+            "/v1/route-tables/{}",
+            vpc["main_route_table_id"].as_str().unwrap_or_default()
+        );
+        client.patch(&path, &json!({ "name": name })).await?
+    } else {
+        let body = json!({ "name": name, "vpc": fields.vpc.value });
+        client.post("/v1/route-tables", &body).await?
+    };
+    let id = table["id"].as_str().unwrap_or_default().to_owned();
+    let there = |to: &str| {
+        let routes = table["routes"].as_array();
+        routes.is_some_and(|routes| routes.iter().any(|route| route["destination"] == to))
+    };
+    for route in &fields.routes {
+        let to = route.to.value.trunc().to_string();
+        let body = json!({ "destination": to, "target": route.via.value });
+        let path = format!("/v1/route-tables/{id}/routes");
+        // A local route is there already, and may be given another target.
+        match there(&to) {
+            true => client.put(&path, &body).await?,
+            false => client.post(&path, &body).await?,
+        };
+    }
+    for subnet in &fields.subnets {
+        let path = format!("/v1/route-tables/{id}/associations");
+        client.post(&path, &json!({ "subnet": subnet.value })).await?;
+    }
+    Ok(id)
 }
 
 /// What is sent, in this order.
 fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
     let mut requests = Vec::new();
+    for (name, set) in &topology.dhcp_options {
+        requests.push(("/v1/dhcp-options", json!({ "name": name, "options": set.value })));
+    }
     for (name, vpc) in &topology.vpcs {
         let blocks: Vec<_> = vpc.value.cidr_blocks.iter().map(|block| block.value).collect();
         let ipv6_blocks: Vec<_> = vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect();
         let mut body = json!({ "name": name, "cidr_blocks": blocks, "ipv6_cidr_blocks": ipv6_blocks });
         if let Some(profile) = &vpc.value.profile {
             body["profile"] = json!(profile.spec);
+        }
+        if let Some(set) = &vpc.value.dhcp_options {
+            body["dhcp_options"] = json!(set.value);
         }
         requests.push(("/v1/vpcs", body));
     }
@@ -333,6 +417,15 @@ fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
         if let Some(mac) = &fields.mac {
             body["mac_address"] = json!(mac.value);
         }
+        for (field, value) in [
+            ("mtu", json!(fields.mtu)),
+            ("ntp_skew_ms", json!(fields.ntp_skew_ms)),
+            ("metadata", json!(fields.metadata)),
+        ] {
+            if !value.is_null() {
+                body[field] = value;
+            }
+        }
         requests.push(("/v1/interfaces", body));
     }
     for (name, instance) in &topology.instances {
@@ -353,6 +446,18 @@ fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lab_of_many_hosts_gets_a_block_that_holds_them() {
+        for (hosts, block) in [
+            (1, "10.0.1.0/24"),
+            (251, "10.0.1.0/24"),
+            (252, "10.0.0.0/20"),
+            (4000, "10.0.0.0/20"),
+        ] {
+            assert_eq!(default_block(hosts).to_string(), block, "{hosts} hosts");
+        }
+    }
 
     #[test]
     fn hosts_of_a_lab_are_named_by_letters() {

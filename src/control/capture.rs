@@ -132,17 +132,20 @@ impl Capture {
 
     fn write(&mut self, first: Observed) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut next = Some(first);
-        for _ in 0..AT_ONCE {
-            let Some(observed) = next else { break };
+        let mut observed = first;
+        for written in 1.. {
             self.packet(&mut out, &observed);
             if let Some(left) = &mut self.left {
                 *left -= 1;
-                if *left == 0 {
-                    break;
-                }
             }
-            next = self.observation.try_next();
+            // What is taken from the queue is written: none is taken that this piece has no room for.
+            if written == AT_ONCE || self.left == Some(0) {
+                break;
+            }
+            match self.observation.try_next() {
+                Some(next) => observed = next,
+                None => break,
+            }
         }
         out
     }

@@ -3,16 +3,19 @@
 use std::collections::HashSet;
 
 use super::ports::OpenedDevice;
+use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionSet};
 use crate::model::fault::{Fault, FaultSpec};
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use crate::model::network::MappingEdit;
+use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit};
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, FaultId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, RouteTable,
+    RouteTableId, Subnet, SubnetId, Vpc, VpcId,
 };
 
-/// A change that somebody wants. Route tables, DHCP option sets, faults and the like will be further variants.
+/// A change that somebody wants.
 #[derive(Debug)]
 pub enum Command {
     /// Makes a VPC. Answer: [`Outcome::Vpc`].
@@ -59,6 +62,39 @@ pub enum Command {
     CancelFault(FaultId),
     /// Ends all faults. Answer: [`Outcome::Faults`], as they were.
     CancelAllFaults,
+    /// Changes route tables or DHCP option sets.
+    Resource(ResourceCommand),
+}
+
+/// A change of what a VPC has beside subnets and interfaces.
+#[derive(Debug)]
+pub enum ResourceCommand {
+    /// Makes a route table. Answer: [`Outcome::RouteTable`].
+    CreateRouteTable(CreateRouteTable),
+    /// Changes a route table. Answer: [`Outcome::RouteTable`].
+    ModifyRouteTable(ResourceRef<RouteTableId>, ModifyRouteTable),
+    /// Deletes a route table that leads nobody. Answer: [`Outcome::RouteTable`], as it was.
+    DeleteRouteTable(ResourceRef<RouteTableId>),
+    /// Gives a subnet a table of its own. Answer: [`Outcome::RouteTable`].
+    AssociateRouteTable {
+        /// The table.
+        table: ResourceRef<RouteTableId>,
+        /// The subnet.
+        subnet: ResourceRef<SubnetId>,
+    },
+    /// Gives a subnet back to the main table. Answer: [`Outcome::RouteTable`], the table that it had.
+    DisassociateRouteTable {
+        /// The table.
+        table: ResourceRef<RouteTableId>,
+        /// The subnet.
+        subnet: ResourceRef<SubnetId>,
+    },
+    /// Edits one route. Answer: [`Outcome::RouteTable`].
+    EditRoute(ResourceRef<RouteTableId>, RouteEdit),
+    /// Makes a DHCP option set. Answer: [`Outcome::DhcpOptions`].
+    CreateDhcpOptions(CreateDhcpOptions),
+    /// Deletes a DHCP option set that no VPC has. Answer: [`Outcome::DhcpOptions`], as it was.
+    DeleteDhcpOptions(ResourceRef<DhcpOptionsId>),
 }
 
 /// What became of a command.
@@ -79,6 +115,10 @@ pub enum Outcome {
         /// What that changed.
         summary: EditSummary,
     },
+    /// A route table, as it is now or as it was when it was deleted.
+    RouteTable(Box<RouteTable>),
+    /// A DHCP option set, likewise.
+    DhcpOptions(Box<DhcpOptionSet>),
     /// The mappings were edited.
     Edited(EditSummary),
     /// A fault that began or ended.

@@ -1,6 +1,8 @@
 //! The Controller: one lock, taken for as long as one command is checked and carried out, and never across an await.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::SystemTime;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,12 +18,14 @@ use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::interface::{CreateInterface, ModifyInterface};
 use crate::model::network::{MappingEdit, MappingFilter, MappingPage, PageCursor};
+use crate::model::region::DEFAULT_REGION;
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
     AddressOrPrefix, Attachment, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network, NetworkInterface,
     ResourceRef, Subnet, SubnetId, Vpc, VpcId,
 };
+use crate::services::ServicesHandle;
 use crate::switch::PortStatus;
 use crate::switch::observe::{Observation, Observers, Wanted};
 
@@ -31,6 +35,8 @@ pub struct ControllerConfig {
     pub seed: Option<u64>,
     /// How much may be declared.
     pub limits: Limits,
+    /// The region that the network is said to be in, as in `us-east-1`.
+    pub region: String,
     /// Events that are kept for listeners that come back.
     pub event_history: usize,
     /// The fabric to write to; the switch reads the same one.
@@ -44,6 +50,7 @@ impl Default for ControllerConfig {
         Self {
             seed: None,
             limits: Limits::UNBOUNDED,
+            region: DEFAULT_REGION.to_owned(),
             event_history: 10_000,
             fabric: FabricWriter::new(),
             ports: None,
@@ -74,12 +81,15 @@ pub(super) struct Shared {
     pub(super) ports: Option<Arc<dyn Ports>>,
     pub(super) timer: Timer,
     pub(super) api_faults: ApiFaults,
+    services: OnceLock<ServicesHandle>,
 }
 
 pub(super) struct State {
     pub(super) network: Network,
     pub(super) binding: Binding,
-    rng: ChaCha8Rng,
+    pub(super) rng: ChaCha8Rng,
+    /// Since when each interface has a host: its first attachment.
+    pub(super) launched: HashMap<InterfaceId, SystemTime>,
     pub(super) faults: Faults,
 }
 
@@ -97,10 +107,11 @@ impl Controller {
         let seed = config.seed.unwrap_or_else(rand::random);
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let state = State {
-            network: Network::new(config.limits),
+            network: Network::in_region(config.limits, &config.region),
             binding: Binding::new(config.fabric, Arc::clone(&registry)),
             rng,
             faults: Faults::new(seed),
+            launched: HashMap::new(),
         };
         let shared = Shared {
             state: RwLock::new(state),
@@ -110,6 +121,7 @@ impl Controller {
             ports: config.ports,
             timer: Timer::default(),
             api_faults: ApiFaults::default(),
+            services: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -183,6 +195,7 @@ impl Controller {
                     summary,
                 })
             }
+            Command::Resource(command) => self.execute_on_resources(command),
             Command::EditMappings(edits) => self.edit_mappings(&edits).map(Outcome::Edited),
         }
     }
@@ -191,7 +204,8 @@ impl Controller {
         let mut guard = self.write();
         let state = &mut *guard;
         let vpc = state.network.create_vpc(spec, &mut state.rng)?.clone();
-        state.binding.add_vpc(&vpc);
+        let options = state.network.options_of(vpc.dhcp_options_id);
+        state.binding.add_vpc(&vpc, options);
         self.publish(EventKind::VpcCreated { vpc_id: vpc.id });
         Ok(vpc)
     }
@@ -200,7 +214,9 @@ impl Controller {
         let mut guard = self.write();
         let state = &mut *guard;
         let vpc = state.network.modify_vpc(reference, spec)?.clone();
-        state.binding.set_vpc(&vpc);
+        let options = state.network.options_of(vpc.dhcp_options_id);
+        state.binding.set_vpc(&vpc, options);
+        state.binding.publish_routes_of_vpc(&state.network, vpc.id);
         self.publish(EventKind::VpcModified { vpc_id: vpc.id });
         Ok(vpc)
     }
@@ -218,6 +234,7 @@ impl Controller {
         let state = &mut *guard;
         let subnet = state.network.create_subnet(spec, &mut state.rng)?.clone();
         state.binding.add_subnet(&subnet);
+        state.binding.publish_routes_of_subnet(&state.network, subnet.id);
         self.publish(EventKind::SubnetCreated { subnet_id: subnet.id });
         Ok(subnet)
     }
@@ -261,8 +278,10 @@ impl Controller {
         reference: &ResourceRef<InterfaceId>,
         spec: ModifyInterface,
     ) -> Result<NetworkInterface, ControlError> {
-        let mut state = self.write();
+        let mut guard = self.write();
+        let state = &mut *guard;
         let (interface, switched) = state.network.modify_interface(reference, spec)?;
+        state.binding.set_mtu(interface.id, interface.settings.mtu);
         let (id, check) = (interface.id, interface.source_dest_check);
         if switched {
             state.binding.set_source_dest_check(id, check);
@@ -285,12 +304,18 @@ impl Controller {
         }
         let (interface, changes) = state.network.delete_interface(reference)?;
         self.commit_at_once(state, &changes);
+        // Before its place is given to another interface, no route leads there.
+        self.target_changed(state, interface.id);
+        let index = state.binding.interface_index(interface.id);
         state.binding.remove_interface(interface.id);
+        state.launched.remove(&interface.id);
         let subnet_id = interface.subnet_id;
         self.publish(EventKind::InterfaceDeleted {
             interface_id: interface.id,
             subnet_id,
         });
+        drop(guard);
+        self.forget(index);
         Ok(interface)
     }
 
@@ -322,6 +347,8 @@ impl Controller {
             device: label.clone(),
         };
         state.network.set_attachment(reference, Some(attachment))?;
+        state.launched.entry(id).or_insert_with(SystemTime::now);
+        self.target_changed(state, id);
         self.publish(EventKind::PortUp {
             interface_id: id,
             port: port.get(),
@@ -335,12 +362,14 @@ impl Controller {
         reference: &ResourceRef<InterfaceId>,
         reason: Option<String>,
     ) -> Result<NetworkInterface, ControlError> {
-        let (interface, device) = {
+        let (interface, device, index) = {
             let mut guard = self.write();
             let state = &mut *guard;
             let id = state.network.interface_id(reference)?;
             let attachment = state.network.set_attachment(reference, None)?;
             state.binding.set_port(id, None);
+            self.target_changed(state, id);
+            let index = state.binding.interface_index(id);
             let port = attachment.map_or(0, |attachment| attachment.port);
             let ports = self.shared.ports.as_ref().zip(PortId::new(port));
             let device = ports.and_then(|(ports, port)| ports.detach(port));
@@ -349,11 +378,25 @@ impl Controller {
                 port,
                 reason,
             });
-            (state.network.interface(reference)?, device)
+            (state.network.interface(reference)?, device, index)
         };
+        self.forget(index);
         // Closing a TAP takes the kernel some 20 ms, for which nobody else should wait.
         drop(device);
         Ok(interface)
+    }
+
+    /// Hands the Controller the services that it is the source of, so that they hear who is gone. Once; later ones are
+    /// not taken.
+    pub fn set_services(&self, services: ServicesHandle) -> bool {
+        self.shared.services.set(services).is_ok()
+    }
+
+    /// Ends what an interface has with the services. Their thread may be waiting for the lock, so it is not held here.
+    fn forget(&self, interface: Option<InterfaceIndex>) {
+        if let (Some(services), Some(interface)) = (self.shared.services.get(), interface) {
+            services.forget(interface);
+        }
     }
 
     fn edit_mappings(&self, edits: &[MappingEdit]) -> Result<EditSummary, ControlError> {

@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 
 use super::command::EditSummary;
 use crate::model::fault::FaultSpec;
-use crate::model::{AddressOrPrefix, FaultId, InterfaceId, MappingChange, SubnetId, VpcId};
+use crate::model::{
+    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId,
+};
 
 /// Changes that one event spells out; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
@@ -74,7 +76,7 @@ pub enum EventKind {
         /// Where.
         subnet_id: SubnetId,
     },
-    /// A network interface changed: its name, description, tags or source/destination check.
+    /// A network interface changed: its name, description, tags, settings or source/destination check.
     InterfaceModified {
         /// Which.
         interface_id: InterfaceId,
@@ -140,6 +142,31 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A route table came to be.
+    RouteTableCreated {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A route table changed: its routes, their states, its subnets, its name or tags.
+    RouteTableModified {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A route table is gone.
+    RouteTableDeleted {
+        /// Which.
+        route_table_id: RouteTableId,
+    },
+    /// A DHCP option set came to be.
+    DhcpOptionsCreated {
+        /// Which.
+        dhcp_options_id: DhcpOptionsId,
+    },
+    /// A DHCP option set is gone.
+    DhcpOptionsDeleted {
+        /// Which.
+        dhcp_options_id: DhcpOptionsId,
+    },
     /// Frames were dropped; one event stands for `count` of them.
     FrameDropped {
         /// The interface that sent them.
@@ -159,7 +186,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 16] = [
+    pub const TYPES: [&'static str; 21] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -176,6 +203,11 @@ impl EventKind {
         "mappings_propagated",
         "fault_began",
         "fault_ended",
+        "route_table_created",
+        "route_table_modified",
+        "route_table_deleted",
+        "dhcp_options_created",
+        "dhcp_options_deleted",
     ];
 
     /// The name of the type.
@@ -197,6 +229,11 @@ impl EventKind {
             Self::MappingsPropagated { .. } => 13,
             Self::FaultBegan { .. } => 14,
             Self::FaultEnded { .. } => 15,
+            Self::RouteTableCreated { .. } => 16,
+            Self::RouteTableModified { .. } => 17,
+            Self::RouteTableDeleted { .. } => 18,
+            Self::DhcpOptionsCreated { .. } => 19,
+            Self::DhcpOptionsDeleted { .. } => 20,
         };
         Self::TYPES[place]
     }

@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::datapath::{FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
+use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
-use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, Subnet, SubnetId, Vpc, VpcId};
+use crate::model::route_table::RouteTarget;
+use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
+use crate::wire::MacAddr;
 
 /// Identifiers on one side, places in the fabric on the other.
 #[derive(Debug)]
@@ -42,6 +44,14 @@ impl<K: Copy + Eq + Hash, V: Copy + Eq + Hash> Places<K, V> {
     }
 }
 
+/// An interface that gains or loses something: where it is, and which of its addresses come first.
+struct Party {
+    index: Option<InterfaceIndex>,
+    mac: Option<MacAddr>,
+    ipv4: Option<Ipv4Addr>,
+    ipv6: Option<Ipv6Addr>,
+}
+
 /// The one hand that writes to the fabric and to the registry.
 pub(crate) struct Binding {
     writer: FabricWriter,
@@ -51,16 +61,11 @@ pub(crate) struct Binding {
     interfaces: Places<InterfaceId, InterfaceIndex>,
 }
 
-fn vpc_spec(vpc: &Vpc) -> VpcSpec {
-    let ipv4 = vpc.cidr_blocks.iter().copied().map(IpNet::V4);
-    let cidrs = ipv4
-        .chain(vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
-        .collect();
+fn vpc_spec(vpc: &Vpc, dhcp_options: Arc<DhcpOptions>) -> VpcSpec {
     VpcSpec {
         profile: Arc::clone(&vpc.profile),
-        cidrs,
-        // The set that every VPC of AWS's first region begins with.
-        dhcp_options: Arc::new(DhcpOptions::for_region("us-east-1")),
+        cidrs: vpc.ranges(),
+        dhcp_options,
     }
 }
 
@@ -83,14 +88,14 @@ impl Binding {
         &self.writer
     }
 
-    pub(crate) fn add_vpc(&mut self, vpc: &Vpc) {
-        let index = self.writer.add_vpc(vpc_spec(vpc));
+    pub(crate) fn add_vpc(&mut self, vpc: &Vpc, options: Arc<DhcpOptions>) {
+        let index = self.writer.add_vpc(vpc_spec(vpc, options));
         self.vpcs.insert(vpc.id, index);
     }
 
-    pub(crate) fn set_vpc(&mut self, vpc: &Vpc) {
+    pub(crate) fn set_vpc(&mut self, vpc: &Vpc, options: Arc<DhcpOptions>) {
         if let Some(index) = self.vpcs.by_id.get(&vpc.id) {
-            self.writer.set_vpc(*index, vpc_spec(vpc));
+            self.writer.set_vpc(*index, vpc_spec(vpc, options));
         }
     }
 
@@ -135,6 +140,59 @@ impl Binding {
             source_dest_check: interface.source_dest_check,
         });
         self.interfaces.insert(interface.id, index);
+        self.writer.set_mtu(index, interface.settings.mtu);
+    }
+
+    pub(crate) fn set_mtu(&mut self, id: InterfaceId, mtu: Option<u16>) {
+        if let Some(index) = self.interfaces.by_id.get(&id) {
+            self.writer.set_mtu(*index, mtu);
+        }
+    }
+
+    /// Gives the routes of a table to all subnets that it leads.
+    pub(crate) fn publish_routes(&mut self, network: &Network, table: RouteTableId) {
+        let subnets: Vec<SubnetId> = network.subnets().map(|subnet| subnet.id).collect();
+        let led = subnets
+            .into_iter()
+            .filter(|subnet| network.table_of(*subnet) == Some(table));
+        self.give_routes(network, table, led);
+    }
+
+    /// Gives each subnet of a VPC the routes of its table.
+    pub(crate) fn publish_routes_of_vpc(&mut self, network: &Network, vpc: VpcId) {
+        let subnets = network.subnets().filter(|subnet| subnet.vpc_id == vpc);
+        let mut tables: Vec<RouteTableId> = subnets.filter_map(|subnet| network.table_of(subnet.id)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        for table in tables {
+            self.publish_routes(network, table);
+        }
+    }
+
+    /// Gives a subnet the routes of its table.
+    pub(crate) fn publish_routes_of_subnet(&mut self, network: &Network, subnet: SubnetId) {
+        if let Some(table) = network.table_of(subnet) {
+            self.give_routes(network, table, [subnet]);
+        }
+    }
+
+    fn give_routes(&mut self, network: &Network, table: RouteTableId, subnets: impl IntoIterator<Item = SubnetId>) {
+        let target = |target| match target {
+            RouteTarget::Local => datapath::RouteTarget::Local,
+            RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
+            // One that is detached drops what is led to it; one that is deleted has no place any more.
+            RouteTarget::Interface(id) => self
+                .interface_index(id)
+                .filter(|_| network.place(id).is_some())
+                .map_or(datapath::RouteTarget::Blackhole, datapath::RouteTarget::Interface),
+        };
+        let routes = network.routes(table).map(|(net, to)| (net, target(to)));
+        let routes: Arc<datapath::RouteTable> = Arc::new(routes.collect());
+        for subnet in subnets {
+            if let Some(index) = self.subnet_index(subnet) {
+                self.writer.set_routes(index, Arc::clone(&routes));
+            }
+        }
     }
 
     /// Forgets an interface whose mappings were removed.
@@ -174,11 +232,16 @@ impl Binding {
 
     /// Carries changes of mappings into the tables. `network` is as it is after them.
     pub(crate) fn apply(&mut self, network: &Network, changes: &[MappingChange]) {
+        // A long list is about few interfaces: each is looked up once.
+        let mut parties: HashMap<InterfaceId, Party, RandomState> = HashMap::default();
+        for id in changes.iter().flat_map(|change| [change.from, change.to]).flatten() {
+            parties.entry(id).or_insert_with(|| self.party(network, id));
+        }
         // New owners first, vacancies afterwards: an address that passes from a mapping of its own to a prefix, or back,
         // is at no instant without owner.
         for change in changes {
-            if let Some(owner) = change.to {
-                self.set(network, change, owner);
+            if let Some((owner, party)) = change.to.and_then(|owner| Some((owner, parties.get(&owner)?))) {
+                self.set(change, owner, party);
             }
         }
         for change in changes {
@@ -186,27 +249,35 @@ impl Binding {
                 self.vacate(network, change);
             }
         }
-        self.set_primaries(network, changes);
+        for party in parties.into_values() {
+            if let Some(index) = party.index {
+                self.writer.set_primary(index, party.ipv4, party.ipv6);
+            }
+        }
     }
 
-    fn set(&mut self, network: &Network, change: &MappingChange, owner: InterfaceId) {
-        let (Some(subnet), Some(index)) = (self.subnet_index(change.subnet), self.interface_index(owner)) else {
+    fn party(&self, network: &Network, id: InterfaceId) -> Party {
+        let (ipv4, ipv6) = network.primaries(id);
+        Party {
+            index: self.interface_index(id),
+            mac: network.place(id).map(|(mac, ..)| mac),
+            ipv4,
+            ipv6,
+        }
+    }
+
+    fn set(&mut self, change: &MappingChange, owner: InterfaceId, party: &Party) {
+        let (Some(subnet), Some(index), Some(mac)) = (self.subnet_index(change.subnet), party.index, party.mac) else {
             return;
         };
         self.writer.map(subnet, change.address.net(), Some(index));
-        if let Some((mac, ..)) = network.place(owner) {
-            let first = network.primaries(owner).0.map(IpAddr::V4);
-            let primary = first.is_some() && change.address.address() == first;
-            self.registry.set(
-                change.subnet,
-                change.address,
-                Some(Entry {
-                    interface: owner,
-                    mac,
-                    primary,
-                }),
-            );
-        }
+        let primary = party.ipv4.is_some() && change.address.address() == party.ipv4.map(IpAddr::V4);
+        let entry = Entry {
+            interface: owner,
+            mac,
+            primary,
+        };
+        self.registry.set(change.subnet, change.address, Some(entry));
     }
 
     fn vacate(&mut self, network: &Network, change: &MappingChange) {
@@ -218,7 +289,7 @@ impl Binding {
             // The data path keeps the addresses of a /28 one by one: those that another mapping covers by now stay.
             IpNet::V4(net) => {
                 for address in net.network().to_bits()..=net.broadcast().to_bits() {
-                    let host = Ipv4Net::from(std::net::Ipv4Addr::from_bits(address));
+                    let host = Ipv4Net::from(Ipv4Addr::from_bits(address));
                     if network.owner(change.subnet, IpAddr::V4(host.addr())).is_none() {
                         self.writer.map(subnet, IpNet::V4(host), None);
                     }
@@ -226,23 +297,6 @@ impl Binding {
             }
             // It keeps /80 prefixes apart from addresses, so nothing else goes with either.
             net @ IpNet::V6(_) => self.writer.map(subnet, net, None),
-        }
-    }
-
-    /// The first addresses of every interface that gained or lost one.
-    fn set_primaries(&mut self, network: &Network, changes: &[MappingChange]) {
-        let mut last = None;
-        for change in changes {
-            for id in [change.from, change.to].into_iter().flatten() {
-                if last.replace(id) == Some(id) {
-                    continue;
-                }
-                if let Some(index) = self.interface_index(id) {
-                    let (ipv4, ipv6) = network.primaries(id);
-                    self.writer.set_primary(index, ipv4, ipv6);
-                    self.writer.set_delegated_prefix(index, network.delegated_prefix(id));
-                }
-            }
         }
     }
 }

@@ -23,7 +23,7 @@ use super::error::ControlError;
 use super::events::EventKind;
 use crate::datapath::FaultView;
 use crate::datapath::faults::{Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, ServiceFaults};
-use crate::mapping::PortId;
+use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, ImpairmentSpec};
 use crate::model::ids::{FaultId, ResourceId};
 use crate::model::{InterfaceId, MappingChange};
@@ -157,6 +157,15 @@ impl Controller {
         active
             .map(|active| active.fault.clone())
             .ok_or_else(|| scope::no_such_fault(id))
+    }
+
+    /// What is wrong with the services of the host at a place of the fabric.
+    pub fn service_faults(&self, interface: InterfaceIndex) -> ServiceFaults {
+        let view = self.fabric().view_full();
+        let (Some(faults), Some(interface)) = (view.faults(), view.interface(interface)) else {
+            return ServiceFaults::default();
+        };
+        faults.services(&interface)
     }
 
     /// Makes faults keep up with a network that has changed: names that stand for others, ports that are new.

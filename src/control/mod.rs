@@ -10,10 +10,14 @@ pub mod explain;
 mod fabric;
 pub mod faults;
 pub mod ports;
+mod resources;
+#[cfg(test)]
+mod resources_tests;
+mod source;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, EditSummary, Outcome};
+pub use command::{Command, EditSummary, Outcome, ResourceCommand};
 pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
 pub use events::{Event, EventKind, Subscription};

@@ -70,7 +70,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// Octets of the largest IP packet that the frame is or will be cut into.
     #[inline]
-    fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
+    pub(super) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
         let whole = frame.bytes().len() - ETHERNET_HEADER;
         if self.meta.segment_size == 0 {
             return whole;

@@ -68,6 +68,7 @@ impl<O: Observer> Context<'_, O> {
         };
         let for_router = frame.destination == self.ingress.subnet.router_mac;
         if for_router || frame.destination.is_multicast() {
+            let heard = self.router_hears(frame, packet.as_ref());
             let reply = match self.router_station(frame, packet.as_ref()) {
                 Some(Ok(Verdict::Reply(answered))) => Some(answered),
                 _ => None,
@@ -85,6 +86,7 @@ impl<O: Observer> Context<'_, O> {
                     Ok(Verdict::Flood { reply, punt })
                 }
                 (true, Some(answered), _) => Ok(Verdict::Reply(answered)),
+                (true, None, _) if heard => Ok(Verdict::Consumed),
                 (true, None, Some(packet)) => punt.unwrap_or_else(|| self.at_router(frame, &packet)),
                 (true, None, None) => Err(DropReason::RouterSilent),
             };
@@ -140,7 +142,7 @@ impl<O: Observer> Context<'_, O> {
                     })
                 }
                 _ if ECHOED_GROUPS.contains(&ipv6.destination) => {
-                    self.echo(frame, &Packet::V6(*ipv6), router.link_local().into())
+                    self.echo(frame, &Packet::V6(*ipv6), subnet.router_link_local().into())
                 }
                 _ => None,
             },

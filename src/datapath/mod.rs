@@ -4,7 +4,7 @@
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
 //! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again (source check), `deliver` (by destination MAC),
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
-//! learning switch.
+//! learning switch, and `resolve` asks there for what the router does not know.
 
 mod announce;
 mod deliver;
@@ -13,6 +13,8 @@ mod guard;
 mod learning;
 mod limit;
 mod neighbor;
+pub(crate) mod numbered;
+mod resolve;
 pub mod responder;
 mod route;
 mod router;
@@ -31,6 +33,7 @@ use std::time::Duration;
 pub use announce::{announcement, unsolicited_advertisement};
 pub use faults::FaultView;
 pub use limit::PortState;
+pub use resolve::Asking;
 pub use routes::{RouteTable, RouteTarget};
 pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;

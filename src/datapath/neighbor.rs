@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Answered, Context, Decided, DropReason, Fact, Observer, Stage, Verdict};
-use crate::model::profile::{Answer, LinkLocals, UnicastRequest};
+use crate::model::profile::{Answer, LinkLocals, NeighborScope, ResolvedMac, UnicastRequest};
 use crate::wire::MacAddr;
 use crate::wire::frame::{Frame, Ipv6Packet};
 use crate::wire::neighbor::{Arp, NeighborSolicitation};
@@ -53,6 +53,9 @@ impl<O: Observer> Context<'_, O> {
             self.observer.saw(Stage::Neighbor, Fact::Router { address, kind, mac });
             return Ok(mac);
         }
+        if let Some(mac) = self.beyond_assigned(target.into(), DropReason::ArpUnknown)? {
+            return Ok(mac);
+        }
         if !subnet.ipv4.is_some_and(|net| net.contains(&target)) {
             // A host that asks on-link for an address beyond its subnet hears nothing (keepalived#44).
             let elsewhere = self.view.subnet_of(subnet.vpc, target.into()).is_some();
@@ -70,6 +73,18 @@ impl<O: Observer> Context<'_, O> {
             probe,
             [DropReason::ArpUnknown, DropReason::ArpOwn, DropReason::ArpProbe],
         )
+    }
+
+    /// Where the fabric answers for other addresses than those that interfaces have: the router's MAC where it answers for
+    /// all of them, and the reason for silence where it answers for the router alone.
+    fn beyond_assigned(&self, target: IpAddr, unknown: DropReason) -> Result<Option<MacAddr>, DropReason> {
+        let subnet = self.ingress.subnet;
+        match subnet.profile().neighbor.scope {
+            NeighborScope::Assigned => Ok(None),
+            NeighborScope::Router => Err(unknown),
+            NeighborScope::Any if self.view.owner(subnet, target).is_some() => Ok(None),
+            NeighborScope::Any => Ok(Some(subnet.router_mac)),
+        }
     }
 
     /// The MAC of the interface that an address is mapped to; or the reasons for silence: unknown, own, another's probed.
@@ -98,7 +113,10 @@ impl<O: Observer> Context<'_, O> {
         if probe && policy.probe_for_another == Answer::Silent {
             return Err(probed);
         }
-        Ok(self.view.interface(owner).ok_or(unknown)?.mac)
+        match policy.resolved_mac {
+            ResolvedMac::Owner => Ok(self.view.interface(owner).ok_or(unknown)?.mac),
+            ResolvedMac::Router => Ok(subnet.router_mac),
+        }
     }
 
     /// A Neighbor Solicitation, multicast or unicast; `None` when it is left to the host that it is sent to.
@@ -112,7 +130,7 @@ impl<O: Observer> Context<'_, O> {
 
     fn answer_solicitation(&mut self, packet: &Ipv6Packet<'_>) -> Decided {
         let solicitation = NeighborSolicitation::parse(packet, self.meta.checksum_pending)?;
-        let NeighborSolicitation { source, target } = solicitation;
+        let NeighborSolicitation { source, target, .. } = solicitation;
         self.observer
             .saw(Stage::Neighbor, Fact::Asked { address: target.into() });
         let (mac, router) = self.resolve_ipv6(target, source.is_unspecified())?;
@@ -140,6 +158,9 @@ impl<O: Observer> Context<'_, O> {
         }
         if target.is_unicast_link_local() {
             return Ok((self.compute_link_local(target)?, false));
+        }
+        if let Some(mac) = self.beyond_assigned(target.into(), DropReason::NeighborUnknown)? {
+            return Ok((mac, false));
         }
         let silent = [
             DropReason::NeighborUnknown,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Frame, PROTOCOL_ICMP};
 
 impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
@@ -46,6 +46,12 @@ impl<'a, O: Observer> Context<'a, O> {
             },
         );
         let (_, target) = route.ok_or(DropReason::NoRoute)?;
+        if target == RouteTarget::Local
+            && let Some((_, subnet)) = self.view.subnet_of(self.ingress.subnet.vpc, destination)
+            && subnet.asks()
+        {
+            return self.deliver_by_asking(frame, packet, subnet);
+        }
         let (interface, subnet) = match target {
             RouteTarget::Local => match self.local(destination) {
                 // No interface can have the resolver's address, so only packets that nobody would get are looked at.
@@ -57,6 +63,30 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Interface(index) => self.middlebox(index)?,
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
+        self.pass_on(frame, packet, &interface, subnet)
+    }
+
+    /// The router hands a packet to an interface of a subnet.
+    pub(super) fn pass_on(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        interface: &Interface,
+        subnet: &SubnetView,
+    ) -> Decided {
+        let rewrite = Rewrite::Route {
+            destination: interface.mac,
+            source: subnet.router_mac,
+            decrement_ttl: self.takes_hop(packet, subnet)?,
+        };
+        match self.hand_over(frame, packet, interface, subnet, rewrite) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, interface.mtu.unwrap_or(subnet.profile().mtu)),
+            decided => decided,
+        }
+    }
+
+    /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
+    pub(super) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
@@ -65,15 +95,7 @@ impl<'a, O: Observer> Context<'a, O> {
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
         }
-        let rewrite = Rewrite::Route {
-            destination: interface.mac,
-            source: subnet.router_mac,
-            decrement_ttl,
-        };
-        match self.hand_over(frame, packet, &interface, subnet, rewrite) {
-            Err(DropReason::TooLong) => self.too_big(frame, packet, &interface, subnet),
-            decided => decided,
-        }
+        Ok(decrement_ttl)
     }
 
     /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
@@ -118,18 +140,13 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
     /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
-    fn too_big(
-        &mut self,
-        frame: &Frame<'_>,
-        packet: &Packet<'_>,
-        interface: &Interface,
-        subnet: &SubnetView,
-    ) -> Decided {
-        let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+    pub(super) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
-        // RFC 4443 section 2.4 (e): no error about a packet that does not name one sender.
+        // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
+        // one sender.
         let (source, rate) = (packet.source(), here.profile().router.errors_per_second);
-        if source.is_unspecified() || source.is_multicast() || !self.state.errors.take(rate, self.now) {
+        let unanswerable = is_icmp_error(packet) || source.is_unspecified() || source.is_multicast();
+        if unanswerable || !self.state.errors.take(rate, self.now) {
             return Err(DropReason::TooLong);
         }
         match packet {
@@ -149,6 +166,19 @@ impl<'a, O: Observer> Context<'a, O> {
             }
         }
         Ok(Verdict::Reply(Answered::TooBig))
+    }
+}
+
+/// Whether a packet is an ICMP error itself, as far as its first octet of ICMP is in it.
+fn is_icmp_error(packet: &Packet<'_>) -> bool {
+    match packet {
+        Packet::V4(packet) => {
+            let icmp = packet.protocol == PROTOCOL_ICMP && packet.fragment_offset == 0;
+            // RFC 792: unreachable, source quench, redirect, time exceeded, parameter problem.
+            icmp && matches!(packet.payload().first(), Some(3 | 4 | 5 | 11 | 12))
+        }
+        // RFC 4443 section 2.1: errors have types below 128.
+        Packet::V6(packet) => packet.icmpv6_type().is_some_and(|kind| kind < 128),
     }
 }
 

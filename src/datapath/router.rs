@@ -30,7 +30,7 @@ impl<O: Observer> Context<'_, O> {
             // Behind a port of a learning switch there may be stations with MACs of their own.
             advertisement.to_mac = frame.source;
         }
-        let address = IpAddr::from(self.ingress.subnet.router_mac.link_local());
+        let address = IpAddr::from(self.ingress.subnet.router_link_local());
         let mac = self.ingress.subnet.router_mac;
         self.observer.saw(
             Stage::Router,
@@ -125,7 +125,7 @@ impl<O: Observer> Context<'_, O> {
 pub(super) fn advertisement(ingress: &Ingress<'_>, to: AdvertisementDestination) -> Option<RouterAdvertisement> {
     let (subnet, interface) = (ingress.subnet, &ingress.interface);
     let prefix = subnet.ipv6?;
-    let policy = &subnet.profile().router.advertisement;
+    let policy = Some(&subnet.profile().router.advertisement).filter(|policy| policy.sent)?;
     let assigned: Option<Ipv6Addr> = interface.ipv6_host.and_then(|host| subnet.ipv6_address(host));
     let to = match to {
         AdvertisementDestination::Assigned => assigned.unwrap_or(ALL_NODES),
@@ -136,6 +136,7 @@ pub(super) fn advertisement(ingress: &Ingress<'_>, to: AdvertisementDestination)
         to_mac: interface.mac,
         to,
         router_mac: subnet.router_mac,
+        from: subnet.router_link_local(),
         prefix: prefix.network(),
         hop_limit: policy.hop_limit,
         managed: policy.managed,
@@ -144,6 +145,8 @@ pub(super) fn advertisement(ingress: &Ingress<'_>, to: AdvertisementDestination)
         on_link: policy.on_link,
         autonomous: policy.autonomous,
         prefix_lifetime: policy.prefix_lifetime,
+        prefix_information: policy.prefix_information,
+        route_length: policy.route_length,
         source_link_layer: policy.source_link_layer,
     })
 }

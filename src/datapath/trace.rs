@@ -99,6 +99,13 @@ pub enum Fact {
         /// The route's destination and target; `None` where no route led.
         route: Option<(IpNet, RouteTarget)>,
     },
+    /// What a router that asks knows of an address.
+    Neighbor {
+        /// The address.
+        address: IpAddr,
+        /// The MAC that it was told.
+        mac: Option<MacAddr>,
+    },
     /// A question to a server of the VPC's own.
     Service {
         /// Which.
@@ -216,6 +223,11 @@ impl fmt::Display for Fact {
                     RouteTarget::Blackhole => f.write_str("black hole"),
                 }
             }
+            Self::Neighbor {
+                address,
+                mac: Some(mac),
+            } => write!(f, "the router was told that {address} is at {mac}"),
+            Self::Neighbor { address, mac: None } => write!(f, "the router was not told where {address} is"),
             Self::Service { service } => write!(f, "a question to the subnet's {service} server"),
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),

@@ -1,5 +1,7 @@
 //! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
 
+use super::resolve::Asking;
+use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 
@@ -22,11 +24,38 @@ pub enum Verdict {
         /// The server at the router's address that is asked as well, as by [`Verdict::Punt`].
         punt: Option<Service>,
     },
+    /// The router took it in: a station told it where it is.
+    Consumed,
+    /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there,
+    /// if [`SubnetView::asking`](super::SubnetView::asking) says so.
+    Ask {
+        /// The subnet that is asked.
+        subnet: SubnetIndex,
+        /// Where the packet goes meanwhile, by what was known before; `None` when nothing was: it is dropped as
+        /// [`DropReason::NeighborResolving`].
+        deliver: Option<(PortId, Rewrite)>,
+    },
     /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate, or from
     /// a thread of its own.
     Punt(Service),
     /// Nowhere.
     Drop(DropReason),
+}
+
+impl Verdict {
+    /// What becomes of the packet that raised a question, once the question was seen to.
+    #[inline]
+    pub fn after_asking(self, asked: Asking) -> Self {
+        match self {
+            Self::Ask {
+                deliver: Some((port, rewrite)),
+                ..
+            } => Self::Deliver { port, rewrite },
+            Self::Ask { deliver: None, .. } if asked == Asking::Full => Self::Drop(DropReason::NeighborTableFull),
+            Self::Ask { deliver: None, .. } => Self::Drop(DropReason::NeighborResolving),
+            other => other,
+        }
+    }
 }
 
 /// What changes in a delivered frame.
@@ -256,6 +285,10 @@ named! {
         Blackhole = "blackhole",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
+        /// The router does not know yet where the destination is, and asks.
+        NeighborResolving = "neighbor_resolving",
+        /// The router does not know where the destination is, and has no room to remember that it asked.
+        NeighborTableFull = "neighbor_table_full",
         /// A link-local source or destination, which no router passes on to another link.
         LinkLocalRouted = "link_local_not_routed",
         /// No hop left.
@@ -304,6 +337,7 @@ impl From<crate::wire::neighbor::Invalid> for DropReason {
             Invalid::OptionLength => Self::NeighborOptionLength,
             Invalid::Target => Self::NeighborTarget,
             Invalid::UnspecifiedSource => Self::NeighborUnspecified,
+            Invalid::SolicitedToGroup => Self::NeighborAdvertisement,
             Invalid::Fragmented => Self::NeighborFragmented,
         }
     }

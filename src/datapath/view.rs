@@ -10,11 +10,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::faults::FaultView;
 use super::learning::Stations;
+use super::numbered::Numbered;
+use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
-use crate::model::profile::{Delivery, Profile};
+use crate::model::profile::{Delivery, Profile, Resolution};
 use crate::wire::MacAddr;
 
 /// The number of a VPC in the fabric, counted from 1.
@@ -49,8 +51,8 @@ impl Fabric {
 /// The network as one batch of frames sees it.
 #[derive(Clone)]
 pub struct View {
-    pub(crate) vpcs: Arc<Vec<Option<Arc<VpcView>>>>,
-    pub(crate) subnets: Arc<Vec<Option<Arc<SubnetView>>>>,
+    pub(crate) vpcs: Numbered<VpcView>,
+    pub(crate) subnets: Numbered<SubnetView>,
     pub(crate) interfaces: Arc<InterfaceTable>,
     /// (VPC, MAC) → interface.
     pub(crate) macs: Arc<Table>,
@@ -107,6 +109,8 @@ pub(crate) struct SubnetState {
     pub(crate) members: ArcSwap<Vec<(PortId, InterfaceIndex)>>,
     /// What a learning switch has heard; empty in other profiles.
     pub(crate) stations: Stations,
+    /// What a router that asks was told; empty in other profiles.
+    pub(crate) neighbors: Neighbors,
 }
 
 /// An address of the subnet's own router.
@@ -146,7 +150,7 @@ impl View {
     /// The subnet with this number.
     #[inline]
     pub fn subnet(&self, index: SubnetIndex) -> Option<&Arc<SubnetView>> {
-        self.subnets.get(index.0.get() as usize)?.as_ref()
+        self.subnets.get(index.0.get())
     }
 
     /// The interface at this place.
@@ -186,6 +190,15 @@ impl View {
             .map(InterfaceIndex)
     }
 
+    /// The interface that the delegated prefix around an address of `subnet` is mapped to.
+    pub fn prefix_around(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        let IpAddr::V6(address) = address else { return None };
+        let host = subnet.ipv6?.contains(&address).then_some(address.to_bits() as u64)?;
+        self.ipv6_prefixes
+            .get(subnet.index.0, host & PREFIX_80_MASK)
+            .map(InterfaceIndex)
+    }
+
     /// The /80 of `subnet` that is delegated to an interface first.
     pub fn delegated_prefix(&self, subnet: &SubnetView, index: InterfaceIndex) -> Option<Ipv6Net> {
         let bits = self.interfaces.delegated_prefix(index)?;
@@ -214,7 +227,7 @@ impl View {
     /// The VPC with this number.
     #[inline]
     pub fn vpc(&self, index: VpcIndex) -> Option<&Arc<VpcView>> {
-        self.vpcs.get(index.0.get() as usize)?.as_ref()
+        self.vpcs.get(index.0.get())
     }
 
     /// The subnet of a VPC that an address lies in.
@@ -285,6 +298,19 @@ impl SubnetView {
         self.profile().delivery == Delivery::Learning
     }
 
+    /// True where the router asks for the stations that it delivers to.
+    #[inline]
+    pub fn asks(&self) -> bool {
+        self.learns() && self.profile().router.resolution == Resolution::Ask
+    }
+
+    /// The link-local address that the router speaks from.
+    pub fn router_link_local(&self) -> Ipv6Addr {
+        let router = &self.profile().router;
+        let fixed = router.fixed_link_local.filter(|_| !router.eui64_link_local);
+        fixed.unwrap_or_else(|| self.router_mac.link_local())
+    }
+
     /// Ports of the subnet's attached interfaces.
     pub fn members(&self) -> arc_swap::Guard<Arc<Vec<(PortId, InterfaceIndex)>>> {
         self.state.members.load()
@@ -306,7 +332,7 @@ impl SubnetView {
     /// Which of the router's addresses this is, if any.
     pub fn router_ipv6(&self, address: Ipv6Addr) -> Option<RouterAddress> {
         let net = self.ipv6?;
-        if address == self.router_mac.link_local() || Some(address) == self.profile().router.fixed_link_local {
+        if address == self.router_link_local() || Some(address) == self.profile().router.fixed_link_local {
             return Some(RouterAddress::LinkLocal);
         }
         (address.to_bits() == net.network().to_bits() | 1).then_some(RouterAddress::Gateway)

@@ -12,6 +12,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::faults::FaultView;
 use super::learning::Stations;
+use super::numbered::Numbered;
+use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
@@ -81,8 +83,8 @@ impl FabricWriter {
     pub fn new() -> Self {
         let (macs, ipv6, ipv6_prefixes) = (TableWriter::new(), TableWriter::new(), TableWriter::new());
         let view = View {
-            vpcs: Arc::new(vec![None]),
-            subnets: Arc::new(vec![None]),
+            vpcs: Numbered::default(),
+            subnets: Numbered::default(),
             interfaces: Arc::new(InterfaceTable::default()),
             macs: Arc::clone(macs.table()),
             ipv6: Arc::clone(ipv6.table()),
@@ -129,9 +131,7 @@ impl FabricWriter {
 
     /// Makes a VPC known.
     pub fn add_vpc(&mut self, spec: VpcSpec) -> VpcIndex {
-        let vpcs = Arc::make_mut(&mut self.view.vpcs);
-        // The list begins with an empty place, so that a number is never 0.
-        let index = VpcIndex(NonZeroU32::new(vpcs.len() as u32).unwrap_or(NonZeroU32::MIN));
+        let index = VpcIndex(next_number(&self.view.vpcs));
         let view = VpcView {
             index,
             profile: spec.profile,
@@ -139,7 +139,7 @@ impl FabricWriter {
             dhcp_options: spec.dhcp_options,
             ranges: Vec::new(),
         };
-        vpcs.push(Some(Arc::new(view)));
+        self.view.vpcs.insert(index.0.get(), Arc::new(view));
         self.publish();
         index
     }
@@ -147,11 +147,7 @@ impl FabricWriter {
     /// Changes a VPC's profile, ranges or DHCP options, for it and all its subnets at once.
     pub fn set_vpc(&mut self, index: VpcIndex, spec: VpcSpec) {
         let local = Arc::new(RouteTable::local(&spec.cidrs));
-        for subnet in Arc::make_mut(&mut self.view.subnets)
-            .iter_mut()
-            .flatten()
-            .filter(|s| s.vpc == index)
-        {
+        for subnet in self.view.subnets.iter_mut().filter(|s| s.vpc == index) {
             let subnet = Arc::make_mut(subnet);
             subnet.profile = Arc::clone(&spec.profile);
             if subnet.implicit_routes {
@@ -169,14 +165,12 @@ impl FabricWriter {
 
     /// Forgets a VPC that has no subnets.
     pub fn remove_vpc(&mut self, index: VpcIndex) {
-        if let Some(vpc) = self.vpc_mut(index) {
-            *vpc = None;
-        }
+        self.view.vpcs.remove(index.0.get());
         self.publish();
     }
 
     fn vpc_mut(&mut self, index: VpcIndex) -> Option<&mut Option<Arc<VpcView>>> {
-        Arc::make_mut(&mut self.view.vpcs).get_mut(index.0.get() as usize)
+        self.view.vpcs.get_mut(index.0.get())
     }
 
     /// Changes which ranges the local route of a VPC knows.
@@ -196,9 +190,8 @@ impl FabricWriter {
         let vpc = self.view.vpc(spec.vpc).expect("a VPC whose index is held is known");
         let (profile, routes) = (Arc::clone(&vpc.profile), Arc::new(RouteTable::local(&vpc.cidrs)));
         let size = spec.ipv4.map_or(0, |net| 1_usize << (32 - net.prefix_len()));
-        let subnets = Arc::make_mut(&mut self.view.subnets);
-        let index = SubnetIndex(NonZeroU32::new(subnets.len() as u32).unwrap_or(NonZeroU32::MIN));
-        subnets.push(Some(Arc::new(SubnetView {
+        let index = SubnetIndex(next_number(&self.view.subnets));
+        let view = SubnetView {
             index,
             vpc: spec.vpc,
             profile,
@@ -211,8 +204,10 @@ impl FabricWriter {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
                 stations: Stations::default(),
+                neighbors: Neighbors::default(),
             }),
-        })));
+        };
+        self.view.subnets.insert(index.0.get(), Arc::new(view));
         self.edit_ranges(spec.vpc, |ranges| {
             ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net.trunc()), index)));
             ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net.trunc()), index)));
@@ -223,7 +218,7 @@ impl FabricWriter {
 
     /// Gives a subnet the routes of a table, instead of those that it had.
     pub fn set_routes(&mut self, index: SubnetIndex, routes: Arc<RouteTable>) {
-        if let Some(Some(subnet)) = Arc::make_mut(&mut self.view.subnets).get_mut(index.0.get() as usize) {
+        if let Some(Some(subnet)) = self.view.subnets.get_mut(index.0.get()) {
             let subnet = Arc::make_mut(subnet);
             (subnet.routes, subnet.implicit_routes) = (routes, false);
         }
@@ -235,9 +230,7 @@ impl FabricWriter {
         let Some(vpc) = self.view.subnet(index).map(|subnet| subnet.vpc) else {
             return;
         };
-        if let Some(subnet) = Arc::make_mut(&mut self.view.subnets).get_mut(index.0.get() as usize) {
-            *subnet = None;
-        }
+        self.view.subnets.remove(index.0.get());
         self.edit_ranges(vpc, |ranges| ranges.retain(|(_, subnet)| *subnet != index));
         self.publish();
     }
@@ -359,4 +352,12 @@ impl FabricWriter {
     pub fn owner(&self, index: SubnetIndex, address: IpAddr) -> Option<InterfaceIndex> {
         self.view.owner(self.view.subnet(index)?, address)
     }
+}
+
+/// The number that the next entry gets: never 0, and never one that was in use. The model's limits are far below 2³².
+fn next_number<T>(entries: &Numbered<T>) -> NonZeroU32 {
+    u32::try_from(entries.next())
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }

@@ -5,9 +5,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
+
+use super::ids::{DhcpOptionsId, ResourceRef};
+use super::naming::Tags;
 
 /// Servers of one kind and one address family in a set (EC2 API, CreateDhcpOptions).
 const MOST_SERVERS: usize = 4;
@@ -41,6 +45,56 @@ pub struct DhcpOptions {
     /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
     #[schema(minimum = 140, maximum = 2_147_483_647)]
     pub ipv6_address_preferred_lease_time: Option<u32>,
+}
+
+/// A set as a resource. Like AWS's it never changes: a VPC is associated with another one instead.
+#[derive(Debug, Clone)]
+pub struct DhcpOptionSet {
+    /// Its identifier.
+    pub id: DhcpOptionsId,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// What it says.
+    pub options: Arc<DhcpOptions>,
+    /// Whether it is the one that every VPC of the region begins with.
+    pub default: bool,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// What a new set is made from.
+#[derive(Debug, Clone, Default)]
+pub struct CreateDhcpOptions {
+    /// A name that no other set has.
+    pub name: Option<String>,
+    /// What it says; at least one option.
+    pub options: DhcpOptions,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// Which set a VPC is to be associated with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DhcpOptionsChoice {
+    /// None: addresses and routes, and no names (EC2 API, AssociateDhcpOptions, `default`).
+    None,
+    /// This one.
+    Set(ResourceRef<DhcpOptionsId>),
+}
+
+impl DhcpOptionsChoice {
+    /// The word for no set at all.
+    pub const NONE: &'static str = "default";
+}
+
+impl<'de> Deserialize<'de> for DhcpOptionsChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Ok(match &*text {
+            Self::NONE => Self::None,
+            text => Self::Set(ResourceRef::new(text)),
+        })
+    }
 }
 
 /// A name server of a set.
@@ -103,6 +157,23 @@ impl DhcpOptionsError {
             Self::UnknownKey { .. } | Self::Repeated { .. } | Self::Count { .. } | Self::Value { .. } => {
                 "InvalidParameterValue"
             }
+        }
+    }
+
+    /// The field at fault, in this API's spelling.
+    pub fn option(&self) -> &'static str {
+        let key = match self {
+            Self::Repeated { key } | Self::Count { key, .. } | Self::Value { key, .. } => *key,
+            Self::Empty | Self::UnknownKey { .. } => "",
+        };
+        match key {
+            "domain-name" => "domain_name",
+            "domain-name-servers" => "domain_name_servers",
+            "ntp-servers" => "ntp_servers",
+            "netbios-name-servers" => "netbios_name_servers",
+            "netbios-node-type" => "netbios_node_type",
+            "ipv6-address-preferred-lease-time" => "ipv6_address_preferred_lease_time",
+            _ => "options",
         }
     }
 

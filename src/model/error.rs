@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::address::AddressOrPrefix;
-use super::ids::{InterfaceId, ResourceId, SubnetId};
+use super::dhcp_options::DhcpOptionsError;
+use super::ids::{InterfaceId, ResourceId, RouteTableId, SubnetId};
 use crate::wire::MacAddr;
 
 /// One refusal. `Display` is the message; where tools parse the message of AWS it is AWS's, word for word.
@@ -214,6 +215,65 @@ pub enum ModelError {
         /// The interface.
         interface: InterfaceId,
     },
+    /// A route that no table may have, in the words of EC2 where it has some.
+    #[error("{text}")]
+    Route {
+        /// What is wrong with it.
+        text: String,
+        /// The field at fault.
+        field: &'static str,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A second route with the same destination.
+    #[error("The route identified by {destination} already exists.")]
+    RouteExists {
+        /// The destination.
+        destination: IpNet,
+    },
+    /// A route to be deleted that is not there.
+    #[error("no route with destination-cidr-block {destination} in route table {table}")]
+    NoRoute {
+        /// The table.
+        table: RouteTableId,
+        /// The destination.
+        destination: IpNet,
+    },
+    /// The main route table of a VPC is to be deleted by itself, or to lose its place without another taking it.
+    #[error("The route table '{table}' is the main one of its VPC")]
+    MainRouteTable {
+        /// The table.
+        table: RouteTableId,
+    },
+    /// A subnet that is associated with no table of its own.
+    #[error("The subnet '{subnet}' is not explicitly associated with route table {table}")]
+    NotAssociated {
+        /// The subnet.
+        subnet: SubnetId,
+        /// The table that was named.
+        table: RouteTableId,
+    },
+    /// A table and a subnet of different VPCs.
+    #[error("Route table {table} and subnet {subnet} belong to different networks")]
+    DifferentNetworks {
+        /// The table.
+        table: RouteTableId,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// A set of DHCP options that breaks a rule.
+    #[error(transparent)]
+    DhcpOptions(#[from] DhcpOptionsError),
+    /// A value out of its range.
+    #[error("'{field}' cannot be {given}")]
+    OutOfRange {
+        /// The field at fault.
+        field: &'static str,
+        /// What was given.
+        given: String,
+        /// What may be given, as a sentence.
+        remedy: &'static str,
+    },
     /// A limit would be passed.
     #[error("{text}")]
     Limit {
@@ -232,6 +292,8 @@ impl ModelError {
             "vpc" => ("vpc ID", "vpc"),
             "subnet" => ("subnet ID", "subnet"),
             "eni" => ("networkInterface ID", "interface"),
+            "rtb" => ("routeTable ID", "route_table"),
+            "dopt" => ("dhcpOption ID", "dhcp_options"),
             _ => (T::KIND, "id"),
         };
         Self::NotFound {
@@ -257,6 +319,11 @@ impl ModelError {
             Self::InterfaceInUse { .. } => "InvalidNetworkInterface.InUse",
             Self::NotAttached { .. } => "InvalidAttachmentID.NotFound",
             Self::PrimaryCidr { .. } => "OperationNotPermitted",
+            Self::MainRouteTable { .. } => "DependencyViolation",
+            Self::RouteExists { .. } => "RouteAlreadyExists",
+            Self::NoRoute { .. } => "InvalidRoute.NotFound",
+            Self::NotAssociated { .. } => "InvalidAssociationID.NotFound",
+            Self::DhcpOptions(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -269,7 +336,10 @@ impl ModelError {
             | Self::PrimaryAddress { .. }
             | Self::NoFamily { .. }
             | Self::MacTaken { .. }
-            | Self::BadMac { .. } => "InvalidParameterValue",
+            | Self::BadMac { .. }
+            | Self::Route { .. }
+            | Self::DifferentNetworks { .. }
+            | Self::OutOfRange { .. } => "InvalidParameterValue",
         }
     }
 
@@ -282,7 +352,13 @@ impl ModelError {
             | Self::CidrConflict { field, .. }
             | Self::SubnetOutsideVpc { field, .. }
             | Self::MacTaken { field, .. }
-            | Self::BadMac { field, .. } => Some(field),
+            | Self::BadMac { field, .. }
+            | Self::Route { field, .. }
+            | Self::OutOfRange { field, .. } => Some(field),
+            Self::RouteExists { .. } | Self::NoRoute { .. } => Some("destination"),
+            Self::NotAssociated { .. } | Self::DifferentNetworks { .. } => Some("subnet"),
+            Self::MainRouteTable { .. } => Some("main"),
+            Self::DhcpOptions(error) => Some(error.option()),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -340,6 +416,14 @@ impl ModelError {
             Self::Dependents { .. } => "Delete the dependents first.".into(),
             Self::InterfaceInUse { .. } => "Detach it first.".into(),
             Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
+            Self::Route { remedy, .. } => (*remedy).into(),
+            Self::OutOfRange { remedy, .. } => (*remedy).into(),
+            Self::RouteExists { .. } => "Replace the route instead.".into(),
+            Self::NoRoute { .. } => "Show the route table to see its routes.".into(),
+            Self::MainRouteTable { .. } => "Make another table the main one first.".into(),
+            Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
+            Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
+            Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::Limit { .. } => {
                 "Remove something of the kind, or raise the limit in the server's configuration.".into()
             }

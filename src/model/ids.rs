@@ -145,6 +145,27 @@ resource_id!(
     "network interface",
     "InvalidNetworkInterfaceID.NotFound"
 );
+resource_id!(
+    /// Names a route table.
+    RouteTableId,
+    "rtb",
+    "route table",
+    "InvalidRouteTableID.NotFound"
+);
+resource_id!(
+    /// Names a DHCP option set.
+    DhcpOptionsId,
+    "dopt",
+    "DHCP option set",
+    "InvalidDhcpOptionID.NotFound"
+);
+resource_id!(
+    /// Names an instance.
+    InstanceId,
+    "i",
+    "instance",
+    "InvalidInstanceID.NotFound"
+);
 
 resource_id!(
     /// Names a fault.

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::address::AddressOrPrefix;
-use super::ids::{InterfaceId, ResourceRef, SubnetId, VpcId};
+use super::error::ModelError;
+use super::ids::{InstanceId, InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
+use super::metadata::{InstanceMetadata, MetadataChange};
 use super::naming::Tags;
 use crate::wire::MacAddr;
 
@@ -40,15 +42,82 @@ pub struct NetworkInterface {
     pub ipv4_prefixes: Vec<Ipv4Net>,
     /// Delegated /80 prefixes.
     pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// How it is set up beyond its addresses.
+    pub settings: InterfaceSettings,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
+/// The longest IP packet that an interface takes: from what every IPv4 host takes (RFC 791) to EC2's jumbo frames.
+pub const MTU: std::ops::RangeInclusive<u16> = 576..=9001;
+
+/// What an interface is set up with beyond its addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceSettings {
+    /// The longest IP packet in octets that it takes; the profile's if left out.
+    pub mtu: Option<u16>,
+    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
+    pub ntp_skew_ms: i64,
+    /// What its instance finds at the metadata service.
+    pub metadata: InstanceMetadata,
+}
+
+/// What changes about the settings; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsChange {
+    /// Another MTU, or the profile's.
+    pub mtu: Option<Option<u16>>,
+    /// Another skew.
+    pub ntp_skew_ms: Option<i64>,
+    /// What changes about the metadata.
+    pub metadata: Option<MetadataChange>,
+}
+
+impl SettingsChange {
+    /// The settings after the change, or why they cannot be.
+    pub(crate) fn applied_to(self, settings: &InterfaceSettings) -> Result<InterfaceSettings, ModelError> {
+        let mut settings = settings.clone();
+        if let Some(mtu) = self.mtu {
+            if let Some(given) = mtu.filter(|mtu| !MTU.contains(mtu)) {
+                return Err(ModelError::OutOfRange {
+                    field: "mtu",
+                    given: given.to_string(),
+                    remedy: "Give 576 to 9001, or null for the profile's.",
+                });
+            }
+            settings.mtu = mtu;
+        }
+        settings.ntp_skew_ms = self.ntp_skew_ms.unwrap_or(settings.ntp_skew_ms);
+        if let Some(metadata) = self.metadata {
+            settings.metadata = metadata.applied_to(settings.metadata)?;
+        }
+        Ok(settings)
+    }
+}
+
 impl NetworkInterface {
+    /// The instance that it belongs to. An instance has one interface here, so the one's identifier gives the other's.
+    pub fn instance_id(&self) -> InstanceId {
+        instance_of(self.id)
+    }
+
     /// The primary IPv4 address; none in a subnet without IPv4.
     pub fn primary_ipv4(&self) -> Option<Ipv4Addr> {
         self.ipv4_addresses.first().copied()
     }
+}
+
+/// What tells an instance's number from its interface's.
+const INSTANCE: u64 = 0x5bd1_e995_9e37_79b9;
+
+/// The instance of an interface.
+pub fn instance_of(interface: InterfaceId) -> InstanceId {
+    InstanceId::from_bits(interface.to_bits() ^ INSTANCE)
+}
+
+/// The interface of an instance; it need not exist.
+pub fn interface_of(instance: InstanceId) -> InterfaceId {
+    InterfaceId::from_bits(instance.to_bits() ^ INSTANCE)
 }
 
 /// The states of an interface that have a meaning here (`associated`, `attaching` and `detaching` pass too quickly).
@@ -101,6 +170,8 @@ pub struct CreateInterface {
     /// Addresses and prefixes in order. The first IPv4 address becomes the primary one; where none is given in a subnet
     /// with IPv4 one is chosen, and likewise an IPv6 address in a subnet that has nothing else.
     pub addresses: Vec<AddressRequest>,
+    /// What differs from the default settings.
+    pub settings: SettingsChange,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -115,6 +186,7 @@ impl CreateInterface {
             source_dest_check: true,
             description: String::new(),
             addresses: Vec::new(),
+            settings: SettingsChange::default(),
             tags: Tags::new(),
         }
     }
@@ -129,6 +201,8 @@ pub struct ModifyInterface {
     pub source_dest_check: Option<bool>,
     /// New free text.
     pub description: Option<String>,
+    /// What changes about the settings.
+    pub settings: SettingsChange,
     /// All tags.
     pub tags: Option<Tags>,
 }
@@ -148,6 +222,7 @@ pub(crate) struct InterfaceState {
     pub(crate) ipv4: BTreeMap<u64, Ipv4Addr>,
     pub(crate) ipv6: BTreeMap<u64, Ipv6Addr>,
     pub(crate) prefixes: BTreeMap<u64, IpNet>,
+    pub(crate) settings: InterfaceSettings,
     pub(crate) tags: Tags,
 }
 
@@ -227,6 +302,7 @@ impl InterfaceState {
             ipv6_addresses: self.ipv6.values().copied().collect(),
             ipv4_prefixes,
             ipv6_prefixes,
+            settings: self.settings.clone(),
             tags: self.tags.clone(),
         }
     }

@@ -13,6 +13,10 @@ pub struct Limits {
     pub subnets_per_vpc: Option<usize>,
     /// CIDR blocks of one VPC, each family by itself.
     pub cidr_blocks_per_vpc: Option<usize>,
+    /// Route tables of one VPC.
+    pub route_tables_per_vpc: Option<usize>,
+    /// Routes of one table beside the local ones, each family by itself.
+    pub routes_per_table: Option<usize>,
     /// Network interfaces in all.
     pub interfaces: Option<usize>,
     /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
@@ -27,6 +31,8 @@ impl Limits {
         vpcs: None,
         subnets_per_vpc: None,
         cidr_blocks_per_vpc: None,
+        route_tables_per_vpc: None,
+        routes_per_table: None,
         interfaces: None,
         ipv4_per_interface: None,
         ipv6_per_interface: None,
@@ -37,6 +43,8 @@ impl Limits {
         vpcs: Some(5),
         subnets_per_vpc: Some(200),
         cidr_blocks_per_vpc: Some(5),
+        route_tables_per_vpc: Some(200),
+        routes_per_table: Some(50),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),
         ipv6_per_interface: Some(10),

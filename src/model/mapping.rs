@@ -98,17 +98,29 @@ impl MappingTable {
 
     /// The mapping that the address belongs to: its own, or that of the prefix around it.
     pub(crate) fn covering(&self, address: IpAddr) -> Option<(AddressOrPrefix, Owner)> {
-        let (block, entry) = match address {
+        // Intervals are disjoint, so only the last one that begins at or before the address can hold it.
+        match address {
             IpAddr::V4(address) => {
                 let (first, entry) = self.ipv4.range(..=address.to_bits()).next_back()?;
-                (ipv4_block(*first, entry.is_prefix), entry)
+                let size = if entry.is_prefix {
+                    1 << (32 - IPV4_PREFIX_LEN)
+                } else {
+                    1
+                };
+                let inside = address.to_bits() - first < size;
+                inside.then(|| (ipv4_block(*first, entry.is_prefix), entry.owner))
             }
             IpAddr::V6(address) => {
                 let (first, entry) = self.ipv6.range(..=address.to_bits()).next_back()?;
-                (ipv6_block(*first, entry.is_prefix), entry)
+                let size = if entry.is_prefix {
+                    1 << (128 - IPV6_PREFIX_LEN)
+                } else {
+                    1
+                };
+                let inside = address.to_bits() - first < size;
+                inside.then(|| (ipv6_block(*first, entry.is_prefix), entry.owner))
             }
-        };
-        block.net().contains(&address).then_some((block, entry.owner))
+        }
     }
 
     /// Any mapping that shares an address with the block.

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::duration;
+use crate::wire::MacAddr;
+
+mod others;
 
 /// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The name that it was made from: `aws`, `aws-xen` or `lan`; overrides keep it.
+    /// The built-in profile that it was made from; overrides keep it.
     pub name: String,
     /// How a frame finds its port.
     pub delivery: Delivery,
@@ -22,6 +25,9 @@ pub struct Profile {
     pub source_dest_check: bool,
     /// Largest IP packet, in bytes, that an interface may receive.
     pub mtu: u16,
+    /// Prefix length that a host is told for its IPv4 address; null for the subnet's own. With 32 the host sees no neighbor
+    /// but the gateway.
+    pub host_prefix_length: Option<u8>,
     /// Who answers ARP and Neighbor Solicitations, and for what.
     pub neighbor: NeighborPolicy,
     /// The subnet's router.
@@ -44,6 +50,10 @@ pub enum Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborPolicy {
+    /// For which addresses a question is answered at all.
+    pub scope: NeighborScope,
+    /// Which MAC the answer names.
+    pub resolved_mac: ResolvedMac,
     /// Which link-local addresses resolve.
     pub link_locals: LinkLocals,
     /// Whether somebody who asks for an address of its own hears an answer (which makes duplicate address detection fail).
@@ -58,6 +68,28 @@ pub struct NeighborPolicy {
     pub announce_on_move: bool,
     /// Answers (ARP, ND) per second and port, over which requests are dropped as `responder_rate_limited`. 0: no limit.
     pub answers_per_second: u32,
+}
+
+/// For which addresses the fabric answers ARP requests and Neighbor Solicitations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NeighborScope {
+    /// The router's and those of the subnet that an interface has.
+    Assigned,
+    /// The router's alone.
+    Router,
+    /// Every address, whether anybody has it or not and wherever it lies; the asker's own by its own rule.
+    Any,
+}
+
+/// Which MAC an answer about an interface's address names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvedMac {
+    /// That of the interface.
+    Owner,
+    /// The router's, so that every frame goes to the router.
+    Router,
 }
 
 /// Whether a question is answered.
@@ -96,6 +128,15 @@ pub enum UnicastRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouterPolicy {
+    /// Its MAC: `generated` (each subnet's own), `from-ipv4` (42:01 and the octets of its IPv4 address), or one MAC for every
+    /// subnet. A subnet that is made with a MAC keeps that one.
+    #[schema(value_type = String, example = "generated")]
+    pub mac: RouterMac,
+    /// How it finds the station behind an address that it delivers to.
+    pub resolution: Resolution,
+    /// Whether it has the link-local address that is computed from its MAC. It then speaks from that one; otherwise from
+    /// the fixed one.
+    pub eui64_link_local: bool,
     /// Whether it answers echo requests sent to its addresses (and, where groups are delivered, to all-nodes and all-routers).
     pub answers_echo: bool,
     /// Whether a routed packet loses a hop.
@@ -114,6 +155,29 @@ pub struct RouterPolicy {
     pub advertisement: AdvertisementPolicy,
 }
 
+/// Where the MAC of a subnet's router comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RouterMac {
+    /// Made up for each subnet.
+    Generated,
+    /// 42:01 and the four octets of the subnet's IPv4 gateway; made up where the subnet has no IPv4.
+    FromIpv4,
+    /// The same in every subnet.
+    Fixed(MacAddr),
+}
+
+/// How a router finds the station behind an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// It knows, by the mapping table.
+    Mapping,
+    /// It asks the subnet with ARP and Neighbor Solicitations and believes what stations say, as a router of one's own does.
+    /// Only a learning switch carries the question, so `delivery` must be `learning`.
+    Ask,
+}
+
 /// What happens to the hop count of a packet that the router passes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -128,6 +192,8 @@ pub enum Ttl {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdvertisementPolicy {
+    /// Whether there are any, asked for or not.
+    pub sent: bool,
     /// Time between two unsolicited ones, and from the port's coming up to the first.
     #[serde(with = "duration")]
     #[schema(value_type = String, example = "10s")]
@@ -146,6 +212,11 @@ pub struct AdvertisementPolicy {
     pub autonomous: bool,
     /// Valid and preferred lifetime of the prefix in seconds; 4294967295 is for ever.
     pub prefix_lifetime: u32,
+    /// Whether the prefix information option is there.
+    pub prefix_information: bool,
+    /// Prefix length of a route information option (RFC 4191) that sends the subnet's prefix to the router; null for none.
+    /// Its lifetime is `prefix_lifetime`.
+    pub route_length: Option<u8>,
     /// Whether the source link-layer address option is there (it makes the message 56 bytes).
     pub source_link_layer: bool,
     /// IPv6 destination of an answer to a Router Solicitation.
@@ -311,7 +382,7 @@ impl ProfileSpec {
 
 impl Profile {
     /// The built-in profiles.
-    pub const NAMES: [&'static str; 3] = ["aws", "aws-xen", "lan"];
+    pub const NAMES: [&'static str; 6] = ["aws", "aws-xen", "lan", "onlink-64", "gcp", "azure"];
 
     /// A built-in profile by name.
     pub fn named(name: &str) -> Result<Self, ProfileError> {
@@ -319,6 +390,9 @@ impl Profile {
             "aws" => Ok(Self::aws()),
             "aws-xen" => Ok(Self::aws_xen()),
             "lan" => Ok(Self::lan()),
+            "onlink-64" => Ok(Self::onlink_64()),
+            "gcp" => Ok(Self::gcp()),
+            "azure" => Ok(Self::azure()),
             _ => Err(ProfileError::Unknown { name: name.to_owned() }),
         }
     }
@@ -331,7 +405,10 @@ impl Profile {
             source_mac_check: true,
             source_dest_check: true,
             mtu: 9001,
+            host_prefix_length: None,
             neighbor: NeighborPolicy {
+                scope: NeighborScope::Assigned,
+                resolved_mac: ResolvedMac::Owner,
                 link_locals: LinkLocals::AnyEui64,
                 own_address: Answer::Silent,
                 // Nobody has published what EC2 does; Linux then marks the address `dadfailed`, as it should.
@@ -343,6 +420,9 @@ impl Profile {
                 answers_per_second: 10_000,
             },
             router: RouterPolicy {
+                mac: RouterMac::Generated,
+                resolution: Resolution::Mapping,
+                eui64_link_local: true,
                 answers_echo: false,
                 ttl: Ttl::Untouched,
                 service_addresses: true,
@@ -350,6 +430,7 @@ impl Profile {
                 errors_per_second: 100,
                 fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
                 advertisement: AdvertisementPolicy {
+                    sent: true,
                     interval: Duration::from_secs(10),
                     router_lifetime: 1800,
                     hop_limit: 0,
@@ -358,6 +439,8 @@ impl Profile {
                     on_link: true,
                     autonomous: false,
                     prefix_lifetime: u32::MAX,
+                    prefix_information: true,
+                    route_length: None,
                     source_link_layer: true,
                     solicited_destination: AdvertisementDestination::Assigned,
                     unsolicited_destination: AdvertisementDestination::AllNodes,
@@ -396,32 +479,6 @@ impl Profile {
         profile
     }
 
-    /// A conventional network for comparison: a learning switch that floods, and a router that is one more station.
-    pub fn lan() -> Self {
-        let mut profile = Self::aws();
-        profile.name = "lan".to_owned();
-        profile.delivery = Delivery::Learning;
-        profile.source_mac_check = false;
-        profile.source_dest_check = false;
-        profile.neighbor.link_locals = LinkLocals::None;
-        profile.neighbor.unicast_request = UnicastRequest::Forward;
-        profile.neighbor.announce_on_move = false;
-        profile.router.answers_echo = true;
-        profile.router.ttl = Ttl::Decrement;
-        profile.router.service_addresses = false;
-        profile.router.fixed_link_local = None;
-        profile.router.advertisement.hop_limit = 64;
-        profile.router.advertisement.managed = false;
-        profile.router.advertisement.autonomous = true;
-        profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
-        // A day, as the usual small router has it; hosts make their own IPv6 addresses.
-        profile.dhcp.v4.lease_time = 86_400;
-        profile.dhcp.v4.interface_mtu = 0;
-        profile.dhcp.v6.enabled = false;
-        profile.dhcp.v6.names = Dhcpv6Names::Everywhere;
-        profile
-    }
-
     /// This profile with some fields changed, nested as they are written; the error names the field.
     pub fn with_overrides(&self, overrides: &serde_json::Map<String, serde_json::Value>) -> Result<Self, ProfileError> {
         let wrong = |problem: String| ProfileError::Override {
@@ -430,7 +487,86 @@ impl Profile {
         };
         let mut value = serde_json::to_value(self).map_err(|e| wrong(e.to_string()))?;
         merge(&mut value, overrides, "").map_err(wrong)?;
-        serde_json::from_value(value).map_err(|e| wrong(e.to_string()))
+        let changed: Self = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
+        changed.check().map_err(wrong)?;
+        Ok(changed)
+    }
+
+    /// What no network can be: each problem names its fields and what to write instead.
+    fn check(&self) -> Result<(), String> {
+        if self.router.resolution == Resolution::Ask && self.delivery != Delivery::Learning {
+            return Err(
+                "'router.resolution' is 'ask', which no station hears: set 'delivery' to 'learning'".to_owned(),
+            );
+        }
+        if !self.router.eui64_link_local && self.router.fixed_link_local.is_none() {
+            return Err(
+                "the router has no link-local address: set 'router.eui64_link_local' or \
+                        'router.fixed_link_local'"
+                    .to_owned(),
+            );
+        }
+        if self
+            .router
+            .fixed_link_local
+            .is_some_and(|address| !address.is_unicast_link_local())
+        {
+            return Err("'router.fixed_link_local' is not a link-local address: write one in fe80::/10".to_owned());
+        }
+        for (field, length, longest) in [
+            ("host_prefix_length", self.host_prefix_length, 32),
+            (
+                "router.advertisement.route_length",
+                self.router.advertisement.route_length,
+                128,
+            ),
+        ] {
+            if length.is_some_and(|length| length > longest) {
+                return Err(format!("'{field}' is longer than an address: write at most {longest}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RouterMac {
+    /// The MAC for a subnet with this IPv4 gateway; `None` where one is to be made up.
+    pub fn of(self, gateway: Option<std::net::Ipv4Addr>) -> Option<MacAddr> {
+        match self {
+            Self::Generated => None,
+            Self::FromIpv4 => gateway.map(|gateway| {
+                let [a, b, c, d] = gateway.octets();
+                MacAddr([0x42, 0x01, a, b, c, d])
+            }),
+            Self::Fixed(mac) => Some(mac),
+        }
+    }
+}
+
+impl From<RouterMac> for String {
+    fn from(mac: RouterMac) -> Self {
+        match mac {
+            RouterMac::Generated => "generated".to_owned(),
+            RouterMac::FromIpv4 => "from-ipv4".to_owned(),
+            RouterMac::Fixed(mac) => mac.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for RouterMac {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "generated" => Ok(Self::Generated),
+            "from-ipv4" => Ok(Self::FromIpv4),
+            other => match other.parse() {
+                Ok(mac) if mac != MacAddr::ZERO && !MacAddr::is_multicast(mac) => Ok(Self::Fixed(mac)),
+                _ => Err(format!(
+                    "'{other}' is no router's MAC: write generated, from-ipv4, or one host's MAC such as 12:34:56:78:9a:bc"
+                )),
+            },
+        }
     }
 }
 
@@ -506,6 +642,17 @@ mod tests {
                 r#"{"router": {"advertisement": {"interval": "2"}}}"#,
                 "is not a duration",
             ),
+            (r#"{"router": {"resolution": "ask"}}"#, "set 'delivery' to 'learning'"),
+            (r#"{"router": {"mac": "ff:ff:ff:ff:ff:ff"}}"#, "is no router's MAC"),
+            (
+                r#"{"router": {"eui64_link_local": false, "fixed_link_local": null}}"#,
+                "the router has no link-local address",
+            ),
+            (
+                r#"{"router": {"fixed_link_local": "2001:db8::1"}}"#,
+                "write one in fe80::/10",
+            ),
+            (r#"{"host_prefix_length": 33}"#, "write at most 32"),
         ];
         for (text, expected) in cases {
             let error = Profile::aws().with_overrides(&overrides(text)).unwrap_err().to_string();
@@ -515,7 +662,7 @@ mod tests {
             Profile::named("azure-ish")
                 .unwrap_err()
                 .to_string()
-                .contains("aws, aws-xen, lan")
+                .contains("aws, aws-xen, lan, onlink-64, gcp, azure")
         );
     }
 }

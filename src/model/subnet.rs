@@ -21,7 +21,7 @@ pub struct Subnet {
     pub ipv6_cidr_block: Option<Ipv6Net>,
     /// Where it is said to be.
     pub availability_zone: String,
-    /// The router's MAC, which differs from subnet to subnet.
+    /// The router's MAC, chosen after the profile that the VPC has when the subnet is made.
     pub router_mac: MacAddr,
     /// Tags other than the name.
     pub tags: Tags,
@@ -38,16 +38,13 @@ pub struct CreateSubnet {
     pub cidr_block: Option<Ipv4Net>,
     /// IPv6 block, /64.
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be; [`DEFAULT_ZONE`] if left out.
+    /// Where it is said to be; zone `a` of the region if left out.
     pub availability_zone: Option<String>,
-    /// The router's MAC; made up if left out.
+    /// The router's MAC; chosen after the VPC's profile if left out.
     pub router_mac: Option<MacAddr>,
     /// Tags other than the name.
     pub tags: Tags,
 }
-
-/// The availability zone of a subnet that names none.
-pub const DEFAULT_ZONE: &str = "local-1a";
 
 /// What changes about a subnet; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]

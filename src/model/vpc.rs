@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::ids::VpcId;
+use super::dhcp_options::DhcpOptionsChoice;
+use super::ids::{DhcpOptionsId, RouteTableId, VpcId};
 use super::naming::Tags;
 use super::profile::Profile;
 
@@ -21,8 +22,21 @@ pub struct Vpc {
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
     /// How it behaves on the wire.
     pub profile: Arc<Profile>,
+    /// What its DHCP servers tell beside the address; none is a set without any option.
+    pub dhcp_options_id: Option<DhcpOptionsId>,
+    /// The table of the subnets that are associated with none.
+    pub main_route_table_id: RouteTableId,
     /// Tags other than the name.
     pub tags: Tags,
+}
+
+impl Vpc {
+    /// Its blocks of both families: what its local routes lead to.
+    pub fn ranges(&self) -> Vec<IpNet> {
+        let ipv4 = self.cidr_blocks.iter().copied().map(IpNet::V4);
+        ipv4.chain(self.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
+            .collect()
+    }
 }
 
 /// What a new VPC is made from.
@@ -36,6 +50,8 @@ pub struct CreateVpc {
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
     /// How it behaves on the wire.
     pub profile: Arc<Profile>,
+    /// Its DHCP options; those of the region if left out.
+    pub dhcp_options: Option<DhcpOptionsChoice>,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -51,6 +67,8 @@ pub struct ModifyVpc {
     pub ipv6_cidr_blocks: Option<Vec<Ipv6Net>>,
     /// Another profile, from the next frame on.
     pub profile: Option<Arc<Profile>>,
+    /// Other DHCP options, from the next lease or renewal on.
+    pub dhcp_options: Option<DhcpOptionsChoice>,
     /// All tags.
     pub tags: Option<Tags>,
 }

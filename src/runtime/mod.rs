@@ -4,7 +4,7 @@
 mod events;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +13,12 @@ use ipnet::{IpNet, Ipv4Net};
 use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
-use crate::datapath::FabricWriter;
+use crate::datapath::{FabricWriter, Received};
+use crate::lab::link::Route;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
+use crate::model::region::DEFAULT_REGION;
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
+use crate::services::{Services, ServicesConfig};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
 
@@ -28,6 +31,10 @@ pub struct RuntimeConfig {
     pub offload: bool,
     /// How much may be declared.
     pub limits: Limits,
+    /// The region that the network is said to be in, which gives the names of zones and hosts.
+    pub region: String,
+    /// A resolver for names that are none of a VPC's; without one they are refused.
+    pub resolver: Option<SocketAddr>,
     /// The program that becomes process 1 of an instance; this one if left out.
     pub init_program: Option<PathBuf>,
     /// Environment variables of every command in an instance.
@@ -40,6 +47,8 @@ impl Default for RuntimeConfig {
             seed: None,
             offload: true,
             limits: Limits::UNBOUNDED,
+            region: DEFAULT_REGION.to_owned(),
+            resolver: None,
             init_program: None,
             environment: BTreeMap::new(),
         }
@@ -102,8 +111,33 @@ pub struct Runtime {
     /// The interface of each host.
     hosts: Mutex<BTreeMap<String, InterfaceId>>,
     offload: bool,
-    // Holds the controller, and with it the switch, until it is dropped.
+    // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
+    _services: Services,
+}
+
+/// Metadata, DNS and time: their thread reads what the controller knows, and writes to the switch's ports.
+fn start_services(
+    controller: &Controller,
+    switch: &Arc<Switch>,
+    resolver: Option<SocketAddr>,
+) -> std::io::Result<Services> {
+    // The switch holds the way into the services, so they must not hold the switch.
+    let ports = Arc::downgrade(switch);
+    let inject = move |port, frame: &[u8]| {
+        // A frame for a port that is gone is lost, as on a cable that was pulled.
+        let _ = ports.upgrade().map(|switch| switch.inject(port, frame));
+    };
+    let config = ServicesConfig {
+        forward_to: resolver,
+        ..ServicesConfig::default()
+    };
+    let services = Services::start(Arc::new(controller.clone()), config, Arc::new(inject))?;
+    let handle = services.handle();
+    controller.set_services(handle.clone());
+    let sink = move |interface, port, frame: Received<'_>| handle.submit(interface, port, frame);
+    switch.set_services(Arc::new(sink));
+    Ok(services)
 }
 
 impl Runtime {
@@ -115,10 +149,12 @@ impl Runtime {
         let controller = Controller::new(ControllerConfig {
             seed: config.seed,
             limits: config.limits,
+            region: config.region,
             fabric,
             ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
             ..ControllerConfig::default()
         });
+        let services = start_services(&controller, &switch, config.resolver)?;
         let mut options = InstanceOptions {
             environment: config.environment,
             ..InstanceOptions::default()
@@ -133,6 +169,7 @@ impl Runtime {
             switch,
             hosts: Mutex::default(),
             offload: config.offload,
+            _services: services,
         })
     }
 
@@ -217,10 +254,11 @@ impl Runtime {
         lock(&self.hosts).get(host).copied()
     }
 
-    /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and the profile's MTU.
+    /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and its MTU.
     fn instance_spec(&self, host: &HostSpec, interface: &NetworkInterface) -> Result<InstanceSpec, RuntimeError> {
         let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
-        eth0.mtu = self.controller.vpc(&interface.vpc_id.into())?.profile.mtu.into();
+        let profile = self.controller.vpc(&interface.vpc_id.into())?.profile;
+        eth0.mtu = interface.settings.mtu.unwrap_or(profile.mtu).into();
         eth0.accept_ra = host.accept_ra;
         eth0.link_local = host.link_local;
         eth0.dad = host.dad;
@@ -230,7 +268,12 @@ impl Runtime {
                 let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
                 // The primary address brings the default route, by the router at base + 1.
                 let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
-                if let Ok(net) = Ipv4Net::new(*address, block.prefix_len()) {
+                let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
+                if let Some(gateway) = gateway.filter(|_| length == 32) {
+                    // A host that is its own network has to be told that the gateway is on the link.
+                    eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
+                }
+                if let Ok(net) = Ipv4Net::new(*address, length) {
                     eth0 = eth0.with_ipv4(net, gateway);
                 }
             }

@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::format::{Configure, LinkLocal, Topology, resolve_profile};
+use super::format::{Configure, LinkLocal, RouteTableTopology, Topology, resolve_profile, route_target};
 use super::template::Scope;
-use crate::control::{Command, ControlError};
-use crate::model::interface::{AddressRequest, CreateInterface};
+use crate::control::{Command, ControlError, Controller, ResourceCommand};
+use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionsChoice};
+use crate::model::interface::{AddressRequest, CreateInterface, SettingsChange};
 use crate::model::profile::ProfileError;
+use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit};
 use crate::model::subnet::CreateSubnet;
 use crate::model::vpc::CreateVpc;
-use crate::model::{AddressOrPrefix, ResourceRef};
+use crate::model::{AddressOrPrefix, ResourceRef, RouteTableId};
 use crate::runtime::{HostSpec, Runtime, RuntimeError};
 use crate::{lab, model};
 
@@ -54,9 +56,50 @@ pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<
                 source: Box::new(source),
             })?;
     }
+    for (name, table) in &topology.route_tables {
+        let declared = declare_route_table(runtime.controller(), name, &table.value);
+        declared.map_err(|source| DeclareError::Refused {
+            kind: "route table",
+            name: name.clone(),
+            source: Box::new(source),
+        })?;
+    }
     runtime
         .create_hosts(&hosts(topology))
         .map_err(|error| DeclareError::Hosts(Box::new(error)))
+}
+
+/// A main table is the one that the VPC was made with, under its new name.
+fn declare_route_table(controller: &Controller, name: &str, fields: &RouteTableTopology) -> Result<(), ControlError> {
+    let vpc = ResourceRef::new(&fields.vpc.value);
+    let command = if fields.main {
+        let main = controller.vpc(&vpc)?.main_route_table_id;
+        let change = ModifyRouteTable {
+            name: Some(Some(name.to_owned())),
+            ..ModifyRouteTable::default()
+        };
+        ResourceCommand::ModifyRouteTable(main.into(), change)
+    } else {
+        ResourceCommand::CreateRouteTable(CreateRouteTable {
+            name: Some(name.to_owned()),
+            vpc,
+            tags: model::naming::Tags::new(),
+        })
+    };
+    controller.execute(command.into())?;
+    let table = ResourceRef::<RouteTableId>::new(name);
+    for route in &fields.routes {
+        let edit = RouteEdit::Put(route.to.value, route_target(&route.via.value));
+        controller.execute(ResourceCommand::EditRoute(table.clone(), edit).into())?;
+    }
+    for subnet in &fields.subnets {
+        let command = ResourceCommand::AssociateRouteTable {
+            table: table.clone(),
+            subnet: ResourceRef::new(&subnet.value),
+        };
+        controller.execute(command.into())?;
+    }
+    Ok(())
 }
 
 struct Declaration {
@@ -67,6 +110,18 @@ struct Declaration {
 
 fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, DeclareError> {
     let mut commands = Vec::new();
+    for (name, set) in &topology.dhcp_options {
+        let command = ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
+            name: Some(name.clone()),
+            options: set.value.clone(),
+            tags: model::naming::Tags::new(),
+        });
+        commands.push(Declaration {
+            kind: "DHCP option set",
+            name: name.clone(),
+            command: command.into(),
+        });
+    }
     for (name, vpc) in &topology.vpcs {
         let profile = match &vpc.value.profile {
             Some(form) => resolve_profile(form, scope).map_err(|source| DeclareError::Profile {
@@ -80,6 +135,10 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
             cidr_blocks: vpc.value.cidr_blocks.iter().map(|block| block.value).collect(),
             ipv6_cidr_blocks: vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect(),
             profile: Arc::new(profile),
+            dhcp_options: vpc.value.dhcp_options.as_ref().map(|set| match &*set.value {
+                DhcpOptionsChoice::NONE => DhcpOptionsChoice::None,
+                name => DhcpOptionsChoice::Set(ResourceRef::new(name)),
+            }),
             tags: model::naming::Tags::new(),
         });
         commands.push(Declaration {
@@ -125,6 +184,11 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
             mac_address: fields.mac.as_ref().map(|mac| mac.value),
             source_dest_check: fields.source_dest_check,
             addresses,
+            settings: SettingsChange {
+                mtu: Some(fields.mtu),
+                ntp_skew_ms: fields.ntp_skew_ms,
+                metadata: fields.metadata.clone(),
+            },
             ..CreateInterface::new(ResourceRef::new(&fields.subnet.value))
         });
         commands.push(Declaration {

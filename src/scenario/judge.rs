@@ -112,7 +112,9 @@ pub fn judge(
                 checks.push(judge_exit(exit, seen));
             }
         }
-        Action::Mapping(_) | Action::Modify(_) | Action::Fault(_) => checks.push(judge_refusal(expect, seen)),
+        Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_) => {
+            checks.push(judge_refusal(expect, seen));
+        }
         _ => {
             if let Some(exit) = &expect.exit {
                 checks.push(judge_exit(exit, seen));

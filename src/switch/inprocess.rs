@@ -20,8 +20,8 @@ use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
 use crate::datapath::faults::Passage;
 use crate::datapath::{
-    Answered, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex,
-    Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
+    Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, Service,
+    SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -187,6 +187,10 @@ impl InProcessSwitch {
             }
             Err(reason) => Verdict::Drop(reason),
         };
+        let verdict = match verdict {
+            Verdict::Ask { subnet, .. } => verdict.after_asking(self.ask(view, subnet, now)),
+            other => other,
+        };
         let reason = match verdict {
             Verdict::Deliver { port: to, rewrite } => self.deliver(view, number, to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered, frame).err(),
@@ -200,6 +204,8 @@ impl InProcessSwitch {
                 }
                 reply.and_then(|answered| self.answer(id, answered, frame).err())
             }
+            // A question was seen to above.
+            Verdict::Consumed | Verdict::Ask { .. } => None,
             Verdict::Drop(reason) => Some(reason),
         };
         if let Some(reason) = reason {
@@ -329,6 +335,22 @@ impl InProcessSwitch {
         sink(port.interface, port.id, Received { bytes, meta })?;
         self.show(port.id, bytes, Fate::Answered(Answered::Service));
         Ok(())
+    }
+
+    /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
+    fn ask(&self, view: &View, subnet: SubnetIndex, now: Duration) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(self.reply.frame(), now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
+                    port.send_unasked(self.reply.frame());
+                }
+            }
+        }
+        asking
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {

@@ -35,6 +35,7 @@ use tokio::sync::mpsc;
 pub use counters::{PortCounters, Traffic};
 pub use event::{DroppedFrame, SwitchEvent};
 
+use crate::datapath::numbered::Numbered;
 use crate::datapath::{DropReason, Fabric, Received, SubnetIndex};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
@@ -135,15 +136,7 @@ impl Port {
 }
 
 /// All ports, by number.
-#[derive(Clone, Default)]
-struct PortTable(Vec<Option<Arc<Port>>>);
-
-impl PortTable {
-    #[inline]
-    fn get(&self, number: u32) -> Option<&Arc<Port>> {
-        self.0.get(number as usize)?.as_ref()
-    }
-}
+type PortTable = Numbered<Port>;
 
 /// What workers share.
 struct Shared {
@@ -223,7 +216,7 @@ impl Switch {
         let start = Instant::now();
         let shared = Arc::new(Shared {
             fabric,
-            ports: ArcSwap::from_pointee(PortTable(vec![None])),
+            ports: ArcSwap::from_pointee(PortTable::default()),
             start,
             events,
             observers: Arc::new(Observers::new(SystemTime::now(), start)),
@@ -338,7 +331,7 @@ impl Switch {
         let reused = if rested { registry.free.pop_front() } else { None };
         let id = match reused {
             Some(id) => id,
-            None => u32::try_from(table.0.len())
+            None => u32::try_from(table.next())
                 .ok()
                 .and_then(PortId::new)
                 .ok_or(SwitchError::Full)?,
@@ -358,11 +351,7 @@ impl Switch {
             advertised: AtomicBool::new(false),
             counters: (0..=self.workers.len()).map(|_| Block::default()).collect(),
         });
-        let at = id.get() as usize;
-        if table.0.len() <= at {
-            table.0.resize(at + 1, None);
-        }
-        table.0[at] = Some(Arc::clone(&port));
+        table.insert(id.get(), Arc::clone(&port));
         self.shared.ports.store(Arc::new(table));
         registry.load[worker] += 1;
         publish(id);
@@ -409,7 +398,7 @@ impl Switch {
 
     fn remove(&self, registry: &mut Registry, id: PortId) -> Option<Arc<Port>> {
         let mut table = PortTable::clone(&self.shared.ports.load());
-        let port = table.0.get_mut(id.get() as usize)?.take()?;
+        let port = table.remove(id.get())?;
         // Gone from the set already when its device was lost.
         let _ = epoll::delete(&*self.workers[port.worker].queue, &port.device);
         self.shared.ports.store(Arc::new(table));
@@ -466,14 +455,7 @@ impl Switch {
 
     /// All ports as they are now, by number.
     pub fn ports(&self) -> Vec<PortStatus> {
-        self.shared
-            .ports
-            .load()
-            .0
-            .iter()
-            .flatten()
-            .map(|port| status(port))
-            .collect()
+        self.shared.ports.load().iter().map(|port| status(port)).collect()
     }
 }
 

@@ -21,8 +21,8 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveE
 use super::rewrite;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, Unobserved, Verdict, View, decide,
-    responder,
+    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
+    Verdict, View, decide, responder,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -41,6 +41,13 @@ const PAUSE: u8 = 60;
 /// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
 const MOST_FAILURES: u8 = 16;
 
+/// Rounds with one frame each, after which a port is read one frame at a time: the look whether another is queued is a
+/// system call, which the frame, its answer, and whoever waits for either need not wait for.
+const ALONE: u8 = 8;
+
+/// Rounds of one frame, after which one round looks again whether more are queued.
+const LOOK_AGAIN: u8 = 16;
+
 /// How other threads reach a worker.
 pub(super) struct Inbox {
     /// An eventfd in the worker's epoll set.
@@ -56,6 +63,8 @@ struct Local {
     fruitless: u8,
     pause: u8,
     failures: u8,
+    /// Rounds with one frame, one after another.
+    alone: u8,
     /// Made when the first frame is dropped.
     sampler: Option<Box<Sampler>>,
 }
@@ -68,6 +77,7 @@ impl Local {
             fruitless: 0,
             pause: 0,
             failures: 0,
+            alone: 0,
             sampler: None,
         }
     }
@@ -164,8 +174,14 @@ impl Worker {
         let taken = self.locals[number as usize].take();
         let mut local = taken.unwrap_or_else(|| Local::new(port.serial));
         self.batch.clear();
-        let outcome = self.batch.fill(&port.device, FRAMES);
+        let most = if local.alone < ALONE { FRAMES } else { 1 };
+        let outcome = self.batch.fill(&port.device, most);
         let count = self.batch.len();
+        local.alone = match count {
+            1 if local.alone < ALONE + LOOK_AGAIN => local.alone + 1,
+            1 => ALONE - 1,
+            _ => 0,
+        };
         self.process(table, view, port, &mut local, now);
         local.failures = match outcome {
             Ok(()) | Err(ReceiveError::Empty) => 0,
@@ -244,7 +260,7 @@ impl Worker {
                 bytes: self.batch.frame(index),
                 meta: meta(&offload),
             };
-            match decide(
+            let verdict = decide(
                 received,
                 &ingress,
                 view,
@@ -252,7 +268,14 @@ impl Worker {
                 now,
                 &mut self.reply,
                 &mut Unobserved,
-            ) {
+            );
+            let verdict = match verdict {
+                Verdict::Ask { subnet, .. } => {
+                    verdict.after_asking(round.ask(view, subnet, self.reply.frame(), &mut self.spare))
+                }
+                other => other,
+            };
+            match verdict {
                 Verdict::Deliver { port: to, rewrite } => {
                     let Some(destination) = table.get(to.get()) else {
                         round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
@@ -324,6 +347,8 @@ impl Worker {
                         let _ = round.serve(service, question, &ingress, view, &mut self.served, &mut self.spare);
                     }
                 }
+                // A question was seen to above.
+                Verdict::Consumed | Verdict::Ask { .. } => {}
                 Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
             }
         }
@@ -476,6 +501,26 @@ impl Round<'_> {
                 self.drop(question, drop_reason(error));
             }
         }
+    }
+
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
+    #[cold]
+    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(question, self.now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                let Some(to) = self.table.get(member.get()) else {
+                    continue;
+                };
+                let block = &to.counters[self.worker];
+                let sent = send_plain(&to.device, question, spare).is_ok();
+                (if sent { &block.unasked } else { &block.refused }).add(1);
+            }
+        }
+        asking
     }
 
     /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.

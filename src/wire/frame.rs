@@ -177,7 +177,8 @@ impl<'a> Ipv6Packet<'a> {
 
     /// Follows hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP and shim6 headers.
     fn walk_extensions(&mut self) -> Result<(), Malformed> {
-        for _ in 0..MAX_EXTENSIONS {
+        // One more turn than headers, to see what follows the last of them.
+        for _ in 0..=MAX_EXTENSIONS {
             let length = match self.protocol {
                 0 | 43 | 60 | 135 | 139 | 140 => (usize::from(self.octet(1)?) + 1) * 8,
                 51 => (usize::from(self.octet(1)?) + 2) * 4,
@@ -243,6 +244,18 @@ mod tests {
         let packet = Ipv6Packet::parse(&bytes).unwrap();
         assert_eq!(packet.icmpv6_type(), Some(134));
         assert!(!packet.fragmented);
+    }
+
+    #[test]
+    fn eight_extension_headers_are_walked_and_nine_are_not() {
+        let chain = |count: usize| {
+            let mut rest = [60_u8, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+            rest[(count - 1) * 8] = 58;
+            rest.extend([134, 0, 0, 0]);
+            ipv6(60, &rest)
+        };
+        assert_eq!(Ipv6Packet::parse(&chain(8)).unwrap().icmpv6_type(), Some(134));
+        assert_eq!(Ipv6Packet::parse(&chain(9)).unwrap_err(), Malformed::Ipv6);
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub enum Invalid {
     Target,
     /// From `::`, but with a source link-layer address option or not to the solicited-node group.
     UnspecifiedSource,
+    /// It is sent to a group, but says that it answers a solicitation.
+    SolicitedToGroup,
     /// It came in fragments.
     Fragmented,
 }
@@ -89,6 +91,21 @@ pub struct NeighborSolicitation {
     pub source: Ipv6Addr,
     /// Whose link-layer address is asked for.
     pub target: Ipv6Addr,
+    /// The asker's link-layer address, where it tells it.
+    pub source_mac: Option<MacAddr>,
+}
+
+/// A Neighbor Advertisement that passed the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeighborAdvertisement {
+    /// Whose link-layer address is told.
+    pub target: Ipv6Addr,
+    /// The link-layer address, where it is told.
+    pub target_mac: Option<MacAddr>,
+    /// S: it answers a solicitation.
+    pub solicited: bool,
+    /// O: it shall replace what is cached.
+    pub override_cached: bool,
 }
 
 /// A Router Solicitation that passed the checks.
@@ -117,13 +134,39 @@ impl NeighborSolicitation {
         }
         let options = Options::read(&message[24..])?;
         // RFC 4861 section 7.1.1: the two conditions for an unspecified source.
-        if packet.source.is_unspecified() && (options.source_link_layer || packet.destination != solicited_node(target))
+        if packet.source.is_unspecified()
+            && (options.source_link_layer.is_some() || packet.destination != solicited_node(target))
         {
             return Err(Invalid::UnspecifiedSource);
         }
         Ok(Self {
             source: packet.source,
             target,
+            source_mac: options.source_link_layer,
+        })
+    }
+}
+
+impl NeighborAdvertisement {
+    /// Checks and reads a message of type 136.
+    pub fn parse(packet: &Ipv6Packet<'_>, checksum_pending: bool) -> Result<Self, Invalid> {
+        let message = validate(packet, 24, checksum_pending)?;
+        let mut target = [0_u8; 16];
+        target.copy_from_slice(&message[8..24]);
+        let target = Ipv6Addr::from(target);
+        if target.is_multicast() {
+            return Err(Invalid::Target);
+        }
+        let solicited = message[4] & 0x40 != 0;
+        // RFC 4861 section 7.1.2: what is sent to a group answers nobody.
+        if packet.destination.is_multicast() && solicited {
+            return Err(Invalid::SolicitedToGroup);
+        }
+        Ok(Self {
+            target,
+            target_mac: Options::read(&message[24..])?.target_link_layer,
+            solicited,
+            override_cached: message[4] & 0x20 != 0,
         })
     }
 }
@@ -134,7 +177,7 @@ impl RouterSolicitation {
         let message = validate(packet, 8, checksum_pending)?;
         let options = Options::read(&message[8..])?;
         // RFC 4861 section 6.1.1.
-        if packet.source.is_unspecified() && options.source_link_layer {
+        if packet.source.is_unspecified() && options.source_link_layer.is_some() {
             return Err(Invalid::UnspecifiedSource);
         }
         Ok(Self { source: packet.source })
@@ -171,16 +214,18 @@ fn validate<'a>(packet: &Ipv6Packet<'a>, least: usize, checksum_pending: bool) -
     Ok(message)
 }
 
-/// The options that a solicitation may carry, as far as they matter here.
+/// The options that a message may carry, as far as they matter here.
 struct Options {
-    source_link_layer: bool,
+    source_link_layer: Option<MacAddr>,
+    target_link_layer: Option<MacAddr>,
 }
 
 impl Options {
     /// Walks them all: an option of length 0 or over the end condemns the message (RFC 4861 section 4.6).
     fn read(mut rest: &[u8]) -> Result<Self, Invalid> {
         let mut options = Self {
-            source_link_layer: false,
+            source_link_layer: None,
+            target_link_layer: None,
         };
         while !rest.is_empty() {
             let &[kind, length, ..] = rest else {
@@ -190,8 +235,13 @@ impl Options {
             if length == 0 {
                 return Err(Invalid::OptionLength);
             }
-            rest = rest.get(length..).ok_or(Invalid::Truncated)?;
-            options.source_link_layer |= kind == 1;
+            let (option, after) = rest.split_at_checked(length).ok_or(Invalid::Truncated)?;
+            match kind {
+                1 => options.source_link_layer = MacAddr::from_slice(&option[2..]),
+                2 => options.target_link_layer = MacAddr::from_slice(&option[2..]),
+                _ => {}
+            }
+            rest = after;
         }
         Ok(options)
     }
@@ -232,6 +282,40 @@ mod tests {
         let seen = parse(&bytes).unwrap();
         assert!(seen.source.is_unspecified());
         assert_eq!(seen.target, "2001:db8::2".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(seen.source_mac, None);
+    }
+
+    #[test]
+    fn an_advertisement_tells_whose_mac_and_how_far_to_believe_it() {
+        let told = [2, 1, 0xa, 0, 0, 0, 0, 1];
+        let said = |destination: &str, flags: u8, options: &[u8]| {
+            let mut bytes = solicitation("fe80::2", destination, "2001:db8::2", options);
+            (bytes[40], bytes[44]) = (136, flags);
+            bytes[42..44].fill(0);
+            let (source, destination) = (bytes[8..24].to_vec(), bytes[24..40].to_vec());
+            let sum = Sum::new()
+                .ipv6_pseudo_header(&source, &destination, 58, bytes.len() as u32 - 40)
+                .bytes(&bytes[40..])
+                .complement();
+            bytes[42..44].copy_from_slice(&sum.to_be_bytes());
+            NeighborAdvertisement::parse(&Ipv6Packet::parse(&bytes).unwrap(), false)
+        };
+        let expected = NeighborAdvertisement {
+            target: "2001:db8::2".parse().unwrap(),
+            target_mac: Some(MacAddr([0xa, 0, 0, 0, 0, 1])),
+            solicited: true,
+            override_cached: true,
+        };
+        assert_eq!(said("fe80::1", 0x60, &told), Ok(expected));
+        let weak = NeighborAdvertisement {
+            target_mac: None,
+            solicited: false,
+            override_cached: false,
+            ..expected
+        };
+        assert_eq!(said("ff02::1", 0x80, &[]), Ok(weak));
+        assert_eq!(said("ff02::1", 0x40, &told), Err(Invalid::SolicitedToGroup));
+        assert_eq!(said("fe80::1", 0x40, &told[..7]), Err(Invalid::Truncated));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetF
 use super::MacAddr;
 use super::checksum::Sum;
 use super::frame::{ETHERNET_HEADER, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6};
-use super::neighbor::icmpv6;
+use super::neighbor::{icmpv6, solicited_node};
 
 /// Largest frame that is answered with: an echo reply of an ordinary ping, headers included.
 pub const REPLY_CAPACITY: usize = 2048;
@@ -39,8 +39,10 @@ pub struct RouterAdvertisement {
     pub to_mac: MacAddr,
     /// IPv6 destination.
     pub to: Ipv6Addr,
-    /// MAC of the subnet's router; its EUI-64 link-local is the source.
+    /// MAC of the subnet's router.
     pub router_mac: MacAddr,
+    /// Link-local address of the subnet's router, the source.
+    pub from: Ipv6Addr,
     /// The subnet's /64.
     pub prefix: Ipv6Addr,
     /// Hop limit for hosts, 0 for unspecified.
@@ -57,6 +59,10 @@ pub struct RouterAdvertisement {
     pub autonomous: bool,
     /// Seconds, valid and preferred.
     pub prefix_lifetime: u32,
+    /// Whether to tell the prefix at all.
+    pub prefix_information: bool,
+    /// Prefix length of the route to the router that is told beside it.
+    pub route_length: Option<u8>,
     /// Whether to tell the router's MAC in an option.
     pub source_link_layer: bool,
 }
@@ -156,29 +162,64 @@ impl ReplyBuffer {
         self.icmpv6(mac, from, to, &mut message);
     }
 
-    /// A Router Advertisement: 16 octets, 32 for the prefix, 8 for the source link-layer address.
+    /// An ARP request: who has `target`, tell `sender` at `mac`.
+    pub fn arp_request(&mut self, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) {
+        self.arp(
+            ArpOperation::Request,
+            (mac, sender),
+            (MacAddr::ZERO, target),
+            (mac, MacAddr::BROADCAST),
+        );
+    }
+
+    /// A Neighbor Solicitation to the solicited-node group, with source link-layer address option (RFC 4861 section 7.2.2).
+    pub fn neighbor_solicitation(&mut self, mac: MacAddr, from: Ipv6Addr, target: Ipv6Addr) {
+        let mut message = [0_u8; 32];
+        message[0] = icmpv6::NEIGHBOR_SOLICITATION;
+        message[8..24].copy_from_slice(&target.octets());
+        message[24] = 1;
+        message[25] = 1;
+        message[26..].copy_from_slice(&mac.0);
+        let group = solicited_node(target);
+        // RFC 2464 section 7: 33:33 and the group's last four octets.
+        let [.., a, b, c, d] = group.octets();
+        let to = MacAddr([0x33, 0x33, a, b, c, d]);
+        self.icmpv6(mac, from, (to, group), &mut message);
+    }
+
+    /// A Router Advertisement: 16 octets, 32 for the prefix, 8 to 24 for a route, 8 for the source link-layer address.
     pub fn router_advertisement(&mut self, advertisement: &RouterAdvertisement) {
         let a = advertisement;
-        let mut message = [0_u8; 56];
+        let mut message = [0_u8; 16 + 32 + 24 + 8];
         message[0] = icmpv6::ROUTER_ADVERTISEMENT;
         message[4] = a.hop_limit;
         message[5] = u8::from(a.managed) << 7 | u8::from(a.other) << 6;
         message[6..8].copy_from_slice(&a.router_lifetime.to_be_bytes());
         // Reachable time and retransmission timer stay 0, unspecified.
-        message[16..20].copy_from_slice(&[3, 4, 64, u8::from(a.on_link) << 7 | u8::from(a.autonomous) << 6]);
-        message[20..24].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
-        message[24..28].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
-        message[32..48].copy_from_slice(&a.prefix.octets());
-        message[48] = 1;
-        message[49] = 1;
-        message[50..56].copy_from_slice(&a.router_mac.0);
-        let length = if a.source_link_layer { 56 } else { 48 };
-        self.icmpv6(
-            a.router_mac,
-            a.router_mac.link_local(),
-            (a.to_mac, a.to),
-            &mut message[..length],
-        );
+        let mut length = 16;
+        if a.prefix_information {
+            let option = &mut message[length..length + 32];
+            option[..4].copy_from_slice(&[3, 4, 64, u8::from(a.on_link) << 7 | u8::from(a.autonomous) << 6]);
+            option[4..8].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
+            option[8..12].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
+            option[16..].copy_from_slice(&a.prefix.octets());
+            length += 32;
+        }
+        if let Some(prefix_length) = a.route_length {
+            // RFC 4191 section 2.3: as many octets of the prefix as its length needs, in steps of 8; medium preference.
+            let octets = usize::from(prefix_length.div_ceil(64).min(2)) * 8;
+            let option = &mut message[length..length + 8 + octets];
+            option[..4].copy_from_slice(&[24, 1 + octets as u8 / 8, prefix_length, 0]);
+            option[4..8].copy_from_slice(&a.prefix_lifetime.to_be_bytes());
+            option[8..].copy_from_slice(&a.prefix.octets()[..octets]);
+            length += 8 + octets;
+        }
+        if a.source_link_layer {
+            message[length..length + 2].copy_from_slice(&[1, 1]);
+            message[length + 2..length + 8].copy_from_slice(&a.router_mac.0);
+            length += 8;
+        }
+        self.icmpv6(a.router_mac, a.from, (a.to_mac, a.to), &mut message[..length]);
     }
 
     /// Wraps an ICMPv6 message (checksum field zero) with hop limit 255.

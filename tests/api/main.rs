@@ -8,5 +8,6 @@ mod events;
 mod examples;
 mod mappings;
 mod openapi;
+mod resources;
 mod server;
 mod support;

@@ -1,4 +1,5 @@
 //! What the tests of faults, captures and probes share: a VPC with two zones, and hosts in it.
+#![allow(clippy::needless_pass_by_value, reason = "a body is written where it is used")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(crate) fn furnish(controller: &Controller) {
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
         profile: Arc::new(Profile::aws()),
         tags: Default::default(),
+        dhcp_options: None,
     };
     controller.execute(Command::CreateVpc(vpc)).unwrap();
     for (number, name, zone) in [(1, "left", "a"), (2, "right", "b")] {

@@ -20,10 +20,13 @@ use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_t
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::{Command, EditSummary, Outcome};
-use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface, SettingsChange};
+use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
 use crate::model::network::MappingEdit;
-use crate::model::{AddressOrPrefix, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId};
+use crate::model::{
+    AddressOrPrefix, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
+};
 use crate::wire::MacAddr;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -82,6 +85,17 @@ pub struct InterfaceView {
     /// Delegated /80 prefixes.
     #[schema(value_type = Vec<String>)]
     pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// The longest IP packet that it takes; absent where that is the profile's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
+    #[serde(default)]
+    pub ntp_skew_ms: i64,
+    /// The instance that it belongs to.
+    pub instance_id: InstanceId,
+    /// What its instance finds at the metadata service.
+    #[serde(default)]
+    pub metadata: InstanceMetadata,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -106,6 +120,7 @@ impl From<NetworkInterface> for InterfaceView {
         };
         Self {
             id: interface.id,
+            instance_id: interface.instance_id(),
             name: interface.name,
             vpc_id: interface.vpc_id,
             subnet_id: interface.subnet_id,
@@ -118,6 +133,9 @@ impl From<NetworkInterface> for InterfaceView {
             ipv6_addresses: interface.ipv6_addresses,
             ipv4_prefixes: interface.ipv4_prefixes,
             ipv6_prefixes: interface.ipv6_prefixes,
+            mtu: interface.settings.mtu,
+            ntp_skew_ms: interface.settings.ntp_skew_ms,
+            metadata: interface.settings.metadata,
             tags: interface.tags,
         }
     }
@@ -184,6 +202,12 @@ struct CreateInterfaceRequest {
     /// How many free /80 prefixes to add.
     #[serde(default)]
     ipv6_prefix_count: u32,
+    /// The longest IP packet that it takes, 576 to 9001; the profile's if left out.
+    mtu: Option<u16>,
+    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
+    ntp_skew_ms: Option<i64>,
+    /// What differs from the default metadata.
+    metadata: Option<MetadataChange>,
     /// Tags.
     #[serde(default)]
     tags: Tags,
@@ -201,6 +225,14 @@ struct ModifyInterfaceRequest {
     source_dest_check: Option<bool>,
     /// Other free text.
     description: Option<String>,
+    /// Another MTU, 576 to 9001, or null for the profile's.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<u16>)]
+    mtu: Option<Option<u16>>,
+    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
+    ntp_skew_ms: Option<i64>,
+    /// What changes about the metadata; from the next request on.
+    metadata: Option<MetadataChange>,
     /// All tags.
     tags: Option<Tags>,
 }
@@ -342,6 +374,11 @@ async fn create(
         source_dest_check: request.source_dest_check.unwrap_or(true),
         description: request.description,
         addresses: wanted(request.addresses, counts)?,
+        settings: SettingsChange {
+            mtu: Some(request.mtu),
+            ntp_skew_ms: request.ntp_skew_ms,
+            metadata: request.metadata,
+        },
         tags: request.tags,
     });
     let view = execute(state, command).await.map_err(Problem::named_in_body)?;
@@ -377,6 +414,11 @@ async fn modify(
         name: request.name,
         source_dest_check: request.source_dest_check,
         description: request.description,
+        settings: SettingsChange {
+            mtu: request.mtu,
+            ntp_skew_ms: request.ntp_skew_ms,
+            metadata: request.metadata,
+        },
         tags: request.tags,
     };
     execute(state, Command::ModifyInterface(reference(&path), spec))

@@ -2,6 +2,7 @@
 
 mod captures;
 mod devices;
+mod dhcp_options;
 mod events;
 mod explain;
 mod faults;
@@ -11,6 +12,7 @@ mod mappings;
 mod meta;
 mod ports;
 mod profiles;
+mod route_tables;
 mod runs;
 mod subnets;
 mod vpcs;
@@ -26,10 +28,12 @@ use super::guard::guard;
 use super::problem::Problem;
 use super::state::AppState;
 
+pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use mappings::{BULK_LIMIT, MappingView};
 pub use ports::PortView;
+pub use route_tables::{RouteTableView, RouteView};
 pub use runs::{RunView, ScenarioView};
 pub use subnets::SubnetView;
 pub use vpcs::VpcView;
@@ -54,6 +58,8 @@ const LARGEST_PAGE: usize = 1000;
         (name = "subnets", description = "Subnets of a VPC"),
         (name = "interfaces", description = "Network interfaces: addresses, checks, attachment to a device"),
         (name = "mappings", description = "The mapping service: which interface owns an address or delegated prefix"),
+        (name = "route-tables", description = "Where packets go that leave their subnet"),
+        (name = "dhcp-options", description = "What DHCP tells beside the address"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "What happens, as it happens"),
         (name = "captures", description = "Frames as they cross, with what becomes of them"),
@@ -68,13 +74,15 @@ const LARGEST_PAGE: usize = 1000;
 )]
 struct ApiDoc;
 
-/// The routes with their descriptions. Further resources (route tables, captures) are merged in here.
+/// The routes with their descriptions. Further resources are merged in here.
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(vpcs::router())
         .merge(subnets::router())
         .merge(interfaces::router())
         .merge(mappings::router())
+        .merge(route_tables::router())
+        .merge(dhcp_options::router())
         .merge(ports::router())
         .merge(events::router())
         .merge(profiles::router())
@@ -97,6 +105,7 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
     router
         .merge(mappings::prefix_routes())
         .merge(interfaces::prefix_routes())
+        .merge(route_tables::prefix_routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

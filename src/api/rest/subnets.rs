@@ -100,7 +100,7 @@ struct CreateSubnetRequest {
     /// IPv6 block inside of the VPC, a /64.
     #[schema(value_type = Option<String>, example = "2001:db8:1200:1::/64")]
     ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be; `local-1a` if left out.
+    /// Where it is said to be; zone `a` of the server's region if left out.
     availability_zone: Option<String>,
     /// The MAC of its router; made up if left out.
     #[schema(value_type = Option<String>)]

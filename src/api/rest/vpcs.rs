@@ -17,10 +17,11 @@ use crate::api::problem::Problem;
 use crate::api::rest::profiles::{resolve, written};
 use crate::api::state::AppState;
 use crate::control::{Command, Outcome};
+use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
 use crate::model::vpc::{CreateVpc, ModifyVpc};
-use crate::model::{ResourceRef, Vpc, VpcId};
+use crate::model::{ResourceRef, RouteTableId, Vpc, VpcId};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -45,6 +46,10 @@ pub struct VpcView {
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
     /// How it behaves on the wire: the name of a profile, or one with fields that differ.
     pub profile: ProfileSpec,
+    /// What its DHCP servers tell beside the address: an option set, or `default` for none at all.
+    pub dhcp_options_id: String,
+    /// The route table of its subnets that are associated with none.
+    pub main_route_table_id: RouteTableId,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -58,6 +63,10 @@ impl From<&Vpc> for VpcView {
             cidr_blocks: vpc.cidr_blocks.clone(),
             ipv6_cidr_blocks: vpc.ipv6_cidr_blocks.clone(),
             profile: written(&vpc.profile),
+            dhcp_options_id: vpc
+                .dhcp_options_id
+                .map_or_else(|| DhcpOptionsChoice::NONE.to_owned(), |id| id.to_string()),
+            main_route_table_id: vpc.main_route_table_id,
             tags: vpc.tags.clone(),
         }
     }
@@ -85,6 +94,9 @@ struct CreateVpcRequest {
     /// How it behaves on the wire; `aws` if left out.
     #[serde(default)]
     profile: ProfileSpec,
+    /// An option set by identifier or name, or `default` for none at all; the region's own if left out.
+    #[schema(value_type = Option<String>)]
+    dhcp_options: Option<DhcpOptionsChoice>,
     /// Tags.
     #[serde(default)]
     tags: Tags,
@@ -106,6 +118,9 @@ struct ModifyVpcRequest {
     ipv6_cidr_blocks: Option<Vec<Ipv6Net>>,
     /// Another profile, from the next frame on.
     profile: Option<ProfileSpec>,
+    /// Another option set by identifier or name, or `default` for none at all; from the next lease or renewal on.
+    #[schema(value_type = Option<String>)]
+    dhcp_options: Option<DhcpOptionsChoice>,
     /// All tags.
     tags: Option<Tags>,
 }
@@ -144,6 +159,7 @@ async fn create(
         cidr_blocks: request.cidr_blocks,
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,
         profile: Arc::new(resolve(&request.profile)?),
+        dhcp_options: request.dhcp_options,
         tags: request.tags,
     });
     let view = execute(state, command).await.map_err(Problem::named_in_body)?;
@@ -181,11 +197,17 @@ async fn modify(
         cidr_blocks: request.cidr_blocks,
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,
         profile,
+        dhcp_options: request.dhcp_options,
         tags: request.tags,
     };
-    execute(state, Command::ModifyVpc(reference(&path), spec))
-        .await
-        .map(axum::Json)
+    let vpc = reference(&path);
+    blocking(move || {
+        // The path names the VPC, the body its options.
+        let vpc = state.controller.vpc(&vpc)?.id;
+        run(&state, Command::ModifyVpc(vpc.into(), spec)).map_err(Problem::named_in_body)
+    })
+    .await
+    .map(axum::Json)
 }
 
 /// Deletes a VPC without subnets
@@ -201,9 +223,12 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
 }
 
 async fn execute(state: AppState, command: Command) -> Result<VpcView, Problem> {
-    blocking(move || match state.controller.execute(command)? {
+    blocking(move || run(&state, command)).await
+}
+
+fn run(state: &AppState, command: Command) -> Result<VpcView, Problem> {
+    match state.controller.execute(command)? {
         Outcome::Vpc(vpc) => Ok((&vpc).into()),
         other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    })
-    .await
+    }
 }

@@ -352,7 +352,9 @@ impl Explainer<'_> {
                     )),
                 }
             }
-            Verdict::Deliver { .. } | Verdict::Punt(_) => Resolved::Nobody(told),
+            Verdict::Deliver { .. } | Verdict::Punt(_) | Verdict::Consumed | Verdict::Ask { .. } => {
+                Resolved::Nobody(told)
+            }
             Verdict::Drop(reason) => Resolved::Nobody(format!("nobody answers for {address} ({reason})")),
         })
     }

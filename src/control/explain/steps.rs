@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control::controller::State;
-use crate::datapath::{Fact, Rewrite, Stage, Verdict, View};
+use crate::datapath::{DropReason, Fact, Rewrite, Stage, Verdict, View};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, SubnetId};
 
@@ -165,6 +165,25 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
                 view.description = format!("{}, and answered by the router: {answer}", view.description);
                 view.answer = Some(answer.name());
                 view.reply = Some(data_encoding::HEXLOWER.encode(reply));
+            }
+        }
+        Verdict::Consumed => {
+            view.action = "consume";
+            view.description = "Taken in by the router, which learned from it where a neighbor is".to_owned();
+        }
+        Verdict::Ask { deliver, .. } => {
+            view.action = "ask";
+            view.description = "The router asks the destination's subnet who has the address".to_owned();
+            view.reply = Some(data_encoding::HEXLOWER.encode(reply));
+            if let Some((port, _)) = deliver {
+                let receiver = state.network.interface_at_port(port.get());
+                let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
+                view.description = format!("{}, and sends to {to} meanwhile", view.description);
+                (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(true));
+            } else {
+                let reason = DropReason::NeighborResolving;
+                view.description = format!("{}, and drops the packet ({reason})", view.description);
+                view.reason = Some(reason.name());
             }
         }
         // What a DHCP server says stands in its place before a verdict is shown.

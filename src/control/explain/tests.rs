@@ -39,6 +39,7 @@ impl World {
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
             profile: Arc::new(profile),
+            dhcp_options: None,
             tags: Default::default(),
         });
         let Outcome::Vpc(vpc) = world.controller.execute(vpc).unwrap() else {

@@ -125,7 +125,7 @@ impl<'a> Server<'a> {
     fn lease(&self, request: &Request, kind: MessageType) -> Answer {
         let mut options = self.identity(request);
         options.push(DhcpOption::AddressLeaseTime(self.policy.lease_time));
-        options.push(DhcpOption::SubnetMask(self.net.netmask()));
+        options.push(DhcpOption::SubnetMask(self.mask()));
         Answer {
             kind,
             // RFC 2131 table 3: an OFFER has none, an ACK the client's own.
@@ -140,6 +140,13 @@ impl<'a> Server<'a> {
         }
     }
 
+    /// The subnet's mask, or the one that the profile gives every host.
+    fn mask(&self) -> Ipv4Addr {
+        let length = self.ingress.subnet.profile().host_prefix_length;
+        let own = length.and_then(|length| Ipv4Net::new(self.primary, length).ok());
+        own.unwrap_or(self.net).netmask()
+    }
+
     /// The settings alone, for a host that has its address from elsewhere (RFC 2131 section 4.3.5).
     fn inform(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
         let address = request.client_address;
@@ -150,7 +157,7 @@ impl<'a> Server<'a> {
             return Err(DropReason::Dhcpv4ForeignAddress);
         }
         let mut options = self.identity(request);
-        options.push(DhcpOption::SubnetMask(self.net.netmask()));
+        options.push(DhcpOption::SubnetMask(self.mask()));
         let answer = Answer {
             kind: MessageType::Ack,
             client_address: address,

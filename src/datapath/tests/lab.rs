@@ -200,7 +200,7 @@ impl Lab {
         let state = self.states.entry(host).or_default();
         self.reply.clear();
         self.steps = Recorder::default();
-        decide(
+        let verdict = decide(
             Received { bytes, meta },
             &ingress,
             &view,
@@ -208,7 +208,12 @@ impl Lab {
             self.now,
             &mut self.reply,
             &mut self.steps,
-        )
+        );
+        if let Verdict::Ask { subnet, .. } = verdict {
+            let subnet = view.subnet(subnet).expect("the lab's subnets stay");
+            subnet.asking(self.reply.frame(), self.now);
+        }
+        verdict
     }
 
     /// The steps of the last decision, for whoever reads a failure.
@@ -237,6 +242,8 @@ pub(super) enum Expect {
     LeftTo(Service),
     /// Every other port of the segment gets it, and the sender gets this frame, if any.
     Flood(Option<Vec<u8>>),
+    /// The frame goes nowhere, and its destination's subnet hears this question.
+    Ask(Vec<u8>),
 }
 
 /// A sentence about the network: this frame from this host meets this fate.
@@ -337,6 +344,10 @@ impl Case {
                     },
                     None,
                 ),
+            },
+            Expect::Ask(bytes) => match verdict {
+                Verdict::Ask { deliver: None, .. } => (verdict, Some(bytes)),
+                _ => panic!("{}expected a question, got {verdict:?}", context()),
             },
         };
         assert_eq!(verdict, expected, "{}", context());

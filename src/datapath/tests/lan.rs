@@ -24,6 +24,11 @@ fn b_was_heard(lab: &mut Lab) {
     lab.send(B, &who_has(B, "10.0.1.1"), Default::default());
 }
 
+/// c asks for its gateway, so that the router there knows it.
+fn c_asked_for_the_router(lab: &mut Lab) {
+    lab.send(C, &arp(1, C.mac(), "10.0.2.10", "10.0.2.1"), Default::default());
+}
+
 tables! {
     fn a_learning_switch_floods_groups_and_stations_that_it_has_not_heard() {
         on_lan("ARP request for a host", A, who_has(A, "10.0.1.11"), Flood(None)),
@@ -81,7 +86,16 @@ tables! {
             "0aca059cfc14 02d00b1e7bbc 0800 4500 0024 0000 0000 40 01 64cf 0a000101 0a00010a
              0000ddb6 12340001 0102030405060708",
         ))),
-        on_lan("routing takes a hop", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Routed(C, ROUTER_B, true)),
+        on_lan("routing takes a hop", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Routed(C, ROUTER_B, true)).given(c_asked_for_the_router),
+        on_lan("it asks for whom it does not know", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Ask(hex(
+            "ffffffffffff 02d00b1e7bbd 0806 0001080006040001 02d00b1e7bbd 0a000201 000000000000 0a00020a",
+        ))),
+        on_lan("by either family", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::a"), Ask(hex(
+            "3333ff00000a 02d00b1e7bbd 86dd 6000000000203aff
+             fe8000000000000000d00bfffe1e7bbd ff0200000000000000000001ff00000a
+             87003cf700000000 20010db800010002000000000000000a 0101 02d00b1e7bbd",
+        ))),
+        on_lan("once a second", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Drop(NeighborResolving)).times(2),
         on_lan("and the last hop ends there", A, patched(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Drop(HopLimit)),
         on_lan("what it cannot read ends there", A, ethernet(ROUTER_A, A.mac(), 0x8100, &[0; 46]), Drop(RouterSilent)),
     }

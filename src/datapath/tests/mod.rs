@@ -18,7 +18,8 @@ use super::DropReason;
 use lab::{Case, Expect};
 
 /// The reasons that are not the decision's: the switch gives them.
-const GIVEN_BY_THE_SWITCH: [DropReason; 5] = [
+const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
+    DropReason::NeighborTableFull,
     DropReason::InvalidOffload,
     DropReason::InterfaceGone,
     DropReason::DeviceFull,
@@ -48,6 +49,12 @@ fn every_reason_to_drop_a_frame_is_met_by_a_case() {
         DropReason::ALL
             .iter()
             .filter(|reason| reason.name().starts_with("dhcp")),
+    );
+    // Those of faults, which the tests of faults meet.
+    met.extend(
+        DropReason::ALL
+            .iter()
+            .filter(|reason| reason.name().starts_with("fault_")),
     );
     let missing: Vec<_> = DropReason::ALL.iter().filter(|reason| !met.contains(reason)).collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");

@@ -92,6 +92,9 @@ tables! {
             .with(|p| p.router.errors_per_second = 1).times(2),
         case("from nobody", A, ipv6(A.mac(), ROUTER_A, v6("::"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]), Drop(TooLong))
             .given(|lab: &mut Lab| { narrow(lab); lab.unchecked(&[A]); }),
+        case("an ICMP error", A, patched(long4(1501), &[(23, 1), (34, 3)]), Drop(TooLong)).given(narrow),
+        case("an ICMPv6 error", A, ipv6(A.mac(), ROUTER_A, v6("2001:db8:1:1::a"), v6("2001:db8:1:2::c"), 58, 64, &[1; 1461]), Drop(TooLong))
+            .given(narrow),
         case("short enough", A, long4(1500), Routed(C, ROUTER_B, false)).given(narrow),
     }
 }

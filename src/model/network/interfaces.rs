@@ -7,7 +7,9 @@ use super::{Network, fresh_id, not_found};
 use crate::model::address::AddressOrPrefix;
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef};
-use crate::model::interface::{AddressRequest, CreateInterface, InterfaceState, ModifyInterface, NetworkInterface};
+use crate::model::interface::{
+    AddressRequest, CreateInterface, InterfaceSettings, InterfaceState, ModifyInterface, NetworkInterface,
+};
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::MappingChange;
 
@@ -34,6 +36,7 @@ impl Network {
         }
         self.interface_names.check(spec.name.as_deref(), None)?;
 
+        let settings = spec.settings.applied_to(&InterfaceSettings::default())?;
         let mut wanted = spec.addresses;
         let is_ipv4 = |request: &AddressRequest| match request {
             AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),
@@ -66,6 +69,7 @@ impl Network {
             ipv4: Default::default(),
             ipv6: Default::default(),
             prefixes: Default::default(),
+            settings,
             tags: spec.tags,
         };
         self.interfaces.insert(id, state);
@@ -126,6 +130,7 @@ impl Network {
             self.interface_names.check(name.as_deref(), Some(id))?;
         }
         let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
+        state.settings = spec.settings.applied_to(&state.settings)?;
         if let Some(name) = spec.name {
             self.interface_names.rename(id, state.name.as_deref(), name.as_deref());
             state.name = name;

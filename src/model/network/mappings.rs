@@ -188,13 +188,15 @@ impl Network {
                 family,
             });
         };
-        if !block.contains(&address.first()) || !block.contains(&address.net()) {
+        // A prefix that begins in the block of a subnet and is longer than it ends there too.
+        if !block.contains(&address.first()) || address.net().prefix_len() < block.prefix_len() {
             return Err(ModelError::OutsideSubnet {
                 address,
                 subnet: subnet_id,
             });
         }
-        if is_reserved(block, address.first()) || is_reserved(block, address.net().broadcast()) {
+        if is_reserved(block, address.first()) || (address.is_prefix() && is_reserved(block, address.net().broadcast()))
+        {
             return Err(ModelError::Reserved { address });
         }
         let before = match state.mappings.overlapping(address) {
@@ -314,17 +316,18 @@ impl Network {
     /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it.
     pub(super) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
         let mut sums: Vec<Step> = Vec::with_capacity(log.len());
-        let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
-        place.reserve(if log.len() > 1 { log.len() } else { 0 });
-        for step in log {
-            if log.len() > 1 {
+        if touches_twice(log) {
+            let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
+            place.reserve(log.len());
+            for step in log {
                 let at = *place.entry((step.subnet, step.address)).or_insert(sums.len());
-                if let Some(sum) = sums.get_mut(at) {
-                    sum.after = step.after;
-                    continue;
+                match sums.get_mut(at) {
+                    Some(sum) => sum.after = step.after,
+                    None => sums.push(*step),
                 }
             }
-            sums.push(*step);
+        } else {
+            sums.extend_from_slice(log);
         }
         let interface = |owner: Option<Owner>| owner.map(|owner| owner.interface);
         let mut changes = Vec::with_capacity(sums.len());
@@ -567,4 +570,13 @@ impl Network {
     fn mappings_of(&self, id: SubnetId) -> &crate::model::mapping::MappingTable {
         &self.subnet_state(id).mappings
     }
+}
+
+/// Whether an address may occur twice among the steps. An assignment is numbered later than all before the list, so an
+/// owner with such a number was made by the list; and what had no owner can have lost it in the list only if something did.
+fn touches_twice(log: &[Step]) -> bool {
+    let first = log.iter().find_map(|step| step.after).map(|owner| owner.sequence);
+    let of_this_list = |owner: Owner| first.is_some_and(|first| owner.sequence >= first);
+    log.iter().any(|step| step.before.is_some_and(of_this_list))
+        || (log.iter().any(|step| step.after.is_none()) && log.iter().any(|step| step.before.is_none()))
 }

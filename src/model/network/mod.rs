@@ -3,22 +3,30 @@
 
 mod interfaces;
 mod mappings;
+mod options;
+mod routes;
+#[cfg(test)]
+mod routes_tests;
 mod subnets;
 #[cfg(test)]
 mod tests;
 mod vpcs;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rand::Rng;
 
+use super::dhcp_options::DhcpOptionSet;
 use super::error::ModelError;
-use super::ids::{InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
+use super::ids::{DhcpOptionsId, InterfaceId, ResourceId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use super::interface::{Attachment, InterfaceState};
 use super::limits::Limits;
 use super::mapping::MappingTable;
-use super::naming::Names;
+use super::naming::{Names, Tags};
+use super::region::DEFAULT_REGION;
+use super::route_table::{RouteOrigin, RouteTarget};
 use super::subnet::Subnet;
 use super::vpc::Vpc;
 use crate::wire::MacAddr;
@@ -28,16 +36,21 @@ pub use mappings::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCurs
 type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The declared network: all VPCs of one server, or of one run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Network {
     limits: Limits,
+    region: String,
     vpcs: BTreeMap<VpcId, VpcState>,
     subnets: BTreeMap<SubnetId, SubnetState>,
     interfaces: Hashed<InterfaceId, InterfaceState>,
     interface_order: BTreeMap<InterfaceId, ()>,
+    route_tables: BTreeMap<RouteTableId, RouteTableState>,
+    dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptionSet>,
     vpc_names: Names<VpcId>,
     subnet_names: Names<SubnetId>,
     interface_names: Names<InterfaceId>,
+    route_table_names: Names<RouteTableId>,
+    dhcp_options_names: Names<DhcpOptionsId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     next_sequence: u64,
 }
@@ -47,6 +60,9 @@ struct VpcState {
     vpc: Vpc,
     /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
     macs: Hashed<MacAddr, Option<InterfaceId>>,
+    /// The blocks of its subnets, by their first address. They do not overlap.
+    blocks: BTreeMap<IpAddr, (IpNet, SubnetId)>,
+    subnets: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +70,42 @@ struct SubnetState {
     subnet: Subnet,
     mappings: MappingTable,
     interfaces: usize,
+    /// The table that it is associated with; the VPC's main one if none.
+    route_table: Option<RouteTableId>,
+}
+
+#[derive(Debug, Clone)]
+struct RouteTableState {
+    name: Option<String>,
+    vpc: VpcId,
+    routes: BTreeMap<IpNet, RouteEntry>,
+    tags: Tags,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RouteEntry {
+    target: RouteTarget,
+    origin: RouteOrigin,
+}
+
+impl RouteEntry {
+    /// What a table begins with for each range of the VPC.
+    const LOCAL: Self = Self {
+        target: RouteTarget::Local,
+        origin: RouteOrigin::CreateRouteTable,
+    };
+}
+
+impl RouteTableState {
+    fn new(name: Option<String>, vpc: VpcId, ranges: &[IpNet], tags: Tags) -> Self {
+        let routes = ranges.iter().map(|range| (*range, RouteEntry::LOCAL)).collect();
+        Self {
+            name,
+            vpc,
+            routes,
+            tags,
+        }
+    }
 }
 
 impl SubnetState {
@@ -68,12 +120,35 @@ impl SubnetState {
 }
 
 impl Network {
-    /// An empty network with these limits.
+    /// An empty network with these limits, in the default region.
     pub fn new(limits: Limits) -> Self {
+        Self::in_region(limits, DEFAULT_REGION)
+    }
+
+    /// An empty network with these limits. The region gives the names of zones and hosts.
+    pub fn in_region(limits: Limits, region: &str) -> Self {
+        let set = options::default_set(region);
         Self {
             limits,
-            ..Self::default()
+            region: region.to_owned(),
+            vpcs: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            interfaces: Hashed::default(),
+            interface_order: BTreeMap::new(),
+            route_tables: BTreeMap::new(),
+            dhcp_options: BTreeMap::from([(set.id, set)]),
+            vpc_names: Names::default(),
+            subnet_names: Names::default(),
+            interface_names: Names::default(),
+            route_table_names: Names::default(),
+            dhcp_options_names: Names::default(),
+            next_sequence: 0,
         }
+    }
+
+    /// The region that it is said to be in.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// How many mappings there are in all.

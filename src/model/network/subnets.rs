@@ -8,15 +8,17 @@ use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, SubnetId};
 use crate::model::limits::Limits;
-use crate::model::subnet::{CreateSubnet, DEFAULT_ZONE, ModifySubnet, Subnet};
+use crate::model::profile::RouterMac;
+use crate::model::region::default_zone;
+use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};
 
 impl Network {
     /// Makes a subnet.
     pub fn create_subnet(&mut self, spec: CreateSubnet, rng: &mut dyn Rng) -> Result<&Subnet, ModelError> {
         let vpc = self.vpc(&spec.vpc)?;
         let vpc_id = vpc.id;
-        let siblings = || self.subnets().filter(|subnet| subnet.vpc_id == vpc_id);
-        if Limits::reached(self.limits.subnets_per_vpc, siblings().count()) {
+        let siblings = &self.vpcs[&vpc_id];
+        if Limits::reached(self.limits.subnets_per_vpc, siblings.subnets) {
             let text = "The maximum number of subnets has been reached.".into();
             return Err(ModelError::Limit {
                 code: "SubnetLimitExceeded",
@@ -42,26 +44,32 @@ impl Network {
             if !inside {
                 return Err(ModelError::SubnetOutsideVpc { net, field });
             }
-            for sibling in siblings() {
-                let theirs = [
-                    sibling.cidr_block.map(IpNet::V4),
-                    sibling.ipv6_cidr_block.map(IpNet::V6),
-                ];
-                if let Some(other) = theirs.into_iter().flatten().find(|other| overlap(net, *other)) {
-                    let with = format!("{other} of {}", sibling.id);
-                    return Err(ModelError::CidrConflict {
-                        net,
-                        with,
-                        code: "InvalidSubnet.Conflict",
-                        field,
-                    });
-                }
+            // Blocks do not overlap, so only the last one that begins before the end of this one can reach into it.
+            let before = siblings.blocks.range(..=net.broadcast()).next_back();
+            if let Some((_, (other, id))) = before.filter(|(_, (other, _))| overlap(net, *other)) {
+                return Err(ModelError::CidrConflict {
+                    net,
+                    with: format!("{other} of {id}"),
+                    code: "InvalidSubnet.Conflict",
+                    field,
+                });
             }
         }
         let id = fresh_id(rng, |id| self.subnets.contains_key(&id));
         let vpc_state = self.vpcs.get_mut(&vpc_id).ok_or_else(|| not_found(&spec.vpc))?;
-        let router_mac = vpc_state.choose_mac(spec.router_mac, "router_mac", rng)?;
+        let policy = vpc_state.vpc.profile.router.mac;
+        let gateway = cidr_block.and_then(|net| net.hosts().next());
+        let wanted = spec.router_mac.or_else(|| policy.of(gateway));
+        // One MAC for the routers of all subnets is taken by each of them.
+        let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && vpc_state.macs.get(mac) == Some(&None));
+        let router_mac = match shared {
+            Some(mac) => mac,
+            None => vpc_state.choose_mac(wanted, "router_mac", rng)?,
+        };
         vpc_state.macs.insert(router_mac, None);
+        vpc_state.subnets += 1;
+        let nets = blocks.into_iter().filter_map(|(net, _)| net);
+        vpc_state.blocks.extend(nets.map(|net| (net.network(), (net, id))));
         self.subnet_names.rename(id, None, spec.name.as_deref());
         let subnet = Subnet {
             id,
@@ -69,7 +77,7 @@ impl Network {
             vpc_id,
             cidr_block,
             ipv6_cidr_block,
-            availability_zone: spec.availability_zone.unwrap_or_else(|| DEFAULT_ZONE.to_owned()),
+            availability_zone: spec.availability_zone.unwrap_or_else(|| default_zone(&self.region)),
             router_mac,
             tags: spec.tags,
         };
@@ -77,6 +85,7 @@ impl Network {
             subnet,
             mappings: Default::default(),
             interfaces: 0,
+            route_table: None,
         };
         Ok(&self.subnets.entry(id).or_insert(state).subnet)
     }
@@ -117,8 +126,16 @@ impl Network {
             });
         }
         let SubnetState { subnet, .. } = self.subnets.remove(&id).ok_or_else(|| not_found(reference))?;
-        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id) {
+        let shared = self
+            .subnets()
+            .any(|other| other.vpc_id == subnet.vpc_id && other.router_mac == subnet.router_mac);
+        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id).filter(|_| !shared) {
             vpc.macs.remove(&subnet.router_mac);
+            vpc.subnets -= 1;
+            let nets = subnet.cidr_block.map(IpNet::V4).into_iter();
+            for net in nets.chain(subnet.ipv6_cidr_block.map(IpNet::V6)) {
+                vpc.blocks.remove(&net.network());
+            }
         }
         self.subnet_names.rename(id, subnet.name.as_deref(), None);
         Ok(subnet)

@@ -15,9 +15,9 @@ use crate::model::profile::Profile;
 use crate::model::subnet::CreateSubnet;
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 
-struct World {
-    network: Network,
-    rng: ChaCha8Rng,
+pub(super) struct World {
+    pub(super) network: Network,
+    pub(super) rng: ChaCha8Rng,
 }
 
 fn block(text: &str) -> AddressOrPrefix {
@@ -29,29 +29,35 @@ fn exactly(texts: &[&str]) -> Vec<AddressRequest> {
 }
 
 impl World {
-    fn with_limits(limits: Limits) -> Self {
+    pub(super) fn with_limits(limits: Limits) -> Self {
         Self {
             network: Network::new(limits),
             rng: ChaCha8Rng::seed_from_u64(7),
         }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_limits(Limits::UNBOUNDED)
     }
 
-    fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
+    pub(super) fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
         let spec = CreateVpc {
             name: None,
             cidr_blocks: ipv4.iter().map(|t| t.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|t| t.parse().unwrap()).collect(),
             profile: Arc::new(Profile::aws()),
+            dhcp_options: None,
             tags: Default::default(),
         };
         self.network.create_vpc(spec, &mut self.rng).map(|vpc| vpc.id)
     }
 
-    fn subnet(&mut self, vpc: VpcId, ipv4: Option<&str>, ipv6: Option<&str>) -> Result<SubnetId, ModelError> {
+    pub(super) fn subnet(
+        &mut self,
+        vpc: VpcId,
+        ipv4: Option<&str>,
+        ipv6: Option<&str>,
+    ) -> Result<SubnetId, ModelError> {
         let spec = CreateSubnet {
             name: None,
             vpc: vpc.into(),
@@ -64,7 +70,7 @@ impl World {
         self.network.create_subnet(spec, &mut self.rng).map(|subnet| subnet.id)
     }
 
-    fn interface(&mut self, subnet: SubnetId, addresses: &[&str]) -> Result<InterfaceId, ModelError> {
+    pub(super) fn interface(&mut self, subnet: SubnetId, addresses: &[&str]) -> Result<InterfaceId, ModelError> {
         let spec = CreateInterface {
             addresses: exactly(addresses),
             ..CreateInterface::new(subnet)
@@ -724,4 +730,37 @@ proptest! {
             prop_assert_eq!(world.network.mapping_count(), plain.len());
         }
     }
+}
+
+#[test]
+fn the_router_s_mac_is_the_profile_s_to_choose() {
+    let mut world = World::new();
+    let mut create = |profile: Profile| {
+        let spec = CreateVpc {
+            name: None,
+            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+            ipv6_cidr_blocks: vec![],
+            profile: Arc::new(profile),
+            tags: Default::default(),
+            dhcp_options: None,
+        };
+        let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
+        let subnets = ["10.0.1.0/24", "10.0.2.0/24"].map(|block| world.subnet(vpc, Some(block), None).unwrap());
+        let macs = subnets.map(|subnet| world.network.subnet(&subnet.into()).unwrap().router_mac.to_string());
+        (subnets, macs)
+    };
+    let (_, [first, second]) = create(Profile::aws());
+    assert_ne!(first, second);
+    let (_, macs) = create(Profile::gcp());
+    assert_eq!(macs, ["42:01:0a:00:01:01", "42:01:0a:00:02:01"]);
+    let ([first, second], macs) = create(Profile::azure());
+    assert_eq!(macs, ["12:34:56:78:9a:bc"; 2]);
+    // While one subnet has it, no interface can.
+    world.network.delete_subnet(&first.into()).unwrap();
+    let spec = CreateInterface {
+        mac_address: Some("12:34:56:78:9a:bc".parse().unwrap()),
+        ..CreateInterface::new(second)
+    };
+    let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
+    assert!(matches!(error, ModelError::MacTaken { .. }), "{error}");
 }

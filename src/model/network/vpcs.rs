@@ -6,7 +6,7 @@ use rand::Rng;
 use super::{Network, VpcState, fresh_id, not_found};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::error::ModelError;
-use crate::model::ids::{ResourceRef, VpcId};
+use crate::model::ids::{ResourceRef, RouteTableId, VpcId};
 use crate::model::limits::Limits;
 use crate::model::vpc::{CreateVpc, ModifyVpc, Vpc};
 
@@ -22,19 +22,25 @@ impl Network {
         }
         self.vpc_names.check(spec.name.as_deref(), None)?;
         let (cidr_blocks, ipv6_cidr_blocks) = self.check_blocks(&spec.cidr_blocks, &spec.ipv6_cidr_blocks)?;
+        let dhcp_options_id = self.chosen_options(spec.dhcp_options.as_ref())?;
         let id = fresh_id(rng, |id| self.vpcs.contains_key(&id));
         self.vpc_names.rename(id, None, spec.name.as_deref());
-        let vpc = Vpc {
+        let mut vpc = Vpc {
             id,
             name: spec.name,
             cidr_blocks,
             ipv6_cidr_blocks,
             profile: spec.profile,
+            dhcp_options_id,
+            main_route_table_id: RouteTableId::MIN,
             tags: spec.tags,
         };
+        vpc.main_route_table_id = self.new_main_table(id, &vpc.ranges(), rng);
         let state = self.vpcs.entry(id).or_insert(VpcState {
             vpc,
             macs: Default::default(),
+            blocks: Default::default(),
+            subnets: 0,
         });
         Ok(&state.vpc)
     }
@@ -87,9 +93,16 @@ impl Network {
                 });
             }
         }
+        let ranges: Vec<IpNet> = new4.iter().copied().map(IpNet::V4).collect();
+        let ranges: Vec<IpNet> = ranges.into_iter().chain(new6.iter().copied().map(IpNet::V6)).collect();
+        self.check_new_ranges(id, &ranges)?;
         if let Some(name) = &spec.name {
             self.vpc_names.check(name.as_deref(), Some(id))?;
         }
+        let dhcp_options = match &spec.dhcp_options {
+            Some(choice) => Some(self.chosen_options(Some(choice))?),
+            None => None,
+        };
         let Some(VpcState { vpc, .. }) = self.vpcs.get_mut(&id) else {
             return Err(not_found(reference));
         };
@@ -101,22 +114,28 @@ impl Network {
         if let Some(profile) = spec.profile {
             vpc.profile = profile;
         }
+        if let Some(id) = dhcp_options {
+            vpc.dhcp_options_id = id;
+        }
         if let Some(tags) = spec.tags {
             vpc.tags = tags;
         }
-        Ok(vpc)
+        self.renew_local_routes(id);
+        self.vpc(&id.into())
     }
 
-    /// Deletes a VPC without subnets.
+    /// Deletes a VPC without subnets, and with it its main route table; others must be gone.
     pub fn delete_vpc(&mut self, reference: &ResourceRef<VpcId>) -> Result<Vpc, ModelError> {
-        let id = self.vpc(reference)?.id;
-        let subnets: Vec<String> = self
-            .subnets()
-            .filter(|s| s.vpc_id == id)
-            .map(|s| s.id.to_string())
-            .collect();
-        if !subnets.is_empty() {
-            let dependents = subnets.join(", ");
+        let vpc = self.vpc(reference)?;
+        let (id, main) = (vpc.id, vpc.main_route_table_id);
+        let subnets = self.subnets().filter(|s| s.vpc_id == id).map(|s| s.id.to_string());
+        let tables = self
+            .route_tables
+            .iter()
+            .filter(|(t, state)| state.vpc == id && **t != main);
+        let dependents: Vec<String> = subnets.chain(tables.map(|(t, _)| t.to_string())).collect();
+        if !dependents.is_empty() {
+            let dependents = dependents.join(", ");
             return Err(ModelError::Dependents {
                 kind: "vpc",
                 id: id.to_string(),
@@ -125,6 +144,9 @@ impl Network {
         }
         let VpcState { vpc, .. } = self.vpcs.remove(&id).ok_or_else(|| not_found(reference))?;
         self.vpc_names.rename(id, vpc.name.as_deref(), None);
+        if let Some(table) = self.route_tables.remove(&main) {
+            self.route_table_names.rename(main, table.name.as_deref(), None);
+        }
         Ok(vpc)
     }
 }

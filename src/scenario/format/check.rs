@@ -12,9 +12,10 @@ use serde_saphyr::{Location, Spanned};
 use super::super::diagnostic::{FileError, Mistake, from_yaml};
 use super::super::template::Scope;
 use super::document::{
-    Capture, Document, Edit, Exec, Expect, ExpectFields, Modify, Parameter, Ping, Replies, StepFields, TextFields,
+    Capture, Document, Edit, Exec, Expect, ExpectFields, Modify, Parameter, Ping, Replies, RouteChange, StepFields,
+    TextFields,
 };
-use super::network::{check_topology, expected_scope};
+use super::network::{check_topology, expected_scope, is_word};
 use super::topology::Topology;
 use super::trouble::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use super::values::{Text, Texts};
@@ -90,6 +91,8 @@ pub enum Action {
     Mapping(Vec<Edit>),
     /// Changes a network interface.
     Modify(Modify),
+    /// Changes a route.
+    Route(RouteChange),
     /// Does nothing for a time.
     Wait(Duration),
     /// Starts a capture.
@@ -172,6 +175,8 @@ struct Checker<'t> {
     scope: Scope,
     mistakes: Vec<Mistake>,
     ids: BTreeSet<String>,
+    /// Route tables of the topology.
+    tables: BTreeSet<String>,
     captures: BTreeSet<String>,
     /// Probes that were started, and those of them that were stopped.
     probes: BTreeSet<String>,
@@ -196,6 +201,7 @@ impl<'t> Checker<'t> {
             scope,
             mistakes,
             ids: BTreeSet::new(),
+            tables: document.topology.route_tables.keys().cloned().collect(),
             captures: BTreeSet::new(),
             probes: BTreeSet::new(),
             stopped_probes: BTreeSet::new(),
@@ -286,7 +292,17 @@ impl<'t> Checker<'t> {
         }
         if let Some(modify) = &fields.modify {
             self.instance(&modify.interface);
+            if modify.is_empty() {
+                self.wrong(
+                    Mistake::at(modify.interface.referenced, "this changes nothing")
+                        .help("say `source_dest_check`, `mtu`, `ntp_skew_ms`, `metadata` or `detach`"),
+                );
+            }
             actions.push(Action::Modify(modify.clone()));
+        }
+        if let Some(route) = &fields.route {
+            self.route(route);
+            actions.push(Action::Route(route.clone()));
         }
         if let Some(wait) = fields.wait {
             actions.push(Action::Wait(wait.0));
@@ -331,7 +347,7 @@ impl<'t> Checker<'t> {
         let action = actions.into_iter().next();
         if action.is_none() {
             self.wrong(Mistake::at(place, "this step does nothing").help(
-                "give it one of `exec`, `ping`, `mapping`, `modify`, `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop`, `parallel`, or `expect`",
+                "give it one of `exec`, `ping`, `mapping`, `modify`, `route`, `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop`, `parallel`, or `expect`",
             ));
         }
         action
@@ -381,6 +397,33 @@ impl<'t> Checker<'t> {
             .is_some_and(|interval| interval.0 < Duration::from_millis(2))
         {
             self.wrong(Mistake::at(ping.from.referenced, "`interval` is at least 2ms"));
+        }
+    }
+
+    fn route(&mut self, route: &RouteChange) {
+        if !self.tables.contains(&route.table.value) {
+            let message = format!("no route table is called `{}`", route.table.value);
+            let mistake = Mistake::at(route.table.referenced, message)
+                .nearest(&route.table.value, self.tables.iter().map(String::as_str));
+            self.wrong(mistake);
+        }
+        match &route.via {
+            Some(via) if !route.delete => {
+                if !is_word(&via.value) {
+                    self.instance(via);
+                }
+            }
+            None if route.delete => {}
+            _ => self.wrong(
+                Mistake::at(route.table.referenced, "a route says either `via` or `delete: true`")
+                    .help("as in `{ table: t, to: 192.0.2.10/32, via: b }`"),
+            ),
+        }
+        if let Some(filled) = self.fill(&route.to)
+            && filled.parse::<ipnet::IpNet>().is_err()
+        {
+            let message = format!("`{filled}` is not a destination");
+            self.wrong(Mistake::at(route.to.place(), message).help("write an address and a length: 192.0.2.10/32"));
         }
     }
 
@@ -452,8 +495,12 @@ impl<'t> Checker<'t> {
         if expect.replies.is_some() && !matches!(action, Action::Ping(_)) {
             self.wrong(misplaced("replies", "a `ping` step"));
         }
-        if expect.error.is_some() && !matches!(action, Action::Mapping(_) | Action::Modify(_) | Action::Fault(_)) {
-            self.wrong(misplaced("error", "a `mapping`, `modify` or `fault` step"));
+        let refusable = matches!(
+            action,
+            Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_)
+        );
+        if expect.error.is_some() && !refusable {
+            self.wrong(misplaced("error", "a `mapping`, `modify`, `route` or `fault` step"));
         }
         if let (Some(Replies::Count(_)), Action::Ping(ping)) = (expect.replies, action)
             && ping.count == Some(0)
@@ -648,6 +695,7 @@ impl Action {
             Self::Ping(_) => "`ping`",
             Self::Mapping(_) => "`mapping`",
             Self::Modify(_) => "`modify`",
+            Self::Route(_) => "`route`",
             Self::Wait(_) => "`wait`",
             Self::Capture(_) => "`capture`",
             Self::Responder(_) => "`responder`",

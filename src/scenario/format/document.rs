@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::topology::Topology;
 use super::trouble::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::values::{Count, Interval, Text, Texts};
+use crate::model::metadata::MetadataChange;
 
 /// A network and what is expected of it.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -50,8 +51,8 @@ pub struct Parameter {
     pub default: Option<String>,
 }
 
-/// One thing that is done, and what is expected of it. A step has one of `exec`, `ping`, `mapping`, `modify`, `wait`,
-/// `capture`, `responder`, `probe`, `fault`, `instance`, `stop` and `parallel`, or `expect` alone.
+/// One thing that is done, and what is expected of it. A step has one of `exec`, `ping`, `mapping`, `modify`, `route`,
+/// `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop` and `parallel`, or `expect` alone.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Step)]
@@ -69,6 +70,8 @@ pub struct StepFields {
     pub mapping: Option<Edits>,
     /// Changes a network interface.
     pub modify: Option<Modify>,
+    /// Changes a route of a route table.
+    pub route: Option<RouteChange>,
     /// Does nothing for this time.
     pub wait: Option<Interval>,
     /// Starts `tcpdump` in an instance.
@@ -178,10 +181,47 @@ pub struct Modify {
     #[schema(value_type = String)]
     pub interface: Spanned<String>,
     /// Whether the fabric checks that the interface owns what it sends from and receives for.
-    pub source_dest_check: bool,
+    pub source_dest_check: Option<bool>,
+    /// The longest IP packet that the interface takes; the host's own MTU stays.
+    pub mtu: Option<u16>,
+    /// How far ahead of the machine's clock the time is that the host is told, in milliseconds.
+    pub ntp_skew_ms: Option<i64>,
+    /// What changes about what the host finds at the metadata service.
+    pub metadata: Option<MetadataChange>,
+    /// `true` takes the interface from its host, whose `eth0` is gone from then on.
+    #[serde(default)]
+    pub detach: bool,
 }
 
-/// `tcpdump` in an instance. Each packet becomes a line; a later `stop` step, or `captures` in an expectation, looks at them.
+impl Modify {
+    /// Whether it says what is to change.
+    pub fn is_empty(&self) -> bool {
+        self.source_dest_check.is_none()
+            && self.mtu.is_none()
+            && self.ntp_skew_ms.is_none()
+            && self.metadata.is_none()
+            && !self.detach
+    }
+}
+
+/// A change of a route table.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteChange {
+    /// The route table.
+    #[schema(value_type = String)]
+    pub table: Spanned<String>,
+    /// The destination.
+    pub to: Text,
+    /// The instance that the route leads to from now on, `local` or `blackhole`. The route is made if there is none.
+    #[schema(value_type = Option<String>)]
+    pub via: Option<Spanned<String>>,
+    /// `true` takes the route away.
+    #[serde(default)]
+    pub delete: bool,
+}
+
+/// `tcpdump` in an instance. Each packet becomes a line, or several if `verbose`; a later `stop` step, or `captures` in an expectation, looks at them.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
@@ -196,6 +236,9 @@ pub struct Capture {
     /// Only what arrives, or what leaves too.
     #[serde(default)]
     pub direction: Direction,
+    /// Whether every field and option of a packet is told (`tcpdump -vvv`), each DHCP option on a line of its own.
+    #[serde(default)]
+    pub verbose: bool,
 }
 
 /// Which way captured packets go, as the instance sees it.
@@ -226,7 +269,7 @@ pub struct ExpectFields {
     pub stderr: Option<TextExpectation>,
     /// Replies to a ping: `answered`, `unanswered`, `unreachable`, or how many. A `ping` step that says nothing expects `answered`.
     pub replies: Option<Replies>,
-    /// The error code with which a `mapping` or `modify` step is refused.
+    /// The error code with which a `mapping`, `modify` or `route` step is refused.
     #[schema(value_type = Option<String>)]
     pub error: Option<Spanned<String>>,
     /// Counters and drops of the ports of instances, by instance.

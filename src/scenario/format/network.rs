@@ -13,7 +13,9 @@ use serde_saphyr::{Location, Spanned};
 use super::super::diagnostic::Mistake;
 use super::super::template::{Facts, Scope, Template};
 use super::topology::{InstanceTopology, ProfileForm, SubnetTopology, Topology};
+use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::profile::{ProfileError, ProfileSpec};
+use crate::model::route_table::TargetRef;
 use crate::wire::MacAddr;
 
 /// Names that mean something else in expressions.
@@ -29,6 +31,14 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
                     .help("write `cidr_blocks: [10.0.0.0/16]`"),
             );
         }
+        if let Some(set) = &vpc.value.dhcp_options
+            && set.value != DhcpOptionsChoice::NONE
+            && !topology.dhcp_options.contains_key(&set.value)
+        {
+            let message = format!("no DHCP option set is called `{}`", set.value);
+            let known = topology.dhcp_options.keys().map(String::as_str);
+            mistakes.push(Mistake::at(set.referenced, message).nearest(&set.value, known));
+        }
         if let Some(form) = &vpc.value.profile
             && let Err(problem) = resolve_profile(form, scope)
         {
@@ -42,6 +52,12 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     for subnet in topology.subnets.values() {
         check_subnet(topology, subnet, &mut mistakes);
     }
+    for set in topology.dhcp_options.values() {
+        if let Err(problem) = set.value.validate() {
+            mistakes.push(Mistake::at(set.referenced, problem.to_string()));
+        }
+    }
+    check_route_tables(topology, &mut mistakes);
     let mut macs = Given::new("MAC address");
     let mut addresses = Given::new("address");
     for (name, instance) in &topology.instances {
@@ -138,6 +154,60 @@ fn check_subnet(topology: &Topology, subnet: &Spanned<SubnetTopology>, mistakes:
                 )
                 .help("end the block with `/64`"),
             );
+        }
+    }
+}
+
+/// True for the words that are targets of routes without being instances.
+pub(super) fn is_word(via: &str) -> bool {
+    ["local", "blackhole"].contains(&via)
+}
+
+/// The target of a route by the name that a file gives it: interfaces have the names of their instances.
+pub fn route_target(via: &str) -> TargetRef {
+    TargetRef::new(via)
+}
+
+fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
+    let mut led = Given::new("route table of");
+    let mut mains = Given::new("main route table of");
+    for table in topology.route_tables.values() {
+        let fields = &table.value;
+        let vpc = &fields.vpc;
+        if !topology.vpcs.contains_key(&vpc.value) {
+            let message = format!("no VPC is called `{}`", vpc.value);
+            let known = topology.vpcs.keys().map(String::as_str);
+            mistakes.push(Mistake::at(vpc.referenced, message).nearest(&vpc.value, known));
+        }
+        if fields.main {
+            mains.give(vpc.value.clone(), &vpc.value, vpc.referenced, mistakes);
+        }
+        for subnet in &fields.subnets {
+            match topology.subnets.get(&subnet.value) {
+                Some(found) if found.value.vpc.value == vpc.value => {
+                    led.give(subnet.value.clone(), &subnet.value, subnet.referenced, mistakes);
+                }
+                Some(_) => mistakes.push(Mistake::at(
+                    subnet.referenced,
+                    format!("subnet `{}` is not in VPC `{}`", subnet.value, vpc.value),
+                )),
+                None => {
+                    let message = format!("no subnet is called `{}`", subnet.value);
+                    let known = topology.subnets.keys().map(String::as_str);
+                    mistakes.push(Mistake::at(subnet.referenced, message).nearest(&subnet.value, known));
+                }
+            }
+        }
+        let mut destinations = Given::new("route to");
+        for route in &fields.routes {
+            let to = route.to.value.trunc();
+            destinations.give(to, to, route.to.referenced, mistakes);
+            let via = &route.via;
+            if !is_word(&via.value) && !topology.instances.contains_key(&via.value) {
+                let message = format!("no instance is called `{}`", via.value);
+                let known = topology.instances.keys().map(String::as_str);
+                mistakes.push(Mistake::at(via.referenced, message).nearest(&via.value, known));
+            }
         }
     }
 }

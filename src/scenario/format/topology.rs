@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
 use crate::model::AddressOrPrefix;
+use crate::model::dhcp_options::DhcpOptions;
+use crate::model::metadata::MetadataChange;
 use crate::model::profile::ProfileSpec;
 use crate::wire::mac::MacAddr;
 
@@ -25,6 +27,48 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
     pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
+    /// Route tables, by name. Every VPC has one for the subnets that none of these names.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
+    pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
+    /// DHCP option sets, by name. A VPC that names none has the region's.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, DhcpOptions>)]
+    pub dhcp_options: BTreeMap<String, Spanned<DhcpOptions>>,
+}
+
+/// A route table.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RouteTable)]
+pub struct RouteTableTopology {
+    /// The name of its VPC.
+    #[schema(value_type = String)]
+    pub vpc: Spanned<String>,
+    /// Whether it is the VPC's main table, which leads the subnets that no table names.
+    #[serde(default)]
+    pub main: bool,
+    /// The names of the subnets that it leads.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub subnets: Vec<Spanned<String>>,
+    /// Its routes beside the local ones.
+    #[serde(default)]
+    #[schema(value_type = Vec<RouteTopology>)]
+    pub routes: Vec<RouteTopology>,
+}
+
+/// A route.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Route)]
+pub struct RouteTopology {
+    /// The destination.
+    #[schema(value_type = String, example = "192.0.2.10/32")]
+    pub to: Spanned<IpNet>,
+    /// The name of an instance, `local` or `blackhole`.
+    #[schema(value_type = String)]
+    pub via: Spanned<String>,
 }
 
 /// A VPC.
@@ -43,6 +87,9 @@ pub struct VpcTopology {
     /// How its fabric behaves: the name of a profile, or a profile with some fields changed. `aws` when left out.
     #[schema(value_type = Option<ProfileSpec>)]
     pub profile: Option<ProfileForm>,
+    /// The name of its DHCP option set, or `default` for none at all; the region's when left out.
+    #[schema(value_type = Option<String>)]
+    pub dhcp_options: Option<Spanned<String>>,
 }
 
 /// A profile and where it stands in the file.
@@ -97,6 +144,12 @@ pub struct InstanceTopology {
     /// Whether the fabric checks that the interface owns what it sends from and receives for.
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    /// The longest IP packet that the interface takes, and the MTU of the host; the profile's when left out.
+    pub mtu: Option<u16>,
+    /// How far ahead of the machine's clock the time is that the host is told, in milliseconds.
+    pub ntp_skew_ms: Option<i64>,
+    /// What the host finds at the metadata service beyond what the network knows.
+    pub metadata: Option<MetadataChange>,
     /// How the host gets its addresses.
     #[serde(default)]
     pub configure: Configure,

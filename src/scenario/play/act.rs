@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::super::format::{Action, Capture, Direction, Edit, Exec, Ping, Text};
+use super::super::format::{Action, Capture, Direction, Edit, Exec, Modify, Ping, Text, route_target};
 use super::super::judge::Seen;
 use super::super::template::Scope;
 use super::evidence::Recording;
@@ -14,6 +14,7 @@ use super::stage::Change;
 use super::{GLANCE, Player, lock};
 use crate::lab::{CommandSpec, End, Outcome, Running};
 use crate::model::AddressOrPrefix;
+use crate::model::route_table::RouteEdit;
 
 /// A command that says nothing of its time is killed after this.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,12 +66,13 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
                 .collect();
             format!("mapping: {}", edits.join(", "))
         }
-        Action::Modify(modify) => {
-            let state = if modify.source_dest_check { "on" } else { "off" };
-            format!(
-                "interface of {}: source/destination check {state}",
-                modify.interface.value
-            )
+        Action::Modify(modify) => format!("interface of {}: {}", modify.interface.value, changes(modify)),
+        Action::Route(route) => {
+            let to = text(&route.to);
+            match &route.via {
+                Some(via) => format!("route table {}: {to} via {}", route.table.value, via.value),
+                None => format!("route table {}: no {to}", route.table.value),
+            }
         }
         Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
         Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
@@ -81,6 +83,23 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
         Action::Parallel(steps) => format!("{} steps at the same time", steps.len()),
         Action::Expect => "expect".to_owned(),
     }
+}
+
+fn changes(modify: &Modify) -> String {
+    let on = |on| if on { "on" } else { "off" };
+    let all = [
+        modify
+            .source_dest_check
+            .map(|check| format!("source/destination check {}", on(check))),
+        modify.mtu.map(|mtu| format!("MTU {mtu}")),
+        modify.ntp_skew_ms.map(|skew| format!("time {skew} ms ahead")),
+        modify.metadata.as_ref().map(|change| {
+            let fields = serde_json::to_string(change).unwrap_or_default();
+            format!("metadata {fields}")
+        }),
+        modify.detach.then(|| "detached".to_owned()),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
@@ -123,9 +142,13 @@ fn capture_line(capture: &Capture, scope: &Scope) -> String {
         .filter
         .as_ref()
         .map(|filter| filter.fill(scope).unwrap_or_else(|_| filter.written().to_owned()));
-    format!("tcpdump -n -e -i eth0 {direction}{}", filter.unwrap_or_default())
-        .trim_end()
-        .to_owned()
+    let verbose = if capture.verbose { "-vvv " } else { "" };
+    format!(
+        "tcpdump -n -e {verbose}-i eth0 {direction}{}",
+        filter.unwrap_or_default()
+    )
+    .trim_end()
+    .to_owned()
 }
 
 impl Player<'_> {
@@ -149,23 +172,33 @@ impl Player<'_> {
                 })
             }
             Action::Modify(modify) => Ok(Seen {
-                refused: self
-                    .stage
-                    .set_source_dest_check(&modify.interface.value, modify.source_dest_check)
-                    .err(),
+                refused: self.stage.modify(modify).err(),
                 ..Seen::default()
             }),
+            Action::Route(route) => {
+                let to = fill(&route.to, &scope)?;
+                let to = to.parse().map_err(|_| format!("`{to}` is not a destination"))?;
+                let edit = match &route.via {
+                    Some(via) => RouteEdit::Put(to, route_target(&via.value)),
+                    None => RouteEdit::Delete(to),
+                };
+                Ok(Seen {
+                    refused: self.stage.edit_route(&route.table.value, edit).err(),
+                    ..Seen::default()
+                })
+            }
             Action::Wait(time) => {
                 self.pause(*time);
                 Ok(Seen::default())
             }
             Action::Capture(capture) => {
                 let filter = capture.filter.as_ref().map(|filter| fill(filter, &scope)).transpose()?;
-                let recording = Recording::start(
+                let mut recording = Recording::start(
                     &*self.stage.instance(&capture.on.value)?,
                     filter,
                     capture.direction == Direction::Both,
                 )?;
+                recording.tell_all(capture.verbose);
                 lock(&self.captures).insert(capture.start.value.clone(), recording);
                 Ok(Seen::default())
             }

@@ -26,6 +26,8 @@ const HOST_STATE: &str = "ip -brief address show dev eth0; ip route; ip -6 route
 pub(super) struct Recording {
     capture: Option<Capture>,
     memory: File,
+    /// Whether every field of a packet is told.
+    verbose: bool,
 }
 
 impl Recording {
@@ -45,7 +47,13 @@ impl Recording {
         Ok(Self {
             capture: Some(capture),
             memory,
+            verbose: false,
         })
+    }
+
+    /// Whether [`Self::lines`] tells every field of a packet.
+    pub(super) fn tell_all(&mut self, verbose: bool) {
+        self.verbose = verbose;
     }
 
     /// Ends it; its packets can still be read.
@@ -55,12 +63,14 @@ impl Recording {
         }
     }
 
-    /// A line for each packet so far, with the time in seconds since 1970 first.
+    /// A line for each packet so far, or a line and those that belong to it, with the time in seconds since 1970 first.
     pub(super) fn lines(&self) -> Result<String, String> {
         // A new open file, so that reading begins at the beginning and does not disturb the writer.
         let file = File::open(path_of(&self.memory)).map_err(|error| error.to_string())?;
         let output = Command::new("tcpdump")
-            .args(["-n", "-e", "-tt", "-r", "-"])
+            .args(["-n", "-e", "-tt"])
+            .args(self.verbose.then_some("-vvv"))
+            .args(["-r", "-"])
             .stdin(file)
             .stderr(Stdio::piped())
             .output()

@@ -201,14 +201,20 @@ pub fn parameters(
 
 /// Debian's package of a program that scenarios use, where the two differ.
 const PACKAGES: &[(&str, &str)] = &[
+    ("/lib/systemd/systemd-networkd", "systemd"),
     ("arping", "iputils-arping"),
+    ("busybox", "busybox-static"),
     ("dhclient", "isc-dhcp-client"),
+    ("dhcp6c", "wide-dhcpv6-client"),
     ("dhcpcd", "dhcpcd-base"),
+    ("ec2-metadata", "amazon-ec2-utils"),
+    ("ec2metadata", "cloud-image-utils"),
     ("ip", "iproute2"),
     ("ncat", "ncat"),
     ("ping", "iputils-ping"),
     ("rdisc6", "ndisc6"),
     ("rltraceroute6", "ndisc6"),
+    ("sysctl", "procps"),
 ];
 
 fn missing_programs(programs: &[String]) -> Result<(), PlayError> {

@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex};
 use ipnet::IpNet;
 
 use super::super::declare::{DeclareError, declare};
-use super::super::format::{Topology, instance_facts, router_facts, subnet_facts};
+use super::super::format::{Modify, Topology, instance_facts, router_facts, subnet_facts};
 use super::super::judge::PortCounts;
 use super::super::report::InstanceSummary;
 use super::super::template::{Facts, Scope};
 use super::{Marks, lock};
 use crate::api::inside::{InsideApi, SOCKET};
-use crate::control::{Command, ControlError, Controller, Outcome};
+use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
 use crate::datapath::Answered;
 use crate::lab::Instance;
 use crate::model::fault::FaultSpec;
-use crate::model::interface::ModifyInterface;
+use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::network::MappingEdit;
+use crate::model::route_table::RouteEdit;
 use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
 
@@ -320,13 +321,27 @@ impl Stage {
         self.execute(Command::EditMappings(edits))
     }
 
-    /// Switches the source/destination check of an instance's interface.
-    pub(super) fn set_source_dest_check(&self, instance: &str, on: bool) -> Result<(), Refusal> {
+    /// Changes the interface of an instance.
+    pub(super) fn modify(&self, modify: &Modify) -> Result<(), Refusal> {
+        let interface: ResourceRef<_> = ResourceRef::new(&modify.interface.value);
+        if modify.detach {
+            self.execute(Command::DetachInterface(interface.clone()))?;
+        }
         let change = ModifyInterface {
-            source_dest_check: Some(on),
+            source_dest_check: modify.source_dest_check,
+            settings: SettingsChange {
+                mtu: modify.mtu.map(Some),
+                ntp_skew_ms: modify.ntp_skew_ms,
+                metadata: modify.metadata.clone(),
+            },
             ..ModifyInterface::default()
         };
-        self.execute(Command::ModifyInterface(ResourceRef::new(instance), change))
+        self.execute(Command::ModifyInterface(interface, change))
+    }
+
+    /// Edits a route of a table.
+    pub(super) fn edit_route(&self, table: &str, edit: RouteEdit) -> Result<(), Refusal> {
+        self.execute(ResourceCommand::EditRoute(ResourceRef::new(table), edit).into())
     }
 
     fn execute(&self, command: Command) -> Result<(), Refusal> {

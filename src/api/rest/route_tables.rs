@@ -1,0 +1,417 @@
+//! `/v1/route-tables`: routes, and the subnets that they lead.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::blocking;
+use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::control::{Outcome, ResourceCommand};
+use crate::model::naming::Tags;
+use crate::model::route_table::{
+    CreateRouteTable, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState, RouteTable, TargetRef,
+};
+use crate::model::{ResourceRef, RouteTableId, SubnetId, VpcId};
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, modify, delete))
+        .routes(routes!(create_route, replace_route))
+        .routes(routes!(delete_route))
+        .routes(routes!(associate))
+        .routes(routes!(disassociate))
+}
+
+/// A destination may stand in the path as it is written, slash and all.
+pub(super) fn prefix_routes() -> Router<AppState> {
+    Router::new().route(
+        "/v1/route-tables/{route_table}/routes/{destination}/{length}",
+        routing::delete(delete_route),
+    )
+}
+
+/// A route table.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = RouteTable)]
+pub struct RouteTableView {
+    /// Its identifier.
+    pub id: RouteTableId,
+    /// Its unique name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its VPC.
+    pub vpc_id: VpcId,
+    /// Whether it leads the subnets that are associated with no table.
+    pub main: bool,
+    /// The subnets that are associated with it.
+    pub subnet_ids: Vec<SubnetId>,
+    /// Its routes, the VPC's own ranges first. Of those that hold an address the one with the longest prefix leads.
+    pub routes: Vec<RouteView>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A route.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Route)]
+pub struct RouteView {
+    /// What it leads to.
+    #[schema(value_type = String, example = "0.0.0.0/0")]
+    pub destination: IpNet,
+    /// Where it leads: `local`, `blackhole`, or an interface.
+    #[schema(example = "local")]
+    pub target: String,
+    /// `blackhole` while the target is detached or deleted.
+    pub state: RouteState,
+    /// How it came to be.
+    pub origin: RouteOrigin,
+}
+
+impl From<&Route> for RouteView {
+    fn from(route: &Route) -> Self {
+        Self {
+            destination: route.destination,
+            target: route.target.to_string(),
+            state: route.state,
+            origin: route.origin,
+        }
+    }
+}
+
+impl From<&RouteTable> for RouteTableView {
+    fn from(table: &RouteTable) -> Self {
+        Self {
+            id: table.id,
+            name: table.name.clone(),
+            vpc_id: table.vpc_id,
+            main: table.main,
+            subnet_ids: table.subnet_ids.clone(),
+            routes: table.routes.iter().map(RouteView::from).collect(),
+            tags: table.tags.clone(),
+        }
+    }
+}
+
+/// Route tables.
+#[derive(Debug, Serialize, ToSchema)]
+struct RouteTableList {
+    route_tables: Vec<RouteTableView>,
+}
+
+/// Which route tables to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RouteTableFilter {
+    /// Of this VPC only: identifier or name.
+    #[param(value_type = Option<String>)]
+    vpc: Option<ResourceRef<VpcId>>,
+}
+
+/// A route table to be made; it begins with the local routes of its VPC.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateRouteTableRequest {
+    /// A name that no other route table has.
+    name: Option<String>,
+    /// The VPC: identifier or name.
+    #[schema(value_type = String)]
+    vpc: ResourceRef<VpcId>,
+    /// Tags.
+    #[serde(default)]
+    tags: Tags,
+}
+
+/// What changes about a route table; a field that is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ModifyRouteTableRequest {
+    /// Another name, or null for none.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    /// `true` makes it the main one of its VPC.
+    main: Option<bool>,
+    /// All tags.
+    tags: Option<Tags>,
+}
+
+/// A route.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RouteRequest {
+    /// What it leads to; bits beyond the length count for nothing.
+    #[schema(value_type = String, example = "192.0.2.10/32")]
+    destination: IpNet,
+    /// Where it leads: `local`, `blackhole`, or an interface by identifier or name.
+    #[schema(value_type = String, example = "local")]
+    target: TargetRef,
+}
+
+/// A subnet to be associated with a route table.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AssociateRequest {
+    /// The subnet: identifier or name.
+    #[schema(value_type = String)]
+    subnet: ResourceRef<SubnetId>,
+}
+
+fn reference(path: &PathParts) -> ResourceRef<RouteTableId> {
+    ResourceRef::new(path.get("route_table"))
+}
+
+/// The destination in a path, in one part or two.
+fn destination(path: &PathParts) -> Result<IpNet, Problem> {
+    let (address, length) = (path.get("destination"), path.get("length"));
+    let text = if length.is_empty() {
+        address.to_owned()
+    } else {
+        format!("{address}/{length}")
+    };
+    text.parse().map_err(|_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidParameterValue",
+            format!("'{text}' is not a destination"),
+        )
+        .field("destination")
+        .remedy("Write an address and a length, as in 192.0.2.10/32.")
+    })
+}
+
+/// Lists route tables
+#[utoipa::path(get, path = "/v1/route-tables", tag = "route-tables", operation_id = "list_route_tables",
+    params(RouteTableFilter),
+    responses(
+        (status = 200, description = "Route tables, by identifier", body = RouteTableList),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list(
+    State(state): State<AppState>,
+    Query(filter): Query<RouteTableFilter>,
+) -> Result<axum::Json<RouteTableList>, Problem> {
+    blocking(move || {
+        let tables = state.controller.route_tables(filter.vpc.as_ref())?;
+        let route_tables = tables.iter().map(RouteTableView::from).collect();
+        Ok(axum::Json(RouteTableList { route_tables }))
+    })
+    .await
+    .map_err(Problem::named_in_body)
+}
+
+/// Makes a route table
+#[utoipa::path(post, path = "/v1/route-tables", tag = "route-tables", operation_id = "create_route_table",
+    request_body = CreateRouteTableRequest,
+    responses(
+        (status = 201, description = "The new route table", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create(
+    State(state): State<AppState>,
+    _: NoQuery,
+    Json(request): Json<CreateRouteTableRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let command = ResourceCommand::CreateRouteTable(CreateRouteTable {
+        name: request.name,
+        vpc: request.vpc,
+        tags: request.tags,
+    });
+    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    let location = format!("/v1/route-tables/{}", view.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
+}
+
+/// Shows a route table
+#[utoipa::path(get, path = "/v1/route-tables/{route_table}", tag = "route-tables", operation_id = "get_route_table",
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The route table", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+) -> Result<axum::Json<RouteTableView>, Problem> {
+    blocking(move || {
+        let table = state.controller.route_table(&reference(&path))?;
+        Ok(axum::Json((&table).into()))
+    })
+    .await
+}
+
+/// Changes a route table
+#[utoipa::path(patch, path = "/v1/route-tables/{route_table}", tag = "route-tables",
+    operation_id = "modify_route_table", request_body = ModifyRouteTableRequest,
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn modify(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<ModifyRouteTableRequest>,
+) -> Result<axum::Json<RouteTableView>, Problem> {
+    let spec = ModifyRouteTable {
+        name: request.name,
+        main: request.main,
+        tags: request.tags,
+    };
+    let command = ResourceCommand::ModifyRouteTable(reference(&path), spec);
+    execute(state, command).await.map(axum::Json)
+}
+
+/// Deletes a route table that leads no subnet
+#[utoipa::path(delete, path = "/v1/route-tables/{route_table}", tag = "route-tables",
+    operation_id = "delete_route_table",
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    execute(state, ResourceCommand::DeleteRouteTable(reference(&path))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Adds a route
+///
+/// Within the VPC's own ranges a route covers a whole range, or the whole block of one subnet, and leads to an interface.
+#[utoipa::path(post, path = "/v1/route-tables/{route_table}/routes", tag = "route-tables",
+    operation_id = "create_route", request_body = RouteRequest,
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 201, description = "The route table as it is now", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create_route(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<RouteRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let edit = RouteEdit::Create(request.destination, request.target);
+    let view = edit_route(state, &path, edit).await?;
+    Ok((StatusCode::CREATED, axum::Json(view)))
+}
+
+/// Gives the route of a destination another target
+#[utoipa::path(put, path = "/v1/route-tables/{route_table}/routes", tag = "route-tables",
+    operation_id = "replace_route", request_body = RouteRequest,
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn replace_route(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<RouteRequest>,
+) -> Result<axum::Json<RouteTableView>, Problem> {
+    let edit = RouteEdit::Replace(request.destination, request.target);
+    edit_route(state, &path, edit).await.map(axum::Json)
+}
+
+/// An edit whose target is named in the body, while the table is named in the path.
+async fn edit_route(state: AppState, path: &PathParts, edit: RouteEdit) -> Result<RouteTableView, Problem> {
+    let table = reference(path);
+    blocking(move || {
+        let table = state.controller.route_table(&table)?.id;
+        let command = ResourceCommand::EditRoute(table.into(), edit);
+        run(&state, command).map_err(|problem| {
+            let of_target = problem.field.as_deref() == Some("interface");
+            let problem = problem.named_in_body();
+            if of_target { problem.field("target") } else { problem }
+        })
+    })
+    .await
+}
+
+/// Takes a route away
+///
+/// The destination may be written with its slash: `…/routes/192.0.2.0/24`.
+#[utoipa::path(delete, path = "/v1/route-tables/{route_table}/routes/{destination}", tag = "route-tables",
+    operation_id = "delete_route",
+    params(
+        ("route_table" = String, Path, description = "Identifier or name"),
+        ("destination" = String, Path, description = "What the route leads to"),
+    ),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn delete_route(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    let edit = RouteEdit::Delete(destination(&path)?);
+    execute(state, ResourceCommand::EditRoute(reference(&path), edit)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Associates a subnet with a route table, in place of the one that it had
+#[utoipa::path(post, path = "/v1/route-tables/{route_table}/associations", tag = "route-tables",
+    operation_id = "associate_route_table", request_body = AssociateRequest,
+    params(("route_table" = String, Path, description = "Identifier or name")),
+    responses(
+        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn associate(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+    Json(request): Json<AssociateRequest>,
+) -> Result<axum::Json<RouteTableView>, Problem> {
+    let table = reference(&path);
+    blocking(move || {
+        let table = state.controller.route_table(&table)?.id.into();
+        let subnet = request.subnet;
+        run(&state, ResourceCommand::AssociateRouteTable { table, subnet }).map_err(Problem::named_in_body)
+    })
+    .await
+    .map(axum::Json)
+}
+
+/// Gives a subnet back to the main route table
+#[utoipa::path(delete, path = "/v1/route-tables/{route_table}/associations/{subnet}", tag = "route-tables",
+    operation_id = "disassociate_route_table",
+    params(
+        ("route_table" = String, Path, description = "Identifier or name"),
+        ("subnet" = String, Path, description = "Identifier or name"),
+    ),
+    responses(
+        (status = 204, description = "The main route table leads it"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn disassociate(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    let command = ResourceCommand::DisassociateRouteTable {
+        table: reference(&path),
+        subnet: ResourceRef::new(path.get("subnet")),
+    };
+    execute(state, command).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn run(state: &AppState, command: ResourceCommand) -> Result<RouteTableView, Problem> {
+    match state.controller.execute(command.into())? {
+        Outcome::RouteTable(table) => Ok((&*table).into()),
+        other => Err(Problem::internal(format!("The command gave {other:?}"))),
+    }
+}
+
+async fn execute(state: AppState, command: ResourceCommand) -> Result<RouteTableView, Problem> {
+    blocking(move || run(&state, command)).await
+}

@@ -1,0 +1,224 @@
+//! What is declared of routes, options and instances is what the data path and the services go by.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::tests::World;
+use super::*;
+use crate::datapath;
+use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::interface::{ModifyInterface, SettingsChange};
+use crate::model::metadata::{HttpTokens, MetadataChange};
+use crate::model::network::MappingEdit;
+use crate::model::route_table::{CreateRouteTable, RouteEdit};
+use crate::model::vpc::ModifyVpc;
+use crate::model::{InterfaceId, RouteTableId};
+use crate::services::dns::NameSource;
+use crate::services::imds::MetadataSource;
+use crate::services::ntp::TimeSource;
+
+impl World {
+    /// Where a packet to `address` would be led.
+    fn led(&self, address: &str) -> Option<datapath::RouteTarget> {
+        let state = self.controller.read();
+        let subnet = state.binding.subnet_index(self.subnet).unwrap();
+        let view = state.binding.writer().view();
+        let routes = Arc::clone(&view.subnet(subnet).unwrap().routes);
+        routes.lookup(address.parse().unwrap()).map(|(_, target)| target)
+    }
+
+    fn main(&self) -> RouteTableId {
+        self.controller.vpc(&self.vpc.into()).unwrap().main_route_table_id
+    }
+
+    fn edit_route(&self, edit: RouteEdit) {
+        let command = ResourceCommand::EditRoute(self.main().into(), edit);
+        self.controller.execute(command.into()).unwrap();
+    }
+
+    fn index(&self, interface: InterfaceId) -> crate::mapping::InterfaceIndex {
+        self.controller.read().binding.interface_index(interface).unwrap()
+    }
+}
+
+#[test]
+fn a_route_leads_packets_as_soon_as_it_is_there() {
+    let world = World::new();
+    assert_eq!(world.led("192.0.2.7"), None);
+    assert_eq!(world.led("10.0.1.11"), Some(datapath::RouteTarget::Local));
+    let to = "192.0.2.7/32".parse().unwrap();
+    world.edit_route(RouteEdit::Create(to, world.a.into()));
+    assert_eq!(
+        world.led("192.0.2.7"),
+        Some(datapath::RouteTarget::Interface(world.index(world.a)))
+    );
+    world.edit_route(RouteEdit::Replace(to, world.b.into()));
+    assert_eq!(
+        world.led("192.0.2.7"),
+        Some(datapath::RouteTarget::Interface(world.index(world.b)))
+    );
+    // A place in the fabric is given to another interface some day: by then no route leads there.
+    world
+        .controller
+        .execute(Command::DeleteInterface(world.b.into()))
+        .unwrap();
+    assert_eq!(world.led("192.0.2.7"), Some(datapath::RouteTarget::Blackhole));
+    world.edit_route(RouteEdit::Delete(to));
+    assert_eq!(world.led("192.0.2.7"), None);
+}
+
+#[test]
+fn a_subnet_is_led_by_the_table_that_it_is_associated_with() {
+    let world = World::new();
+    let spec = CreateRouteTable {
+        name: Some("t".into()),
+        vpc: world.vpc.into(),
+        tags: Default::default(),
+    };
+    let execute = |command: ResourceCommand| world.controller.execute(command.into()).unwrap();
+    execute(ResourceCommand::CreateRouteTable(spec));
+    let table = crate::model::ResourceRef::new("t");
+    let edit = RouteEdit::Create("0.0.0.0/0".parse().unwrap(), world.a.into());
+    execute(ResourceCommand::EditRoute(table.clone(), edit));
+    assert_eq!(world.led("192.0.2.7"), None);
+    let (of, subnet) = (table.clone(), world.subnet.into());
+    execute(ResourceCommand::AssociateRouteTable { table: of, subnet });
+    assert_eq!(
+        world.led("192.0.2.7"),
+        Some(datapath::RouteTarget::Interface(world.index(world.a)))
+    );
+    let subnet = world.subnet.into();
+    execute(ResourceCommand::DisassociateRouteTable { table, subnet });
+    assert_eq!(world.led("192.0.2.7"), None);
+}
+
+#[test]
+fn a_new_block_of_the_vpc_is_local_in_every_table() {
+    let world = World::new();
+    assert_eq!(world.led("10.1.0.9"), None);
+    let blocks = ["10.0.0.0/16", "10.1.0.0/16"];
+    let change = ModifyVpc {
+        cidr_blocks: Some(blocks.iter().map(|text| text.parse().unwrap()).collect()),
+        ..ModifyVpc::default()
+    };
+    world
+        .controller
+        .execute(Command::ModifyVpc(world.vpc.into(), change))
+        .unwrap();
+    assert_eq!(world.led("10.1.0.9"), Some(datapath::RouteTarget::Local));
+}
+
+#[test]
+fn the_data_path_tells_the_options_of_the_vpc_s_set() {
+    let world = World::new();
+    let told = || {
+        let state = world.controller.read();
+        let subnet = state.binding.subnet_index(world.subnet).unwrap();
+        let view = state.binding.writer().view();
+        let vpc = view.vpc(view.subnet(subnet).unwrap().vpc).unwrap();
+        vpc.dhcp_options.domain_name.clone()
+    };
+    assert_eq!(told().as_deref(), Some("ec2.internal"));
+    let spec = CreateDhcpOptions {
+        name: Some("ours".into()),
+        options: DhcpOptions {
+            domain_name: Some("example.internal".into()),
+            ..DhcpOptions::default()
+        },
+        ..CreateDhcpOptions::default()
+    };
+    world
+        .controller
+        .execute(ResourceCommand::CreateDhcpOptions(spec).into())
+        .unwrap();
+    for (choice, domain) in [
+        (
+            DhcpOptionsChoice::Set(crate::model::ResourceRef::new("ours")),
+            Some("example.internal"),
+        ),
+        (DhcpOptionsChoice::None, None),
+    ] {
+        let change = ModifyVpc {
+            dhcp_options: Some(choice),
+            ..ModifyVpc::default()
+        };
+        world
+            .controller
+            .execute(Command::ModifyVpc(world.vpc.into(), change))
+            .unwrap();
+        assert_eq!(told().as_deref(), domain);
+    }
+}
+
+#[test]
+fn a_moved_address_changes_metadata_names_and_data_path_at_once() {
+    let world = World::new();
+    let (a, b) = (world.index(world.a), world.index(world.b));
+    let address = "10.0.1.50";
+    let assign = |interface: InterfaceId| {
+        world.edit(vec![MappingEdit::Assign {
+            interface: interface.into(),
+            address: address.parse().unwrap(),
+            move_allowed: true,
+        }]);
+    };
+    let owner = || world.controller.holder(a, address.parse::<IpAddr>().unwrap());
+    let has = |index| {
+        let instance = world.controller.instance(index).unwrap();
+        let listed = instance
+            .primary()
+            .unwrap()
+            .local_ipv4s
+            .contains(&address.parse().unwrap());
+        (
+            listed,
+            owner().is_some_and(|holder| holder.instance_id.as_ref() == Some(&instance.instance_id)),
+        )
+    };
+    assert_eq!((has(a), has(b)), ((false, false), (false, false)));
+    assign(world.a);
+    assert_eq!((has(a), has(b)), ((true, true), (false, false)));
+    assign(world.b);
+    assert_eq!((has(a), has(b)), ((false, false), (true, true)));
+}
+
+#[test]
+fn the_services_serve_what_the_interface_is_set_to() {
+    let world = World::new();
+    let a = world.index(world.a);
+    let change = ModifyInterface {
+        settings: SettingsChange {
+            mtu: Some(Some(1500)),
+            ntp_skew_ms: Some(-250),
+            metadata: Some(MetadataChange {
+                http_tokens: Some(HttpTokens::Required),
+                http_put_response_hop_limit: Some(2),
+                iam_role: Some(Some("failover".into())),
+                ..MetadataChange::default()
+            }),
+        },
+        ..ModifyInterface::default()
+    };
+    world
+        .controller
+        .execute(Command::ModifyInterface(world.a.into(), change))
+        .unwrap();
+    let instance = world.controller.instance(a).unwrap();
+    assert!(instance.options.tokens_required && instance.options.hop_limit == 2);
+    assert_eq!(instance.role.as_ref().unwrap().name, "failover");
+    assert_eq!(
+        (instance.region.as_str(), instance.availability_zone.as_str()),
+        ("us-east-1", "us-east-1a")
+    );
+    assert_eq!(
+        instance.primary().unwrap().local_hostname.as_deref(),
+        Some("ip-10-0-1-10.ec2.internal")
+    );
+    assert_eq!(world.controller.skew(a), -250_000_000);
+    let state = world.controller.read();
+    assert_eq!(state.binding.writer().view().interface(a).unwrap().mtu, Some(1500));
+    drop(state);
+    // By its resource name the instance is found in its own VPC.
+    let found = world.controller.instance_addresses(a, &instance.instance_id).unwrap();
+    assert_eq!(found.ipv4, ["10.0.1.10".parse::<std::net::Ipv4Addr>().unwrap()]);
+}

@@ -1,0 +1,221 @@
+//! What the link-local services say, read from the network as it is at the moment of the question: an address that was
+//! moved is gone from one instance's metadata and there in the other's when the data path delivers it there.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::BASE32_NOPAD;
+use ipnet::IpNet;
+
+use super::controller::{Controller, State};
+use crate::mapping::InterfaceIndex;
+use crate::model::ids::ResourceId;
+use crate::model::interface::{instance_of, interface_of};
+use crate::model::metadata::{HttpTokens, InstanceMetadata};
+use crate::model::region::region_of;
+use crate::model::{InstanceId, NetworkInterface, Vpc};
+use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
+use crate::services::imds::MetadataSource;
+use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
+use crate::services::ntp::TimeSource;
+
+/// The account that everything belongs to: the number of AWS's examples.
+const ACCOUNT: &str = "123456789012";
+/// The life of a role's credentials (EC2 guide, "Retrieve security credentials from instance metadata": about 6 hours).
+const CREDENTIALS: Duration = Duration::from_secs(6 * 3600);
+
+/// The domain of private names in a region (VPC guide, "DNS hostnames").
+fn domain(region: &str) -> String {
+    match region {
+        "us-east-1" => "ec2.internal".to_owned(),
+        region => format!("{region}.compute.internal"),
+    }
+}
+
+impl State {
+    fn asker(&self, index: InterfaceIndex) -> Option<(NetworkInterface, &Vpc, &crate::model::Subnet)> {
+        let id = self.binding.interface_id(index)?;
+        let interface = self.network.interface(&id.into()).ok()?;
+        let vpc = self.network.vpc(&interface.vpc_id.into()).ok()?;
+        let subnet = self.network.subnet(&interface.subnet_id.into()).ok()?;
+        Some((interface, vpc, subnet))
+    }
+
+    /// What the data path delivers to the interface, of what was assigned to it.
+    fn arrived<T: Copy>(
+        &self,
+        index: InterfaceIndex,
+        subnet: crate::model::SubnetId,
+        all: &[T],
+        first: impl Fn(T) -> IpAddr,
+    ) -> Vec<T> {
+        let Some(place) = self.binding.subnet_index(subnet) else {
+            return Vec::new();
+        };
+        let here = |item: &T| self.binding.writer().owner(place, first(*item)) == Some(index);
+        all.iter().copied().filter(here).collect()
+    }
+
+    fn document(&self, index: InterfaceIndex, launched: SystemTime) -> Option<Instance> {
+        let (interface, vpc, subnet) = self.asker(index)?;
+        let options = self.network.options_of(vpc.dhcp_options_id);
+        let region = region_of(&subnet.availability_zone).to_owned();
+        // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
+        let domain = options.domains().next().map_or_else(|| domain(&region), str::to_owned);
+        let ipv4 = self.arrived(index, subnet.id, &interface.ipv4_addresses, IpAddr::V4);
+        let local_hostname = ipv4.first().map(|address| format!("{}.{domain}", ip_name(*address)));
+        let metadata = &interface.settings.metadata;
+        let bits = interface.id.to_bits();
+        let mut tags: Vec<(String, String)> = interface.tags.clone().into_iter().collect();
+        tags.extend(interface.name.iter().map(|name| ("Name".to_owned(), name.clone())));
+        tags.sort();
+        Some(Instance {
+            instance_id: interface.instance_id().to_string(),
+            reservation_id: format!("r-0{:016x}", bits.rotate_left(17)),
+            ami_id: "ami-0000000000000c1d0".to_owned(),
+            ami_launch_index: 0,
+            instance_type: metadata.instance_type.clone(),
+            architecture: match std::env::consts::ARCH {
+                "aarch64" => "arm64".to_owned(),
+                other => other.to_owned(),
+            },
+            account_id: ACCOUNT.to_owned(),
+            region,
+            availability_zone: subnet.availability_zone.clone(),
+            availability_zone_id: None,
+            partition: "aws".to_owned(),
+            service_domain: "amazonaws.com".to_owned(),
+            launched,
+            block_devices: [("ami", "/dev/xvda"), ("root", "/dev/xvda")]
+                .map(|(name, device)| (name.to_owned(), device.to_owned()))
+                .into(),
+            public_keys: Vec::new(),
+            role: metadata.iam_role.as_deref().map(|name| role(name, bits, launched)),
+            tags,
+            user_data: metadata.user_data.clone().map(String::into_bytes),
+            interfaces: vec![Interface {
+                mac: interface.mac_address,
+                interface_id: interface.id.to_string(),
+                device_number: 0,
+                network_card: None,
+                local_ipv4s: ipv4,
+                ipv6s: self.arrived(index, subnet.id, &interface.ipv6_addresses, IpAddr::V6),
+                ipv4_prefixes: self.arrived(index, subnet.id, &interface.ipv4_prefixes, |net| net.addr().into()),
+                ipv6_prefixes: self.arrived(index, subnet.id, &interface.ipv6_prefixes, |net| net.addr().into()),
+                public_ipv4s: Vec::new(),
+                subnet_id: subnet.id.to_string(),
+                subnet_ipv4: subnet.cidr_block,
+                subnet_ipv6: subnet.ipv6_cidr_block.into_iter().collect(),
+                vpc_id: vpc.id.to_string(),
+                vpc_ipv4: vpc.cidr_blocks.clone(),
+                vpc_ipv6: vpc.ipv6_cidr_blocks.clone(),
+                security_groups: Vec::new(),
+                owner_id: ACCOUNT.to_owned(),
+                local_hostname,
+                public_hostname: None,
+            }],
+            options: served(metadata),
+        })
+    }
+
+    /// Who has an address in the asker's VPC.
+    fn owner_in_vpc(&self, asker: InterfaceIndex, address: IpAddr) -> Option<InstanceId> {
+        let (_, vpc, _) = self.asker(asker)?;
+        let mut subnets = self.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
+        let subnet = subnets.find(|subnet| {
+            let blocks = [subnet.cidr_block.map(IpNet::V4), subnet.ipv6_cidr_block.map(IpNet::V6)];
+            blocks.iter().flatten().any(|block| block.contains(&address))
+        })?;
+        let owner = self
+            .binding
+            .writer()
+            .owner(self.binding.subnet_index(subnet.id)?, address)?;
+        self.binding.interface_id(owner).map(instance_of)
+    }
+}
+
+/// The private name of an address, without the domain (EC2 guide, "IP name").
+fn ip_name(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("ip-{a}-{b}-{c}-{d}")
+}
+
+fn served(metadata: &InstanceMetadata) -> MetadataOptions {
+    MetadataOptions {
+        http_endpoint: metadata.enabled,
+        tokens_required: metadata.http_tokens == HttpTokens::Required,
+        hop_limit: metadata.http_put_response_hop_limit,
+        http_protocol_ipv6: metadata.http_protocol_ipv6,
+        instance_tags: metadata.instance_tags,
+    }
+}
+
+/// Credentials in the form of real ones, good for nothing: nobody checks them here. They are renewed as EC2 renews them.
+fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
+    let now = SystemTime::now();
+    let age = now.duration_since(launched).unwrap_or_default();
+    let period = age.as_secs() / (CREDENTIALS.as_secs() / 2);
+    let last_updated = launched + CREDENTIALS / 2 * u32::try_from(period).unwrap_or(u32::MAX);
+    let word = |salt: u64| BASE32_NOPAD.encode(&(bits ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    Role {
+        name: name.to_owned(),
+        instance_profile_arn: format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}"),
+        instance_profile_id: format!("AIPA{}", word(1)),
+        access_key_id: format!("ASIA{}", word(2 + period)),
+        secret_access_key: format!("{}{}{}", word(3 + period), word(4 + period), word(5 + period)),
+        token: format!("{}{}", word(6 + period), word(7 + period)),
+        last_updated,
+        expiration: last_updated + CREDENTIALS,
+    }
+}
+
+impl MetadataSource for Controller {
+    fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>> {
+        let state = self.read();
+        let id = state.binding.interface_id(interface)?;
+        let launched = state.launched.get(&id).copied().unwrap_or(UNIX_EPOCH);
+        state.document(interface, launched).map(Arc::new)
+    }
+}
+
+impl NameSource for Controller {
+    fn zone(&self, asker: InterfaceIndex) -> Option<Zone> {
+        let state = self.read();
+        let (_, vpc, subnet) = state.asker(asker)?;
+        Some(Zone {
+            enabled: true,
+            domain: domain(region_of(&subnet.availability_zone)),
+            cidrs: vpc.ranges(),
+        })
+    }
+
+    fn holder(&self, asker: InterfaceIndex, address: IpAddr) -> Option<Holder> {
+        let instance = self.read().owner_in_vpc(asker, address)?;
+        Some(Holder {
+            instance_id: Some(instance.to_string()),
+        })
+    }
+
+    fn instance_addresses(&self, asker: InterfaceIndex, instance_id: &str) -> Option<HostAddresses> {
+        let state = self.read();
+        let (own, ..) = state.asker(asker)?;
+        let id = interface_of(instance_id.parse().ok()?);
+        let found = state.network.interface(&id.into()).ok()?;
+        (found.vpc_id == own.vpc_id).then(|| HostAddresses {
+            // A resource name stands for the primary address and the first IPv6 one (EC2 guide, "Resource name").
+            ipv4: found.primary_ipv4().into_iter().collect(),
+            ipv6: found.ipv6_addresses.first().copied().into_iter().collect(),
+        })
+    }
+}
+
+impl TimeSource for Controller {
+    fn skew(&self, asker: InterfaceIndex) -> i64 {
+        let state = self.read();
+        let skew = state
+            .asker(asker)
+            .map_or(0, |(interface, ..)| interface.settings.ntp_skew_ms);
+        skew.saturating_mul(1_000_000)
+    }
+}

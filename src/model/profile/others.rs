@@ -1,0 +1,106 @@
+//! Networks other than AWS, each told as what differs from it. Where nobody has published a fact, the field keeps the value
+//! that AWS has, and `docs/profiles.md` lists it as unknown; letters in comments are that page's confidence codes.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use super::{
+    AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LinkLocals, NeighborScope, Profile, Resolution,
+    ResolvedMac, RouterMac, Ttl, UnicastRequest,
+};
+use crate::wire::MacAddr;
+
+impl Profile {
+    /// A conventional network for comparison: a learning switch that floods, and a router that is one more station.
+    pub fn lan() -> Self {
+        let mut profile = Self::aws();
+        profile.name = "lan".to_owned();
+        profile.delivery = Delivery::Learning;
+        profile.source_mac_check = false;
+        profile.source_dest_check = false;
+        profile.mtu = 1500;
+        profile.neighbor.link_locals = LinkLocals::None;
+        profile.neighbor.unicast_request = UnicastRequest::Forward;
+        profile.neighbor.announce_on_move = false;
+        profile.router.resolution = Resolution::Ask;
+        profile.router.answers_echo = true;
+        profile.router.ttl = Ttl::Decrement;
+        profile.router.service_addresses = false;
+        profile.router.fixed_link_local = None;
+        profile.router.advertisement.hop_limit = 64;
+        profile.router.advertisement.managed = false;
+        profile.router.advertisement.autonomous = true;
+        profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
+        // A day, as the usual small router has it; hosts make their own IPv6 addresses.
+        profile.dhcp.v4.lease_time = 86_400;
+        profile.dhcp.v4.interface_mtu = 0;
+        profile.dhcp.v6.enabled = false;
+        profile.dhcp.v6.names = Dhcpv6Names::Everywhere;
+        profile
+    }
+
+    /// A hosting provider's /64, on-link: its router asks with Neighbor Solicitations for every address that it delivers to,
+    /// so a host must answer for each one, its containers' included ("IPv6 allocations to downwards machine with just one
+    /// /64"; otacon22.com 2016). A prefix that is delegated to an interface is routed there without a question.
+    pub fn onlink_64() -> Self {
+        let mut profile = Self::lan();
+        profile.name = "onlink-64".to_owned();
+        // O: stanislas.blog 2019, "fix-ipv6-hetzner-cloud".
+        profile.router.fixed_link_local = Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+        profile.router.eui64_link_local = false;
+        // Hosts there have static addresses. Whether the router advertises itself at all differs between providers; here it
+        // does, so that a host that knows nothing finds its gateway.
+        profile.router.advertisement.autonomous = false;
+        profile
+    }
+
+    /// A VPC network of Google Cloud.
+    pub fn gcp() -> Self {
+        let mut profile = Self::aws();
+        profile.name = "gcp".to_owned();
+        // M: 1460 unless the network is made with more, up to 8896.
+        profile.mtu = 1460;
+        profile.dhcp.v4.interface_mtu = 1460;
+        // M: /32 by DHCP and a route to the gateway; GoogleCloudPlatform/guest-agent#160 shows the IPv6 side (O).
+        profile.host_prefix_length = Some(32);
+        // O: "completely ignored", ClusterLabs/resource-agents#1120 with Google's guide to floating IP addresses; and no
+        // host has an entry for a neighbor that a move could be announced to.
+        profile.neighbor.announce_on_move = false;
+        // O: 10.128.0.1 is at 42:01:0a:80:00:01; fe80::4001:aff:fe03:1 is the EUI-64 link-local of 42:01:0a:03:00:01.
+        profile.router.mac = RouterMac::FromIpv4;
+        profile.router.fixed_link_local = None;
+        let advertisement = &mut profile.router.advertisement;
+        // O: `2600:…::/65 via fe80::4001:… proto ra expires 66sec` beside the default route, and no on-link prefix.
+        advertisement.prefix_information = false;
+        advertisement.on_link = false;
+        advertisement.route_length = Some(65);
+        // 66 seconds were left when somebody looked: no less than that. The rest is a guess.
+        advertisement.prefix_lifetime = 90;
+        advertisement.router_lifetime = 90;
+        advertisement.interval = Duration::from_secs(30);
+        profile
+    }
+
+    /// A virtual network of Azure: one MAC for everyone, so that every frame goes to the router.
+    pub fn azure() -> Self {
+        let mut profile = Self::aws();
+        profile.name = "azure".to_owned();
+        // M.
+        profile.mtu = 1500;
+        profile.dhcp.v4.interface_mtu = 1500;
+        // O: every ARP request is answered with 12:34:56:78:9a:bc (untangled.eu, July 2017); C: the same constant is
+        // `defaultHostGwMac` in Azure/azure-container-networking.
+        profile.neighbor.scope = NeighborScope::Any;
+        profile.neighbor.resolved_mac = ResolvedMac::Router;
+        // A computed MAC would not be that one MAC; what Azure says of link-locals is unknown.
+        profile.neighbor.link_locals = LinkLocals::None;
+        profile.neighbor.own_address = Answer::Silent;
+        // I: with one MAC for everyone there is nothing to announce.
+        profile.neighbor.announce_on_move = false;
+        profile.router.mac = RouterMac::Fixed(MacAddr([0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc]));
+        // O: fe80::1234:5678:9abc on every interface; it is not the EUI-64 address of that MAC.
+        profile.router.fixed_link_local = Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc));
+        profile.router.eui64_link_local = false;
+        profile
+    }
+}

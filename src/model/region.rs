@@ -1,0 +1,39 @@
+//! Regions and availability zones: a zone bears its region's name and a letter, as in `eu-central-1a`.
+
+/// The region of a server that is told none.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// The zone of a subnet that names none.
+pub fn default_zone(region: &str) -> String {
+    format!("{region}a")
+}
+
+/// The region that a zone lies in.
+pub fn region_of(zone: &str) -> &str {
+    let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    // What does not end in a digit and a letter is a region already, or a word of somebody's own.
+    if letters.ends_with(|c: char| c.is_ascii_digit()) {
+        letters
+    } else {
+        zone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_its_region_and_a_letter() {
+        for (zone, region) in [
+            ("us-east-1a", "us-east-1"),
+            ("eu-central-1c", "eu-central-1"),
+            ("local-1a", "local-1"),
+            ("us-gov-west-1", "us-gov-west-1"),
+            ("here", "here"),
+        ] {
+            assert_eq!(region_of(zone), region);
+        }
+        assert_eq!(region_of(&default_zone(DEFAULT_REGION)), DEFAULT_REGION);
+    }
+}

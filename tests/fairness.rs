@@ -1,0 +1,215 @@
+//! A port that floods takes from the others no more than it would take from them at a switch that does nothing but copy.
+//! Both are measured here, one after the other and several times, so that the machine's own speed cancels out. Real hosts
+//! with TAPs, so it needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it measured"
+)]
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use localvpc::datapath::{FabricWriter, InterfaceSpec as FabricInterface, SubnetSpec, VpcSpec};
+use localvpc::lab::{Instance, InstanceOptions, InstanceSpec, OpenError};
+use localvpc::model::profile::Profile;
+use localvpc::switch::batch::{Batch, FRAMES};
+use localvpc::switch::egress::{Egress, Outlets};
+use localvpc::switch::port::{PortDevice, SendError, TapOptions, TapPort, VnetHeader};
+use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
+use localvpc::wire::MacAddr;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use zerocopy::FromBytes;
+
+/// How long each of the two works.
+const SPELL: Duration = Duration::from_millis(700);
+
+fn address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, 10 + number)
+}
+
+fn mac(number: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 1, number])
+}
+
+/// Hosts 0 and 1 talk, 2 floods 3.
+fn hosts() -> Vec<(Instance, TapPort)> {
+    let options = InstanceOptions::default();
+    let host = |number: u8| {
+        let mut spec = InstanceSpec::new(format!("fair{number}"), mac(number));
+        spec.interface.dad = false;
+        spec.interface = spec.interface.with_ipv4(Ipv4Net::new_assert(address(number), 24), None);
+        let open = || TapPort::open("eth0", TapOptions::default()).map_err(OpenError::from);
+        Instance::create(&spec, &options, open).unwrap()
+    };
+    (0..4).map(host).collect()
+}
+
+fn socket(host: &Instance, number: u8, port: u16) -> UdpSocket {
+    let socket = host
+        .namespace()
+        .run(|| UdpSocket::bind((address(number), port)).unwrap())
+        .unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket
+}
+
+/// Round trips a second of the quiet pair, alone or beside a flood; what is lost is asked for again.
+fn round_trips(hosts: &[Instance], flood: bool) -> f64 {
+    let sockets: Vec<UdpSocket> = (0..4).map(|n| socket(&hosts[usize::from(n)], n, 4000)).collect();
+    let done = AtomicBool::new(false);
+    let mut count = 0_u32;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 64];
+            while !done.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = sockets[1].recv_from(&mut buffer) {
+                    let _ = sockets[1].send_to(&buffer[..length], from);
+                }
+            }
+        });
+        if flood {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = sockets[2].send_to(&[0; 64], (address(3), 4000));
+                }
+            });
+        }
+        let (start, mut buffer) = (Instant::now(), [0; 64]);
+        while start.elapsed() < SPELL {
+            let asked = count.to_be_bytes();
+            let _ = sockets[0].send_to(&asked, (address(1), 4000));
+            while let Ok(length) = sockets[0].recv(&mut buffer) {
+                if buffer[..length] == asked {
+                    count += 1;
+                    break;
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    f64::from(count) / SPELL.as_secs_f64()
+}
+
+/// The project's switch with every check on.
+fn at_the_switch(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
+    let mut fabric = FabricWriter::new();
+    let vpc = fabric.add_vpc(VpcSpec {
+        profile: Arc::new(Profile::aws()),
+        cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        dhcp_options: Arc::default(),
+    });
+    let subnet = fabric.add_subnet(SubnetSpec {
+        vpc,
+        ipv4: Some("10.0.0.0/24".parse().unwrap()),
+        ipv6: None,
+        router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+    });
+    let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
+    let mut instances = Vec::new();
+    for (number, (instance, tap)) in (0..).zip(hosts) {
+        let interface = fabric.add_interface(FabricInterface {
+            subnet,
+            mac: mac(number),
+            source_dest_check: true,
+        });
+        fabric.map(subnet, std::net::IpAddr::V4(address(number)).into(), Some(interface));
+        fabric.set_primary(interface, Some(address(number)), None);
+        let publish = |port| fabric.set_port(interface, Some(port));
+        switch
+            .attach(interface, tap, AttachOptions::default(), publish)
+            .unwrap();
+        instances.push(instance);
+    }
+    [false, true].map(|flood| round_trips(&instances, flood))
+}
+
+/// A copier that knows which port belongs to which, with the same budget a port and round.
+fn at_the_copier(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
+    let (instances, taps): (Vec<Instance>, Vec<TapPort>) = hosts.into_iter().unzip();
+    let ports: Vec<PortDevice> = taps.into_iter().map(PortDevice::from).collect();
+    let end = eventfd(0, EventfdFlags::empty()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| copy(&ports, &end));
+        let rates = [false, true].map(|flood| round_trips(&instances, flood));
+        rustix::io::write(&end, &1_u64.to_ne_bytes()).unwrap();
+        rates
+    })
+}
+
+fn copy(ports: &[PortDevice], end: &OwnedFd) {
+    let queue = epoll::create(epoll::CreateFlags::empty()).unwrap();
+    for (number, port) in (0..).zip(ports) {
+        epoll::add(&queue, port, epoll::EventData::new_u64(number), epoll::EventFlags::IN).unwrap();
+    }
+    epoll::add(&queue, end, epoll::EventData::new_u64(99), epoll::EventFlags::IN).unwrap();
+    let (mut batch, mut egress, mut events) = (Batch::new(), Egress::new(), Vec::with_capacity(8));
+    loop {
+        events.clear();
+        let _ = epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None);
+        for event in &events {
+            let event: &epoll::Event = event;
+            let from = { event.data }.u64() as usize;
+            let Some(port) = ports.get(from) else { return };
+            batch.clear();
+            // Why it ended does not matter: who has more is ready again.
+            let _ = batch.fill(port, FRAMES);
+            let merge = batch.len() > 1;
+            for index in 0..batch.len() {
+                let (header, frame) = VnetHeader::ref_from_prefix(batch.slot(index)).unwrap();
+                let Ok(offload) = header.validate(frame) else { continue };
+                egress.push(&batch, index, offload, 0, merge);
+            }
+            egress.flush(&mut batch, &mut To(&ports[from ^ 1]));
+        }
+    }
+}
+
+struct To<'a>(&'a PortDevice);
+
+impl Outlets for To<'_> {
+    fn device(&self, _port: u32) -> Option<&PortDevice> {
+        Some(self.0)
+    }
+
+    fn sent(&mut self, _port: u32, _frames: usize, _bytes: usize) {}
+
+    fn failed(&mut self, _frame: &[u8], _frames: usize, _port: u32, _error: Option<SendError>) {}
+}
+
+#[test]
+fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let (copier, switch) = (at_the_copier(hosts()), at_the_switch(hosts()));
+        // What is left to the pair beside the flood, of what it has alone.
+        let left = |[alone, beside]: [f64; 2]| beside / alone;
+        eprintln!(
+            "round trips/s alone and beside a flood: copier {:.0} {:.0}, switch {:.0} {:.0}; left {:.3} and {:.3}",
+            copier[0],
+            copier[1],
+            switch[0],
+            switch[1],
+            left(copier),
+            left(switch),
+        );
+        ratios.push(left(switch) / left(copier));
+    }
+    ratios.sort_by(f64::total_cmp);
+    eprintln!(
+        "share left at the switch to the share left at the copier, median: {:.2}",
+        ratios[1]
+    );
+    assert!(
+        ratios[1] > 0.4,
+        "the flood costs far more than copying explains: {ratios:?}"
+    );
+}
