@@ -11,12 +11,12 @@ SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 
 # What the demo and the tests run: command:package.
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
-        tcpdump:tcpdump sysctl:procps keepalived:keepalived curl:curl jq:jq python3:python3
+        tcpdump:tcpdump sysctl:procps
 
-# What the scenarios run besides: clients of DHCP, of the instance metadata, and of the other services.
+# What the scenarios run besides: clients of DHCP, of the instance metadata and of the other services, and what fails over.
 CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
-          /lib/systemd/systemd-networkd:systemd cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
-          dig:bind9-dnsutils ntpdate:ntpsec-ntpdate
+          /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
+          dig:bind9-dnsutils ntpdate:ntpsec-ntpdate keepalived:keepalived curl:curl jq:jq
 
 .PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 

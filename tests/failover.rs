@@ -90,6 +90,8 @@ scenarios! {
         "az-partition.yaml", "dropped: { fault_zone_cut: { at_least: 200 } }" => "dropped: { fault_zone_cut: 0 }";
     the_data_path_follows_the_api_late:
         "late-propagation.yaml", "takeover: { above: 900ms, below: 4s }" => "takeover: { below: 100ms }";
+    a_route_that_is_replaced_moves_an_address_outside_of_the_vpc:
+        "overlay-route.yaml", "outage: { above: 900ms, below: 2s }" => "outage: { below: 500ms }";
     an_api_that_throttles_prolongs_the_outage:
         "throttled-api.yaml", "outage: { above: 3s, below: 14s }" => "outage: { below: 500ms }";
 }

@@ -231,10 +231,12 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "json!() makes values")]
     fn ports(entries: serde_json::Value) -> Ports {
         serde_json::from_value(json!({ "ports": entries })).unwrap()
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "json!() makes values")]
     fn port(number: u32, frames: u64, dropped: serde_json::Value) -> serde_json::Value {
         json!({
             "port": number, "interface_name": format!("host-{number}"), "device": "eth0", "mtu": 9001, "lost": false,

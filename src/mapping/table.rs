@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn number(n: u32) -> NonZeroU32 {
-        NonZeroU32::new(n).unwrap()
+        NonZeroU32::new(n).expect("the tests name none zero")
     }
 
     proptest! {

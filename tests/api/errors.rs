@@ -10,7 +10,16 @@ async fn every_wrong_request_is_answered_by_a_problem_that_names_what_is_wrong()
     let before = server.controller.last_event();
     let long_count = r#"{"ipv6_address_count": 1000000}"#;
     // method, path, body, status, code, field
-    let cases: &[(&str, &str, &str, u16, &str, Option<&str>)] = &[
+    /// Method, path, body; status, code, field.
+    type Refusal = (
+        &'static str,
+        &'static str,
+        &'static str,
+        u16,
+        &'static str,
+        Option<&'static str>,
+    );
+    let cases: &[Refusal] = &[
         ("GET", "/v1/nothing", "", 404, "InvalidAction", None),
         ("GET", "/", "", 404, "InvalidAction", None),
         ("PUT", "/v1/vpcs", "{}", 405, "InvalidAction", Some("method")),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::support::Server;
 use serde_json::{Value, json};
 
-fn bulk(edits: Vec<Value>) -> Value {
+fn bulk(edits: &[Value]) -> Value {
     json!({ "edits": edits })
 }
 
@@ -66,7 +66,7 @@ async fn a_list_with_one_wrong_edit_changes_nothing() {
         json!({"op": "assign", "interface": "b", "address": "10.0.1.51"}),
         json!({"op": "assign", "interface": "b", "address": "10.0.1.50"}),
     ];
-    let refused = client.post("/v1/mappings/bulk", &bulk(edits)).await.unwrap_err();
+    let refused = client.post("/v1/mappings/bulk", &bulk(&edits)).await.unwrap_err();
     assert_eq!(refused.problem().unwrap().field.as_deref(), Some("edits[2].address"));
     assert_eq!(client.get("/v1/mappings").await.unwrap(), before);
     server.stop().await;
@@ -85,7 +85,7 @@ async fn a_list_may_free_an_address_and_give_it_away() {
         json!({"op": "assign", "interface": "b", "address": "10.0.1.50"}),
         json!({"op": "assign", "interface": "b", "address": "10.0.1.80/28"}),
     ];
-    let summary = client.post("/v1/mappings/bulk", &bulk(edits)).await.unwrap();
+    let summary = client.post("/v1/mappings/bulk", &bulk(&edits)).await.unwrap();
     assert_eq!(
         summary,
         json!({"assigned": 1, "moved": 1, "unassigned": 0, "interfaces": 2})
@@ -117,7 +117,7 @@ async fn a_look_up_during_moves_always_finds_an_owner() {
     for round in 0..100 {
         let to = if round % 2 == 0 { "b" } else { "a" };
         let edits = vec![json!({"op": "assign", "interface": to, "address": "10.0.1.50", "move": true})];
-        server.client.post("/v1/mappings/bulk", &bulk(edits)).await.unwrap();
+        server.client.post("/v1/mappings/bulk", &bulk(&edits)).await.unwrap();
     }
     done.store(true, Ordering::Relaxed);
     assert!(reader.await.unwrap() > 0);
@@ -129,10 +129,10 @@ async fn fifty_thousand_edits_fit_into_one_request_and_the_list_has_pages() {
     let server = Server::furnished().await;
     let client = &server.client;
     let address = |n: u32| format!("2001:db8:1200:1::{:x}:{:x}", 1 + (n >> 16), n & 0xffff);
-    let edits = (0..50_000)
+    let edits: Vec<Value> = (0..50_000)
         .map(|n| json!({"op": "assign", "interface": "a", "address": address(n)}))
         .collect();
-    let summary = client.post("/v1/mappings/bulk", &bulk(edits)).await.unwrap();
+    let summary = client.post("/v1/mappings/bulk", &bulk(&edits)).await.unwrap();
     assert_eq!(summary["assigned"], 50_000);
     let mut found = 0;
     let mut path = "/v1/mappings?subnet=left&limit=1000".to_owned();

@@ -774,6 +774,7 @@ fn the_blocks_of_a_deleted_subnet_are_free_again_whoever_shares_its_router_s_mac
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
         profile: Arc::new(Profile::azure()),
         tags: Default::default(),
+        dhcp_options: None,
     };
     let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
     world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();

@@ -495,11 +495,11 @@ impl<'t> Checker<'t> {
         if expect.replies.is_some() && !matches!(action, Action::Ping(_)) {
             self.wrong(misplaced("replies", "a `ping` step"));
         }
-        let edits = matches!(
+        let refusable = matches!(
             action,
             Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_)
         );
-        if expect.error.is_some() && !edits {
+        if expect.error.is_some() && !refusable {
             self.wrong(misplaced("error", "a `mapping`, `modify`, `route` or `fault` step"));
         }
         if let (Some(Replies::Count(_)), Action::Ping(ping)) = (expect.replies, action)

@@ -123,6 +123,8 @@ pub(super) mod tests {
             delivered_to: Some(b),
             dropped: None,
         };
+        let mut request = Request::default();
+        request.fates.push(fate);
         ProbeReport {
             name: "p".to_owned(),
             outage: Outage {
@@ -149,10 +151,7 @@ pub(super) mod tests {
                 spec: ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 9].into()),
                 from: "a".to_owned(),
                 began_at: 0,
-                requests: vec![Request {
-                    fates: vec![fate],
-                    ..Request::default()
-                }],
+                requests: vec![request],
                 unrecorded: 0,
             },
         }

@@ -33,18 +33,19 @@ impl Checker<'_> {
             actions.push(Action::Fault(fault.value.clone()));
         }
         if let Some(change) = &fields.instance {
-            match change.value.changes().as_slice() {
-                [(what, instance)] => {
-                    self.instance(instance);
-                    actions.push(Action::Instance(*what, instance.value.clone()));
-                }
-                _ => self.wrong(
+            let changes = change.value.changes();
+            if changes.len() != 1 {
+                self.wrong(
                     Mistake::at(
                         change.referenced,
                         "`instance` has one of `freeze`, `thaw`, `kill` and `crash`",
                     )
                     .help("as in `instance: { kill: a }`"),
-                ),
+                );
+            }
+            if let Some((what, instance)) = changes.first() {
+                self.instance(instance);
+                actions.push(Action::Instance(*what, instance.value.clone()));
             }
         }
         actions
