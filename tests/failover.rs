@@ -102,7 +102,7 @@ fn written(steps: &str) -> String {
 name: test
 topology:
   vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}
-  subnets: {{ s: {{ vpc: v, cidr_block: 10.0.1.0/24 }} }}
+  subnets: {{ s: {{ vpc: v, cidr_block: 10.0.1.0/24, availability_zone: local-1a }} }}
   instances:
     a: {{ subnet: s, ipv4: [10.0.1.10] }}
     b: {{ subnet: s, ipv4: [10.0.1.11] }}
