@@ -153,11 +153,7 @@ impl Binding {
 
     /// Gives the routes of a table to all subnets that it leads.
     pub(crate) fn publish_routes(&mut self, network: &Network, table: RouteTableId) {
-        let subnets: Vec<SubnetId> = network.subnets().map(|subnet| subnet.id).collect();
-        let led = subnets
-            .into_iter()
-            .filter(|subnet| network.table_of(*subnet) == Some(table));
-        self.give_routes(network, table, led);
+        self.give_routes(network, table, led_by(network, table));
     }
 
     /// Gives each subnet of a VPC the routes of its table.
@@ -303,4 +299,10 @@ impl Binding {
             net @ IpNet::V6(_) => self.writer.map(subnet, net, None),
         }
     }
+}
+
+/// The subnets that a route table leads.
+pub(crate) fn led_by(network: &Network, table: RouteTableId) -> Vec<SubnetId> {
+    let led = network.subnets().map(|subnet| subnet.id);
+    led.filter(|subnet| network.table_of(*subnet) == Some(table)).collect()
 }

@@ -4,7 +4,9 @@ use super::command::{Command, Outcome};
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::events::EventKind;
+use super::fabric::led_by;
 use crate::model::dhcp_options::DhcpOptionSet;
+use crate::model::fault::Propagated;
 use crate::model::{DhcpOptionsId, InterfaceId, ResourceRef, RouteTable, RouteTableId, SubnetId, VpcId};
 
 impl Controller {
@@ -46,7 +48,12 @@ impl Controller {
             }
             ResourceCommand::EditRoute(table, edit) => {
                 let id = state.network.edit_route(&table, &edit)?;
-                state.binding.publish_routes(&state.network, id);
+                for subnet in led_by(&state.network, id) {
+                    // The table as it will be then: a target that is deleted meanwhile is not led to.
+                    self.propagate_later(state, Propagated::Routes, subnet, move |state| {
+                        state.binding.publish_routes_of_subnet(&state.network, subnet);
+                    });
+                }
                 self.table_changed(state, id)
             }
             ResourceCommand::CreateDhcpOptions(spec) => {

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::tests::World;
 use super::*;
 use crate::datapath;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::metadata::{HttpTokens, MetadataChange};
 use crate::model::network::MappingEdit;
@@ -65,6 +67,24 @@ fn a_route_leads_packets_as_soon_as_it_is_there() {
     assert_eq!(world.led("192.0.2.7"), Some(datapath::RouteTarget::Blackhole));
     world.edit_route(RouteEdit::Delete(to));
     assert_eq!(world.led("192.0.2.7"), None);
+}
+
+#[test]
+fn a_route_leads_packets_late_where_its_propagation_is_late() {
+    let world = World::new();
+    let at = |ms| world.controller.drive_faults(Duration::from_millis(ms));
+    at(0);
+    let fault = r#"{"fault": {"late_propagation": {"of": ["routes"], "delay": {"fixed": "500ms"}}}}"#;
+    let fault: Box<FaultSpec> = serde_json::from_str(fault).unwrap();
+    world.controller.execute(Command::BeginFault(fault)).unwrap();
+    world.edit_route(RouteEdit::Create("192.0.2.7/32".parse().unwrap(), world.a.into()));
+    at(499);
+    assert_eq!(world.led("192.0.2.7"), None);
+    at(500);
+    assert_eq!(
+        world.led("192.0.2.7"),
+        Some(datapath::RouteTarget::Interface(world.index(world.a)))
+    );
 }
 
 #[test]

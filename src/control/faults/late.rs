@@ -138,22 +138,18 @@ impl Controller {
     }
 
     /// Does something to the data path of a subnet when an edit of this kind reaches it: at once, later, or never.
-    /// Returns true when it was done at once. For edits of routes; the order of those of one subnet is kept.
-    #[allow(dead_code)]
+    /// For edits of routes; the order of those of one subnet is kept.
     pub(in crate::control) fn propagate_later(
         &self,
         state: &mut State,
         what: Propagated,
         subnet: SubnetId,
         edit: impl FnOnce(&mut State) + Send + Sync + 'static,
-    ) -> bool {
+    ) {
         let now = self.shared.timer.now();
         match draw(state, what, subnet, now) {
-            None | Some(When::Now) => {
-                edit(state);
-                true
-            }
-            Some(When::Never) => false,
+            None | Some(When::Now) => edit(state),
+            Some(When::Never) => {}
             Some(When::At(due)) => {
                 let other = |waiting: &&Waiting| matches!(waiting.edit, Edit::Other(_));
                 let last = state
@@ -169,7 +165,6 @@ impl Controller {
                     edit: Edit::Other(Box::new(edit)),
                 });
                 self.shared.timer.wake(self);
-                false
             }
         }
     }
