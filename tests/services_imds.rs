@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
+use localvpc::datapath::faults::MetadataFault;
 use localvpc::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 use localvpc::mapping::InterfaceIndex;
 use localvpc::model::profile::Profile;
@@ -486,4 +487,43 @@ async fn a_service_that_is_switched_off_refuses_everything() {
         let answer = service.ask(0, to, method, "/latest/api/token", &[]).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
     }
+}
+
+#[tokio::test]
+async fn a_fault_answers_with_its_status_cuts_tokens_short_or_says_nothing() {
+    let service = Service::new(full());
+    service.change(|instance| instance.options.tokens_required = true);
+    let path = "/latest/meta-data/instance-id";
+    let begin = |fault| {
+        service
+            .source
+            .facts()
+            .metadata_faults
+            .insert(service.interfaces[0], fault)
+    };
+    begin(MetadataFault {
+        token_lifetime: Some(Duration::from_secs(5)),
+        ..MetadataFault::default()
+    });
+    let token = service.token(0, "60").await;
+    let headers = [("X-aws-ec2-metadata-token", &*token)];
+    service.clock.advance(Duration::from_millis(4900));
+    assert_eq!(service.ask(0, V4, "GET", path, &headers).await.status, StatusCode::OK);
+    service.clock.advance(Duration::from_millis(100));
+    assert_eq!(
+        service.ask(0, V4, "GET", path, &headers).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    begin(MetadataFault {
+        status: Some(503),
+        ..MetadataFault::default()
+    });
+    assert_eq!(service.get(path).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.ask(1, V4, "GET", path, &[]).await.status, StatusCode::OK);
+    begin(MetadataFault {
+        silent: true,
+        ..MetadataFault::default()
+    });
+    let asked = service.get(path);
+    assert!(tokio::time::timeout(Duration::from_millis(50), asked).await.is_err());
 }

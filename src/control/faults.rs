@@ -325,14 +325,12 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             silent,
             status,
             token_lifetime,
-            delay,
         } => services(
             on,
             ServiceFaults {
                 metadata: Some(MetadataFault {
                     status: *status,
                     token_lifetime: *token_lifetime,
-                    delay: delay.unwrap_or_default(),
                     silent: *silent,
                 }),
                 ..none

@@ -88,6 +88,28 @@ fn a_route_leads_packets_late_where_its_propagation_is_late() {
 }
 
 #[test]
+fn the_services_go_by_the_faults_that_are_meant_for_them() {
+    let world = World::new();
+    world.controller.drive_faults(Duration::ZERO);
+    for fault in [
+        r#"{"fault": {"metadata": {"on": {"all": true}, "status": 503}}}"#,
+        r#"{"fault": {"clock_skew": {"on": {"all": true}, "behind": "2s"}}}"#,
+    ] {
+        let fault: Box<FaultSpec> = serde_json::from_str(fault).unwrap();
+        world.controller.execute(Command::BeginFault(fault)).unwrap();
+    }
+    let index = world.index(world.a);
+    assert_eq!(
+        MetadataSource::fault(&world.controller, index).unwrap().status,
+        Some(503)
+    );
+    assert_eq!(world.controller.skew(index), -2_000_000_000);
+    world.controller.execute(Command::CancelAllFaults).unwrap();
+    assert_eq!(MetadataSource::fault(&world.controller, index), None);
+    assert_eq!(world.controller.skew(index), 0);
+}
+
+#[test]
 fn a_subnet_is_led_by_the_table_that_it_is_associated_with() {
     let world = World::new();
     let spec = CreateRouteTable {

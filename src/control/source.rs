@@ -9,6 +9,7 @@ use data_encoding::BASE32_NOPAD;
 use ipnet::IpNet;
 
 use super::controller::{Controller, State};
+use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::interface::{instance_of, interface_of};
@@ -177,6 +178,10 @@ impl MetadataSource for Controller {
         let launched = state.launched.get(&id).copied().unwrap_or(UNIX_EPOCH);
         state.document(interface, launched).map(Arc::new)
     }
+
+    fn fault(&self, interface: InterfaceIndex) -> Option<MetadataFault> {
+        self.service_faults(interface).metadata
+    }
 }
 
 impl NameSource for Controller {
@@ -216,6 +221,7 @@ impl TimeSource for Controller {
         let skew = state
             .asker(asker)
             .map_or(0, |(interface, ..)| interface.settings.ntp_skew_ms);
-        skew.saturating_mul(1_000_000)
+        let fault = self.service_faults(asker).clock_skew;
+        skew.saturating_mul(1_000_000).saturating_add(fault)
     }
 }

@@ -136,8 +136,6 @@ pub struct MetadataFault {
     pub status: Option<u16>,
     /// Session tokens live no longer than this, whatever was asked for.
     pub token_lifetime: Option<Duration>,
-    /// Waits so long before it answers.
-    pub delay: Duration,
     /// Does not answer at all.
     pub silent: bool,
 }

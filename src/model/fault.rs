@@ -157,10 +157,6 @@ pub enum FaultKind {
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<String>)]
         token_lifetime: Option<Duration>,
-        /// It waits so long before it answers.
-        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
-        delay: Option<Duration>,
     },
     /// The time service tells the interfaces a wrong time.
     ClockSkew {

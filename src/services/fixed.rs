@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::dns::{Holder, HostAddresses, NameSource, Zone};
 use super::imds::document::{Instance, Interface, MetadataOptions, MetadataSource, PublicKey};
 use super::ntp::TimeSource;
+use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 
@@ -24,6 +25,8 @@ pub struct Facts {
     pub resource_names: HashMap<String, HostAddresses>,
     /// How far ahead the time told to an interface is, in nanoseconds.
     pub skews: HashMap<InterfaceIndex, i64>,
+    /// What goes wrong with the metadata of an interface.
+    pub metadata_faults: HashMap<InterfaceIndex, MetadataFault>,
 }
 
 /// Facts that can be changed.
@@ -46,6 +49,10 @@ impl FixedSource {
 impl MetadataSource for FixedSource {
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>> {
         self.facts().instances.get(&interface).cloned()
+    }
+
+    fn fault(&self, interface: InterfaceIndex) -> Option<MetadataFault> {
+        self.facts().metadata_faults.get(&interface).copied()
     }
 }
 

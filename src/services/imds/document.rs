@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 
@@ -14,6 +15,11 @@ use crate::wire::MacAddr;
 pub trait MetadataSource: Send + Sync + 'static {
     /// The instance that an interface is attached to, as it is at this moment; `None` where there is none.
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>>;
+
+    /// What goes wrong on purpose towards the host of an interface; `None` where nothing does.
+    fn fault(&self, _interface: InterfaceIndex) -> Option<MetadataFault> {
+        None
+    }
 }
 
 /// Who asks: put into a request's extensions before it reaches the router.

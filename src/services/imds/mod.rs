@@ -90,6 +90,12 @@ pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: A
 }
 
 async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
+    let asker = request.extensions().get::<Asker>();
+    let fault = asker.and_then(|asker| imds.source.fault(asker.interface));
+    if fault.is_some_and(|fault| fault.silent) {
+        // The connection ends by its own limits, as one to a service that hangs does.
+        return std::future::pending().await;
+    }
     let answer = imds.answer(
         request.method(),
         request.uri().path(),
@@ -121,6 +127,8 @@ enum Refusal {
     BadRequest,
     /// The path does not take the method.
     Method(&'static str),
+    /// Nothing is wrong but on purpose.
+    Fault(StatusCode),
 }
 
 impl IntoResponse for Refusal {
@@ -132,6 +140,7 @@ impl IntoResponse for Refusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Fault(status) => status,
         };
         let title = format!(
             "{} - {}",
@@ -160,6 +169,10 @@ impl Imds {
         extensions: &Extensions,
     ) -> Result<Response, Refusal> {
         let asker = extensions.get::<Asker>().ok_or(Refusal::NoAsker)?;
+        let fault = self.source.fault(asker.interface).unwrap_or_default();
+        if let Some(status) = fault.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+            return Err(Refusal::Fault(status));
+        }
         let instance = self.source.instance(asker.interface).ok_or(Refusal::NotFound)?;
         let options = &instance.options;
         if !options.http_endpoint || asker.to.is_ipv6() && !options.http_protocol_ipv6 {
@@ -172,7 +185,7 @@ impl Imds {
         let now = self.clock.monotonic();
         match *method {
             Method::PUT => {
-                let mut response = match self.issue(&instance, &path, headers, now) {
+                let mut response = match self.issue(&instance, &path, headers, now, fault.token_lifetime) {
                     Ok(response) => response,
                     Err(refusal) => refusal.into_response(),
                 };
@@ -191,6 +204,7 @@ impl Imds {
         path: &[&str],
         headers: &HeaderMap,
         now: Duration,
+        at_most: Option<Duration>,
     ) -> Result<Response, Refusal> {
         match path {
             ["latest", "api", "token"] => {}
@@ -208,7 +222,11 @@ impl Imds {
         let ttl = ttl
             .filter(|ttl| (1..=MAX_TTL).contains(ttl))
             .ok_or(Refusal::BadRequest)?;
-        let token = self.tokens.issue(&instance.instance_id, ttl, now, &*self.entropy);
+        // A life cut short on purpose is told to nobody: the token fails before its time.
+        let at_most = at_most.map_or(MAX_TTL, |most| u32::try_from(most.as_secs()).unwrap_or(MAX_TTL));
+        let token = self
+            .tokens
+            .issue(&instance.instance_id, ttl.min(at_most), now, &*self.entropy);
         let mut response = plain(token);
         response.headers_mut().insert(TOKEN_TTL, HeaderValue::from(ttl));
         Ok(response)
