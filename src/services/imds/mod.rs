@@ -22,6 +22,7 @@ pub use document::{Asker, Instance, MetadataSource};
 pub use token::MAX_TTL;
 
 use super::clock::{Clock, Entropy};
+use crate::datapath::faults::MetadataFault;
 use token::Tokens;
 
 /// Life of the token asked for in a PUT; of the token used, in answers.
@@ -92,7 +93,8 @@ pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: A
 async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     let asker = request.extensions().get::<Asker>();
     let fault = asker.and_then(|asker| imds.source.fault(asker.interface));
-    if fault.is_some_and(|fault| fault.silent) {
+    let fault = fault.unwrap_or_default();
+    if fault.silent {
         // The connection ends by its own limits, as one to a service that hangs does.
         return std::future::pending().await;
     }
@@ -101,6 +103,7 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
         request.uri().path(),
         request.headers(),
         request.extensions(),
+        fault,
     );
     let mut response = match answer {
         Ok(response) => response,
@@ -167,9 +170,9 @@ impl Imds {
         path: &str,
         headers: &HeaderMap,
         extensions: &Extensions,
+        fault: MetadataFault,
     ) -> Result<Response, Refusal> {
         let asker = extensions.get::<Asker>().ok_or(Refusal::NoAsker)?;
-        let fault = self.source.fault(asker.interface).unwrap_or_default();
         if let Some(status) = fault.status.and_then(|status| StatusCode::from_u16(status).ok()) {
             return Err(Refusal::Fault(status));
         }
