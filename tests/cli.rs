@@ -225,6 +225,98 @@ fn a_topology_comes_up_is_asked_about_and_goes_away() {
     let checked = stdout(&server.ask(&["interfaces", "check", "b", "off"]));
     assert!(checked.contains("false"), "{checked}");
 
+    server.stop();
+}
+
+#[test]
+fn routes_faults_and_captures_are_there_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
+    let asked = |arguments: &[&str], expected: i32| {
+        let output = server.ask(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), expected, "{arguments:?}: {errors}");
+        stdout(&output) + &errors
+    };
+    let ping = ["exec", "a", "--", "ping", "-c1", "-W1", "10.0.1.11"];
+
+    let tables: serde_json::Value = serde_json::from_str(&asked(&["route-tables", "--json"], 0)).unwrap();
+    let main = tables["route_tables"][0]["id"].as_str().unwrap().to_owned();
+    let added = asked(&["route-tables", "add", &main, "192.0.2.10/32", "--to", "b"], 0);
+    assert!(added.contains("192.0.2.10/32") && added.contains("active"), "{added}");
+    let again = asked(&["route-tables", "add", &main, "192.0.2.10/32", "--to", "a"], 1);
+    assert!(again.contains("RouteAlreadyExists"), "{again}");
+    let replaced = asked(
+        &["route-tables", "replace", &main, "192.0.2.10/32", "--to", "blackhole"],
+        0,
+    );
+    assert!(replaced.contains("blackhole"), "{replaced}");
+    let removed = asked(&["route-tables", "remove", &main, "192.0.2.10/32"], 0);
+    assert!(!removed.contains("192.0.2.10/32"), "{removed}");
+
+    asked(&ping, 0);
+    let fault = [
+        "faults",
+        "begin",
+        "{ link_down: { interfaces: [b] } }",
+        "--for",
+        "1m",
+        "--json",
+    ];
+    let fault: serde_json::Value = serde_json::from_str(&asked(&fault, 0)).unwrap();
+    assert!(asked(&["faults"], 0).contains("link_down"));
+    asked(&ping, 1);
+    asked(&["faults", "end", fault["id"].as_str().unwrap()], 0);
+    assert!(!asked(&["faults"], 0).contains("link_down"));
+    let ended = Instant::now();
+    while code(&server.ask(&ping)) != 0 {
+        assert!(ended.elapsed() < Duration::from_secs(5), "the link is up again");
+    }
+    let wrong = asked(&["faults", "begin", "{ link_down: { interfaces: [b] }"], 2);
+    assert!(wrong.contains("as in a scenario file"), "{wrong}");
+    let unknown = asked(&["faults", "begin", "{ cable_cut: { interfaces: [b] } }"], 1);
+    assert!(
+        unknown.contains("cable_cut") && unknown.contains("link_down"),
+        "{unknown}"
+    );
+
+    let written = folder.path().join("a.pcapng");
+    let written = written.to_str().unwrap();
+    let capture = [
+        "capture",
+        "-i",
+        "a",
+        "-w",
+        written,
+        "--count",
+        "2",
+        "--duration",
+        "10s",
+        "icmp",
+    ];
+    std::thread::scope(|scope| {
+        let capturing = scope.spawn(|| asked(&capture, 0));
+        while !capturing.is_finished() {
+            asked(&ping, 0);
+        }
+    });
+    let shown = Command::new("tcpdump").args(["-nr", written]).output().unwrap();
+    let shown = stdout(&shown);
+    assert_eq!(shown.matches("ICMP echo re").count(), 2, "{shown}");
+    let kept = asked(&capture, 2);
+    assert!(
+        kept.contains("cannot make the file"),
+        "a file that is there is kept: {kept}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_topology_fits_beside_another_and_not_beside_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
     // The same topology does not fit beside itself; another one does.
     assert_eq!(code(&server.ask(&["up", &topology])), 1);
     let other = TOPOLOGY

@@ -161,10 +161,16 @@ impl Client {
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
         let response = checked(self.send(Method::GET, path, None, &headers).await?).await?;
         Ok(EventStream {
-            body: response.into_body(),
+            body: ByteStream(response.into_body()),
             pending: Vec::new(),
             ready: VecDeque::new(),
         })
+    }
+
+    /// Asks for what comes piece by piece, such as a capture.
+    pub async fn stream(&self, path: &str) -> Result<ByteStream, ClientError> {
+        let response = checked(self.send(Method::GET, path, None, &[]).await?).await?;
+        Ok(ByteStream(response.into_body()))
     }
 
     async fn send(
@@ -258,10 +264,27 @@ pub struct ServerEvent {
     pub data: String,
 }
 
+/// An answer as it comes.
+#[derive(Debug)]
+pub struct ByteStream(Incoming);
+
+impl ByteStream {
+    /// What came next; none when the server has ended the answer.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.0.frame().await {
+            // A frame without data bears trailers, which this API has none of.
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Server-sent events as they come.
 #[derive(Debug)]
 pub struct EventStream {
-    body: Incoming,
+    body: ByteStream,
     pending: Vec<u8>,
     ready: VecDeque<ServerEvent>,
 }
@@ -273,15 +296,11 @@ impl EventStream {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        self.pending.extend_from_slice(&data);
-                        self.split();
-                    }
-                }
-            }
+            let Some(data) = self.body.next().await? else {
+                return Ok(None);
+            };
+            self.pending.extend_from_slice(&data);
+            self.split();
         }
     }
 

@@ -8,7 +8,10 @@
 //! | 3 | it could not be done: no server, no privilege, a network that cannot be made |
 //! | 130 | interrupted |
 
+mod capture;
+mod faults;
 pub mod remote;
+mod routes;
 pub mod run;
 pub mod server;
 mod show;

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::capture::{CaptureArguments, capture};
+use super::faults::{FaultArguments, faults};
+use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
     Column, INSTANCES, INTERFACES, MAPPINGS, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, cell, outline, pretty, table, text,
 };
@@ -65,6 +68,12 @@ pub enum Query {
     Runs,
     /// Show the profiles: how the fabric of AWS, of its Xen years, and of a LAN behave
     Profiles,
+    /// List route tables, or edit the routes of one
+    RouteTables(RouteTableArguments),
+    /// List faults that act, begin one, or end it
+    Faults(FaultArguments),
+    /// Capture frames as they cross the switch, dropped ones too, each with what became of it
+    Capture(CaptureArguments),
     /// Explain why a packet is delivered, answered or dropped
     Explain(ExplainArguments),
     /// Show what happens, as it happens
@@ -233,6 +242,9 @@ async fn ask(client: &Client, json: bool, query: Query) -> Done {
             show(json, &answer, profiles);
             Ok(())
         }
+        Query::RouteTables(arguments) => route_tables(client, json, arguments).await,
+        Query::Faults(arguments) => faults(client, json, arguments).await,
+        Query::Capture(arguments) => capture(client, arguments).await,
         Query::Explain(arguments) => explain(client, json, arguments).await,
         Query::Events {
             types,
@@ -269,7 +281,7 @@ async fn ask(client: &Client, json: bool, query: Query) -> Done {
     }
 }
 
-async fn list(client: &Client, json: bool, path: &str, field: &str, columns: &[Column]) -> Done {
+pub(super) async fn list(client: &Client, json: bool, path: &str, field: &str, columns: &[Column]) -> Done {
     let mut entries: Vec<Value> = Vec::new();
     let mut page = path.to_owned();
     loop {
@@ -408,14 +420,14 @@ fn change(change: &Value) -> String {
     format!("{} {} -> {}", text(change, "address"), owner("from"), owner("to"))
 }
 
-fn show(json: bool, answer: &Value, people: impl FnOnce(&Value) -> String) {
+pub(super) fn show(json: bool, answer: &Value, people: impl FnOnce(&Value) -> String) {
     match json {
         true => print(&pretty(answer)),
         false => print(&people(answer)),
     }
 }
 
-fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+pub(super) fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
     let given: Vec<String> = parameters
         .iter()
         .filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={}", encoded(value))))
@@ -428,7 +440,7 @@ fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986 section 2.3.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -70,6 +70,27 @@ pub(super) const RUNS: &[Column] = &[
     ("SEED", "seed"),
 ];
 
+pub(super) const ROUTE_TABLES: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("VPC", "vpc_id"),
+    ("MAIN", "main"),
+    ("SUBNETS", "subnet_ids"),
+];
+pub(super) const ROUTES: &[Column] = &[
+    ("DESTINATION", "destination"),
+    ("TARGET", "target"),
+    ("STATE", "state"),
+    ("ORIGIN", "origin"),
+];
+pub(super) const FAULTS: &[Column] = &[
+    ("ID", "id"),
+    ("FAULT", "fault"),
+    ("FOR", "duration"),
+    ("SINCE", "began_at"),
+    ("DESCRIPTION", "description"),
+];
+
 pub(super) fn table(columns: &[Column], entries: &[Value]) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING);

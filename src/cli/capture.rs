@@ -1,0 +1,83 @@
+//! `localvpc capture`: frames as they cross the switch, those that are dropped too, for whatever reads pcapng.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::remote::{failed, with_query};
+use super::{Done, Failure};
+use crate::api::Client;
+
+/// What to capture, and where to.
+#[derive(Debug, Args)]
+pub struct CaptureArguments {
+    /// Both directions at this interface, several times for several; without it every frame once, where it comes in
+    #[arg(short, long)]
+    interface: Vec<String>,
+    /// The file to write, which must not be there yet; standard output if left out
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// End after this many frames
+    #[arg(short, long)]
+    count: Option<u64>,
+    /// End after this time, such as 10s
+    #[arg(long)]
+    duration: Option<String>,
+    /// Octets of each frame that are kept
+    #[arg(long)]
+    snaplen: Option<usize>,
+    /// Frames that match, in the words of a pcap filter: icmp or (tcp port 80 and host 10.0.1.10)
+    filter: Vec<String>,
+}
+
+/// Writes until the count or the time is over, the server ends, or the reader goes away.
+pub(super) async fn capture(client: &Client, arguments: CaptureArguments) -> Done {
+    let unusable = |report: miette::Report| Failure::new(Failure::USAGE, report);
+    let mut out: Box<dyn Write> = match &arguments.write {
+        Some(path) => {
+            // Whoever mistypes a name keeps the file that has it.
+            let file = std::fs::File::create_new(path)
+                .map_err(|error| unusable(miette::miette!("cannot make the file {}: {error}", path.display())))?;
+            Box::new(file)
+        }
+        None if std::io::stdout().is_terminal() => {
+            return Err(unusable(miette::miette!(
+                help = "name a file with --write, or pipe it: localvpc capture | tcpdump -nr -",
+                "a capture is not for a terminal"
+            )));
+        }
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let path = with_query(
+        "/v1/captures",
+        &[
+            (
+                "interface",
+                (!arguments.interface.is_empty()).then(|| arguments.interface.join(",")),
+            ),
+            (
+                "filter",
+                (!arguments.filter.is_empty()).then(|| arguments.filter.join(" ")),
+            ),
+            ("count", arguments.count.map(|count| count.to_string())),
+            ("duration", arguments.duration),
+            ("snaplen", arguments.snaplen.map(|octets| octets.to_string())),
+        ],
+    );
+    let mut stream = client.stream(&path).await.map_err(failed)?;
+    while let Some(chunk) = stream.next().await.map_err(failed)? {
+        match out.write_all(&chunk).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // A reader that went away (`| tcpdump -c 3`) wants no more, which is no error.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            Err(error) => {
+                return Err(Failure::new(
+                    Failure::IMPOSSIBLE,
+                    miette::miette!("cannot write the capture: {error}"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `localvpc route-tables`: where packets go that leave their subnet, and editing that a route at a time.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::Done;
+use super::remote::{encoded, failed, list, show};
+use super::show::{ROUTE_TABLES, ROUTES, table};
+use crate::api::Client;
+
+/// Route tables, and what becomes of their routes.
+#[derive(Debug, Args)]
+pub struct RouteTableArguments {
+    /// What to do with a route; all tables are listed otherwise.
+    #[command(subcommand)]
+    action: Option<RouteAction>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RouteAction {
+    /// Show the routes of one table
+    Show {
+        /// The route table: identifier or name
+        table: String,
+    },
+    /// Add a route
+    Add(RouteArguments),
+    /// Give the route of a destination another target, in one step
+    Replace(RouteArguments),
+    /// Take a route away
+    Remove {
+        /// The route table: identifier or name
+        table: String,
+        /// What it leads to, such as 192.0.2.0/24
+        destination: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RouteArguments {
+    /// The route table: identifier or name
+    table: String,
+    /// What it leads to, such as 192.0.2.0/24
+    destination: String,
+    /// Where it leads: local, blackhole, or an interface by identifier or name
+    #[arg(long)]
+    to: String,
+}
+
+pub(super) async fn route_tables(client: &Client, json: bool, arguments: RouteTableArguments) -> Done {
+    const PATH: &str = "/v1/route-tables";
+    let table_path = |table: &str| format!("{PATH}/{}", encoded(table));
+    let (table, changed) = match arguments.action {
+        None => return list(client, json, PATH, "route_tables", ROUTE_TABLES).await,
+        Some(RouteAction::Show { table }) => (table, Ok(Value::Null)),
+        Some(RouteAction::Add(route)) => {
+            let path = format!("{}/routes", table_path(&route.table));
+            let answer = client.post(&path, &route.body()).await;
+            (route.table, answer)
+        }
+        Some(RouteAction::Replace(route)) => {
+            let path = format!("{}/routes", table_path(&route.table));
+            let answer = client.put(&path, &route.body()).await;
+            (route.table, answer)
+        }
+        Some(RouteAction::Remove { table, destination }) => {
+            let path = format!("{}/routes/{}", table_path(&table), encoded(&destination));
+            let answer = client.delete(&path).await;
+            (table, answer)
+        }
+    };
+    changed.map_err(failed)?;
+    let answer = client.get(&table_path(&table)).await.map_err(failed)?;
+    show(json, &answer, routes);
+    Ok(())
+}
+
+impl RouteArguments {
+    fn body(&self) -> Value {
+        json!({ "destination": self.destination, "target": self.to })
+    }
+}
+
+fn routes(route_table: &Value) -> String {
+    table(ROUTES, route_table["routes"].as_array().map_or(&[], Vec::as_slice))
+}
