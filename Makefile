@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+# One of fuzz/fuzz_targets, or several.
+FUZZ_TARGETS ?= decide dhcp dns ntp http tcp
 FUZZ_TARGET ?= x86_64-unknown-linux-gnu
 SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 
@@ -65,7 +67,7 @@ test: test-tools
 ## formatting, lints, dependencies, documentation: no warning passes
 lint:
 	$(CARGO) fmt --check
-	rustfmt --check --edition 2024 fuzz/network.rs fuzz/fuzz_targets/*.rs loom/table.rs
+	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/table.rs
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) deny --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
@@ -78,11 +80,16 @@ FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverag
 fuzz-build:
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml --release --target $(FUZZ_TARGET) --target-dir fuzz/target
 
-## arbitrary bytes from an arbitrary port, for FUZZ_SECONDS (60)
+## arbitrary bytes to the decision and to every codec of the services, for FUZZ_SECONDS (60) divided among FUZZ_TARGETS (all)
 fuzz: fuzz-build
-	@mkdir -p fuzz/corpus/decide fuzz/artifacts/decide
-	fuzz/target/$(FUZZ_TARGET)/release/decide -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
-	  -artifact_prefix=fuzz/artifacts/decide/ fuzz/corpus/decide
+	@count=$$(wc -w <<<"$(FUZZ_TARGETS)"); each=$$(($(FUZZ_SECONDS) / count)); \
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target; \
+	  echo "fuzz: $$target, $$((each > 0 ? each : 1)) s"; \
+	  fuzz/target/$(FUZZ_TARGET)/release/$$target -max_total_time=$$((each > 0 ? each : 1)) -max_len=4096 -print_final_stats=1 \
+	    -rss_limit_mb=512 -timeout=10 -artifact_prefix=fuzz/artifacts/$$target/ \
+	    fuzz/corpus/$$target $$(ls -d fuzz/seeds/$$target 2>/dev/null); \
+	done
 
 ## every order in which a writer of the mapping table and a reader can take turns
 loom:

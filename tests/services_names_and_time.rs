@@ -234,6 +234,16 @@ fn odd_queries_get_the_code_that_fits_and_broken_ones_nothing_or_formerr() {
         1232
     );
 
+    // More questions than an answer has room for.
+    let mut crowd = plain.clone();
+    for number in 0..60 {
+        crowd.add_query(query(&format!("nobody-{number}.{DOMAIN}"), RecordType::A).queries[0].clone());
+    }
+    let crowd = crowd.to_vec().unwrap();
+    let answer = lab.ask(0, RESOLVER, 53, &crowd).unwrap();
+    assert!(crowd.len() > 512 && answer.len() <= 512, "{} octets", answer.len());
+    assert_eq!((&answer[..2], answer[3] & 0x0f), (&crowd[..2], 1));
+
     let bytes = plain.to_vec().unwrap();
     assert_eq!(lab.ask(0, RESOLVER, 53, &[]), None);
     assert_eq!(lab.ask(0, RESOLVER, 53, &bytes[..11]), None);
@@ -347,6 +357,24 @@ fn an_answer_from_outside_that_is_too_long_for_a_datagram_is_cut_and_says_so() {
     let cut = Message::from_vec(&lab.sent[0].1[42..]).unwrap();
     assert!(cut.metadata.truncation && cut.answers.is_empty());
     assert_eq!(cut.metadata.id, 4711);
+}
+
+#[test]
+fn an_answer_from_outside_that_cannot_be_cut_is_a_failure_of_the_resolver() {
+    let mut lab = Lab::with(Limits::default(), true);
+    let question = query("example.com", RecordType::A);
+    lab.ask(0, RESOLVER, 53, &question.to_vec().unwrap());
+    // The question as it was, and an OPT record with an option of 1000 octets, which a cut leaves in.
+    let mut answer = lab.upstream.lock().unwrap().remove(0);
+    (answer[2], answer[11]) = (answer[2] | 0x80, 1);
+    answer.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0x03, 0xec, 0xfd, 0xe9, 0x03, 0xe8]);
+    answer.extend([0; 1000]);
+    lab.sent.clear();
+    lab.server.resolved(answer);
+    lab.settle();
+    let heard = Message::from_vec(&lab.sent[0].1[42..]).unwrap();
+    assert_eq!(heard.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(heard.metadata.id, 4711);
 }
 
 #[test]

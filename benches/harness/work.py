@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from world import HOSTS, run
+from world import HOSTS, die_with_parent, run
 
 PORT = 5201
 #: Frames per second of the workload that shows the cost of a frame below saturation.
@@ -22,7 +22,8 @@ class Work:
 
     def serve(self, world, *command, ready):
         """Starts the receiving side and waits until it is."""
-        process = subprocess.Popen(world.inside(1, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(world.inside(1, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   preexec_fn=die_with_parent)
         line = ""
         while ready not in line:
             line = process.stdout.readline()
@@ -33,12 +34,14 @@ class Work:
     def tcp(self, world, mtu, streams):
         world.set_mtu(mtu)
         server = self.serve(world, "iperf3", "-s", "-1", "-p", str(PORT), "--forceflush", ready="listening")
-        before = world.cpu_seconds()
-        out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", str(self.seconds), "-P", str(streams),
-                                "-C", "cubic", "-J"), check=False)
-        cpu = world.cpu_seconds() - before if world.processes else None
-        stop(server)
-        world.set_mtu(1500)
+        try:
+            before = world.cpu_seconds()
+            out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", str(self.seconds), "-P", str(streams),
+                                    "-C", "cubic", "--connect-timeout", "3000", "-J"), check=False)
+            cpu = world.cpu_seconds() - before if world.processes else None
+        finally:
+            stop(server)
+            world.set_mtu(1500)
         result = json.loads(out)
         if "error" in result:
             raise RuntimeError(result["error"])
@@ -50,10 +53,13 @@ class Work:
     def udp(self, world, name, flows, rate):
         at = f"{HOSTS[1]}:{PORT}"
         receiver = self.serve(world, self.tools, "udp-receive", at, str(self.seconds + 0.6), ready="ready")
-        before = world.cpu_seconds()
-        sent = json.loads(run(*world.inside(0, self.tools, "udp-send", HOSTS[0], at, str(self.seconds), str(rate), str(flows))))
-        out, _ = receiver.communicate(timeout=self.seconds + 10)
-        cpu = world.cpu_seconds() - before if world.processes else None
+        try:
+            before = world.cpu_seconds()
+            sent = json.loads(run(*world.inside(0, self.tools, "udp-send", HOSTS[0], at, str(self.seconds), str(rate), str(flows))))
+            out, _ = receiver.communicate(timeout=self.seconds + 10)
+            cpu = world.cpu_seconds() - before if world.processes else None
+        finally:
+            stop(receiver)
         received = json.loads(out.strip().splitlines()[-1])
         frames = received["received"]
         if not frames:
@@ -74,17 +80,20 @@ class Work:
         try:
             out = json.loads(run(*world.inside(0, self.tools, "request", at, str(self.seconds))))
         finally:
-            server.terminate()
             stop(server)
         return {"request_kps": out["transactions"] / out["seconds"] / 1e3}
 
 
 def stop(process):
+    """Ends the receiving side, if it has not ended by itself."""
+    if process.poll() is None:
+        process.terminate()
     try:
-        process.communicate(timeout=5)
+        process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
+        process.wait()
+    process.stdout.close()
 
 
 def workloads(work, quick):
@@ -104,8 +113,10 @@ def workloads(work, quick):
 
 
 def measure(worlds, work_list, repetitions, say):
-    """Every workload in every world in turn, again and again: {world: {metric: [one figure a repetition]}}."""
+    """Every workload in every world in turn, again and again: {world: {metric: [one figure a repetition]}}, and the pairs of
+    world and workload that never had a figure."""
     figures = {world.name: {} for world in worlds}
+    failed = {(world.name, name) for name, jumbo, _ in work_list for world in worlds if world.jumbo or not jumbo}
     for repetition in range(repetitions):
         for name, jumbo, workload in work_list:
             # In another order each time, so that no world always follows the same one.
@@ -116,6 +127,7 @@ def measure(worlds, work_list, repetitions, say):
                 say(f"{repetition + 1}/{repetitions}  {name}  {world.name}")
                 try:
                     result = workload(world)
+                    failed.discard((world.name, name))
                 except (RuntimeError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
                     say(f"  {world.name}: {error}", keep=True)
                     result = {}
@@ -123,4 +135,4 @@ def measure(worlds, work_list, repetitions, say):
                     series = figures[world.name].setdefault(metric, [None] * repetitions)
                     series[repetition] = value
                 time.sleep(0.05)
-    return figures
+    return figures, sorted(failed)

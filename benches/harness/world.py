@@ -1,16 +1,21 @@
 """The worlds that are compared: two network namespaces, and what joins them.
 
 Every world has its own pair of namespaces and stays up for the whole run, so that a workload can go from one to the
-next within a second. Idle switches cost nothing. What a world made, it takes away."""
+next within a second. Idle switches cost nothing. What a world made, it takes away; what a run that was killed left, the
+next one does."""
 
+import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 
 HOSTS = ("10.9.0.10", "10.9.0.11")
 CLIENT_CPU, SWITCH_CPU = "0", "1"
+#: Before the number of the process that made a namespace.
+PREFIX = "lvbench"
 
 
 def run(*command, check=True):
@@ -20,17 +25,37 @@ def run(*command, check=True):
     return result.stdout
 
 
+def die_with_parent():
+    """Whatever ends the benchmark ends what it started, SIGKILL too (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def sweep():
+    """Takes away the namespaces of runs that were killed; their processes are gone with them."""
+    for line in run("ip", "netns", "list", check=False).splitlines():
+        name = line.split()[0] if line.split() else ""
+        maker = name.split("-")[1] if name.startswith(f"{PREFIX}-") else ""
+        if maker.isdigit() and not os.path.exists(f"/proc/{maker}"):
+            run("ip", "netns", "delete", name, check=False)
+
+
 class World:
     """Two hosts and what is between them."""
 
     #: Sends frames above 1500 bytes.
     jumbo = True
+    #: Left out, with the reason, where it cannot be had.
+    optional = False
 
     def __init__(self, name):
         self.name = name
-        self.namespaces = (f"lvbench-{name}-a", f"lvbench-{name}-b")
+        stem = f"{PREFIX}-{os.getpid()}-{name}"
+        self.namespaces = (f"{stem}-a", f"{stem}-b")
+        #: Where a switch that makes devices by name makes them, so that no name meets another of the machine.
+        self.middle = f"{stem}-m"
         self.processes = []
         self.macs = None
+        self.directory = None
 
     def inside(self, host, *command):
         """A command in a host's namespace, on the CPU of its side."""
@@ -42,7 +67,7 @@ class World:
         process = subprocess.Popen(
             ["taskset", "-c", SWITCH_CPU, *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE if ready else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, text=True, env={**os.environ, **(env or {})})
+            stderr=subprocess.DEVNULL, text=True, env={**os.environ, **(env or {})}, preexec_fn=die_with_parent)
         self.processes.append(process)
         line = ""
         while ready and not line.startswith(ready):
@@ -51,8 +76,12 @@ class World:
                 raise RuntimeError(f"{command[0]} ended before it was ready")
         return line.strip()
 
+    def start_in_middle(self, *command, env=None):
+        """The same in the namespace between the hosts. `ip` becomes the command, so its process is the switch's."""
+        self.start("ip", "netns", "exec", self.middle, *command, env=env)
+
     def up(self):
-        for namespace in self.namespaces:
+        for namespace in (*self.namespaces, self.middle):
             run("ip", "netns", "add", namespace)
             # A quiet world: nothing but what is measured.
             run("ip", "netns", "exec", namespace, "sysctl", "-qw",
@@ -62,12 +91,12 @@ class World:
             if self.macs:
                 run("ip", "-n", namespace, "link", "set", "eth0", "address", self.macs[host])
             run("ip", "-n", namespace, "address", "add", f"{HOSTS[host]}/24", "dev", "eth0")
-            run("ip", "-n", namespace, "link", "set", "eth0", "up")
+            run("ip", "-n", namespace, "link", "set", "eth0", "mtu", "1500", "up")
         for _ in range(20):
             if "1 received" in run(*self.inside(0, "ping", "-c1", "-W1", HOSTS[1]), check=False):
                 return
             time.sleep(0.2)
-        raise RuntimeError(f"{self.name}: the hosts do not reach each other")
+        raise RuntimeError("the hosts do not reach each other")
 
     def join(self):
         raise NotImplementedError
@@ -77,9 +106,12 @@ class World:
             run("ip", "-n", namespace, "link", "set", "eth0", "mtu", str(mtu))
 
     def move(self, *devices):
-        """Moves devices of this namespace into the hosts, as their eth0."""
+        """Moves devices of the namespace in the middle into the hosts, as their eth0."""
         for namespace, device in zip(self.namespaces, devices):
-            run("ip", "link", "set", device, "netns", namespace, "name", "eth0")
+            run("ip", "-n", self.middle, "link", "set", device, "netns", namespace, "name", "eth0")
+
+    def wait_in_middle(self, device, seconds=10):
+        until(lambda: run("ip", "-n", self.middle, "link", "show", device, check=False), f"device {device}", seconds)
 
     def cpu_seconds(self):
         """CPU time of the switch: to the nanosecond from schedstat, the receiving host's stack included, which runs
@@ -105,7 +137,9 @@ class World:
                 process.wait()
         self.processes = []
         self.part()
-        for namespace in self.namespaces:
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        for namespace in (*self.namespaces, self.middle):
             run("ip", "netns", "delete", namespace, check=False)
 
     def part(self):
@@ -126,9 +160,9 @@ class Copier(World):
 class Switch(World):
     """The project's own switch, with every check on and a million mappings of others beside the two that matter."""
 
-    def __init__(self, name, binaries, mappings):
+    def __init__(self, name, binary, mappings):
         super().__init__(name)
-        self.binary, self.mappings = f"{binaries}/bench-tools", mappings
+        self.binary, self.mappings = binary, mappings
 
     def join(self):
         line = self.start(self.binary, "switch", *self.namespaces, str(self.mappings), ready="ready")
@@ -138,97 +172,153 @@ class Switch(World):
 class Bridge(World):
     """The kernel's bridge between two veth pairs. Its work is done on the senders' time and shows in no process."""
 
-    def join(self):
-        run("ip", "link", "add", "lvbr", "type", "bridge")
-        for side, namespace in zip("ab", self.namespaces):
-            run("ip", "link", "add", f"lvbr-{side}", "mtu", "9001", "type", "veth",
-                "peer", "name", "eth0", "mtu", "9001", "netns", namespace)
-            run("ip", "link", "set", f"lvbr-{side}", "master", "lvbr", "up")
-        run("ip", "link", "set", "lvbr", "mtu", "9001", "up")
+    optional = True
 
-    def part(self):
-        for device in ("lvbr-a", "lvbr-b", "lvbr"):
-            run("ip", "link", "delete", device, check=False)
+    def join(self):
+        middle = ("ip", "-n", self.middle, "link")
+        run(*middle, "add", "name", "lan", "type", "bridge")
+        for side, namespace in zip("ab", self.namespaces):
+            run(*middle, "add", "name", f"lan-{side}", "mtu", "9001", "type", "veth",
+                "peer", "name", "eth0", "mtu", "9001", "netns", namespace)
+            run(*middle, "set", f"lan-{side}", "master", "lan", "up")
+        run(*middle, "set", "lan", "mtu", "9001", "up")
 
 
 class OpenVSwitch(World):
     """Open vSwitch's userspace data path on TAPs, as Debian ships it."""
 
     jumbo = False
+    optional = True
+    package = "openvswitch-switch"
+    daemon = "/usr/lib/openvswitch-switch/ovs-vswitchd"
+    settings = ()
 
     def join(self):
-        self.directory = tempfile.mkdtemp(prefix="lvbench-ovs-")
-        directory = self.directory
+        self.directory = directory = tempfile.mkdtemp(prefix=f"{PREFIX}-{self.name}-")
         env = {key: directory for key in ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR")}
         run("ovsdb-tool", "create", f"{directory}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
         self.start("ovsdb-server", f"{directory}/conf.db", f"--remote=punix:{directory}/db.sock",
                    "-vconsole:off", f"--unixctl={directory}/db.ctl", env=env)
-        wait_for(f"{directory}/db.sock")
+        until(lambda: os.path.exists(f"{directory}/db.sock"), f"{directory}/db.sock")
         database = f"unix:{directory}/db.sock"
-        control = ("ovs-vsctl", f"--db={database}", "--timeout=10")
+        control = ("ovs-vsctl", f"--db={database}", "--timeout=20")
         run(*control, "--no-wait", "init")
-        self.start(ovs_daemon(), database, "-vconsole:off", f"--unixctl={directory}/vs.ctl", env=env)
-        run(*control, "add-br", "lvovs", "--", "set", "bridge", "lvovs", "datapath_type=netdev",
+        if self.settings:
+            run(*control, "--no-wait", "set", "Open_vSwitch", ".", *self.settings)
+        self.start_in_middle(self.daemon, database, "-vconsole:off", "-vfile:info", f"--log-file={directory}/switch.log",
+                             f"--unixctl={directory}/vs.ctl", env=env)
+        run(*control, "add-br", "br", "--", "set", "bridge", "br", "datapath_type=netdev",
             "other-config:disable-in-band=true")
         for side in "ab":
-            port = f"lvovs-{side}"
-            run(*control, "add-port", "lvovs", port, "--", "set", "interface", port, "type=internal")
-        self.move("lvovs-a", "lvovs-b")
+            run(*control, "add-port", "br", f"br-{side}", "--", "set", "interface", f"br-{side}", "type=internal")
+            self.wait_in_middle(f"br-{side}")
+        self.move("br-a", "br-b")
+        self.check(control)
+
+    def check(self, control):
+        """Raises where the switch runs otherwise than it is to."""
+
+
+class OpenVSwitchTso(OpenVSwitch):
+    """Open vSwitch's build with DPDK and `userspace-tso-enable`, on TAPs all the same: what passes 64 KiB at a time as we do.
+    DPDK wants huge pages, if only for a network without a single DPDK port."""
+
+    package = "openvswitch-switch-dpdk"
+    daemon = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+    settings = ("other_config:dpdk-init=true", "other_config:userspace-tso-enable=true",
+                "other_config:dpdk-lcore-mask=0x2", 'other_config:dpdk-extra="--no-pci --in-memory -m 256"')
+    #: Of 2 MiB each: DPDK's 256 MiB and some room.
+    PAGES = 160
+    KNOB = "/proc/sys/vm/nr_hugepages"
+
+    def join(self):
+        self.pages_before = None
+        free = memory("HugePages_Free")
+        if memory("Hugepagesize") != 2048:
+            raise RuntimeError("huge pages of this machine are not of 2 MiB")
+        if free < self.PAGES:
+            with open(self.KNOB) as file:
+                self.pages_before = int(file.read())
+            self.reserve(self.pages_before + self.PAGES - free)
+            if memory("HugePages_Free") < self.PAGES:
+                raise RuntimeError(f"the kernel has no {self.PAGES} huge pages (vm.nr_hugepages)")
+        super().join()
+
+    def check(self, control):
+        if run(*control, "get", "Open_vSwitch", ".", "dpdk_initialized").strip() != "true":
+            raise RuntimeError("DPDK did not start")
+
+    def reserve(self, pages):
+        with open(self.KNOB, "w") as file:
+            file.write(str(pages))
 
     def part(self):
-        run("ip", "link", "delete", "lvovs", check=False)
-        run("ip", "link", "delete", "ovs-netdev", check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if getattr(self, "pages_before", None) is not None:
+            self.reserve(self.pages_before)
 
 
 class Vde(World):
     """vde_switch with two TAPs."""
 
     jumbo = False
+    optional = True
 
     def join(self):
-        self.directory = tempfile.mkdtemp(prefix="lvbench-vde-")
-        self.start("vde_switch", "-s", f"{self.directory}/ctl", "-t", "lvvde-a", "-t", "lvvde-b")
+        self.directory = tempfile.mkdtemp(prefix=f"{PREFIX}-vde-")
+        self.start_in_middle("vde_switch", "-s", f"{self.directory}/ctl", "-t", "vde-a", "-t", "vde-b")
         for side in "ab":
-            wait_for(f"/sys/class/net/lvvde-{side}")
-        self.move("lvvde-a", "lvvde-b")
-
-    def part(self):
-        shutil.rmtree(self.directory, ignore_errors=True)
+            self.wait_in_middle(f"vde-{side}")
+        self.move("vde-a", "vde-b")
 
 
-def ovs_daemon():
-    return shutil.which("ovs-vswitchd") or "/usr/lib/openvswitch-switch/ovs-vswitchd"
-
-
-def wait_for(path, seconds=10):
+def until(holds, what, seconds=10):
     end = time.time() + seconds
-    while not os.path.exists(path):
+    while not holds():
         if time.time() > end:
-            raise RuntimeError(f"{path} did not appear")
+            raise RuntimeError(f"{what} did not appear")
         time.sleep(0.05)
 
 
-def worlds(binaries, wanted, mappings):
-    """The worlds that can be had here; what is left out, and why, is said."""
+def memory(key):
+    """A number of /proc/meminfo."""
+    with open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1])
+    return 0
+
+
+#: Those that a full run compares.
+EVERY = ("plain", "vnet", "coalesce", "localvpc", "bridge", "ovs", "ovs-tso", "vde")
+
+
+def worlds(binaries, wanted, builds, mappings):
+    """The worlds that can be had here, `builds` being further builds of the switch by name; what is left out, and why, is
+    said."""
     made, left_out = [], []
     for name in wanted:
         if name in ("plain", "vnet", "coalesce"):
             made.append(Copier(name, binaries))
         elif name == "localvpc":
-            made.append(Switch(name, binaries, mappings))
+            made.append(Switch(name, f"{binaries}/bench-tools", mappings))
         elif name == "bridge":
             made.append(Bridge(name))
-        elif name == "ovs":
-            if shutil.which("ovs-vsctl") and os.path.exists(ovs_daemon()):
-                made.append(OpenVSwitch(name))
+        elif name in ("ovs", "ovs-tso"):
+            kind = OpenVSwitch if name == "ovs" else OpenVSwitchTso
+            if shutil.which("ovs-vsctl") and os.path.exists(kind.daemon):
+                made.append(kind(name))
             else:
-                left_out.append("ovs: the package openvswitch-switch is not installed")
+                left_out.append(f"{name}: the package {kind.package} is not installed")
         elif name == "vde":
             if shutil.which("vde_switch"):
                 made.append(Vde(name))
             else:
                 left_out.append("vde: the package vde2 is not installed")
         else:
-            raise SystemExit(f"there is no world '{name}'")
+            raise SystemExit(f"bench: there is no world '{name}'; there are {', '.join(EVERY)}")
+    made += [Switch(name, path, mappings) for name, path in builds]
+    for one in made:
+        binary = getattr(one, "binary", None)
+        if binary and not os.access(binary, os.X_OK):
+            raise SystemExit(f"bench: there is no program {binary}: build it with cargo build --features bench-tools")
     return made, left_out

@@ -52,7 +52,7 @@ impl Wake for Woken {
 }
 
 /// An HTTP connection.
-pub(super) struct HttpConnection {
+pub struct HttpConnection {
     pipe: Rc<RefCell<Pipe>>,
     served: Pin<Box<dyn Future<Output = hyper::Result<()>>>>,
     woken: Arc<Woken>,
@@ -61,7 +61,7 @@ pub(super) struct HttpConnection {
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub enum Ended {
     /// As HTTP lets it.
     Properly,
     /// On bytes that are no HTTP.
@@ -70,7 +70,7 @@ pub(super) enum Ended {
 
 impl HttpConnection {
     /// A connection of `asker`, whose requests go to `router`.
-    pub(super) fn new(router: &Router, asker: Asker) -> Self {
+    pub fn new(router: &Router, asker: Asker) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::default()));
         let (router, state) = (router.clone(), Rc::clone(&pipe));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -104,22 +104,22 @@ impl HttpConnection {
     }
 
     /// Octets that can be taken in.
-    pub(super) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         QUEUE.saturating_sub(self.pipe.borrow().inbound.len())
     }
 
     /// Takes octets of the peer in.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.pipe.borrow_mut().inbound.extend(bytes);
     }
 
     /// The peer sends no more.
-    pub(super) fn end_input(&mut self) {
+    pub fn end_input(&mut self) {
         self.pipe.borrow_mut().inbound_ended = true;
     }
 
     /// Lets hyper do what it can.
-    pub(super) fn run(&mut self) {
+    pub fn run(&mut self) {
         if self.ended.is_some() {
             return;
         }
@@ -140,7 +140,7 @@ impl HttpConnection {
     }
 
     /// Hands octets for the peer to `send`, which tells how many it took.
-    pub(super) fn drain(&mut self, send: impl FnOnce(&[u8]) -> usize) -> usize {
+    pub fn drain(&mut self, send: impl FnOnce(&[u8]) -> usize) -> usize {
         let mut pipe = self.pipe.borrow_mut();
         let sent = send(pipe.outbound.make_contiguous());
         pipe.outbound.drain(..sent);
@@ -148,27 +148,27 @@ impl HttpConnection {
     }
 
     /// True when nothing waits to be sent.
-    pub(super) fn is_drained(&self) -> bool {
+    pub fn is_drained(&self) -> bool {
         self.pipe.borrow().outbound.is_empty()
     }
 
     /// TTL or hop limit of what is sent from now on, where it differs from the usual one.
-    pub(super) fn hop_limit(&self) -> Option<u8> {
+    pub fn hop_limit(&self) -> Option<u8> {
         self.pipe.borrow().hop_limit
     }
 
     /// All that had its own TTL or hop limit has arrived.
-    pub(super) fn forget_hop_limit(&mut self) {
+    pub fn forget_hop_limit(&mut self) {
         self.pipe.borrow_mut().hop_limit = None;
     }
 
     /// Requests answered so far.
-    pub(super) fn answered(&self) -> u64 {
+    pub fn answered(&self) -> u64 {
         self.pipe.borrow().answered
     }
 
     /// Whether it is over, and how.
-    pub(super) fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<Ended> {
         self.ended
     }
 }

@@ -7,7 +7,7 @@ mod connection;
 mod device;
 pub mod dns;
 pub mod fixed;
-mod http;
+pub mod http;
 pub mod imds;
 pub mod ntp;
 mod packet;

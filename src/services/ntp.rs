@@ -53,8 +53,8 @@ pub fn answer(request: &[u8], now: SystemTime) -> Result<[u8; PACKET], Unanswere
     Ok(packet)
 }
 
-/// A time of day with its skew.
-pub(super) fn shifted(time: SystemTime, skew: i64) -> SystemTime {
+/// A time of day with its skew in nanoseconds; the time itself where the sum cannot be told.
+pub fn shifted(time: SystemTime, skew: i64) -> SystemTime {
     let distance = Duration::from_nanos(skew.unsigned_abs());
     let there = if skew < 0 {
         time.checked_sub(distance)

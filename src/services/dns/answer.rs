@@ -62,13 +62,14 @@ pub(super) fn failure(query: &[u8], datagram: bool) -> Option<Vec<u8>> {
     encode(&response, datagram, &message)
 }
 
-/// An answer from outside, cut to what the asker can take in a datagram.
+/// An answer from outside, cut to what the asker can take in a datagram; `None` where that cannot be done.
 pub(super) fn fit(answer: Vec<u8>, query: &[u8]) -> Option<Vec<u8>> {
     let asked = Message::from_vec(query).ok()?;
     if answer.len() <= limit(&asked) {
         return Some(answer);
     }
-    Message::from_vec(&answer).ok()?.truncate().to_vec().ok()
+    let cut = Message::from_vec(&answer).ok()?.truncate().to_vec().ok()?;
+    (cut.len() <= limit(&asked)).then_some(cut)
 }
 
 fn refuse(id: u16, op_code: OpCode, code: ResponseCode) -> Outcome {
@@ -100,10 +101,18 @@ fn limit(query: &Message) -> usize {
 
 fn encode(response: &Message, datagram: bool, query: &Message) -> Option<Vec<u8>> {
     let bytes = response.to_vec().ok()?;
-    if datagram && bytes.len() > limit(query) {
-        return response.truncate().to_vec().ok();
+    if !datagram || bytes.len() <= limit(query) {
+        return Some(bytes);
     }
-    Some(bytes)
+    let cut = response.truncate().to_vec().ok()?;
+    if cut.len() <= limit(query) {
+        return Some(cut);
+    }
+    // So many questions that their echo alone is too long.
+    let metadata = response.metadata;
+    Message::error_msg(metadata.id, metadata.op_code, ResponseCode::FormErr)
+        .to_vec()
+        .ok()
 }
 
 fn reply_to(

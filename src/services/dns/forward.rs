@@ -20,12 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::services) struct Ticket<A> {
-    pub(in crate::services) interface: InterfaceIndex,
+pub struct Ticket<A> {
+    /// Who asked.
+    pub interface: InterfaceIndex,
     /// By datagram, so that it may have to be cut.
-    pub(in crate::services) datagram: bool,
+    pub datagram: bool,
     /// The way back.
-    pub(in crate::services) to: A,
+    pub to: A,
 }
 
 struct Waiting<A> {
@@ -35,14 +36,14 @@ struct Waiting<A> {
 }
 
 /// The queries that wait.
-pub(in crate::services) struct Forwarder<A> {
+pub struct Forwarder<A> {
     send: Upstream,
     waiting: HashMap<u16, Waiting<A>>,
 }
 
 impl<A: Copy> Forwarder<A> {
     /// Queries leave by `send`.
-    pub(in crate::services) fn new(send: Upstream) -> Self {
+    pub fn new(send: Upstream) -> Self {
         Self {
             send,
             waiting: HashMap::new(),
@@ -50,7 +51,7 @@ impl<A: Copy> Forwarder<A> {
     }
 
     /// Passes a query on under an identifier that nobody can guess from another one.
-    pub(in crate::services) fn ask(
+    pub fn ask(
         &mut self,
         query: Vec<u8>,
         ticket: Ticket<A>,
@@ -81,7 +82,7 @@ impl<A: Copy> Forwarder<A> {
     }
 
     /// An answer from outside, as it goes back to who asked; `None` for one that nobody waits for.
-    pub(in crate::services) fn answered(&mut self, mut answer: Vec<u8>) -> Option<(Ticket<A>, Vec<u8>)> {
+    pub fn answered(&mut self, mut answer: Vec<u8>) -> Option<(Ticket<A>, Vec<u8>)> {
         let id = u16::from_be_bytes(*answer.first_chunk()?);
         let asked = Message::from_vec(&self.waiting.get(&id)?.query).ok()?;
         let heard = Message::from_vec(&answer).ok()?;
@@ -92,12 +93,16 @@ impl<A: Copy> Forwarder<A> {
         }
         let Waiting { ticket, query, .. } = self.waiting.remove(&id)?;
         answer[..2].copy_from_slice(&query[..2]);
-        let answer = if ticket.datagram { fit(answer, &query)? } else { answer };
+        if !ticket.datagram {
+            return Some((ticket, answer));
+        }
+        // Nobody else will answer: what can be read and not be cut is a failure of the resolver.
+        let answer = fit(answer, &query).or_else(|| failure(&query, true))?;
         Some((ticket, answer))
     }
 
     /// SERVFAIL for those that have waited long enough.
-    pub(in crate::services) fn expire(&mut self, now: Duration) -> Vec<(Ticket<A>, Vec<u8>)> {
+    pub fn expire(&mut self, now: Duration) -> Vec<(Ticket<A>, Vec<u8>)> {
         let mut failed = Vec::new();
         self.waiting.retain(|_, waiting| {
             let patient = waiting.until > now;
@@ -110,7 +115,7 @@ impl<A: Copy> Forwarder<A> {
     }
 
     /// When the next one has waited long enough.
-    pub(in crate::services) fn next(&self) -> Option<Duration> {
+    pub fn next(&self) -> Option<Duration> {
         self.waiting.values().map(|waiting| waiting.until).min()
     }
 }

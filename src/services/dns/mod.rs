@@ -2,8 +2,8 @@
 //! left to a resolver outside, if one is named (VPC guide, "DNS attributes for your VPC").
 
 mod answer;
-pub(super) mod forward;
-pub(super) mod stream;
+pub mod forward;
+pub mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

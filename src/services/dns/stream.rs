@@ -5,27 +5,27 @@ const MAX_QUERY: usize = 1024;
 
 /// What was read of a connection and not yet understood.
 #[derive(Default)]
-pub(in crate::services) struct Reader {
+pub struct Reader {
     bytes: Vec<u8>,
 }
 
 /// A message longer than any query.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::services) struct TooLong;
+pub struct TooLong;
 
 impl Reader {
     /// Octets that can be taken in.
-    pub(in crate::services) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         (MAX_QUERY + 2).saturating_sub(self.bytes.len())
     }
 
     /// Takes octets in.
-    pub(in crate::services) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next whole message, without its length.
-    pub(in crate::services) fn message(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+    pub fn message(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let Some(length) = self.bytes.first_chunk::<2>() else {
             return Ok(None);
         };
@@ -43,7 +43,7 @@ impl Reader {
 }
 
 /// A message behind its length; `None` for one longer than 65 535 octets.
-pub(in crate::services) fn framed(message: &[u8]) -> Option<Vec<u8>> {
+pub fn framed(message: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(message.len()).ok()?;
     Some([&length.to_be_bytes()[..], message].concat())
 }

@@ -1,0 +1,16 @@
+//! Arbitrary DNS messages, by datagram, by TCP and from the resolver outside, find no panic, no answer that is too long and none
+//! to an answer.
+#![no_main]
+
+#[path = "../services.rs"]
+mod services;
+
+use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    static SERVICES: services::Services = services::Services::new();
+}
+
+fuzz_target!(|input: &[u8]| {
+    SERVICES.with(|services| services.dns(input));
+});

@@ -1,0 +1,15 @@
+//! Arbitrary NTP packets at arbitrary times find no panic, no wrong time and no server that answers a server.
+#![no_main]
+
+#[path = "../services.rs"]
+mod services;
+
+use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    static SERVICES: services::Services = services::Services::new();
+}
+
+fuzz_target!(|input: &[u8]| {
+    SERVICES.with(|services| services.ntp(input));
+});
