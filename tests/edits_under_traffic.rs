@@ -54,6 +54,7 @@ impl World {
             let config = ServerConfig {
                 listen: vec!["127.0.0.1:0".parse().unwrap()],
                 unix: None,
+                ..ServerConfig::default()
             };
             let bound = Bound::bind(&config, &state).await.unwrap();
             let address = bound.addresses()[0].to_string();

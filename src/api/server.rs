@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::guard::{Transport, is_loopback};
 use super::state::AppState;
+use crate::runtime::remains::{Record, SOCKET};
 
 /// How long requests that are under way may take when the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -24,6 +26,8 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// A unix socket, made for its owner alone.
     pub unix: Option<PathBuf>,
+    /// Where the socket is noted, so that it does not outlive a server that is killed.
+    pub record: Option<Arc<Record>>,
 }
 
 /// Why a server did not start.
@@ -84,7 +88,7 @@ impl Bound {
             tcp.push(TcpListener::bind(address).await.map_err(wrong)?);
         }
         let unix = match &config.unix {
-            Some(path) => Some((bind_unix(path).await?, path.clone())),
+            Some(path) => Some((bind_unix(path, config.record.as_deref()).await?, path.clone())),
             None => None,
         };
         Ok(Self { tcp, unix })
@@ -169,14 +173,20 @@ fn on(router: Router, transport: Transport) -> Router {
 
 /// Makes a unix socket that only its owner can use from the first moment on: it is bound in a directory of its own, which
 /// nobody else may enter, and then moved to its place.
-async fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
+async fn bind_unix(path: &Path, record: Option<&Record>) -> Result<UnixListener, ServeError> {
     let wrong = |source| ServeError::Bind {
         address: path.display().to_string(),
         source,
     };
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(ServeError::InUse(path.to_owned()));
-    }
+    let dead = match UnixStream::connect(path).await {
+        // Nobody has it open (connect(2)).
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        // A server that is too busy to answer is one, too.
+        Ok(_) => return Err(ServeError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ServeError::InUse(path.to_owned())),
+        Err(error) => return Err(wrong(error)),
+    };
     if path
         .symlink_metadata()
         .is_ok_and(|found| !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
@@ -186,16 +196,25 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
             "there is a file that is no socket",
         )));
     }
+    if dead {
+        tracing::warn!(socket = %path.display(), "a server that is gone has left its socket: it is replaced");
+    }
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let private = directory.join(format!(".localvpc-{}", std::process::id()));
+    if let Some(record) = record {
+        record.directory(&private).map_err(wrong)?;
+    }
     let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&private);
     made.map_err(wrong)?;
-    let inner = private.join("s");
+    let inner = private.join(SOCKET);
     let bound = UnixListener::bind(&inner).and_then(|listener| {
         std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(record) = record {
+            record.socket(path, &inner.symlink_metadata()?)?;
+        }
         std::fs::rename(&inner, path)?;
         Ok(listener)
     });

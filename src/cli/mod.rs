@@ -25,6 +25,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::runtime::remains::{self, Record};
+
 /// A cloud VPC on one machine.
 #[derive(Debug, Parser)]
 #[command(name = "localvpc", version, about, after_help = AFTER_HELP)]
@@ -170,6 +172,20 @@ fn dispatch(cli: Cli) -> Done {
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Takes away what killed processes have left, says so, and begins the record of this one. Without one all goes on as well.
+fn begin_record(command: &str) -> Option<Record> {
+    let begun = remains::directory().and_then(|directory| {
+        for dead in remains::sweep(&directory)? {
+            // Standard error that is closed has nobody to tell.
+            let _ = writeln!(std::io::stderr(), "localvpc: {dead}.");
+        }
+        Record::begin(&directory, command)
+    });
+    begun
+        .inspect_err(|error| tracing::warn!(%error, "what is left if this is killed will not be taken away"))
+        .ok()
 }
 
 fn log_to_stderr(verbose: u8) {

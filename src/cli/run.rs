@@ -8,11 +8,12 @@ use clap::Args;
 use miette::{IntoDiagnostic, WrapErr};
 
 use super::transcript::{Style, Transcript};
-use super::{Done, Failure, print};
+use super::{Done, Failure, begin_record, print};
+use crate::runtime::remains::{self, Record};
 use crate::scenario::format::{self, Scenario};
 use crate::scenario::paper;
 use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
-use crate::scenario::report::{RunOutcome, RunReport};
+use crate::scenario::report::{Captures, RunOutcome, RunReport};
 
 /// What can be said about a run.
 #[derive(Debug, Args)]
@@ -44,6 +45,9 @@ pub struct RunArguments {
     /// Write every frame that crossed the switch as pcapng, with what became of it; takes one scenario
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
+    /// Write what crossed the interface of each instance as pcapng, into a file of its name each; takes one scenario
+    #[arg(long, value_name = "FOLDER")]
+    captures: Option<PathBuf>,
     /// Open TAPs without offload headers: slower, and captures show every frame as it was sent
     #[arg(long)]
     no_offload: bool,
@@ -68,17 +72,23 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
         }
         return Ok(());
     }
-    if arguments.capture.is_some() && scenarios.len() > 1 {
-        let message = miette::miette!("--capture takes one scenario: each is a network of its own");
+    let captures = [("--capture", &arguments.capture), ("--captures", &arguments.captures)];
+    let captures: Vec<_> = captures.iter().filter(|(_, place)| place.is_some()).collect();
+    if let [(option, _), ..] = captures.as_slice()
+        && scenarios.len() > 1
+    {
+        let message = miette::miette!("{option} takes one scenario: each is a network of its own");
         return Err(Failure::new(Failure::USAGE, message));
     }
+    let files: Vec<String> = arguments.files.iter().map(|file| file.display().to_string()).collect();
+    let record = begin_record(&format!("run {}", files.join(" ")));
     let cancel = Cancel::default();
     cancel_on_signal(&cancel)?;
     let options = PlayOptions {
         seed: arguments.seed,
         parameters: arguments.parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
         keep_going: arguments.keep_going,
-        capture: arguments.capture.is_some(),
+        capture: !captures.is_empty(),
         stage: StageOptions {
             offload: !arguments.no_offload,
             ..StageOptions::default()
@@ -109,7 +119,7 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
             break;
         }
     }
-    write_papers(arguments, &reports)?;
+    write_papers(arguments, &reports, record.as_ref())?;
     match worst {
         RunOutcome::Passed => Ok(()),
         RunOutcome::Failed | RunOutcome::Skipped => Err(Failure::silent(Failure::REFUSED)),
@@ -119,22 +129,47 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
 }
 
 /// What is asked for is written whatever the outcome: it is read most of all when something failed.
-fn write_papers(arguments: &RunArguments, reports: &[RunReport]) -> Done {
-    let write = |file: &Option<PathBuf>, content: &dyn Fn() -> Vec<u8>| match file {
-        None => Ok(()),
-        Some(file) => std::fs::write(file, content())
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write {}", file.display()))
-            .map_err(|report| Failure::new(Failure::IMPOSSIBLE, report)),
+fn write_papers(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
+    let write = |file: &Path, content: &[u8]| {
+        remains::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
     };
-    write(&arguments.junit, &|| paper::junit(reports).into_bytes())?;
-    write(&arguments.html, &|| paper::html(reports).into_bytes())?;
-    write(&arguments.capture, &|| {
-        reports
-            .first()
-            .map(|report| report.capture.to_vec())
-            .unwrap_or_default()
-    })
+    if let Some(file) = &arguments.junit {
+        write(file, paper::junit(reports).as_bytes())?;
+    }
+    if let Some(file) = &arguments.html {
+        write(file, paper::html(reports).as_bytes())?;
+    }
+    // A run that was not begun has none.
+    let none = Captures::default();
+    let captures = reports.first().map_or(&none, |report| &report.captures);
+    if let Some(file) = &arguments.capture {
+        write(file, &captures.whole.bytes)?;
+    }
+    if let Some(folder) = &arguments.captures {
+        std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
+        for (instance, capture) in &captures.instances {
+            write(&folder.join(file_name(instance)), &capture.bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn unwritten(place: &Path, error: &std::io::Error) -> Failure {
+    let report = miette::miette!("cannot write {}: {error}", place.display());
+    Failure::new(Failure::IMPOSSIBLE, report)
+}
+
+/// Names in a scenario file are letters, digits and hyphens; an interface that a program made by the API may be called
+/// anything, and is no way out of the folder.
+fn file_name(instance: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!("{}.pcapng", instance.chars().map(plain).collect::<String>())
 }
 
 fn worse(one: RunOutcome, other: RunOutcome) -> RunOutcome {

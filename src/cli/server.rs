@@ -102,7 +102,7 @@ pub struct LabArguments {
 
 /// Serves an empty network.
 pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
-    live(arguments, remote, None)
+    live("serve", arguments, remote, None)
 }
 
 /// Makes a topology, and serves it unless it was made elsewhere.
@@ -113,7 +113,10 @@ pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     let topology = topology(&name, &text)?;
     match &remote.server {
         Some(server) => make_on(server, remote.token()?, &topology),
-        None => live(&arguments.arguments, remote, Some(&topology)),
+        None => {
+            let command = format!("up {}", arguments.topology.display());
+            live(&command, &arguments.arguments, remote, Some(&topology))
+        }
     }
 }
 
@@ -167,7 +170,7 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     });
     let topology = format::read_topology("lab", &document.to_string())
         .map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{}", error.mistakes[0].message)))?;
-    live(&arguments.arguments, remote, Some(&topology))
+    live("lab", &arguments.arguments, remote, Some(&topology))
 }
 
 /// A /24 has 251 addresses for interfaces, a /20 has 4091: five of each block are reserved.
@@ -193,8 +196,9 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 }
 
 /// Starts the network, makes the topology, serves until a signal comes, and takes everything away.
-fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
+fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
+    let record = super::begin_record(command).map(Arc::new);
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -225,6 +229,7 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
     let mut config = ServerConfig {
         listen: arguments.listen.clone(),
         unix: arguments.socket.clone(),
+        record: record.clone(),
     };
     if config.listen.is_empty() && config.unix.is_none() {
         config.listen.push(DEFAULT_LISTEN.parse().map_err(impossible)?);
@@ -261,6 +266,8 @@ fn live(arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology
     // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
     drop(tokio);
     drop(runtime);
+    // Until here something could have been left.
+    drop(record);
     Ok(())
 }
 

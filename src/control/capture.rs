@@ -2,7 +2,7 @@
 //! became of it in its comment.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::controller::Controller;
 use super::error::ControlError;
@@ -34,15 +34,10 @@ pub struct CaptureSpec {
 /// A capture that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Capture {
-    controller: Controller,
     observation: Observation,
-    snaplen: u32,
     left: Option<u64>,
-    /// Number of each interface in the capture, and frames of it.
-    numbers: HashMap<InterfaceIndex, (u32, u64)>,
-    names: HashMap<InterfaceIndex, (String, String)>,
     begun: bool,
-    told_lost: u64,
+    writer: Writer,
 }
 
 impl Controller {
@@ -61,15 +56,11 @@ impl Controller {
             ..Wanted::default()
         });
         Ok(Capture {
-            controller: self.clone(),
-            observation,
             // Fits: it is clamped above.
-            snaplen: snaplen as u32,
+            writer: Writer::new(self, &observation, snaplen as u32),
+            observation,
             left: spec.count,
-            numbers: HashMap::new(),
-            names: HashMap::new(),
             begun: false,
-            told_lost: 0,
         })
     }
 }
@@ -103,16 +94,7 @@ impl Capture {
     /// The last piece: how many frames each interface had, and how many were lost on the way to the capture.
     pub fn end(self) -> Vec<u8> {
         let mut out = Vec::new();
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let mut numbers: Vec<_> = self.numbers.into_values().collect();
-        numbers.sort_unstable();
-        for (number, frames) in numbers {
-            // Which interface a lost frame was of is not known: the first tells of all.
-            let lost = if number == 0 { self.observation.lost() } else { 0 };
-            pcapng::interface_statistics(&mut out, number, now, frames, lost, "");
-        }
+        self.writer.end(&mut out, self.observation.lost(), "");
         out
     }
 
@@ -126,7 +108,7 @@ impl Capture {
             return None;
         }
         let mut out = Vec::new();
-        pcapng::section_header(&mut out, concat!("localvpc ", env!("CARGO_PKG_VERSION")));
+        Writer::begin(&mut out);
         Some(out)
     }
 
@@ -134,7 +116,7 @@ impl Capture {
         let mut out = Vec::new();
         let mut observed = first;
         for written in 1.. {
-            self.packet(&mut out, &observed);
+            self.writer.packet(&mut out, &observed, self.observation.lost());
             if let Some(left) = &mut self.left {
                 *left -= 1;
             }
@@ -149,12 +131,46 @@ impl Capture {
         }
         out
     }
+}
 
-    fn packet(&mut self, out: &mut Vec<u8>, observed: &Observed) {
+/// Writes what was observed as one section of pcapng: interfaces as they turn up, frames, and at the end how many there were.
+#[derive(Debug)]
+pub struct Writer {
+    controller: Controller,
+    epoch: SystemTime,
+    snaplen: u32,
+    /// Number of each interface in the capture, and frames of it.
+    numbers: HashMap<InterfaceIndex, (u32, u64)>,
+    names: HashMap<InterfaceIndex, (String, String)>,
+    told_lost: u64,
+}
+
+impl Writer {
+    /// For what an observation brings, of which so many octets of each frame are kept.
+    pub fn new(controller: &Controller, observation: &Observation, snaplen: u32) -> Self {
+        Self {
+            controller: controller.clone(),
+            epoch: observation.epoch(),
+            snaplen,
+            numbers: HashMap::new(),
+            names: HashMap::new(),
+            told_lost: 0,
+        }
+    }
+
+    /// The head of the file.
+    pub fn begin(out: &mut Vec<u8>) {
+        pcapng::section_header(out, concat!("localvpc ", env!("CARGO_PKG_VERSION")));
+    }
+
+    /// Adds a frame. `lost`: how many frames the observation has lost by now.
+    pub fn packet(&mut self, out: &mut Vec<u8>, observed: &Observed, lost: u64) {
         let interface = self.number(out, observed.interface);
-        let at = Self::time(self.observation.epoch(), observed.at);
+        if let Some((_, frames)) = self.numbers.get_mut(&observed.interface) {
+            *frames += 1;
+        }
+        let at = self.epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + observed.at;
         let mut comment = self.comment(observed);
-        let lost = self.observation.lost();
         if lost > self.told_lost {
             comment.push_str(&format!(
                 "; before it the capture lost {} frames",
@@ -175,23 +191,43 @@ impl Capture {
         );
     }
 
-    fn time(epoch: SystemTime, at: Duration) -> Duration {
-        epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + at
+    /// Frames so far.
+    pub fn frames(&self) -> u64 {
+        self.numbers.values().map(|(_, frames)| frames).sum()
+    }
+
+    /// The end of the file: how many frames each interface had, and how many were lost on the way to the capture.
+    pub fn end(self, out: &mut Vec<u8>, lost: u64, comment: &str) {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut numbers: Vec<_> = self.numbers.into_values().collect();
+        numbers.sort_unstable();
+        for (number, frames) in numbers {
+            // Which interface a lost frame was of is not known: the first tells of all.
+            let lost = if number == 0 { lost } else { 0 };
+            pcapng::interface_statistics(out, number, now, frames, lost, comment);
+        }
     }
 
     /// The number of an interface in the capture; a new one is described first.
-    fn number(&mut self, out: &mut Vec<u8>, index: InterfaceIndex) -> u32 {
+    pub fn number(&mut self, out: &mut Vec<u8>, index: InterfaceIndex) -> u32 {
         // There are fewer interfaces than 2³².
         let next = self.numbers.len() as u32;
-        if let Some((number, frames)) = self.numbers.get_mut(&index) {
-            *frames += 1;
+        if let Some((number, _)) = self.numbers.get(&index) {
             return *number;
         }
-        self.numbers.insert(index, (next, 1));
+        self.numbers.insert(index, (next, 0));
         let (id, name) = self.name(index);
         let shown = if name.is_empty() { &id } else { &name };
         pcapng::interface(out, shown, &id, self.snaplen);
         next
+    }
+
+    /// What an interface is called: by its name, or by its identifier where it has none.
+    pub fn shown(&mut self, index: InterfaceIndex) -> String {
+        let (id, name) = self.name(index);
+        if name.is_empty() { id } else { name }
     }
 
     /// Identifier and name of an interface.

@@ -53,6 +53,7 @@ impl Flow {
             interfaces: Some(controller.interface_index(interface).into_iter().collect()),
             snaplen: SNAPLEN,
             queue: QUEUE,
+            ..Wanted::default()
         });
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, kind, controller) = (Arc::clone(&stop), spec.kind, controller.clone());

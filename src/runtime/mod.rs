@@ -2,6 +2,7 @@
 //! one, and every run of a scenario has one of its own.
 
 mod events;
+pub mod remains;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -219,7 +219,7 @@ mod tests {
                 seeds: vec![1, 2, 3],
                 outages: vec![outage],
             }),
-            capture: Default::default(),
+            captures: Default::default(),
         }
     }
 

@@ -74,10 +74,29 @@ pub struct RunReport {
     /// first that did not pass, or the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,
-    /// Every frame that crossed the switch, as pcapng, with what became of it in its comment. Empty when nothing was
-    /// captured. It is no part of the JSON.
+    /// Every frame that crossed the switch. Empty when nothing was captured. It is no part of the JSON.
     #[serde(skip)]
-    pub capture: Arc<Vec<u8>>,
+    pub captures: Captures,
+}
+
+/// What was captured of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Every frame once, where it came from.
+    pub whole: CaptureFile,
+    /// By instance: every frame that it sent or that was delivered to it.
+    pub instances: BTreeMap<String, CaptureFile>,
+}
+
+/// Frames as pcapng, with what became of each in its comment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaptureFile {
+    /// How many there are.
+    pub frames: u64,
+    /// Whether none is missing: there was room for all of them, and none came too fast.
+    pub complete: bool,
+    /// The file; empty when nothing was captured.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// Runs of one scenario in sum.

@@ -25,6 +25,8 @@ pub struct Wanted {
     /// Both directions at these interfaces. `None`: each frame of every interface once, where it came in, and what the
     /// fabric sends itself.
     pub interfaces: Option<Vec<InterfaceIndex>>,
+    /// Where no interfaces are named: each frame also where it arrives, so that one that is delivered is seen twice.
+    pub arrivals: bool,
     /// Octets of each frame that are kept.
     pub snaplen: usize,
     /// Frames that may wait for the observer.
@@ -36,6 +38,7 @@ impl Default for Wanted {
         Self {
             filter: Filter::default(),
             interfaces: None,
+            arrivals: false,
             snaplen: usize::MAX,
             queue: 8192,
         }
@@ -199,7 +202,7 @@ impl Audience {
         };
         let wants_place = |entry: &Entry| match &entry.wanted.interfaces {
             Some(interfaces) => interfaces.contains(&place.interface),
-            None => !matches!(fate, Fate::Arrived { .. }),
+            None => entry.wanted.arrivals || !matches!(fate, Fate::Arrived { .. }),
         };
         for entry in self.0.iter().filter(|entry| wants_place(entry)) {
             if !entry.wanted.filter.matches(frame) {
@@ -345,6 +348,10 @@ mod tests {
             interfaces: Some(vec![place(2).interface]),
             ..Wanted::default()
         });
+        let mut twice = observers.observe(Wanted {
+            arrivals: true,
+            ..Wanted::default()
+        });
         let delivered = Fate::Delivered {
             to: place(2).interface,
             port: place(2).port,
@@ -363,7 +370,9 @@ mod tests {
         };
         let unasked = (Fate::Fabric(None), Direction::Inbound);
         assert_eq!(fates(&mut all), [(delivered, Direction::Outbound), unasked]);
-        assert_eq!(fates(&mut second), [(arrived, Direction::Inbound), unasked]);
+        let arrived = (arrived, Direction::Inbound);
+        assert_eq!(fates(&mut second), [arrived, unasked]);
+        assert_eq!(fates(&mut twice), [(delivered, Direction::Outbound), arrived, unasked]);
     }
 
     #[test]

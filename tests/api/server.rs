@@ -22,6 +22,7 @@ fn tcp(address: &str) -> ServerConfig {
     ServerConfig {
         listen: vec![address.parse().unwrap()],
         unix: None,
+        ..ServerConfig::default()
     }
 }
 
@@ -75,6 +76,7 @@ async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
     let config = ServerConfig {
         listen: Vec::new(),
         unix: Some(path.clone()),
+        ..ServerConfig::default()
     };
     let first = Bound::bind(&config, &state(false, false)).await.unwrap();
     let second = Bound::bind(&config, &state(false, false)).await;

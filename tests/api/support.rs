@@ -59,6 +59,7 @@ impl Server {
         let config = ServerConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             unix: options.unix,
+            ..ServerConfig::default()
         };
         let bound = Bound::bind(&config, &state).await.unwrap();
         let authority = bound.addresses()[0].to_string();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::format::{Action, Scenario, Since, Step};
 use super::judge::{Check, PortCounts, Seen, Witness, judge, pattern};
-use super::report::{Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
+use super::report::{Captures, Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
 use super::template::Scope;
 use crate::lab::Running;
 use crate::model::FaultId;
@@ -119,7 +119,7 @@ pub fn play(
         probes: Vec::new(),
         programs: Vec::new(),
         repetition: None,
-        capture: Arc::default(),
+        captures: Captures::default(),
     };
     progress(&Progress::Preparing {
         scenario: scenario.name.clone(),
@@ -144,7 +144,7 @@ pub fn play(
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
             (report.probes, report.programs) = player.end();
-            report.capture = recorder.map(recorder::Recorder::stop).unwrap_or_default();
+            report.captures = recorder.map(recorder::Recorder::stop).unwrap_or_default();
             report.outcome = outcome(&report.steps, cancel);
         }
         Err(error) => {

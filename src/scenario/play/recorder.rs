@@ -1,65 +1,179 @@
 //! Everything that crosses the switch of a run, kept in memory as pcapng, so that the figures of a report can be checked by
-//! other means.
+//! other means: once for the whole network, and once for each instance, as it crossed its interface.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::super::report::{CaptureFile, Captures};
 use crate::control::Controller;
-use crate::control::capture::{Capture, CaptureSpec};
+use crate::control::capture::{LARGEST_SNAPLEN, Writer};
+use crate::mapping::InterfaceIndex;
+use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 
-/// Octets of a run's capture that are kept, from its beginning.
+/// Octets of a run's capture that are kept, from its beginning; of the captures of its instances together so many again.
 pub const LARGEST_CAPTURE: usize = 32 << 20;
+
+/// What is written at the end of a capture that was full before.
+const FULL: &str = "the capture was full: later frames are not in it";
+
+/// Frames that may wait between two looks: each is seen where it came from and where it arrives.
+const QUEUE: usize = 16384;
 
 /// Between looks.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// A capture that grows.
+/// Captures that grow.
 pub(super) struct Recorder {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<u8>>,
+    thread: JoinHandle<Captures>,
 }
 
 impl Recorder {
     /// Begins; frames that are decided after this has returned are in it.
     pub(super) fn start(controller: &Controller) -> Option<Self> {
-        let capture = controller.capture(CaptureSpec::default());
-        let capture = capture
-            .inspect_err(|error| tracing::warn!(%error, "nothing is captured"))
-            .ok()?;
+        let observation = controller.observe(Wanted {
+            arrivals: true,
+            snaplen: LARGEST_SNAPLEN,
+            queue: QUEUE,
+            ..Wanted::default()
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let tapes = Tapes::new(controller, &observation);
         let thread = std::thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || record(capture, &stopped))
+            .spawn(move || record(observation, tapes, &stopped))
             .inspect_err(|error| tracing::warn!(%error, "nothing is captured"))
             .ok()?;
         Some(Self { stop, thread })
     }
 
-    /// Ends it: the whole file.
-    pub(super) fn stop(self) -> Arc<Vec<u8>> {
+    /// Ends it: the whole files.
+    pub(super) fn stop(self) -> Captures {
         self.stop.store(true, Ordering::Release);
-        Arc::new(self.thread.join().unwrap_or_default())
+        self.thread.join().unwrap_or_default()
     }
 }
 
-fn record(mut capture: Capture, stop: &AtomicBool) -> Vec<u8> {
-    let mut file = Vec::new();
+fn record(mut observation: Observation, mut tapes: Tapes, stop: &AtomicBool) -> Captures {
     loop {
         let last = stop.load(Ordering::Acquire);
-        while let Some(piece) = capture.try_next() {
-            if file.len() + piece.len() > LARGEST_CAPTURE {
-                tracing::warn!("the capture of the run is full: later frames are not in it");
-                return file;
-            }
-            file.extend(piece);
+        while let Some(observed) = observation.try_next() {
+            tapes.take(&observed, &observation);
         }
         if last {
-            file.extend(capture.end());
-            return file;
+            return tapes.end(observation.lost());
         }
         std::thread::sleep(GLANCE);
+    }
+}
+
+/// A file, and who writes it.
+struct Tape {
+    writer: Writer,
+    file: Vec<u8>,
+    full: bool,
+}
+
+impl Tape {
+    fn new(controller: &Controller, observation: &Observation) -> Self {
+        let mut file = Vec::new();
+        Writer::begin(&mut file);
+        Self {
+            // It is 2¹⁸.
+            writer: Writer::new(controller, observation, LARGEST_SNAPLEN as u32),
+            file,
+            full: false,
+        }
+    }
+
+    /// Writes a frame if there is room for it, and takes that room.
+    fn take(&mut self, observed: &Observed, lost: u64, room: &mut usize) {
+        if self.full {
+            return;
+        }
+        // Described first: what the end of the file says of an interface must have one.
+        self.writer.number(&mut self.file, observed.interface);
+        let before = self.file.len();
+        self.writer.packet(&mut self.file, observed, lost);
+        let length = self.file.len() - before;
+        if length > *room {
+            self.full = true;
+            self.file.truncate(before);
+        } else {
+            *room -= length;
+        }
+    }
+
+    fn end(mut self, lost: u64) -> CaptureFile {
+        let frames = self.writer.frames() - u64::from(self.full);
+        let comment = if self.full { FULL } else { "" };
+        self.writer.end(&mut self.file, lost, comment);
+        CaptureFile {
+            frames,
+            complete: !self.full && lost == 0,
+            bytes: Arc::new(self.file),
+        }
+    }
+}
+
+struct Tapes {
+    controller: Controller,
+    whole: Tape,
+    room: usize,
+    instances: BTreeMap<InterfaceIndex, Tape>,
+    room_of_instances: usize,
+}
+
+impl Tapes {
+    /// One for each interface that there is: a host that is never spoken to has a capture, an empty one.
+    fn new(controller: &Controller, observation: &Observation) -> Self {
+        let mut tapes = Self {
+            controller: controller.clone(),
+            whole: Tape::new(controller, observation),
+            room: LARGEST_CAPTURE,
+            instances: BTreeMap::new(),
+            room_of_instances: LARGEST_CAPTURE,
+        };
+        for interface in controller.interfaces(None, usize::MAX, |_| true) {
+            if let Some(index) = controller.interface_index(interface.id) {
+                tapes.of(index, observation);
+            }
+        }
+        tapes
+    }
+
+    fn of(&mut self, index: InterfaceIndex, observation: &Observation) -> &mut Tape {
+        self.instances.entry(index).or_insert_with(|| {
+            let mut tape = Tape::new(&self.controller, observation);
+            tape.writer.number(&mut tape.file, index);
+            tape
+        })
+    }
+
+    fn take(&mut self, observed: &Observed, observation: &Observation) {
+        let lost = observation.lost();
+        // In the capture of the whole each frame stands once, where it came from.
+        if !matches!(observed.fate, Fate::Arrived { .. }) {
+            self.whole.take(observed, lost, &mut self.room);
+        }
+        let mut room = self.room_of_instances;
+        self.of(observed.interface, observation).take(observed, lost, &mut room);
+        self.room_of_instances = room;
+    }
+
+    fn end(self, lost: u64) -> Captures {
+        let mut instances = BTreeMap::new();
+        for (index, mut tape) in self.instances {
+            let name = tape.writer.shown(index);
+            instances.insert(name, tape.end(lost));
+        }
+        Captures {
+            whole: self.whole.end(lost),
+            instances,
+        }
     }
 }

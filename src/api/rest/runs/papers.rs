@@ -1,4 +1,4 @@
-//! `/v1/runs/{run}/report.*`, `/capture` and `/logs`: what a run leaves, in the formats of those who read it.
+//! `/v1/runs/{run}/report.*`, `/capture`, `/captures` and `/logs`: what a run leaves, in the formats of those who read it.
 
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(report_xml))
         .routes(routes!(report_html))
         .routes(routes!(capture))
+        .routes(routes!(captures))
+        .routes(routes!(instance_capture))
         .routes(routes!(logs))
 }
 
@@ -96,7 +98,85 @@ async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery)
     ))]
 async fn capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    Ok(typed("application/x-pcapng", report.capture.to_vec()))
+    Ok(typed("application/x-pcapng", report.captures.whole.bytes.to_vec()))
+}
+
+/// The capture of one instance of a run.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct InstanceCapture {
+    /// The instance, or the identifier of an interface that has no name.
+    instance: String,
+    /// Frames in it.
+    frames: u64,
+    /// Whether none is missing. Of what crosses an interface the first is kept, and so much of it as there is room for.
+    complete: bool,
+    /// Size of the file.
+    octets: u64,
+}
+
+/// The captures of the instances of a run.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct InstanceCaptures {
+    /// By instance.
+    captures: Vec<InstanceCapture>,
+}
+
+/// Lists the captures of the instances of a run
+#[utoipa::path(get, path = "/v1/runs/{run}/captures", tag = "runs", operation_id = "run_captures",
+    params(("run" = String, Path, description = "The run's identifier")),
+    responses(
+        (status = 200, description = "A capture for each instance, by name", body = InstanceCaptures),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn captures(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+) -> Result<axum::Json<InstanceCaptures>, Problem> {
+    let report = finished(&state, &path)?;
+    let captures = report
+        .captures
+        .instances
+        .iter()
+        .map(|(instance, capture)| InstanceCapture {
+            instance: instance.clone(),
+            frames: capture.frames,
+            complete: capture.complete,
+            octets: capture.bytes.len() as u64,
+        });
+    Ok(axum::Json(InstanceCaptures {
+        captures: captures.collect(),
+    }))
+}
+
+/// Every frame that one instance of a run sent, or that was delivered to it
+///
+/// What became of a frame that it sent, and where one that it got comes from, stands in its comment. Of a run that was
+/// repeated it is that of the run in the report.
+#[utoipa::path(get, path = "/v1/runs/{run}/captures/{instance}", tag = "runs", operation_id = "run_instance_capture",
+    params(
+        ("run" = String, Path, description = "The run's identifier"),
+        ("instance" = String, Path, description = "The instance's name"),
+    ),
+    responses(
+        (status = 200, description = "pcapng", body = Vec<u8>, content_type = "application/x-pcapng"),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn instance_capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
+    let report = finished(&state, &path)?;
+    let instance = path.get("instance");
+    let capture = report.captures.instances.get(instance).ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "InvalidInstanceID.NotFound",
+            format!("The run has no capture of an instance '{instance}'"),
+        )
+        .field("instance")
+        .remedy("GET /v1/runs/{run}/captures lists those that there are.")
+    })?;
+    Ok(typed("application/x-pcapng", capture.bytes.to_vec()))
 }
 
 /// What the programs of a run wrote.

@@ -1,0 +1,448 @@
+//! What a process could leave on the machine if it is killed, and who takes it away.
+//!
+//! Namespaces, TAPs, mounts and the processes in instances end with the process that made them, however it ends: the kernel
+//! sees to that. What has a name in the file system stays: a unix socket, a report that was half written. So every process
+//! with a network of its own keeps a record of such names, and whoever starts next takes away what the dead have left.
+//!
+//! A record is a file that its process holds locked (flock(2)) for as long as it lives. The kernel gives the lock up when the
+//! process is gone, and at no other time, so the living are never taken for dead, whatever number a process has.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+
+/// Names another directory for the records than the usual one.
+pub const VARIABLE: &str = "LOCALVPC_RUN_DIRECTORY";
+
+/// How the file of a record ends.
+const EXTENSION: &str = "record";
+
+/// How a file ends that is not all there yet.
+const PART: &str = "part";
+
+/// The only name in a directory in which a socket is made.
+pub const SOCKET: &str = "s";
+
+/// The first line of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    pid: u32,
+    /// What it was started for, as one would type it.
+    command: String,
+    /// In seconds since 1970.
+    began: u64,
+}
+
+/// Each further line: something that has, or is about to have, a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Made {
+    /// A unix socket, known by more than its name: another server may have put its own there since.
+    Socket { path: PathBuf, device: u64, inode: u64 },
+    /// A directory for a socket that is being made.
+    Directory { path: PathBuf },
+    /// A file that gets its real name when it is complete.
+    Part { path: PathBuf },
+}
+
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum RemainsError {
+    /// There is no place for it.
+    #[error("there is no directory for it: set {VARIABLE}, or XDG_RUNTIME_DIR")]
+    Nowhere,
+    /// Whoever can write there could have files of ours removed.
+    #[error("{0} belongs to somebody else, or others may write there: set {VARIABLE} to a directory of your own")]
+    Foreign(PathBuf),
+    /// The file system says no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// The directory of records: that of [`VARIABLE`], `/run/localvpc` for root, or `localvpc` in the user's `XDG_RUNTIME_DIR`.
+pub fn directory() -> Result<PathBuf, RemainsError> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let usual = || match geteuid().is_root() {
+        true => Some(PathBuf::from("/run/localvpc")),
+        false => set("XDG_RUNTIME_DIR").map(|directory| directory.join("localvpc")),
+    };
+    set(VARIABLE).or_else(usual).ok_or(RemainsError::Nowhere)
+}
+
+/// A process that is gone, and what it had left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    owner: Option<Owner>,
+    /// What was there and is taken away.
+    pub removed: Vec<PathBuf>,
+    /// What is there still, and why.
+    pub kept: Vec<String>,
+}
+
+impl std::fmt::Display for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.owner {
+            Some(Owner { pid, command, began }) => {
+                let began = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(*began));
+                write!(f, "`{command}` of {began}, process {pid}, was killed: ")?;
+            }
+            None => write!(f, "a process that had only begun was killed: ")?,
+        }
+        write!(f, "its hosts ended with it")?;
+        if self.removed.is_empty() && self.kept.is_empty() {
+            return write!(f, ", and it left nothing else");
+        }
+        if !self.removed.is_empty() {
+            let removed: Vec<String> = self.removed.iter().map(|path| path.display().to_string()).collect();
+            write!(f, "; removed what it left: {}", removed.join(", "))?;
+        }
+        if !self.kept.is_empty() {
+            write!(f, "; could not remove: {}", self.kept.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The record of this process. Dropping it says that the process has ended in order.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    /// Locked.
+    file: Mutex<File>,
+}
+
+impl Record {
+    /// Begins the record of this process, which was started for `command`.
+    pub fn begin(directory: &Path, command: &str) -> Result<Self, RemainsError> {
+        ours(directory)?;
+        let wrong = |source: rustix::io::Errno| RemainsError::Io {
+            path: directory.to_owned(),
+            source: source.into(),
+        };
+        // Locked and written before it has a name: nobody ever sees it without its lock.
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let file = File::from(open(directory, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?);
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(wrong)?;
+        let began = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let owner = Owner {
+            pid: std::process::id(),
+            command: command.to_owned(),
+            began: began.as_secs(),
+        };
+        let path = directory.join(format!("{}-{:08x}.{EXTENSION}", owner.pid, rand::random::<u32>()));
+        write_line(&file, &owner).map_err(|source| RemainsError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW).map_err(wrong)?;
+        Ok(Self {
+            path,
+            file: Mutex::new(file),
+        })
+    }
+
+    /// Notes a socket under the name that it is about to get.
+    pub fn socket(&self, path: &Path, made: &fs::Metadata) -> io::Result<()> {
+        self.note(&Made::Socket {
+            path: std::path::absolute(path)?,
+            device: made.dev(),
+            inode: made.ino(),
+        })
+    }
+
+    /// Notes a directory that is about to be made for a socket named [`SOCKET`].
+    pub fn directory(&self, path: &Path) -> io::Result<()> {
+        self.note(&Made::Directory {
+            path: std::path::absolute(path)?,
+        })
+    }
+
+    fn note(&self, made: &Made) -> io::Result<()> {
+        // Appending a line is all that is done under it.
+        write_line(&self.file.lock().unwrap_or_else(PoisonError::into_inner), made)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // A server that could not begin has its socket already.
+        let remains = File::open(&self.path).and_then(|file| take_away(&file));
+        match remains {
+            Ok(remains) if !remains.kept.is_empty() => tracing::warn!(kept = ?remains.kept, "something is left"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the record of this process cannot be read"),
+        }
+        // One that cannot be removed is taken for that of a dead process, of which nothing is left.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn write_line(mut file: &File, line: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    file.write_all(&text)
+}
+
+/// Writes a file that has its name only when it is complete. What is no regular file, such as a terminal, is written to.
+pub fn write_whole(record: Option<&Record>, path: &Path, content: &[u8]) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, content);
+    }
+    // A file that is reached by a link is replaced where it is, not the link.
+    let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.{PART}", std::process::id()));
+    let part = path.with_file_name(name);
+    if let Some(record) = record {
+        record.note(&Made::Part { path: part.clone() })?;
+    }
+    let written = fs::write(&part, content).and_then(|()| fs::rename(&part, &path));
+    if written.is_err() {
+        // It may not be there at all.
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+/// Takes away what dead processes have left, and tells of each. One that lives is not touched.
+pub fn sweep(directory: &Path) -> Result<Vec<Remains>, RemainsError> {
+    ours(directory)?;
+    let wrong = |source| RemainsError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            found.extend(bury(&path).map_err(|source| RemainsError::Io { path, source })?);
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the directory if there is none, and refuses one in which others could write.
+fn ours(directory: &Path) -> Result<(), RemainsError> {
+    let wrong = |source| RemainsError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut builder = fs::DirBuilder::new();
+    match builder.mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(wrong(error)),
+    }
+    let found = fs::symlink_metadata(directory).map_err(wrong)?;
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(RemainsError::Foreign(directory.to_owned()))
+    }
+}
+
+/// Takes away one record and what it names, unless its process lives.
+fn bury(path: &Path) -> io::Result<Option<Remains>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        // Its process has just ended in order, or somebody else has been faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    if file.metadata()?.nlink() == 0 {
+        return Ok(None);
+    }
+    let remains = take_away(&file)?;
+    fs::remove_file(path)?;
+    Ok(Some(remains))
+}
+
+/// Takes away what a record names.
+fn take_away(record: &File) -> io::Result<Remains> {
+    let mut remains = Remains {
+        owner: None,
+        removed: Vec::new(),
+        kept: Vec::new(),
+    };
+    for (number, line) in BufReader::new(record).lines().enumerate() {
+        let line = line?;
+        if number == 0 {
+            remains.owner = serde_json::from_str(&line).ok();
+            continue;
+        }
+        // A line that is cut off was never acted on: it is written before its file is made.
+        if let Ok(made) = serde_json::from_str::<Made>(&line) {
+            remove(&made, &mut remains);
+        }
+    }
+    Ok(remains)
+}
+
+/// Removes what was made, if it is there and is what was made.
+fn remove(made: &Made, remains: &mut Remains) {
+    let found = |path: &Path| fs::symlink_metadata(path).ok();
+    let outcome = match made {
+        Made::Socket { path, device, inode } => {
+            let same =
+                |file: &fs::Metadata| file.file_type().is_socket() && (file.dev(), file.ino()) == (*device, *inode);
+            found(path).filter(same).map(|_| (path, fs::remove_file(path)))
+        }
+        Made::Directory { path } => {
+            let inner = path.join(SOCKET);
+            if found(&inner).is_some_and(|file| file.file_type().is_socket()) {
+                // Whether that went well is seen by the next step.
+                let _ = fs::remove_file(&inner);
+            }
+            found(path)
+                .filter(fs::Metadata::is_dir)
+                .map(|_| (path, fs::remove_dir(path)))
+        }
+        Made::Part { path } => {
+            let part = |file: &fs::Metadata| file.is_file() && path.extension().is_some_and(|end| end == PART);
+            found(path).filter(part).map(|_| (path, fs::remove_file(path)))
+        }
+    };
+    match outcome {
+        None => {}
+        Some((path, Ok(()))) => remains.removed.push(path.clone()),
+        Some((path, Err(error))) => remains.kept.push(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A record as its process leaves it when it is killed: with its file, without its lock.
+    fn killed(record: Record) -> PathBuf {
+        let path = record.path.clone();
+        let (aside, nothing) = (path.with_extension("aside"), path.with_extension("nothing"));
+        fs::rename(&path, &aside).unwrap();
+        fs::write(&nothing, "").unwrap();
+        fs::rename(nothing, &path).unwrap();
+        drop(record);
+        fs::rename(aside, &path).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_living_are_not_touched_and_the_dead_are_told_of_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let record = Record::begin(directory.path(), "serve").unwrap();
+        record.socket(&socket, &socket.symlink_metadata().unwrap()).unwrap();
+        record.directory(&directory.path().join("never-made")).unwrap();
+        assert_eq!(sweep(directory.path()).unwrap(), []);
+        assert!(socket.exists());
+
+        let path = killed(record);
+        let found = sweep(directory.path()).unwrap();
+        let said = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert_eq!(found.len(), 1, "{said}");
+        assert_eq!(found[0].removed, [socket.clone()]);
+        assert!(
+            said.starts_with("`serve` of 20") && said.ends_with("api.sock"),
+            "{said}"
+        );
+        assert!(!said.contains('\n'), "{said}");
+        assert!(!socket.exists() && !path.exists());
+        assert_eq!(sweep(directory.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn what_another_has_put_in_the_place_of_a_dead_socket_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let old = UnixListener::bind(&socket).unwrap();
+        let record = Record::begin(directory.path(), "serve").unwrap();
+        record.socket(&socket, &socket.symlink_metadata().unwrap()).unwrap();
+        // The old one stays open, so that its inode is not used again.
+        fs::remove_file(&socket).unwrap();
+        let _new = UnixListener::bind(&socket).unwrap();
+        killed(record);
+        let found = sweep(directory.path()).unwrap();
+        assert!(found[0].removed.is_empty() && found[0].kept.is_empty());
+        assert!(found[0].to_string().ends_with("it left nothing else"));
+        assert!(socket.exists());
+        drop(old);
+    }
+
+    #[test]
+    fn a_half_written_file_goes_and_a_whole_one_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (report, part) = (directory.path().join("r.xml"), directory.path().join(".r.xml.7.part"));
+        let record = Record::begin(directory.path(), "run x.yaml").unwrap();
+        write_whole(Some(&record), &report, b"whole").unwrap();
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            2,
+            "the report and the record"
+        );
+        fs::write(&part, "hal").unwrap();
+        record.note(&Made::Part { path: part.clone() }).unwrap();
+        // No record makes a whole file go, whatever it says.
+        record.note(&Made::Part { path: report.clone() }).unwrap();
+        (&*record.file.lock().unwrap()).write_all(b"{\"part\": {\"pa").unwrap();
+        killed(record);
+        let found = sweep(directory.path()).unwrap();
+        assert_eq!(found[0].removed, [part]);
+        assert_eq!(fs::read(report).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_process_that_ends_in_order_leaves_neither_a_socket_nor_a_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let record = Record::begin(directory.path(), "serve").unwrap();
+        record.socket(&socket, &socket.symlink_metadata().unwrap()).unwrap();
+        drop(record);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_in_which_others_write_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        for refused in [
+            Record::begin(directory.path(), "serve").map(drop),
+            sweep(directory.path()).map(drop),
+        ] {
+            assert!(matches!(refused, Err(RemainsError::Foreign(_))), "{refused:?}");
+        }
+    }
+}
