@@ -26,13 +26,13 @@ fn flood(lab: &mut Lab, connections: u16) -> usize {
     let unread = format!("GET /latest/user-data HTTP/1.1\r\nHost: {IMDS}\r\n\r\n").repeat(4);
     let (mut opened, mut most) = (0, 0);
     while opened < connections {
-        for n in 0..10 {
+        for n in 0..24 {
             // Half open: a SYN from a port that nobody listens at.
             let (own, service) = (lab.hosts[1].ipv4, Ipv4Addr::new(169, 254, 169, 254));
             let syn = lab.hosts[1].syn(own, 1024 + opened + n, service, 80, i32::from(n));
             lab.hosts[1].card.send(syn).unwrap();
         }
-        let handles: Vec<_> = (0..20).map(|_| lab.hosts[0].connect(IMDS, 80)).collect();
+        let handles: Vec<_> = (0..6).map(|_| lab.hosts[0].connect(IMDS, 80)).collect();
         lab.settle();
         for (number, handle) in handles.iter().enumerate() {
             let request = if number % 2 == 0 { &unfinished } else { &unread };
@@ -44,7 +44,7 @@ fn flood(lab: &mut Lab, connections: u16) -> usize {
             lab.hosts[0].sockets.remove(handle);
         });
         lab.sent.clear();
-        lab.pass(Duration::from_millis(200));
+        lab.pass(Duration::from_millis(100));
         opened += 30;
     }
     most

@@ -29,7 +29,8 @@ def main():
     parser.add_argument("--only", help="run workloads whose name contains this")
     parser.add_argument("--criterion", default="target/criterion", help="where the benchmark of the decision has its results")
     parser.add_argument("--markdown", metavar="FILE",
-                        help="put the tables into this file, between its lines <!-- bench --> and <!-- /bench -->")
+                        help="put the tables into this file, between its lines <!-- bench --> and <!-- /bench -->, or those "
+                             "with 'before' for a comparison with an earlier build")
     parser.add_argument("--from", dest="earlier", metavar="JSON", help="measure nothing: take the results of an earlier run")
     parser.add_argument("--mappings", type=int, default=1_000_000, help="of other interfaces in the switch's tables")
     arguments = parser.parse_args()
@@ -50,7 +51,7 @@ def main():
     wanted = ("plain", "vnet", "coalesce", "localvpc") if quick else world.EVERY
     if arguments.before is not None:
         wanted = ("localvpc",)
-        builds += [("before", arguments.before), ("again", f"{arguments.binaries}/bench-tools")]
+        builds += [(report.BEFORE, arguments.before), (report.AGAIN, f"{arguments.binaries}/bench-tools")]
     if arguments.worlds:
         wanted = arguments.worlds.split(",")
     repetitions = arguments.repetitions or (3 if arguments.quick else 5)

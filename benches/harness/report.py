@@ -28,6 +28,8 @@ TARGETS = [
 OURS = "localvpc"
 #: The same build once more, whose distance from ours is noise.
 AGAIN = "again"
+#: An earlier build.
+BEFORE = "before"
 #: What is not compared with an earlier build: a few frames are lost or late by chance.
 BY_CHANCE = ("steady_loss", "echo_p99_us")
 
@@ -137,7 +139,7 @@ def blocks(results):
             ns = cost.get(kind, {}).get(spread)
             met = "not measured" if ns is None else "met" if ns <= target else "MISSED"
             deciding.append([f"{kind.replace('_', ' ')}, {words}", number(ns), f"<= {target:.0f}", met])
-    return [medians, compared, deciding]
+    return [medians, compared] if BEFORE in figures else [medians, compared, deciding]
 
 
 def table(results):
@@ -184,8 +186,9 @@ def markdown(results):
 
 
 def save_markdown(path, results):
-    """Replaces what stands between the two marks; everything else in the file stays."""
-    begin, end = "<!-- bench -->", "<!-- /bench -->"
+    """Replaces what stands between the two marks of this kind of run; everything else in the file stays."""
+    mark = BEFORE if BEFORE in results["figures"] else "bench"
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     with open(path) as file:
         text = file.read()
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
