@@ -297,11 +297,11 @@ pub struct ExpectFields {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub answered_by: BTreeMap<String, Spanned<Count>>,
-    /// The switch's own record: requests by the instance that they were delivered to.
+    /// The switch's own flow record of the probe: its packets by the instance that they were delivered to.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub delivered_to: BTreeMap<String, Spanned<Count>>,
-    /// The switch's own record: requests that it dropped, by reason.
+    /// The switch's own flow record of the probe: its packets that went nowhere, by the reason of the drop.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub dropped: BTreeMap<String, Spanned<Count>>,

@@ -15,6 +15,9 @@ use crate::datapath::DropReason;
 use crate::lab::files::{OWN_DIRECTORIES, is_own};
 use crate::probe::RATES;
 
+/// What one would call a host that is behind no interface of the VPC.
+const OUTSIDE: &str = "outside";
+
 impl Checker<'_> {
     /// The actions of this kind that a step has.
     pub(super) fn trouble(&mut self, fields: &StepFields) -> Vec<Action> {
@@ -52,7 +55,16 @@ impl Checker<'_> {
     }
 
     fn probe(&mut self, probe: &ProbeForm) {
-        self.instance(&probe.from);
+        if probe.from.value == OUTSIDE && !self.scope.instances.contains_key(OUTSIDE) {
+            let message =
+                "a probe cannot come from outside: there is no gateway by which its packets would reach the VPC";
+            self.wrong(
+                Mistake::at(probe.from.referenced, message)
+                    .help("let an instance send it, in a subnet of its own if it is to come by the router"),
+            );
+        } else {
+            self.instance(&probe.from);
+        }
         if let Some(to) = self.fill(&probe.to)
             && to.parse::<IpAddr>().is_err()
         {
