@@ -234,6 +234,26 @@ fn a_mistake_in_a_fail_over_step_is_told_before_anything_starts() {
             "no drop reason is called `rain`",
         ),
         (
+            "- { wait: 1s, expect: { flows: [{ from: c, packets: 1 }] } }",
+            "no instance is called `c`",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ to: there, packets: 1 }] } }",
+            "`there` is not an IP address",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ port: 22, packets: 1 }] } }",
+            "a `port` is one of TCP or UDP",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ from: a }] } }",
+            "nothing is expected of this flow",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ from: a, dropped: { rain: 1 } }] } }",
+            "no drop reason is called `rain`",
+        ),
+        (
             "- { wait: 1s, expect: { events: { rain: 1 } } }",
             "no type of event is called `rain`",
         ),
@@ -316,8 +336,22 @@ fn every_figure_that_can_be_expected_holds_and_fails_when_it_is_turned_around() 
             "ports: { c: { counters: { received_frames: { at_least: 150 } } } }",
             "ports: { c: { counters: { received_frames: 0 } } }",
         ),
+        (
+            "flows: [{ from: c, to: 10.0.1.50, protocol: udp, port: 7, packets: { at_least: 150 }, delivered_to: { a: { at_least: 30 }, \
+             b: { at_least: 50 } }, dropped: { fault_partition: { at_least: 10 } } }]",
+            "flows: [{ from: c, to: 10.0.1.50, dropped: { fault_partition: 0 } }]",
+        ),
+        (
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: 0 } }], since: moved",
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: { at_least: 1 } } }], since: moved",
+        ),
+        (
+            "flows: [{ from: a, protocol: udp, packets: { at_least: 30 } }, { to: 10.0.1.50, protocol: tcp, packets: 0 }]",
+            "flows: [{ from: a, protocol: udp, packets: { at_least: 30 } }, { to: 10.0.1.50, protocol: udp, packets: 0 }]",
+        ),
     ];
-    let of_a_probe = |figure: &str| !figure.starts_with("events") && !figure.starts_with("ports");
+    let elsewhere = ["events", "ports", "flows"];
+    let of_a_probe = |figure: &str| !elsewhere.iter().any(|what| figure.starts_with(what));
     let mut steps = FIGURES.to_owned();
     for (right, wrong) in figures {
         for figure in [right, wrong] {
