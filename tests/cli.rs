@@ -170,6 +170,33 @@ fn a_report_is_json_for_scripts_and_a_scenario_can_come_by_a_pipe() {
 }
 
 #[test]
+fn a_run_leaves_its_captures_whole_and_one_for_each_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let pings = file(
+        &folder,
+        "pings.yaml",
+        &scenario("- ping: { from: a, to: 10.0.1.11, count: 1 }"),
+    );
+    let (whole, captures) = (path("all.pcapng"), path("captures"));
+    std::fs::write(&whole, "of an earlier run").unwrap();
+    let output = run(&["run", &pings, "--capture", &whole, "--captures", &captures]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    for (name, pings) in [("all.pcapng", 2), ("captures/a.pcapng", 2), ("captures/b.pcapng", 2)] {
+        let read = Command::new("tcpdump")
+            .args(["-nr", &path(name), "icmp"])
+            .output()
+            .unwrap();
+        assert_eq!(stdout(&read).lines().count(), pings, "{name}: {read:?}");
+    }
+    let names = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    assert_eq!((names(&captures), names(&path(""))), (2, 3), "and nothing half written");
+    let two = run(&["run", &pings, &pings, "--captures", &captures]);
+    assert_eq!(code(&two), 2);
+    assert!(String::from_utf8_lossy(&two.stderr).contains("--captures takes one scenario"));
+}
+
+#[test]
 fn a_run_that_is_interrupted_ends_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let long = file(

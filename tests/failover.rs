@@ -204,6 +204,10 @@ fn a_mistake_in_a_fail_over_step_is_told_before_anything_starts() {
             "no instance is called `c`",
         ),
         (
+            "- probe: { start: p, from: outside, to: 10.0.1.11 }",
+            "a probe cannot come from outside: there is no gateway",
+        ),
+        (
             "- probe: { start: p, from: a, to: there }",
             "`there` is not an IP address",
         ),
@@ -230,6 +234,26 @@ fn a_mistake_in_a_fail_over_step_is_told_before_anything_starts() {
             "no drop reason is called `rain`",
         ),
         (
+            "- { wait: 1s, expect: { flows: [{ from: c, packets: 1 }] } }",
+            "no instance is called `c`",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ to: there, packets: 1 }] } }",
+            "`there` is not an IP address",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ port: 22, packets: 1 }] } }",
+            "a `port` is one of TCP or UDP",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ from: a }] } }",
+            "nothing is expected of this flow",
+        ),
+        (
+            "- { wait: 1s, expect: { flows: [{ from: a, dropped: { rain: 1 } }] } }",
+            "no drop reason is called `rain`",
+        ),
+        (
             "- { wait: 1s, expect: { events: { rain: 1 } } }",
             "no type of event is called `rain`",
         ),
@@ -253,6 +277,103 @@ const LOSS: &str = "
 - stop: stream
   expect: { outage: { above: 200ms, below: 1s }, dropped: { fault_partition: { at_least: 10 } } }
 ";
+
+/// A move and a partition under a probe; then what holds of them, and the same turned around.
+const FIGURES: &str = "
+- responder: { start: at-a, on: a }
+- responder: { start: at-b, on: b }
+- exec: { on: a, run: 'ip address add 10.0.1.50/32 dev eth0' }
+- exec: { on: b, run: 'ip address add 10.0.1.50/32 dev eth0' }
+- mapping: { assign: 10.0.1.50, to: a }
+- probe: { start: p, from: c, to: 10.0.1.50, kind: udp, rate: 100, timeout: 300ms }
+- wait: 500ms
+- id: moved
+  mapping: { move: 10.0.1.50, to: b }
+- wait: 500ms
+- fault: { partition: { between: { interfaces: [c] }, and: { interfaces: [b] } }, duration: 300ms }
+- wait: 900ms
+- stop: p
+";
+
+#[test]
+fn every_figure_that_can_be_expected_holds_and_fails_when_it_is_turned_around() {
+    let figures = [
+        ("outage: { above: 200ms, below: 1s }", "outage: { below: 200ms }"),
+        ("outage: { above: 200ms }", "outage: { above: 1s }"),
+        ("takeover: { below: 400ms }", "takeover: { above: 400ms }"),
+        ("sent: { at_least: 150 }", "sent: { at_most: 149 }"),
+        ("answered: { at_least: 100 }", "answered: { at_most: 99 }"),
+        ("lost: { at_least: 10, at_most: 60 }", "lost: 0"),
+        ("misdelivered: 0", "misdelivered: { at_least: 1 }"),
+        ("answered_by: { a: { at_least: 30 } }", "answered_by: { a: 0 }"),
+        ("answered_by: { c: 0 }", "answered_by: { c: { at_least: 1 } }"),
+        ("delivered_to: { b: { at_least: 50 } }", "delivered_to: { b: 0 }"),
+        (
+            "dropped: { fault_partition: { at_least: 10 } }",
+            "dropped: { fault_partition: 0 }",
+        ),
+        (
+            "dropped: { arp_unknown_address: 0 }",
+            "dropped: { arp_unknown_address: { at_least: 1 } }",
+        ),
+        (
+            "events: { fault_began: 1 }, since: scenario",
+            "events: { fault_began: 0 }, since: scenario",
+        ),
+        (
+            "events: { fault_ended: 1 }, since: moved",
+            "events: { fault_ended: 2 }, since: moved",
+        ),
+        (
+            "ports: { c: { drops: { fault_partition: { at_least: 10 } } } }, since: moved",
+            "ports: { c: { drops: { fault_partition: 0 } } }, since: moved",
+        ),
+        (
+            "ports: { b: { drops: { total: { at_most: 60 } } } }",
+            "ports: { b: { drops: { total: { at_least: 1000 } } } }",
+        ),
+        (
+            "ports: { c: { counters: { received_frames: { at_least: 150 } } } }",
+            "ports: { c: { counters: { received_frames: 0 } } }",
+        ),
+        (
+            "flows: [{ from: c, to: 10.0.1.50, protocol: udp, port: 7, packets: { at_least: 150 }, delivered_to: { a: { at_least: 30 }, \
+             b: { at_least: 50 } }, dropped: { fault_partition: { at_least: 10 } } }]",
+            "flows: [{ from: c, to: 10.0.1.50, dropped: { fault_partition: 0 } }]",
+        ),
+        (
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: 0 } }], since: moved",
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: { at_least: 1 } } }], since: moved",
+        ),
+        (
+            "flows: [{ from: a, protocol: udp, packets: { at_least: 30 } }, { to: 10.0.1.50, protocol: tcp, packets: 0 }]",
+            "flows: [{ from: a, protocol: udp, packets: { at_least: 30 } }, { to: 10.0.1.50, protocol: udp, packets: 0 }]",
+        ),
+    ];
+    let elsewhere = ["events", "ports", "flows"];
+    let of_a_probe = |figure: &str| !elsewhere.iter().any(|what| figure.starts_with(what));
+    let mut steps = FIGURES.to_owned();
+    for (right, wrong) in figures {
+        for figure in [right, wrong] {
+            let probe = if of_a_probe(figure) { "probe: p, " } else { "" };
+            steps += &format!("- expect: {{ {probe}{figure} }}\n");
+        }
+    }
+    let text = written(&steps).replace("steps:", "    c: { subnet: s, ipv4: [10.0.1.12] }\nsteps:");
+    let options = PlayOptions {
+        keep_going: true,
+        ..options()
+    };
+    let report = play(&read("test.yaml", &text), &options, &Cancel::default(), &|_| {});
+    let first = report.steps.len() - 2 * figures.len();
+    for step in &report.steps[..first] {
+        assert_eq!(step.outcome, RunOutcome::Passed, "{step:?}");
+    }
+    for (pair, (right, wrong)) in report.steps[first..].chunks(2).zip(figures) {
+        assert_eq!(pair[0].outcome, RunOutcome::Passed, "{right}: {:?}", pair[0].checks);
+        assert_eq!(pair[1].outcome, RunOutcome::Failed, "{wrong}: {:?}", pair[1].checks);
+    }
+}
 
 #[test]
 fn the_outage_of_a_run_is_the_one_that_its_capture_shows() {
@@ -335,6 +456,7 @@ fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
     let server = Command::new(PROGRAM)
         .args(["serve", "--allow-exec", "--socket"])
         .arg(&socket)
+        .env("LOCALVPC_RUN_DIRECTORY", folder.path().join("run"))
         .spawn();
     let _server = Server(server.unwrap());
     let began = Instant::now();
@@ -375,8 +497,26 @@ fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
         );
         let report: RunReport = serde_json::from_slice(&content("report.json")).unwrap();
         assert_eq!(report.probes.len(), 1, "{example}");
-        // The type of a section header block, by which pcapng is known.
-        assert_eq!(content("run.pcapng")[..4], [0x0a, 0x0d, 0x0d, 0x0a], "{example}");
+        // In that of all each request stands once; at each of the two hosts it was sent or, unless it was lost, arrived.
+        let requests = |name: &str| {
+            let tcpdump = Command::new("tcpdump")
+                .args(["-n", "-r"])
+                .arg(results.join(name))
+                .output()
+                .unwrap();
+            succeeded(&tcpdump)
+                .lines()
+                .filter(|line| line.contains("echo request"))
+                .count() as u64
+        };
+        let outage = &report.probes[0].outage;
+        assert_eq!(requests("run.pcapng"), outage.sent, "{example}");
+        assert_eq!(requests("captures/a.pcapng"), outage.sent, "{example}");
+        assert_eq!(
+            requests("captures/b.pcapng"),
+            outage.sent - outage.dropped["fault_partition"],
+            "{example}"
+        );
         let (output, results) = job(&bad, &format!("{example}-bad"));
         assert!(!output.status.success(), "{example}");
         let xml = std::fs::read_to_string(results.join("report.xml")).unwrap();

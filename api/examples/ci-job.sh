@@ -18,7 +18,12 @@ api --no-buffer "$base/runs/$run/events" | sed -n 's/^data: //p' |
 for file in report.json report.xml report.html; do
   api --output "$folder/$file" "$base/runs/$run/$file"
 done
+# What crossed the switch, and what crossed the interface of each instance.
 api --output "$folder/run.pcapng" "$base/runs/$run/capture"
+mkdir -p "$folder/captures"
+for instance in $(api "$base/runs/$run/captures" | jq -r '.captures[].instance'); do
+  api --output "$folder/captures/$instance.pcapng" "$base/runs/$run/captures/$instance"
+done
 api --output "$folder/logs.json" "$base/runs/$run/logs"
 
 jq -r '.probes[]? | "\(.name): \(.outage.longest / 1000000) ms without an answer, \(.outage.lost) of \(.outage.sent) lost"' \

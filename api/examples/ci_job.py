@@ -48,9 +48,14 @@ def main():
             if event["event"] == "step-finished" and event["step"]["outcome"] != "passed":
                 print(event["step"]["number"], event["step"]["outcome"], event["step"]["did"])
 
-    for name in ["report.json", "report.xml", "report.html"]:
+    # For people, for the CI system (JUnit XML), and for scripts; then what crossed the switch, and each instance's interface.
+    for name in ["report.html", "report.xml", "report.json"]:
         (folder / name).write_bytes(call("GET", f"/runs/{run}/{name}").read())
     (folder / "run.pcapng").write_bytes(call("GET", f"/runs/{run}/capture").read())
+    (folder / "captures").mkdir(exist_ok=True)
+    for capture in json.load(call("GET", f"/runs/{run}/captures"))["captures"]:
+        name = capture["instance"]
+        (folder / "captures" / f"{name}.pcapng").write_bytes(call("GET", f"/runs/{run}/captures/{name}").read())
 
     report = json.loads((folder / "report.json").read_text())
     for outage in report.get("repetition", {}).get("outages", []):

@@ -373,7 +373,7 @@ mod tests {
         let found = sweep(directory.path()).unwrap();
         let said = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(found.len(), 1, "{said}");
-        assert_eq!(found[0].removed, [socket.clone()]);
+        assert_eq!(found[0].removed, std::slice::from_ref(&socket));
         assert!(
             said.starts_with("`serve` of 20") && said.ends_with("api.sock"),
             "{said}"

@@ -69,6 +69,27 @@ async fn the_unix_socket_is_its_owners_alone_and_needs_no_token() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_too_busy_to_answer_keeps_its_socket() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let busy = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&busy, 0).unwrap();
+    // Nobody takes this one, and there is no room for another.
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let refused = tokio::net::UnixStream::connect(&path).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+    let config = ServerConfig {
+        unix: Some(path.clone()),
+        ..ServerConfig::default()
+    };
+    let second = Bound::bind(&config, &state(false, false)).await;
+    assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
+}
+
+#[tokio::test]
 async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");

@@ -1,5 +1,6 @@
 //! A scenario is checked before anything is made: a step does one thing, names what exists, and can fail.
 
+mod flows;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -552,7 +553,9 @@ impl<'t> Checker<'t> {
             || expect.error.is_some()
             || texts.iter().any(|text| text.is_some())
             || !expect.captures.is_empty()
-            || !expect.ports.is_empty();
+            || !expect.ports.is_empty()
+            || !expect.flows.is_empty();
+        expect.flows.iter().for_each(|flow| self.flow(flow));
         if written && !says_something {
             self.wrong(Mistake::at(place, "`expect` says nothing, so it could never fail"));
         }
@@ -601,10 +604,10 @@ impl<'t> Checker<'t> {
         match &expect.0.since {
             None if matches!(action, Action::Expect) => Since::Scenario,
             None => Since::Step,
-            Some(since) if expect.0.ports.is_empty() && expect.0.events.is_empty() => {
+            Some(since) if expect.0.ports.is_empty() && expect.0.events.is_empty() && expect.0.flows.is_empty() => {
                 self.wrong(Mistake::at(
                     since.referenced,
-                    "`since` is about `ports` and `events`, and there are none",
+                    "`since` is about `ports`, `events` and `flows`, and there are none",
                 ));
                 Since::Step
             }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use utoipa::ToSchema;
 
+use super::flows::FlowForm;
 use super::topology::Topology;
 use super::trouble::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::values::{Count, Interval, Text, Texts};
@@ -297,11 +298,11 @@ pub struct ExpectFields {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub answered_by: BTreeMap<String, Spanned<Count>>,
-    /// The switch's own record: requests by the instance that they were delivered to.
+    /// The switch's own flow record of the probe: its packets by the instance that they were delivered to.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub delivered_to: BTreeMap<String, Spanned<Count>>,
-    /// The switch's own record: requests that it dropped, by reason.
+    /// The switch's own flow record of the probe: its packets that went nowhere, by the reason of the drop.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub dropped: BTreeMap<String, Spanned<Count>>,
@@ -309,7 +310,11 @@ pub struct ExpectFields {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub events: BTreeMap<String, Spanned<Count>>,
-    /// From when `ports` and `events` count: `step` (the start of this step), `scenario`, or the `id` of an earlier step. A step
+    /// The switch's flow records of whatever crossed it: which packets, and what became of them.
+    #[serde(default)]
+    #[schema(value_type = Vec<FlowForm>)]
+    pub flows: Vec<Spanned<FlowForm>>,
+    /// From when `ports`, `events` and `flows` count: `step` (the start of this step), `scenario`, or the `id` of an earlier step. A step
     /// that only expects counts from `scenario` when this is left out, any other from `step`.
     #[schema(value_type = Option<String>)]
     pub since: Option<Spanned<String>>,

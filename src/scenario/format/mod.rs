@@ -5,6 +5,7 @@
 
 mod check;
 mod document;
+mod flows;
 mod forms;
 mod network;
 mod topology;
@@ -16,6 +17,7 @@ pub use document::{
     Capture, Direction, Document, Edit, Edits, Exec, Exit, Expect, ExpectFields, LineFields, Modify, Parameter, Ping,
     PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
 };
+pub use flows::{FlowForm, FlowProtocol};
 pub use network::{expected_scope, instance_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use topology::{
     Configure, InstanceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology, Topology, VpcTopology,

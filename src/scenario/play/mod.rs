@@ -4,6 +4,8 @@
 
 mod act;
 mod evidence;
+mod flows;
+mod programs;
 mod recorder;
 mod repeat;
 mod stage;
@@ -15,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::format::{Action, Scenario, Since, Step};
-use super::judge::{Check, PortCounts, Seen, Witness, judge, pattern};
+use super::judge::{Check, FlowCounts, FlowFilter, PortCounts, Seen, Witness, judge, pattern};
 use super::report::{Captures, Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
 use super::template::Scope;
 use crate::lab::Running;
@@ -128,7 +130,7 @@ pub fn play(
     });
     let made = parameters(scenario, &options.parameters).and_then(|parameters| {
         report.parameters.clone_from(&parameters);
-        missing_programs(&scenario.requires)?;
+        programs::check(&scenario.requires)?;
         Stage::build(&scenario.topology, parameters, seed, &options.stage)
             .map_err(|error| PlayError::Stage(Box::new(error)))
     });
@@ -199,65 +201,6 @@ pub fn parameters(
         .collect()
 }
 
-/// Debian's package of a program that scenarios use, where the two differ.
-const PACKAGES: &[(&str, &str)] = &[
-    ("/lib/systemd/systemd-networkd", "systemd"),
-    ("arping", "iputils-arping"),
-    ("busybox", "busybox-static"),
-    ("dhclient", "isc-dhcp-client"),
-    ("dhcp6c", "wide-dhcpv6-client"),
-    ("dhcpcd", "dhcpcd-base"),
-    ("dig", "bind9-dnsutils"),
-    ("ec2-metadata", "amazon-ec2-utils"),
-    ("ec2metadata", "cloud-image-utils"),
-    ("ip", "iproute2"),
-    ("ncat", "ncat"),
-    ("ntpdate", "ntpsec-ntpdate"),
-    ("ping", "iputils-ping"),
-    ("rdisc6", "ndisc6"),
-    ("rltraceroute6", "ndisc6"),
-    ("sysctl", "procps"),
-];
-
-fn missing_programs(programs: &[String]) -> Result<(), PlayError> {
-    // The same places in which the lab looks for programs.
-    let path = std::env::var("PATH").unwrap_or_default();
-    let places: Vec<&str> = path
-        .split(':')
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
-        .collect();
-    let missing: Vec<String> = programs
-        .iter()
-        .filter(|program| {
-            !places
-                .iter()
-                .any(|place| std::path::Path::new(place).join(program).is_file())
-        })
-        .cloned()
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let mut packages: Vec<&str> = missing
-        .iter()
-        .map(|program| {
-            PACKAGES
-                .iter()
-                .find(|(known, _)| known == program)
-                .map_or(program.as_str(), |(_, package)| package)
-        })
-        .collect();
-    packages.sort_unstable();
-    packages.dedup();
-    let install = std::path::Path::new("/usr/bin/apt-get")
-        .exists()
-        .then(|| format!("apt-get install {}", packages.join(" ")));
-    Err(PlayError::MissingPrograms {
-        programs: missing,
-        install,
-    })
-}
-
 fn skipped(step: &Step) -> StepReport {
     let mut report = StepReport::skipped(&step.number, step.line, step.action.name().replace('`', ""));
     report.say = step.say.as_ref().map(|say| say.written().to_owned());
@@ -266,6 +209,9 @@ fn skipped(step: &Step) -> StepReport {
 
 /// What ports had counted at some moment.
 type Marks = BTreeMap<String, PortCounts>;
+
+/// The last event before a step, and when the step began.
+type Begun = (u64, Instant);
 
 /// A run in progress.
 struct Player<'a> {
@@ -291,6 +237,9 @@ struct Player<'a> {
     /// The number of the last event before the scenario, and before each step that has an id.
     first_event: u64,
     event_marks: Mutex<BTreeMap<String, u64>>,
+    /// What became of each packet, where the scenario expects something of flows; and when the steps that have an id began.
+    flow_log: Option<flows::FlowLog>,
+    time_marks: Mutex<BTreeMap<String, Instant>>,
     /// Everything that each instance sends and receives, for the evidence of a step that fails.
     recordings: BTreeMap<String, Recording>,
 }
@@ -323,6 +272,10 @@ impl<'a> Player<'a> {
             faults: Mutex::default(),
             first_event: stage.controller().last_event(),
             event_marks: Mutex::default(),
+            flow_log: flows::are_expected(&scenario.steps)
+                .then(|| flows::FlowLog::start(stage.controller()))
+                .flatten(),
+            time_marks: Mutex::default(),
             recordings: evidence::record_all(stage),
         }
     }
@@ -362,13 +315,14 @@ impl<'a> Player<'a> {
         if let Some(id) = &step.id {
             lock(&self.marks).insert(id.clone(), marks.clone());
             lock(&self.event_marks).insert(id.clone(), last_event);
+            lock(&self.time_marks).insert(id.clone(), began);
         }
         let mut report = StepReport::skipped(&step.number, step.line, did);
         report.say = say;
         report.started_ms = ms(began.duration_since(self.started));
         loop {
             report.attempts += 1;
-            self.attempt(step, &marks, last_event, &mut report);
+            self.attempt(step, &marks, (last_event, began), &mut report);
             let again = step
                 .within
                 .is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
@@ -390,7 +344,7 @@ impl<'a> Player<'a> {
     }
 
     /// Does a step once and judges it.
-    fn attempt(&self, step: &Step, marks: &Marks, last_event: u64, report: &mut StepReport) {
+    fn attempt(&self, step: &Step, marks: &Marks, begun: Begun, report: &mut StepReport) {
         report.problem = None;
         report.checks.clear();
         if let Action::Parallel(steps) = &step.action {
@@ -414,7 +368,7 @@ impl<'a> Player<'a> {
             report.outcome = outcome(&report.steps, self.cancel);
         } else {
             match self.act(&step.action) {
-                Ok(seen) => self.judge(step, marks, last_event, &seen, report),
+                Ok(seen) => self.judge(step, marks, begun, &seen, report),
                 Err(problem) => {
                     report.outcome = RunOutcome::Broken;
                     report.problem = Some(problem);
@@ -425,14 +379,14 @@ impl<'a> Player<'a> {
         // Ports and captures can be expected of steps in parallel as a whole.
         if matches!(step.action, Action::Parallel(_)) {
             let outcome = report.outcome;
-            self.judge(step, marks, last_event, &Seen::default(), report);
+            self.judge(step, marks, begun, &Seen::default(), report);
             if outcome != RunOutcome::Passed {
                 report.outcome = outcome;
             }
         }
     }
 
-    fn judge(&self, step: &Step, marks: &Marks, last_event: u64, seen: &Seen, report: &mut StepReport) {
+    fn judge(&self, step: &Step, marks: &Marks, begun: Begun, seen: &Seen, report: &mut StepReport) {
         report.exit = seen.exit;
         report.stdout.clone_from(&seen.stdout);
         report.stderr.clone_from(&seen.stderr);
@@ -444,14 +398,20 @@ impl<'a> Player<'a> {
             Since::Id(id) => lock(&self.marks).get(id).cloned().unwrap_or_default(),
         };
         let after = match &step.since {
-            Since::Step => last_event,
+            Since::Step => begun.0,
             Since::Scenario => self.first_event,
-            Since::Id(id) => lock(&self.event_marks).get(id).copied().unwrap_or(last_event),
+            Since::Id(id) => lock(&self.event_marks).get(id).copied().unwrap_or(begun.0),
+        };
+        let since = match &step.since {
+            Since::Step => begun.1,
+            Since::Scenario => self.started,
+            Since::Id(id) => lock(&self.time_marks).get(id).copied().unwrap_or(begun.1),
         };
         let witness = Eyes {
             now: self.stage.ports(),
             earlier,
             after,
+            since,
             player: self,
         };
         match judge(&step.action, &step.expect, seen, &scope, &witness) {
@@ -549,6 +509,8 @@ struct Eyes<'p, 'a> {
     earlier: Marks,
     /// Events after this number count.
     after: u64,
+    /// Packets from this instant on count.
+    since: Instant,
     player: &'p Player<'a>,
 }
 
@@ -578,6 +540,11 @@ impl Witness for Eyes<'_, '_> {
             .iter()
             .filter(|event| event.kind.name() == kind)
             .count() as u64
+    }
+
+    fn flows(&self, wanted: &FlowFilter) -> Result<FlowCounts, String> {
+        let log = self.player.flow_log.as_ref().ok_or("no flows are recorded")?;
+        log.count(wanted, self.since, self.player.stage.controller())
     }
 }
 

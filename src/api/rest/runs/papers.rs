@@ -27,6 +27,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(captures))
         .routes(routes!(instance_capture))
         .routes(routes!(logs))
+        .routes(routes!(instance_logs))
 }
 
 fn finished(state: &AppState, path: &PathParts) -> Result<Arc<RunReport>, Problem> {
@@ -101,6 +102,16 @@ async fn capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> 
     Ok(typed("application/x-pcapng", report.captures.whole.bytes.to_vec()))
 }
 
+fn no_instance(name: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidInstanceID.NotFound",
+        format!("The run had no instance '{name}'"),
+    )
+    .field("instance")
+    .remedy("GET /v1/runs/{run}/captures lists those that there were.")
+}
+
 /// The capture of one instance of a run.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct InstanceCapture {
@@ -167,15 +178,8 @@ async fn captures(
 async fn instance_capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
     let instance = path.get("instance");
-    let capture = report.captures.instances.get(instance).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "InvalidInstanceID.NotFound",
-            format!("The run has no capture of an instance '{instance}'"),
-        )
-        .field("instance")
-        .remedy("GET /v1/runs/{run}/captures lists those that there are.")
-    })?;
+    let capture = report.captures.instances.get(instance);
+    let capture = capture.ok_or_else(|| no_instance(instance))?;
     Ok(typed("application/x-pcapng", capture.bytes.to_vec()))
 }
 
@@ -197,4 +201,31 @@ struct RunLogs {
 async fn logs(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<RunLogs>, Problem> {
     let programs = finished(&state, &path)?.programs.clone();
     Ok(axum::Json(RunLogs { programs }))
+}
+
+/// What the programs of one instance of a run wrote
+#[utoipa::path(get, path = "/v1/runs/{run}/logs/{instance}", tag = "runs", operation_id = "run_instance_logs",
+    params(
+        ("run" = String, Path, description = "The run's identifier"),
+        ("instance" = String, Path, description = "The instance's name"),
+    ),
+    responses(
+        (status = 200, description = "Standard output and error of each", body = RunLogs),
+        (status = 409, description = "The run goes on", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn instance_logs(
+    State(state): State<AppState>,
+    path: PathParts,
+    _: NoQuery,
+) -> Result<axum::Json<RunLogs>, Problem> {
+    let report = finished(&state, &path)?;
+    let (run, instance) = (find(&state, &path)?, path.get("instance"));
+    if !run.scenario().topology.instances.contains_key(instance) {
+        return Err(no_instance(instance));
+    }
+    let programs = report.programs.iter().filter(|program| program.instance == instance);
+    Ok(axum::Json(RunLogs {
+        programs: programs.cloned().collect(),
+    }))
 }

@@ -1,6 +1,7 @@
 //! The check of fail-over steps: what is probed is an address, what goes wrong is a fault, and a figure is expected of a
 //! probe that has been stopped.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -9,11 +10,15 @@ use serde_saphyr::{Location, Spanned};
 use super::super::super::diagnostic::Mistake;
 use super::super::document::{Exec, ExpectFields, StepFields};
 use super::super::trouble::{FaultForm, FaultFormError, ProbeForm, TimeRange};
+use super::super::values::Count;
 use super::{Action, Checker};
 use crate::control::EventKind;
 use crate::datapath::DropReason;
 use crate::lab::files::{OWN_DIRECTORIES, is_own};
 use crate::probe::RATES;
+
+/// What one would call a host that is behind no interface of the VPC.
+const OUTSIDE: &str = "outside";
 
 impl Checker<'_> {
     /// The actions of this kind that a step has.
@@ -52,7 +57,16 @@ impl Checker<'_> {
     }
 
     fn probe(&mut self, probe: &ProbeForm) {
-        self.instance(&probe.from);
+        if probe.from.value == OUTSIDE && !self.scope.instances.contains_key(OUTSIDE) {
+            let message =
+                "a probe cannot come from outside: there is no gateway by which its packets would reach the VPC";
+            self.wrong(
+                Mistake::at(probe.from.referenced, message)
+                    .help("let an instance send it, in a subnet of its own if it is to come by the router"),
+            );
+        } else {
+            self.instance(&probe.from);
+        }
         if let Some(to) = self.fill(&probe.to)
             && to.parse::<IpAddr>().is_err()
         {
@@ -109,6 +123,24 @@ impl Checker<'_> {
         }
     }
 
+    /// Counts by drop reason.
+    pub(super) fn reasons_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
+        for (reason, count) in counts {
+            if DropReason::from_name(reason).is_none() {
+                let known = DropReason::ALL.iter().map(|reason| reason.name());
+                let mistake = Mistake::at(count.referenced, format!("no drop reason is called `{reason}`"));
+                self.wrong(mistake.nearest(reason, known));
+            }
+        }
+    }
+
+    /// Counts by instance.
+    pub(super) fn instances_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
+        for (name, count) in counts {
+            self.instance(&Spanned::new(name.clone(), count.referenced, count.defined));
+        }
+    }
+
     /// What is expected of probes and events. Whether anything is.
     pub(super) fn figures(&mut self, expect: &ExpectFields, action: &Action, place: Location) -> bool {
         if let Action::Stop(name) = action
@@ -130,16 +162,9 @@ impl Checker<'_> {
                 ));
             }
         }
-        for (reason, count) in &expect.dropped {
-            if DropReason::from_name(reason).is_none() {
-                let known = DropReason::ALL.iter().map(|reason| reason.name());
-                let mistake = Mistake::at(count.referenced, format!("no drop reason is called `{reason}`"));
-                self.wrong(mistake.nearest(reason, known));
-            }
-        }
-        for (name, count) in expect.delivered_to.iter().chain(&expect.answered_by) {
-            self.instance(&Spanned::new(name.clone(), count.referenced, count.defined));
-        }
+        self.reasons_of(&expect.dropped);
+        self.instances_of(&expect.delivered_to);
+        self.instances_of(&expect.answered_by);
         for (name, count) in &expect.events {
             if !EventKind::TYPES.contains(&name.as_str()) {
                 let mistake = Mistake::at(count.referenced, format!("no type of event is called `{name}`"));

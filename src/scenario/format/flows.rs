@@ -1,0 +1,84 @@
+//! What is expected of the switch's flow records: which packets are meant, in the words of VPC flow logs, and what became of
+//! them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use utoipa::ToSchema;
+
+use super::super::template::Scope;
+use super::values::{Count, Text};
+
+/// A protocol over IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowProtocol {
+    /// ICMP over IPv4, ICMPv6 over IPv6.
+    Icmp,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What the switch recorded of the packets of a flow. Each packet is counted once, where it came from its sender. Those that
+/// are not told apart by what is left out are counted together.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FlowExpectation)]
+pub struct FlowForm {
+    /// The instance that sent them.
+    #[schema(value_type = Option<String>)]
+    pub from: Option<Spanned<String>>,
+    /// Their source address.
+    pub source: Option<Text>,
+    /// Their destination address.
+    pub to: Option<Text>,
+    /// Their protocol.
+    pub protocol: Option<FlowProtocol>,
+    /// Their destination port, of TCP or UDP.
+    pub port: Option<u16>,
+    /// How many there were, whatever became of them.
+    pub packets: Option<Count>,
+    /// Those that were delivered, by instance.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub delivered_to: BTreeMap<String, Spanned<Count>>,
+    /// Those that went nowhere, by the reason of the drop.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, Count>)]
+    pub dropped: BTreeMap<String, Spanned<Count>>,
+    /// Those that the VPC answered itself.
+    pub answered: Option<Count>,
+}
+
+impl FlowForm {
+    /// Whether it says what packets are to be like, and nothing of what became of them.
+    pub(super) fn expects_nothing(&self) -> bool {
+        let counts = [self.packets, self.answered];
+        counts.iter().all(Option::is_none) && self.delivered_to.is_empty() && self.dropped.is_empty()
+    }
+
+    /// Which packets are meant, for people.
+    pub fn shown(&self, scope: &Scope) -> String {
+        let text = |text: &Text| text.fill(scope).unwrap_or_else(|_| text.written().to_owned());
+        let protocol = self.protocol.map(|protocol| format!("{protocol:?}").to_uppercase());
+        let parts: [(&str, Option<String>); 5] = [
+            ("", protocol),
+            ("sent by ", self.from.as_ref().map(|from| from.value.clone())),
+            ("from ", self.source.as_ref().map(text)),
+            ("to ", self.to.as_ref().map(text)),
+            ("port ", self.port.map(|port| port.to_string())),
+        ];
+        let parts = parts
+            .into_iter()
+            .filter_map(|(word, part)| Some(format!("{word}{}", part?)));
+        let parts = parts.collect::<Vec<_>>().join(" ");
+        if parts.is_empty() {
+            "everything".to_owned()
+        } else {
+            parts
+        }
+    }
+}

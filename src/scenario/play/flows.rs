@@ -1,0 +1,243 @@
+//! The switch's flow records of a run: each packet with its sender, its addresses and what became of it. They are kept only
+//! where a scenario expects something of them.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::super::format::{Action, FlowProtocol, Step};
+use super::super::judge::{FlowCounts, FlowFilter};
+use crate::control::Controller;
+use crate::mapping::InterfaceIndex;
+use crate::switch::observe::{Fate, Observation, Observed, Wanted};
+use crate::wire::frame::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP,
+    PROTOCOL_UDP,
+};
+
+/// Packets of a run that are recorded, from its beginning.
+const MOST_RECORDS: usize = 1 << 19;
+
+/// Packets that may wait between two looks.
+const QUEUE: usize = 16384;
+
+/// Between looks.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The thread looks every few milliseconds; a machine that is out of memory may need longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One packet from an instance.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    /// Since the switch was started.
+    at: Duration,
+    from: InterfaceIndex,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    port: Option<u16>,
+    fate: Fate,
+}
+
+impl Record {
+    /// None of what is no packet of the sender's, or no IP packet.
+    fn of(observed: &Observed) -> Option<Self> {
+        if matches!(observed.fate, Fate::Fabric(_) | Fate::Arrived { .. }) {
+            return None;
+        }
+        let frame = Frame::parse(&observed.bytes).ok()?;
+        let (source, destination, protocol, upper): (IpAddr, IpAddr, u8, Option<&[u8]>) = match frame.ethertype {
+            ETHERTYPE_IPV4 => {
+                let packet = Ipv4Packet::parse(frame.payload()).ok()?;
+                let upper = (packet.fragment_offset == 0).then(|| packet.payload());
+                (packet.source.into(), packet.destination.into(), packet.protocol, upper)
+            }
+            ETHERTYPE_IPV6 => {
+                let packet = Ipv6Packet::parse(frame.payload()).ok()?;
+                let upper = (!packet.later_fragment).then(|| packet.payload());
+                (packet.source.into(), packet.destination.into(), packet.protocol, upper)
+            }
+            _ => return None,
+        };
+        let ports = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+            .then_some(upper)
+            .flatten();
+        Some(Self {
+            at: observed.at,
+            from: observed.interface,
+            source,
+            destination,
+            protocol,
+            // Both protocols have it in the same place (RFC 9293 section 3.1, RFC 768).
+            port: ports.and_then(|upper| Some(u16::from_be_bytes([*upper.get(2)?, *upper.get(3)?]))),
+            fate: observed.fate,
+        })
+    }
+
+    fn is_meant(&self, wanted: &FlowFilter) -> bool {
+        let protocol = match wanted.protocol {
+            None => true,
+            Some(FlowProtocol::Icmp) => matches!(self.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6),
+            Some(FlowProtocol::Tcp) => self.protocol == PROTOCOL_TCP,
+            Some(FlowProtocol::Udp) => self.protocol == PROTOCOL_UDP,
+        };
+        protocol
+            && wanted.source.is_none_or(|source| source == self.source)
+            && wanted
+                .destination
+                .is_none_or(|destination| destination == self.destination)
+            && wanted.port.is_none_or(|port| self.port == Some(port))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    records: Vec<Record>,
+    /// Everything that was decided before this is in the records.
+    until: Option<Instant>,
+    /// Packets that are in no record.
+    missing: u64,
+    over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    looked: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Plain data that is never half changed.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Flow records that grow.
+pub(super) struct FlowLog {
+    shared: Arc<Shared>,
+    /// The instant at which the switch's time is zero.
+    start: Instant,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Whether steps expect something of flows.
+pub(super) fn are_expected(steps: &[Step]) -> bool {
+    steps.iter().any(|step| {
+        let inner = match &step.action {
+            Action::Parallel(steps) => are_expected(steps),
+            _ => false,
+        };
+        inner || !step.expect.flows.is_empty()
+    })
+}
+
+impl FlowLog {
+    /// Begins; packets that are decided after this has returned are recorded.
+    pub(super) fn start(controller: &Controller) -> Option<Self> {
+        let observation = controller.observe(Wanted {
+            queue: QUEUE,
+            ..Wanted::default()
+        });
+        let (shared, start) = (Arc::<Shared>::default(), observation.start());
+        let recorded = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("flow-log".into())
+            .spawn(move || record(observation, &recorded))
+            .inspect_err(|error| tracing::warn!(%error, "no flows are recorded"))
+            .ok()?;
+        Some(Self {
+            shared,
+            start,
+            thread: Some(thread),
+        })
+    }
+
+    /// What became of packets since an instant.
+    pub(super) fn count(
+        &self,
+        wanted: &FlowFilter,
+        since: Instant,
+        controller: &Controller,
+    ) -> Result<FlowCounts, String> {
+        let now = Instant::now();
+        let (seen, late) = self
+            .shared
+            .looked
+            .wait_timeout_while(self.shared.lock(), PATIENCE, |seen| {
+                seen.until.is_none_or(|until| until < now)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        if late.timed_out() {
+            return Err("the records are not up to date".to_owned());
+        }
+        if seen.missing > 0 {
+            return Err(format!("{} packets were too many to be recorded", seen.missing));
+        }
+        let name = |index| {
+            let id = controller.interface_at(index)?;
+            let name = controller.interface(&id.into()).ok()?.name;
+            Some(name.unwrap_or_else(|| id.to_string()))
+        };
+        let since = since.saturating_duration_since(self.start);
+        let mut counts = FlowCounts::default();
+        let meant = seen
+            .records
+            .iter()
+            .filter(|record| record.at >= since && record.is_meant(wanted));
+        for record in meant {
+            if wanted.from.is_some() && name(record.from) != wanted.from {
+                continue;
+            }
+            counts.packets += 1;
+            match record.fate {
+                Fate::Delivered { to, .. } => {
+                    let to = name(to).unwrap_or_else(|| "an interface that is gone".to_owned());
+                    *counts.delivered_to.entry(to).or_default() += 1;
+                }
+                Fate::Dropped(reason) => *counts.dropped.entry(reason.name().to_owned()).or_default() += 1,
+                Fate::Answered(_) => counts.answered += 1,
+                Fate::Flooded | Fate::Arrived { .. } | Fate::Fabric(_) => {}
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Drop for FlowLog {
+    fn drop(&mut self) {
+        self.shared.lock().over = true;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that records flows panicked");
+        }
+    }
+}
+
+fn record(mut observation: Observation, shared: &Shared) {
+    loop {
+        let before = Instant::now();
+        let mut seen = shared.lock();
+        let mut surplus = 0;
+        while let Some(observed) = observation.try_next() {
+            let Some(record) = Record::of(&observed) else { continue };
+            if seen.records.len() < MOST_RECORDS {
+                seen.records.push(record);
+            } else {
+                surplus += 1;
+            }
+        }
+        seen.missing = seen.missing.max(observation.lost()) + surplus;
+        seen.until = Some(before);
+        let over = seen.over;
+        drop(seen);
+        shared.looked.notify_all();
+        if over {
+            return;
+        }
+        std::thread::sleep(GLANCE);
+    }
+}

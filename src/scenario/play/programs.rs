@@ -1,0 +1,63 @@
+//! The programs that a scenario uses, and the packages that they are in.
+
+use super::PlayError;
+
+/// Debian's package of a program that scenarios use, where the two differ.
+const PACKAGES: &[(&str, &str)] = &[
+    ("/lib/systemd/systemd-networkd", "systemd"),
+    ("arping", "iputils-arping"),
+    ("busybox", "busybox-static"),
+    ("dhclient", "isc-dhcp-client"),
+    ("dhcp6c", "wide-dhcpv6-client"),
+    ("dhcpcd", "dhcpcd-base"),
+    ("dig", "bind9-dnsutils"),
+    ("ec2-metadata", "amazon-ec2-utils"),
+    ("ec2metadata", "cloud-image-utils"),
+    ("ip", "iproute2"),
+    ("ncat", "ncat"),
+    ("ntpdate", "ntpsec-ntpdate"),
+    ("ping", "iputils-ping"),
+    ("rdisc6", "ndisc6"),
+    ("rltraceroute6", "ndisc6"),
+    ("sysctl", "procps"),
+];
+
+/// An error that names those that are not installed, and what installs them.
+pub(super) fn check(programs: &[String]) -> Result<(), PlayError> {
+    // The same places in which the lab looks for programs.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let places: Vec<&str> = path
+        .split(':')
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+        .collect();
+    let missing: Vec<String> = programs
+        .iter()
+        .filter(|program| {
+            !places
+                .iter()
+                .any(|place| std::path::Path::new(place).join(program).is_file())
+        })
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing
+        .iter()
+        .map(|program| {
+            PACKAGES
+                .iter()
+                .find(|(known, _)| known == program)
+                .map_or(program.as_str(), |(_, package)| package)
+        })
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let install = std::path::Path::new("/usr/bin/apt-get")
+        .exists()
+        .then(|| format!("apt-get install {}", packages.join(" ")));
+    Err(PlayError::MissingPrograms {
+        programs: missing,
+        install,
+    })
+}
