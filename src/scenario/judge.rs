@@ -2,7 +2,7 @@
 
 mod figures;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -325,16 +325,28 @@ fn judge_lines(
         .filter(|line| matching.as_ref().is_none_or(|matching| matching.is_match(line)))
         .collect();
     if let Some(count) = expected.count {
+        let distinct = expected
+            .distinct
+            .as_ref()
+            .map(|distinct| distinct.fill(scope))
+            .transpose()?;
+        let (what, counted) = match distinct.as_deref().map(pattern).transpose() {
+            Ok(distinct) => counted(&meant, &lines, distinct.as_ref()),
+            Err(problem) => {
+                checks.push(Check::new(meant, false, || problem));
+                return Ok(());
+            }
+        };
         checks.push(Check::new(
-            format!("{count} {meant}"),
-            count.holds(lines.len() as u64),
+            format!("{count} {what}"),
+            count.holds(counted.len() as u64),
             || {
-                let shown = if lines.is_empty() {
+                let shown = if counted.is_empty() {
                     found_in(text, |_| true)
                 } else {
-                    found_in(&lines.join("\n"), |_| true)
+                    found_in(&counted.join("\n"), |_| true)
                 };
-                format!("{}: {shown}", lines.len())
+                format!("{}: {shown}", counted.len())
             },
         ));
     }
@@ -352,6 +364,19 @@ fn judge_lines(
         });
     }
     Ok(())
+}
+
+/// What is counted, and the lines that count. Of those with the same first group of `distinct` it is the first; one in which
+/// it does not match counts for itself.
+fn counted<'l>(meant: &str, lines: &[&'l str], distinct: Option<&Regex>) -> (String, Vec<&'l str>) {
+    let Some(distinct) = distinct else {
+        return (meant.to_owned(), lines.to_vec());
+    };
+    let mut known = BTreeSet::new();
+    let group = |line: &'l str| Some(distinct.captures(line)?.get(1)?.as_str());
+    let first = |line: &&'l str| group(line).is_none_or(|group| known.insert(group));
+    let counted = lines.iter().copied().filter(first).collect();
+    (format!("{meant} and differ by /{distinct}/"), counted)
 }
 
 fn judge_port(instance: &str, expected: &PortExpectation, counts: &PortCounts, checks: &mut Vec<Check>) {
@@ -545,6 +570,9 @@ mod tests {
             ("stdout: { lines: [{ matching: '^64', every: 'fe80::' }] }", true),
             ("stdout: { lines: [{ matching: '^64', every: 'fe80::1' }] }", false),
             ("stdout: { lines: [{ count: 3 }] }", true),
+            ("stdout: { lines: [{ distinct: '(bytes|end)', count: 2 }] }", true),
+            ("stdout: { lines: [{ distinct: '(bytes|end)', count: 3 }] }", false),
+            ("stdout: { lines: [{ distinct: 'fe80::(\\d)', count: 3 }] }", true),
         ] {
             let step = format!("exec: {{ on: a, run: x }}, expect: {{ {expect} }}");
             assert_eq!(wrong(&step, &seen).is_empty(), right, "{expect}");

@@ -578,6 +578,15 @@ impl<'t> Checker<'t> {
                 .into_iter()
                 .flatten()
                 .for_each(|one| self.pattern(one, false));
+            if let Some(distinct) = &line.distinct {
+                self.pattern(distinct, true);
+                if line.count.is_none() {
+                    self.wrong(Mistake::at(
+                        distinct.place(),
+                        "`distinct` is about `count`, and there is none",
+                    ));
+                }
+            }
         }
         let lists = [&text.contains, &text.not_contains, &text.matches, &text.not_matches];
         if lists.iter().all(|list| list.0.is_empty()) && text.empty.is_none() && text.lines.is_empty() {
@@ -663,8 +672,8 @@ impl<'t> Checker<'t> {
         let Some(filled) = self.fill(text) else { return };
         match regex::Regex::new(&filled) {
             Ok(pattern) if with_group && pattern.captures_len() < 2 => self.wrong(
-                Mistake::at(text.place(), "this expression has no group to save")
-                    .help("put the part to save in parentheses: `inet6 (fe80:[^/]+)/64`"),
+                Mistake::at(text.place(), "this expression has no group")
+                    .help("put the part that is meant in parentheses: `inet6 (fe80:[^/]+)/64`"),
             ),
             Ok(_) => {}
             Err(error) => {

@@ -378,6 +378,9 @@ pub struct LineFields {
     pub matching: Option<Text>,
     /// How many there are.
     pub count: Option<Count>,
+    /// Lines with the same first group of this regular expression are counted once: by its transaction, a message that was
+    /// sent again is no other one.
+    pub distinct: Option<Text>,
     /// A regular expression that matches in every one of them.
     pub every: Option<Text>,
 }

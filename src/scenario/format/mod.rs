@@ -170,7 +170,7 @@ topology:
             "  - { exec: { on: a, run: x }, save: { y: 'z' } }",
             9,
             43,
-            "no group to save",
+            "this expression has no group",
             "parentheses",
         ),
         (
