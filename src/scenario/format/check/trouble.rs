@@ -138,7 +138,7 @@ impl Checker<'_> {
             }
         }
         for (name, count) in expect.delivered_to.iter().chain(&expect.answered_by) {
-            self.instance(&Spanned::new(name.clone(), count.referenced, count.defined));
+            self.interface(&Spanned::new(name.clone(), count.referenced, count.defined));
         }
         for (name, count) in &expect.events {
             if !EventKind::TYPES.contains(&name.as_str()) {
