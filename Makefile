@@ -10,6 +10,9 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= decide dhcp dns ntp http tcp
 FUZZ_TARGET ?= x86_64-unknown-linux-gnu
 SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
+REPEAT ?= 20
+# The scenarios that tests/failover.rs names.
+FAILOVER ?= $(shell sed -n 's/^        "\(.*\)\.yaml", .*/\1/p' tests/failover.rs)
 
 # What the demo and the tests run: command:package.
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
@@ -20,7 +23,7 @@ CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhc
           /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
           dig:bind9-dnsutils ntpdate:ntpsec-ntpdate keepalived:keepalived curl:curl jq:jq
 
-.PHONY: help demo test test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
+.PHONY: help demo test repeat test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -63,6 +66,13 @@ demo: tools
 test: test-tools
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
+
+## the fail-over scenarios, REPEAT (20) times each: every run has to come to the same verdict
+repeat: test-tools
+	$(CARGO) build --release --locked --bin localvpc
+	@failed=; for scenario in $(FAILOVER); do \
+	  $${CARGO_TARGET_DIR:-target}/release/localvpc run --repeat $(REPEAT) scenarios/$$scenario.yaml || failed="$$failed $$scenario"; \
+	done; [ -z "$$failed" ] || { echo "not the same verdict in $(REPEAT) runs:$$failed" >&2; exit 1; }
 
 ## formatting, lints, dependencies, documentation: no warning passes
 lint:

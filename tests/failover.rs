@@ -3,77 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
+#[macro_use]
+mod scenario_support;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use localvpc::cli::transcript::{Style, Transcript};
-use localvpc::scenario::format::{self, Scenario};
-use localvpc::scenario::play::{Cancel, PlayOptions, StageOptions, play, play_repeatedly};
+use localvpc::scenario::format;
+use localvpc::scenario::play::{Cancel, PlayOptions, play, play_repeatedly};
 use localvpc::scenario::report::{RunOutcome, RunReport};
+use scenario_support::{options, read, run_and_show as run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_localvpc");
-
-fn options() -> PlayOptions {
-    PlayOptions {
-        stage: StageOptions {
-            init_program: Some(PathBuf::from(PROGRAM)),
-            ..StageOptions::default()
-        },
-        ..PlayOptions::default()
-    }
-}
-
-fn text_of(name: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
-    std::fs::read_to_string(file).unwrap()
-}
-
-fn read(name: &str, text: &str) -> Arc<Scenario> {
-    format::read(name, text).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The report, and the run as the CLI shows it.
-fn run(scenario: &Scenario) -> (RunReport, String) {
-    let style = Style {
-        terminal: false,
-        verbose: false,
-    };
-    let mut text = Vec::new();
-    let transcript = Transcript::new(&mut text, style);
-    let report = play(scenario, &options(), &Cancel::default(), &|progress| {
-        transcript.show(progress);
-    });
-    transcript.summary(&report);
-    drop(transcript);
-    (report, String::from_utf8_lossy(&text).into_owned())
-}
-
-fn passes(name: &str) {
-    let (report, shown) = run(&read(name, &text_of(name)));
-    assert_eq!(report.outcome, RunOutcome::Passed, "\n{shown}");
-}
-
-/// With `from` replaced by `to` the scenario expects what is not so.
-fn fails_turned_around(name: &str, from: &str, to: &str) {
-    let text = text_of(name);
-    assert_eq!(text.matches(from).count(), 1, "{name}: {from}");
-    let (report, shown) = run(&read(name, &text.replace(from, to)));
-    assert_eq!(report.outcome, RunOutcome::Failed, "\n{shown}");
-}
-
-macro_rules! scenarios {
-    ($($sentence:ident: $file:literal, $from:literal => $to:literal;)*) => {
-        mod holds {
-            $(#[test] fn $sentence() { super::passes($file); })*
-        }
-        mod turned_around_fails {
-            $(#[test] fn $sentence() { super::fails_turned_around($file, $from, $to); })*
-        }
-    };
-}
 
 scenarios! {
     multicast_vrrp_has_one_master_on_a_lan_and_two_in_a_vpc:
@@ -94,6 +37,10 @@ scenarios! {
         "overlay-route.yaml", "outage: { above: 900ms, below: 2s }" => "outage: { below: 500ms }";
     an_api_that_throttles_prolongs_the_outage:
         "throttled-api.yaml", "outage: { above: 3s, below: 14s }" => "outage: { below: 500ms }";
+    a_script_without_a_session_token_moves_nothing:
+        "imdsv2-only.yaml", "answered_by: { node-1: { at_least: 25 }, node-2: 0 }" => "answered_by: { node-2: { at_least: 25 } }";
+    a_whole_interface_moves_with_its_addresses_and_its_mac:
+        "eni-move.yaml", "outage: { above: 1s, below: 5s }" => "outage: { below: 500ms }";
 }
 
 fn written(steps: &str) -> String {
@@ -125,7 +72,10 @@ fn every_fault_that_is_written_in_a_scenario_begins_and_ends() {
         "router_advertisements_withheld: { all: true }",
         "dhcp_silent: { all: true }",
         "metadata: { on: { all: true }, status: 500 }",
+        "metadata: { on: { all: true }, delay: 100ms }",
         "clock_skew: { on: { all: true }, behind: 3s }",
+        "instance_freeze: { interfaces: [a] }",
+        "instance_crash: { interfaces: [a] }",
     ];
     let mut steps = String::new();
     for (number, kind) in kinds.iter().enumerate() {

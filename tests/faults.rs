@@ -64,6 +64,7 @@ impl Bench {
         let attach = Command::AttachInterface {
             interface: id.into(),
             device: OpenedDevice::from(port),
+            host: None,
         };
         self.controller.execute(attach).unwrap();
         let made = self.controller.interface(&id.into()).unwrap();

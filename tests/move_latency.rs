@@ -72,6 +72,7 @@ impl World {
         let attach = Command::AttachInterface {
             interface: interface.id.into(),
             device: OpenedDevice::from(PortDevice::from(device)),
+            host: None,
         };
         self.controller.execute(attach).unwrap();
         (*interface, socket, path("port"))

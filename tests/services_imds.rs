@@ -521,6 +521,22 @@ async fn a_fault_answers_with_its_status_cuts_tokens_short_or_says_nothing() {
     assert_eq!(service.get(path).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(service.ask(1, V4, "GET", path, &[]).await.status, StatusCode::OK);
     begin(MetadataFault {
+        delay: Duration::from_secs(3),
+        ..MetadataFault::default()
+    });
+    let held_up = service.get(path);
+    tokio::pin!(held_up);
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut held_up).await.is_err());
+    service.clock.advance(Duration::from_millis(2999));
+    assert!(tokio::time::timeout(soon, &mut held_up).await.is_err());
+    service.clock.advance(Duration::from_millis(1));
+    assert_eq!(
+        held_up.await.status,
+        StatusCode::UNAUTHORIZED,
+        "no token, but an answer"
+    );
+    begin(MetadataFault {
         silent: true,
         ..MetadataFault::default()
     });

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use localvpc::datapath::DropReason;
+use localvpc::datapath::faults::MetadataFault;
 use localvpc::services::Limits;
 use localvpc::services::unanswered::Unanswered;
 use services_support::Lab;
@@ -318,6 +319,28 @@ fn an_interface_sends_so_many_packets_a_second_to_the_services_and_no_more() {
     lab.pass(Duration::from_secs(1));
     let handle = lab.connect(0, IMDS, 80);
     assert_eq!(lab.hosts[0].tcp(handle).state(), State::Established);
+}
+
+#[test]
+fn a_request_that_is_held_up_on_purpose_is_answered_late_and_no_other_waits_for_it() {
+    let mut lab = Lab::new();
+    // Longer than a connection may be idle.
+    let delay = Limits::default().idle + Duration::from_secs(5);
+    let fault = MetadataFault {
+        delay,
+        ..MetadataFault::default()
+    };
+    let interface = lab.hosts[0].interface;
+    lab.source.facts().metadata_faults.insert(interface, fault);
+    let request = get("/latest/meta-data/local-ipv4", "");
+    let handle = lab.connect(0, IMDS, 80);
+    lab.send(0, handle, request.as_bytes());
+    assert_eq!(body(&lab.http(1, IMDS, &request)), "10.0.1.11");
+    lab.pass(delay - Duration::from_millis(100));
+    assert_eq!(lab.read(0, handle), b"");
+    lab.pass(Duration::from_millis(100));
+    let answer = String::from_utf8(lab.read(0, handle)).unwrap();
+    assert_eq!(body(&answer), "10.0.1.10");
 }
 
 #[test]

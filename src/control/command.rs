@@ -11,8 +11,8 @@ use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit};
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, NetworkInterface, ResourceRef, RouteTable,
-    RouteTableId, Subnet, SubnetId, Vpc, VpcId,
+    AddressOrPrefix, DhcpOptionsId, FaultId, HostPlace, InterfaceId, MappingChange, NetworkInterface, ResourceRef,
+    RouteTable, RouteTableId, Subnet, SubnetId, Vpc, VpcId,
 };
 
 /// A change that somebody wants.
@@ -42,6 +42,8 @@ pub enum Command {
         interface: ResourceRef<InterfaceId>,
         /// The device.
         device: OpenedDevice,
+        /// Where it is, if it is one of an instance of the lab.
+        host: Option<HostPlace>,
     },
     /// Takes the port away and closes the device. Answer: [`Outcome::Interface`].
     DetachInterface(ResourceRef<InterfaceId>),

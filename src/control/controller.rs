@@ -11,7 +11,8 @@ use super::command::{Command, EditSummary, Outcome};
 use super::error::ControlError;
 use super::events::{EventKind, EventLog, Subscription};
 use super::fabric::Binding;
-use super::faults::{ApiFaults, Faults, Timer};
+use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
+use super::places::Places;
 use super::ports::{OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter};
 use crate::mapping::registry::Registry;
@@ -22,8 +23,8 @@ use crate::model::region::DEFAULT_REGION;
 use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, Attachment, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network, NetworkInterface,
-    ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+    AddressOrPrefix, Attachment, HostPlace, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network,
+    NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
 };
 use crate::services::ServicesHandle;
 use crate::switch::PortStatus;
@@ -81,6 +82,7 @@ pub(super) struct Shared {
     pub(super) ports: Option<Arc<dyn Ports>>,
     pub(super) timer: Timer,
     pub(super) api_faults: ApiFaults,
+    pub(super) hosts: SettledHosts,
     services: OnceLock<ServicesHandle>,
 }
 
@@ -91,6 +93,7 @@ pub(super) struct State {
     /// Since when each interface has a host: its first attachment.
     pub(super) launched: HashMap<InterfaceId, SystemTime>,
     pub(super) faults: Faults,
+    pub(super) places: Places,
 }
 
 impl std::fmt::Debug for Controller {
@@ -112,6 +115,7 @@ impl Controller {
             rng,
             faults: Faults::new(seed),
             launched: HashMap::new(),
+            places: Places::default(),
         };
         let shared = Shared {
             state: RwLock::new(state),
@@ -121,6 +125,7 @@ impl Controller {
             ports: config.ports,
             timer: Timer::default(),
             api_faults: ApiFaults::default(),
+            hosts: SettledHosts::default(),
             services: OnceLock::new(),
         };
         Self {
@@ -177,7 +182,11 @@ impl Controller {
             Command::CreateInterface(spec) => self.create_interface(spec).map(interface),
             Command::ModifyInterface(id, spec) => self.modify_interface(&id, spec).map(interface),
             Command::DeleteInterface(id) => self.delete_interface(&id).map(interface),
-            Command::AttachInterface { interface: id, device } => self.attach(&id, device).map(interface),
+            Command::AttachInterface {
+                interface: id,
+                device,
+                host,
+            } => self.attach(&id, device, host).map(interface),
             Command::DetachInterface(id) => self.detach(&id, None).map(interface),
             Command::AssignAddresses {
                 interface,
@@ -323,6 +332,7 @@ impl Controller {
         &self,
         reference: &ResourceRef<InterfaceId>,
         device: OpenedDevice,
+        host: Option<HostPlace>,
     ) -> Result<NetworkInterface, ControlError> {
         let ports = self.shared.ports.as_ref().ok_or(ControlError::NoSwitch)?;
         let mut guard = self.write();
@@ -345,9 +355,11 @@ impl Controller {
         let attachment = Attachment {
             port: port.get(),
             device: label.clone(),
+            host,
         };
         state.network.set_attachment(reference, Some(attachment))?;
         state.launched.entry(id).or_insert_with(SystemTime::now);
+        state.places.take(host, id);
         self.target_changed(state, id);
         self.publish(EventKind::PortUp {
             interface_id: id,
@@ -370,6 +382,9 @@ impl Controller {
             state.binding.set_port(id, None);
             self.target_changed(state, id);
             let index = state.binding.interface_index(id);
+            state
+                .places
+                .leave(attachment.as_ref().and_then(|attachment| attachment.host));
             let port = attachment.map_or(0, |attachment| attachment.port);
             let ports = self.shared.ports.as_ref().zip(PortId::new(port));
             let device = ports.and_then(|(ports, port)| ports.detach(port));

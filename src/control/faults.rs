@@ -2,6 +2,7 @@
 //! it and what happens. The newest state is published whole, so that a batch of frames sees all of a fault or none of it.
 
 mod api;
+mod hosts;
 mod late;
 mod scope;
 mod timer;
@@ -15,6 +16,8 @@ use rand_chacha::ChaCha8Rng;
 
 pub use api::ApiFate;
 pub(super) use api::ApiFaults;
+pub(super) use hosts::SettledHosts;
+pub use hosts::{HostState, Hosts};
 pub(super) use timer::Timer;
 
 use super::command::Outcome;
@@ -22,7 +25,9 @@ use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::events::EventKind;
 use crate::datapath::FaultView;
-use crate::datapath::faults::{Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, ServiceFaults};
+use crate::datapath::faults::{
+    Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, Selector, ServiceFaults,
+};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, ImpairmentSpec};
 use crate::model::ids::{FaultId, ResourceId};
@@ -107,13 +112,14 @@ impl Controller {
         });
         drop(guard);
         self.shared.timer.wake(self);
+        self.settle_hosts();
         Ok(Outcome::Fault(Box::new(fault)))
     }
 
     /// Ends a fault.
     pub(super) fn cancel_fault(&self, id: FaultId) -> Result<Outcome, ControlError> {
-        let mut state = self.write();
-        let ended = self.end_fault(&mut state, id, "cancelled");
+        let ended = self.end_fault(&mut self.write(), id, "cancelled");
+        self.settle_hosts();
         ended
             .map(|fault| Outcome::Fault(Box::new(fault)))
             .ok_or_else(|| scope::no_such_fault(id))
@@ -126,7 +132,10 @@ impl Controller {
         let ended = ids
             .into_iter()
             .filter_map(|id| self.end_fault(&mut state, id, "cancelled"));
-        Outcome::Faults(ended.collect())
+        let ended = Outcome::Faults(ended.collect());
+        drop(state);
+        self.settle_hosts();
+        ended
     }
 
     fn end_fault(&self, state: &mut State, id: FaultId, reason: &str) -> Option<Fault> {
@@ -174,6 +183,7 @@ impl Controller {
             return;
         }
         self.publish_faults(&mut self.write());
+        self.settle_hosts();
     }
 
     /// Does what is due: faults that end, edits that arrive. Returns when something is due next. The Controller's own
@@ -181,14 +191,21 @@ impl Controller {
     pub(super) fn run_due(&self, now: Duration) -> Option<Duration> {
         let mut guard = self.write();
         let state = &mut *guard;
+        let mut ended_any = false;
         while let Some(due) = state.faults.next_due().filter(|due| *due <= now) {
             let ended = state.faults.active.iter().find(|(_, active)| active.ends == Some(due));
             if let Some(id) = ended.map(|(id, _)| *id) {
                 self.end_fault(state, id, "its time is over");
+                ended_any = true;
             }
             self.propagate(state, due);
         }
-        state.faults.next_due()
+        let next = state.faults.next_due();
+        drop(guard);
+        if ended_any {
+            self.settle_hosts();
+        }
+        next
     }
 
     /// From now on faults and late edits follow this time instead of the clock: for a network that is driven step by
@@ -208,8 +225,10 @@ impl Controller {
                 FaultKind::Api(fault) => api.push((*id, fault.clone())),
                 FaultKind::LatePropagation { .. } => {}
                 kind => {
-                    if let FaultKind::LinkDown(scope) = kind {
-                        unplugged.extend(scope::ports(&state.network, scope));
+                    match kind {
+                        FaultKind::LinkDown(scope) => unplugged.extend(scope::ports(&state.network, scope)),
+                        FaultKind::InstanceCrash(scope) => unplugged.extend(scope::of_instances(&state.network, scope)),
+                        _ => {}
                     }
                     effects.extend(effect(state, active, kind).map(|effect| (id.to_bits(), effect)));
                 }
@@ -325,6 +344,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             silent,
             status,
             token_lifetime,
+            delay,
         } => services(
             on,
             ServiceFaults {
@@ -332,6 +352,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
                     status: *status,
                     token_lifetime: *token_lifetime,
                     silent: *silent,
+                    delay: delay.unwrap_or_default(),
                 }),
                 ..none
             },
@@ -348,7 +369,14 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
                 },
             )
         }
-        FaultKind::LatePropagation { .. } | FaultKind::Api(_) => None,
+        FaultKind::InstanceCrash(scope) => Some(Effect::LinkDown(Selector {
+            interfaces: scope::of_instances(&state.network, scope)
+                .filter_map(|(id, _)| state.binding.interface_index(id))
+                .collect(),
+            ..Selector::default()
+        })),
+        // The processes of a host that hangs are all that is wrong with it.
+        FaultKind::InstanceFreeze(_) | FaultKind::LatePropagation { .. } | FaultKind::Api(_) => None,
     }
 }
 

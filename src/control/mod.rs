@@ -9,6 +9,7 @@ pub mod events;
 pub mod explain;
 mod fabric;
 pub mod faults;
+mod places;
 pub mod ports;
 mod resources;
 #[cfg(test)]
@@ -22,5 +23,5 @@ pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
 pub use events::{Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
-pub use faults::ApiFate;
+pub use faults::{ApiFate, HostState, Hosts};
 pub use ports::{OpenedDevice, Ports};

@@ -58,14 +58,13 @@ impl State {
         all.iter().copied().filter(here).collect()
     }
 
-    fn document(&self, index: InterfaceIndex, launched: SystemTime) -> Option<Instance> {
-        let (interface, vpc, subnet) = self.asker(index)?;
-        let options = self.network.options_of(vpc.dhcp_options_id);
+    /// What the host behind an interface finds: its own instance, whichever of its interfaces it asks by.
+    fn document(&self, index: InterfaceIndex) -> Option<Instance> {
+        let asker = self.binding.interface_id(index)?;
+        let primary = interface_of(self.network.instance_of(asker)?);
+        let (interface, _, subnet) = self.asker(self.binding.interface_index(primary)?)?;
+        let launched = self.launched.get(&primary).copied().unwrap_or(UNIX_EPOCH);
         let region = region_of(&subnet.availability_zone).to_owned();
-        // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
-        let domain = options.domains().next().map_or_else(|| domain(&region), str::to_owned);
-        let ipv4 = self.arrived(index, subnet.id, &interface.ipv4_addresses, IpAddr::V4);
-        let local_hostname = ipv4.first().map(|address| format!("{}.{domain}", ip_name(*address)));
         let metadata = &interface.settings.metadata;
         let bits = interface.id.to_bits();
         let mut tags: Vec<(String, String)> = interface.tags.clone().into_iter().collect();
@@ -95,28 +94,48 @@ impl State {
             role: metadata.iam_role.as_deref().map(|name| role(name, bits, launched)),
             tags,
             user_data: metadata.user_data.clone().map(String::into_bytes),
-            interfaces: vec![Interface {
-                mac: interface.mac_address,
-                interface_id: interface.id.to_string(),
-                device_number: 0,
-                network_card: None,
-                local_ipv4s: ipv4,
-                ipv6s: self.arrived(index, subnet.id, &interface.ipv6_addresses, IpAddr::V6),
-                ipv4_prefixes: self.arrived(index, subnet.id, &interface.ipv4_prefixes, |net| net.addr().into()),
-                ipv6_prefixes: self.arrived(index, subnet.id, &interface.ipv6_prefixes, |net| net.addr().into()),
-                public_ipv4s: Vec::new(),
-                subnet_id: subnet.id.to_string(),
-                subnet_ipv4: subnet.cidr_block,
-                subnet_ipv6: subnet.ipv6_cidr_block.into_iter().collect(),
-                vpc_id: vpc.id.to_string(),
-                vpc_ipv4: vpc.cidr_blocks.clone(),
-                vpc_ipv6: vpc.ipv6_cidr_blocks.clone(),
-                security_groups: Vec::new(),
-                owner_id: ACCOUNT.to_owned(),
-                local_hostname,
-                public_hostname: None,
-            }],
+            interfaces: self.interfaces_of(&interface),
             options: served(metadata),
+        })
+    }
+
+    /// The primary interface of an instance, and those that it has beside it.
+    fn interfaces_of(&self, primary: &NetworkInterface) -> Vec<Interface> {
+        let further = self.places.beside_primary(instance_of(primary.id));
+        std::iter::once((0, primary.id))
+            .chain(further)
+            .filter_map(|(device_number, id)| self.interface_document(device_number, self.binding.interface_index(id)?))
+            .collect()
+    }
+
+    fn interface_document(&self, device_number: u32, index: InterfaceIndex) -> Option<Interface> {
+        let (interface, vpc, subnet) = self.asker(index)?;
+        let options = self.network.options_of(vpc.dhcp_options_id);
+        // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
+        let own_domain = || domain(region_of(&subnet.availability_zone));
+        let domain = options.domains().next().map_or_else(own_domain, str::to_owned);
+        let ipv4 = self.arrived(index, subnet.id, &interface.ipv4_addresses, IpAddr::V4);
+        let local_hostname = ipv4.first().map(|address| format!("{}.{domain}", ip_name(*address)));
+        Some(Interface {
+            mac: interface.mac_address,
+            interface_id: interface.id.to_string(),
+            device_number,
+            network_card: None,
+            local_ipv4s: ipv4,
+            ipv6s: self.arrived(index, subnet.id, &interface.ipv6_addresses, IpAddr::V6),
+            ipv4_prefixes: self.arrived(index, subnet.id, &interface.ipv4_prefixes, |net| net.addr().into()),
+            ipv6_prefixes: self.arrived(index, subnet.id, &interface.ipv6_prefixes, |net| net.addr().into()),
+            public_ipv4s: Vec::new(),
+            subnet_id: subnet.id.to_string(),
+            subnet_ipv4: subnet.cidr_block,
+            subnet_ipv6: subnet.ipv6_cidr_block.into_iter().collect(),
+            vpc_id: vpc.id.to_string(),
+            vpc_ipv4: vpc.cidr_blocks.clone(),
+            vpc_ipv6: vpc.ipv6_cidr_blocks.clone(),
+            security_groups: Vec::new(),
+            owner_id: ACCOUNT.to_owned(),
+            local_hostname,
+            public_hostname: None,
         })
     }
 
@@ -132,7 +151,7 @@ impl State {
             .binding
             .writer()
             .owner(self.binding.subnet_index(subnet.id)?, address)?;
-        self.binding.interface_id(owner).map(instance_of)
+        self.network.instance_of(self.binding.interface_id(owner)?)
     }
 }
 
@@ -173,10 +192,7 @@ fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
 
 impl MetadataSource for Controller {
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>> {
-        let state = self.read();
-        let id = state.binding.interface_id(interface)?;
-        let launched = state.launched.get(&id).copied().unwrap_or(UNIX_EPOCH);
-        state.document(interface, launched).map(Arc::new)
+        self.read().document(interface).map(Arc::new)
     }
 
     fn fault(&self, interface: InterfaceIndex) -> Option<MetadataFault> {

@@ -294,6 +294,7 @@ fn a_moved_address_is_announced_where_the_profile_says_so() {
     let attach = Command::AttachInterface {
         interface: world.b.into(),
         device: cable(1500).0.into(),
+        host: None,
     };
     world.controller.execute(attach).unwrap();
     world.edit(vec![take(world.a, "10.0.1.20")]);
@@ -325,6 +326,7 @@ fn a_device_is_attached_once_and_let_go_with_the_detachment() {
     let attach = || Command::AttachInterface {
         interface: world.a.into(),
         device: cable(1500).0.into(),
+        host: None,
     };
     let Outcome::Interface(interface) = world.controller.execute(attach()).unwrap() else {
         panic!()
@@ -354,6 +356,7 @@ fn a_port_that_is_lost_leaves_its_interface_detached_and_says_why() {
     let attach = Command::AttachInterface {
         interface: world.a.into(),
         device: cable(1500).0.into(),
+        host: None,
     };
     world.controller.execute(attach).unwrap();
     let index = world.controller.read().binding.interface_index(world.a).unwrap();
@@ -393,6 +396,7 @@ fn without_a_switch_nothing_is_attached() {
     let attach = Command::AttachInterface {
         interface: crate::model::ResourceRef::new("x"),
         device: cable(1500).0.into(),
+        host: None,
     };
     assert!(matches!(controller.execute(attach), Err(ControlError::NoSwitch)));
 }

@@ -138,6 +138,8 @@ pub struct MetadataFault {
     pub token_lifetime: Option<Duration>,
     /// Does not answer at all.
     pub silent: bool,
+    /// Lets every request wait so long before it looks at it.
+    pub delay: Duration,
 }
 
 /// What is wrong with the services that one host uses.

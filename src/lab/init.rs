@@ -89,6 +89,9 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
     sethostname(&hostname)?;
     std::fs::write("/etc/hostname", format!("{}\n", hostname.display()))?;
     std::fs::write("/etc/machine-id", format!("{machine_id}\n"))?;
+    // As Debian does it (Debian reference, section 5.1.1). A program that asks for the name of its own machine would else wait
+    // for a resolver that may not be there; keepalived does so when it starts.
+    std::fs::write("/etc/hosts", hosts(&hostname.to_string_lossy()))?;
     let mut deaths = SigSet::empty();
     deaths.add(Signal::SIGCHLD);
     deaths.thread_block()?;
@@ -96,6 +99,11 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
         &deaths,
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?)
+}
+
+/// `/etc/hosts` of a machine of this name.
+fn hosts(name: &str) -> String {
+    format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n")
 }
 
 fn serve(mut control: &UnixStream, deaths: &SignalFd) -> io::Result<()> {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -61,6 +62,8 @@ pub struct InterfaceSpec {
     /// Whether IPv6 addresses, the link-local one included, are first probed for (RFC 4862 section 5.4); this takes
     /// 1 to 2 s, in which they cannot be used. Without it they can be used within milliseconds.
     pub dad: bool,
+    /// Whether it is up from the start; one that is plugged into a running machine waits for somebody to bring it up.
+    pub up: bool,
 }
 
 impl InterfaceSpec {
@@ -76,6 +79,7 @@ impl InterfaceSpec {
             accept_ra: true,
             link_local: LinkLocal::default(),
             dad: true,
+            up: true,
         }
     }
 
@@ -179,6 +183,9 @@ pub enum InstanceError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// It has no power.
+    #[error("instance '{0}' has crashed, and is off until the fault is over")]
+    Off(String),
     /// Its processes.
     #[error("instance '{name}': {source}")]
     Machine {
@@ -199,6 +206,8 @@ pub struct Instance {
     options: InstanceOptions,
     /// Made by the first command: its process 1.
     machine: Mutex<Option<Arc<Machine>>>,
+    /// Whether no process can be started.
+    off: AtomicBool,
     background: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -233,6 +242,7 @@ impl Instance {
             namespace,
             options: options.clone(),
             machine: Mutex::default(),
+            off: AtomicBool::new(false),
             background: Mutex::default(),
         };
         Ok((instance, device?))
@@ -322,6 +332,9 @@ impl Instance {
     /// The process 1 of this instance, made now if no command has run yet. `nsenter -t PID -a` goes inside.
     pub fn machine(&self) -> Result<Arc<Machine>, InstanceError> {
         let mut machine = lock(&self.machine);
+        if self.off.load(Ordering::Relaxed) {
+            return Err(InstanceError::Off(self.name.clone()));
+        }
         if let Some(machine) = machine.as_ref().filter(|machine| machine.is_alive()) {
             return Ok(Arc::clone(machine));
         }
@@ -361,6 +374,22 @@ impl Instance {
         if let Some(machine) = machine {
             machine.end();
         }
+    }
+
+    /// [`Self::crash`], and nothing can be started until [`Self::switch_on`]. Its devices stay.
+    pub fn switch_off(&self) {
+        let mut machine = lock(&self.machine);
+        // Under the lock, so that no command boots it in between.
+        self.off.store(true, Ordering::Relaxed);
+        let machine = machine.take();
+        if let Some(machine) = machine {
+            machine.end();
+        }
+    }
+
+    /// Undoes [`Self::switch_off`]: the next command boots it.
+    pub fn switch_on(&self) {
+        self.off.store(false, Ordering::Relaxed);
     }
 
     fn if_started(&self, act: impl FnOnce(&Machine) -> Result<(), MachineError>) -> Result<(), InstanceError> {
@@ -441,7 +470,7 @@ fn configure(netlink: &mut Netlink, interface: &InterfaceSpec) -> Result<(), Lin
             mac: Some(interface.mac),
             mtu: Some(interface.mtu),
             tx_queue_len: interface.tx_queue_len,
-            up: Some(true),
+            up: interface.up.then_some(true),
         },
     )?;
     if interface.addresses.is_empty() && interface.routes.is_empty() {

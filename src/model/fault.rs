@@ -157,6 +157,10 @@ pub enum FaultKind {
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<String>)]
         token_lifetime: Option<Duration>,
+        /// Requests wait so long before they are looked at.
+        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        delay: Option<Duration>,
     },
     /// The time service tells the interfaces a wrong time.
     ClockSkew {
@@ -171,6 +175,12 @@ pub enum FaultKind {
         #[schema(value_type = Option<String>)]
         behind: Option<Duration>,
     },
+    /// Every process of the instances that the interfaces belong to stops (SIGSTOP), until the fault is over. Their kernels
+    /// go on answering ARP and pings, as those of hung machines do.
+    InstanceFreeze(Scope),
+    /// The instances that the interfaces belong to lose power: every process is killed, what they wrote is lost, none of
+    /// their interfaces has a link. When the fault is over they are there again, as after a boot, and nothing runs in them.
+    InstanceCrash(Scope),
 }
 
 impl FaultKind {
@@ -188,6 +198,8 @@ impl FaultKind {
             Self::DhcpSilent(_) => "dhcp_silent",
             Self::Metadata { .. } => "metadata",
             Self::ClockSkew { .. } => "clock_skew",
+            Self::InstanceFreeze(_) => "instance_freeze",
+            Self::InstanceCrash(_) => "instance_crash",
         }
     }
 }

@@ -96,9 +96,10 @@ impl SettingsChange {
 }
 
 impl NetworkInterface {
-    /// The instance that it belongs to. An instance has one interface here, so the one's identifier gives the other's.
+    /// The instance that it belongs to: the one that it is attached to, and otherwise the one whose primary interface it is.
     pub fn instance_id(&self) -> InstanceId {
-        instance_of(self.id)
+        let attached = self.attachment.as_ref().and_then(|attachment| attachment.host);
+        attached.map_or_else(|| instance_of(self.id), |host| host.instance_id)
     }
 
     /// The primary IPv4 address; none in a subnet without IPv4.
@@ -110,12 +111,12 @@ impl NetworkInterface {
 /// What tells an instance's number from its interface's.
 const INSTANCE: u64 = 0x5bd1_e995_9e37_79b9;
 
-/// The instance of an interface.
+/// The instance whose primary interface it is: the one's identifier gives the other's.
 pub fn instance_of(interface: InterfaceId) -> InstanceId {
     InstanceId::from_bits(interface.to_bits() ^ INSTANCE)
 }
 
-/// The interface of an instance; it need not exist.
+/// The primary interface of an instance; it need not exist.
 pub fn interface_of(instance: InstanceId) -> InterfaceId {
     InterfaceId::from_bits(instance.to_bits() ^ INSTANCE)
 }
@@ -137,6 +138,17 @@ pub struct Attachment {
     pub port: u32,
     /// What is attached, for the reader: the name of the TAP, or where the descriptor came from.
     pub device: String,
+    /// Where the device is, if it is one of an instance of the lab.
+    pub host: Option<HostPlace>,
+}
+
+/// A place for a network interface in an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostPlace {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// 0 for the primary interface, which is `eth0`.
+    pub device_index: u32,
 }
 
 /// An address that is wanted for an interface.

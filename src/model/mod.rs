@@ -25,7 +25,7 @@ pub mod vpc;
 pub use address::AddressOrPrefix;
 pub use error::ModelError;
 pub use ids::{DhcpOptionsId, FaultId, InstanceId, InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
+pub use interface::{Attachment, HostPlace, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};
 pub use network::Network;

@@ -1,7 +1,9 @@
 //! One network that lives: a Controller, the switch that it writes for, and the instances on its ports. A server has
 //! one, and every run of a scenario has one of its own.
 
+mod attach;
 mod events;
+mod hosts;
 pub mod remains;
 
 use std::collections::BTreeMap;
@@ -11,14 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
 
+pub use attach::PlaceError;
 use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::{FabricWriter, Received};
 use crate::lab::link::Route;
 use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
+use crate::model::interface::instance_of;
 use crate::model::region::DEFAULT_REGION;
-use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
+use crate::model::{HostPlace, InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::services::{Services, ServicesConfig};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
@@ -71,6 +75,9 @@ pub enum RuntimeError {
     /// The Controller refused.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// An interface cannot be attached to a host.
+    #[error(transparent)]
+    Place(#[from] attach::PlaceError),
 }
 
 /// A host to make.
@@ -109,8 +116,10 @@ pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
-    /// The interface of each host.
-    hosts: Mutex<BTreeMap<String, InterfaceId>>,
+    /// The primary interface of each host.
+    hosts: Arc<Mutex<BTreeMap<String, InterfaceId>>>,
+    /// Held while an interface is given a place in a host.
+    placing: Mutex<()>,
     offload: bool,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
@@ -163,12 +172,16 @@ impl Runtime {
         if let Some(program) = config.init_program {
             options.init_program = program;
         }
+        let lab = Arc::new(Lab::new(options));
+        let hosts = Arc::new(Mutex::new(BTreeMap::new()));
+        controller.set_hosts(Arc::new(hosts::LabHosts::new(&lab, &hosts)));
         Ok(Self {
-            lab: Arc::new(Lab::new(options)),
+            lab,
             _events: EventPump::start(controller.clone(), events)?,
             controller,
             switch,
-            hosts: Mutex::default(),
+            hosts,
+            placing: Mutex::default(),
             offload: config.offload,
             _services: services,
         })
@@ -207,12 +220,20 @@ impl Runtime {
             };
             TapPort::open(&spec.interface.name, options)
         })?;
+        // Before they have a port: from then on a fault may mean them.
+        let names = hosts.iter().map(|host| host.name.clone());
+        lock(&self.hosts).extend(names.zip(interfaces.iter().copied()));
         let mut attached = Vec::with_capacity(hosts.len());
         for (device, interface) in devices.into_iter().zip(interfaces) {
             let device = OpenedDevice::from(PortDevice::Tap(device));
+            let host = HostPlace {
+                instance_id: instance_of(interface),
+                device_index: 0,
+            };
             let command = Command::AttachInterface {
                 interface: interface.into(),
                 device,
+                host: Some(host),
             };
             if let Err(error) = self.controller.execute(command) {
                 for interface in attached {
@@ -221,17 +242,18 @@ impl Runtime {
                         .controller
                         .execute(Command::DetachInterface(ResourceRef::Id(interface)));
                 }
-                hosts.iter().for_each(|host| drop(self.lab.remove(&host.name)));
+                for host in hosts {
+                    lock(&self.hosts).remove(&host.name);
+                    drop(self.lab.remove(&host.name));
+                }
                 return Err(error.into());
             }
             attached.push(interface);
         }
-        let names = hosts.iter().map(|host| host.name.clone());
-        lock(&self.hosts).extend(names.zip(attached));
         Ok(())
     }
 
-    /// Takes a host away; its interface stays, detached. Whether there was one.
+    /// Takes a host away; its interfaces stay, detached. Whether there was one.
     pub fn remove_host(&self, name: &str) -> Result<bool, RuntimeError> {
         let Some(instance) = self.lab.remove(name) else {
             return Ok(false);
@@ -240,7 +262,8 @@ impl Runtime {
         // Its processes end before its cable is pulled, as when a machine is switched off.
         instance.crash();
         drop(instance);
-        if let Some(interface) = interface {
+        let further = |interface| self.controller.further_interfaces(instance_of(interface)).into_values();
+        for interface in interface.into_iter().chain(interface.into_iter().flat_map(further)) {
             match self.controller.execute(Command::DetachInterface(interface.into())) {
                 // The port may have been detached by hand before.
                 Ok(_) | Err(ControlError::Model(_)) => {}
@@ -250,7 +273,7 @@ impl Runtime {
         Ok(true)
     }
 
-    /// The interface that a host was made on.
+    /// The primary interface of a host: the one that it was made on.
     pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
         lock(&self.hosts).get(host).copied()
     }

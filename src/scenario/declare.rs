@@ -64,9 +64,15 @@ pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<
             source: Box::new(source),
         })?;
     }
-    runtime
-        .create_hosts(&hosts(topology))
-        .map_err(|error| DeclareError::Hosts(Box::new(error)))
+    let hosts_error = |error| DeclareError::Hosts(Box::new(error));
+    runtime.create_hosts(&hosts(topology)).map_err(hosts_error)?;
+    for (name, interface) in &topology.interfaces {
+        if let Some(host) = &interface.value.attached_to {
+            let attached = runtime.attach_to_host(&ResourceRef::new(name), &host.value, None);
+            attached.map_err(hosts_error)?;
+        }
+    }
+    Ok(())
 }
 
 /// A main table is the one that the VPC was made with, under its new name.
@@ -163,7 +169,7 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
             command,
         });
     }
-    for (name, instance) in &topology.instances {
+    for (name, instance) in topology.all_interfaces() {
         let fields = &instance.value;
         let mut addresses: Vec<AddressRequest> = Vec::new();
         let given = fields.ipv4.iter().flatten().map(|address| IpAddr::from(address.value));
@@ -192,7 +198,10 @@ fn commands(topology: &Topology, scope: &Scope) -> Result<Vec<Declaration>, Decl
             ..CreateInterface::new(ResourceRef::new(&fields.subnet.value))
         });
         commands.push(Declaration {
-            kind: "instance",
+            kind: match topology.instances.contains_key(name) {
+                true => "instance",
+                false => "interface",
+            },
             name: name.clone(),
             command,
         });

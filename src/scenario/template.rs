@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `a.ipv4`, `a.ipv6`, `a.prefixes` | the first address (or delegated prefix) of instance `a`; `a.ipv6[1]` the second |
 //! | `a.mac`, `a.link_local`, `a.interface`, `a.device`, `a.subnet`, `a.name` | of its network interface; `link_local` is the EUI-64 one |
+//! | `i.ipv4`, … | the same of interface `i` of the topology, but for `device` |
 //! | `router(sa).mac`, `.link_local`, `.ipv4`, `.ipv6` | the router of subnet `sa` |
 //! | `subnet(sa).id`, `.cidr_block`, `.ipv6_cidr_block`, `.broadcast` | the subnet itself |
 //! | `vpc(v).id`, `.cidr_block`, `.ipv6_cidr_block` | the VPC |
@@ -239,6 +240,7 @@ impl Expression {
                 }
                 ("parameters", None) => return self.text(&scope.parameters, "parameter"),
                 ("saved", None) => return self.text(&scope.saved, "saved value"),
+                (name, None) if scope.interfaces.contains_key(name) => (&scope.interfaces, "interface", name),
                 (name, None) => (&scope.instances, "instance", name),
             };
         let facts = things
@@ -322,6 +324,8 @@ impl Facts {
 pub struct Scope {
     /// Instances by name.
     pub instances: BTreeMap<String, Facts>,
+    /// Network interfaces that are no instance's primary one, by name.
+    pub interfaces: BTreeMap<String, Facts>,
     /// Routers, by the name of their subnet.
     pub routers: BTreeMap<String, Facts>,
     /// Subnets by name.

@@ -124,7 +124,10 @@ impl Connection {
             Speaks::Http(http) => {
                 let answered = http.answered();
                 let over = step_http(http, socket, &mut step);
-                if http.answered() != answered {
+                if let Some(due) = http.due() {
+                    // Who is held up on purpose is not idle.
+                    self.deadline = due + limits.idle;
+                } else if http.answered() != answered {
                     self.deadline = now + limits.idle;
                 }
                 over
@@ -136,6 +139,14 @@ impl Connection {
             step.moved = true;
         }
         step
+    }
+
+    /// When a request that is held up on purpose is due.
+    pub(super) fn due(&self) -> Option<Duration> {
+        match &self.speaks {
+            Speaks::Http(http) => http.due(),
+            Speaks::Nothing | Speaks::Dns { .. } => None,
+        }
     }
 
     fn begin(&self, interface: InterfaceIndex, router: &Router) -> Speaks {

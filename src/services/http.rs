@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tower::ServiceExt;
 
-use super::imds::{Asker, HopLimit};
+use super::imds::{Alarm, Asker, HopLimit};
 
 /// Octets that wait between the TCP connection and hyper, each way.
 const QUEUE: usize = 4096;
@@ -56,6 +57,7 @@ pub struct HttpConnection {
     pipe: Rc<RefCell<Pipe>>,
     served: Pin<Box<dyn Future<Output = hyper::Result<()>>>>,
     woken: Arc<Woken>,
+    alarm: Alarm,
     ended: Option<Ended>,
 }
 
@@ -72,10 +74,12 @@ impl HttpConnection {
     /// A connection of `asker`, whose requests go to `router`.
     pub fn new(router: &Router, asker: Asker) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::default()));
-        let (router, state) = (router.clone(), Rc::clone(&pipe));
+        let (router, state, alarm) = (router.clone(), Rc::clone(&pipe), Alarm::default());
+        let raised = alarm.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(asker);
+            request.extensions_mut().insert(raised.clone());
             let (answer, state) = (router.clone().oneshot(request), Rc::clone(&state));
             async move {
                 let answer = answer.await;
@@ -99,8 +103,14 @@ impl HttpConnection {
             pipe,
             served,
             woken: Arc::default(),
+            alarm,
             ended: None,
         }
+    }
+
+    /// When it wants to be run again, though the peer says nothing.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.alarm.due()
     }
 
     /// Octets that can be taken in.

@@ -380,8 +380,9 @@ impl Stack {
         let timers = self.stack.poll_at(instant(now), &self.sockets);
         let timers = timers.map(|at| Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0)).max(now));
         let deadlines = self.connections.iter().map(|connection| connection.deadline);
+        let held_up = self.connections.iter().filter_map(Connection::due);
         let unused = self.last_used + limits.unused;
-        deadlines.chain(timers).min().map_or(unused, |at| {
+        deadlines.chain(held_up).chain(timers).min().map_or(unused, |at| {
             if self.connections.is_empty() {
                 at.min(unused)
             } else {

@@ -26,6 +26,12 @@ pub(crate) struct AttachRequest {
     namespace: Option<String>,
     /// The number of a descriptor of a TAP that the server inherited when it was started.
     pub(crate) fd: Option<i32>,
+    /// The name of an instance of the server's lab, in which the device appears; down, as one that is plugged into a running
+    /// machine. Nothing but `device_index` goes with it.
+    #[schema(example = "a")]
+    pub(crate) instance: Option<String>,
+    /// Which of the instance's interfaces it becomes, 1 or more: `eth1` for 1. The next that is free if left out.
+    pub(crate) device_index: Option<u32>,
     /// Whether frames may be larger than the MTU and without checksums, as between real hosts with offloading network
     /// cards; on if left out.
     offload: Option<bool>,
@@ -33,7 +39,30 @@ pub(crate) struct AttachRequest {
     mtu: Option<u16>,
 }
 
-const REMEDY: &str = "Give 'tap' (and 'namespace'), or 'fd'.";
+const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', or 'instance'.";
+
+/// The instance that the request names, and the place in it. What is about other devices cannot stand beside it.
+pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>)>, Problem> {
+    let others = [
+        ("tap", request.tap.is_some()),
+        ("namespace", request.namespace.is_some()),
+        ("fd", request.fd.is_some()),
+        ("offload", request.offload.is_some()),
+        ("mtu", request.mtu.is_some()),
+    ];
+    match (&request.instance, others.iter().find(|(_, given)| *given)) {
+        (Some(_), Some((field, _))) => {
+            Err(Problem::invalid(*field, "The device of an instance is made for it").remedy("Leave it out."))
+        }
+        (Some(instance), None) => Ok(Some((instance, request.device_index))),
+        (None, _) if request.device_index.is_some() => Err(Problem::invalid(
+            "device_index",
+            "Only an instance has places for devices",
+        )
+        .remedy("Name the 'instance'.")),
+        (None, _) => Ok(None),
+    }
+}
 
 /// Opens the device that the request describes.
 pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDevice, Problem> {

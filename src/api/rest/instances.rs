@@ -17,7 +17,7 @@ use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::lab::{self, CommandSpec, Instance};
 use crate::model::{InterfaceId, ResourceRef};
-use crate::runtime::{HostSpec, Runtime, RuntimeError};
+use crate::runtime::{HostSpec, PlaceError, Runtime, RuntimeError};
 use crate::scenario::format::{Configure, LinkLocal};
 
 /// A command that says nothing of its time is killed after this.
@@ -64,7 +64,7 @@ fn view(runtime: &Runtime, instance: &Instance) -> InstanceView {
     }
 }
 
-fn runtime(state: &AppState) -> Result<Arc<Runtime>, Problem> {
+pub(super) fn runtime(state: &AppState) -> Result<Arc<Runtime>, Problem> {
     state.runtime.clone().ok_or_else(|| {
         Problem::new(StatusCode::NOT_IMPLEMENTED, "Unsupported", "This server has no lab")
             .remedy("Attach devices of your own with POST /v1/interfaces/{interface}/attach.")
@@ -152,8 +152,17 @@ async fn create(
     .await
 }
 
-fn refused(error: RuntimeError) -> Problem {
+pub(super) fn refused(error: RuntimeError) -> Problem {
     match error {
+        RuntimeError::Place(error) => {
+            let status = match error {
+                PlaceError::Taken { .. } | PlaceError::Full(_) => StatusCode::CONFLICT,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Problem::new(status, error.code(), error.to_string())
+                .field(error.field())
+                .remedy(error.remedy())
+        }
         RuntimeError::Control(error) => Problem::from(error).named_in_body(),
         RuntimeError::Instance(error) => Problem::invalid("name", error.to_string()),
         error => Problem::internal(error.to_string()),

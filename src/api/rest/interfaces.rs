@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::devices::{AttachRequest, open};
+use super::devices::{AttachRequest, open, place};
 use super::mappings::block_in_path;
 use super::{blocking, page_size};
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
@@ -27,6 +27,7 @@ use crate::model::network::MappingEdit;
 use crate::model::{
     AddressOrPrefix, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
 };
+use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -110,6 +111,12 @@ pub struct AttachmentView {
     /// The device.
     #[schema(example = "tap0")]
     pub device: String,
+    /// The instance of the lab that the device is in; absent for any other device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<InstanceId>,
+    /// Which of the instance's interfaces it is; 0 is the primary one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_index: Option<u32>,
 }
 
 impl From<NetworkInterface> for InterfaceView {
@@ -117,6 +124,8 @@ impl From<NetworkInterface> for InterfaceView {
         let view = |attachment: crate::model::Attachment| AttachmentView {
             port: attachment.port,
             device: attachment.device,
+            instance_id: attachment.host.map(|host| host.instance_id),
+            device_index: attachment.host.map(|host| host.device_index),
         };
         Self {
             id: interface.id,
@@ -438,7 +447,10 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Attaches a TAP to a network interface
+/// Attaches a network interface: to a TAP, or to an instance
+///
+/// In an instance the device appears with the interface's MAC address, down and without addresses, as in a running EC2
+/// instance. The instance must be in the interface's availability zone.
 #[utoipa::path(post, path = "/v1/interfaces/{interface}/attach", tag = "interfaces",
     operation_id = "attach_interface", request_body = AttachRequest,
     params(("interface" = String, Path, description = "Identifier or name")),
@@ -453,6 +465,16 @@ async fn attach(
     Json(request): Json<AttachRequest>,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
     blocking(move || {
+        if let Some((instance, device_index)) = place(&request)? {
+            let runtime = super::instances::runtime(&state)?;
+            let attached = runtime.attach_to_host(&reference(&path), instance, device_index);
+            let attached = attached.map_err(|error| match error {
+                // The interface is named in the path.
+                RuntimeError::Control(error) => error.into(),
+                error => super::instances::refused(error),
+            });
+            return Ok(axum::Json(attached?.into()));
+        }
         let current = state.controller.interface(&reference(&path))?;
         // A device is not opened, or made, for an interface that cannot take it.
         if current.attachment.is_some() {
@@ -462,6 +484,7 @@ async fn attach(
         let command = Command::AttachInterface {
             interface: current.id.into(),
             device,
+            host: None,
         };
         match state.controller.execute(command)? {
             Outcome::Interface(interface) => {
@@ -477,6 +500,8 @@ async fn attach(
 }
 
 /// Detaches the device from a network interface
+///
+/// If it was in an instance, it vanishes there with all that was configured on it.
 #[utoipa::path(post, path = "/v1/interfaces/{interface}/detach", tag = "interfaces",
     operation_id = "detach_interface",
     params(("interface" = String, Path, description = "Identifier or name")),

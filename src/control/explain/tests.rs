@@ -87,6 +87,7 @@ impl World {
             .execute(Command::AttachInterface {
                 interface,
                 device: port.into(),
+                host: None,
             })
             .unwrap();
         self.cables.push(host);

@@ -1,13 +1,15 @@
 //! From what a fault names to interfaces and subnets of the fabric. Names are resolved anew whenever the network changes,
 //! so that a fault on a zone also meets what is made there later.
 
+use std::collections::BTreeSet;
+
 use crate::control::error::ControlError;
 use crate::control::fabric::Binding;
 use crate::datapath::faults::Selector;
 use crate::mapping::PortId;
 use crate::model::fault::{FaultKind, FaultSpec, PropagationDelay, Scope};
 use crate::model::ids::{FaultId, ResourceId};
-use crate::model::{InterfaceId, ModelError, Network, Subnet, SubnetId};
+use crate::model::{InstanceId, InterfaceId, ModelError, Network, NetworkInterface, Subnet, SubnetId};
 
 pub(super) fn no_such_fault(id: FaultId) -> ControlError {
     ControlError::Model(ModelError::NotFound {
@@ -85,7 +87,20 @@ pub(super) fn check(network: &Network, spec: &FaultSpec) -> Result<(), ControlEr
             )),
             _ => exists(network, scope),
         },
-        FaultKind::Metadata { on, status, .. } => {
+        FaultKind::Metadata {
+            on,
+            silent,
+            status,
+            token_lifetime,
+            delay,
+        } => {
+            if !silent && status.is_none() && token_lifetime.is_none() && delay.is_none_or(|delay| delay.is_zero()) {
+                return Err(wrong(
+                    "fault.metadata",
+                    "The fault does nothing",
+                    "Give a status, a token_lifetime or a delay, or say silent: true.",
+                ));
+            }
             if status.is_some_and(|status| !(100..=599).contains(&status)) {
                 return Err(wrong(
                     "fault.metadata.status",
@@ -104,6 +119,17 @@ pub(super) fn check(network: &Network, spec: &FaultSpec) -> Result<(), ControlEr
                 ));
             }
             named("fault.clock_skew.on", on)
+        }
+        FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => {
+            named("fault", scope)?;
+            if instances(network, scope).is_empty() {
+                return Err(wrong(
+                    "fault",
+                    "None of these interfaces is attached to an instance of the lab",
+                    "Name interfaces of instances that GET /v1/instances shows. For a device of your own there is link_down.",
+                ));
+            }
+            Ok(())
         }
         FaultKind::Api(api) => {
             if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() {
@@ -208,8 +234,8 @@ pub(super) fn selector(network: &Network, binding: &Binding, scope: &Scope) -> S
     }
 }
 
-/// The attached interfaces of a scope, with their ports.
-pub(super) fn ports(network: &Network, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
+/// The interfaces of a scope.
+fn interfaces(network: &Network, scope: &Scope) -> impl Iterator<Item = NetworkInterface> {
     let whole: Vec<_> = subnets(network, scope).map(|subnet| subnet.id).collect();
     let named: Vec<_> = scope
         .interfaces
@@ -218,7 +244,30 @@ pub(super) fn ports(network: &Network, scope: &Scope) -> Vec<(InterfaceId, PortI
         .collect();
     network
         .interfaces(None)
-        .filter(|interface| whole.contains(&interface.subnet_id) || named.contains(&interface.id))
-        .filter_map(|interface| Some((interface.id, PortId::new(interface.attachment?.port)?)))
-        .collect()
+        .filter(move |interface| whole.contains(&interface.subnet_id) || named.contains(&interface.id))
+}
+
+/// The attached interfaces of a scope, with their ports.
+pub(super) fn ports(network: &Network, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
+    interfaces(network, scope).filter_map(port).collect()
+}
+
+fn port(interface: NetworkInterface) -> Option<(InterfaceId, PortId)> {
+    Some((interface.id, PortId::new(interface.attachment?.port)?))
+}
+
+/// The instances that attached interfaces of a scope belong to.
+pub(super) fn instances(network: &Network, scope: &Scope) -> BTreeSet<InstanceId> {
+    let host = |interface: NetworkInterface| Some(interface.attachment?.host?.instance_id);
+    interfaces(network, scope).filter_map(host).collect()
+}
+
+/// All interfaces of the instances of a scope, with their ports: those too that the scope does not name.
+pub(super) fn of_instances(network: &Network, scope: &Scope) -> impl Iterator<Item = (InterfaceId, PortId)> {
+    let instances = instances(network, scope);
+    let theirs = move |interface: &NetworkInterface| {
+        let host = interface.attachment.as_ref().and_then(|attachment| attachment.host);
+        host.is_some_and(|host| instances.contains(&host.instance_id))
+    };
+    network.interfaces(None).filter(theirs).filter_map(port)
 }

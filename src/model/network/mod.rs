@@ -20,8 +20,8 @@ use rand::Rng;
 
 use super::dhcp_options::DhcpOptionSet;
 use super::error::ModelError;
-use super::ids::{DhcpOptionsId, InterfaceId, ResourceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-use super::interface::{Attachment, InterfaceState};
+use super::ids::{DhcpOptionsId, InstanceId, InterfaceId, ResourceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use super::interface::{Attachment, InterfaceState, instance_of};
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::{Names, Tags};
@@ -249,6 +249,13 @@ impl Network {
             .attachment
             .as_ref()
             .map(|attachment| attachment.port)
+    }
+
+    /// The instance that an interface belongs to: the one that it is attached to, and otherwise that whose primary one it is.
+    pub fn instance_of(&self, id: InterfaceId) -> Option<InstanceId> {
+        let attachment = self.interfaces.get(&id)?.attachment.as_ref();
+        let host = attachment.and_then(|attachment| attachment.host);
+        Some(host.map_or_else(|| instance_of(id), |host| host.instance_id))
     }
 
     /// The interface that is attached to a port. Looks at all of them.

@@ -82,6 +82,7 @@ impl Place {
         let attachment = attached.then(|| Attachment {
             port: 9,
             device: "tap".into(),
+            host: None,
         });
         self.world
             .network

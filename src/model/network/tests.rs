@@ -485,6 +485,7 @@ fn nothing_is_deleted_under_its_dependents() {
     let attachment = Attachment {
         port: 1,
         device: "tap0".into(),
+        host: None,
     };
     world
         .network

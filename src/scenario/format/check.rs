@@ -292,11 +292,12 @@ impl<'t> Checker<'t> {
             actions.push(Action::Mapping(edits.0.iter().map(|edit| edit.value.clone()).collect()));
         }
         if let Some(modify) = &fields.modify {
-            self.instance(&modify.interface);
+            self.interface(&modify.interface);
+            modify.attach_to.iter().for_each(|instance| self.instance(instance));
             if modify.is_empty() {
                 self.wrong(
                     Mistake::at(modify.interface.referenced, "this changes nothing")
-                        .help("say `source_dest_check`, `mtu`, `ntp_skew_ms`, `metadata` or `detach`"),
+                        .help("say `source_dest_check`, `mtu`, `ntp_skew_ms`, `metadata`, `detach` or `attach_to`"),
                 );
             }
             actions.push(Action::Modify(modify.clone()));
@@ -411,7 +412,7 @@ impl<'t> Checker<'t> {
         match &route.via {
             Some(via) if !route.delete => {
                 if !is_word(&via.value) {
-                    self.instance(via);
+                    self.interface(via);
                 }
             }
             None if route.delete => {}
@@ -443,7 +444,7 @@ impl<'t> Checker<'t> {
             }
         };
         match instance {
-            [Some(instance), None] => self.instance(instance),
+            [Some(instance), None] => self.interface(instance),
             _ => self.wrong(
                 Mistake::at(place, "`assign` and `move` say `to`, `unassign` says `from`")
                     .help("as in `{ move: 10.0.1.50, to: b }`"),
@@ -526,7 +527,7 @@ impl<'t> Checker<'t> {
         }
         for (name, port) in &expect.ports {
             let known = Spanned::new(name.clone(), port.referenced, port.defined);
-            self.instance(&known);
+            self.interface(&known);
             if port.value.drops.is_empty() && port.value.counters.is_empty() {
                 self.wrong(Mistake::at(port.referenced, "say which `drops` or `counters`"));
             }
@@ -651,6 +652,13 @@ impl<'t> Checker<'t> {
             let mistake = Mistake::at(name.referenced, format!("no instance is called `{}`", name.value))
                 .nearest(&name.value, self.scope.instances.keys().map(String::as_str));
             self.wrong(mistake);
+        }
+    }
+
+    /// An instance, which stands for its primary interface, or an interface of the topology.
+    fn interface(&mut self, name: &Spanned<String>) {
+        if !self.scope.interfaces.contains_key(&name.value) {
+            self.instance(name);
         }
     }
 

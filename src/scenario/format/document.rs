@@ -178,7 +178,7 @@ pub struct Edits(pub Vec<Spanned<Edit>>);
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Modify {
-    /// The instance whose interface is meant.
+    /// The instance whose primary interface is meant, or an interface of the topology.
     #[schema(value_type = String)]
     pub interface: Spanned<String>,
     /// Whether the fabric checks that the interface owns what it sends from and receives for.
@@ -189,9 +189,13 @@ pub struct Modify {
     pub ntp_skew_ms: Option<i64>,
     /// What changes about what the host finds at the metadata service.
     pub metadata: Option<MetadataChange>,
-    /// `true` takes the interface from its host, whose `eth0` is gone from then on.
+    /// `true` takes the interface from its host, where the device is gone from then on.
     #[serde(default)]
     pub detach: bool,
+    /// The instance that it is attached to, after it was detached if that is asked for, too. There it is the next device:
+    /// `eth1`, which is down and has no address until the host configures it.
+    #[schema(value_type = Option<String>)]
+    pub attach_to: Option<Spanned<String>>,
 }
 
 impl Modify {
@@ -202,6 +206,7 @@ impl Modify {
             && self.ntp_skew_ms.is_none()
             && self.metadata.is_none()
             && !self.detach
+            && self.attach_to.is_none()
     }
 }
 

@@ -18,9 +18,10 @@ pub use document::{
     PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
 };
 pub use flows::{FlowForm, FlowProtocol};
-pub use network::{expected_scope, instance_facts, resolve_profile, route_target, router_facts, subnet_facts};
+pub use network::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use topology::{
-    Configure, InstanceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology, Topology, VpcTopology,
+    Configure, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology,
+    Topology, VpcTopology,
 };
 pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use values::{Count, CountRange, Interval, Text, Texts};

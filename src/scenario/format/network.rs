@@ -60,7 +60,7 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     check_route_tables(topology, &mut mistakes);
     let mut macs = Given::new("MAC address");
     let mut addresses = Given::new("address");
-    for (name, instance) in &topology.instances {
+    for (name, instance) in topology.all_interfaces() {
         check_name(name, instance.referenced, &mut mistakes);
         if let Some(mac) = &instance.value.mac {
             let vpc = topology
@@ -75,7 +75,20 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
             }
             macs.give((vpc, mac.value), mac.value, mac.referenced, &mut mistakes);
         }
-        check_instance(topology, instance, &mut addresses, &mut mistakes);
+        check_instance(topology, &instance, &mut addresses, &mut mistakes);
+    }
+    for (name, interface) in &topology.interfaces {
+        if topology.instances.contains_key(name) {
+            let message = format!("the interface of instance `{name}` has that name already");
+            mistakes.push(Mistake::at(interface.referenced, message).help("choose another name"));
+        }
+        if let Some(to) = &interface.value.attached_to
+            && !topology.instances.contains_key(&to.value)
+        {
+            let message = format!("no instance is called `{}`", to.value);
+            let known = topology.instances.keys().map(String::as_str);
+            mistakes.push(Mistake::at(to.referenced, message).nearest(&to.value, known));
+        }
     }
     mistakes
 }
@@ -203,7 +216,8 @@ fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
             let to = route.to.value.trunc();
             destinations.give(to, to, route.to.referenced, mistakes);
             let via = &route.via;
-            if !is_word(&via.value) && !topology.instances.contains_key(&via.value) {
+            let known = topology.instances.contains_key(&via.value) || topology.interfaces.contains_key(&via.value);
+            if !is_word(&via.value) && !known {
                 let message = format!("no instance is called `{}`", via.value);
                 let known = topology.instances.keys().map(String::as_str);
                 mistakes.push(Mistake::at(via.referenced, message).nearest(&via.value, known));
@@ -340,7 +354,7 @@ pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>)
             .insert(name.clone(), subnet_facts("subnet-00000000000000000", v4, v6));
         scope.routers.insert(name.clone(), router_facts(mac, v4, v6));
     }
-    for (name, instance) in &topology.instances {
+    for (name, instance) in topology.all_interfaces() {
         let fields = &instance.value;
         let subnet = topology.subnets.get(&fields.subnet.value);
         let has_v4 = subnet.is_some_and(|subnet| subnet.value.cidr_block.is_some());
@@ -359,11 +373,14 @@ pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>)
             .mac
             .as_ref()
             .map_or(MacAddr([0x02, 0, 0, 0, 0, 2]), |mac| mac.value);
-        let facts = instance_facts(name, &fields.subnet.value, "eni-00000000000000000", mac)
+        let facts = interface_facts(name, &fields.subnet.value, "eni-00000000000000000", mac)
             .with_all("ipv4", ipv4)
             .with_all("ipv6", ipv6)
             .with_all("prefixes", fields.prefixes.iter().map(|prefix| prefix.value));
-        scope.instances.insert(name.clone(), facts);
+        match topology.instances.contains_key(name) {
+            true => scope.instances.insert(name.clone(), facts.with("device", "eth0")),
+            false => scope.interfaces.insert(name.clone(), facts),
+        };
     }
     scope
 }
@@ -392,13 +409,12 @@ pub fn router_facts(mac: MacAddr, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipn
         )
 }
 
-/// What can be said of an instance, but for its addresses, which may change during a run.
-pub fn instance_facts(name: &str, subnet: &str, interface: impl Display, mac: MacAddr) -> Facts {
+/// What can be said of an interface, but for its addresses, which may change during a run, and its device.
+pub fn interface_facts(name: &str, subnet: &str, interface: impl Display, mac: MacAddr) -> Facts {
     Facts::default()
         .with("name", name)
         .with("subnet", subnet)
         .with("interface", interface)
-        .with("device", "eth0")
         .with("mac", mac)
         .with("link_local", mac.link_local())
 }

@@ -27,6 +27,11 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
     pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
+    /// Network interfaces that are nobody's primary one, by name: they can be attached to instances and detached again. Names
+    /// are unique over instances and these.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, InterfaceTopology>)]
+    pub interfaces: BTreeMap<String, Spanned<InterfaceTopology>>,
     /// Route tables, by name. Every VPC has one for the subnets that none of these names.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
@@ -162,6 +167,74 @@ pub struct InstanceTopology {
     /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
     #[serde(default = "yes")]
     pub dad: bool,
+}
+
+/// A network interface that is nobody's primary one.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NetworkInterface)]
+pub struct InterfaceTopology {
+    /// The name of its subnet.
+    #[schema(value_type = String)]
+    pub subnet: Spanned<String>,
+    /// MAC address of the interface; a locally administered one is chosen when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:14")]
+    pub mac: Option<Spanned<MacAddr>>,
+    /// IPv4 addresses assigned to it, as of an instance.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv4: Option<Vec<Spanned<std::net::Ipv4Addr>>>,
+    /// IPv6 addresses assigned to it, as of an instance.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv6: Option<Vec<Spanned<std::net::Ipv6Addr>>>,
+    /// Delegated prefixes, /28 and /80.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
+    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    /// The longest IP packet that the interface takes; the profile's when left out.
+    pub mtu: Option<u16>,
+    /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address until
+    /// the host configures it.
+    #[schema(value_type = Option<String>)]
+    pub attached_to: Option<Spanned<String>>,
+}
+
+impl InterfaceTopology {
+    /// What an instance with it as its primary interface would say of it.
+    pub fn declared(&self) -> InstanceTopology {
+        InstanceTopology {
+            subnet: self.subnet.clone(),
+            mac: self.mac.clone(),
+            ipv4: self.ipv4.clone(),
+            ipv6: self.ipv6.clone(),
+            prefixes: self.prefixes.clone(),
+            source_dest_check: self.source_dest_check,
+            mtu: self.mtu,
+            ntp_skew_ms: None,
+            metadata: None,
+            configure: Configure::None,
+            link_local: LinkLocal::default(),
+            accept_ra: true,
+            dad: true,
+        }
+    }
+}
+
+impl Topology {
+    /// Every network interface by its name: that of its instance, or its own.
+    pub fn all_interfaces(&self) -> impl Iterator<Item = (&String, Spanned<InstanceTopology>)> {
+        let own = self.instances.iter().map(|(name, instance)| (name, instance.clone()));
+        let declared = |fields: &Spanned<InterfaceTopology>| {
+            Spanned::new(fields.value.declared(), fields.referenced, fields.defined)
+        };
+        own.chain(
+            self.interfaces
+                .iter()
+                .map(move |(name, fields)| (name, declared(fields))),
+        )
+    }
 }
 
 /// How a host gets its addresses.

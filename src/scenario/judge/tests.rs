@@ -139,6 +139,9 @@ fn texts_are_judged_as_a_whole_and_by_lines() {
         ("stdout: { lines: [{ matching: '^64', every: 'fe80::' }] }", true),
         ("stdout: { lines: [{ matching: '^64', every: 'fe80::1' }] }", false),
         ("stdout: { lines: [{ count: 3 }] }", true),
+        ("stdout: { lines: [{ distinct: '(bytes|end)', count: 2 }] }", true),
+        ("stdout: { lines: [{ distinct: '(bytes|end)', count: 3 }] }", false),
+        ("stdout: { lines: [{ distinct: 'fe80::(\\d)', count: 3 }] }", true),
     ] {
         let step = format!("exec: {{ on: a, run: x }}, expect: {{ {expect} }}");
         assert_eq!(wrong(&step, &seen).is_empty(), right, "{expect}");

@@ -98,6 +98,10 @@ fn changes(modify: &Modify) -> String {
             format!("metadata {fields}")
         }),
         modify.detach.then(|| "detached".to_owned()),
+        modify
+            .attach_to
+            .as_ref()
+            .map(|host| format!("attached to {}", host.value)),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

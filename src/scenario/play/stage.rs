@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ipnet::IpNet;
 
 use super::super::declare::{DeclareError, declare};
-use super::super::format::{Modify, Topology, instance_facts, router_facts, subnet_facts};
+use super::super::format::{Modify, Topology, interface_facts, router_facts, subnet_facts};
 use super::super::judge::PortCounts;
 use super::super::report::InstanceSummary;
 use super::super::template::{Facts, Scope};
@@ -85,6 +85,8 @@ pub struct Stage {
     vpcs: Vec<String>,
     subnets: Vec<String>,
     instances: BTreeMap<String, String>,
+    /// Interfaces that are nobody's primary one, with their subnets.
+    interfaces: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
 
@@ -124,6 +126,11 @@ impl Stage {
                 .iter()
                 .map(|(name, instance)| (name.clone(), instance.value.subnet.value.clone()))
                 .collect(),
+            interfaces: topology
+                .interfaces
+                .iter()
+                .map(|(name, interface)| (name.clone(), interface.value.subnet.value.clone()))
+                .collect(),
             parameters,
         })
     }
@@ -152,15 +159,18 @@ impl Stage {
                 scope.routers.insert(name.clone(), facts);
             }
         }
-        for (name, subnet) in &self.instances {
+        for (name, subnet) in self.instances.iter().chain(&self.interfaces) {
             if let Ok(interface) = controller.interface(&ResourceRef::new(name)) {
                 let prefixes = interface.ipv4_prefixes.iter().map(|prefix| IpNet::from(*prefix));
                 let prefixes = prefixes.chain(interface.ipv6_prefixes.iter().map(|prefix| IpNet::from(*prefix)));
-                let facts = instance_facts(name, subnet, interface.id, interface.mac_address)
+                let facts = interface_facts(name, subnet, interface.id, interface.mac_address)
                     .with_all("ipv4", &interface.ipv4_addresses)
                     .with_all("ipv6", &interface.ipv6_addresses)
                     .with_all("prefixes", prefixes);
-                scope.instances.insert(name.clone(), facts);
+                match self.instances.contains_key(name) {
+                    true => scope.instances.insert(name.clone(), facts.with("device", "eth0")),
+                    false => scope.interfaces.insert(name.clone(), facts),
+                };
             }
         }
         scope
@@ -204,10 +214,11 @@ impl Stage {
         self.runtime.controller()
     }
 
-    /// The names of the interfaces, by identifier.
+    /// The names of all interfaces, by identifier.
     pub(super) fn interface_names(&self) -> BTreeMap<String, String> {
         self.instances
             .keys()
+            .chain(self.interfaces.keys())
             .filter_map(|name| Some((self.interface(name).ok()?.to_string(), name.clone())))
             .collect()
     }
@@ -321,11 +332,19 @@ impl Stage {
         self.execute(Command::EditMappings(edits))
     }
 
-    /// Changes the interface of an instance.
+    /// Changes an interface.
     pub(super) fn modify(&self, modify: &Modify) -> Result<(), Refusal> {
         let interface: ResourceRef<_> = ResourceRef::new(&modify.interface.value);
         if modify.detach {
             self.execute(Command::DetachInterface(interface.clone()))?;
+        }
+        if let Some(host) = &modify.attach_to {
+            let attached = self.runtime.attach_to_host(&interface, &host.value, None);
+            attached.map_err(|error| match &error {
+                RuntimeError::Control(error) => refusal(error),
+                RuntimeError::Place(error) => (error.code().to_owned(), error.to_string()),
+                error => ("InternalError".to_owned(), error.to_string()),
+            })?;
         }
         let change = ModifyInterface {
             source_dest_check: modify.source_dest_check,

@@ -7,7 +7,8 @@ pub mod document;
 mod token;
 mod tree;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -68,6 +69,21 @@ pub const VERSIONS: [&str; 29] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HopLimit(pub u8);
 
+/// In a request's extensions: when whoever is held up on purpose wants to be polled again, in the clock's time.
+#[derive(Debug, Clone, Default)]
+pub struct Alarm(Arc<Mutex<Option<Duration>>>);
+
+impl Alarm {
+    /// When it is due, if it is set.
+    pub fn due(&self) -> Option<Duration> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: Option<Duration>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
 /// What a handler works with.
 struct Imds {
     source: Arc<dyn MetadataSource>,
@@ -94,6 +110,18 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     let asker = request.extensions().get::<Asker>();
     let fault = asker.and_then(|asker| imds.source.fault(asker.interface));
     let fault = fault.unwrap_or_default();
+    if !fault.delay.is_zero() {
+        let until = imds.clock.monotonic() + fault.delay;
+        let alarm = request.extensions().get::<Alarm>().cloned().unwrap_or_default();
+        alarm.set(Some(until));
+        // Whoever runs the connection looks at the alarm and polls again when it is due.
+        std::future::poll_fn(|_| match imds.clock.monotonic() < until {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        })
+        .await;
+        alarm.set(None);
+    }
     if fault.silent {
         // The connection ends by its own limits, as one to a service that hangs does.
         return std::future::pending().await;

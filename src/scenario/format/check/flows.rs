@@ -29,7 +29,7 @@ impl Checker<'_> {
             let mistake = Mistake::at(place, "a `port` is one of TCP or UDP");
             self.wrong(mistake.help("say which, as in `protocol: tcp`"));
         }
-        self.instances_of(&flow.delivered_to);
+        self.interfaces_of(&flow.delivered_to);
         self.reasons_of(&flow.dropped);
         if flow.expects_nothing() {
             self.wrong(

@@ -134,10 +134,10 @@ impl Checker<'_> {
         }
     }
 
-    /// Counts by instance.
-    pub(super) fn instances_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
+    /// Counts by instance, or by network interface of its own name.
+    pub(super) fn interfaces_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
         for (name, count) in counts {
-            self.instance(&Spanned::new(name.clone(), count.referenced, count.defined));
+            self.interface(&Spanned::new(name.clone(), count.referenced, count.defined));
         }
     }
 
@@ -163,8 +163,8 @@ impl Checker<'_> {
             }
         }
         self.reasons_of(&expect.dropped);
-        self.instances_of(&expect.delivered_to);
-        self.instances_of(&expect.answered_by);
+        self.interfaces_of(&expect.delivered_to);
+        self.interfaces_of(&expect.answered_by);
         for (name, count) in &expect.events {
             if !EventKind::TYPES.contains(&name.as_str()) {
                 let mistake = Mistake::at(count.referenced, format!("no type of event is called `{name}`"));

@@ -1,0 +1,151 @@
+//! A network interface is attached to a host that runs, as on EC2: the device appears in it, down and without an address, and
+//! the host has to configure it. Detaching closes the device, which vanishes from the host with all that was configured on it.
+
+use super::{Runtime, RuntimeError, lock};
+use crate::control::{Command, OpenedDevice, Outcome};
+use crate::lab::InterfaceSpec;
+use crate::model::interface::instance_of;
+use crate::model::{HostPlace, InterfaceId, ModelError, NetworkInterface, ResourceRef};
+use crate::switch::port::{PortDevice, TapOptions, TapPort};
+
+/// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on one
+/// network card).
+const MOST: u32 = 15;
+
+/// Why an interface gets no place in a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// There is no such host.
+    #[error("there is no instance '{0}'")]
+    NoSuchHost(String),
+    /// Another interface is there.
+    #[error("instance '{host}' has a network interface at device index {index} already")]
+    Taken {
+        /// The host.
+        host: String,
+        /// The place.
+        index: u32,
+    },
+    /// There is no such place.
+    #[error("there is no device index {0}")]
+    NoSuchPlace(u32),
+    /// It has as many as it can.
+    #[error("instance '{0}' has {MOST} network interfaces, and takes no more")]
+    Full(String),
+    /// The two are in different zones.
+    #[error("the network interface is in {interface}, and instance '{host}' in {zone}")]
+    OtherZone {
+        /// The host.
+        host: String,
+        /// Its availability zone.
+        zone: String,
+        /// That of the interface.
+        interface: String,
+    },
+}
+
+impl PlaceError {
+    /// The AWS error code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchHost(_) => "InvalidInstanceID.NotFound",
+            Self::Taken { .. } | Self::NoSuchPlace(_) => "InvalidParameterValue",
+            Self::Full(_) => "AttachmentLimitExceeded",
+            Self::OtherZone { .. } => "InvalidParameterCombination",
+        }
+    }
+
+    /// The field of the request that is at fault.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NoSuchHost(_) | Self::Full(_) | Self::OtherZone { .. } => "instance",
+            Self::Taken { .. } | Self::NoSuchPlace(_) => "device_index",
+        }
+    }
+
+    /// What the caller can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoSuchHost(_) => "GET /v1/instances lists those that there are.",
+            Self::Taken { .. } => "Leave the device index out to get the next one that is free.",
+            Self::NoSuchPlace(_) => "Give 1 to 14; 0 is the primary network interface, which an instance is made with.",
+            Self::Full(_) => "Detach one of them first.",
+            Self::OtherZone { .. } => "Make a network interface in a subnet of the instance's availability zone.",
+        }
+    }
+}
+
+impl Runtime {
+    /// Attaches a network interface to a host that runs, at a device index of 1 or more, or at the next that is free. The
+    /// device has the interface's MAC address, is called `ethN` for the index N, and is down.
+    pub fn attach_to_host(
+        &self,
+        interface: &ResourceRef<InterfaceId>,
+        host: &str,
+        device_index: Option<u32>,
+    ) -> Result<NetworkInterface, RuntimeError> {
+        let controller = self.controller();
+        let found = controller.interface(interface)?;
+        let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
+        let instance = self.lab().get(host).ok_or_else(no_such_host)?;
+        let primary = self.interface_of(host).ok_or_else(no_such_host)?;
+        // A device is not made for an interface that cannot take it.
+        if found.attachment.is_some() {
+            return Err(refused(ModelError::InterfaceInUse { interface: found.id }));
+        }
+        let subnet = controller.subnet(&found.subnet_id.into())?;
+        let zone = controller
+            .subnet(&controller.interface(&primary.into())?.subnet_id.into())?
+            .availability_zone;
+        if subnet.availability_zone != zone {
+            return Err(PlaceError::OtherZone {
+                host: host.to_owned(),
+                zone,
+                interface: subnet.availability_zone,
+            }
+            .into());
+        }
+        let _one_at_a_time = lock(&self.placing);
+        let taken = controller.further_interfaces(instance_of(primary));
+        let index = match device_index {
+            Some(index) if !(1..MOST).contains(&index) => return Err(PlaceError::NoSuchPlace(index).into()),
+            Some(index) if taken.contains_key(&index) => {
+                let host = host.to_owned();
+                return Err(PlaceError::Taken { host, index }.into());
+            }
+            Some(index) => index,
+            None => (1..MOST)
+                .find(|index| !taken.contains_key(index))
+                .ok_or_else(|| PlaceError::Full(host.to_owned()))?,
+        };
+        let profile = controller.vpc(&found.vpc_id.into())?.profile;
+        let mtu = found.settings.mtu.unwrap_or(profile.mtu);
+        let spec = InterfaceSpec {
+            mtu: mtu.into(),
+            up: false,
+            ..InterfaceSpec::new(format!("eth{index}"), found.mac_address)
+        };
+        let options = TapOptions {
+            offload: self.offload,
+            mtu,
+            ..TapOptions::default()
+        };
+        let tap = instance.attach(&spec, || TapPort::open(&spec.name, options))?;
+        let command = Command::AttachInterface {
+            interface: found.id.into(),
+            device: OpenedDevice::from(PortDevice::Tap(tap)),
+            host: Some(HostPlace {
+                instance_id: instance_of(primary),
+                device_index: index,
+            }),
+        };
+        match controller.execute(command)? {
+            Outcome::Interface(interface) => Ok(*interface),
+            other => unreachable!("an interface was attached, and the answer is {other:?}"),
+        }
+    }
+}
+
+fn refused(error: ModelError) -> RuntimeError {
+    RuntimeError::Control(error.into())
+}

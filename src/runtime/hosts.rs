@@ -1,0 +1,55 @@
+//! Faults of whole instances reach the lab: it freezes them, and switches them off.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::lock;
+use crate::control::{HostState, Hosts};
+use crate::lab::{Instance, Lab};
+use crate::model::interface::interface_of;
+use crate::model::{InstanceId, InterfaceId};
+
+/// The hosts of a runtime, for its Controller, which must not keep them alive.
+pub(super) struct LabHosts {
+    lab: Weak<Lab>,
+    hosts: Arc<Mutex<BTreeMap<String, InterfaceId>>>,
+}
+
+impl LabHosts {
+    pub(super) fn new(lab: &Arc<Lab>, hosts: &Arc<Mutex<BTreeMap<String, InterfaceId>>>) -> Self {
+        Self {
+            lab: Arc::downgrade(lab),
+            hosts: Arc::clone(hosts),
+        }
+    }
+
+    fn find(&self, instance: InstanceId) -> Option<Arc<Instance>> {
+        let primary = interface_of(instance);
+        let name = lock(&self.hosts)
+            .iter()
+            .find(|(_, interface)| **interface == primary)
+            .map(|(name, _)| name.clone())?;
+        self.lab.upgrade()?.get(&name)
+    }
+}
+
+impl Hosts for LabHosts {
+    fn bring(&self, instance: InstanceId, from: HostState, to: HostState) -> Result<(), String> {
+        // One that was taken away meanwhile needs nothing.
+        let Some(instance) = self.find(instance) else {
+            return Ok(());
+        };
+        if from == HostState::Crashed {
+            instance.switch_on();
+        }
+        let done = match to {
+            HostState::Running => instance.thaw(),
+            HostState::Frozen => instance.freeze(),
+            HostState::Crashed => {
+                instance.switch_off();
+                Ok(())
+            }
+        };
+        done.map_err(|error| error.to_string())
+    }
+}
