@@ -1,6 +1,10 @@
 //! What befalls hosts that run: faults of whole instances, and network interfaces that come and go. They take root.
 
-#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what cannot be unwrapped fails the test"
+)]
 
 mod vpc_support;
 
@@ -55,7 +59,7 @@ fn a_host_hangs_for_as_long_as_it_is_frozen_and_its_kernel_does_not() {
     };
     eventually("it runs", ticks);
     let frozen = json!({"fault": {"instance_freeze": {"interfaces": ["b"]}}});
-    let (status, begun) = ask(&runtime, "POST", "/v1/faults", frozen.clone());
+    let (status, begun) = ask(&runtime, "POST", "/v1/faults", frozen);
     assert_eq!(status, 201, "{begun}");
     assert!(!ticks(), "its processes are stopped when the answer comes");
     assert!(succeeds(&a, "ping -c 1 -W 2 10.0.1.11"), "its kernel answers");

@@ -55,7 +55,7 @@ scenarios! {
     isc_dhclient_brings_up_a_host_that_knows_nothing:
         "dhclient.yaml", "base: aws," => "base: lan,";
     dhcpcd_brings_up_a_host_that_knows_nothing:
-        "dhcpcd.yaml", "\"leased 10.0.1.10 for" => "\"leased 10.0.1.20 for";
+        "dhcpcd.yaml", "\"acknowledged 10.0.1.10 " => "\"acknowledged 10.0.1.20 ";
     the_small_clients_bring_up_a_host_that_knows_nothing:
         "udhcpc.yaml", "base: aws," => "base: lan,";
     systemd_networkd_brings_up_a_host_that_knows_nothing:
