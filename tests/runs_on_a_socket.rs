@@ -2,6 +2,7 @@
 //! make namespaces, so they take root.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+#![allow(clippy::needless_pass_by_value, reason = "a body is written where it is used")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
