@@ -10,6 +10,7 @@ pub mod explain;
 mod fabric;
 pub mod faults;
 pub mod ports;
+mod rehearsal;
 mod resources;
 #[cfg(test)]
 mod resources_tests;
@@ -24,3 +25,4 @@ pub use events::{Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::ApiFate;
 pub use ports::{OpenedDevice, Ports};
+pub use rehearsal::Rehearsal;

@@ -108,8 +108,8 @@ pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
-    /// The interface of each host.
-    hosts: Mutex<BTreeMap<String, InterfaceId>>,
+    /// Each host as it was started, with its interface by identifier.
+    hosts: Mutex<BTreeMap<String, HostSpec>>,
     offload: bool,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
@@ -225,8 +225,14 @@ impl Runtime {
             }
             attached.push(interface);
         }
-        let names = hosts.iter().map(|host| host.name.clone());
-        lock(&self.hosts).extend(names.zip(attached));
+        let started = hosts.iter().zip(attached).map(|(host, interface)| {
+            let host = HostSpec {
+                interface: interface.into(),
+                ..host.clone()
+            };
+            (host.name.clone(), host)
+        });
+        lock(&self.hosts).extend(started);
         Ok(())
     }
 
@@ -235,12 +241,12 @@ impl Runtime {
         let Some(instance) = self.lab.remove(name) else {
             return Ok(false);
         };
-        let interface = lock(&self.hosts).remove(name);
+        let host = lock(&self.hosts).remove(name);
         // Its processes end before its cable is pulled, as when a machine is switched off.
         instance.crash();
         drop(instance);
-        if let Some(interface) = interface {
-            match self.controller.execute(Command::DetachInterface(interface.into())) {
+        if let Some(host) = host {
+            match self.controller.execute(Command::DetachInterface(host.interface)) {
                 // The port may have been detached by hand before.
                 Ok(_) | Err(ControlError::Model(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -251,7 +257,15 @@ impl Runtime {
 
     /// The interface that a host was made on.
     pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
-        lock(&self.hosts).get(host).copied()
+        match &lock(&self.hosts).get(host)?.interface {
+            ResourceRef::Id(id) => Some(*id),
+            ResourceRef::Name(..) => None,
+        }
+    }
+
+    /// All hosts as they were started, each with its interface by identifier.
+    pub fn hosts(&self) -> Vec<HostSpec> {
+        lock(&self.hosts).values().cloned().collect()
     }
 
     /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and its MTU.

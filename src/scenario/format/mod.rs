@@ -11,14 +11,15 @@ mod topology;
 mod trouble;
 mod values;
 
-pub use check::{Action, Scenario, Since, Step, read, read_topology};
+pub use check::{Action, Scenario, Since, Step, read, read_any_topology, read_topology};
 pub use document::{
     Capture, Direction, Document, Edit, Edits, Exec, Exit, Expect, ExpectFields, LineFields, Modify, Parameter, Ping,
     PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
 };
 pub use network::{expected_scope, instance_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use topology::{
-    Configure, InstanceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology, Topology, VpcTopology,
+    Configure, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology,
+    Topology, VpcTopology,
 };
 pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use values::{Count, CountRange, Interval, Text, Texts};

@@ -1,4 +1,5 @@
-//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them.
+//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them. What
+//! `localvpc export` writes is this, too: a key in the form of an identifier stands for a resource that has no name.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use utoipa::ToSchema;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::metadata::MetadataChange;
+use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
 use crate::wire::mac::MacAddr;
 
@@ -27,6 +29,10 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
     pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
+    /// Network interfaces without a host of the lab, by name: for devices that are attached by hand.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, InterfaceTopology>)]
+    pub interfaces: BTreeMap<String, Spanned<InterfaceTopology>>,
     /// Route tables, by name. Every VPC has one for the subnets that none of these names.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
@@ -56,6 +62,9 @@ pub struct RouteTableTopology {
     #[serde(default)]
     #[schema(value_type = Vec<RouteTopology>)]
     pub routes: Vec<RouteTopology>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A route.
@@ -66,7 +75,7 @@ pub struct RouteTopology {
     /// The destination.
     #[schema(value_type = String, example = "192.0.2.10/32")]
     pub to: Spanned<IpNet>,
-    /// The name of an instance, `local` or `blackhole`.
+    /// The name of an instance or network interface, `local` or `blackhole`.
     #[schema(value_type = String)]
     pub via: Spanned<String>,
 }
@@ -90,6 +99,9 @@ pub struct VpcTopology {
     /// The name of its DHCP option set, or `default` for none at all; the region's when left out.
     #[schema(value_type = Option<String>)]
     pub dhcp_options: Option<Spanned<String>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A profile and where it stands in the file.
@@ -115,8 +127,52 @@ pub struct SubnetTopology {
     /// Its /64 of the VPC's IPv6 block.
     #[schema(value_type = Option<String>, example = "2001:db8:100:1::/64")]
     pub ipv6_cidr_block: Option<Spanned<Ipv6Net>>,
-    /// Where it is said to be.
+    /// Where it is said to be; zone `a` of the region when left out.
     pub availability_zone: Option<String>,
+    /// MAC address of its router; chosen after the VPC's profile when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:01")]
+    pub router_mac: Option<Spanned<MacAddr>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Interface)]
+pub struct InterfaceTopology {
+    /// The name of its subnet.
+    #[schema(value_type = String)]
+    pub subnet: Spanned<String>,
+    /// Its MAC address; a locally administered one is chosen when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:14")]
+    pub mac: Option<Spanned<MacAddr>>,
+    /// IPv4 addresses, the first is the primary one. When left out, one is chosen in a subnet that has IPv4.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv4: Option<Vec<Spanned<std::net::Ipv4Addr>>>,
+    /// IPv6 addresses. When left out, one is chosen in a subnet that has IPv6; `[]` for none.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv6: Option<Vec<Spanned<std::net::Ipv6Addr>>>,
+    /// Delegated prefixes, /28 and /80.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
+    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    /// The longest IP packet that it takes; the profile's when left out.
+    pub mtu: Option<u16>,
+    /// How far ahead of the machine's clock the time is that its host is told, in milliseconds.
+    pub ntp_skew_ms: Option<i64>,
+    /// What its host finds at the metadata service beyond what the network knows.
+    pub metadata: Option<MetadataChange>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A host with one network interface.
@@ -150,6 +206,15 @@ pub struct InstanceTopology {
     pub ntp_skew_ms: Option<i64>,
     /// What the host finds at the metadata service beyond what the network knows.
     pub metadata: Option<MetadataChange>,
+    /// The name of the interface, where it is not the instance's.
+    #[schema(value_type = Option<String>)]
+    pub interface: Option<Spanned<String>>,
+    /// Free text about the interface.
+    #[serde(default)]
+    pub description: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
     /// How the host gets its addresses.
     #[serde(default)]
     pub configure: Configure,
@@ -162,6 +227,52 @@ pub struct InstanceTopology {
     /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
     #[serde(default = "yes")]
     pub dad: bool,
+}
+
+impl InstanceTopology {
+    /// Its network interface.
+    pub fn network_interface(&self) -> InterfaceTopology {
+        InterfaceTopology {
+            subnet: self.subnet.clone(),
+            mac: self.mac.clone(),
+            ipv4: self.ipv4.clone(),
+            ipv6: self.ipv6.clone(),
+            prefixes: self.prefixes.clone(),
+            source_dest_check: self.source_dest_check,
+            mtu: self.mtu,
+            ntp_skew_ms: self.ntp_skew_ms,
+            metadata: self.metadata.clone(),
+            description: self.description.clone(),
+            tags: self.tags.clone(),
+        }
+    }
+}
+
+impl Topology {
+    /// Every network interface by name, those of instances included.
+    pub fn network_interfaces(&self) -> impl Iterator<Item = (&str, Location, InterfaceTopology)> {
+        let bare = self.interfaces.iter();
+        let bare = bare.map(|(name, interface)| (name.as_str(), interface.referenced, interface.value.clone()));
+        let of_instances = self.instances.iter().map(|(name, instance)| {
+            let own = instance.value.interface.as_ref();
+            let label = own.map_or(name.as_str(), |own| own.value.as_str());
+            (label, instance.referenced, instance.value.network_interface())
+        });
+        of_instances.chain(bare)
+    }
+
+    /// The name of the interface that a route's `via` means: an interface, or an instance's.
+    pub fn interface_behind<'t>(&'t self, via: &'t str) -> Option<&'t str> {
+        let own = |instance: &'t Spanned<InstanceTopology>| {
+            let own = instance.value.interface.as_ref();
+            own.map(|own| own.value.as_str())
+        };
+        let named = self.instances.values().any(|instance| own(instance) == Some(via));
+        if named || self.interfaces.contains_key(via) {
+            return Some(via);
+        }
+        Some(own(self.instances.get(via)?).unwrap_or(via))
+    }
 }
 
 /// How a host gets its addresses.
