@@ -441,7 +441,7 @@ fn encoded(text: &str) -> String {
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn failed(error: ClientError) -> Failure {
     let code = match &error {
-        ClientError::Problem(_) => Failure::REFUSED,
+        ClientError::Problem(..) => Failure::REFUSED,
         ClientError::Base(_) => Failure::USAGE,
         _ => Failure::IMPOSSIBLE,
     };
