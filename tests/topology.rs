@@ -12,7 +12,7 @@ use cli_support::{Server, code, file, localvpc, run, stdout};
 
 const NETWORK: &str = "
 dhcp_options:
-  corp: { domain_name: corp.example, domain_name_servers: [AmazonProvidedDNS, 10.0.1.53], ntp_servers: [169.254.169.123] }
+  corp: { tags: { owner: us }, domain_name: corp.example, domain_name_servers: [AmazonProvidedDNS, 10.0.1.53], ntp_servers: [169.254.169.123] }
 vpcs:
   v:
     cidr_blocks: [10.0.0.0/16, 10.1.0.0/16]

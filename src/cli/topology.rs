@@ -10,8 +10,8 @@ use super::remote::{Remote, failed};
 use super::run::read_text;
 use super::show::pretty;
 use super::{Done, Failure, print};
+use crate::api::ClientError;
 use crate::api::rest::PlanView;
-use crate::api::{Client, ClientError};
 use crate::scenario::format::{self, Topology};
 use crate::scenario::template::Scope;
 use crate::topology::{Action, Change, Extras, Layout, Plan, Running, yaml};
@@ -42,12 +42,7 @@ pub(super) fn read(file: &std::path::Path) -> Result<(String, Topology), Failure
 }
 
 fn ask(remote: &Remote, method: Method, path: &str, text: Option<String>) -> Result<Value, Failure> {
-    let server = remote.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
-    let client = Client::connect(server, remote.token()?).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+    let (client, runtime) = remote.connect()?;
     let answer = runtime.block_on(async {
         match text {
             Some(text) => client.send_file(method, path, text).await,

@@ -8,7 +8,7 @@ use crate::topology::{self, Layout, Live, Refusal};
 /// Why a topology cannot be made, with the resource that was refused.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct DeclareError(#[from] Refusal);
+pub struct DeclareError(#[from] Box<Refusal>);
 
 /// Makes the VPCs, subnets and interfaces of a topology, and its instances on them, where nothing is yet. The interface of
 /// an instance has the instance's name unless the file says otherwise.
@@ -18,5 +18,5 @@ pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<
         controller: runtime.controller(),
         runtime: Some(runtime),
     };
-    topology::create(&mut live, &desired).map_err(|stopped| DeclareError(stopped.refusal))
+    topology::create(&mut live, &desired).map_err(|stopped| DeclareError(Box::new(stopped.refusal)))
 }

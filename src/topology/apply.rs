@@ -311,10 +311,10 @@ impl<S: Stage> Work<'_, S> {
     fn on_resources(&self, step: &Step) -> Command {
         let command = match step {
             Step::DeleteOptions(label) => ResourceCommand::DeleteDhcpOptions(self.reference(Kind::DhcpOptions, label)),
-            Step::CreateOptions(label, options) => ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
+            Step::CreateOptions(label, set) => ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
                 name: name(Kind::DhcpOptions, label),
-                options: options.clone(),
-                tags: Tags::new(),
+                options: set.options.clone(),
+                tags: set.tags.clone(),
             }),
             Step::ModifyTable {
                 table,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::layout::{Instance, Interface, Kind, Layout, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+use super::layout::{Instance, Interface, Kind, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
 use super::plan::Refusal;
 use crate::control::ControlError;
 use crate::model::dhcp_options::DhcpOptionsChoice;
@@ -17,13 +17,17 @@ use crate::scenario::template::Scope;
 
 impl Layout {
     /// What a topology wants. A parameter in the name of a profile is looked up in the scope.
-    pub fn desired(topology: &Topology, scope: &Scope) -> Result<Self, Refusal> {
+    pub fn desired(topology: &Topology, scope: &Scope) -> Result<Self, Box<Refusal>> {
         let mut layout = Self::default();
         for (label, set) in &topology.dhcp_options {
-            layout.dhcp_options.insert(label.clone(), set.value.clone());
+            let set = OptionSet {
+                options: set.value.options(),
+                tags: set.value.tags.clone(),
+            };
+            layout.dhcp_options.insert(label.clone(), set);
         }
         for (label, vpc) in &topology.vpcs {
-            let vpc = desired_vpc(&vpc.value, scope).map_err(|error| profile_refused(label, &error))?;
+            let vpc = desired_vpc(&vpc.value, scope).map_err(|error| Box::new(profile_refused(label, &error)))?;
             layout.vpcs.insert(label.clone(), vpc);
         }
         for (label, subnet) in &topology.subnets {

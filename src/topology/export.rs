@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::layout::{Instance, Interface, Layout, OptionsChoice, RouteTable, Subnet, Vpc};
+use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
@@ -15,9 +15,7 @@ use crate::scenario::format::{Configure, LinkLocal};
 pub fn export(layout: &Layout) -> Value {
     let mut file = Map::new();
     let sets = layout.dhcp_options.iter();
-    let sets = sets
-        .map(|(label, set)| (label.clone(), only_given(json!(set))))
-        .collect();
+    let sets = sets.map(|(label, set)| (label.clone(), option_set(set))).collect();
     put(&mut file, "dhcp_options", sets);
     file.insert("vpcs".to_owned(), mapping(&layout.vpcs, vpc));
     file.insert("subnets".to_owned(), mapping(&layout.subnets, subnet));
@@ -63,17 +61,15 @@ fn put(file: &mut Map<String, Value>, key: &str, entries: Map<String, Value>) {
     }
 }
 
-/// The fields that say something.
-fn only_given(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let given = fields
-                .into_iter()
-                .filter(|(_, field)| !field.is_null() && field.as_array().is_none_or(|list| !list.is_empty()));
-            Value::Object(given.collect())
-        }
-        other => other,
-    }
+/// The options that are given.
+fn option_set(set: &OptionSet) -> Value {
+    let Value::Object(options) = json!(set.options) else {
+        unreachable!("options are fields");
+    };
+    let given = |field: &Value| !field.is_null() && field.as_array().is_none_or(|list| !list.is_empty());
+    let mut fields: Map<String, Value> = options.into_iter().filter(|(_, field)| given(field)).collect();
+    put_tags(&mut fields, &set.tags);
+    Value::Object(fields)
 }
 
 fn put_tags(fields: &mut Map<String, Value>, tags: &Tags) {

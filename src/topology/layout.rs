@@ -61,7 +61,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
     /// DHCP option sets but for the region's.
-    pub dhcp_options: BTreeMap<Label, DhcpOptions>,
+    pub dhcp_options: BTreeMap<Label, OptionSet>,
     /// VPCs.
     pub vpcs: BTreeMap<Label, Vpc>,
     /// Subnets.
@@ -90,6 +90,15 @@ impl Layout {
             instances: others(&self.instances, &named.instances),
         }
     }
+}
+
+/// A DHCP option set. It never changes: one that says something else is another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OptionSet {
+    /// What it says.
+    pub options: DhcpOptions,
+    /// Tags.
+    pub tags: Tags,
 }
 
 /// Which DHCP options a VPC has.
@@ -329,12 +338,11 @@ pub(super) fn profile_in_words(profile: &Profile) -> String {
     }
 }
 
-impl Described for DhcpOptions {
+impl Described for OptionSet {
     fn fields(&self) -> Fields {
-        let options = self.configuration().into_iter();
-        options
-            .map(|(key, values)| field(&key.replace('-', "_"), list(values)))
-            .collect()
+        let options = self.options.configuration().into_iter();
+        let options = options.map(|(key, values)| field(&key.replace('-', "_"), list(values)));
+        options.chain(tags(&self.tags)).collect()
     }
 
     fn defaults() -> Fields {

@@ -20,7 +20,7 @@ mod tests;
 
 pub use apply::{Stopped, apply, create, plan, remove};
 pub use export::{export, yaml};
-pub use layout::{Instance, Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
 pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
 pub use running::Running;
 pub use stage::{Live, Rehearsed, Stage, StepError};

@@ -8,10 +8,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::layout::{Described, Fields, Instance, Interface, Kind, Label, OptionsChoice, Subnet, Target, Vpc};
+use super::layout::{
+    Described, Fields, Instance, Interface, Kind, Label, OptionSet, OptionsChoice, Subnet, Target, Vpc,
+};
 use crate::control::ControlError;
 use crate::model::AddressOrPrefix;
-use crate::model::dhcp_options::DhcpOptions;
 use crate::model::naming::Tags;
 
 /// What happens to a resource.
@@ -163,7 +164,7 @@ pub enum Step {
     /// Deletes a DHCP option set.
     DeleteOptions(Label),
     /// Makes a DHCP option set.
-    CreateOptions(Label, DhcpOptions),
+    CreateOptions(Label, OptionSet),
     /// Makes a VPC.
     CreateVpc(Label, Vpc),
     /// Gives a VPC all that can change.

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::desired::ranges;
-use super::layout::{Instance, Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+use super::layout::{
+    Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc,
+};
 use crate::lab;
 use crate::model::dhcp_options::DhcpOptions;
+use crate::model::ids::ResourceId;
 use crate::model::route_table::RouteTarget;
 use crate::model::{self, AddressOrPrefix, Network, NetworkInterface, ResourceRef};
 use crate::runtime::HostSpec;
@@ -24,7 +27,7 @@ pub struct Running {
 }
 
 /// What is without a name stands under its identifier.
-fn label(name: Option<&String>, id: impl ToString) -> Label {
+fn label<T: ResourceId>(name: Option<&String>, id: T) -> Label {
     name.cloned().unwrap_or_else(|| id.to_string())
 }
 
@@ -44,8 +47,12 @@ impl Running {
         let mut running = Self::default();
         let layout = &mut running.layout;
         for set in sets.iter().filter(|set| !set.default) {
-            let options = DhcpOptions::clone(&set.options);
-            layout.dhcp_options.insert(label(set.name.as_ref(), set.id), options);
+            let own = label(set.name.as_ref(), set.id);
+            let set = OptionSet {
+                options: DhcpOptions::clone(&set.options),
+                tags: set.tags.clone(),
+            };
+            layout.dhcp_options.insert(own, set);
         }
         for vpc in vpcs {
             let set = vpc.dhcp_options_id.and_then(|id| sets.iter().find(|set| set.id == id));

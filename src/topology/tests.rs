@@ -346,7 +346,8 @@ impl Draw {
             "dhcp_options": {} });
         for set in ["o", "p"] {
             if self.one_in(2) {
-                file["dhcp_options"][set] = json!({ "domain_name": self.of(&["a.internal", "b.internal"]) });
+                file["dhcp_options"][set] =
+                    json!({ "domain_name": self.of(&["a.internal", "b.internal"]), "tags": self.tags() });
             }
         }
         let mut subnets: Vec<(String, String, bool, Value)> = Vec::new();

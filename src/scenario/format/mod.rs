@@ -18,8 +18,8 @@ pub use document::{
 };
 pub use network::{expected_scope, instance_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use topology::{
-    Configure, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology,
-    Topology, VpcTopology,
+    Configure, DhcpOptionsTopology, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology,
+    SubnetTopology, Topology, VpcTopology,
 };
 pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use values::{Count, CountRange, Interval, Text, Texts};

@@ -53,7 +53,7 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
         check_subnet(topology, subnet, &mut mistakes);
     }
     for set in topology.dhcp_options.values() {
-        if let Err(problem) = set.value.validate() {
+        if let Err(problem) = set.value.options().validate() {
             mistakes.push(Mistake::at(set.referenced, problem.to_string()));
         }
     }

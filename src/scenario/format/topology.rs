@@ -9,7 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
 use crate::model::AddressOrPrefix;
-use crate::model::dhcp_options::DhcpOptions;
+use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
@@ -39,8 +39,48 @@ pub struct Topology {
     pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
     /// DHCP option sets, by name. A VPC that names none has the region's.
     #[serde(default)]
-    #[schema(value_type = std::collections::HashMap<String, DhcpOptions>)]
-    pub dhcp_options: BTreeMap<String, Spanned<DhcpOptions>>,
+    #[schema(value_type = std::collections::HashMap<String, DhcpOptionsTopology>)]
+    pub dhcp_options: BTreeMap<String, Spanned<DhcpOptionsTopology>>,
+}
+
+/// A DHCP option set; at least one option is given.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = DhcpOptions)]
+pub struct DhcpOptionsTopology {
+    /// Completes names without a dot; several, separated by spaces, as some Linux clients take them.
+    #[schema(example = "eu-central-1.compute.internal")]
+    pub domain_name: Option<String>,
+    /// At most four, or `AmazonProvidedDNS`.
+    #[schema(value_type = Vec<String>, example = json!(["AmazonProvidedDNS"]))]
+    pub domain_name_servers: Vec<NameServer>,
+    /// At most four of each family.
+    #[schema(value_type = Vec<String>)]
+    pub ntp_servers: Vec<std::net::IpAddr>,
+    /// At most four.
+    #[schema(value_type = Vec<String>)]
+    pub netbios_name_servers: Vec<std::net::Ipv4Addr>,
+    /// 1, 2, 4 or 8; 2 where nothing is broadcast.
+    pub netbios_node_type: Option<u8>,
+    /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
+    #[schema(minimum = 140, maximum = 2_147_483_647)]
+    pub ipv6_address_preferred_lease_time: Option<u32>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl DhcpOptionsTopology {
+    /// What the set says.
+    pub fn options(&self) -> DhcpOptions {
+        DhcpOptions {
+            domain_name: self.domain_name.clone(),
+            domain_name_servers: self.domain_name_servers.clone(),
+            ntp_servers: self.ntp_servers.clone(),
+            netbios_name_servers: self.netbios_name_servers.clone(),
+            netbios_node_type: self.netbios_node_type,
+            ipv6_address_preferred_lease_time: self.ipv6_address_preferred_lease_time,
+        }
+    }
 }
 
 /// A route table.
