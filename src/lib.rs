@@ -14,4 +14,5 @@ pub mod runtime;
 pub mod scenario;
 pub mod services;
 pub mod switch;
+pub mod topology;
 pub mod wire;

@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
+mod cli_support;
+
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cli_support::{Server, code, file, localvpc, run, stdout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,88 +21,9 @@ instances:
   b: { subnet: s, ipv4: [10.0.1.11] }
 ";
 
-fn localvpc(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_localvpc"));
-    command
-        .args(arguments)
-        .env_remove("LOCALVPC_SERVER")
-        .env_remove("LOCALVPC_TOKEN_FILE");
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    localvpc(arguments).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
-    let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 fn scenario(steps: &str) -> String {
     let topology: String = TOPOLOGY.lines().map(|line| format!("  {line}\n")).collect();
     format!("name: test\ntopology:\n{topology}\nsteps:\n{steps}\n")
-}
-
-/// A server in the foreground of its own process, on a socket in a folder of the test.
-struct Server {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Server {
-    fn start(folder: &tempfile::TempDir, arguments: &[&str]) -> Self {
-        let socket = folder.path().join("api.sock");
-        let mut child = localvpc(arguments)
-            .args(["--socket", socket.to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let ready = output
-            .lines()
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("Ctrl-C ends it"));
-        assert!(ready, "the server did not start");
-        Self { child, socket }
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        let server = format!("unix:{}", self.socket.display());
-        localvpc(&["--server", &server]).args(arguments).output().unwrap()
-    }
-
-    fn stop(mut self) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        assert!(status.success(), "{status}");
-        assert!(!self.socket.exists());
-    }
-}
-
-/// A test that fails leaves no server behind.
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -340,12 +263,18 @@ fn routes_faults_and_captures_are_there_on_the_command_line() {
 }
 
 #[test]
-fn a_topology_fits_beside_another_and_not_beside_itself() {
+fn a_topology_is_made_once_and_fits_beside_another() {
     let folder = tempfile::tempdir().unwrap();
     let topology = file(&folder, "topology.yaml", TOPOLOGY);
     let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
-    // The same topology does not fit beside itself; another one does.
-    assert_eq!(code(&server.ask(&["up", &topology])), 1);
+    assert_eq!(code(&server.ask(&["interfaces", "check", "b", "off"])), 0);
+    // The same topology is there already, but for the check that was switched off; another one fits beside it.
+    let again = server.ask(&["up", &topology]);
+    assert_eq!(code(&again), 0);
+    assert_eq!(
+        stdout(&again),
+        "~ network interface b  source_dest_check: false -> true\n0 made, 1 altered, 0 replaced, 0 removed\n"
+    );
     let other = TOPOLOGY
         .replace("v:", "v2:")
         .replace("vpc: v,", "vpc: v2,")

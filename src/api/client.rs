@@ -68,9 +68,9 @@ pub enum ClientError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The server refused it.
+    /// The server refused it: the problem, and the whole document, which may say more.
     #[error("{}", readable(.0))]
-    Problem(Box<Problem>),
+    Problem(Box<Problem>, Box<Value>),
     /// Something that is not this API answered.
     #[error("the server answered {status} without a problem document: {text}")]
     Strange {
@@ -97,7 +97,15 @@ impl ClientError {
     /// The problem document, if the server sent one.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Problem(problem) => Some(problem),
+            Self::Problem(problem, _) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// The problem document with all that it says, if the server sent one.
+    pub fn document(&self) -> Option<&Value> {
+        match self {
+            Self::Problem(_, document) => Some(document),
             _ => None,
         }
     }
@@ -147,7 +155,17 @@ impl Client {
 
     /// Sends a request with a body that is JSON already, and reads the answer, null if it is empty.
     pub async fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Value, ClientError> {
-        let response = self.send(method, path, body, &[]).await?;
+        self.answer(self.send(method, path, body, &[]).await?).await
+    }
+
+    /// Sends a file, YAML or JSON, and reads the answer.
+    pub async fn send_file(&self, method: Method, path: &str, text: String) -> Result<Value, ClientError> {
+        let kind = (CONTENT_TYPE.as_str(), "application/yaml");
+        self.answer(self.send(method, path, Some(text.into()), &[kind]).await?)
+            .await
+    }
+
+    async fn answer(&self, response: Response<Incoming>) -> Result<Value, ClientError> {
         let bytes = checked(response).await?.into_body().collect().await?.to_bytes();
         if bytes.is_empty() {
             return Ok(Value::Null);
@@ -185,7 +203,7 @@ impl Client {
             Target::Unix(_) => "localhost",
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
-        if body.is_some() {
+        if body.is_some() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE.as_str()) {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         if let Some(token) = &self.token {
@@ -241,8 +259,9 @@ async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>, Cli
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind == MEDIA_TYPE);
     let bytes = response.into_body().collect().await?.to_bytes();
-    match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) if is_problem => Err(ClientError::Problem(Box::new(problem))),
+    let document = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+    match serde_json::from_value::<Problem>(document.clone()) {
+        Ok(problem) if is_problem => Err(ClientError::Problem(Box::new(problem), Box::new(document))),
         _ => {
             let text = String::from_utf8_lossy(&bytes).chars().take(200).collect();
             Err(ClientError::Strange {
@@ -372,7 +391,7 @@ mod tests {
     #[test]
     fn a_problem_reads_like_a_sentence() {
         let problem = Problem::invalid("cidr_block", "The CIDR is wrong").remedy("Choose another.");
-        let text = ClientError::Problem(Box::new(problem)).to_string();
+        let text = ClientError::Problem(Box::new(problem), Box::default()).to_string();
         assert_eq!(
             text,
             "cidr_block: The CIDR is wrong (InvalidParameterValue)\nChoose another."

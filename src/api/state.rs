@@ -32,6 +32,8 @@ struct Inner {
     stopping: watch::Sender<bool>,
     /// Descriptors that were handed to the process and are in use, with the port that uses them.
     inherited: Mutex<HashMap<i32, (InterfaceId, u32)>>,
+    /// Held while the network is changed to that of a file.
+    topology: Mutex<()>,
 }
 
 impl AppState {
@@ -43,6 +45,7 @@ impl AppState {
             epoch: format!("{:x}", since.as_millis()),
             stopping,
             inherited: Mutex::default(),
+            topology: Mutex::default(),
         };
         Self {
             controller,
@@ -85,6 +88,13 @@ impl AppState {
     /// Tells every stream to end.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
+    }
+
+    /// Whoever holds this is the only one who changes the whole network to that of a file.
+    pub(crate) fn topology(&self) -> std::sync::MutexGuard<'_, ()> {
+        // There is nothing in it that could be half changed.
+        let guard = self.inner.topology.lock();
+        guard.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The inherited descriptors in use.

@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done; of `run`: every expectation held |
-//! | 1 | refused, or of `run`: an expectation did not hold |
+//! | 1 | refused, or of `run`: an expectation did not hold; of `diff`: there is a difference |
 //! | 2 | wrong usage, or a file that cannot be read |
 //! | 3 | it could not be done: no server, no privilege, a network that cannot be made |
 //! | 130 | interrupted |
@@ -16,6 +16,7 @@ pub mod run;
 pub mod server;
 mod show;
 pub mod top;
+pub mod topology;
 pub mod transcript;
 
 use std::ffi::OsString;
@@ -47,8 +48,14 @@ const AFTER_HELP: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage
 enum Command {
     /// Serve the API of an empty network
     Serve(server::ServerArguments),
-    /// Make the network of a topology file, with its hosts, and serve its API
+    /// Make the network of a topology file, with its hosts, and serve its API; or change that of a --server to it
     Up(server::UpArguments),
+    /// Show what a topology file would change on a running server: exit code 0 for nothing, 1 for something, 2 for trouble
+    Diff(topology::DiffArguments),
+    /// Take away what a topology file names from a running server
+    Down(topology::DownArguments),
+    /// Write the network of a running server as a topology file
+    Export,
     /// Make some hosts in one subnet, say how to enter them, and serve the API
     Lab(server::LabArguments),
     /// Play scenarios, each on a network of its own, and say whether all that they expect is so
@@ -138,6 +145,9 @@ fn dispatch(cli: Cli) -> Done {
     match cli.command {
         Command::Serve(arguments) => server::serve(&arguments, &cli.remote),
         Command::Up(arguments) => server::up(&arguments, &cli.remote),
+        Command::Diff(arguments) => topology::diff(&arguments, &cli.remote),
+        Command::Down(arguments) => topology::down(&arguments, &cli.remote),
+        Command::Export => topology::export(&cli.remote),
         Command::Lab(arguments) => server::lab(&arguments, &cli.remote),
         Command::Run(arguments) => run::run(&arguments, cli.remote.json, cli.verbose > 0),
         Command::Top(arguments) => top::top(&cli.remote, &arguments),

@@ -37,6 +37,17 @@ impl Remote {
         let token = self.token_file.as_deref().map(Token::from_file).transpose();
         token.map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
     }
+
+    /// A client of the server, and what its requests run on.
+    pub(super) fn connect(&self) -> Result<(Client, tokio::runtime::Runtime), Failure> {
+        let server = self.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
+        let client = Client::connect(server, self.token()?).map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+        Ok((client, runtime))
+    }
 }
 
 /// What can be asked.
@@ -203,12 +214,7 @@ pub struct ExplainArguments {
 
 /// Asks, and shows the answer.
 pub fn query(remote: &Remote, query: Query) -> Done {
-    let server = remote.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
-    let client = Client::connect(server, remote.token()?).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+    let (client, runtime) = remote.connect()?;
     runtime.block_on(ask(&client, remote.json, query))
 }
 
@@ -453,7 +459,7 @@ pub(super) fn encoded(text: &str) -> String {
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn failed(error: ClientError) -> Failure {
     let code = match &error {
-        ClientError::Problem(_) => Failure::REFUSED,
+        ClientError::Problem(..) => Failure::REFUSED,
         ClientError::Base(_) => Failure::USAGE,
         _ => Failure::IMPOSSIBLE,
     };

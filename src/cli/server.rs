@@ -9,17 +9,16 @@ use clap::Args;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 
-use super::remote::{Remote, failed};
-use super::run::read_text;
+use super::remote::Remote;
 use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::server::{Bound, ServerConfig};
-use crate::api::{AppState, Client, ClientError, Token, rest};
+use crate::api::{AppState, rest};
 use crate::model::Limits;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::scenario::declare;
-use crate::scenario::format::{self, RouteTableTopology, Topology};
+use crate::scenario::format::{self, Topology};
 use crate::scenario::template::Scope;
 
 /// Where a server listens unless told otherwise, and where commands look for it.
@@ -75,8 +74,14 @@ fn region(text: &str) -> Result<String, String> {
 /// What `up` makes.
 #[derive(Debug, Args)]
 pub struct UpArguments {
-    /// A topology file, or a scenario file, of which the topology is taken
+    /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
     topology: PathBuf,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove from the running server what the file does not name
+    #[arg(long)]
+    prune: bool,
     #[command(flatten)]
     arguments: ServerArguments,
 }
@@ -105,35 +110,17 @@ pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
     live("serve", arguments, remote, None)
 }
 
-/// Makes a topology, and serves it unless it was made elsewhere.
+/// Makes a topology, and serves it; or changes what runs to it.
 ///
 /// A server that is named on the command line or in `LOCALVPC_SERVER` is running already.
 pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
-    let (name, text) = read_text(&arguments.topology)?;
-    let topology = topology(&name, &text)?;
-    match &remote.server {
-        Some(server) => make_on(server, remote.token()?, &topology),
-        None => {
+    let (text, topology) = super::topology::read(&arguments.topology)?;
+    match (&remote.server, arguments.dry_run) {
+        (Some(_), dry_run) => super::topology::up(remote, text, arguments.prune, dry_run),
+        (None, true) => super::topology::dry_run(remote, &topology),
+        (None, false) => {
             let command = format!("up {}", arguments.topology.display());
             live(&command, &arguments.arguments, remote, Some(&topology))
-        }
-    }
-}
-
-/// A scenario file holds a topology, too.
-fn topology(name: &str, text: &str) -> Result<Topology, Failure> {
-    let error = match format::read_topology(name, text) {
-        Ok(topology) => return Ok(topology),
-        Err(error) => error,
-    };
-    match format::read(name, text) {
-        Ok(scenario) => Ok(scenario.topology.clone()),
-        // What is wrong with it as a topology is what the user wants to know, unless it was meant as a scenario.
-        Err(of_scenario) => {
-            let meant = text
-                .lines()
-                .any(|line| line.starts_with("steps:") || line.starts_with("topology:"));
-            Err(Failure::new(Failure::USAGE, if meant { of_scenario } else { error }))
         }
     }
 }
@@ -277,7 +264,8 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
     let instances = runtime.lab().all();
     let few = instances.len() <= READY_TO_ENTER;
     for instance in instances {
-        let Ok(interface) = controller.interface(&crate::model::ResourceRef::new(instance.name())) else {
+        let interface = runtime.interface_of(instance.name());
+        let Some(Ok(interface)) = interface.map(|id| controller.interface(&id.into())) else {
             continue;
         };
         let addresses: Vec<String> = interface
@@ -318,138 +306,6 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
     text + "Ctrl-C ends it and takes everything away.\n"
 }
 
-/// Makes a topology through the API of a running server.
-fn make_on(server: &str, token: Option<Token>, topology: &Topology) -> Done {
-    let client = Client::connect(server, token).map_err(failed)?;
-    let tokio = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(impossible)?;
-    tokio.block_on(async {
-        for (path, body) in requests(topology) {
-            let answer = client.post(path, &body).await.map_err(failed)?;
-            let id = answer["id"].as_str().or(answer["name"].as_str()).unwrap_or_default();
-            let kind = path.trim_start_matches("/v1/").trim_end_matches('s');
-            print(&format!(
-                "{kind:9} {:12} {id}\n",
-                body["name"].as_str().unwrap_or_default()
-            ));
-        }
-        for (name, table) in &topology.route_tables {
-            let id = make_route_table(&client, name, &table.value).await.map_err(failed)?;
-            print(&format!("{:9} {name:12} {id}\n", "route-table"));
-        }
-        Ok(())
-    })
-}
-
-/// Makes a route table, or names the one that the VPC was made with; then its routes, then the subnets that it leads.
-async fn make_route_table(client: &Client, name: &str, fields: &RouteTableTopology) -> Result<String, ClientError> {
-    let table = if fields.main {
-        let vpc = client.get(&format!("/v1/vpcs/{}", fields.vpc.value)).await?;
-        let path = format!(
-            "/v1/route-tables/{}",
-            vpc["main_route_table_id"].as_str().unwrap_or_default()
-        );
-        client.patch(&path, &json!({ "name": name })).await?
-    } else {
-        let body = json!({ "name": name, "vpc": fields.vpc.value });
-        client.post("/v1/route-tables", &body).await?
-    };
-    let id = table["id"].as_str().unwrap_or_default().to_owned();
-    let there = |to: &str| {
-        let routes = table["routes"].as_array();
-        routes.is_some_and(|routes| routes.iter().any(|route| route["destination"] == to))
-    };
-    for route in &fields.routes {
-        let to = route.to.value.trunc().to_string();
-        let body = json!({ "destination": to, "target": route.via.value });
-        let path = format!("/v1/route-tables/{id}/routes");
-        // A local route is there already, and may be given another target.
-        match there(&to) {
-            true => client.put(&path, &body).await?,
-            false => client.post(&path, &body).await?,
-        };
-    }
-    for subnet in &fields.subnets {
-        let path = format!("/v1/route-tables/{id}/associations");
-        client.post(&path, &json!({ "subnet": subnet.value })).await?;
-    }
-    Ok(id)
-}
-
-/// What is sent, in this order.
-fn requests(topology: &Topology) -> Vec<(&'static str, Value)> {
-    let mut requests = Vec::new();
-    for (name, set) in &topology.dhcp_options {
-        requests.push(("/v1/dhcp-options", json!({ "name": name, "options": set.value })));
-    }
-    for (name, vpc) in &topology.vpcs {
-        let blocks: Vec<_> = vpc.value.cidr_blocks.iter().map(|block| block.value).collect();
-        let ipv6_blocks: Vec<_> = vpc.value.ipv6_cidr_blocks.iter().map(|block| block.value).collect();
-        let mut body = json!({ "name": name, "cidr_blocks": blocks, "ipv6_cidr_blocks": ipv6_blocks });
-        if let Some(profile) = &vpc.value.profile {
-            body["profile"] = json!(profile.spec);
-        }
-        if let Some(set) = &vpc.value.dhcp_options {
-            body["dhcp_options"] = json!(set.value);
-        }
-        requests.push(("/v1/vpcs", body));
-    }
-    for (name, subnet) in &topology.subnets {
-        let fields = &subnet.value;
-        let body = json!({
-            "name": name,
-            "vpc": fields.vpc.value,
-            "cidr_block": fields.cidr_block.as_ref().map(|block| block.value),
-            "ipv6_cidr_block": fields.ipv6_cidr_block.as_ref().map(|block| block.value),
-            "availability_zone": fields.availability_zone,
-        });
-        requests.push(("/v1/subnets", body));
-    }
-    for (name, instance) in &topology.instances {
-        let fields = &instance.value;
-        let given = fields.ipv4.iter().flatten().map(|address| address.value.to_string());
-        let given = given.chain(fields.ipv6.iter().flatten().map(|address| address.value.to_string()));
-        let given = given.chain(fields.prefixes.iter().map(|prefix| prefix.value.to_string()));
-        let subnet = topology.subnets.get(&fields.subnet.value);
-        let has_v6 = subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some());
-        let mut body = json!({
-            "name": name,
-            "subnet": fields.subnet.value,
-            "source_dest_check": fields.source_dest_check,
-            "addresses": given.collect::<Vec<_>>(),
-            "ipv6_address_count": u32::from(fields.ipv6.is_none() && has_v6),
-        });
-        if let Some(mac) = &fields.mac {
-            body["mac_address"] = json!(mac.value);
-        }
-        for (field, value) in [
-            ("mtu", json!(fields.mtu)),
-            ("ntp_skew_ms", json!(fields.ntp_skew_ms)),
-            ("metadata", json!(fields.metadata)),
-        ] {
-            if !value.is_null() {
-                body[field] = value;
-            }
-        }
-        requests.push(("/v1/interfaces", body));
-    }
-    for (name, instance) in &topology.instances {
-        let fields = &instance.value;
-        let body = json!({
-            "name": name,
-            "interface": name,
-            "configure": fields.configure,
-            "link_local": fields.link_local,
-            "accept_ra": fields.accept_ra,
-            "dad": fields.dad,
-        });
-        requests.push(("/v1/instances", body));
-    }
-    requests
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,20 +326,5 @@ mod tests {
     fn hosts_of_a_lab_are_named_by_letters() {
         let names: Vec<String> = [0, 1, 25, 26, 53].into_iter().map(host_name).collect();
         assert_eq!(names, ["a", "b", "z", "a1", "b2"]);
-    }
-
-    #[test]
-    fn a_topology_becomes_requests_in_the_order_in_which_things_depend_on_each_other() {
-        let topology = format::read_topology(
-            "t",
-            "vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }\nsubnets: { s: { vpc: v, cidr_block: 10.0.0.0/24 } }\n\
-             instances: { a: { subnet: s, ipv4: [10.0.0.9], link_local: stable-privacy } }",
-        )
-        .unwrap();
-        let requests = requests(&topology);
-        let paths: Vec<&str> = requests.iter().map(|(path, _)| *path).collect();
-        assert_eq!(paths, ["/v1/vpcs", "/v1/subnets", "/v1/interfaces", "/v1/instances"]);
-        assert_eq!(requests[2].1["addresses"], json!(["10.0.0.9"]));
-        assert_eq!(requests[3].1["link_local"], "stable-privacy");
     }
 }

@@ -79,12 +79,7 @@ struct Rate {
 /// Watches until it is interrupted, or once.
 pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
     let interval = Duration::from(arguments.interval).max(Duration::from_millis(10));
-    let server = remote.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
-    let client = Client::connect(server, remote.token()?).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+    let (client, runtime) = remote.connect()?;
     // Only a terminal is wiped; a file or a pipe gets one block after another.
     let wipe = std::io::stdout().is_terminal() && !arguments.once && !remote.json;
     runtime.block_on(async {

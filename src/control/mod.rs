@@ -11,6 +11,7 @@ mod fabric;
 pub mod faults;
 mod places;
 pub mod ports;
+mod rehearsal;
 mod resources;
 #[cfg(test)]
 mod resources_tests;
@@ -25,3 +26,4 @@ pub use events::{Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::{ApiFate, HostState, Hosts};
 pub use ports::{OpenedDevice, Ports};
+pub use rehearsal::Rehearsal;

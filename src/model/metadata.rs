@@ -99,6 +99,21 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 }
 
 impl MetadataChange {
+    /// The change that leads to these, whatever they are now.
+    pub fn to(metadata: &InstanceMetadata) -> Self {
+        let metadata = metadata.clone();
+        Self {
+            enabled: Some(metadata.enabled),
+            http_tokens: Some(metadata.http_tokens),
+            http_put_response_hop_limit: Some(metadata.http_put_response_hop_limit),
+            http_protocol_ipv6: Some(metadata.http_protocol_ipv6),
+            instance_tags: Some(metadata.instance_tags),
+            instance_type: Some(metadata.instance_type),
+            user_data: Some(metadata.user_data),
+            iam_role: Some(metadata.iam_role),
+        }
+    }
+
     /// The metadata after the change, or why they cannot be.
     pub(crate) fn applied_to(self, mut metadata: InstanceMetadata) -> Result<InstanceMetadata, ModelError> {
         let wrong = |field, given: String, remedy| Err(ModelError::OutOfRange { field, given, remedy });

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 mod dhcp;
@@ -180,6 +181,42 @@ impl ProfileSpec {
             Self::Changed(changed) => Profile::named(&changed.base)?.with_overrides(&changed.overrides),
         }
     }
+
+    /// A profile as a request or a file would write it: its name, or its name and the fields in which it differs.
+    pub fn of(profile: &Profile) -> Self {
+        let name = Self::Name(profile.name.clone());
+        let Ok(base) = Profile::named(&profile.name) else {
+            return name;
+        };
+        if base == *profile {
+            return name;
+        }
+        match (serde_json::to_value(base), serde_json::to_value(profile)) {
+            (Ok(Value::Object(base)), Ok(Value::Object(this))) => Self::Changed(ChangedProfile {
+                base: profile.name.clone(),
+                overrides: difference(&base, &this),
+            }),
+            _ => name,
+        }
+    }
+}
+
+/// The fields of `this` that differ from those of `base`, nested as they are.
+fn difference(base: &Map<String, Value>, this: &Map<String, Value>) -> Map<String, Value> {
+    let mut found = Map::new();
+    for (key, value) in this {
+        match (base.get(key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                let inner = difference(old, new);
+                if !inner.is_empty() {
+                    found.insert(key.clone(), Value::Object(inner));
+                }
+            }
+            (old, new) if old != Some(new) => drop(found.insert(key.clone(), new.clone())),
+            _ => {}
+        }
+    }
+    found
 }
 
 impl Profile {
@@ -387,6 +424,18 @@ mod tests {
         assert_eq!(changed.router.advertisement.interval, Duration::from_secs(2));
         assert_eq!(changed.router.advertisement.router_lifetime, 1800);
         assert_eq!(changed.name, "aws");
+    }
+
+    #[test]
+    fn a_profile_is_written_as_the_request_that_makes_it() {
+        let text = r#"{"mtu": 1500, "router": {"advertisement": {"interval": "2s"}}}"#;
+        let changed = ChangedProfile {
+            base: "aws".into(),
+            overrides: overrides(text),
+        };
+        for spec in [ProfileSpec::Name("lan".into()), ProfileSpec::Changed(changed)] {
+            assert_eq!(ProfileSpec::of(&spec.resolve().unwrap()), spec);
+        }
     }
 
     #[test]

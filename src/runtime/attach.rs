@@ -75,6 +75,40 @@ impl PlaceError {
     }
 }
 
+/// A host that is to take an interface.
+#[derive(Debug, Clone, Copy)]
+pub struct PlaceIn<'h> {
+    /// The host.
+    pub host: &'h str,
+    /// Its availability zone.
+    pub zone: &'h str,
+}
+
+impl PlaceIn<'_> {
+    /// Whether an interface of this zone can be attached to it.
+    pub fn is_reached_from(self, zone: &str) -> Result<(), PlaceError> {
+        if zone == self.zone {
+            return Ok(());
+        }
+        Err(PlaceError::OtherZone {
+            host: self.host.to_owned(),
+            zone: self.zone.to_owned(),
+            interface: zone.to_owned(),
+        })
+    }
+
+    /// The place that is wanted, or the next that is free.
+    pub fn choose(self, wanted: Option<u32>, taken: impl Fn(u32) -> bool) -> Result<u32, PlaceError> {
+        let host = self.host.to_owned();
+        match wanted {
+            Some(index) if !(1..MOST).contains(&index) => Err(PlaceError::NoSuchPlace(index)),
+            Some(index) if taken(index) => Err(PlaceError::Taken { host, index }),
+            Some(index) => Ok(index),
+            None => (1..MOST).find(|index| !taken(*index)).ok_or(PlaceError::Full(host)),
+        }
+    }
+}
+
 impl Runtime {
     /// Attaches a network interface to a host that runs, at a device index of 1 or more, or at the next that is free. The
     /// device has the interface's MAC address, is called `ethN` for the index N, and is down.
@@ -97,27 +131,11 @@ impl Runtime {
         let zone = controller
             .subnet(&controller.interface(&primary.into())?.subnet_id.into())?
             .availability_zone;
-        if subnet.availability_zone != zone {
-            return Err(PlaceError::OtherZone {
-                host: host.to_owned(),
-                zone,
-                interface: subnet.availability_zone,
-            }
-            .into());
-        }
+        let host = PlaceIn { host, zone: &zone };
+        host.is_reached_from(&subnet.availability_zone)?;
         let _one_at_a_time = lock(&self.placing);
         let taken = controller.further_interfaces(instance_of(primary));
-        let index = match device_index {
-            Some(index) if !(1..MOST).contains(&index) => return Err(PlaceError::NoSuchPlace(index).into()),
-            Some(index) if taken.contains_key(&index) => {
-                let host = host.to_owned();
-                return Err(PlaceError::Taken { host, index }.into());
-            }
-            Some(index) => index,
-            None => (1..MOST)
-                .find(|index| !taken.contains_key(index))
-                .ok_or_else(|| PlaceError::Full(host.to_owned()))?,
-        };
+        let index = host.choose(device_index, |index| taken.contains_key(&index))?;
         let profile = controller.vpc(&found.vpc_id.into())?.profile;
         let mtu = found.settings.mtu.unwrap_or(profile.mtu);
         let spec = InterfaceSpec {

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::lock;
+use super::{HostSpec, lock};
 use crate::control::{HostState, Hosts};
 use crate::lab::{Instance, Lab};
+use crate::model::InstanceId;
 use crate::model::interface::interface_of;
-use crate::model::{InstanceId, InterfaceId};
 
 /// The hosts of a runtime, for its Controller, which must not keep them alive.
 pub(super) struct LabHosts {
     lab: Weak<Lab>,
-    hosts: Arc<Mutex<BTreeMap<String, InterfaceId>>>,
+    hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
 }
 
 impl LabHosts {
-    pub(super) fn new(lab: &Arc<Lab>, hosts: &Arc<Mutex<BTreeMap<String, InterfaceId>>>) -> Self {
+    pub(super) fn new(lab: &Arc<Lab>, hosts: &Arc<Mutex<BTreeMap<String, HostSpec>>>) -> Self {
         Self {
             lab: Arc::downgrade(lab),
             hosts: Arc::clone(hosts),
@@ -27,7 +27,7 @@ impl LabHosts {
         let primary = interface_of(instance);
         let name = lock(&self.hosts)
             .iter()
-            .find(|(_, interface)| **interface == primary)
+            .find(|(_, host)| host.interface_id() == Some(primary))
             .map(|(name, _)| name.clone())?;
         self.lab.upgrade()?.get(&name)
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
 
-pub use attach::PlaceError;
+pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
 
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
@@ -109,6 +109,14 @@ impl HostSpec {
             dad: true,
         }
     }
+
+    /// The interface that its `eth0` is, where it is known by its identifier.
+    pub fn interface_id(&self) -> Option<InterfaceId> {
+        match &self.interface {
+            ResourceRef::Id(id) => Some(*id),
+            ResourceRef::Name(..) => None,
+        }
+    }
 }
 
 /// A network that lives. Dropping it takes everything away.
@@ -116,8 +124,8 @@ pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
-    /// The primary interface of each host.
-    hosts: Arc<Mutex<BTreeMap<String, InterfaceId>>>,
+    /// Each host as it was started, with its primary interface by identifier.
+    hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
     /// Held while an interface is given a place in a host.
     placing: Mutex<()>,
     offload: bool,
@@ -221,8 +229,14 @@ impl Runtime {
             TapPort::open(&spec.interface.name, options)
         })?;
         // Before they have a port: from then on a fault may mean them.
-        let names = hosts.iter().map(|host| host.name.clone());
-        lock(&self.hosts).extend(names.zip(interfaces.iter().copied()));
+        let started = hosts.iter().zip(&interfaces).map(|(host, interface)| {
+            let host = HostSpec {
+                interface: (*interface).into(),
+                ..host.clone()
+            };
+            (host.name.clone(), host)
+        });
+        lock(&self.hosts).extend(started);
         let mut attached = Vec::with_capacity(hosts.len());
         for (device, interface) in devices.into_iter().zip(interfaces) {
             let device = OpenedDevice::from(PortDevice::Tap(device));
@@ -258,10 +272,11 @@ impl Runtime {
         let Some(instance) = self.lab.remove(name) else {
             return Ok(false);
         };
-        let interface = lock(&self.hosts).remove(name);
+        let host = lock(&self.hosts).remove(name);
         // Its processes end before its cable is pulled, as when a machine is switched off.
         instance.crash();
         drop(instance);
+        let interface = host.and_then(|host| host.interface_id());
         let further = |interface| self.controller.further_interfaces(instance_of(interface)).into_values();
         for interface in interface.into_iter().chain(interface.into_iter().flat_map(further)) {
             match self.controller.execute(Command::DetachInterface(interface.into())) {
@@ -275,7 +290,12 @@ impl Runtime {
 
     /// The primary interface of a host: the one that it was made on.
     pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
-        lock(&self.hosts).get(host).copied()
+        lock(&self.hosts).get(host)?.interface_id()
+    }
+
+    /// All hosts as they were started, each with its interface by identifier.
+    pub fn hosts(&self) -> Vec<HostSpec> {
+        lock(&self.hosts).values().cloned().collect()
     }
 
     /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and its MTU.

@@ -11,3 +11,4 @@ mod openapi;
 mod resources;
 mod server;
 mod support;
+mod topology;

@@ -6,6 +6,7 @@ mod dhcp_options;
 mod events;
 mod explain;
 mod faults;
+mod files;
 mod instances;
 mod interfaces;
 mod mappings;
@@ -15,6 +16,7 @@ mod profiles;
 mod route_tables;
 mod runs;
 mod subnets;
+mod topology;
 mod vpcs;
 
 use axum::Router;
@@ -36,6 +38,7 @@ pub use ports::PortView;
 pub use route_tables::{RouteTableView, RouteView};
 pub use runs::{RunView, ScenarioView};
 pub use subnets::SubnetView;
+pub use topology::PlanView;
 pub use vpcs::VpcView;
 
 /// The largest body of an ordinary request, in bytes.
@@ -60,6 +63,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "mappings", description = "The mapping service: which interface owns an address or delegated prefix"),
         (name = "route-tables", description = "Where packets go that leave their subnet"),
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
+        (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "What happens, as it happens"),
         (name = "captures", description = "Frames as they cross, with what becomes of them"),
@@ -83,6 +87,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(mappings::router())
         .merge(route_tables::router())
         .merge(dhcp_options::router())
+        .merge(topology::router())
         .merge(ports::router())
         .merge(events::router())
         .merge(profiles::router())

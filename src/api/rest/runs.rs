@@ -20,11 +20,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
+use super::files::{FileProblem, Refusal, text_of};
 use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::guard::{Access, AllowExec};
-use crate::api::problem::{MEDIA_TYPE, Problem};
+use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::scenario::diagnostic::{FileError, Mistake};
+use crate::scenario::diagnostic::FileError;
 use crate::scenario::format::{self, Scenario};
 use crate::scenario::play::PlayOptions;
 use crate::scenario::report::{Progress, RunOutcome, RunReport, StepReport};
@@ -43,30 +44,9 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 /// How often a run may be repeated.
 const MOST_REPEATS: u32 = 1000;
 
-/// A problem document about a file, with every mistake in it.
-#[derive(Debug, Serialize, ToSchema)]
-struct FileProblem {
-    #[serde(flatten)]
-    problem: Problem,
-    /// The mistakes, in the order of the file.
-    mistakes: Vec<Mistake>,
-}
-
-/// Either kind of refusal.
-enum Refusal {
-    Problem(Box<Problem>),
-    File(Box<FileError>),
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(Box::new(problem))
-    }
-}
-
 impl From<FileError> for Refusal {
     fn from(error: FileError) -> Self {
-        Self::File(Box::new(error))
+        Self::File(Box::new(error), "InvalidScenario")
     }
 }
 
@@ -80,26 +60,6 @@ impl From<RunsError> for Refusal {
             RunsError::Thread(_) => Problem::internal(error.to_string()),
         };
         problem.into()
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Problem(problem) => problem.into_response(),
-            Self::File(error) => {
-                let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidScenario", error.to_string())
-                    .remedy("Correct the file at the lines that `mistakes` names.");
-                let body = FileProblem {
-                    problem,
-                    mistakes: error.mistakes.clone(),
-                };
-                let mut response = (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response();
-                let kind = header::HeaderValue::from_static(MEDIA_TYPE);
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                response
-            }
-        }
     }
 }
 
@@ -183,29 +143,7 @@ async fn store(
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Result<impl IntoResponse, Refusal> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // A form of a web page can send neither of these without asking first (Fetch standard, CORS-safelisted content types).
-    if ![
-        "application/yaml",
-        "application/x-yaml",
-        "text/yaml",
-        "application/json",
-    ]
-    .contains(&essence.as_str())
-    {
-        let detail = format!("The body is said to be '{kind}'");
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
-            .field("Content-Type")
-            .remedy("Send the file with 'Content-Type: application/yaml' or 'application/json'.");
-        return Err(problem.into());
-    }
-    let text = String::from_utf8(body.to_vec()).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "InvalidScenario", "The file is not UTF-8").remedy("Save it as UTF-8.")
-    })?;
+    let text = text_of(&headers, &body, "InvalidScenario")?;
     let scenario = format::read("scenario", &text)?;
     let stored = Stored { text, scenario };
     let replaced = state.runs.store(stored.text.clone(), Arc::clone(&stored.scenario))?;

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::blocking;
 use crate::api::extract::{Json, NoQuery, PathParts, double_option};
 use crate::api::problem::Problem;
-use crate::api::rest::profiles::{resolve, written};
+use crate::api::rest::profiles::resolve;
 use crate::api::state::AppState;
 use crate::control::{Command, Outcome};
 use crate::model::dhcp_options::DhcpOptionsChoice;
@@ -62,7 +62,7 @@ impl From<&Vpc> for VpcView {
             name: vpc.name.clone(),
             cidr_blocks: vpc.cidr_blocks.clone(),
             ipv6_cidr_blocks: vpc.ipv6_cidr_blocks.clone(),
-            profile: written(&vpc.profile),
+            profile: ProfileSpec::of(&vpc.profile),
             dhcp_options_id: vpc
                 .dhcp_options_id
                 .map_or_else(|| DhcpOptionsChoice::NONE.to_owned(), |id| id.to_string()),

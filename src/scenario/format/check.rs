@@ -16,7 +16,7 @@ use super::document::{
     Capture, Document, Edit, Exec, Expect, ExpectFields, Modify, Parameter, Ping, Replies, RouteChange, StepFields,
     TextFields,
 };
-use super::network::{check_topology, expected_scope, is_word};
+use super::network::{check_for_steps, check_topology, expected_scope, is_word};
 use super::topology::Topology;
 use super::trouble::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use super::values::{Text, Texts};
@@ -163,6 +163,24 @@ pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
     Err(FileError::new(name, text, mistakes))
 }
 
+/// Reads a file that holds a topology alone, or a scenario, of which the topology is taken.
+pub fn read_any_topology(name: &str, text: &str) -> Result<Topology, FileError> {
+    let error = match read_topology(name, text) {
+        Ok(topology) => return Ok(topology),
+        Err(error) => error,
+    };
+    match read(name, text) {
+        Ok(scenario) => Ok(scenario.topology.clone()),
+        // What is wrong with it as a topology is what the user wants to know, unless it was meant as a scenario.
+        Err(of_scenario) => {
+            let meant = text
+                .lines()
+                .any(|line| line.starts_with("steps:") || line.starts_with("topology:"));
+            Err(if meant { of_scenario } else { error })
+        }
+    }
+}
+
 /// Only `true` and `false` are booleans: `y`, `no` and `on` are the texts that they look like.
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(
@@ -196,7 +214,8 @@ impl<'t> Checker<'t> {
             .map(|(name, parameter)| (name.clone(), parameter.value.default.clone().unwrap_or_default()))
             .collect();
         let scope = expected_scope(&document.topology, defaults);
-        let mistakes = check_topology(&document.topology, &scope);
+        let mut mistakes = check_topology(&document.topology, &scope);
+        mistakes.extend(check_for_steps(&document.topology));
         let mut checker = Self {
             text,
             scope,

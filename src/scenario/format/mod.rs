@@ -12,7 +12,7 @@ mod topology;
 mod trouble;
 mod values;
 
-pub use check::{Action, Scenario, Since, Step, read, read_topology};
+pub use check::{Action, Scenario, Since, Step, read, read_any_topology, read_topology};
 pub use document::{
     Capture, Direction, Document, Edit, Edits, Exec, Exit, Expect, ExpectFields, LineFields, Modify, Parameter, Ping,
     PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
@@ -20,8 +20,8 @@ pub use document::{
 pub use flows::{FlowForm, FlowProtocol};
 pub use network::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use topology::{
-    Configure, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology, SubnetTopology,
-    Topology, VpcTopology,
+    Configure, DhcpOptionsTopology, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology,
+    SubnetTopology, Topology, VpcTopology,
 };
 pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use values::{Count, CountRange, Interval, Text, Texts};

@@ -12,7 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::super::diagnostic::Mistake;
 use super::super::template::{Facts, Scope, Template};
-use super::topology::{InstanceTopology, ProfileForm, SubnetTopology, Topology};
+use super::topology::{InterfaceTopology, ProfileForm, SubnetTopology, Topology};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::profile::{ProfileError, ProfileSpec};
 use crate::model::route_table::TargetRef;
@@ -53,19 +53,27 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
         check_subnet(topology, subnet, &mut mistakes);
     }
     for set in topology.dhcp_options.values() {
-        if let Err(problem) = set.value.validate() {
+        if let Err(problem) = set.value.options().validate() {
             mistakes.push(Mistake::at(set.referenced, problem.to_string()));
         }
     }
     check_route_tables(topology, &mut mistakes);
+    for (name, instance) in &topology.instances {
+        check_name(name, instance.referenced, &mut mistakes);
+    }
+    let mut names = Given::new("network interface");
     let mut macs = Given::new("MAC address");
     let mut addresses = Given::new("address");
-    for (name, instance) in topology.all_interfaces() {
-        check_name(name, instance.referenced, &mut mistakes);
-        if let Some(mac) = &instance.value.mac {
+    for (name, place, interface) in topology.network_interfaces() {
+        names.give(name.to_owned(), name, place, &mut mistakes);
+        if is_word(name) {
+            let message = format!("a network interface cannot be called `{name}`, which is where a route may lead");
+            mistakes.push(Mistake::at(place, message).help("choose another name"));
+        }
+        if let Some(mac) = &interface.mac {
             let vpc = topology
                 .subnets
-                .get(&instance.value.subnet.value)
+                .get(&interface.subnet.value)
                 .map(|subnet| subnet.value.vpc.value.clone());
             if mac.value.0[0] & 1 == 1 {
                 mistakes.push(Mistake::at(
@@ -75,13 +83,9 @@ pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
             }
             macs.give((vpc, mac.value), mac.value, mac.referenced, &mut mistakes);
         }
-        check_instance(topology, &instance, &mut addresses, &mut mistakes);
+        check_interface(topology, &interface, place, &mut addresses, &mut mistakes);
     }
-    for (name, interface) in &topology.interfaces {
-        if topology.instances.contains_key(name) {
-            let message = format!("the interface of instance `{name}` has that name already");
-            mistakes.push(Mistake::at(interface.referenced, message).help("choose another name"));
-        }
+    for interface in topology.interfaces.values() {
         if let Some(to) = &interface.value.attached_to
             && !topology.instances.contains_key(&to.value)
         {
@@ -114,12 +118,24 @@ fn check_name(name: &str, place: Location, mistakes: &mut Vec<Mistake>) {
                 .help("use up to 63 letters, digits and `-`, a letter or digit first"),
         );
     }
-    if TAKEN.contains(&name) {
-        mistakes.push(Mistake::at(
-            place,
-            format!("`{name}` means something else in expressions: choose another name"),
-        ));
+}
+
+/// What steps could not name, or would name in another sense than the topology.
+pub(super) fn check_for_steps(topology: &Topology) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for (name, instance) in &topology.instances {
+        if TAKEN.contains(&name.as_str()) {
+            mistakes.push(Mistake::at(
+                instance.referenced,
+                format!("`{name}` means something else in expressions: choose another name"),
+            ));
+        }
+        if let Some(own) = instance.value.interface.as_ref().filter(|own| own.value != *name) {
+            let message = format!("steps name the network interface of `{name}` by the instance's name");
+            mistakes.push(Mistake::at(own.referenced, message).help("leave `interface` out of a scenario"));
+        }
     }
+    mistakes
 }
 
 fn check_subnet(topology: &Topology, subnet: &Spanned<SubnetTopology>, mistakes: &mut Vec<Mistake>) {
@@ -216,10 +232,10 @@ fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
             let to = route.to.value.trunc();
             destinations.give(to, to, route.to.referenced, mistakes);
             let via = &route.via;
-            let known = topology.instances.contains_key(&via.value) || topology.interfaces.contains_key(&via.value);
-            if !is_word(&via.value) && !known {
+            if !is_word(&via.value) && topology.interface_behind(&via.value).is_none() {
                 let message = format!("no instance is called `{}`", via.value);
-                let known = topology.instances.keys().map(String::as_str);
+                let known = topology.instances.keys().chain(topology.interfaces.keys());
+                let known = known.map(String::as_str);
                 mistakes.push(Mistake::at(via.referenced, message).nearest(&via.value, known));
             }
         }
@@ -235,13 +251,13 @@ fn outside_vpc<N: Display>(block: N, place: Location, blocks: &[Spanned<N>]) -> 
     }
 }
 
-fn check_instance(
+fn check_interface(
     topology: &Topology,
-    instance: &Spanned<InstanceTopology>,
+    fields: &InterfaceTopology,
+    place: Location,
     given: &mut Given<(String, IpAddr)>,
     mistakes: &mut Vec<Mistake>,
 ) {
-    let fields = &instance.value;
     let Some(subnet) = topology.subnets.get(&fields.subnet.value) else {
         let message = format!("no subnet is called `{}`", fields.subnet.value);
         mistakes.push(
@@ -280,11 +296,8 @@ fn check_instance(
     };
     if fields.ipv4.as_ref().is_some_and(Vec::is_empty) && subnet.value.cidr_block.is_some() {
         mistakes.push(
-            Mistake::at(
-                instance.referenced,
-                "an interface in a subnet with IPv4 always has an IPv4 address",
-            )
-            .help("leave `ipv4` out to have one chosen"),
+            Mistake::at(place, "an interface in a subnet with IPv4 always has an IPv4 address")
+                .help("leave `ipv4` out to have one chosen"),
         );
     }
     for address in fields.ipv4.iter().flatten() {
@@ -354,8 +367,11 @@ pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>)
             .insert(name.clone(), subnet_facts("subnet-00000000000000000", v4, v6));
         scope.routers.insert(name.clone(), router_facts(mac, v4, v6));
     }
-    for (name, instance) in topology.all_interfaces() {
-        let fields = &instance.value;
+    let primary = topology.instances.iter();
+    let primary = primary.map(|(name, instance)| (name, instance.value.network_interface()));
+    let further = topology.interfaces.iter();
+    let further = further.map(|(name, interface)| (name, interface.value.clone()));
+    for (name, fields) in primary.chain(further) {
         let subnet = topology.subnets.get(&fields.subnet.value);
         let has_v4 = subnet.is_some_and(|subnet| subnet.value.cidr_block.is_some());
         let has_v6 = subnet.is_some_and(|subnet| subnet.value.ipv6_cidr_block.is_some());

@@ -1,4 +1,5 @@
-//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them.
+//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them. What
+//! `localvpc export` writes is this, too: a key in the form of an identifier stands for a resource that has no name.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,9 @@ use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
 use crate::model::AddressOrPrefix;
-use crate::model::dhcp_options::DhcpOptions;
+use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::metadata::MetadataChange;
+use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
 use crate::wire::mac::MacAddr;
 
@@ -27,8 +29,8 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
     pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
-    /// Network interfaces that are nobody's primary one, by name: they can be attached to instances and detached again. Names
-    /// are unique over instances and these.
+    /// Network interfaces that are nobody's primary one, by name: for instances, to which they can be attached and from which
+    /// they can be detached, or for devices that are attached by hand.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InterfaceTopology>)]
     pub interfaces: BTreeMap<String, Spanned<InterfaceTopology>>,
@@ -38,8 +40,48 @@ pub struct Topology {
     pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
     /// DHCP option sets, by name. A VPC that names none has the region's.
     #[serde(default)]
-    #[schema(value_type = std::collections::HashMap<String, DhcpOptions>)]
-    pub dhcp_options: BTreeMap<String, Spanned<DhcpOptions>>,
+    #[schema(value_type = std::collections::HashMap<String, DhcpOptionsTopology>)]
+    pub dhcp_options: BTreeMap<String, Spanned<DhcpOptionsTopology>>,
+}
+
+/// A DHCP option set; at least one option is given.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = DhcpOptions)]
+pub struct DhcpOptionsTopology {
+    /// Completes names without a dot; several, separated by spaces, as some Linux clients take them.
+    #[schema(example = "eu-central-1.compute.internal")]
+    pub domain_name: Option<String>,
+    /// At most four, or `AmazonProvidedDNS`.
+    #[schema(value_type = Vec<String>, example = json!(["AmazonProvidedDNS"]))]
+    pub domain_name_servers: Vec<NameServer>,
+    /// At most four of each family.
+    #[schema(value_type = Vec<String>)]
+    pub ntp_servers: Vec<std::net::IpAddr>,
+    /// At most four.
+    #[schema(value_type = Vec<String>)]
+    pub netbios_name_servers: Vec<std::net::Ipv4Addr>,
+    /// 1, 2, 4 or 8; 2 where nothing is broadcast.
+    pub netbios_node_type: Option<u8>,
+    /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
+    #[schema(minimum = 140, maximum = 2_147_483_647)]
+    pub ipv6_address_preferred_lease_time: Option<u32>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl DhcpOptionsTopology {
+    /// What the set says.
+    pub fn options(&self) -> DhcpOptions {
+        DhcpOptions {
+            domain_name: self.domain_name.clone(),
+            domain_name_servers: self.domain_name_servers.clone(),
+            ntp_servers: self.ntp_servers.clone(),
+            netbios_name_servers: self.netbios_name_servers.clone(),
+            netbios_node_type: self.netbios_node_type,
+            ipv6_address_preferred_lease_time: self.ipv6_address_preferred_lease_time,
+        }
+    }
 }
 
 /// A route table.
@@ -61,6 +103,9 @@ pub struct RouteTableTopology {
     #[serde(default)]
     #[schema(value_type = Vec<RouteTopology>)]
     pub routes: Vec<RouteTopology>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A route.
@@ -71,7 +116,7 @@ pub struct RouteTopology {
     /// The destination.
     #[schema(value_type = String, example = "192.0.2.10/32")]
     pub to: Spanned<IpNet>,
-    /// The name of an instance, `local` or `blackhole`.
+    /// The name of an instance or network interface, `local` or `blackhole`.
     #[schema(value_type = String)]
     pub via: Spanned<String>,
 }
@@ -95,6 +140,9 @@ pub struct VpcTopology {
     /// The name of its DHCP option set, or `default` for none at all; the region's when left out.
     #[schema(value_type = Option<String>)]
     pub dhcp_options: Option<Spanned<String>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A profile and where it stands in the file.
@@ -120,8 +168,56 @@ pub struct SubnetTopology {
     /// Its /64 of the VPC's IPv6 block.
     #[schema(value_type = Option<String>, example = "2001:db8:100:1::/64")]
     pub ipv6_cidr_block: Option<Spanned<Ipv6Net>>,
-    /// Where it is said to be.
+    /// Where it is said to be; zone `a` of the region when left out.
     pub availability_zone: Option<String>,
+    /// MAC address of its router; chosen after the VPC's profile when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:01")]
+    pub router_mac: Option<Spanned<MacAddr>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A network interface that is nobody's primary one.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Interface)]
+pub struct InterfaceTopology {
+    /// The name of its subnet.
+    #[schema(value_type = String)]
+    pub subnet: Spanned<String>,
+    /// Its MAC address; a locally administered one is chosen when left out.
+    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:14")]
+    pub mac: Option<Spanned<MacAddr>>,
+    /// IPv4 addresses, the first is the primary one. When left out, one is chosen in a subnet that has IPv4.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv4: Option<Vec<Spanned<std::net::Ipv4Addr>>>,
+    /// IPv6 addresses. When left out, one is chosen in a subnet that has IPv6; `[]` for none.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub ipv6: Option<Vec<Spanned<std::net::Ipv6Addr>>>,
+    /// Delegated prefixes, /28 and /80.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
+    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    /// The longest IP packet that it takes; the profile's when left out.
+    pub mtu: Option<u16>,
+    /// How far ahead of the machine's clock the time is that its host is told, in milliseconds.
+    pub ntp_skew_ms: Option<i64>,
+    /// What its host finds at the metadata service beyond what the network knows.
+    pub metadata: Option<MetadataChange>,
+    /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address until
+    /// the host configures it.
+    #[schema(value_type = Option<String>)]
+    pub attached_to: Option<Spanned<String>>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A host with one network interface.
@@ -155,6 +251,15 @@ pub struct InstanceTopology {
     pub ntp_skew_ms: Option<i64>,
     /// What the host finds at the metadata service beyond what the network knows.
     pub metadata: Option<MetadataChange>,
+    /// The name of the interface, where it is not the instance's.
+    #[schema(value_type = Option<String>)]
+    pub interface: Option<Spanned<String>>,
+    /// Free text about the interface.
+    #[serde(default)]
+    pub description: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
     /// How the host gets its addresses.
     #[serde(default)]
     pub configure: Configure,
@@ -169,42 +274,10 @@ pub struct InstanceTopology {
     pub dad: bool,
 }
 
-/// A network interface that is nobody's primary one.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = NetworkInterface)]
-pub struct InterfaceTopology {
-    /// The name of its subnet.
-    #[schema(value_type = String)]
-    pub subnet: Spanned<String>,
-    /// MAC address of the interface; a locally administered one is chosen when left out.
-    #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:14")]
-    pub mac: Option<Spanned<MacAddr>>,
-    /// IPv4 addresses assigned to it, as of an instance.
-    #[schema(value_type = Option<Vec<String>>)]
-    pub ipv4: Option<Vec<Spanned<std::net::Ipv4Addr>>>,
-    /// IPv6 addresses assigned to it, as of an instance.
-    #[schema(value_type = Option<Vec<String>>)]
-    pub ipv6: Option<Vec<Spanned<std::net::Ipv6Addr>>>,
-    /// Delegated prefixes, /28 and /80.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub prefixes: Vec<Spanned<AddressOrPrefix>>,
-    /// Whether the fabric checks that the interface owns what it sends from and receives for.
-    #[serde(default = "yes")]
-    pub source_dest_check: bool,
-    /// The longest IP packet that the interface takes; the profile's when left out.
-    pub mtu: Option<u16>,
-    /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address until
-    /// the host configures it.
-    #[schema(value_type = Option<String>)]
-    pub attached_to: Option<Spanned<String>>,
-}
-
-impl InterfaceTopology {
-    /// What an instance with it as its primary interface would say of it.
-    pub fn declared(&self) -> InstanceTopology {
-        InstanceTopology {
+impl InstanceTopology {
+    /// Its network interface.
+    pub fn network_interface(&self) -> InterfaceTopology {
+        InterfaceTopology {
             subnet: self.subnet.clone(),
             mac: self.mac.clone(),
             ipv4: self.ipv4.clone(),
@@ -212,28 +285,39 @@ impl InterfaceTopology {
             prefixes: self.prefixes.clone(),
             source_dest_check: self.source_dest_check,
             mtu: self.mtu,
-            ntp_skew_ms: None,
-            metadata: None,
-            configure: Configure::None,
-            link_local: LinkLocal::default(),
-            accept_ra: true,
-            dad: true,
+            ntp_skew_ms: self.ntp_skew_ms,
+            metadata: self.metadata.clone(),
+            description: self.description.clone(),
+            tags: self.tags.clone(),
+            attached_to: None,
         }
     }
 }
 
 impl Topology {
-    /// Every network interface by its name: that of its instance, or its own.
-    pub fn all_interfaces(&self) -> impl Iterator<Item = (&String, Spanned<InstanceTopology>)> {
-        let own = self.instances.iter().map(|(name, instance)| (name, instance.clone()));
-        let declared = |fields: &Spanned<InterfaceTopology>| {
-            Spanned::new(fields.value.declared(), fields.referenced, fields.defined)
+    /// Every network interface by name, those of instances included.
+    pub fn network_interfaces(&self) -> impl Iterator<Item = (&str, Location, InterfaceTopology)> {
+        let bare = self.interfaces.iter();
+        let bare = bare.map(|(name, interface)| (name.as_str(), interface.referenced, interface.value.clone()));
+        let of_instances = self.instances.iter().map(|(name, instance)| {
+            let own = instance.value.interface.as_ref();
+            let label = own.map_or(name.as_str(), |own| own.value.as_str());
+            (label, instance.referenced, instance.value.network_interface())
+        });
+        of_instances.chain(bare)
+    }
+
+    /// The name of the interface that a route's `via` means: an interface, or an instance's.
+    pub fn interface_behind<'t>(&'t self, via: &'t str) -> Option<&'t str> {
+        let own = |instance: &'t Spanned<InstanceTopology>| {
+            let own = instance.value.interface.as_ref();
+            own.map(|own| own.value.as_str())
         };
-        own.chain(
-            self.interfaces
-                .iter()
-                .map(move |(name, fields)| (name, declared(fields))),
-        )
+        let named = self.instances.values().any(|instance| own(instance) == Some(via));
+        if named || self.interfaces.contains_key(via) {
+            return Some(via);
+        }
+        Some(own(self.instances.get(via)?).unwrap_or(via))
     }
 }
 

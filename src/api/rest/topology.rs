@@ -1,0 +1,250 @@
+//! `/v1/topology`: the whole network as one file: what runs is written down, compared with a file, and changed to it.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::files::{FileProblem, Refusal, as_problem, text_of};
+use crate::api::extract::{NoQuery, Query};
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::scenario::format;
+use crate::scenario::template::Scope;
+use crate::topology::{self, Change, Extras, Kept, Layout, Live, Plan, Rehearsed, Stopped};
+
+/// The largest file, in octets: a host takes some hundred.
+const FILE_LIMIT: usize = 16 << 20;
+
+/// The code of a file that is no topology.
+const INVALID: &str = "InvalidTopology";
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(export, apply))
+        .routes(routes!(plan))
+        .routes(routes!(remove))
+        .layer(DefaultBodyLimit::max(FILE_LIMIT))
+}
+
+/// What has to change, or what was changed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = TopologyPlan)]
+pub struct PlanView {
+    /// The changes; what others depend on stands first.
+    pub changes: Vec<Change>,
+    /// What runs and is not in the file: it stays.
+    pub kept: Vec<Kept>,
+    /// Why it would be refused, if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<topology::Refusal>,
+}
+
+impl From<Plan> for PlanView {
+    fn from(plan: Plan) -> Self {
+        Self {
+            changes: plan.changes,
+            kept: plan.kept,
+            refusal: plan.refusal,
+        }
+    }
+}
+
+/// A problem document about a plan that was stopped. Unless the kernel or another editor came in between, nothing was done.
+#[derive(Debug, Serialize, ToSchema)]
+struct StoppedProblem {
+    #[serde(flatten)]
+    problem: Problem,
+    /// The changes that were made.
+    applied: Vec<Change>,
+    /// Those of which a part was made, as something that was taken away and could not be made anew.
+    partly_applied: Vec<Change>,
+    /// Those that were not.
+    not_applied: Vec<Change>,
+}
+
+/// How a file is to be taken.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PlanOptions {
+    /// Whether what is not in the file is taken away; it stays if left out.
+    #[serde(default)]
+    prune: bool,
+}
+
+impl PlanOptions {
+    fn extras(&self) -> Extras {
+        match self.prune {
+            true => Extras::Remove,
+            false => Extras::Keep,
+        }
+    }
+}
+
+fn live(state: &AppState) -> Live<'_> {
+    Live {
+        controller: &state.controller,
+        runtime: state.runtime.as_deref(),
+    }
+}
+
+/// The network of a file; of a scenario its topology.
+fn desired(headers: &HeaderMap, body: &[u8]) -> Result<Layout, Refusal> {
+    let text = text_of(headers, body, INVALID)?;
+    let read = format::read_any_topology("topology", &text);
+    let file = read.map_err(|error| Refusal::File(Box::new(error), INVALID))?;
+    let layout = Layout::desired(&file, &Scope::default());
+    layout.map_err(|refusal| problem(&refusal).into())
+}
+
+fn problem(refusal: &topology::Refusal) -> Problem {
+    let status = match &*refusal.code {
+        "InternalError" => StatusCode::INTERNAL_SERVER_ERROR,
+        "Unsupported" => StatusCode::NOT_IMPLEMENTED,
+        "InvalidParameterValue" | "MissingParameter" | "InvalidSubnet.Range" | "InvalidVpc.Range" => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        code if code.ends_with(".NotFound") => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::CONFLICT,
+    };
+    let detail = format!("{} {}: {}", refusal.kind, refusal.name, refusal.message);
+    let problem = Problem::new(status, refusal.code.clone(), detail).remedy(refusal.remedy.as_str());
+    match &refusal.field {
+        Some(field) => problem.field(field.as_str()),
+        None => problem,
+    }
+}
+
+fn stopped(stopped: Stopped) -> Response {
+    let problem = problem(&stopped.refusal);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = StoppedProblem {
+        problem,
+        applied: stopped.applied,
+        partly_applied: stopped.partly,
+        not_applied: stopped.not_applied,
+    };
+    as_problem(status, body)
+}
+
+/// Runs what waits for the network on a thread that may block.
+async fn blocking(work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(refusal)) => refusal.into_response(),
+        Err(error) => Problem::internal(format!("The request was not carried out: {error}")).into_response(),
+    }
+}
+
+/// Writes the network down as a file
+///
+/// In the format of `api/topology.schema.json`, in a stable order: as JSON, or with `Accept: application/yaml` as YAML. A server
+/// without anything makes the same network from it, MACs and addresses included. Devices that were attached by hand are not in it.
+#[utoipa::path(get, path = "/v1/topology", tag = "topology", operation_id = "export_topology",
+    params(("Accept" = Option<String>, Header, description = "`application/yaml` for YAML")),
+    responses(
+        (status = 200, description = "The file", content((Object = "application/json"), (String = "application/yaml"))),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn export(State(state): State<AppState>, headers: HeaderMap, _: NoQuery) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    let as_yaml = accept.contains("yaml");
+    blocking(move || {
+        let file = topology::export(&Rehearsed::of(live(&state)).running().layout);
+        Ok(match as_yaml {
+            true => ([(header::CONTENT_TYPE, "application/yaml")], topology::yaml(&file)).into_response(),
+            false => axum::Json(file).into_response(),
+        })
+    })
+    .await
+}
+
+/// Compares the network with a file
+///
+/// Says what `PUT /v1/topology` would change, and whether it would be refused. Nothing changes.
+#[utoipa::path(post, path = "/v1/topology/plan", tag = "topology", operation_id = "plan_topology", params(PlanOptions),
+    request_body(content = String, content_type = "application/yaml",
+        description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
+    responses(
+        (status = 200, description = "What would change", body = PlanView),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn plan(
+    State(state): State<AppState>,
+    Query(options): Query<PlanOptions>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    blocking(move || {
+        let desired = desired(&headers, &body)?;
+        let plan = topology::plan(live(&state), &desired, options.extras());
+        Ok(axum::Json(PlanView::from(plan)).into_response())
+    })
+    .await
+}
+
+/// Changes the network to that of a file
+///
+/// What is as the file says stays untouched, and hosts go on. What is not in the file stays unless `prune` is true. It is tried
+/// on a copy first: what would be refused is refused before anything has changed.
+#[utoipa::path(put, path = "/v1/topology", tag = "topology", operation_id = "apply_topology", params(PlanOptions),
+    request_body(content = String, content_type = "application/yaml",
+        description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
+    responses(
+        (status = 200, description = "What was changed", body = PlanView),
+        (status = 409, description = "It was refused", body = StoppedProblem, content_type = "application/problem+json"),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn apply(
+    State(state): State<AppState>,
+    Query(options): Query<PlanOptions>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    blocking(move || {
+        let desired = desired(&headers, &body)?;
+        let _one_at_a_time = state.topology();
+        Ok(match topology::apply(live(&state), &desired, options.extras()) {
+            Ok(plan) => axum::Json(PlanView::from(plan)).into_response(),
+            Err(refused) => stopped(*refused),
+        })
+    })
+    .await
+}
+
+/// Takes away what a file names
+///
+/// What else there is stays; where it stands on something that would go, nothing is done.
+#[utoipa::path(post, path = "/v1/topology/remove", tag = "topology", operation_id = "remove_topology",
+    request_body(content = String, content_type = "application/yaml",
+        description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
+    responses(
+        (status = 200, description = "What was taken away", body = PlanView),
+        (status = 409, description = "It was refused", body = StoppedProblem, content_type = "application/problem+json"),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn remove(State(state): State<AppState>, _: NoQuery, headers: HeaderMap, body: Bytes) -> Response {
+    blocking(move || {
+        let named = desired(&headers, &body)?;
+        let _one_at_a_time = state.topology();
+        Ok(match topology::remove(live(&state), &named) {
+            Ok(plan) => axum::Json(PlanView::from(plan)).into_response(),
+            Err(refused) => stopped(*refused),
+        })
+    })
+    .await
+}

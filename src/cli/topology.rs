@@ -1,0 +1,213 @@
+//! `diff`, `export`, `down`, and `up` on a server that runs: the whole network as one file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hyper::Method;
+use serde_json::Value;
+
+use super::remote::{Remote, failed};
+use super::run::read_text;
+use super::show::pretty;
+use super::{Done, Failure, print};
+use crate::api::ClientError;
+use crate::api::rest::PlanView;
+use crate::scenario::format::{self, Topology};
+use crate::scenario::template::Scope;
+use crate::topology::{Action, Change, Extras, Layout, Plan, Running, yaml};
+
+/// A file that is compared with what runs.
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
+    topology: PathBuf,
+    /// Count what runs and is not in the file, which `up --prune` removes
+    #[arg(long)]
+    prune: bool,
+}
+
+/// A file whose content goes.
+#[derive(Debug, Args)]
+pub struct DownArguments {
+    /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
+    topology: PathBuf,
+}
+
+/// Reads a file, and refuses a wrong one with the place of the mistake before anybody is asked.
+pub(super) fn read(file: &std::path::Path) -> Result<(String, Topology), Failure> {
+    let (name, text) = read_text(file)?;
+    let topology = format::read_any_topology(&name, &text);
+    let topology = topology.map_err(|error| Failure::new(Failure::USAGE, error))?;
+    Ok((text, topology))
+}
+
+fn ask(remote: &Remote, method: Method, path: &str, text: Option<String>) -> Result<Value, Failure> {
+    let (client, runtime) = remote.connect()?;
+    let answer = runtime.block_on(async {
+        match text {
+            Some(text) => client.send_file(method, path, text).await,
+            None => client.get(path).await,
+        }
+    });
+    answer.map_err(|error| {
+        if remote.json {
+            print(&error.document().map(pretty).unwrap_or_default());
+        } else {
+            print(&what_was_done(&error));
+        }
+        failed(error)
+    })
+}
+
+/// What a plan did before it was stopped, if it did anything.
+fn what_was_done(error: &ClientError) -> String {
+    let Some(document) = error.document() else {
+        return String::new();
+    };
+    let changes = |list: &str| {
+        let changes = document.get(list).cloned().unwrap_or_default();
+        serde_json::from_value::<Vec<Change>>(changes).unwrap_or_default()
+    };
+    let (applied, partly, not) = (changes("applied"), changes("partly_applied"), changes("not_applied"));
+    if applied.is_empty() && partly.is_empty() {
+        return match not.is_empty() {
+            true => String::new(),
+            false => format!("Nothing was changed. These were to be:\n{}", lines(&not)),
+        };
+    }
+    let mut text = String::new();
+    for (title, list) in [("Applied", applied), ("Applied in part", partly), ("Not applied", not)] {
+        if !list.is_empty() {
+            text.push_str(&format!("{title}:\n{}", lines(&list)));
+        }
+    }
+    text
+}
+
+fn lines(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("{change}\n")).collect()
+}
+
+fn plan_of(answer: &Value) -> Result<PlanView, Failure> {
+    serde_json::from_value(answer.clone()).map_err(|error| {
+        let message = miette::miette!("the server's answer is no plan: {error}");
+        Failure::new(Failure::IMPOSSIBLE, message)
+    })
+}
+
+/// The changes, and what stays without being in the file.
+fn shown(plan: &PlanView) -> String {
+    let mut text = lines(&plan.changes);
+    for kept in &plan.kept {
+        text.push_str(&format!(
+            "  {} {} is not in the file, and stays\n",
+            kept.kind, kept.name
+        ));
+    }
+    text
+}
+
+/// How many changes of each kind there are, in the words for it.
+fn summary(changes: &[Change], words: [&str; 4]) -> String {
+    if changes.is_empty() {
+        return "Nothing to change\n".to_owned();
+    }
+    let actions = [Action::Create, Action::Alter, Action::Replace, Action::Remove];
+    let counts = actions.into_iter().zip(words).map(|(action, word)| {
+        let count = changes.iter().filter(|change| change.action == action).count();
+        format!("{count} {word}")
+    });
+    counts.collect::<Vec<_>>().join(", ") + "\n"
+}
+
+fn with_prune(path: &str, prune: bool) -> String {
+    match prune {
+        true => format!("{path}?prune=true"),
+        false => path.to_owned(),
+    }
+}
+
+/// Shows what `up` would change. As of diff(1), the exit code is 1 if that is anything, and 2 in trouble.
+pub fn diff(arguments: &DiffArguments, remote: &Remote) -> Done {
+    let trouble = |failure: Failure| Failure {
+        code: Failure::USAGE,
+        ..failure
+    };
+    let (text, _) = read(&arguments.topology).map_err(trouble)?;
+    let path = with_prune("/v1/topology/plan", arguments.prune);
+    let answer = ask(remote, Method::POST, &path, Some(text)).map_err(trouble)?;
+    let plan = plan_of(&answer).map_err(trouble)?;
+    show_plan(remote, &answer, &plan);
+    match (&plan.refusal, plan.changes.is_empty()) {
+        (Some(refusal), _) => Err(Failure::new(Failure::USAGE, miette::miette!("{refusal}"))),
+        (None, true) => Ok(()),
+        (None, false) => Err(Failure::silent(Failure::REFUSED)),
+    }
+}
+
+fn show_plan(remote: &Remote, answer: &Value, plan: &PlanView) {
+    if remote.json {
+        print(&pretty(answer));
+        return;
+    }
+    let words = ["to make", "to alter", "to replace", "to remove"];
+    print(&(shown(plan) + &summary(&plan.changes, words)));
+}
+
+/// Changes what runs on a server to what the file says, or shows what that would change.
+pub(super) fn up(remote: &Remote, text: String, prune: bool, dry_run: bool) -> Done {
+    if dry_run {
+        let answer = ask(
+            remote,
+            Method::POST,
+            &with_prune("/v1/topology/plan", prune),
+            Some(text),
+        )?;
+        let plan = plan_of(&answer)?;
+        show_plan(remote, &answer, &plan);
+        return match plan.refusal {
+            Some(refusal) => Err(Failure::new(Failure::REFUSED, miette::miette!("{refusal}"))),
+            None => Ok(()),
+        };
+    }
+    let answer = ask(remote, Method::PUT, &with_prune("/v1/topology", prune), Some(text))?;
+    done(remote, &answer)
+}
+
+/// What would be made where nothing is yet.
+pub(super) fn dry_run(remote: &Remote, topology: &Topology) -> Done {
+    let desired = Layout::desired(topology, &Scope::default());
+    let desired = desired.map_err(|refusal| Failure::new(Failure::REFUSED, miette::miette!("{refusal}")))?;
+    let plan = PlanView::from(Plan::new(&desired, Running::default(), Extras::Keep));
+    let answer = serde_json::to_value(&plan).unwrap_or_default();
+    show_plan(remote, &answer, &plan);
+    Ok(())
+}
+
+/// Takes away what the file names.
+pub fn down(arguments: &DownArguments, remote: &Remote) -> Done {
+    let (text, _) = read(&arguments.topology)?;
+    let answer = ask(remote, Method::POST, "/v1/topology/remove", Some(text))?;
+    done(remote, &answer)
+}
+
+fn done(remote: &Remote, answer: &Value) -> Done {
+    let plan = plan_of(answer)?;
+    if remote.json {
+        print(&pretty(answer));
+        return Ok(());
+    }
+    let words = ["made", "altered", "replaced", "removed"];
+    print(&(shown(&plan) + &summary(&plan.changes, words)));
+    Ok(())
+}
+
+/// Writes what runs as a file.
+pub fn export(remote: &Remote) -> Done {
+    let file = ask(remote, Method::GET, "/v1/topology", None)?;
+    print(&match remote.json {
+        true => pretty(&file),
+        false => yaml(&file),
+    });
+    Ok(())
+}

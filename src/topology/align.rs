@@ -1,0 +1,164 @@
+//! Which of what runs is which of what the file names. A name is a name. What has none stands in a file under the identifier
+//! that it had where the file was written; on another server it is the one that is made of the same.
+
+use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Target};
+use super::running::{Running, unnamed};
+
+/// What runs, under the labels of the file.
+pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
+    for (label, set) in &desired.dhcp_options {
+        let same = |_: &Label, other: &_| set == other;
+        let found = stand_in(
+            Kind::DhcpOptions,
+            label,
+            &running.layout.dhcp_options,
+            &desired.dhcp_options,
+            same,
+        );
+        running.rename(Kind::DhcpOptions, found, label);
+    }
+    for (label, vpc) in &desired.vpcs {
+        let same = |_: &Label, other: &super::layout::Vpc| vpc.cidr_blocks == other.cidr_blocks;
+        let found = stand_in(Kind::Vpc, label, &running.layout.vpcs, &desired.vpcs, same);
+        running.rename(Kind::Vpc, found, label);
+    }
+    for (label, subnet) in &desired.subnets {
+        // The blocks of the subnets of a VPC do not overlap.
+        let same = |_: &Label, other: &super::layout::Subnet| {
+            (&subnet.vpc, subnet.cidr_block, subnet.ipv6_cidr_block)
+                == (&other.vpc, other.cidr_block, other.ipv6_cidr_block)
+        };
+        let found = stand_in(Kind::Subnet, label, &running.layout.subnets, &desired.subnets, same);
+        running.rename(Kind::Subnet, found, label);
+    }
+    for (label, interface) in &desired.interfaces {
+        // A MAC is unique within the VPC.
+        let same = |_: &Label, other: &Interface| {
+            interface.mac.is_some() && (&interface.subnet, interface.mac) == (&other.subnet, other.mac)
+        };
+        let found = stand_in(
+            Kind::Interface,
+            label,
+            &running.layout.interfaces,
+            &desired.interfaces,
+            same,
+        );
+        running.rename(Kind::Interface, found, label);
+    }
+    for (label, table) in &desired.route_tables {
+        let same = |_: &Label, other: &RouteTable| {
+            let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
+            table.vpc == other.vpc && table.main == other.main && (table.main || content(table) == content(other))
+        };
+        // A VPC is made with a main table that has no name: a file that names one means this one.
+        let found = if table.main && !running.layout.route_tables.contains_key(label) {
+            free(
+                Kind::RouteTable,
+                &running.layout.route_tables,
+                &desired.route_tables,
+                same,
+            )
+        } else {
+            stand_in(
+                Kind::RouteTable,
+                label,
+                &running.layout.route_tables,
+                &desired.route_tables,
+                same,
+            )
+        };
+        running.rename(Kind::RouteTable, found, label);
+    }
+    running
+}
+
+type ByLabel<T> = std::collections::BTreeMap<Label, T>;
+
+/// What runs in the place of something without name that the file has from elsewhere.
+fn stand_in<T>(
+    kind: Kind,
+    label: &str,
+    running: &ByLabel<T>,
+    desired: &ByLabel<T>,
+    same: impl Fn(&Label, &T) -> bool,
+) -> Option<Label> {
+    if !unnamed(kind, label) || running.contains_key(label) {
+        return None;
+    }
+    free(kind, running, desired, same)
+}
+
+/// Something without name that runs, is the same, and that the file does not name.
+fn free<T>(kind: Kind, running: &ByLabel<T>, desired: &ByLabel<T>, same: impl Fn(&Label, &T) -> bool) -> Option<Label> {
+    let mut found = running
+        .iter()
+        .filter(|(label, _)| unnamed(kind, label) && !desired.contains_key(*label));
+    found
+        .find(|(label, other)| same(label, other))
+        .map(|(label, _)| label.clone())
+}
+
+impl Running {
+    /// Calls something otherwise, everywhere.
+    fn rename(&mut self, kind: Kind, old: Option<Label>, new: &str) {
+        fn key<T>(map: &mut ByLabel<T>, old: &str, new: &str) {
+            if let Some(value) = map.remove(old) {
+                map.insert(new.to_owned(), value);
+            }
+        }
+        let Some(old) = old else { return };
+        let layout = &mut self.layout;
+        let own = |label: &mut Label| {
+            if *label == old {
+                new.clone_into(label);
+            }
+        };
+        match kind {
+            Kind::DhcpOptions => {
+                key(&mut layout.dhcp_options, &old, new);
+                for vpc in layout.vpcs.values_mut() {
+                    if let OptionsChoice::Set(label) = &mut vpc.dhcp_options {
+                        own(label);
+                    }
+                }
+            }
+            Kind::Vpc => {
+                key(&mut layout.vpcs, &old, new);
+                layout.subnets.values_mut().for_each(|subnet| own(&mut subnet.vpc));
+                layout.route_tables.values_mut().for_each(|table| own(&mut table.vpc));
+            }
+            Kind::Subnet => {
+                key(&mut layout.subnets, &old, new);
+                layout
+                    .interfaces
+                    .values_mut()
+                    .for_each(|interface| own(&mut interface.subnet));
+                for table in layout.route_tables.values_mut() {
+                    if table.subnets.remove(&old) {
+                        table.subnets.insert(new.to_owned());
+                    }
+                }
+            }
+            Kind::Interface => {
+                key(&mut layout.interfaces, &old, new);
+                key(&mut self.devices, &old, new);
+                layout
+                    .instances
+                    .values_mut()
+                    .for_each(|instance| own(&mut instance.interface));
+                let routes = layout
+                    .route_tables
+                    .values_mut()
+                    .flat_map(|table| table.routes.values_mut());
+                for target in routes {
+                    if let Target::Interface(label) = target {
+                        own(label);
+                    }
+                }
+            }
+            Kind::RouteTable => key(&mut layout.route_tables, &old, new),
+            Kind::Instance => key(&mut layout.instances, &old, new),
+        }
+        self.aliases.insert((kind, new.to_owned()), old);
+    }
+}

@@ -1,0 +1,510 @@
+//! A plan is carried out: each step becomes a command to the one writer, or a host. Before the first one every step is tried
+//! on a copy, so a refusal finds everything as it was; only the kernel, or somebody who edits meanwhile, can stop it midway.
+
+use std::collections::BTreeMap;
+
+use super::align::align;
+use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, Subnet, Target, Vpc};
+use super::plan::{AnyAddress, Change, Edit, Extras, Plan, Refusal, Step};
+use super::running::{Running, unnamed};
+use super::stage::{Live, Rehearsed, Stage, StepError};
+use crate::control::{Command, ControlError, Outcome, ResourceCommand};
+use crate::lab;
+use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionsChoice};
+use crate::model::ids::ResourceId;
+use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface, SettingsChange};
+use crate::model::metadata::MetadataChange;
+use crate::model::naming::Tags;
+use crate::model::network::MappingEdit;
+use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit, TargetRef};
+use crate::model::subnet::{CreateSubnet, ModifySubnet};
+use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::{AddressOrPrefix, ResourceRef, RouteTableId, SubnetId};
+use crate::runtime::HostSpec;
+use crate::scenario::format::{Configure, LinkLocal};
+
+/// A plan that was stopped.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{refusal}")]
+pub struct Stopped {
+    /// Why.
+    pub refusal: Refusal,
+    /// The changes that were made.
+    pub applied: Vec<Change>,
+    /// Those of which a part was made.
+    pub partly: Vec<Change>,
+    /// Those that were not.
+    pub not_applied: Vec<Change>,
+}
+
+/// What would change, and whether it would be refused.
+pub fn plan(live: Live<'_>, desired: &Layout, extras: Extras) -> Plan {
+    let mut copy = Rehearsed::of(live);
+    let mut plan = Plan::new(desired, copy.running(), extras);
+    if plan.refusal.is_none()
+        && let Err(stopped) = plan.carry_out(&mut copy)
+    {
+        plan.refusal = Some(stopped.refusal);
+    }
+    plan
+}
+
+/// Changes what runs to what is wanted, and says what that was.
+pub fn apply(mut live: Live<'_>, desired: &Layout, extras: Extras) -> Result<Plan, Box<Stopped>> {
+    let plan = plan(live, desired, extras);
+    if let Some(refusal) = &plan.refusal {
+        return Err(Box::new(Stopped {
+            refusal: refusal.clone(),
+            applied: Vec::new(),
+            partly: Vec::new(),
+            not_applied: plan.changes,
+        }));
+    }
+    plan.carry_out(&mut live)?;
+    Ok(plan)
+}
+
+/// Takes away what is named, and says what that was.
+pub fn remove(mut live: Live<'_>, named: &Layout) -> Result<Plan, Box<Stopped>> {
+    let mut copy = Rehearsed::of(live);
+    let running = align(copy.running(), named);
+    let remaining = running.layout.without(named);
+    let plan = Plan::new(&remaining, running, Extras::Remove);
+    plan.carry_out(&mut copy).map_err(|stopped| {
+        Box::new(Stopped {
+            applied: Vec::new(),
+            partly: Vec::new(),
+            not_applied: plan.changes.clone(),
+            ..*stopped
+        })
+    })?;
+    plan.carry_out(&mut live)?;
+    Ok(plan)
+}
+
+/// Makes what is wanted where nothing is yet.
+pub fn create(live: &mut Live<'_>, desired: &Layout) -> Result<(), Box<Stopped>> {
+    let plan = Plan::new(desired, Running::default(), Extras::Keep);
+    plan.carry_out(live)
+}
+
+impl Plan {
+    /// Does every step, or says which were done before one was refused.
+    pub fn carry_out(&self, stage: &mut impl Stage) -> Result<(), Box<Stopped>> {
+        let mut work = Work {
+            stage,
+            ids: self.aliases.clone(),
+        };
+        let mut done = 0;
+        while let Some((_, step)) = self.steps.get(done) {
+            // Hosts that follow each other are started together.
+            let hosts = self.steps[done..].iter().map_while(|(_, step)| match step {
+                Step::CreateInstance(name, instance) => Some((name, instance)),
+                _ => None,
+            });
+            let hosts: Vec<HostSpec> = hosts.map(|(name, instance)| work.host(name, instance)).collect();
+            let outcome = match hosts.is_empty() {
+                true => work.take(step),
+                false => work.stage.create_hosts(&hosts),
+            };
+            if let Err(error) = outcome {
+                return Err(Box::new(self.stopped(done, refusal(step, &error))));
+            }
+            done += hosts.len().max(1);
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, done: usize, refusal: Refusal) -> Stopped {
+        let has = |steps: &[(Vec<usize>, Step)], change| steps.iter().any(|(numbers, _)| numbers.contains(&change));
+        let (before, after) = self.steps.split_at(done);
+        let mut stopped = Stopped {
+            refusal,
+            applied: Vec::new(),
+            partly: Vec::new(),
+            not_applied: Vec::new(),
+        };
+        for (number, change) in self.changes.iter().enumerate() {
+            let list = match (has(before, number), has(after, number)) {
+                (true, true) => &mut stopped.partly,
+                (false, true) => &mut stopped.not_applied,
+                // What takes no step of its own comes with others.
+                (_, false) => &mut stopped.applied,
+            };
+            list.push(change.clone());
+        }
+        stopped
+    }
+}
+
+/// What a step is about.
+fn subject(step: &Step) -> (Kind, &str) {
+    match step {
+        Step::RemoveInstance(label) | Step::CreateInstance(label, _) => (Kind::Instance, label),
+        Step::EditMappings(edits) => match edits.first() {
+            Some(Edit::Assign(label, _) | Edit::Move(label, _) | Edit::Unassign(label, _)) => (Kind::Interface, label),
+            None => (Kind::Interface, ""),
+        },
+        Step::Attach(label, _)
+        | Step::Detach(label)
+        | Step::DeleteInterface(label)
+        | Step::CreateInterface(label, ..)
+        | Step::ModifyInterface(label, _)
+        | Step::ChooseIpv6(label) => (Kind::Interface, label),
+        Step::DeleteSubnet(label) | Step::CreateSubnet(label, _) | Step::TagSubnet(label, _) => (Kind::Subnet, label),
+        Step::DeleteVpc(label) | Step::SetOptions(label, _) | Step::CreateVpc(label, _) | Step::ModifyVpc(label, _) => {
+            (Kind::Vpc, label)
+        }
+        Step::DeleteOptions(label) | Step::CreateOptions(label, _) => (Kind::DhcpOptions, label),
+        Step::CreateTable { table, .. }
+        | Step::ModifyTable { table, .. }
+        | Step::ResetTable(table)
+        | Step::DeleteTable(table)
+        | Step::PutRoute(table, ..)
+        | Step::DeleteRoute(table, _)
+        | Step::Associate(table, _)
+        | Step::Disassociate(table, _) => (Kind::RouteTable, table),
+    }
+}
+
+fn refusal(step: &Step, error: &StepError) -> Refusal {
+    let (kind, mut name) = subject(step);
+    let control = match error {
+        StepError::Control(error) => error,
+        other => {
+            let (code, remedy) = match other {
+                StepError::Place(error) => (error.code(), error.remedy()),
+                StepError::NoLab => ("Unsupported", "Write `interfaces` in the place of `instances`."),
+                _ => (
+                    "InternalError",
+                    "See to what the kernel says, and do it again: what is there stays as it is.",
+                ),
+            };
+            return Refusal {
+                kind,
+                name: name.to_owned(),
+                field: matches!(other, StepError::Place(_)).then(|| "attached_to".to_owned()),
+                code: code.into(),
+                message: other.to_string(),
+                remedy: remedy.to_owned(),
+            };
+        }
+    };
+    // Of a list of edits, the one that was refused says whom it is about.
+    if let (Step::EditMappings(edits), ControlError::Edit(failed)) = (step, control)
+        && let Some(Edit::Assign(label, _) | Edit::Move(label, _) | Edit::Unassign(label, _)) = edits.get(failed.index)
+    {
+        name = label;
+        let mut refusal = Refusal::new(kind, name, &failed.error.clone().into());
+        refusal.field = failed.error.field().map(str::to_owned);
+        return refusal;
+    }
+    let mut refusal = Refusal::new(kind, name, control);
+    // The file has shorter names for two fields of the API.
+    refusal.field = refusal.field.map(|field| match field.as_str() {
+        "mac_address" => "mac".to_owned(),
+        "destination" | "target" => "routes".to_owned(),
+        _ => field,
+    });
+    refusal
+}
+
+struct Work<'s, S> {
+    stage: &'s mut S,
+    /// The identifiers of what has no name, or another one than in the file.
+    ids: BTreeMap<(Kind, Label), String>,
+}
+
+/// The name that a label is, unless it is an identifier.
+fn name(kind: Kind, label: &str) -> Option<String> {
+    (!unnamed(kind, label)).then(|| label.to_owned())
+}
+
+impl<S: Stage> Work<'_, S> {
+    fn reference<T: ResourceId>(&self, kind: Kind, label: &str) -> ResourceRef<T> {
+        let known = self.ids.get(&(kind, label.to_owned()));
+        ResourceRef::new(known.map_or(label, String::as_str))
+    }
+
+    fn interface<T: ResourceId>(&self, label: &str) -> ResourceRef<T> {
+        self.reference(Kind::Interface, label)
+    }
+
+    fn table(&self, label: &str) -> ResourceRef<RouteTableId> {
+        self.reference(Kind::RouteTable, label)
+    }
+
+    fn subnet(&self, label: &str) -> ResourceRef<SubnetId> {
+        self.reference(Kind::Subnet, label)
+    }
+
+    fn host(&self, name: &str, instance: &super::layout::Instance) -> HostSpec {
+        HostSpec {
+            configured: instance.configure == Configure::Static,
+            link_local: match instance.link_local {
+                LinkLocal::Eui64 => lab::LinkLocal::Eui64,
+                LinkLocal::StablePrivacy => lab::LinkLocal::StablePrivacy,
+                LinkLocal::None => lab::LinkLocal::None,
+            },
+            accept_ra: instance.accept_ra,
+            dad: instance.dad,
+            ..HostSpec::new(name, self.interface(&instance.interface))
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), StepError> {
+        let command: Command = match step {
+            Step::RemoveInstance(name) => return self.stage.remove_host(name),
+            Step::CreateInstance(name, instance) => {
+                let host = self.host(name, instance);
+                return self.stage.create_hosts(&[host]);
+            }
+            Step::CreateTable { table, vpc, main, tags } => return self.create_table(table, vpc, *main, tags),
+            Step::Attach(label, host) => return self.stage.attach(&self.interface(label), host),
+            Step::Detach(label) => Command::DetachInterface(self.interface(label)),
+            Step::EditMappings(edits) => Command::EditMappings(edits.iter().map(|edit| self.edit(edit)).collect()),
+            Step::ChooseIpv6(label) => Command::AssignAddresses {
+                interface: self.interface(label),
+                addresses: vec![AddressRequest::AnyIpv6],
+                move_allowed: false,
+            },
+            Step::DeleteInterface(label) => Command::DeleteInterface(self.interface(label)),
+            Step::CreateInterface(label, interface, any) => {
+                Command::CreateInterface(self.new_interface(label, interface, *any))
+            }
+            Step::ModifyInterface(label, interface) => {
+                Command::ModifyInterface(self.interface(label), modified_interface(interface))
+            }
+            Step::DeleteSubnet(label) => Command::DeleteSubnet(self.subnet(label)),
+            Step::CreateSubnet(label, subnet) => Command::CreateSubnet(self.new_subnet(label, subnet)),
+            Step::TagSubnet(label, tags) => {
+                let spec = ModifySubnet {
+                    tags: Some(tags.clone()),
+                    ..ModifySubnet::default()
+                };
+                Command::ModifySubnet(self.subnet(label), spec)
+            }
+            Step::DeleteVpc(label) => Command::DeleteVpc(self.reference(Kind::Vpc, label)),
+            Step::SetOptions(label, choice) => {
+                let spec = ModifyVpc {
+                    dhcp_options: Some(self.options(choice)),
+                    ..ModifyVpc::default()
+                };
+                Command::ModifyVpc(self.reference(Kind::Vpc, label), spec)
+            }
+            Step::CreateVpc(label, vpc) => Command::CreateVpc(self.new_vpc(label, vpc)),
+            Step::ModifyVpc(label, vpc) => {
+                let spec = ModifyVpc {
+                    name: None,
+                    cidr_blocks: Some(vpc.cidr_blocks.clone()),
+                    ipv6_cidr_blocks: Some(vpc.ipv6_cidr_blocks.clone()),
+                    profile: Some(std::sync::Arc::clone(&vpc.profile)),
+                    dhcp_options: Some(self.options(&vpc.dhcp_options)),
+                    tags: Some(vpc.tags.clone()),
+                };
+                Command::ModifyVpc(self.reference(Kind::Vpc, label), spec)
+            }
+            on_resources => self.on_resources(on_resources),
+        };
+        let outcome = self.stage.execute(command)?;
+        self.remember(step, &outcome);
+        Ok(())
+    }
+
+    fn on_resources(&self, step: &Step) -> Command {
+        let command = match step {
+            Step::DeleteOptions(label) => ResourceCommand::DeleteDhcpOptions(self.reference(Kind::DhcpOptions, label)),
+            Step::CreateOptions(label, set) => ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
+                name: name(Kind::DhcpOptions, label),
+                options: set.options.clone(),
+                tags: set.tags.clone(),
+            }),
+            Step::ModifyTable {
+                table,
+                name,
+                main,
+                tags,
+            } => {
+                let spec = ModifyRouteTable {
+                    name: name.clone().map(Some),
+                    main: main.then_some(true),
+                    tags: Some(tags.clone()),
+                };
+                ResourceCommand::ModifyRouteTable(self.table(table), spec)
+            }
+            Step::ResetTable(label) => {
+                let spec = ModifyRouteTable {
+                    name: Some(None),
+                    main: None,
+                    tags: Some(Tags::new()),
+                };
+                ResourceCommand::ModifyRouteTable(self.table(label), spec)
+            }
+            Step::DeleteTable(label) => ResourceCommand::DeleteRouteTable(self.table(label)),
+            Step::PutRoute(label, to, target) => {
+                let target = match target {
+                    Target::Local => TargetRef::Local,
+                    Target::Blackhole => TargetRef::Blackhole,
+                    Target::Interface(interface) => TargetRef::Interface(self.interface(interface)),
+                };
+                ResourceCommand::EditRoute(self.table(label), RouteEdit::Put(*to, target))
+            }
+            Step::DeleteRoute(label, to) => ResourceCommand::EditRoute(self.table(label), RouteEdit::Delete(*to)),
+            Step::Associate(table, subnet) => ResourceCommand::AssociateRouteTable {
+                table: self.table(table),
+                subnet: self.subnet(subnet),
+            },
+            Step::Disassociate(table, subnet) => ResourceCommand::DisassociateRouteTable {
+                table: self.table(table),
+                subnet: self.subnet(subnet),
+            },
+            other => unreachable!("{other:?} is about no route table and no option set"),
+        };
+        command.into()
+    }
+
+    /// What was made without a name is found by its identifier from now on.
+    fn remember(&mut self, step: &Step, outcome: &Outcome) {
+        let (kind, label) = subject(step);
+        let made = matches!(
+            step,
+            Step::CreateOptions(..) | Step::CreateVpc(..) | Step::CreateSubnet(..) | Step::CreateInterface(..)
+        );
+        let id = match outcome {
+            Outcome::Vpc(vpc) => vpc.id.to_string(),
+            Outcome::Subnet(subnet) => subnet.id.to_string(),
+            Outcome::Interface(interface) => interface.id.to_string(),
+            Outcome::DhcpOptions(set) => set.id.to_string(),
+            _ => return,
+        };
+        if made {
+            self.ids.insert((kind, label.to_owned()), id);
+        }
+    }
+
+    /// A main table is the one that the VPC was made with, under its new name; unless that one has a name already.
+    fn create_table(&mut self, label: &str, vpc: &str, main: bool, tags: &Tags) -> Result<(), StepError> {
+        let vpc = self.reference(Kind::Vpc, vpc);
+        let own_name = name(Kind::RouteTable, label);
+        let mut change = ModifyRouteTable {
+            tags: Some(tags.clone()),
+            ..ModifyRouteTable::default()
+        };
+        let id = if main {
+            let id = self.stage.vpc(&vpc)?.main_route_table_id;
+            self.stage.route_table(&id.into())?.name.is_none().then_some(id)
+        } else {
+            None
+        };
+        let id = match id {
+            Some(id) => {
+                change.name = own_name.map(Some);
+                id
+            }
+            None => {
+                let create = CreateRouteTable {
+                    name: own_name,
+                    vpc,
+                    tags: tags.clone(),
+                };
+                let outcome = self.stage.execute(ResourceCommand::CreateRouteTable(create).into())?;
+                let Outcome::RouteTable(table) = outcome else {
+                    unreachable!("a route table was made");
+                };
+                change.main = main.then_some(true);
+                table.id
+            }
+        };
+        self.ids.insert((Kind::RouteTable, label.to_owned()), id.to_string());
+        if change.name.is_some() || change.main.is_some() || !tags.is_empty() {
+            self.stage
+                .execute(ResourceCommand::ModifyRouteTable(id.into(), change).into())?;
+        }
+        Ok(())
+    }
+
+    fn edit(&self, edit: &Edit) -> MappingEdit {
+        let (Edit::Assign(label, address) | Edit::Move(label, address) | Edit::Unassign(label, address)) = edit;
+        let (interface, address) = (self.interface(label), *address);
+        match edit {
+            Edit::Unassign(..) => MappingEdit::Unassign { interface, address },
+            assign => MappingEdit::Assign {
+                interface,
+                address,
+                move_allowed: matches!(assign, Edit::Move(..)),
+            },
+        }
+    }
+
+    fn options(&self, choice: &OptionsChoice) -> DhcpOptionsChoice {
+        match choice {
+            // The region's set is the first that there is, and stays.
+            OptionsChoice::Region => DhcpOptionsChoice::Set(crate::model::DhcpOptionsId::from_bits(1).into()),
+            OptionsChoice::None => DhcpOptionsChoice::None,
+            OptionsChoice::Set(label) => DhcpOptionsChoice::Set(self.reference(Kind::DhcpOptions, label)),
+        }
+    }
+
+    fn new_vpc(&self, label: &str, vpc: &Vpc) -> CreateVpc {
+        CreateVpc {
+            name: name(Kind::Vpc, label),
+            cidr_blocks: vpc.cidr_blocks.clone(),
+            ipv6_cidr_blocks: vpc.ipv6_cidr_blocks.clone(),
+            profile: std::sync::Arc::clone(&vpc.profile),
+            dhcp_options: match &vpc.dhcp_options {
+                OptionsChoice::Region => None,
+                choice => Some(self.options(choice)),
+            },
+            tags: vpc.tags.clone(),
+        }
+    }
+
+    fn new_subnet(&self, label: &str, subnet: &Subnet) -> CreateSubnet {
+        CreateSubnet {
+            name: name(Kind::Subnet, label),
+            vpc: self.reference(Kind::Vpc, &subnet.vpc),
+            cidr_block: subnet.cidr_block,
+            ipv6_cidr_block: subnet.ipv6_cidr_block,
+            availability_zone: subnet.availability_zone.clone(),
+            router_mac: subnet.router_mac,
+            tags: subnet.tags.clone(),
+        }
+    }
+
+    fn new_interface(&self, label: &str, interface: &Interface, any: AnyAddress) -> CreateInterface {
+        let ipv4 = interface.ipv4.iter().flatten().copied().map(std::net::IpAddr::from);
+        let ipv6 = interface.ipv6.iter().flatten().copied().map(std::net::IpAddr::from);
+        let given = ipv4.chain(ipv6).map(AddressOrPrefix::from);
+        let mut addresses: Vec<AddressRequest> = given.map(AddressRequest::Exactly).collect();
+        addresses.extend((any == AnyAddress::Ipv6).then_some(AddressRequest::AnyIpv6));
+        addresses.extend(interface.prefixes.iter().copied().map(AddressRequest::Exactly));
+        CreateInterface {
+            name: name(Kind::Interface, label),
+            mac_address: interface.mac,
+            source_dest_check: interface.source_dest_check,
+            description: interface.description.clone(),
+            addresses,
+            settings: settings(interface),
+            tags: interface.tags.clone(),
+            ..CreateInterface::new(self.subnet(&interface.subnet))
+        }
+    }
+}
+
+fn modified_interface(interface: &Interface) -> ModifyInterface {
+    ModifyInterface {
+        name: None,
+        source_dest_check: Some(interface.source_dest_check),
+        description: Some(interface.description.clone()),
+        settings: settings(interface),
+        tags: Some(interface.tags.clone()),
+    }
+}
+
+fn settings(interface: &Interface) -> SettingsChange {
+    SettingsChange {
+        mtu: Some(interface.mtu),
+        ntp_skew_ms: Some(interface.ntp_skew_ms),
+        metadata: Some(MetadataChange::to(&interface.metadata)),
+    }
+}

@@ -1,0 +1,195 @@
+//! A layout written as the file that it could be made from: names in order, and no field that says what is so anyway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
+use crate::model::dhcp_options::DhcpOptionsChoice;
+use crate::model::metadata::InstanceMetadata;
+use crate::model::naming::Tags;
+use crate::model::profile::ProfileSpec;
+use crate::scenario::format::{Configure, LinkLocal};
+
+/// The file, as the JSON value that it could also be.
+pub fn export(layout: &Layout) -> Value {
+    let mut file = Map::new();
+    let sets = layout.dhcp_options.iter();
+    let sets = sets.map(|(label, set)| (label.clone(), option_set(set))).collect();
+    put(&mut file, "dhcp_options", sets);
+    file.insert("vpcs".to_owned(), mapping(&layout.vpcs, vpc));
+    file.insert("subnets".to_owned(), mapping(&layout.subnets, subnet));
+    let hosted: BTreeSet<&String> = layout.instances.values().map(|host| &host.interface).collect();
+    let bare = layout.interfaces.iter().filter(|(label, _)| !hosted.contains(label));
+    let bare = bare
+        .map(|(label, fields)| (label.clone(), Value::Object(interface(fields))))
+        .collect();
+    put(&mut file, "interfaces", bare);
+    let hosts = layout.instances.iter().filter_map(|(name, host)| {
+        // A host whose interface was deleted under it has no place in a network.
+        let fields = interface(layout.interfaces.get(&host.interface)?);
+        Some((name.clone(), instance(name, host, fields)))
+    });
+    put(&mut file, "instances", hosts.collect());
+    let tables = layout
+        .route_tables
+        .iter()
+        .filter(|(label, table)| !table.is_untouched(label));
+    let tables = tables
+        .map(|(label, table)| (label.clone(), route_table(table)))
+        .collect();
+    put(&mut file, "route_tables", tables);
+    Value::Object(file)
+}
+
+/// A file as YAML.
+pub fn yaml(file: &Value) -> String {
+    serde_saphyr::to_string(file).unwrap_or_else(|error| unreachable!("a file is plain data: {error}"))
+}
+
+fn mapping<T>(all: &BTreeMap<String, T>, write: impl Fn(&T) -> Value) -> Value {
+    Value::Object(
+        all.iter()
+            .map(|(label, fields)| (label.clone(), write(fields)))
+            .collect(),
+    )
+}
+
+fn put(file: &mut Map<String, Value>, key: &str, entries: Map<String, Value>) {
+    if !entries.is_empty() {
+        file.insert(key.to_owned(), Value::Object(entries));
+    }
+}
+
+/// The options that are given.
+fn option_set(set: &OptionSet) -> Value {
+    let Value::Object(options) = json!(set.options) else {
+        unreachable!("options are fields");
+    };
+    let given = |field: &Value| !field.is_null() && field.as_array().is_none_or(|list| !list.is_empty());
+    let mut fields: Map<String, Value> = options.into_iter().filter(|(_, field)| given(field)).collect();
+    put_tags(&mut fields, &set.tags);
+    Value::Object(fields)
+}
+
+fn put_tags(fields: &mut Map<String, Value>, tags: &Tags) {
+    if !tags.is_empty() {
+        fields.insert("tags".to_owned(), json!(tags));
+    }
+}
+
+fn vpc(vpc: &Vpc) -> Value {
+    let mut fields = Map::new();
+    fields.insert("cidr_blocks".to_owned(), json!(vpc.cidr_blocks));
+    if !vpc.ipv6_cidr_blocks.is_empty() {
+        fields.insert("ipv6_cidr_blocks".to_owned(), json!(vpc.ipv6_cidr_blocks));
+    }
+    fields.insert("profile".to_owned(), json!(ProfileSpec::of(&vpc.profile)));
+    match &vpc.dhcp_options {
+        OptionsChoice::Region => {}
+        OptionsChoice::None => drop(fields.insert("dhcp_options".to_owned(), json!(DhcpOptionsChoice::NONE))),
+        OptionsChoice::Set(label) => drop(fields.insert("dhcp_options".to_owned(), json!(label))),
+    }
+    put_tags(&mut fields, &vpc.tags);
+    Value::Object(fields)
+}
+
+fn subnet(subnet: &Subnet) -> Value {
+    let mut fields = Map::new();
+    fields.insert("vpc".to_owned(), json!(subnet.vpc));
+    for (name, value) in [
+        ("cidr_block", json!(subnet.cidr_block)),
+        ("ipv6_cidr_block", json!(subnet.ipv6_cidr_block)),
+        ("availability_zone", json!(subnet.availability_zone)),
+        ("router_mac", json!(subnet.router_mac)),
+    ] {
+        if !value.is_null() {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    put_tags(&mut fields, &subnet.tags);
+    Value::Object(fields)
+}
+
+fn interface(interface: &Interface) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("subnet".to_owned(), json!(interface.subnet));
+    for (name, value) in [
+        ("mac", json!(interface.mac)),
+        // A subnet without IPv4 has no place for an empty list, one with IPv4 has always an address.
+        ("ipv4", json!(interface.ipv4.as_ref().filter(|list| !list.is_empty()))),
+        // An empty list says that none is to be chosen.
+        ("ipv6", json!(interface.ipv6)),
+        ("mtu", json!(interface.mtu)),
+        ("attached_to", json!(interface.attached_to)),
+    ] {
+        if !value.is_null() {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    if !interface.prefixes.is_empty() {
+        fields.insert("prefixes".to_owned(), json!(interface.prefixes));
+    }
+    if !interface.source_dest_check {
+        fields.insert("source_dest_check".to_owned(), json!(false));
+    }
+    if interface.ntp_skew_ms != 0 {
+        fields.insert("ntp_skew_ms".to_owned(), json!(interface.ntp_skew_ms));
+    }
+    let metadata = metadata(&interface.metadata);
+    if !metadata.is_empty() {
+        fields.insert("metadata".to_owned(), Value::Object(metadata));
+    }
+    if !interface.description.is_empty() {
+        fields.insert("description".to_owned(), json!(interface.description));
+    }
+    put_tags(&mut fields, &interface.tags);
+    fields
+}
+
+/// What is not as it is by default.
+fn metadata(metadata: &InstanceMetadata) -> Map<String, Value> {
+    let fields = |metadata: &InstanceMetadata| match json!(metadata) {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    let default = fields(&InstanceMetadata::default());
+    let given = fields(metadata).into_iter();
+    given.filter(|(name, value)| default.get(name) != Some(value)).collect()
+}
+
+fn instance(name: &str, host: &Instance, mut fields: Map<String, Value>) -> Value {
+    if host.interface != name {
+        fields.insert("interface".to_owned(), json!(host.interface));
+    }
+    if host.configure != Configure::default() {
+        fields.insert("configure".to_owned(), json!(host.configure));
+    }
+    if host.link_local != LinkLocal::default() {
+        fields.insert("link_local".to_owned(), json!(host.link_local));
+    }
+    for (name, on) in [("accept_ra", host.accept_ra), ("dad", host.dad)] {
+        if !on {
+            fields.insert(name.to_owned(), json!(false));
+        }
+    }
+    Value::Object(fields)
+}
+
+fn route_table(table: &RouteTable) -> Value {
+    let mut fields = Map::new();
+    fields.insert("vpc".to_owned(), json!(table.vpc));
+    if table.main {
+        fields.insert("main".to_owned(), json!(true));
+    }
+    if !table.subnets.is_empty() {
+        fields.insert("subnets".to_owned(), json!(table.subnets));
+    }
+    if !table.routes.is_empty() {
+        let routes = table.routes.iter();
+        let routes = routes.map(|(to, target)| json!({ "to": to, "via": target.to_string() }));
+        fields.insert("routes".to_owned(), routes.collect());
+    }
+    put_tags(&mut fields, &table.tags);
+    Value::Object(fields)
+}

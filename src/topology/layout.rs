@@ -1,0 +1,510 @@
+//! A network as a file describes it: what there is of each kind by name, and references by name. A resource without a name
+//! stands under its identifier.
+//!
+//! What somebody wants and what runs are both written so. A field that is `None` in what is wanted is left to the network:
+//! whatever it is, it is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
+use crate::model::metadata::InstanceMetadata;
+use crate::model::naming::Tags;
+use crate::model::profile::ProfileSpec;
+use crate::model::{AddressOrPrefix, Profile};
+use crate::scenario::format::{Configure, LinkLocal};
+use crate::wire::MacAddr;
+
+/// A name, or the identifier of what has none.
+pub type Label = String;
+
+/// What a file names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = TopologyKind)]
+pub enum Kind {
+    /// A DHCP option set.
+    DhcpOptions,
+    /// A VPC.
+    Vpc,
+    /// A subnet.
+    Subnet,
+    /// A network interface.
+    Interface,
+    /// A route table.
+    RouteTable,
+    /// A host of the lab.
+    Instance,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DhcpOptions => "DHCP option set",
+            Self::Vpc => "VPC",
+            Self::Subnet => "subnet",
+            Self::Interface => "network interface",
+            Self::RouteTable => "route table",
+            Self::Instance => "instance",
+        })
+    }
+}
+
+/// A whole network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Layout {
+    /// DHCP option sets but for the region's.
+    pub dhcp_options: BTreeMap<Label, OptionSet>,
+    /// VPCs.
+    pub vpcs: BTreeMap<Label, Vpc>,
+    /// Subnets.
+    pub subnets: BTreeMap<Label, Subnet>,
+    /// Network interfaces, those of instances included.
+    pub interfaces: BTreeMap<Label, Interface>,
+    /// Route tables; of what runs, the main ones included.
+    pub route_tables: BTreeMap<Label, RouteTable>,
+    /// Hosts of the lab.
+    pub instances: BTreeMap<Label, Instance>,
+}
+
+impl Layout {
+    /// What is left without what another one names.
+    pub(super) fn without(&self, named: &Self) -> Self {
+        fn others<T: Clone>(all: &BTreeMap<Label, T>, named: &BTreeMap<Label, T>) -> BTreeMap<Label, T> {
+            let others = all.iter().filter(|(label, _)| !named.contains_key(*label));
+            others.map(|(label, one)| (label.clone(), one.clone())).collect()
+        }
+        Self {
+            dhcp_options: others(&self.dhcp_options, &named.dhcp_options),
+            vpcs: others(&self.vpcs, &named.vpcs),
+            subnets: others(&self.subnets, &named.subnets),
+            interfaces: others(&self.interfaces, &named.interfaces),
+            route_tables: others(&self.route_tables, &named.route_tables),
+            instances: others(&self.instances, &named.instances),
+        }
+    }
+}
+
+/// A DHCP option set. It never changes: one that says something else is another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OptionSet {
+    /// What it says.
+    pub options: DhcpOptions,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// Which DHCP options a VPC has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OptionsChoice {
+    /// The region's.
+    #[default]
+    Region,
+    /// None at all.
+    None,
+    /// This set's.
+    Set(Label),
+}
+
+/// A VPC.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vpc {
+    /// IPv4 blocks, the primary one first.
+    pub cidr_blocks: Vec<Ipv4Net>,
+    /// IPv6 blocks.
+    pub ipv6_cidr_blocks: Vec<Ipv6Net>,
+    /// How it behaves.
+    pub profile: Arc<Profile>,
+    /// Its DHCP options.
+    pub dhcp_options: OptionsChoice,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A subnet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its VPC.
+    pub vpc: Label,
+    /// Its IPv4 block.
+    pub cidr_block: Option<Ipv4Net>,
+    /// Its IPv6 block.
+    pub ipv6_cidr_block: Option<Ipv6Net>,
+    /// Where it is said to be.
+    pub availability_zone: Option<String>,
+    /// Its router's MAC.
+    pub router_mac: Option<MacAddr>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its subnet.
+    pub subnet: Label,
+    /// Its MAC.
+    pub mac: Option<MacAddr>,
+    /// IPv4 addresses, the primary one first.
+    pub ipv4: Option<Vec<Ipv4Addr>>,
+    /// IPv6 addresses. The first is the one that DHCPv6 leases.
+    pub ipv6: Option<Vec<Ipv6Addr>>,
+    /// Delegated prefixes.
+    pub prefixes: Vec<AddressOrPrefix>,
+    /// The source/destination check.
+    pub source_dest_check: bool,
+    /// The longest packet; the profile's if none.
+    pub mtu: Option<u16>,
+    /// How far ahead its clock is, in milliseconds.
+    pub ntp_skew_ms: i64,
+    /// What its host finds at the metadata service.
+    pub metadata: InstanceMetadata,
+    /// The instance that it is a further interface of.
+    pub attached_to: Option<Label>,
+    /// Free text.
+    pub description: String,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl Default for Interface {
+    fn default() -> Self {
+        Self {
+            subnet: Label::new(),
+            mac: None,
+            ipv4: None,
+            ipv6: None,
+            prefixes: Vec::new(),
+            source_dest_check: true,
+            mtu: None,
+            ntp_skew_ms: 0,
+            metadata: InstanceMetadata::default(),
+            attached_to: None,
+            description: String::new(),
+            tags: Tags::new(),
+        }
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To whomever the mapping service names.
+    Local,
+    /// Nowhere; so does a route whose interface was deleted.
+    Blackhole,
+    /// To this interface.
+    Interface(Label),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Blackhole => "blackhole",
+            Self::Interface(label) => label,
+        })
+    }
+}
+
+/// A route table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteTable {
+    /// Its VPC.
+    pub vpc: Label,
+    /// Whether it is the VPC's main one.
+    pub main: bool,
+    /// The subnets that are associated with it.
+    pub subnets: BTreeSet<Label>,
+    /// Its routes, but for the ranges of the VPC that are local.
+    pub routes: BTreeMap<IpNet, Target>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A host, and how it was started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// The interface that its `eth0` is.
+    pub interface: Label,
+    /// How it gets its addresses.
+    pub configure: Configure,
+    /// Which link-local address it makes itself.
+    pub link_local: LinkLocal,
+    /// Whether its kernel listens to Router Advertisements.
+    pub accept_ra: bool,
+    /// Whether its kernel probes for duplicates.
+    pub dad: bool,
+}
+
+/// A resource's fields as words, in order. What is left to the network has none.
+pub(super) type Fields = Vec<(String, Option<String>)>;
+
+/// What has fields to be compared.
+pub(super) trait Described {
+    /// Its fields.
+    fn fields(&self) -> Fields;
+    /// The fields of one that says nothing.
+    fn defaults() -> Fields;
+    /// Whether a field can change while the resource lives.
+    fn can_change(field: &str) -> bool;
+}
+
+fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(" "),
+    }
+}
+
+/// Beyond the first, addresses have no order that anybody could see.
+fn led_by_first<T: fmt::Display + Ord + Copy>(items: &[T]) -> String {
+    let Some((first, rest)) = items.split_first() else {
+        return list::<T>([]);
+    };
+    let mut rest = rest.to_vec();
+    rest.sort();
+    list(std::iter::once(*first).chain(rest))
+}
+
+fn field(name: &str, text: impl fmt::Display) -> (String, Option<String>) {
+    (name.to_owned(), Some(text.to_string()))
+}
+
+fn tags(tags: &Tags) -> impl Iterator<Item = (String, Option<String>)> + '_ {
+    tags.iter()
+        .map(|(key, value)| field(&format!("tags.{key}"), word(value)))
+}
+
+/// A text as one line of no great length.
+fn word(text: &str) -> String {
+    let plain = !text.is_empty() && text.len() <= 60 && !text.contains(|c: char| c.is_control() || c == '\'');
+    match plain {
+        true if !text.contains(' ') => text.to_owned(),
+        true => format!("'{text}'"),
+        false if text.is_empty() => "''".to_owned(),
+        // Two texts that differ must not look the same.
+        false => format!("({} octets, {:08x})", text.len(), digest(text)),
+    }
+}
+
+/// FNV-1a, to tell long texts apart.
+fn digest(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, octet| {
+        (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// The fields of a JSON object, one inside another as a path.
+fn leaves(value: &Value, path: &str, found: &mut Fields) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                leaves(value, &format!("{path}.{key}"), found);
+            }
+        }
+        Value::String(text) => found.push(field(path, word(text))),
+        Value::Null => found.push(field(path, "none")),
+        Value::Array(items) => found.push(field(
+            path,
+            list(
+                items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), word)),
+            ),
+        )),
+        other => found.push(field(path, other)),
+    }
+}
+
+/// A profile in one line: its name, and the fields in which it differs.
+pub(super) fn profile_in_words(profile: &Profile) -> String {
+    match ProfileSpec::of(profile) {
+        ProfileSpec::Name(name) => name,
+        ProfileSpec::Changed(changed) => {
+            let mut found = Fields::new();
+            leaves(&Value::Object(changed.overrides), "", &mut found);
+            let differs = found.iter().map(|(path, text)| {
+                let path = path.trim_start_matches('.');
+                format!("{path} {}", text.as_deref().unwrap_or_default())
+            });
+            format!("{} with {}", changed.base, differs.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+impl Described for OptionSet {
+    fn fields(&self) -> Fields {
+        let options = self.options.configuration().into_iter();
+        let options = options.map(|(key, values)| field(&key.replace('-', "_"), list(values)));
+        options.chain(tags(&self.tags)).collect()
+    }
+
+    fn defaults() -> Fields {
+        Fields::new()
+    }
+
+    fn can_change(_: &str) -> bool {
+        false
+    }
+}
+
+impl Described for Vpc {
+    fn fields(&self) -> Fields {
+        let mut fields = vec![
+            field("primary_cidr_block", list(self.cidr_blocks.first())),
+            field("cidr_blocks", list(&self.cidr_blocks)),
+            field("ipv6_cidr_blocks", list(&self.ipv6_cidr_blocks)),
+            field("profile", profile_in_words(&self.profile)),
+        ];
+        fields.push(match &self.dhcp_options {
+            OptionsChoice::Region => field("dhcp_options", "the region's"),
+            OptionsChoice::None => field("dhcp_options", DhcpOptionsChoice::NONE),
+            OptionsChoice::Set(label) => field("dhcp_options", label),
+        });
+        fields.extend(tags(&self.tags));
+        fields
+    }
+
+    fn defaults() -> Fields {
+        vec![field("ipv6_cidr_blocks", "none"), field("dhcp_options", "the region's")]
+    }
+
+    fn can_change(field: &str) -> bool {
+        field != "primary_cidr_block"
+    }
+}
+
+impl Described for Subnet {
+    fn fields(&self) -> Fields {
+        let mut fields = vec![
+            field("vpc", &self.vpc),
+            field("cidr_block", list(self.cidr_block)),
+            field("ipv6_cidr_block", list(self.ipv6_cidr_block)),
+            ("availability_zone".to_owned(), self.availability_zone.clone()),
+            ("router_mac".to_owned(), self.router_mac.map(|mac| mac.to_string())),
+        ];
+        fields.extend(tags(&self.tags));
+        fields
+    }
+
+    fn defaults() -> Fields {
+        vec![field("cidr_block", "none"), field("ipv6_cidr_block", "none")]
+    }
+
+    fn can_change(field: &str) -> bool {
+        field.starts_with("tags.")
+    }
+}
+
+impl Described for Interface {
+    fn fields(&self) -> Fields {
+        let primary = self.ipv4.as_ref().map(|list| list.first().map(ToString::to_string));
+        let mut fields = vec![
+            field("subnet", &self.subnet),
+            ("mac".to_owned(), self.mac.map(|mac| mac.to_string())),
+            ("primary_ipv4".to_owned(), primary.map(list)),
+            ("ipv4".to_owned(), self.ipv4.as_deref().map(led_by_first)),
+            ("ipv6".to_owned(), self.ipv6.as_deref().map(led_by_first)),
+            field("prefixes", led_by_first_of_each_family(&self.prefixes)),
+            field("source_dest_check", self.source_dest_check),
+            field(
+                "mtu",
+                self.mtu
+                    .map_or_else(|| "the profile's".to_owned(), |mtu| mtu.to_string()),
+            ),
+            field("ntp_skew_ms", self.ntp_skew_ms),
+            field("attached_to", list(&self.attached_to)),
+            field("description", word(&self.description)),
+        ];
+        let mut metadata = serde_json::to_value(&self.metadata).unwrap_or_default();
+        if let Value::Object(fields) = &mut metadata {
+            // What is absent has no field, and would seem to be left to the network.
+            for absent in ["user_data", "iam_role"] {
+                fields.entry(absent).or_insert(Value::Null);
+            }
+        }
+        leaves(&metadata, "metadata", &mut fields);
+        fields.extend(tags(&self.tags));
+        fields
+    }
+
+    fn defaults() -> Fields {
+        Self::default().fields()
+    }
+
+    fn can_change(field: &str) -> bool {
+        !["subnet", "mac", "primary_ipv4"].contains(&field)
+    }
+}
+
+fn led_by_first_of_each_family(prefixes: &[AddressOrPrefix]) -> String {
+    let (ipv6, ipv4): (Vec<AddressOrPrefix>, Vec<AddressOrPrefix>) =
+        prefixes.iter().copied().partition(|prefix| prefix.is_ipv6());
+    let of_each = [ipv4, ipv6].into_iter().filter(|family| !family.is_empty());
+    list(of_each.map(|family| led_by_first(&family)))
+}
+
+impl Described for RouteTable {
+    fn fields(&self) -> Fields {
+        let mut fields = vec![
+            field("vpc", &self.vpc),
+            field("main", self.main),
+            field("subnets", list(&self.subnets)),
+        ];
+        let routes = self.routes.iter();
+        fields.extend(routes.map(|(to, target)| field(&format!("routes.{to}"), target)));
+        fields.extend(tags(&self.tags));
+        fields
+    }
+
+    fn defaults() -> Fields {
+        vec![field("main", false), field("subnets", "none")]
+    }
+
+    fn can_change(field: &str) -> bool {
+        field != "vpc"
+    }
+}
+
+impl Described for Instance {
+    fn fields(&self) -> Fields {
+        let configure = match self.configure {
+            Configure::Static => "static",
+            Configure::None => "none",
+        };
+        let link_local = match self.link_local {
+            LinkLocal::Eui64 => "eui64",
+            LinkLocal::StablePrivacy => "stable-privacy",
+            LinkLocal::None => "none",
+        };
+        vec![
+            field("interface", &self.interface),
+            field("configure", configure),
+            field("link_local", link_local),
+            field("accept_ra", self.accept_ra),
+            field("dad", self.dad),
+        ]
+    }
+
+    fn defaults() -> Fields {
+        let fields = Self {
+            accept_ra: true,
+            dad: true,
+            ..Self::default()
+        };
+        fields.fields()
+    }
+
+    fn can_change(_: &str) -> bool {
+        false
+    }
+}

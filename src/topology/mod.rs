@@ -1,0 +1,26 @@
+//! A whole network as one file: what is wanted, what runs, the plan that leads from the one to the other, and the file that
+//! what runs would be made from.
+//!
+//! [`Layout`] is a network by names, [`Running`] reads it off what is declared, [`Plan`] is the difference as a list of
+//! changes and of steps; these three do no I/O. [`apply`](apply()) sends the steps to the one writer, after it has tried them
+//! on a copy, and [`export`] writes a layout down.
+
+mod align;
+mod apply;
+mod desired;
+mod export;
+mod judge;
+mod layout;
+mod plan;
+mod running;
+mod stage;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Stopped, apply, create, plan, remove};
+pub use export::{export, yaml};
+pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
+pub use running::Running;
+pub use stage::{Live, Rehearsed, Stage, StepError};

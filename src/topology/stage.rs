@@ -1,0 +1,211 @@
+//! Where the steps of a plan are done: on the network that runs, or on a copy of what is declared of it.
+
+use std::collections::BTreeMap;
+
+use crate::control::{Command, ControlError, Controller, Outcome, Rehearsal};
+use crate::model::interface::instance_of;
+use crate::model::{HostPlace, InstanceId, InterfaceId, ResourceRef, RouteTable, RouteTableId, Vpc, VpcId};
+use crate::runtime::{HostSpec, PlaceError, PlaceIn, Runtime, RuntimeError};
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The Controller refused it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// An interface cannot be attached to a host.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A host cannot be had.
+    #[error(transparent)]
+    Hosts(Box<RuntimeError>),
+    /// There is no lab to start hosts in.
+    #[error("this server has no lab")]
+    NoLab,
+}
+
+impl From<RuntimeError> for StepError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::Control(error) => Self::Control(error),
+            RuntimeError::Place(error) => Self::Place(error),
+            error => Self::Hosts(Box::new(error)),
+        }
+    }
+}
+
+/// Where steps are done.
+pub trait Stage {
+    /// Sends a command to the one writer.
+    fn execute(&mut self, command: Command) -> Result<Outcome, StepError>;
+    /// A VPC.
+    fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError>;
+    /// A route table.
+    fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError>;
+    /// Starts hosts, all of them or none.
+    fn create_hosts(&mut self, hosts: &[HostSpec]) -> Result<(), StepError>;
+    /// Ends a host.
+    fn remove_host(&mut self, name: &str) -> Result<(), StepError>;
+    /// Attaches an interface to a host, as its next device.
+    fn attach(&mut self, interface: &ResourceRef<InterfaceId>, host: &str) -> Result<(), StepError>;
+}
+
+/// The network that runs.
+#[derive(Clone, Copy)]
+pub struct Live<'n> {
+    /// Its writer.
+    pub controller: &'n Controller,
+    /// Its lab, if it has one.
+    pub runtime: Option<&'n Runtime>,
+}
+
+impl Live<'_> {
+    /// The hosts that run.
+    pub fn hosts(&self) -> Vec<HostSpec> {
+        self.runtime.map(Runtime::hosts).unwrap_or_default()
+    }
+}
+
+impl Stage for Live<'_> {
+    fn execute(&mut self, command: Command) -> Result<Outcome, StepError> {
+        Ok(self.controller.execute(command)?)
+    }
+
+    fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError> {
+        Ok(self.controller.vpc(vpc)?)
+    }
+
+    fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError> {
+        Ok(self.controller.route_table(table)?)
+    }
+
+    fn create_hosts(&mut self, hosts: &[HostSpec]) -> Result<(), StepError> {
+        Ok(self.runtime.ok_or(StepError::NoLab)?.create_hosts(hosts)?)
+    }
+
+    fn remove_host(&mut self, name: &str) -> Result<(), StepError> {
+        self.runtime.ok_or(StepError::NoLab)?.remove_host(name)?;
+        Ok(())
+    }
+
+    fn attach(&mut self, interface: &ResourceRef<InterfaceId>, host: &str) -> Result<(), StepError> {
+        let runtime = self.runtime.ok_or(StepError::NoLab)?;
+        runtime.attach_to_host(interface, host, None)?;
+        Ok(())
+    }
+}
+
+/// A copy, on which every step is done but those that the kernel does.
+#[derive(Debug, Clone)]
+pub struct Rehearsed {
+    rehearsal: Rehearsal,
+    hosts: BTreeMap<String, HostSpec>,
+    has_lab: bool,
+}
+
+impl Rehearsed {
+    /// A copy of what runs.
+    pub fn of(live: Live<'_>) -> Self {
+        let hosts = live.hosts().into_iter();
+        Self {
+            rehearsal: live.controller.rehearsal(),
+            hosts: hosts.map(|host| (host.name.clone(), host)).collect(),
+            has_lab: live.runtime.is_some(),
+        }
+    }
+
+    /// The same with a lab, in which hosts are names.
+    #[cfg(test)]
+    pub(super) fn with_lab(mut self) -> Self {
+        self.has_lab = true;
+        self
+    }
+
+    /// The availability zone of an interface.
+    fn zone(&self, interface: &ResourceRef<InterfaceId>) -> Result<String, ControlError> {
+        let network = self.rehearsal.network();
+        let subnet = network.interface(interface)?.subnet_id;
+        Ok(network.subnet(&subnet.into())?.availability_zone.clone())
+    }
+
+    /// The interfaces that have a device in an instance, by its index.
+    fn interfaces_of(&self, instance: InstanceId) -> BTreeMap<u32, InterfaceId> {
+        let all = self.rehearsal.network().interfaces(None);
+        let placed = all.filter_map(|interface| {
+            let place = interface.attachment.as_ref()?.host?;
+            (place.instance_id == instance).then_some((place.device_index, interface.id))
+        });
+        placed.collect()
+    }
+
+    /// What runs on it.
+    pub fn running(&self) -> super::Running {
+        let hosts: Vec<HostSpec> = self.hosts.values().cloned().collect();
+        super::Running::of(self.rehearsal.network(), &hosts)
+    }
+}
+
+impl Stage for Rehearsed {
+    fn execute(&mut self, command: Command) -> Result<Outcome, StepError> {
+        Ok(self.rehearsal.execute(command)?)
+    }
+
+    fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError> {
+        let vpc = self.rehearsal.network().vpc(vpc).map_err(ControlError::from)?;
+        Ok(vpc.clone())
+    }
+
+    fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError> {
+        Ok(self
+            .rehearsal
+            .network()
+            .route_table(table)
+            .map_err(ControlError::from)?)
+    }
+
+    fn create_hosts(&mut self, hosts: &[HostSpec]) -> Result<(), StepError> {
+        if !self.has_lab {
+            return Err(StepError::NoLab);
+        }
+        for host in hosts {
+            let interface = self.rehearsal.network().interface_id(&host.interface);
+            let interface = interface.map_err(ControlError::from)?;
+            let place = HostPlace {
+                instance_id: instance_of(interface),
+                device_index: 0,
+            };
+            self.rehearsal.attach(&interface.into(), place)?;
+            let host = HostSpec {
+                interface: interface.into(),
+                ..host.clone()
+            };
+            self.hosts.insert(host.name.clone(), host);
+        }
+        Ok(())
+    }
+
+    fn remove_host(&mut self, name: &str) -> Result<(), StepError> {
+        let Some(primary) = self.hosts.remove(name).and_then(|host| host.interface_id()) else {
+            return Ok(());
+        };
+        let own = self.interfaces_of(instance_of(primary)).into_values();
+        for interface in own.collect::<Vec<_>>() {
+            self.rehearsal.execute(Command::DetachInterface(interface.into()))?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, interface: &ResourceRef<InterfaceId>, host: &str) -> Result<(), StepError> {
+        let primary = self.hosts.get(host).and_then(HostSpec::interface_id);
+        let primary = primary.ok_or_else(|| PlaceError::NoSuchHost(host.to_owned()))?;
+        let zone = self.zone(&primary.into())?;
+        let place = PlaceIn { host, zone: &zone };
+        place.is_reached_from(&self.zone(interface)?)?;
+        let taken = self.interfaces_of(instance_of(primary));
+        let place = HostPlace {
+            instance_id: instance_of(primary),
+            device_index: place.choose(None, |index| taken.contains_key(&index))?,
+        };
+        Ok(self.rehearsal.attach(interface, place)?)
+    }
+}

@@ -1,0 +1,90 @@
+//! The program as a script sees it, and a server of it in a process of its own.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(crate) fn localvpc(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_localvpc"));
+    command
+        .args(arguments)
+        .env_remove("LOCALVPC_SERVER")
+        .env_remove("LOCALVPC_TOKEN_FILE");
+    command
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    localvpc(arguments).output().unwrap()
+}
+
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A server in the foreground of its own process, on a socket in a folder of the test.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) socket: PathBuf,
+}
+
+impl Server {
+    pub(crate) fn start(folder: &tempfile::TempDir, arguments: &[&str]) -> Self {
+        let socket = folder.path().join("api.sock");
+        let mut child = localvpc(arguments)
+            .args(["--socket", socket.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let ready = output
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("Ctrl-C ends it"));
+        assert!(ready, "the server did not start");
+        Self { child, socket }
+    }
+
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
+        let server = format!("unix:{}", self.socket.display());
+        localvpc(&["--server", &server]).args(arguments).output().unwrap()
+    }
+
+    pub(crate) fn stop(mut self) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{status}");
+        assert!(!self.socket.exists());
+    }
+}
+
+/// A test that fails leaves no server behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
