@@ -30,7 +30,7 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use announce::{announcement, unsolicited_advertisement};
+pub use announce::{Moved, announcement, unsolicited_advertisement};
 pub use faults::FaultView;
 pub use limit::PortState;
 pub use resolve::Asking;

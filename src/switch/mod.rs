@@ -13,13 +13,13 @@ pub mod egress;
 pub mod event;
 mod impair;
 pub mod inprocess;
+mod moves;
 pub mod observe;
 pub mod port;
 pub mod rewrite;
 mod worker;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,10 +36,9 @@ pub use counters::{PortCounters, Traffic};
 pub use event::{DroppedFrame, SwitchEvent};
 
 use crate::datapath::numbered::Numbered;
-use crate::datapath::{DropReason, Fabric, Received, SubnetIndex};
+use crate::datapath::{DropReason, Fabric, Moved, Received};
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::wire::MacAddr;
-use advertiser::{Newcomers, Unasked};
+use advertiser::Unasked;
 use counters::Block;
 use event::Events;
 use observe::{Observation, Observers, Wanted};
@@ -147,7 +146,7 @@ struct Shared {
     observers: Arc<Observers>,
     services: OnceLock<Arc<ServiceSink>>,
     stop: AtomicBool,
-    newcomers: Newcomers,
+    advertiser: advertiser::Inbox,
     unasked: Mutex<Unasked>,
 }
 
@@ -222,7 +221,7 @@ impl Switch {
             observers: Arc::new(Observers::new(SystemTime::now(), start)),
             services: OnceLock::new(),
             stop: AtomicBool::new(false),
-            newcomers: Newcomers::default(),
+            advertiser: advertiser::Inbox::default(),
             unasked: Mutex::new(Unasked::new(count)),
         });
         let registry = Registry {
@@ -364,13 +363,7 @@ impl Switch {
             self.remove(&mut registry, id);
             return Err(SwitchError::Watch { name, source });
         }
-        self.shared
-            .newcomers
-            .ports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(id.get());
-        self.shared.newcomers.change.notify_one();
+        self.shared.advertiser.attached(id.get());
         Ok(id)
     }
 
@@ -407,11 +400,11 @@ impl Switch {
         Some(port)
     }
 
-    /// Tells the ports of a subnet, except one, that `address` is now at `mac`, and returns how many could be told. The
-    /// frames are written by the calling thread, a microsecond or so for each port.
-    pub fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) -> usize {
-        let mut unasked = self.shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
-        unasked.announce(&self.shared, subnet, address, mac, except)
+    /// Has the ports of each address's subnet told who owns it now, which the fabric must know already. It does not wait
+    /// for that: the announcements are sent from a thread of their own, 200 000 a second at the most, and name the owner of
+    /// the moment of sending. Of several lists none waits until another is through.
+    pub fn announce(&self, moved: Vec<Moved>) {
+        self.shared.advertiser.moved(moved);
     }
 
     /// Says who takes over the frames for the link-local services; false when somebody does already. Until then they are
@@ -462,9 +455,7 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        // Under the lock, so that the advertiser does not look just before and sleep just after.
-        drop(self.shared.newcomers.ports.lock());
-        self.shared.newcomers.change.notify_all();
+        self.shared.advertiser.stopped();
         if let Some(advertiser) = self.advertiser.take() {
             // One that panicked has said so already.
             let _ = advertiser.join();
