@@ -71,6 +71,7 @@ impl World {
         });
         let config = SwitchConfig {
             workers: NonZeroUsize::new(workers),
+            spin: Duration::from_micros(20),
             drop_samples: 2,
             events: 64,
         };
