@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcSpec};
+use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, Moved, SubnetIndex, SubnetSpec, VpcSpec};
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
 use localvpc::switch::port::UnixPort;
@@ -71,6 +71,7 @@ impl World {
         });
         let config = SwitchConfig {
             workers: NonZeroUsize::new(workers),
+            spin: Duration::from_micros(20),
             drop_samples: 2,
             events: 64,
         };
@@ -229,19 +230,49 @@ fn each_port_gets_its_advertisement_after_each_interval_and_not_at_once() {
 fn a_move_is_announced_to_all_but_the_new_owner() {
     let mut world = World::new(Profile::aws(), 1);
     let hosts: Vec<Host> = (10..13).map(|number| world.host(number, 9001)).collect();
-    let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
-    assert_eq!(
-        world
-            .switch
-            .announce(world.subnet, address, hosts[0].mac, Some(hosts[0].port)),
-        2
-    );
+    let moved = Moved {
+        subnet: world.subnet,
+        address: Ipv4Addr::new(10, 0, 0, 99).into(),
+    };
+    world
+        .fabric
+        .map(world.subnet, moved.address.into(), Some(hosts[0].interface));
+    world.switch.announce(vec![moved]);
     for host in &hosts[1..] {
         let frame = host.receive().expect("the announcement comes");
         assert_eq!((&frame[..6], &frame[12..14]), (&host.mac.0[..], &[0x08, 0x06][..]));
+        assert_eq!(frame[22..28], hosts[0].mac.0);
         assert_eq!(world.switch.counters(host.port).expect("attached").unasked, 1);
     }
     assert!(!hosts[0].has_frame());
+}
+
+#[test]
+fn an_announcement_names_the_owner_that_the_data_path_knows_and_there_is_none_without_owner() {
+    let mut world = World::new(Profile::aws(), 1);
+    let hosts: Vec<Host> = (10..13).map(|number| world.host(number, 9001)).collect();
+    let moved = |number| Moved {
+        subnet: world.subnet,
+        address: Ipv4Addr::new(10, 0, 8, number).into(),
+    };
+    let nobodys: Vec<Moved> = (1..200).map(moved).collect();
+    let net = moved(0).address.into();
+    for (former, owner) in [(0, 1), (1, 0)] {
+        for host in [former, owner] {
+            world.fabric.map(world.subnet, net, Some(hosts[host].interface));
+        }
+        world
+            .switch
+            .announce(nobodys.iter().copied().chain([moved(0)]).collect());
+        for told in [former, 2] {
+            let frame = hosts[told].receive().expect("the announcement comes");
+            assert_eq!(
+                (&frame[22..28], &frame[28..32]),
+                (&hosts[owner].mac.0[..], &[10, 0, 8, 0][..])
+            );
+        }
+        assert!(!hosts.iter().any(Host::has_frame), "and nothing else");
+    }
 }
 
 #[test]

@@ -3,13 +3,15 @@
 //!
 //! `reference-copier MODE NAMESPACE NAMESPACE`: makes a TAP `eth0` in each of the two network namespaces, prints `ready`
 //! and copies until it is killed. Modes: `plain` (no offload headers, frame by frame), `vnet` (offload headers, frame by
-//! frame), `coalesce` (offload headers; what is queued together and of one flow crosses merged).
+//! frame), `uring` (as `vnet`, but what is queued together is written by one call of io_uring), `coalesce` (offload headers;
+//! what is queued together and of one flow crosses merged).
 #![allow(missing_docs, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use localvpc::switch::batch::{Batch, FRAMES};
 use localvpc::switch::egress::{Egress, Outlets};
+use localvpc::switch::port::uring::BatchWriter;
 use localvpc::switch::port::{PortDevice, ReceiveError, SendError, TapOptions, TapPort, VnetHeader};
 use rustix::event::epoll;
 use zerocopy::FromBytes;
@@ -18,6 +20,7 @@ use zerocopy::FromBytes;
 enum Mode {
     Plain,
     Vnet,
+    Uring,
     Coalesce,
 }
 
@@ -26,9 +29,10 @@ fn main() -> ExitCode {
     let mode = match arguments.first().map(String::as_str) {
         Some("plain") => Mode::Plain,
         Some("vnet") => Mode::Vnet,
+        Some("uring") => Mode::Uring,
         Some("coalesce") => Mode::Coalesce,
         _ => {
-            eprintln!("usage: reference-copier plain|vnet|coalesce NAMESPACE NAMESPACE");
+            eprintln!("usage: reference-copier plain|vnet|uring|coalesce NAMESPACE NAMESPACE");
             return ExitCode::FAILURE;
         }
     };
@@ -54,6 +58,10 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
     for (index, port) in (0..).zip(&ports) {
         epoll::add(&queue, port, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
     }
+    let mut ring = match mode {
+        Mode::Uring => Some(BatchWriter::new(&[&ports[0], &ports[1]], FRAMES as u32)?),
+        _ => None,
+    };
     println!("ready");
     let mut batch = Batch::new();
     let mut egress = Egress::new();
@@ -70,10 +78,10 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
             let event: &epoll::Event = event;
             let index = { event.data }.u64() as usize & 1;
             let (from, to) = (&ports[index], &ports[1 - index]);
-            let outcome = if mode == Mode::Coalesce {
-                coalesce(from, to, &mut batch, &mut egress)
-            } else {
-                copy(from, to, &mut slot)
+            let outcome = match &mut ring {
+                Some(ring) => write_at_once(from, ring, 1 - index as u32, &mut batch)?,
+                None if mode == Mode::Coalesce => coalesce(from, to, &mut batch, &mut egress),
+                None => copy(from, to, &mut slot),
             };
             if outcome == Err(ReceiveError::Lost) {
                 return Ok(());
@@ -99,6 +107,20 @@ fn copy(from: &PortDevice, to: &PortDevice, slot: &mut [u8]) -> Result<(), Recei
         let _ = to.send(&slot[..VnetHeader::LENGTH + length]);
     }
     Ok(())
+}
+
+/// What is queued is read frame by frame and written at once.
+fn write_at_once(
+    from: &PortDevice,
+    ring: &mut BatchWriter,
+    to: u32,
+    batch: &mut Batch,
+) -> std::io::Result<Result<(), ReceiveError>> {
+    batch.clear();
+    let outcome = batch.fill(from, FRAMES);
+    let batch = &*batch;
+    ring.write(to, (0..batch.len()).map(|index| batch.slot(index)))?;
+    Ok(outcome)
 }
 
 fn coalesce(from: &PortDevice, to: &PortDevice, batch: &mut Batch, egress: &mut Egress) -> Result<(), ReceiveError> {

@@ -1,7 +1,8 @@
 //! What a benchmark run needs beside the switches: traffic, and the project's own switch without its API around it.
 //!
-//! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS]`: the switch with one subnet of two interfaces, 10.9.0.10 and
-//!   10.9.0.11, and as many further mappings as asked for; prints `ready` and the MACs, works until it is killed.
+//! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS [SPIN]]`: the switch with one subnet of two interfaces, 10.9.0.10
+//!   and 10.9.0.11, and as many further mappings as asked for; its worker spins for SPIN microseconds. It prints `ready` and
+//!   the MACs, and works until it is killed.
 //! * `bench-tools udp-send FROM TO SECONDS RATE FLOWS`: 64-byte datagrams; rate 0 is as fast as can be.
 //! * `bench-tools udp-receive AT SECONDS`: counts them.
 //! * `bench-tools echo TO SECONDS`: ICMP echo, the next as soon as the answer is there.
@@ -37,8 +38,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["switch", a, b] => switch(a, b, 0),
-        ["switch", a, b, mappings] => number(mappings).and_then(|mappings| switch(a, b, mappings)),
+        ["switch", a, b] => switch(a, b, 0, Duration::ZERO),
+        ["switch", a, b, mappings] => number(mappings).and_then(|mappings| switch(a, b, mappings, Duration::ZERO)),
+        ["switch", a, b, mappings, spin] => {
+            let spin = Duration::from_micros(number(spin)?);
+            number(mappings).and_then(|mappings| switch(a, b, mappings, spin))
+        }
         ["udp-send", from, to, seconds, rate, flows] => udp_send(from, to, seconds, rate, flows),
         ["udp-receive", at, seconds] => udp_receive(at, seconds),
         ["echo", to, seconds] => echo(to, seconds),
@@ -65,7 +70,7 @@ fn seconds(text: &str) -> Result<Duration, Box<dyn std::error::Error>> {
 
 // The switch
 
-fn switch(a: &str, b: &str, mappings: u64) -> Outcome {
+fn switch(a: &str, b: &str, mappings: u64, spin: Duration) -> Outcome {
     let mut fabric = FabricWriter::new();
     let profile = Arc::new(Profile::aws());
     let vpc = fabric.add_vpc(VpcSpec {
@@ -79,7 +84,11 @@ fn switch(a: &str, b: &str, mappings: u64) -> Outcome {
         ipv6: Some("2001:db8:9::/64".parse()?),
         router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
     });
-    let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default())?;
+    let config = SwitchConfig {
+        spin,
+        ..SwitchConfig::default()
+    };
+    let (switch, _events) = Switch::start(fabric.fabric(), config)?;
     let mut macs = Vec::new();
     for (namespace, host) in [(a, 10), (b, 11)] {
         let tap = open(namespace, TapOptions::default())?;

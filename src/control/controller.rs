@@ -14,7 +14,7 @@ use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
 use super::places::Places;
 use super::ports::{OpenedDevice, Ports};
-use crate::datapath::{Fabric, FabricWriter};
+use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::interface::{CreateInterface, ModifyInterface};
@@ -464,31 +464,32 @@ impl Controller {
     /// Announces moved addresses where the profile does. A /28 is sixteen addresses; a /80 is too many to name.
     fn announce(&self, state: &State, changes: &[MappingChange]) {
         let Some(ports) = &self.shared.ports else { return };
-        for change in changes {
-            let (Some(_), Some(owner)) = (change.from, change.to) else {
-                continue;
-            };
-            let Some((mac, _, vpc)) = state.network.place(owner) else {
-                continue;
-            };
-            let announces = |vpc: &Vpc| vpc.profile.neighbor.announce_on_move;
-            if !state.network.vpc(&vpc.into()).is_ok_and(announces) {
-                continue;
-            }
+        let mut moved = Vec::new();
+        let is_move = |change: &&MappingChange| change.from.is_some() && change.to.is_some();
+        for change in changes.iter().filter(is_move) {
             let Some(subnet) = state.binding.subnet_index(change.subnet) else {
                 continue;
             };
-            // The new owner would take the announcement of its own address for a conflict.
-            let except = state.network.port(owner).and_then(PortId::new);
+            let view = state.binding.writer().view().subnet(subnet);
+            if !view.is_some_and(|view| view.profile().neighbor.announce_on_move) {
+                continue;
+            }
             match change.address.net() {
-                net if !change.address.is_prefix() => ports.announce(subnet, net.addr(), mac, except),
+                net if !change.address.is_prefix() => moved.push(Moved {
+                    subnet,
+                    address: net.addr(),
+                }),
                 ipnet::IpNet::V4(net) => {
-                    for address in net.network().to_bits()..=net.broadcast().to_bits() {
-                        ports.announce(subnet, std::net::Ipv4Addr::from_bits(address).into(), mac, except);
-                    }
+                    moved.extend((net.network().to_bits()..=net.broadcast().to_bits()).map(|bits| Moved {
+                        subnet,
+                        address: std::net::Ipv4Addr::from_bits(bits).into(),
+                    }))
                 }
                 ipnet::IpNet::V6(_) => {}
             }
+        }
+        if !moved.is_empty() {
+            ports.announce(moved);
         }
     }
 

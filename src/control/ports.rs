@@ -1,16 +1,14 @@
 //! What the Controller needs of a switch: to make a device a port, to take it away, to announce a move, to report.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::datapath::SubnetIndex;
+use crate::datapath::Moved;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::switch::inprocess::InProcessSwitch;
 use crate::switch::observe::{Observation, Observers, Wanted};
 use crate::switch::port::{MemoryPort, PortDevice, TapPort};
 use crate::switch::{AttachOptions, PortStatus, Switch};
-use crate::wire::MacAddr;
 
 /// A device that is open and waits to become a port. Opening is the caller's business: it may need another namespace,
 /// privileges or time.
@@ -65,8 +63,8 @@ pub trait Ports: Send + Sync {
     /// so it is done without the Controller's lock. A port that is gone already is no error.
     fn detach(&self, port: PortId) -> Option<PortDevice>;
 
-    /// Tells every port of the subnet, except one, that the address is now at the MAC.
-    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>);
+    /// Has the ports of each address's subnet told who owns it, soon; the data path knows already.
+    fn announce(&self, moved: Vec<Moved>);
 
     /// Plugs a port's cable in or out, as its host sees it. A port that is gone is no error.
     fn set_carrier(&self, port: PortId, up: bool) -> Result<(), String> {
@@ -109,8 +107,8 @@ impl Ports for Switch {
         Self::detach(self, port).map(|(device, _)| device)
     }
 
-    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
-        Self::announce(self, subnet, address, mac, except);
+    fn announce(&self, moved: Vec<Moved>) {
+        Self::announce(self, moved);
     }
 
     fn set_carrier(&self, port: PortId, up: bool) -> Result<(), String> {
@@ -154,10 +152,11 @@ impl Ports for Mutex<InProcessSwitch> {
         None
     }
 
-    fn announce(&self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .announce(subnet, address, mac, except);
+    fn announce(&self, moved: Vec<Moved>) {
+        let mut switch = self.lock().unwrap_or_else(PoisonError::into_inner);
+        for moved in moved {
+            switch.announce(moved);
+        }
     }
 
     fn observe(&self, wanted: Wanted) -> Observation {

@@ -1,11 +1,10 @@
 //! The Controller's promises, seen from the data path, the look-ups and the listeners.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::datapath::SubnetIndex;
+use crate::datapath::Moved;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use crate::model::network::MappingEdit;
@@ -15,14 +14,13 @@ use crate::model::{AddressOrPrefix, InterfaceId, Profile, SubnetId, VpcId};
 use crate::switch::PortStatus;
 use crate::switch::port::PortDevice;
 use crate::switch::port::memory::cable;
-use crate::wire::MacAddr;
 
 /// A switch that only remembers what it was told.
 #[derive(Default)]
 struct Notebook {
     last: AtomicU32,
     detached: Mutex<Vec<u32>>,
-    announced: Mutex<Vec<(IpAddr, MacAddr, Option<u32>)>>,
+    announced: Mutex<Vec<Moved>>,
 }
 
 impl Ports for Notebook {
@@ -38,11 +36,8 @@ impl Ports for Notebook {
         None
     }
 
-    fn announce(&self, _: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) {
-        self.announced
-            .lock()
-            .unwrap()
-            .push((address, mac, except.map(PortId::get)));
+    fn announce(&self, moved: Vec<Moved>) {
+        self.announced.lock().unwrap().extend(moved);
     }
 
     fn now(&self) -> std::time::Duration {
@@ -303,11 +298,19 @@ fn a_moved_address_is_announced_where_the_profile_says_so() {
         "an assignment is no move"
     );
     world.edit(vec![take(world.b, "10.0.1.20")]);
-    let mac = world.controller.interface(&world.b.into()).unwrap().mac_address;
-    assert_eq!(
-        *world.notebook.announced.lock().unwrap(),
-        [("10.0.1.20".parse().unwrap(), mac, Some(1))]
-    );
+    let subnet = world.controller.read().binding.subnet_index(world.subnet).unwrap();
+    let moved = |address: &str| Moved {
+        subnet,
+        address: address.parse().unwrap(),
+    };
+    assert_eq!(*world.notebook.announced.lock().unwrap(), [moved("10.0.1.20")]);
+    world.edit(vec![take(world.a, "10.0.2.0/28")]);
+    world.edit(vec![take(world.b, "10.0.2.0/28")]);
+    {
+        let mut announced = world.notebook.announced.lock().unwrap();
+        assert_eq!((announced.len(), announced[16]), (17, moved("10.0.2.15")));
+        announced.truncate(1);
+    }
     let silent = ModifyVpc {
         profile: Some(Arc::new(Profile::aws_xen())),
         ..Default::default()
@@ -481,7 +484,7 @@ fn a_million_edits_take_about_two_seconds() {
                 let address = std::net::Ipv6Addr::from_bits((0x2001_0db8_0000_0001_u128 << 64) | u128::from(host));
                 MappingEdit::Assign {
                     interface: ids[((n + shift) % 2) as usize].into(),
-                    address: IpAddr::V6(address).into(),
+                    address: std::net::IpAddr::V6(address).into(),
                     move_allowed: true,
                 }
             })

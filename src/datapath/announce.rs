@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::Ingress;
 use super::router::advertisement;
+use super::{Ingress, SubnetIndex, SubnetView, View};
+use crate::mapping::Interface;
 use crate::wire::MacAddr;
 use crate::wire::reply::{ALL_NODES, AdvertisementFlags, ReplyBuffer};
 
@@ -16,6 +17,25 @@ pub fn unsolicited_advertisement(ingress: &Ingress<'_>, reply: &mut ReplyBuffer)
     };
     reply.router_advertisement(&advertisement);
     true
+}
+
+/// An address that was moved and is to be announced. It names no owner: who announces it looks for the one of that moment,
+/// so that whoever moves it again meanwhile is not contradicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Moved {
+    /// The subnet of the address.
+    pub subnet: SubnetIndex,
+    /// The address.
+    pub address: IpAddr,
+}
+
+impl Moved {
+    /// The subnet and the address's owner there, if it still has one.
+    pub fn owner<'a>(&self, view: &'a View) -> Option<(&'a SubnetView, Interface)> {
+        let subnet = view.subnet(self.subnet)?;
+        let owner = view.interface(view.owner(subnet, self.address)?)?;
+        Some((subnet, owner))
+    }
 }
 
 /// Writes the announcement, for one port, that `address` is now at `mac`: a gratuitous ARP (RFC 5227 section 3), or an

@@ -2,21 +2,31 @@
 //! checks. A host with a stale neighbor entry therefore sends into the void.
 
 use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict};
-use crate::mapping::Interface;
+use crate::mapping::{Interface, InterfaceIndex};
+use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERNET_HEADER, Frame, PROTOCOL_TCP, PROTOCOL_UDP};
 
 impl<O: Observer> Context<'_, O> {
     /// A packet to the MAC of a host.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver_by_mac(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
-        let interface = self.interface_of(frame)?;
         let subnet = self.ingress.subnet;
-        self.hand_over(frame, packet, &interface, subnet, Rewrite::None)
+        // Nearly every packet goes to the MAC of the interface that its destination is mapped to. Whoever looks there first
+        // has the answer of both tables, the one of MACs and the destination check's, from one. No two interfaces of a VPC
+        // have the same MAC.
+        let found = self.owner(subnet, packet.destination());
+        let owner = found.and_then(|owner| self.view.interface(owner));
+        let owner = owner.filter(|owner| owner.mac == frame.destination && owner.subnet == subnet.index.0);
+        let interface = match owner {
+            Some(owner) => self.addressed(frame.destination, found, Some(owner)),
+            None => self.interface_of(frame.destination),
+        }?;
+        self.hand_over(frame, packet, &interface, subnet, Rewrite::None, found)
     }
 
     /// An ARP message to the MAC of a host, where hosts answer each other's unicast requests.
     pub(super) fn deliver_arp(&mut self, frame: &Frame<'_>) -> Decided {
-        let interface = self.interface_of(frame)?;
+        let interface = self.interface_of(frame.destination)?;
         let port = interface.port.ok_or(DropReason::NotAttached)?;
         Ok(Verdict::Deliver {
             port,
@@ -25,21 +35,24 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// The interface of this subnet that a frame is addressed to.
-    #[inline]
-    fn interface_of(&mut self, frame: &Frame<'_>) -> Result<Interface, DropReason> {
-        let subnet = self.ingress.subnet;
-        let owner = self.view.interface_by_mac(subnet.vpc, frame.destination);
-        self.observer.saw(
-            Stage::Delivery,
-            Fact::Mac {
-                mac: frame.destination,
-                owner,
-            },
-        );
-        let interface = owner
-            .and_then(|owner| self.view.interface(owner))
-            .ok_or(DropReason::UnknownMac)?;
-        if interface.subnet != subnet.index.0 {
+    #[inline(never)]
+    fn interface_of(&mut self, mac: MacAddr) -> Result<Interface, DropReason> {
+        let owner = self.view.interface_by_mac(self.ingress.subnet.vpc, mac);
+        let interface = owner.and_then(|owner| self.view.interface(owner));
+        self.addressed(mac, owner, interface)
+    }
+
+    /// Whether the interface that has a frame's MAC may be sent to by it.
+    #[inline(always)]
+    fn addressed(
+        &mut self,
+        mac: MacAddr,
+        owner: Option<InterfaceIndex>,
+        interface: Option<Interface>,
+    ) -> Result<Interface, DropReason> {
+        self.observer.saw(Stage::Delivery, Fact::Mac { mac, owner });
+        let interface = interface.ok_or(DropReason::UnknownMac)?;
+        if interface.subnet != self.ingress.subnet.index.0 {
             // Seen on EC2: a frame to a MAC of another subnet does not arrive, in the same zone or not.
             return Err(DropReason::OtherSubnetMac);
         }
@@ -49,8 +62,8 @@ impl<O: Observer> Context<'_, O> {
         Ok(interface)
     }
 
-    /// The last steps of every packet: destination check, MTU, port.
-    #[inline]
+    /// The last steps of every packet: destination check, MTU, port. `found` is as for the check.
+    #[inline(always)]
     pub(super) fn hand_over(
         &mut self,
         frame: &Frame<'_>,
@@ -58,9 +71,10 @@ impl<O: Observer> Context<'_, O> {
         interface: &Interface,
         subnet: &SubnetView,
         rewrite: Rewrite,
+        found: Option<InterfaceIndex>,
     ) -> Decided {
         debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
-        self.destination_check(interface, subnet, packet)?;
+        self.destination_check(interface, subnet, packet, found)?;
         if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(subnet.profile().mtu)) {
             return Err(DropReason::TooLong);
         }
@@ -69,7 +83,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// Octets of the largest IP packet that the frame is or will be cut into.
-    #[inline]
+    #[inline(always)]
     pub(super) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
         let whole = frame.bytes().len() - ETHERNET_HEADER;
         if self.meta.segment_size == 0 {

@@ -2,13 +2,15 @@
 //! hears only what is meant for them. Delegated prefixes count as its own (EC2 guide, "Prefixes are included in
 //! source/destination checks").
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
-use crate::mapping::Interface;
+use crate::mapping::{Interface, InterfaceIndex};
+use crate::wire::MacAddr;
 use crate::wire::frame::Frame;
 
 impl Packet<'_> {
+    #[inline(always)]
     pub(super) fn source(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.source.into(),
@@ -16,6 +18,7 @@ impl Packet<'_> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn destination(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.destination.into(),
@@ -26,7 +29,7 @@ impl Packet<'_> {
 
 impl<O: Observer> Context<'_, O> {
     /// The source MAC must be the interface's own, whatever its other check says.
-    #[inline]
+    #[inline(always)]
     pub(super) fn guard_source_mac(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
         let expected = self.ingress.interface.mac;
         self.observer.saw(
@@ -45,7 +48,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), and a
     /// packet for a group is no less one when its frame names a single host.
-    #[inline]
+    #[inline(always)]
     pub(super) fn guard_group(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Result<(), DropReason> {
         let (broadcast, multicast) = match packet {
             Packet::V4(packet) => (packet.destination.is_broadcast(), packet.destination.is_multicast()),
@@ -63,36 +66,51 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// A packet leaves only with a source that the interface owns.
-    #[inline]
+    #[inline(always)]
     pub(super) fn source_check(&mut self, packet: &Packet<'_>) -> Result<(), DropReason> {
-        let address = packet.source();
-        let subnet = self.ingress.subnet;
-        if self.check(Stage::SourceCheck, &self.ingress.interface, subnet, address) {
+        let (address, ingress) = (packet.source(), self.ingress);
+        let first = match packet {
+            Packet::V4(_) => ingress.own[0],
+            Packet::V6(_) => ingress.own[1],
+        };
+        let known = first == Some(address);
+        if self.check(Stage::SourceCheck, &ingress.interface, ingress.subnet, address, known) {
             Ok(())
         } else {
             Err(DropReason::SourceCheck)
         }
     }
 
-    /// A packet arrives only for a destination that the interface owns.
-    #[inline]
+    /// A packet arrives only for a destination that the interface owns. `found` is the destination's owner where it was
+    /// looked up on the way here.
+    #[inline(always)]
     pub(super) fn destination_check(
         &mut self,
         interface: &Interface,
         subnet: &SubnetView,
         packet: &Packet<'_>,
+        found: Option<InterfaceIndex>,
     ) -> Result<(), DropReason> {
-        if self.check(Stage::DestinationCheck, interface, subnet, packet.destination()) {
+        let known = found == Some(interface.index);
+        if self.check(Stage::DestinationCheck, interface, subnet, packet.destination(), known) {
             Ok(())
         } else {
             Err(DropReason::DestinationCheck)
         }
     }
 
-    #[inline]
-    fn check(&mut self, stage: Stage, interface: &Interface, subnet: &SubnetView, address: IpAddr) -> bool {
+    /// A check of an address, which is `known` to be the interface's or has to be looked up.
+    #[inline(always)]
+    fn check(
+        &mut self,
+        stage: Stage,
+        interface: &Interface,
+        subnet: &SubnetView,
+        address: IpAddr,
+        known: bool,
+    ) -> bool {
         let enabled = interface.checked && subnet.profile().source_dest_check;
-        let owns = enabled && self.owns(interface, subnet, address);
+        let owns = enabled && (known || self.owns(interface.index, interface.mac, subnet, address));
         self.observer.saw(
             stage,
             Fact::Check {
@@ -105,24 +123,9 @@ impl<O: Observer> Context<'_, O> {
         owns || !enabled
     }
 
-    /// Whether an address is the interface's: assigned to it, in a prefix delegated to it, or its own link-local.
-    #[inline]
-    pub(super) fn owns(&self, interface: &Interface, subnet: &SubnetView, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.owns_ipv4(interface, subnet, address),
-            IpAddr::V6(address) => self.owns_ipv6(interface, subnet, address),
-        }
-    }
-
-    #[inline]
-    fn owns_ipv4(&self, interface: &Interface, subnet: &SubnetView, address: Ipv4Addr) -> bool {
-        // Nearly every packet bears the primary address: it stands in the interface, no table is needed for it.
-        interface.ipv4 == Some(address) && !self.sees_former_owners()
-            || self.owner(subnet, address.into()) == Some(interface.index)
-    }
-
-    #[inline]
-    fn owns_ipv6(&self, interface: &Interface, subnet: &SubnetView, address: Ipv6Addr) -> bool {
-        self.owner(subnet, address.into()) == Some(interface.index) || address == interface.mac.link_local()
+    /// Whether an address is an interface's: assigned to it, in a prefix delegated to it, or its own link-local.
+    #[inline(never)]
+    pub(super) fn owns(&self, index: InterfaceIndex, mac: MacAddr, subnet: &SubnetView, address: IpAddr) -> bool {
+        self.owner(subnet, address) == Some(index) || address == mac.link_local()
     }
 }

@@ -30,7 +30,7 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use announce::{announcement, unsolicited_advertisement};
+pub use announce::{Moved, announcement, unsolicited_advertisement};
 pub use faults::FaultView;
 pub use limit::PortState;
 pub use resolve::Asking;
@@ -44,7 +44,9 @@ pub use view::{
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
 use crate::mapping::InterfaceIndex;
-use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
+use crate::wire::frame::{
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6,
+};
 use crate::wire::neighbor::icmpv6;
 use crate::wire::reply::ReplyBuffer;
 
@@ -84,6 +86,16 @@ enum Packet<'a> {
     V6(Ipv6Packet<'a>),
 }
 
+impl<'a> Packet<'a> {
+    fn parse(frame: &Frame<'a>) -> Result<Self, DropReason> {
+        match frame.ethertype {
+            ETHERTYPE_IPV4 => Ok(Self::V4(Ipv4Packet::parse(frame.payload())?)),
+            ETHERTYPE_IPV6 => Ok(Self::V6(Ipv6Packet::parse(frame.payload())?)),
+            _ => Err(DropReason::EtherType),
+        }
+    }
+}
+
 /// Decides about one frame that came in on a port.
 ///
 /// `now` is the time since the switch was started; `state` belongs to the port; an answer is written to `reply`.
@@ -116,55 +128,102 @@ pub fn decide<O: Observer>(
 type Decided = Result<Verdict, DropReason>;
 
 impl<O: Observer> Context<'_, O> {
-    /// Whether the sender's card has not heard of some moves yet.
-    #[inline]
-    fn sees_former_owners(&self) -> bool {
-        self.view.faults().is_some_and(|faults| {
-            faults.effects.iter().any(
-                |(_, effect)| matches!(effect, faults::Effect::StaleMapping { seen_by, .. } if seen_by.selects(&self.ingress.interface)),
-            )
-        })
-    }
-
     /// The interface that an address is mapped to, as far as the sender's card has heard.
-    #[inline]
+    #[inline(always)]
     fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
-        if let Some(faults) = self.view.faults()
-            && let Some(former) = faults.former_owner(&self.ingress.interface, subnet.index, address)
-        {
-            return former;
+        if self.view.faults().is_some() {
+            return self.owner_as_seen(subnet, address);
         }
         self.view.owner(subnet, address)
     }
 
+    #[inline(never)]
+    fn owner_as_seen(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
+        let faults = self.view.faults();
+        let former = faults.and_then(|faults| faults.former_owner(&self.ingress.interface, subnet.index, address));
+        former.unwrap_or_else(|| self.view.owner(subnet, address))
+    }
+
+    // The way of a packet that is delivered, from here to `hand_over`, is inlined: what was read of the frame then stays in
+    // registers. A reference to it that leaves this way would force all of it into memory, therefore what happens seldom
+    // gets the frame's bytes and reads them anew (`aside`).
+    #[inline(always)]
     fn decide(&mut self, bytes: &[u8]) -> Decided {
         let frame = Frame::parse(bytes)?;
         self.guard_source_mac(&frame)?;
         if self.ingress.subnet.learns() {
-            return self.learning_switch(&frame);
+            return self.aside(bytes, |this, frame| this.learning_switch(frame));
         }
-        let packet = match frame.ethertype {
-            ETHERTYPE_IPV4 => Packet::V4(Ipv4Packet::parse(frame.payload())?),
-            ETHERTYPE_IPV6 => {
-                let packet = Ipv6Packet::parse(frame.payload())?;
-                if let Some(verdict) = self.neighbor_discovery(&frame, &packet) {
-                    return verdict;
-                }
-                Packet::V6(packet)
+        match frame.ethertype {
+            ETHERTYPE_IPV4 => {
+                let packet = Ipv4Packet::parse(frame.payload())?;
+                self.forward(&frame, Packet::V4(packet))
             }
-            ETHERTYPE_ARP => return self.arp(&frame),
-            _ => return Err(DropReason::EtherType),
-        };
-        if let Some(decided) = self.dhcp(&frame, &packet) {
+            ETHERTYPE_IPV6 => {
+                let packet = Ipv6Packet::parse_fixed_header(frame.payload())?;
+                if packet.is_extended() {
+                    return self.aside(bytes, |this, frame| {
+                        let packet = Ipv6Packet::parse(frame.payload())?;
+                        this.ipv6(frame, packet)
+                    });
+                }
+                self.ipv6(&frame, packet)
+            }
+            ETHERTYPE_ARP => self.aside(bytes, |this, frame| this.arp(frame)),
+            _ => Err(DropReason::EtherType),
+        }
+    }
+
+    #[inline(always)]
+    fn ipv6(&mut self, frame: &Frame<'_>, packet: Ipv6Packet<'_>) -> Decided {
+        if packet.protocol == PROTOCOL_ICMPV6
+            && let Some(decided) = self.icmpv6(frame.bytes())
+        {
             return decided;
         }
-        self.guard_group(&frame, &packet)?;
+        self.forward(frame, Packet::V6(packet))
+    }
+
+    /// What becomes of a packet that is no question about a neighbor. There is one copy for each family, so that neither
+    /// asks of each address which it is.
+    #[inline(always)]
+    fn forward(&mut self, frame: &Frame<'_>, packet: Packet<'_>) -> Decided {
+        if let Some(decided) = self.dhcp(frame, &packet) {
+            return decided;
+        }
+        self.guard_group(frame, &packet)?;
         self.source_check(&packet)?;
         if frame.destination == self.ingress.subnet.router_mac {
-            self.at_router(&frame, &packet)
+            self.at_router(frame, &packet)
         } else {
-            self.deliver_by_mac(&frame, &packet)
+            self.deliver_by_mac(frame, &packet)
         }
+    }
+
+    /// Does something with a frame beside the way of those that are delivered.
+    #[inline(never)]
+    fn aside(&mut self, bytes: &[u8], then: impl FnOnce(&mut Self, &Frame<'_>) -> Decided) -> Decided {
+        let frame = Frame::parse(bytes)?;
+        then(self, &frame)
+    }
+
+    /// The same with the packet in it.
+    #[inline(never)]
+    fn aside_with_packet(
+        &mut self,
+        bytes: &[u8],
+        then: impl FnOnce(&mut Self, &Frame<'_>, &Packet<'_>) -> Decided,
+    ) -> Decided {
+        let frame = Frame::parse(bytes)?;
+        let packet = Packet::parse(&frame)?;
+        then(self, &frame, &packet)
+    }
+
+    #[inline(never)]
+    fn icmpv6(&mut self, bytes: &[u8]) -> Option<Decided> {
+        let frame = Frame::parse(bytes).ok()?;
+        let packet = Ipv6Packet::parse(frame.payload()).ok()?;
+        self.neighbor_discovery(&frame, &packet)
     }
 
     /// What the VPC itself consumes of ICMPv6, whatever it is addressed to and behind whatever extension headers.

@@ -218,7 +218,8 @@ impl<O: Observer> Context<'_, O> {
     }
 
     fn mapped_to_asker(&self, address: IpAddr) -> bool {
-        self.owns(&self.ingress.interface, self.ingress.subnet, address)
+        let interface = &self.ingress.interface;
+        self.owns(interface.index, interface.mac, self.ingress.subnet, address)
     }
 
     fn allow_neighbor_answer(&mut self) -> Result<(), DropReason> {

@@ -220,7 +220,7 @@ impl<O: Observer> Context<'_, O> {
                 },
             );
             let interface = self.view.interface(owner).ok_or(DropReason::NoMapping)?;
-            return self.pass_on(frame, packet, &interface, subnet);
+            return self.pass_on(frame, packet, &interface, subnet, Some(owner));
         }
         let decrement_ttl = self.takes_hop(packet, subnet)?;
         let known = subnet.state.neighbors.look(destination, self.now);

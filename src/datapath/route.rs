@@ -11,20 +11,31 @@ use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
 use crate::wire::frame::{Frame, PROTOCOL_ICMP};
 
+/// Where a packet is passed on to: the interface, its subnet, and the destination's owner where that was looked up.
+type Target<'a> = (Interface, &'a SubnetView, Option<InterfaceIndex>);
+
 impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
+    #[inline(always)]
     pub(super) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         if let Some(kind) = self.router_address(packet.destination()) {
-            return self.for_router_itself(frame, packet, kind);
+            return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                this.for_router_itself(frame, packet, kind)
+            });
         }
         self.route(frame, packet)
     }
 
+    #[inline(always)]
     fn router_address(&self, destination: IpAddr) -> Option<RouterAddress> {
         let subnet = self.ingress.subnet;
         match destination {
             IpAddr::V4(address) => subnet.router_ipv4(address),
-            IpAddr::V6(address) if subnet.profile().router.service_addresses && SERVICES_IPV6.contains(&address) => {
+            IpAddr::V6(address)
+                if address.is_unique_local()
+                    && subnet.profile().router.service_addresses
+                    && SERVICES_IPV6.contains(&address) =>
+            {
                 Some(RouterAddress::Service)
             }
             IpAddr::V6(address) => subnet.router_ipv6(address),
@@ -32,6 +43,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     /// By the subnet's route table.
+    #[inline(always)]
     fn route(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let destination = packet.destination();
         if is_link_local(destination) {
@@ -46,46 +58,60 @@ impl<'a, O: Observer> Context<'a, O> {
             },
         );
         let (_, target) = route.ok_or(DropReason::NoRoute)?;
-        if target == RouteTarget::Local
-            && let Some((_, subnet)) = self.view.subnet_of(self.ingress.subnet.vpc, destination)
-            && subnet.asks()
-        {
-            return self.deliver_by_asking(frame, packet, subnet);
-        }
-        let (interface, subnet) = match target {
-            RouteTarget::Local => match self.local(destination) {
-                // No interface can have the resolver's address, so only packets that nobody would get are looked at.
-                Err(DropReason::NoMapping) if self.is_resolver(destination) => {
-                    return self.for_router_itself(frame, packet, RouterAddress::Resolver);
+        let (interface, subnet, found) = match target {
+            RouteTarget::Local => {
+                let subnet = self.view.subnet_of(self.ingress.subnet.vpc, destination);
+                if let Some(subnet) = subnet
+                    && subnet.asks()
+                {
+                    return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                        this.deliver_by_asking(frame, packet, subnet)
+                    });
                 }
-                found => found?,
-            },
+                match self.local(subnet, destination) {
+                    // No interface can have the resolver's address, so only packets that nobody would get are looked at.
+                    Err(DropReason::NoMapping) if self.is_resolver(destination) => {
+                        return self.aside_with_packet(frame.bytes(), |this, frame, packet| {
+                            this.for_router_itself(frame, packet, RouterAddress::Resolver)
+                        });
+                    }
+                    found => found?,
+                }
+            }
             RouteTarget::Interface(index) => self.middlebox(index)?,
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
         };
-        self.pass_on(frame, packet, &interface, subnet)
+        self.pass_on(frame, packet, &interface, subnet, found)
     }
 
-    /// The router hands a packet to an interface of a subnet.
+    /// The router hands a packet to an interface of a subnet. `found` is the destination's owner where it was looked up.
+    #[inline(always)]
     pub(super) fn pass_on(
         &mut self,
         frame: &Frame<'_>,
         packet: &Packet<'_>,
         interface: &Interface,
         subnet: &SubnetView,
+        found: Option<InterfaceIndex>,
     ) -> Decided {
         let rewrite = Rewrite::Route {
             destination: interface.mac,
             source: subnet.router_mac,
             decrement_ttl: self.takes_hop(packet, subnet)?,
         };
-        match self.hand_over(frame, packet, interface, subnet, rewrite) {
-            Err(DropReason::TooLong) => self.too_big(frame, packet, interface.mtu.unwrap_or(subnet.profile().mtu)),
+        match self.hand_over(frame, packet, interface, subnet, rewrite, found) {
+            Err(DropReason::TooLong) => {
+                let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+                self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                    this.too_big(frame, packet, mtu)
+                })
+            }
             decided => decided,
         }
     }
 
     /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
+    #[inline(always)]
     pub(super) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
@@ -98,10 +124,10 @@ impl<'a, O: Observer> Context<'a, O> {
         Ok(decrement_ttl)
     }
 
-    /// The interface that an address of the VPC is mapped to, in whichever subnet it lies.
-    fn local(&mut self, destination: IpAddr) -> Result<(Interface, &'a SubnetView), DropReason> {
-        let vpc = self.ingress.subnet.vpc;
-        let (_, subnet) = self.view.subnet_of(vpc, destination).ok_or(DropReason::NoMapping)?;
+    /// The interface that an address of the VPC is mapped to, in the subnet that it lies in.
+    #[inline(always)]
+    fn local(&mut self, subnet: Option<&'a SubnetView>, destination: IpAddr) -> Result<Target<'a>, DropReason> {
+        let subnet = subnet.ok_or(DropReason::NoMapping)?;
         let owner = self.owner(subnet, destination);
         self.observer.saw(
             Stage::Route,
@@ -114,10 +140,11 @@ impl<'a, O: Observer> Context<'a, O> {
         let interface = owner
             .and_then(|owner| self.view.interface(owner))
             .ok_or(DropReason::NoMapping)?;
-        Ok((interface, subnet))
+        Ok((interface, subnet, owner))
     }
 
     /// The VPC's resolver is reached from every subnet, whether its address lies in one of them or in none.
+    #[cold]
     fn is_resolver(&self, destination: IpAddr) -> bool {
         let subnet = self.ingress.subnet;
         let resolver = self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver());
@@ -125,7 +152,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.
-    fn middlebox(&self, index: InterfaceIndex) -> Result<(Interface, &'a SubnetView), DropReason> {
+    fn middlebox(&self, index: InterfaceIndex) -> Result<Target<'a>, DropReason> {
         let interface = self
             .view
             .interface(index)
@@ -135,7 +162,7 @@ impl<'a, O: Observer> Context<'a, O> {
             .view
             .subnet(SubnetIndex(interface.subnet))
             .ok_or(DropReason::Blackhole)?;
-        Ok((interface, subnet))
+        Ok((interface, subnet, None))
     }
 
     /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
@@ -182,6 +209,7 @@ fn is_icmp_error(packet: &Packet<'_>) -> bool {
     }
 }
 
+#[inline(always)]
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -189,6 +217,7 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+#[inline(always)]
 fn hops_left(packet: &Packet<'_>) -> u8 {
     match packet {
         Packet::V4(packet) => packet.ttl(),

@@ -1,7 +1,7 @@
 //! A route table leads by the longest prefix that holds the destination; IPv4 and IPv6 lead independently (VPC guide,
 //! "Route priority").
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
@@ -24,6 +24,43 @@ pub enum RouteTarget {
 pub struct RouteTable {
     ipv4: PrefixMap<Ipv4Net, RouteTarget>,
     ipv6: PrefixMap<Ipv6Net, RouteTarget>,
+    ipv4_spans: Spans<u32, (Ipv4Net, RouteTarget)>,
+    ipv6_spans: Spans<u128, (Ipv6Net, RouteTarget)>,
+}
+
+/// What the routes come to for look-ups: spans of addresses that one route leads, each with its first address, in order.
+/// The last of them that begins at or before an address is its own.
+#[derive(Debug, Clone)]
+struct Spans<A, R> {
+    first: Vec<A>,
+    route: Vec<Option<R>>,
+}
+
+impl<A, R> Default for Spans<A, R> {
+    fn default() -> Self {
+        Self {
+            first: Vec::new(),
+            route: Vec::new(),
+        }
+    }
+}
+
+impl<A: Ord + Copy, R: Copy> Spans<A, R> {
+    /// Spans between addresses at which another route may begin to lead.
+    fn new(mut starts: Vec<A>, lookup: impl Fn(A) -> Option<R>) -> Self {
+        starts.sort_unstable();
+        starts.dedup();
+        Self {
+            route: starts.iter().map(|first| lookup(*first)).collect(),
+            first: starts,
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, address: A) -> Option<R> {
+        let after = self.first.partition_point(|first| *first <= address);
+        *self.route.get(after.checked_sub(1)?)?
+    }
 }
 
 impl RouteTable {
@@ -32,36 +69,60 @@ impl RouteTable {
         ranges.iter().map(|range| (*range, RouteTarget::Local)).collect()
     }
 
-    /// Adds a route, or replaces the one with the same destination.
-    pub fn insert(&mut self, destination: IpNet, target: RouteTarget) {
-        match destination {
-            IpNet::V4(net) => self.ipv4.insert(net.trunc(), target),
-            IpNet::V6(net) => self.ipv6.insert(net.trunc(), target),
-        };
+    /// Finds the spans anew.
+    fn span(&mut self) {
+        // A route leads from its first address to the one after its last, where a shorter one may take over.
+        let starts = self.ipv4.iter().flat_map(|(net, _)| {
+            let after = net.broadcast().to_bits().checked_add(1);
+            std::iter::once(net.network().to_bits()).chain(after)
+        });
+        self.ipv4_spans = Spans::new(starts.collect(), |address| {
+            let address = Ipv4Net::from(Ipv4Addr::from_bits(address));
+            self.ipv4.get_lpm(&address).map(|(net, target)| (net, *target))
+        });
+        let starts = self.ipv6.iter().flat_map(|(net, _)| {
+            let after = net.broadcast().to_bits().checked_add(1);
+            std::iter::once(net.network().to_bits()).chain(after)
+        });
+        self.ipv6_spans = Spans::new(starts.collect(), |address| {
+            let address = Ipv6Net::from(Ipv6Addr::from_bits(address));
+            self.ipv6.get_lpm(&address).map(|(net, target)| (net, *target))
+        });
     }
 
     /// The route that leads to `address`.
     #[inline]
     pub fn lookup(&self, address: IpAddr) -> Option<(IpNet, RouteTarget)> {
         match address {
-            IpAddr::V4(address) => self
-                .ipv4
-                .get_lpm(&Ipv4Net::from(address))
-                .map(|(net, target)| (IpNet::V4(net), *target)),
-            IpAddr::V6(address) => self
-                .ipv6
-                .get_lpm(&Ipv6Net::from(address))
-                .map(|(net, target)| (IpNet::V6(net), *target)),
+            IpAddr::V4(address) => {
+                let (net, target) = self.ipv4_spans.lookup(address.to_bits())?;
+                Some((IpNet::V4(net), target))
+            }
+            IpAddr::V6(address) => {
+                let (net, target) = self.ipv6_spans.lookup(address.to_bits())?;
+                Some((IpNet::V6(net), target))
+            }
         }
+    }
+}
+
+/// Of routes with the same destination the last one counts.
+impl Extend<(IpNet, RouteTarget)> for RouteTable {
+    fn extend<I: IntoIterator<Item = (IpNet, RouteTarget)>>(&mut self, routes: I) {
+        for (destination, target) in routes {
+            match destination {
+                IpNet::V4(net) => self.ipv4.insert(net.trunc(), target),
+                IpNet::V6(net) => self.ipv6.insert(net.trunc(), target),
+            };
+        }
+        self.span();
     }
 }
 
 impl FromIterator<(IpNet, RouteTarget)> for RouteTable {
     fn from_iter<I: IntoIterator<Item = (IpNet, RouteTarget)>>(routes: I) -> Self {
         let mut table = Self::default();
-        for (destination, target) in routes {
-            table.insert(destination, target);
-        }
+        table.extend(routes);
         table
     }
 }
@@ -74,7 +135,7 @@ mod tests {
     fn the_longest_prefix_leads_and_families_do_not_mix() {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
         let mut table = RouteTable::local(&[net("10.0.0.0/16"), net("2001:db8:1::/56")]);
-        table.insert(net("0.0.0.0/0"), RouteTarget::Blackhole);
+        table.extend([(net("0.0.0.0/0"), RouteTarget::Blackhole)]);
         let cases = [
             ("10.0.3.4", Some(("10.0.0.0/16", RouteTarget::Local))),
             ("10.1.3.4", Some(("0.0.0.0/0", RouteTarget::Blackhole))),

@@ -75,9 +75,48 @@ pub struct VpcView {
     pub cidrs: Vec<IpNet>,
     /// What its DHCP servers tell beside the address.
     pub dhcp_options: Arc<DhcpOptions>,
-    /// What a local route resolves to: the subnets' ranges in order of their first address, which is
-    /// the one that each bears. They do not overlap.
-    pub(crate) ranges: Vec<(IpNet, SubnetIndex)>,
+    /// What a local route resolves to.
+    pub(crate) ranges: Ranges,
+}
+
+/// The subnets of a VPC by their addresses, in order of the first one of each. They do not overlap.
+#[derive(Clone, Default)]
+pub(crate) struct Ranges {
+    ipv4: Vec<(u32, SubnetIndex)>,
+    /// By the upper half: each is a /64.
+    ipv6: Vec<(u64, SubnetIndex)>,
+}
+
+impl Ranges {
+    pub(crate) fn insert(&mut self, index: SubnetIndex, ipv4: Option<Ipv4Net>, ipv6: Option<Ipv6Net>) {
+        self.ipv4.extend(ipv4.map(|net| (net.network().to_bits(), index)));
+        self.ipv6.extend(ipv6.map(|net| (upper_half(net.network()), index)));
+        self.ipv4.sort_unstable();
+        self.ipv6.sort_unstable();
+    }
+
+    pub(crate) fn remove(&mut self, index: SubnetIndex) {
+        self.ipv4.retain(|(_, subnet)| *subnet != index);
+        self.ipv6.retain(|(_, subnet)| *subnet != index);
+    }
+
+    /// The one subnet that can hold an address: the last that begins at or before it.
+    #[inline(always)]
+    fn candidate(&self, address: IpAddr) -> Option<SubnetIndex> {
+        #[inline(always)]
+        fn last<K: Ord>(ranges: &[(K, SubnetIndex)], key: &K) -> Option<SubnetIndex> {
+            let after = ranges.partition_point(|(first, _)| first <= key);
+            ranges.get(after.checked_sub(1)?).map(|(_, index)| *index)
+        }
+        match address {
+            IpAddr::V4(address) => last(&self.ipv4, &address.to_bits()),
+            IpAddr::V6(address) => last(&self.ipv6, &upper_half(address)),
+        }
+    }
+}
+
+fn upper_half(address: Ipv6Addr) -> u64 {
+    (address.to_bits() >> 64) as u64
 }
 
 /// A subnet as the data path needs it.
@@ -142,7 +181,7 @@ pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
 
 impl View {
     /// What goes wrong on purpose; `None` while nothing does.
-    #[inline]
+    #[inline(always)]
     pub fn faults(&self) -> Option<&FaultView> {
         self.faults.as_deref()
     }
@@ -154,7 +193,7 @@ impl View {
     }
 
     /// The interface at this place.
-    #[inline]
+    #[inline(always)]
     pub fn interface(&self, index: InterfaceIndex) -> Option<Interface> {
         self.interfaces.get(index)
     }
@@ -166,7 +205,7 @@ impl View {
     }
 
     /// The interface that an IPv4 address of `subnet` is mapped to.
-    #[inline]
+    #[inline(always)]
     pub fn owner_ipv4(&self, subnet: &SubnetView, address: Ipv4Addr) -> Option<InterfaceIndex> {
         let net = subnet.ipv4?;
         let host = address.to_bits() ^ net.network().to_bits();
@@ -177,16 +216,22 @@ impl View {
     }
 
     /// The interface that an IPv6 address of `subnet` is mapped to, by itself or within a delegated prefix.
-    #[inline]
+    #[inline(always)]
     pub fn owner_ipv6(&self, subnet: &SubnetView, address: Ipv6Addr) -> Option<InterfaceIndex> {
         let net = subnet.ipv6?;
-        if address.to_bits() >> 64 != net.network().to_bits() >> 64 {
+        if upper_half(address) != upper_half(net.addr()) {
             return None;
         }
         let host = address.to_bits() as u64;
-        self.ipv6
-            .get(subnet.index.0, host)
-            .or_else(|| self.ipv6_prefixes.get(subnet.index.0, host & PREFIX_80_MASK))
+        let itself = self.ipv6.get(subnet.index.0, host).map(InterfaceIndex);
+        itself.or_else(|| self.prefix_holder(subnet.index, host))
+    }
+
+    /// The interface that the prefix around the address with this lower half is delegated to.
+    #[inline(never)]
+    fn prefix_holder(&self, subnet: SubnetIndex, host: u64) -> Option<InterfaceIndex> {
+        self.ipv6_prefixes
+            .get(subnet.0, host & PREFIX_80_MASK)
             .map(InterfaceIndex)
     }
 
@@ -194,9 +239,7 @@ impl View {
     pub fn prefix_around(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
         let IpAddr::V6(address) = address else { return None };
         let host = subnet.ipv6?.contains(&address).then_some(address.to_bits() as u64)?;
-        self.ipv6_prefixes
-            .get(subnet.index.0, host & PREFIX_80_MASK)
-            .map(InterfaceIndex)
+        self.prefix_holder(subnet.index, host)
     }
 
     /// The /80 of `subnet` that is delegated to an interface first.
@@ -217,6 +260,7 @@ impl View {
     }
 
     /// The interface that an address of `subnet` is mapped to.
+    #[inline(always)]
     pub fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
         match address {
             IpAddr::V4(address) => self.owner_ipv4(subnet, address),
@@ -231,17 +275,10 @@ impl View {
     }
 
     /// The subnet of a VPC that an address lies in.
-    #[inline]
-    pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<(IpNet, &Arc<SubnetView>)> {
-        let ranges = &self.vpc(vpc)?.ranges;
-        // Ranges do not overlap, so only the last one that begins at or before the address can hold it.
-        let after = ranges.partition_point(|(net, _)| net.addr() <= address);
-        let (net, index) = ranges.get(after.checked_sub(1)?)?;
-        if net.contains(&address) {
-            Some((*net, self.subnet(*index)?))
-        } else {
-            None
-        }
+    #[inline(always)]
+    pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<&SubnetView> {
+        let subnet: &SubnetView = self.subnet(self.vpc(vpc)?.ranges.candidate(address)?)?;
+        subnet.holds(address).then_some(subnet)
     }
 
     /// What frames from the port of `interface` are judged by; `None` once the interface or its subnet is gone.
@@ -249,10 +286,16 @@ impl View {
     pub fn ingress(&self, interface: InterfaceIndex, port: PortId) -> Option<Ingress<'_>> {
         let interface = self.interface(interface)?;
         let subnet = self.subnet(SubnetIndex(interface.subnet))?;
+        // A fault may have the sender's card see something else than the tables, so its frames are looked at one by one.
+        let own = |address: &IpAddr| self.faults.is_none() && self.owner(subnet, *address) == Some(interface.index);
+        let ipv4 = interface.ipv4.map(IpAddr::V4).filter(own);
+        let ipv6 = interface.ipv6_host.and_then(|host| subnet.ipv6_address(host));
+        let ipv6 = ipv6.map(IpAddr::V6).filter(own);
         Some(Ingress {
             port,
             interface,
             subnet,
+            own: [ipv4, ipv6],
         })
     }
 }
@@ -266,6 +309,9 @@ pub struct Ingress<'a> {
     pub interface: Interface,
     /// The interface's subnet.
     pub subnet: &'a SubnetView,
+    /// The first IPv4 and the first IPv6 address of the interface, where the tables say that they are its own. Nearly every
+    /// frame bears one of them, so that its source needs no look-up.
+    pub(super) own: [Option<IpAddr>; 2],
 }
 
 impl VpcView {
@@ -286,6 +332,15 @@ impl SubnetView {
         Some(Ipv4Addr::from_bits(self.ipv4?.network().to_bits() + 1))
     }
 
+    /// Whether an address lies in the subnet's ranges.
+    #[inline(always)]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4.is_some_and(|net| net.contains(&address)),
+            IpAddr::V6(address) => self.ipv6.is_some_and(|net| net.contains(&address)),
+        }
+    }
+
     /// How the fabric behaves here.
     #[inline]
     pub fn profile(&self) -> &Profile {
@@ -293,7 +348,7 @@ impl SubnetView {
     }
 
     /// True where a learning switch takes the place of the mapping service.
-    #[inline]
+    #[inline(always)]
     pub fn learns(&self) -> bool {
         self.profile().delivery == Delivery::Learning
     }
@@ -317,6 +372,7 @@ impl SubnetView {
     }
 
     /// Which of the router's addresses this is, if any (VPC guide, "Subnet sizing"; the fidelity ledger's ARP matrix).
+    #[inline(always)]
     pub fn router_ipv4(&self, address: Ipv4Addr) -> Option<RouterAddress> {
         let services = self.profile().router.service_addresses;
         if services && SERVICES_IPV4.contains(&address) {
@@ -330,9 +386,13 @@ impl SubnetView {
     }
 
     /// Which of the router's addresses this is, if any.
+    #[inline(always)]
     pub fn router_ipv6(&self, address: Ipv6Addr) -> Option<RouterAddress> {
         let net = self.ipv6?;
-        if address == self.router_link_local() || Some(address) == self.profile().router.fixed_link_local {
+        // The router's link-local need not be made for each packet that is not for one.
+        if address.is_unicast_link_local()
+            && (address == self.router_link_local() || Some(address) == self.profile().router.fixed_link_local)
+        {
             return Some(RouterAddress::LinkLocal);
         }
         (address.to_bits() == net.network().to_bits() | 1).then_some(RouterAddress::Gateway)

@@ -15,7 +15,7 @@ use super::learning::Stations;
 use super::numbered::Numbered;
 use super::resolve::Neighbors;
 use super::routes::RouteTable;
-use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use super::view::{Fabric, PREFIX_80_MASK, Ranges, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -137,7 +137,7 @@ impl FabricWriter {
             profile: spec.profile,
             cidrs: spec.cidrs,
             dhcp_options: spec.dhcp_options,
-            ranges: Vec::new(),
+            ranges: Ranges::default(),
         };
         self.view.vpcs.insert(index.0.get(), Arc::new(view));
         self.publish();
@@ -174,11 +174,9 @@ impl FabricWriter {
     }
 
     /// Changes which ranges the local route of a VPC knows.
-    fn edit_ranges(&mut self, index: VpcIndex, edit: impl FnOnce(&mut Vec<(IpNet, SubnetIndex)>)) {
+    fn edit_ranges(&mut self, index: VpcIndex, edit: impl FnOnce(&mut Ranges)) {
         if let Some(Some(vpc)) = self.vpc_mut(index) {
-            let ranges = &mut Arc::make_mut(vpc).ranges;
-            edit(ranges);
-            ranges.sort_by_key(|(net, _)| net.addr());
+            edit(&mut Arc::make_mut(vpc).ranges);
         }
     }
 
@@ -208,10 +206,7 @@ impl FabricWriter {
             }),
         };
         self.view.subnets.insert(index.0.get(), Arc::new(view));
-        self.edit_ranges(spec.vpc, |ranges| {
-            ranges.extend(spec.ipv4.map(|net| (IpNet::V4(net.trunc()), index)));
-            ranges.extend(spec.ipv6.map(|net| (IpNet::V6(net.trunc()), index)));
-        });
+        self.edit_ranges(spec.vpc, |ranges| ranges.insert(index, spec.ipv4, spec.ipv6));
         self.publish();
         index
     }
@@ -231,7 +226,7 @@ impl FabricWriter {
             return;
         };
         self.view.subnets.remove(index.0.get());
-        self.edit_ranges(vpc, |ranges| ranges.retain(|(_, subnet)| *subnet != index));
+        self.edit_ranges(vpc, |ranges| ranges.remove(index));
         self.publish();
     }
 

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::wire::MacAddr;
 
@@ -16,8 +16,7 @@ const CHUNKS: usize = 4096;
 /// Flags beside the MAC in an interface's first word.
 const PRESENT: u64 = 1 << 63;
 const CHECKED: u64 = 1 << 62;
-/// Flag beside the bits of a delegated prefix.
-const DELEGATED: u32 = 1 << 16;
+const DELEGATED: u64 = 1 << 61;
 
 /// The place of an interface in the table of interfaces; never zero, so that zero can mean none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -49,22 +48,25 @@ impl InterfaceIndex {
     }
 }
 
-/// An interface's words. What may change while frames flow is one word each.
+/// An interface's words. What may change while frames flow is one word each; all of them are in half a cache line.
 #[derive(Default)]
+#[repr(align(32))]
 struct Slot {
     /// MAC in the low 48 bits, flags above.
     mac: AtomicU64,
     /// Subnet number in the upper half, port number in the lower; port 0 while it is attached to none.
     place: AtomicU64,
+    /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
+    ipv6: AtomicU64,
     /// First IPv4 address, 0.0.0.0 for none.
     ipv4: AtomicU32,
     /// Largest IP packet, 0 for the profile's.
-    mtu: AtomicU32,
-    /// First delegated /80: its 16 bits below the /64 and a bit above them that says so; 0 for none.
-    prefix: AtomicU32,
-    /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
-    ipv6: AtomicU64,
+    mtu: AtomicU16,
+    /// First delegated /80: its 16 bits below the /64, where a flag beside the MAC says that there is one.
+    prefix: AtomicU16,
 }
+
+const _: () = assert!(size_of::<Slot>() == 32);
 
 /// An interface as read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,15 +102,24 @@ impl Default for InterfaceTable {
     }
 }
 
+impl Slot {
+    /// By the one writer.
+    fn set_flag(&self, flag: u64, on: bool) {
+        let old = self.mac.load(Ordering::Relaxed);
+        self.mac
+            .store(if on { old | flag } else { old & !flag }, Ordering::Release);
+    }
+}
+
 impl InterfaceTable {
-    #[inline]
+    #[inline(always)]
     fn slot(&self, index: InterfaceIndex) -> Option<&Slot> {
         let at = index.get() as usize;
         self.chunks.get(at / CHUNK)?.get()?.get(at % CHUNK)
     }
 
     /// Reads an interface; `None` once it is deleted.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: InterfaceIndex) -> Option<Interface> {
         let slot = self.slot(index)?;
         let mac = slot.mac.load(Ordering::Acquire);
@@ -126,9 +137,7 @@ impl InterfaceTable {
             port: PortId::new(place as u32),
             ipv4: (ipv4 != 0).then(|| Ipv4Addr::from_bits(ipv4)),
             ipv6_host: (ipv6 != 0).then_some(ipv6),
-            mtu: u16::try_from(slot.mtu.load(Ordering::Relaxed))
-                .ok()
-                .filter(|mtu| *mtu != 0),
+            mtu: Some(slot.mtu.load(Ordering::Relaxed)).filter(|mtu| *mtu != 0),
         })
     }
 
@@ -160,9 +169,7 @@ impl InterfaceTable {
 
     pub(crate) fn set_checked(&self, index: InterfaceIndex, checked: bool) {
         if let Some(slot) = self.slot(index) {
-            let old = slot.mac.load(Ordering::Relaxed);
-            slot.mac
-                .store(if checked { old | CHECKED } else { old & !CHECKED }, Ordering::Release);
+            slot.set_flag(CHECKED, checked);
         }
     }
 
@@ -176,22 +183,26 @@ impl InterfaceTable {
 
     pub(crate) fn set_mtu(&self, index: InterfaceIndex, mtu: Option<u16>) {
         if let Some(slot) = self.slot(index) {
-            slot.mtu.store(mtu.map_or(0, u32::from), Ordering::Release);
+            slot.mtu.store(mtu.unwrap_or(0), Ordering::Release);
         }
     }
 
     /// Says which /80 of its subnet's /64 is delegated to an interface first, by the 16 bits that tell it from the others.
     pub(crate) fn set_delegated_prefix(&self, index: InterfaceIndex, prefix: Option<u16>) {
         if let Some(slot) = self.slot(index) {
-            let word = prefix.map_or(0, |bits| DELEGATED | u32::from(bits));
-            slot.prefix.store(word, Ordering::Release);
+            if let Some(bits) = prefix {
+                slot.prefix.store(bits, Ordering::Release);
+            }
+            // Release: whoever sees the flag sees the bits.
+            slot.set_flag(DELEGATED, prefix.is_some());
         }
     }
 
     /// The /80 that is delegated to an interface first. Not part of [`Interface`]: no frame on the hot path needs it.
     pub(crate) fn delegated_prefix(&self, index: InterfaceIndex) -> Option<u16> {
-        let word = self.slot(index)?.prefix.load(Ordering::Acquire);
-        (word & DELEGATED != 0).then_some(word as u16)
+        let slot = self.slot(index)?;
+        let delegated = slot.mac.load(Ordering::Acquire) & DELEGATED != 0;
+        delegated.then(|| slot.prefix.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_primary(&self, index: InterfaceIndex, ipv4: Option<Ipv4Addr>, ipv6_host: Option<u64>) {

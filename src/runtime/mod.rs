@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -34,6 +35,8 @@ pub struct RuntimeConfig {
     pub seed: Option<u64>,
     /// Whether TAPs carry frames larger than the MTU and unfinished checksums.
     pub offload: bool,
+    /// How long the switch's workers look for frames before they sleep, as in [`SwitchConfig::spin`].
+    pub spin: Duration,
     /// How much may be declared.
     pub limits: Limits,
     /// The region that the network is said to be in, which gives the names of zones and hosts.
@@ -51,6 +54,7 @@ impl Default for RuntimeConfig {
         Self {
             seed: None,
             offload: true,
+            spin: Duration::ZERO,
             limits: Limits::UNBOUNDED,
             region: DEFAULT_REGION.to_owned(),
             resolver: None,
@@ -162,7 +166,11 @@ impl Runtime {
     /// Starts an empty network.
     pub fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let fabric = FabricWriter::new();
-        let (switch, events) = Switch::start(fabric.fabric(), SwitchConfig::default())?;
+        let switch = SwitchConfig {
+            spin: config.spin,
+            ..SwitchConfig::default()
+        };
+        let (switch, events) = Switch::start(fabric.fabric(), switch)?;
         let switch = Arc::new(switch);
         let controller = Controller::new(ControllerConfig {
             seed: config.seed,

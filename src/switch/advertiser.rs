@@ -6,17 +6,17 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::moves::Moves;
 use super::observe::Fate;
 use super::port::Offload;
 use super::port::{HEADER, LARGEST_FRAME};
 use super::worker::{place, send_plain};
 use super::{Port, PortTable, Shared};
-use crate::datapath::{Answered, SubnetIndex, View, announcement, unsolicited_advertisement};
+use crate::datapath::{Answered, Moved, SubnetIndex, View, announcement, unsolicited_advertisement};
 use crate::mapping::{Interface, PortId};
-use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
 /// How long an advertisement is put off while the port's interface is not there yet.
@@ -28,13 +28,52 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest that the thread sleeps, with nothing to do.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// Announcements that are sent without looking at the clock: the lock on [`Unasked`] is held for some 100 µs.
+const AT_ONCE: usize = 128;
+
+/// What one announcement is reckoned to take: a fifth of this, so that whoever moves a million addresses leaves the rest of
+/// the CPU to the workers and to the hosts that hear of it.
+const PACE: Duration = Duration::from_micros(5);
+
 /// What other threads leave for the advertiser.
 #[derive(Default)]
-pub(super) struct Newcomers {
+pub(super) struct Inbox {
+    left: Mutex<Left>,
+    change: Condvar,
+}
+
+/// What was left since the advertiser looked last.
+#[derive(Default)]
+struct Left {
     /// Numbers of ports that were attached.
-    pub(super) ports: Mutex<Vec<u32>>,
-    /// Told of each, and of the end.
-    pub(super) change: Condvar,
+    ports: Vec<u32>,
+    /// Lists of addresses that were moved.
+    moved: Vec<Vec<Moved>>,
+}
+
+impl Inbox {
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A port was attached.
+    pub(super) fn attached(&self, number: u32) {
+        self.left().ports.push(number);
+        self.change.notify_one();
+    }
+
+    /// Addresses have new owners, which the data path knows by now.
+    pub(super) fn moved(&self, moved: Vec<Moved>) {
+        self.left().moved.push(moved);
+        self.change.notify_one();
+    }
+
+    /// The switch is stopped.
+    pub(super) fn stopped(&self) {
+        // Under the lock, so that the advertiser does not look just before and sleep just after.
+        drop(self.left());
+        self.change.notify_all();
+    }
 }
 
 /// Sends frames of the fabric's own making. There is one, behind a lock: it is the one writer of its counters.
@@ -70,27 +109,24 @@ impl Unasked {
         sent
     }
 
-    /// Tells the ports of a subnet, except one, that `address` is now at `mac`; returns how many could be told.
-    pub(super) fn announce(
-        &mut self,
-        shared: &Shared,
-        subnet: SubnetIndex,
-        address: IpAddr,
-        mac: MacAddr,
-        except: Option<PortId>,
-    ) -> usize {
-        let (view, table) = (shared.fabric.view_full(), shared.ports.load_full());
-        let Some(subnet) = view.subnet(subnet) else { return 0 };
+    /// Tells the ports of a subnet, except the owner's, where an address is now; returns how many were to be told.
+    fn announce(&mut self, shared: &Shared, view: &View, table: &PortTable, moved: Moved) -> usize {
+        // Unassigned meanwhile, or its subnet is gone: there is nothing to tell.
+        let Some((subnet, owner)) = moved.owner(view) else {
+            return 0;
+        };
         let mut told = 0;
-        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != except) {
+        // The new owner would take the announcement of its own address for a conflict.
+        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != owner.port) {
             let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
                 continue;
             };
-            if not_told(&view, &interface, subnet.index, address) {
+            if not_told(view, &interface, subnet.index, moved.address) {
                 continue;
             }
-            announcement(address, mac, interface.mac, &mut self.reply);
-            told += usize::from(self.send(shared, port));
+            announcement(moved.address, owner.mac, interface.mac, &mut self.reply);
+            self.send(shared, port);
+            told += 1;
         }
         told
     }
@@ -146,8 +182,14 @@ pub(super) fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, 
 pub(super) fn run(shared: &Shared) {
     // When each port is due: (time, number, serial).
     let mut due: BinaryHeap<Reverse<(Duration, u32, u64)>> = BinaryHeap::new();
+    let mut moves = Moves::default();
+    let mut next_announcement = Duration::ZERO;
     while !shared.stop.load(Ordering::Acquire) {
-        for number in wait(shared, due.peek().map(|Reverse((at, ..))| *at)) {
+        let next = due.peek().map(|Reverse((at, ..))| *at);
+        let waits = (!moves.is_empty()).then_some(next_announcement);
+        let left = wait(shared, next.into_iter().chain(waits).min());
+        left.moved.into_iter().for_each(|list| moves.push(list));
+        for number in left.ports {
             // A port that was taken away meanwhile is not due.
             if let Some(port) = shared.ports.load().get(number) {
                 due.push(Reverse((Duration::ZERO, number, port.serial)));
@@ -167,18 +209,24 @@ pub(super) fn run(shared: &Shared) {
                 due.push(Reverse((next, number, serial)));
             }
         }
+        if next_announcement <= now && !moves.is_empty() {
+            let mut told = 0;
+            moves.turn(|moved| {
+                told += unasked.announce(shared, &view, &table, moved);
+                told < AT_ONCE
+            });
+            next_announcement = now + PACE * u32::try_from(told).unwrap_or(u32::MAX);
+        }
     }
 }
 
-/// Sleeps until a port is due, a port is new, or the switch is stopped, and returns the new ones.
-fn wait(shared: &Shared, due: Option<Duration>) -> Vec<u32> {
-    let newcomers = shared.newcomers.ports.lock().unwrap_or_else(PoisonError::into_inner);
+/// Sleeps until something is due, something was left, or the switch is stopped, and returns what was left.
+fn wait(shared: &Shared, due: Option<Duration>) -> Left {
+    let inbox = &shared.advertiser;
     let sleep = due.map_or(LONGEST_SLEEP, |at| at.saturating_sub(shared.start.elapsed()));
-    let nothing_yet = |ports: &mut Vec<u32>| ports.is_empty() && !shared.stop.load(Ordering::Acquire);
-    let woken = shared
-        .newcomers
-        .change
-        .wait_timeout_while(newcomers, sleep, nothing_yet);
-    let (mut newcomers, _) = woken.unwrap_or_else(PoisonError::into_inner);
-    std::mem::take(&mut *newcomers)
+    let nothing_yet =
+        |left: &mut Left| left.ports.is_empty() && left.moved.is_empty() && !shared.stop.load(Ordering::Acquire);
+    let woken = inbox.change.wait_timeout_while(inbox.left(), sleep, nothing_yet);
+    let (mut left, _) = woken.unwrap_or_else(PoisonError::into_inner);
+    std::mem::take(&mut *left)
 }

@@ -2,7 +2,6 @@
 //! says so and in an order that depends on nothing else. For tests without root, and for hosts that live in this process.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,11 +19,10 @@ use super::port::memory::{MemoryHost, MemoryPort};
 use super::rewrite;
 use crate::datapath::faults::Passage;
 use crate::datapath::{
-    Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, PortState, Received, Rewrite, Service,
+    Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, Moved, PortState, Received, Rewrite, Service,
     SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
 /// Drops that are kept to be asked for; older ones are forgotten.
@@ -411,19 +409,21 @@ impl InProcessSwitch {
         }
     }
 
-    /// Tells the ports of a subnet, except one, that `address` is now at `mac`, and returns how many could be told.
-    pub fn announce(&mut self, subnet: SubnetIndex, address: IpAddr, mac: MacAddr, except: Option<PortId>) -> usize {
+    /// Tells the ports of the address's subnet, except its owner's, where it is now, and returns how many could be told.
+    pub fn announce(&mut self, moved: Moved) -> usize {
         let view = self.fabric.view_full();
-        let Some(subnet) = view.subnet(subnet) else { return 0 };
+        let Some((subnet, owner)) = moved.owner(&view) else {
+            return 0;
+        };
         let mut told = 0;
-        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != except) {
+        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != owner.port) {
             let Some(interface) = view.interface(interface) else {
                 continue;
             };
-            if not_told(&view, &interface, subnet.index, address) {
+            if not_told(&view, &interface, subnet.index, moved.address) {
                 continue;
             }
-            announcement(address, mac, interface.mac, &mut self.reply);
+            announcement(moved.address, owner.mac, interface.mac, &mut self.reply);
             let port = self.ports.get(id.get() as usize).and_then(Option::as_ref);
             if port.is_some_and(|port| port.send_unasked(self.reply.frame())) {
                 told += 1;
@@ -530,7 +530,7 @@ impl TxToken for Transmit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use smoltcp::iface::{Config, Interface, SocketSet};
     use smoltcp::socket::udp;
@@ -540,6 +540,7 @@ mod tests {
     use super::*;
     use crate::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
     use crate::model::profile::Profile;
+    use crate::wire::MacAddr;
 
     struct Host {
         card: MemoryHost,
@@ -704,13 +705,17 @@ mod tests {
 
     #[test]
     fn a_move_is_announced_to_the_others_in_frames_of_their_own() {
-        let (_fabric, mut switch, [a, b], [port, _]) = two_hosts();
+        let (mut fabric, mut switch, [a, b], _) = two_hosts();
         let subnet = SubnetIndex(std::num::NonZeroU32::MIN);
+        let owner = fabric.owner(subnet, Ipv4Addr::new(10, 0, 0, 10).into());
         for address in [
             IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)),
             IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
         ] {
-            assert_eq!(switch.announce(subnet, address, a.mac, Some(port)), 1);
+            let moved = Moved { subnet, address };
+            assert_eq!(switch.announce(moved), 0, "nobody has it");
+            fabric.map(subnet, address.into(), owner);
+            assert_eq!(switch.announce(moved), 1);
             let frame = MemoryHost::receive(&b.card).expect("the other host is told");
             assert_eq!(frame[..6], b.mac.0);
             assert!(!a.card.has_frame(), "the new owner is not");

@@ -19,12 +19,16 @@ use super::impair::{self, Journey};
 use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveError, SendError, VnetHeader};
 use super::rewrite;
+use super::spin::Spin;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
     Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
     Verdict, View, decide, responder,
 };
 use crate::wire::reply::ReplyBuffer;
+
+/// A wait that is none.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The event that is no port's: somebody wants to be heard.
 pub(super) const WAKE: u64 = u64::MAX;
@@ -94,6 +98,7 @@ pub(super) struct Worker {
     egress: Egress,
     /// Frames that a fault holds up.
     delayed: Delayed<Offload>,
+    spin: Spin,
     reply: ReplyBuffer,
     /// Room for a frame that is sent beside the batch, behind its offload header.
     spare: Box<[u8]>,
@@ -103,7 +108,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, queue: Arc<OwnedFd>, inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, queue: Arc<OwnedFd>, inbox: Arc<Inbox>, spin: Spin) -> Self {
         Self {
             shared,
             index,
@@ -113,6 +118,7 @@ impl Worker {
             batch: Batch::new(),
             egress: Egress::new(),
             delayed: Delayed::new(),
+            spin,
             reply: ReplyBuffer::new(),
             spare: vec![0; HEADER + LARGEST_FRAME].into(),
             room: vec![0; HEADER + LARGEST_FRAME].into(),
@@ -128,16 +134,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         while !shared.stop.load(Ordering::Acquire) {
             events.clear();
-            // Without a timeout unless a fault holds frames up: arming a timer before each sleep would cost as much as a
-            // frame. The only error of a valid epoll descriptor is EINTR: nothing is ready then.
-            let release = self.delayed.next_due();
-            let timeout = release.map(|at| timespec(at.saturating_sub(shared.start.elapsed())));
-            let _ = epoll::wait(
-                &*self.queue,
-                rustix::buffer::spare_capacity(&mut events),
-                timeout.as_ref(),
-            );
-            let now = shared.start.elapsed();
+            let now = self.wait(&mut events);
             // One world for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
             // taken away is really gone soon after.
             let (table, view) = (shared.ports.load(), shared.fabric.view());
@@ -152,6 +149,38 @@ impl Worker {
                 impair::release(&shared, self.index, &table, &view, &mut self.delayed);
             }
         }
+    }
+
+    /// Waits until a port has frames, somebody wants to be heard, or a frame that is held up is due. Returns the time.
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> Duration {
+        let shared = &self.shared;
+        let before = if self.spin.is_off() {
+            None
+        } else {
+            Some(shared.start.elapsed())
+        };
+        // The only error of a valid epoll descriptor is EINTR: nothing is ready then.
+        if let Some(before) = before {
+            let until = before + self.spin.patience();
+            let mut now = before;
+            while now < until {
+                let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(events), Some(&AT_ONCE));
+                now = shared.start.elapsed();
+                if !events.is_empty() {
+                    self.spin.waited(now - before);
+                    return now;
+                }
+            }
+        }
+        // Without a timeout unless a fault holds frames up: arming a timer before each sleep would cost as much as a frame.
+        let release = self.delayed.next_due();
+        let timeout = release.map(|at| timespec(at.saturating_sub(shared.start.elapsed())));
+        let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(events), timeout.as_ref());
+        let now = shared.start.elapsed();
+        if let Some(before) = before {
+            self.spin.waited(now - before);
+        }
+        now
     }
 
     fn local(&mut self, number: u32, serial: u64) -> &mut Local {

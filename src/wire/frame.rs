@@ -47,7 +47,7 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Reads the header; anything at least 14 octets long is a frame.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let header = bytes.first_chunk::<ETHERNET_HEADER>().ok_or(Malformed::Ethernet)?;
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
@@ -91,7 +91,7 @@ pub struct Ipv4Packet<'a> {
 
 impl<'a> Ipv4Packet<'a> {
     /// Reads the header and cuts the packet to its total length (RFC 791).
-    #[inline]
+    #[inline(always)]
     pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
         let header = payload.first_chunk::<20>().ok_or(Malformed::Ipv4)?;
         let header_length = usize::from(header[0] & 0x0f) * 4;
@@ -147,8 +147,18 @@ const MAX_EXTENSIONS: usize = 8;
 
 impl<'a> Ipv6Packet<'a> {
     /// Reads the fixed header and walks the chain of extension headers (RFC 8200 section 4).
-    #[inline]
     pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let mut packet = Self::parse_fixed_header(payload)?;
+        if packet.is_extended() {
+            packet.walk_extensions()?;
+        }
+        Ok(packet)
+    }
+
+    /// Reads the fixed header alone. Where the packet [is extended](Self::is_extended), what it says of the upper layer is of
+    /// the first extension header.
+    #[inline(always)]
+    pub fn parse_fixed_header(payload: &'a [u8]) -> Result<Self, Malformed> {
         let header = payload.first_chunk::<40>().ok_or(Malformed::Ipv6)?;
         let length = 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
         if header[0] >> 4 != 6 || length > payload.len() {
@@ -159,7 +169,7 @@ impl<'a> Ipv6Packet<'a> {
             octets.copy_from_slice(&header[at..at + 16]);
             Ipv6Addr::from(octets)
         };
-        let mut packet = Self {
+        Ok(Self {
             bytes: &payload[..length],
             source: address(8),
             destination: address(24),
@@ -168,11 +178,13 @@ impl<'a> Ipv6Packet<'a> {
             upper_offset: 40,
             fragmented: false,
             later_fragment: false,
-        };
-        if matches!(packet.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
-            packet.walk_extensions()?;
-        }
-        Ok(packet)
+        })
+    }
+
+    /// Whether what follows is an extension header.
+    #[inline(always)]
+    pub fn is_extended(&self) -> bool {
+        matches!(self.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
     }
 
     /// Follows hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP and shim6 headers.

@@ -19,45 +19,54 @@ use crate::wire::udp;
 
 impl<O: Observer> Context<'_, O> {
     /// A question to one of the subnet's DHCP servers, where the profile has them; `None` for any other packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn dhcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
         // Only a group address or the router's leads to a server; all else has nothing to do with them.
         if !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac {
             return None;
         }
         let service = self.dhcp_service(packet)?;
+        Some(self.ask_dhcp(service))
+    }
+
+    #[inline(never)]
+    fn ask_dhcp(&mut self, service: Service) -> Decided {
         self.observer.saw(Stage::Responder, Fact::Service { service });
         if let Some(faults) = self.view.faults()
             && faults.services(&self.ingress.interface).dhcp_silent
         {
-            return Some(Err(DropReason::FaultDhcp));
+            return Err(DropReason::FaultDhcp);
         }
         let rate = self.ingress.subnet.profile().dhcp.answers_per_second;
-        Some(if self.state.dhcp.take(rate, self.now) {
+        if self.state.dhcp.take(rate, self.now) {
             Ok(Verdict::Punt(service))
         } else {
             Err(DropReason::RateLimited)
-        })
+        }
     }
 
     /// The server that a packet is for, by its ports and destination.
+    #[inline(always)]
     fn dhcp_service(&self, packet: &Packet<'_>) -> Option<Service> {
         let subnet = self.ingress.subnet;
         let policy = &subnet.profile().dhcp;
+        // Ports come first: of what is for the router's MAC, nearly all is for other ports.
         match packet {
             Packet::V4(packet) => {
+                let asked = || {
+                    packet.destination.is_broadcast()
+                        || subnet.gateway_ipv4() == Some(packet.destination)
+                        || subnet.ipv4.is_some_and(|net| net.broadcast() == packet.destination)
+                };
                 let whole = packet.bytes[6] & 0x20 == 0 && packet.fragment_offset == 0;
-                let asked = packet.destination.is_broadcast()
-                    || subnet.gateway_ipv4() == Some(packet.destination)
-                    || subnet.ipv4.is_some_and(|net| net.broadcast() == packet.destination);
-                let ports = udp::ports(packet.payload()) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
-                (policy.v4.enabled && packet.protocol == PROTOCOL_UDP && whole && asked && ports)
+                let ports = || udp::ports(packet.payload()) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
+                (packet.protocol == PROTOCOL_UDP && whole && ports() && asked() && policy.v4.enabled)
                     .then_some(Service::Dhcpv4)
             }
             Packet::V6(packet) => {
-                let asked = packet.destination == v6::SERVERS || subnet.router_ipv6(packet.destination).is_some();
-                let ports = udp::ports(packet.payload()) == Some((v6::CLIENT_PORT, v6::SERVER_PORT));
-                (policy.v6.enabled && packet.protocol == PROTOCOL_UDP && !packet.fragmented && asked && ports)
+                let asked = || packet.destination == v6::SERVERS || subnet.router_ipv6(packet.destination).is_some();
+                let ports = || udp::ports(packet.payload()) == Some((v6::CLIENT_PORT, v6::SERVER_PORT));
+                (packet.protocol == PROTOCOL_UDP && !packet.fragmented && ports() && asked() && policy.v6.enabled)
                     .then_some(Service::Dhcpv6)
             }
         }

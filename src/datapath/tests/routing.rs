@@ -15,7 +15,7 @@ const LLA_A: &str = "fe80::8ca:5ff:fe9c:fc14";
 fn route(lab: &mut Lab, destination: &str, target: RouteTarget) {
     let net = |text: &str| text.parse().expect("a range");
     let mut table = RouteTable::local(&[net("10.0.0.0/16"), net("2001:db8:1::/56")]);
-    table.insert(net(destination), target);
+    table.extend([(net(destination), target)]);
     lab.writer.set_routes(lab.sa, Arc::new(table));
 }
 

@@ -14,6 +14,8 @@ pub mod memory;
 pub mod segment;
 pub mod tap;
 pub mod unix;
+#[cfg(feature = "bench-tools")]
+pub mod uring;
 pub mod vnet;
 
 use std::io::IoSlice;
