@@ -149,7 +149,7 @@ impl Services {
         };
         let (datagram, forwards) = (how & 1 == 0, how & 2 != 0);
         if how & 4 != 0 {
-            return self.from_outside(message, datagram);
+            return self.heard_outside(message, datagram);
         }
         if datagram {
             // What is longer is not read (`packet.rs`).
@@ -223,7 +223,7 @@ impl Services {
     }
 
     /// A resolver's answer to a question that was passed on. Returns whether it went to who asked.
-    fn from_outside(&self, said: &[u8], datagram: bool) -> bool {
+    fn heard_outside(&self, said: &[u8], datagram: bool) -> bool {
         // example.org, A, number 0x1234, no EDNS.
         let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0\x01\0\x01";
         let mut forwarder = Forwarder::new(Box::new(|_| {}));
