@@ -483,7 +483,7 @@ impl Controller {
                     moved.extend((net.network().to_bits()..=net.broadcast().to_bits()).map(|bits| Moved {
                         subnet,
                         address: std::net::Ipv4Addr::from_bits(bits).into(),
-                    }))
+                    }));
                 }
                 ipnet::IpNet::V6(_) => {}
             }
