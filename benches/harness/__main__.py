@@ -20,7 +20,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer workloads and repetitions: under three minutes")
     parser.add_argument("--repetitions", type=int, help="5, or 3 with --quick")
     parser.add_argument("--seconds", type=float, help="of each run: 2, or 1 with --quick or --before")
-    parser.add_argument("--worlds", help=f"comma-separated: {', '.join(world.EVERY)}")
+    parser.add_argument("--worlds", help=f"comma-separated: {', '.join(world.EVERY + world.TRIED)}")
     parser.add_argument("--world", action="append", default=[], metavar="NAME=PATH",
                         help="another build of the switch as one more world; PATH is its bench-tools")
     parser.add_argument("--before", metavar="PATH",
@@ -116,7 +116,7 @@ def main():
 
 def build(text):
     name, separator, path = text.partition("=")
-    if not separator or not name.isalnum() or name in world.EVERY:
+    if not separator or not name.isalnum() or name in world.EVERY + world.TRIED:
         sys.exit(f"bench: --world takes NAME=PATH with a name of its own, not '{text}'")
     return name, path
 

@@ -160,12 +160,12 @@ class Copier(World):
 class Switch(World):
     """The project's own switch, with every check on and a million mappings of others beside the two that matter."""
 
-    def __init__(self, name, binary, mappings):
+    def __init__(self, name, binary, mappings, *spin):
         super().__init__(name)
-        self.binary, self.mappings = binary, mappings
+        self.binary, self.arguments = binary, (str(mappings), *spin)
 
     def join(self):
-        line = self.start(self.binary, "switch", *self.namespaces, str(self.mappings), ready="ready")
+        line = self.start(self.binary, "switch", *self.namespaces, *self.arguments, ready="ready")
         self.macs = line.split()[1:]
 
 
@@ -291,16 +291,22 @@ def memory(key):
 #: Those that a full run compares.
 EVERY = ("plain", "vnet", "coalesce", "localvpc", "bridge", "ovs", "ovs-tso", "vde")
 
+#: Those that only who names them gets: what was tried. The copier that writes by io_uring, and the switch that looks for
+#: frames for 20 us before it sleeps.
+TRIED = ("uring", "spin")
+
 
 def worlds(binaries, wanted, builds, mappings):
     """The worlds that can be had here, `builds` being further builds of the switch by name; what is left out, and why, is
     said."""
     made, left_out = [], []
     for name in wanted:
-        if name in ("plain", "vnet", "coalesce"):
+        if name in ("plain", "vnet", "uring", "coalesce"):
             made.append(Copier(name, binaries))
         elif name == "localvpc":
             made.append(Switch(name, f"{binaries}/bench-tools", mappings))
+        elif name == "spin":
+            made.append(Switch(name, f"{binaries}/bench-tools", mappings, "20"))
         elif name == "bridge":
             made.append(Bridge(name))
         elif name in ("ovs", "ovs-tso"):
@@ -315,7 +321,7 @@ def worlds(binaries, wanted, builds, mappings):
             else:
                 left_out.append("vde: the package vde2 is not installed")
         else:
-            raise SystemExit(f"bench: there is no world '{name}'; there are {', '.join(EVERY)}")
+            raise SystemExit(f"bench: there is no world '{name}'; there are {', '.join(EVERY + TRIED)}")
     made += [Switch(name, path, mappings) for name, path in builds]
     for one in made:
         binary = getattr(one, "binary", None)

@@ -40,10 +40,9 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["switch", a, b] => switch(a, b, 0, Duration::ZERO),
         ["switch", a, b, mappings] => number(mappings).and_then(|mappings| switch(a, b, mappings, Duration::ZERO)),
-        ["switch", a, b, mappings, spin] => {
-            let spin = Duration::from_micros(number(spin)?);
-            number(mappings).and_then(|mappings| switch(a, b, mappings, spin))
-        }
+        ["switch", a, b, mappings, spin] => number(mappings)
+            .and_then(|mappings| Ok((mappings, Duration::from_micros(number(spin)?))))
+            .and_then(|(mappings, spin)| switch(a, b, mappings, spin)),
         ["udp-send", from, to, seconds, rate, flows] => udp_send(from, to, seconds, rate, flows),
         ["udp-receive", at, seconds] => udp_receive(at, seconds),
         ["echo", to, seconds] => echo(to, seconds),

@@ -31,8 +31,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Announcements that are sent without looking at the clock: the lock on [`Unasked`] is held for some 100 µs.
 const AT_ONCE: usize = 128;
 
-/// What one announcement is reckoned to take: a fifth of this, so that whoever moves a million addresses leaves the rest of
-/// the CPU to the workers and to the hosts that hear of it.
+/// The least time that one announcement takes among many. Sending it takes a microsecond or so: the rest is for the workers,
+/// and for the hosts that hear of it.
 const PACE: Duration = Duration::from_micros(5);
 
 /// What other threads leave for the advertiser.
