@@ -376,7 +376,9 @@ impl Steps {
         }
         for subnet in &table.subnets {
             let there = old.is_none_or(|old| old.subnets.contains(subnet));
-            if judged.fate(Kind::Subnet, subnet) == Fate::Replace && there {
+            let mut tables = judged.desired.route_tables.iter();
+            let led_elsewhere = tables.any(|(other, table)| other != label && table.subnets.contains(subnet));
+            if judged.fate(Kind::Subnet, subnet) == Fate::Replace && there && !led_elsewhere {
                 let step = Step::Associate(label.to_owned(), subnet.clone());
                 self.push(judged, Kind::Subnet, subnet, step);
             }

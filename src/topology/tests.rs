@@ -162,6 +162,22 @@ fn a_subnet_is_not_replaced_under_an_interface_that_the_file_does_not_name() {
 }
 
 #[test]
+fn a_subnet_that_is_replaced_goes_to_the_table_that_the_file_gives_it_not_back_to_the_one_that_led_it() {
+    let network = |block: &str, tables: &str| {
+        format!(
+            "vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}\n\
+             subnets: {{ s: {{ vpc: v, cidr_block: {block} }} }}\n\
+             route_tables: {tables}"
+        )
+    };
+    let mut stage = made(&network("10.0.1.0/24", "{ old: { vpc: v, subnets: [s] } }"));
+    let text = network("10.0.2.0/24", "{ new: { vpc: v, main: true, subnets: [s] } }");
+    change(&mut stage, &text, Extras::Keep);
+    let again = Plan::new(&desired(&text), stage.running(), Extras::Keep);
+    assert!(again.is_empty(), "{:?}", shown(&again));
+}
+
+#[test]
 fn the_main_table_is_the_one_that_the_vpc_was_made_with_until_another_is() {
     let mut stage = made(BASE);
     let main = BASE.replace(
