@@ -178,6 +178,8 @@ def markdown(results):
     lines = [conditions(results["machine"])]
     for head, *rows in blocks(results):
         lines += ["", "| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+        # A bar within a cell would begin another one.
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         lines += ["| " + " | ".join(row).replace("MISSED", "**missed**") + " |" for row in rows]
     left_out = results["machine"].get("left_out", [])
     if left_out:
