@@ -83,21 +83,17 @@ impl Steps {
     }
 
     fn detach(&mut self, judged: &Judged<'_>) {
-        for (label, interface) in &judged.running.layout.interfaces {
-            let Some(host) = &interface.attached_to else { continue };
-            if Self::stays_attached(judged, label, host) {
-                continue;
-            }
-            let (kind, of) = match judged.number(Kind::Interface, label) {
-                Some(_) => (Kind::Interface, label),
-                None => (Kind::Instance, host),
-            };
-            self.push(judged, kind, of, Step::Detach(label.clone()));
-        }
+        self.place(judged, &judged.running.layout, |interface, _| Step::Detach(interface));
     }
 
     fn attach(&mut self, judged: &Judged<'_>) {
-        for (label, interface) in &judged.desired.interfaces {
+        self.place(judged, judged.desired, Step::Attach);
+    }
+
+    /// A step for each interface that has a place in a host by this layout and does not keep it. It is a part of the change
+    /// of the interface, or of that of the host where the interface has none.
+    fn place(&mut self, judged: &Judged<'_>, layout: &Layout, step: impl Fn(Label, Label) -> Step) {
+        for (label, interface) in &layout.interfaces {
             let Some(host) = &interface.attached_to else { continue };
             if Self::stays_attached(judged, label, host) {
                 continue;
@@ -106,7 +102,7 @@ impl Steps {
                 Some(_) => (Kind::Interface, label),
                 None => (Kind::Instance, host),
             };
-            self.push(judged, kind, of, Step::Attach(label.clone(), host.clone()));
+            self.push(judged, kind, of, step(label.clone(), host.clone()));
         }
     }
 
