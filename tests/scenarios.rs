@@ -144,6 +144,20 @@ fn a_step_within_a_time_is_tried_until_it_passes() {
 }
 
 #[test]
+fn what_is_counted_a_moment_after_a_step_is_waited_for() {
+    let scenario = written(
+        "
+- exec: { on: a, run: 'sleep 0.1; ping -c 1 -W 1 10.0.1.77', background: later }
+- expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1 } } } } }
+- expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1000 } } } } }",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.steps[1].outcome, RunOutcome::Passed, "{:?}", report.steps[1]);
+    assert_eq!(report.steps[2].outcome, RunOutcome::Failed, "{:?}", report.steps[2]);
+    assert_eq!(report.steps[2].checks.len(), 1, "it is told once");
+}
+
+#[test]
 fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
     let scenario = written(
         "

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use super::exec::{CommandSpec, ExecError, Outcome, Running};
 use super::instance::Instance;
+use super::processes::is_busy;
 
 /// tcpdump says "listening on" once its socket is open; it takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,8 +129,13 @@ impl Capture {
         &self.path
     }
 
-    /// Ends the capture; the file is complete when this returns.
+    /// Ends the capture; the file is complete when this returns. Every frame that passed the interface before is in it:
+    /// the signal makes tcpdump leave what it has not read yet, but a frame wakes it, so while it sleeps there is none.
     pub fn stop(self) -> Outcome {
+        let deadline = Instant::now() + GRACE;
+        while is_busy(self.tcpdump.pid()) && self.tcpdump.try_wait().is_none() && Instant::now() < deadline {
+            std::thread::sleep(GLANCE);
+        }
         self.tcpdump.signal(Signal::SIGINT);
         if let Some(outcome) = self.tcpdump.wait_for(GRACE) {
             return outcome;

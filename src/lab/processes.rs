@@ -17,6 +17,7 @@ const ROUNDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
+    state: char,
     parent: i32,
     group: i32,
 }
@@ -41,6 +42,14 @@ pub(super) fn thaw_tree(leader: i32) -> nix::Result<()> {
 /// process 1, and its family could no longer be told.
 pub(super) fn kill_tree(leader: i32) -> nix::Result<()> {
     signal_each(&stop_all(leader)?, Signal::SIGKILL)
+}
+
+/// Whether a process runs, waits for a processor or for a disk: what it has been woken for is not done yet.
+pub(super) fn is_busy(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| parse_stat(&stat))
+        .is_some_and(|process| matches!(process.state, 'R' | 'D'))
 }
 
 fn stop_all(leader: i32) -> nix::Result<BTreeSet<i32>> {
@@ -105,9 +114,10 @@ fn processes() -> Vec<Process> {
 /// `PID (NAME) STATE PARENT GROUP …`; the name may hold anything, parentheses and spaces too (proc_pid_stat(5)).
 fn parse_stat(stat: &str) -> Option<Process> {
     let (pid, rest) = stat.split_once(' ')?;
-    let mut fields = rest.rsplit_once(')')?.1.split_whitespace().skip(1);
+    let mut fields = rest.rsplit_once(')')?.1.split_whitespace();
     Some(Process {
         pid: pid.parse().ok()?,
+        state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
         group: fields.next()?.parse().ok()?,
     })
@@ -115,6 +125,9 @@ fn parse_stat(stat: &str) -> Option<Process> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -124,6 +137,7 @@ mod tests {
             parse_stat(stat),
             Some(Process {
                 pid: 42,
+                state: 'R',
                 parent: 7,
                 group: 9
             })
@@ -131,8 +145,34 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_busy_until_it_waits() {
+        let mut spins = Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .expect("a shell");
+        let mut waits = Command::new("sleep").arg("60").spawn().expect("a program that sleeps");
+        let pid = |child: &Child| i32::try_from(child.id()).expect("a process number");
+        let began = Instant::now();
+        while is_busy(pid(&waits)) && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let seen = (is_busy(pid(&spins)), is_busy(pid(&waits)));
+        for child in [&mut spins, &mut waits] {
+            child.kill().expect("it is ours");
+            child.wait().expect("it was killed");
+        }
+        assert_eq!(seen, (true, false));
+        assert!(!is_busy(i32::MAX), "there is no such process");
+    }
+
+    #[test]
     fn the_tree_holds_children_of_children_and_the_group_but_no_neighbors() {
-        let process = |pid, parent, group| Process { pid, parent, group };
+        let process = |pid, parent, group| Process {
+            pid,
+            state: 'S',
+            parent,
+            group,
+        };
         let all = [
             process(10, 1, 10),
             process(12, 11, 12),

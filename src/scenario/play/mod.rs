@@ -32,6 +32,9 @@ use trouble::Probing;
 /// Between two tries of a step with `within`.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
+/// How long the switch may take on a busy machine until it has counted what a command sent.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// Between two looks at whether the run was cancelled.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -368,7 +371,7 @@ impl<'a> Player<'a> {
             report.outcome = outcome(&report.steps, self.cancel);
         } else {
             match self.act(&step.action) {
-                Ok(seen) => self.judge(step, marks, begun, &seen, report),
+                Ok(seen) => self.judge_settled(step, marks, begun, &seen, report),
                 Err(problem) => {
                     report.outcome = RunOutcome::Broken;
                     report.problem = Some(problem);
@@ -379,9 +382,25 @@ impl<'a> Player<'a> {
         // Ports and captures can be expected of steps in parallel as a whole.
         if matches!(step.action, Action::Parallel(_)) {
             let outcome = report.outcome;
-            self.judge(step, marks, begun, &Seen::default(), report);
+            self.judge_settled(step, marks, begun, &Seen::default(), report);
             if outcome != RunOutcome::Passed {
                 report.outcome = outcome;
+            }
+        }
+    }
+
+    /// Judges a step, and what is counted outside of its command again until that holds: the switch reads a frame after
+    /// the kernel has told its sender that it is gone, and on a busy machine later than the command ends.
+    fn judge_settled(&self, step: &Step, marks: &Marks, begun: Begun, seen: &Seen, report: &mut StepReport) {
+        let until = Instant::now() + SETTLING;
+        loop {
+            report.checks.clear();
+            self.judge(step, marks, begun, seen, report);
+            let settled =
+                report.outcome != RunOutcome::Failed || !step.expect.looks_outside() || Instant::now() >= until;
+            // A step with `within` is done again anyway.
+            if settled || step.within.is_some() || !self.pause(GLANCE) {
+                break;
             }
         }
     }

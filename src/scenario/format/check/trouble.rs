@@ -199,6 +199,11 @@ impl Checker<'_> {
 }
 
 impl ExpectFields {
+    /// Whether anything is expected of what the network does by itself: counters, packets, events.
+    pub(in crate::scenario) fn looks_outside(&self) -> bool {
+        !(self.ports.is_empty() && self.captures.is_empty() && self.events.is_empty() && self.flows.is_empty())
+    }
+
     /// Whether anything is expected of a probe.
     pub(in crate::scenario) fn asks_of_a_probe(&self) -> bool {
         let counts = [self.sent, self.answered, self.lost, self.misdelivered];
