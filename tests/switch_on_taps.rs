@@ -261,9 +261,18 @@ fn small_datagrams_that_are_queued_together_cross_merged_unless_the_port_says_no
     let socket = b.run(move || udp(receiver));
     a.run(move || udp(sender).send_to(b"first", (receiver, 4000)).expect("the host is up"));
     b.run(move || assert_eq!(socket.recv(&mut [0; 10]).expect("a datagram came"), 5));
+    let merged = || lab.switch.counters(b.port).expect("the port is attached").sent_merged;
     let exchange = |expect_merged: bool| {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let before = lab.switch.counters(b.port).expect("the port is attached").sent_merged;
+        // A worker counts what it has sent, so what came here may not be counted yet.
+        let mut before = merged();
+        loop {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = merged();
+            if std::mem::replace(&mut before, now) == now {
+                break;
+            }
+        }
         // How much is queued together is up to the scheduler: try until it happens, or a few times to see that it does not.
         for round in 0.. {
             let socket = b.run(move || udp(receiver));
@@ -283,7 +292,7 @@ fn small_datagrams_that_are_queued_together_cross_merged_unless_the_port_says_no
                     .collect::<Vec<u8>>()
             });
             assert_eq!(got, (0..200).collect::<Vec<u8>>(), "all arrive in order");
-            let merged = lab.switch.counters(b.port).expect("the port is attached").sent_merged - before;
+            let merged = merged() - before;
             if merged > 0 || (!expect_merged && round == 5) || Instant::now() > deadline {
                 return merged;
             }
