@@ -9,6 +9,8 @@ FUZZ_SECONDS ?= 60
 # One of fuzz/fuzz_targets, or several.
 FUZZ_TARGETS ?= decide dhcp dns ntp http tcp
 FUZZ_TARGET ?= x86_64-unknown-linux-gnu
+# How they are built; it has to end in fuzz/target/FUZZ_TARGET/release.
+FUZZ_BUILD ?= --release
 SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 REPEAT ?= 20
 # The scenarios that tests/failover.rs names.
@@ -88,7 +90,7 @@ FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverag
   -Cllvm-args=-sanitizer-coverage-trace-compares
 
 fuzz-build:
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml --release --target $(FUZZ_TARGET) --target-dir fuzz/target
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml $(FUZZ_BUILD) --target $(FUZZ_TARGET) --target-dir fuzz/target
 
 ## arbitrary bytes to the decision and to every codec of the services, for FUZZ_SECONDS (60) divided among FUZZ_TARGETS (all)
 fuzz: fuzz-build
