@@ -19,7 +19,7 @@ use localvpc::lab::{Instance, InstanceOptions, InstanceSpec, OpenError};
 use localvpc::model::profile::Profile;
 use localvpc::switch::batch::{Batch, FRAMES};
 use localvpc::switch::egress::{Egress, Outlets};
-use localvpc::switch::port::{PortDevice, SendError, TapOptions, TapPort, VnetHeader};
+use localvpc::switch::port::{PortDevice, Ring, SendError, TapOptions, TapPort, VnetHeader};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
 use localvpc::wire::MacAddr;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -148,6 +148,7 @@ fn copy(ports: &[PortDevice], end: &OwnedFd) {
     }
     epoll::add(&queue, end, epoll::EventData::new_u64(99), epoll::EventFlags::IN).unwrap();
     let (mut batch, mut egress, mut events) = (Batch::new(), Egress::new(), Vec::with_capacity(8));
+    let mut ring = Ring::new().ok();
     loop {
         events.clear();
         let _ = epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None);
@@ -164,7 +165,7 @@ fn copy(ports: &[PortDevice], end: &OwnedFd) {
                 let Ok(offload) = header.validate(frame) else { continue };
                 egress.push(&batch, index, offload, 0, merge);
             }
-            egress.flush(&mut batch, &mut To(&ports[from ^ 1]));
+            egress.flush(&mut batch, ring.as_mut(), &mut To(&ports[from ^ 1]));
         }
     }
 }

@@ -74,6 +74,7 @@ impl World {
             spin: Duration::from_micros(20),
             drop_samples: 2,
             events: 64,
+            ..SwitchConfig::default()
         };
         let (switch, events) = Switch::start(fabric.fabric(), config).expect("the switch starts");
         let directory = tempfile::tempdir().expect("a temporary directory can be made");

@@ -108,6 +108,13 @@ struct Lab {
 
 impl Lab {
     fn new(workers: usize) -> Option<Self> {
+        Self::with(SwitchConfig {
+            workers: std::num::NonZeroUsize::new(workers),
+            ..SwitchConfig::default()
+        })
+    }
+
+    fn with(config: SwitchConfig) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: needs root");
             return None;
@@ -125,10 +132,6 @@ impl Lab {
             ipv6: None,
             router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         });
-        let config = SwitchConfig {
-            workers: std::num::NonZeroUsize::new(workers),
-            ..SwitchConfig::default()
-        };
         let (switch, events) = Switch::start(fabric.fabric(), config).expect("the switch starts");
         Some(Self {
             fabric,
@@ -302,6 +305,57 @@ fn small_datagrams_that_are_queued_together_cross_merged_unless_the_port_says_no
     assert!(exchange(true) > 0);
     assert!(lab.switch.set_coalesce(b.port, false));
     assert_eq!(exchange(false), 0);
+}
+
+/// Sockets, each a flow of its own.
+const FLOWS: u8 = 16;
+/// Datagrams of each flow; all of them fit the receiving socket.
+const OF_A_FLOW: u8 = 10;
+
+#[test]
+fn frames_of_many_flows_arrive_in_order_whether_the_kernel_is_called_for_each_or_for_all() {
+    for ring in [true, false] {
+        let config = SwitchConfig {
+            workers: std::num::NonZeroUsize::new(1),
+            ring,
+            ..SwitchConfig::default()
+        };
+        let Some(mut lab) = Lab::with(config) else { return };
+        let (a, b) = (lab.host(10, OFFLOAD), lab.host(11, OFFLOAD));
+        let (sender, receiver) = (a.address, b.address);
+        let socket = b.run(move || udp(receiver));
+        // The first datagram waits for the neighbor, and a host may send later ones before those that wait.
+        a.run(move || udp(sender).send_to(b"first", (receiver, 4000)).expect("the host is up"));
+        let arrived = b.begin(move || {
+            assert_eq!(socket.recv(&mut [0; 10]).expect("a datagram came"), 5);
+            let mut numbers = vec![Vec::new(); usize::from(FLOWS)];
+            let mut buffer = [0; 2];
+            for _ in 0..u16::from(FLOWS) * u16::from(OF_A_FLOW) {
+                assert_eq!(socket.recv(&mut buffer).expect("a datagram came"), 2);
+                numbers[usize::from(buffer[0])].push(buffer[1]);
+            }
+            numbers
+        });
+        a.run(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            let sockets: Vec<_> = (0..FLOWS)
+                .map(|_| UdpSocket::bind((sender, 0)).expect("a port is free"))
+                .collect();
+            for number in 0..OF_A_FLOW {
+                for (flow, socket) in (0..).zip(&sockets) {
+                    socket
+                        .send_to(&[flow, number], (receiver, 4000))
+                        .expect("the host is up");
+                }
+            }
+        });
+        let arrived = arrived.recv_timeout(Duration::from_secs(20)).expect("all arrive");
+        assert_eq!(
+            arrived,
+            vec![(0..OF_A_FLOW).collect::<Vec<u8>>(); usize::from(FLOWS)],
+            "ring: {ring}"
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! it shows outside; they need root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and say so, without failing, where it is
 //! missing.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use localvpc::switch::port::vnet::{SegmentKind, VnetHeader};
 use localvpc::switch::port::{
-    Capabilities, HEADER, LARGEST_FRAME, Offload, PortError, ReceiveError, SendError, TapOptions, TapPort, segment,
+    Capabilities, HEADER, LARGEST_FRAME, Offload, PortError, ReceiveError, Ring, SendError, TapOptions, TapPort,
+    segment,
 };
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::LinkUnspec;
@@ -107,6 +108,19 @@ fn verified_payload(frame: &[u8]) -> Vec<u8> {
     udp.payload().to_vec()
 }
 
+/// Makes a datagram one back to where it came from, addresses and ports turned round: the sum stays as it was.
+fn turn_round(frame: &mut [u8]) {
+    for i in 0..6 {
+        frame.swap(i, 6 + i);
+    }
+    for i in 0..4 {
+        frame.swap(26 + i, 30 + i);
+    }
+    for i in 0..2 {
+        frame.swap(34 + i, 36 + i);
+    }
+}
+
 fn host_socket() -> UdpSocket {
     UdpSocket::bind((HOST, 4000)).expect("the host has the address")
 }
@@ -129,17 +143,7 @@ fn a_host_leaves_its_checksums_open_and_a_host_takes_open_ones() {
             panic!("the checksum is open")
         };
 
-        // Back to where it came from, addresses and ports turned round: the sum stays as it was.
-        let frame = &mut slot[HEADER..];
-        for i in 0..6 {
-            frame.swap(i, 6 + i);
-        }
-        for i in 0..4 {
-            frame.swap(26 + i, 30 + i);
-        }
-        for i in 0..2 {
-            frame.swap(34 + i, 36 + i);
-        }
+        turn_round(&mut slot[HEADER..]);
         port.send(&slot).expect("the host is up");
         socket
             .set_read_timeout(Some(Duration::from_secs(2)))
@@ -237,6 +241,60 @@ fn a_host_whose_interface_is_down_is_told_apart() {
         configure("sw-a", false);
         assert_eq!(port.send(&slot), Err(SendError::Down));
     });
+}
+
+#[test]
+fn frames_written_by_one_call_arrive_in_order_and_each_device_answers_for_its_own() {
+    in_own_namespace(|| {
+        let (up, down) = (
+            TapPort::open("sw-a", TapOptions::default()),
+            TapPort::open("sw-b", TapOptions::default()),
+        );
+        let (up, down) = (up.expect("a TAP can be made"), down.expect("a TAP can be made"));
+        configure("sw-a", true);
+        let socket = host_socket();
+        socket.send_to(b"?", (PEER, 5000)).expect("the host is up");
+        let mut slot = next_udp(&up);
+        turn_round(&mut slot[HEADER..]);
+        // The checksum is open, so each may say something else: its number.
+        let slots: Vec<Vec<u8>> = (0..64_u8)
+            .map(|number| [&slot[..slot.len() - 1], &[number]].concat())
+            .collect();
+        // Every third in one piece, the others in two.
+        let pieces: Vec<Vec<IoSlice<'_>>> = (0..)
+            .zip(&slots)
+            .map(|(number, slot)| match number % 3 {
+                0 => vec![IoSlice::new(slot)],
+                _ => vec![IoSlice::new(&slot[..30]), IoSlice::new(&slot[30..])],
+            })
+            .collect();
+        let is_lost = |number: usize| number % 8 == 7;
+        let Ok(mut ring) = Ring::new() else {
+            eprintln!("skipped: this kernel has no io_uring for us");
+            return;
+        };
+        for round in 0..2 {
+            let frames = pieces.iter().enumerate();
+            let frames = frames.map(|(number, pieces)| (if is_lost(number) { &down } else { &up }, pieces.as_slice()));
+            let outcomes: Vec<_> = ring.write(frames).expect("the kernel writes").collect();
+            let expected = |number| if is_lost(number) { Err(SendError::Down) } else { Ok(()) };
+            assert_eq!(outcomes, (0..64).map(expected).collect::<Vec<_>>(), "round {round}");
+            let arrived: Vec<u8> = (0..56).map(|_| next_payload(&socket)).collect();
+            let sent = (0..64).filter(|&number| !is_lost(usize::from(number)));
+            assert_eq!(arrived, sent.collect::<Vec<u8>>(), "round {round}");
+        }
+        assert!(!ring.is_broken());
+    });
+}
+
+/// The one octet of the next datagram.
+fn next_payload(socket: &UdpSocket) -> u8 {
+    let mut buffer = [0; 10];
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout that is not zero");
+    assert_eq!(socket.recv(&mut buffer).expect("a datagram came"), 1);
+    buffer[0]
 }
 
 #[test]

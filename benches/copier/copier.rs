@@ -4,15 +4,15 @@
 //! `reference-copier MODE NAMESPACE NAMESPACE`: makes a TAP `eth0` in each of the two network namespaces, prints `ready`
 //! and copies until it is killed. Modes: `plain` (no offload headers, frame by frame), `vnet` (offload headers, frame by
 //! frame), `uring` (as `vnet`, but what is queued together is written by one call of io_uring), `coalesce` (offload headers;
-//! what is queued together and of one flow crosses merged).
+//! what is queued together and of one flow crosses merged), `merged` (`uring` and `coalesce` at once).
 #![allow(missing_docs, clippy::print_stderr)]
 
+use std::io::IoSlice;
 use std::process::ExitCode;
 
 use localvpc::switch::batch::{Batch, FRAMES};
 use localvpc::switch::egress::{Egress, Outlets};
-use localvpc::switch::port::uring::BatchWriter;
-use localvpc::switch::port::{PortDevice, ReceiveError, SendError, TapOptions, TapPort, VnetHeader};
+use localvpc::switch::port::{PortDevice, ReceiveError, Ring, SendError, TapOptions, TapPort, VnetHeader};
 use rustix::event::epoll;
 use zerocopy::FromBytes;
 
@@ -22,6 +22,7 @@ enum Mode {
     Vnet,
     Uring,
     Coalesce,
+    Merged,
 }
 
 fn main() -> ExitCode {
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
         Some("vnet") => Mode::Vnet,
         Some("uring") => Mode::Uring,
         Some("coalesce") => Mode::Coalesce,
+        Some("merged") => Mode::Merged,
         _ => {
-            eprintln!("usage: reference-copier plain|vnet|uring|coalesce NAMESPACE NAMESPACE");
+            eprintln!("usage: reference-copier plain|vnet|uring|coalesce|merged NAMESPACE NAMESPACE");
             return ExitCode::FAILURE;
         }
     };
@@ -59,7 +61,7 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
         epoll::add(&queue, port, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
     }
     let mut ring = match mode {
-        Mode::Uring => Some(BatchWriter::new(&[&ports[0], &ports[1]], FRAMES as u32)?),
+        Mode::Uring | Mode::Merged => Some(Ring::new()?),
         _ => None,
     };
     println!("ready");
@@ -78,10 +80,17 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
             let event: &epoll::Event = event;
             let index = { event.data }.u64() as usize & 1;
             let (from, to) = (&ports[index], &ports[1 - index]);
-            let outcome = match &mut ring {
-                Some(ring) => write_at_once(from, ring, 1 - index as u32, &mut batch)?,
-                None if mode == Mode::Coalesce => coalesce(from, to, &mut batch, &mut egress),
-                None => copy(from, to, &mut slot),
+            let outcome = match mode {
+                Mode::Plain | Mode::Vnet => copy(from, to, &mut slot),
+                Mode::Uring | Mode::Coalesce | Mode::Merged => {
+                    batch.clear();
+                    let outcome = batch.fill(from, FRAMES);
+                    match &mut ring {
+                        Some(ring) if mode == Mode::Uring => write_at_once(to, ring, &batch)?,
+                        _ => coalesce(to, ring.as_mut(), &mut batch, &mut egress),
+                    }
+                    outcome
+                }
             };
             if outcome == Err(ReceiveError::Lost) {
                 return Ok(());
@@ -109,23 +118,20 @@ fn copy(from: &PortDevice, to: &PortDevice, slot: &mut [u8]) -> Result<(), Recei
     Ok(())
 }
 
-/// What is queued is read frame by frame and written at once.
-fn write_at_once(
-    from: &PortDevice,
-    ring: &mut BatchWriter,
-    to: u32,
-    batch: &mut Batch,
-) -> std::io::Result<Result<(), ReceiveError>> {
-    batch.clear();
-    let outcome = batch.fill(from, FRAMES);
-    let batch = &*batch;
-    ring.write(to, (0..batch.len()).map(|index| batch.slot(index)))?;
-    Ok(outcome)
+/// What was queued together is written at once, header and all.
+fn write_at_once(to: &PortDevice, ring: &mut Ring, batch: &Batch) -> Result<(), Box<dyn std::error::Error>> {
+    let to = to.in_batches().ok_or("the kernel has no offload headers for TAPs")?;
+    let mut pieces = [IoSlice::new(&[]); FRAMES];
+    for (index, piece) in (0..batch.len()).zip(&mut pieces) {
+        *piece = IoSlice::new(batch.slot(index));
+    }
+    // A host that is down loses its frames, here as anywhere.
+    let written = ring.write(pieces[..batch.len()].chunks(1).map(|piece| (to, piece)))?;
+    written.for_each(drop);
+    Ok(())
 }
 
-fn coalesce(from: &PortDevice, to: &PortDevice, batch: &mut Batch, egress: &mut Egress) -> Result<(), ReceiveError> {
-    batch.clear();
-    let outcome = batch.fill(from, FRAMES);
+fn coalesce(to: &PortDevice, ring: Option<&mut Ring>, batch: &mut Batch, egress: &mut Egress) {
     let merge = batch.len() > 1;
     for index in 0..batch.len() {
         let Ok((header, frame)) = VnetHeader::ref_from_prefix(batch.slot(index)) else {
@@ -135,8 +141,7 @@ fn coalesce(from: &PortDevice, to: &PortDevice, batch: &mut Batch, egress: &mut 
             egress.push(batch, index, offload, 0, merge);
         }
     }
-    egress.flush(batch, &mut To(to));
-    outcome
+    egress.flush(batch, ring, &mut To(to));
 }
 
 /// The one port that all frames go to.

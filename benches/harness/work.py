@@ -62,8 +62,8 @@ class Work:
             stop(receiver)
         received = json.loads(out.strip().splitlines()[-1])
         frames = received["received"]
-        if not frames:
-            raise RuntimeError("nothing arrived")
+        if not frames or not received["seconds"]:
+            raise RuntimeError("next to nothing arrived")
         return {
             f"{name}_kpps": frames / received["seconds"] / 1e3,
             f"{name}_ns": cpu / frames * 1e9 if cpu else None,

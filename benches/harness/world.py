@@ -160,9 +160,9 @@ class Copier(World):
 class Switch(World):
     """The project's own switch, with every check on and a million mappings of others beside the two that matter."""
 
-    def __init__(self, name, binary, mappings, *spin):
+    def __init__(self, name, binary, mappings, *further):
         super().__init__(name)
-        self.binary, self.arguments = binary, (str(mappings), *spin)
+        self.binary, self.arguments = binary, (str(mappings), *further)
 
     def join(self):
         line = self.start(self.binary, "switch", *self.namespaces, *self.arguments, ready="ready")
@@ -289,11 +289,11 @@ def memory(key):
 
 
 #: Those that a full run compares.
-EVERY = ("plain", "vnet", "coalesce", "localvpc", "bridge", "ovs", "ovs-tso", "vde")
+EVERY = ("plain", "vnet", "uring", "coalesce", "localvpc", "bridge", "ovs", "ovs-tso", "vde")
 
-#: Those that only who names them gets: what was tried. The copier that writes by io_uring, and the switch that looks for
-#: frames for 20 us before it sleeps.
-TRIED = ("uring", "spin")
+#: Those that only who names them gets: what was tried. The copier that both merges and writes by io_uring, the switch that does
+#: without io_uring, and the one that looks for frames for 20 us before it sleeps.
+TRIED = ("merged", "calls", "spin")
 
 
 def worlds(binaries, wanted, builds, mappings):
@@ -301,12 +301,14 @@ def worlds(binaries, wanted, builds, mappings):
     said."""
     made, left_out = [], []
     for name in wanted:
-        if name in ("plain", "vnet", "uring", "coalesce"):
+        if name in ("plain", "vnet", "uring", "coalesce", "merged"):
             made.append(Copier(name, binaries))
         elif name == "localvpc":
             made.append(Switch(name, f"{binaries}/bench-tools", mappings))
         elif name == "spin":
             made.append(Switch(name, f"{binaries}/bench-tools", mappings, "20"))
+        elif name == "calls":
+            made.append(Switch(name, f"{binaries}/bench-tools", mappings, "0", "calls"))
         elif name == "bridge":
             made.append(Bridge(name))
         elif name in ("ovs", "ovs-tso"):

@@ -1,8 +1,8 @@
 //! What a benchmark run needs beside the switches: traffic, and the project's own switch without its API around it.
 //!
-//! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS [SPIN]]`: the switch with one subnet of two interfaces, 10.9.0.10
-//!   and 10.9.0.11, and as many further mappings as asked for; its worker spins for SPIN microseconds. It prints `ready` and
-//!   the MACs, and works until it is killed.
+//! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS [SPIN [calls]]]`: the switch with one subnet of two interfaces, 10.9.0.10
+//!   and 10.9.0.11, and as many further mappings as asked for; its worker spins for SPIN microseconds, and with `calls` it does
+//!   without io_uring. It prints `ready` and the MACs, and works until it is killed.
 //! * `bench-tools udp-send FROM TO SECONDS RATE FLOWS`: 64-byte datagrams; rate 0 is as fast as can be.
 //! * `bench-tools udp-receive AT SECONDS`: counts them.
 //! * `bench-tools echo TO SECONDS`: ICMP echo, the next as soon as the answer is there.
@@ -38,11 +38,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["switch", a, b] => switch(a, b, 0, Duration::ZERO),
-        ["switch", a, b, mappings] => number(mappings).and_then(|mappings| switch(a, b, mappings, Duration::ZERO)),
-        ["switch", a, b, mappings, spin] => number(mappings)
-            .and_then(|mappings| Ok((mappings, Duration::from_micros(number(spin)?))))
-            .and_then(|(mappings, spin)| switch(a, b, mappings, spin)),
+        ["switch", a, b, rest @ ..] if rest.len() <= 3 => switch(a, b, rest),
         ["udp-send", from, to, seconds, rate, flows] => udp_send(from, to, seconds, rate, flows),
         ["udp-receive", at, seconds] => udp_receive(at, seconds),
         ["echo", to, seconds] => echo(to, seconds),
@@ -69,7 +65,17 @@ fn seconds(text: &str) -> Result<Duration, Box<dyn std::error::Error>> {
 
 // The switch
 
-fn switch(a: &str, b: &str, mappings: u64, spin: Duration) -> Outcome {
+fn switch(a: &str, b: &str, rest: &[&str]) -> Outcome {
+    let mappings = number(rest.first().unwrap_or(&"0"))?;
+    let config = SwitchConfig {
+        spin: Duration::from_micros(number(rest.get(1).unwrap_or(&"0"))?),
+        ring: match rest.get(2) {
+            None => true,
+            Some(&"calls") => false,
+            Some(other) => return Err(format!("`{other}` is not `calls`").into()),
+        },
+        ..SwitchConfig::default()
+    };
     let mut fabric = FabricWriter::new();
     let profile = Arc::new(Profile::aws());
     let vpc = fabric.add_vpc(VpcSpec {
@@ -83,10 +89,6 @@ fn switch(a: &str, b: &str, mappings: u64, spin: Duration) -> Outcome {
         ipv6: Some("2001:db8:9::/64".parse()?),
         router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
     });
-    let config = SwitchConfig {
-        spin,
-        ..SwitchConfig::default()
-    };
     let (switch, _events) = Switch::start(fabric.fabric(), config)?;
     let mut macs = Vec::new();
     for (namespace, host) in [(a, 10), (b, 11)] {

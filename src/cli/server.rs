@@ -51,6 +51,9 @@ pub struct ServerArguments {
     /// for a CPU that has nothing else to do; worth a try with more than two CPUs
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     spin: std::time::Duration,
+    /// Write each frame by a system call of its own, as where the kernel has no io_uring: what `strace` then shows is every frame
+    #[arg(long)]
+    no_io_uring: bool,
     /// Hold to the default quotas of an AWS account
     #[arg(long)]
     aws_limits: bool,
@@ -199,6 +202,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         seed: arguments.seed,
         offload: !arguments.no_offload,
         spin: arguments.spin,
+        ring: !arguments.no_io_uring,
         limits: if arguments.aws_limits {
             Limits::AWS_DEFAULT
         } else {

@@ -37,6 +37,8 @@ pub struct RuntimeConfig {
     pub offload: bool,
     /// How long the switch's workers look for frames before they sleep, as in [`SwitchConfig::spin`].
     pub spin: Duration,
+    /// Whether the switch may use io_uring, as in [`SwitchConfig::ring`].
+    pub ring: bool,
     /// How much may be declared.
     pub limits: Limits,
     /// The region that the network is said to be in, which gives the names of zones and hosts.
@@ -55,6 +57,7 @@ impl Default for RuntimeConfig {
             seed: None,
             offload: true,
             spin: Duration::ZERO,
+            ring: true,
             limits: Limits::UNBOUNDED,
             region: DEFAULT_REGION.to_owned(),
             resolver: None,
@@ -168,6 +171,7 @@ impl Runtime {
         let fabric = FabricWriter::new();
         let switch = SwitchConfig {
             spin: config.spin,
+            ring: config.ring,
             ..SwitchConfig::default()
         };
         let (switch, events) = Switch::start(fabric.fabric(), switch)?;

@@ -13,7 +13,7 @@ use super::moves::Moves;
 use super::observe::Fate;
 use super::port::Offload;
 use super::port::{HEADER, LARGEST_FRAME};
-use super::worker::{place, send_plain};
+use super::round::{place, send_plain};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{Answered, Moved, SubnetIndex, View, announcement, unsolicited_advertisement};
 use crate::mapping::{Interface, PortId};

@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 
 use super::batch::{Batch, FRAMES};
 use super::coalesce::{Car, Train};
-use super::port::{HEADER, LARGEST_FRAME, Offload, PortDevice, SendError, VnetHeader, segment};
+use super::port::{HEADER, LARGEST_FRAME, Offload, PortDevice, Ring, SendError, TapPort, VnetHeader, segment};
 
 /// Places in the index of open trains; twice the frames of a round keep it sparse.
 const PLACES: usize = 2 * FRAMES;
@@ -35,6 +35,14 @@ struct Crossing {
     /// `None`: the frame crosses as it is, whatever follows.
     train: Option<Train>,
     offload: Offload,
+}
+
+impl Crossing {
+    /// The train, if it is more than a frame.
+    #[inline]
+    fn train(&self) -> Option<&Train> {
+        self.train.as_ref().filter(|train| train.count() > 1)
+    }
 }
 
 /// The crossings of one round.
@@ -132,14 +140,19 @@ impl Egress {
         true
     }
 
-    /// Writes all crossings and forgets them. Returns how many frames crossed behind another.
-    pub fn flush(&mut self, batch: &mut Batch, outlets: &mut impl Outlets) -> usize {
-        for crossing in 0..self.crossings.len() {
-            let crossing = self.crossings[crossing];
-            match crossing.train {
-                Some(train) if train.count() > 1 => self.write_train(batch, outlets, &crossing, &train),
-                _ => self.write_frame(batch, outlets, &crossing),
+    /// Writes all crossings and forgets them, several by one call of the kernel where there is a ring. Returns how many frames
+    /// crossed behind another.
+    pub fn flush(&mut self, batch: &mut Batch, mut ring: Option<&mut Ring>, outlets: &mut impl Outlets) -> usize {
+        let mut from = 0;
+        while from < self.crossings.len() {
+            let together = match &mut ring {
+                Some(ring) => self.write_together(from, batch, ring, outlets),
+                None => 0,
+            };
+            if together == 0 {
+                self.write_alone(from, batch, outlets);
             }
+            from += together.max(1);
         }
         if self.crossings.iter().any(|crossing| crossing.train.is_some()) {
             self.index.fill(0);
@@ -149,44 +162,131 @@ impl Egress {
         std::mem::take(&mut self.merged)
     }
 
-    fn write_train(&self, batch: &mut Batch, outlets: &mut impl Outlets, crossing: &Crossing, train: &Train) {
-        let first = usize::from(crossing.first);
-        let offload = train.seal(batch.frame_mut(first));
-        batch.slot_mut(first)[..HEADER].copy_from_slice(VnetHeader::from(&offload).as_bytes());
-        let headers = train.head().headers();
+    /// Writes as many crossings, beginning with the one at `from`, as a ring takes as they are. Returns how many it was; 0
+    /// where it would be one at the most, which is sooner written by a call of its own.
+    fn write_together(&self, from: usize, batch: &mut Batch, ring: &mut Ring, outlets: &mut impl Outlets) -> usize {
+        let run = self.crossings[from..].iter();
+        let run = run.take_while(|crossing| device_in_batches(outlets, crossing).is_some());
+        let run = &self.crossings[from..][..run.count()];
+        if run.len() < 2 {
+            return 0;
+        }
+        for crossing in run {
+            match crossing.train() {
+                Some(train) => seal(batch, crossing, train),
+                None => write_header(batch.slot_mut(usize::from(crossing.first)), &crossing.offload),
+            }
+        }
         let mut pieces = [IoSlice::new(&[]); FRAMES];
-        pieces[0] = IoSlice::new(batch.slot(first));
-        let (mut count, mut bytes) = (1, batch.frame(first).len());
-        let mut at = self.next[first];
-        while at != END {
-            let frame = batch.frame(usize::from(at));
-            pieces[count] = IoSlice::new(&frame[headers..]);
-            count += 1;
-            bytes += frame.len();
-            at = self.next[usize::from(at)];
+        let mut ends = [0; FRAMES];
+        let mut end = 0;
+        for (crossing, crossing_end) in run.iter().zip(&mut ends) {
+            end += self.pieces(batch, crossing, &mut pieces[end..]);
+            *crossing_end = end;
         }
-        let outcome = outlets
-            .device(crossing.port)
-            .map(|device| device.send_pieces(&pieces[..count]));
-        match outcome {
-            Some(Ok(())) => outlets.sent(crossing.port, count, bytes),
-            Some(Err(error)) => outlets.failed(batch.frame(first), count, crossing.port, Some(error)),
-            None => outlets.failed(batch.frame(first), count, crossing.port, None),
+        let mut begin = 0;
+        let frames = run.iter().zip(&ends).map_while(|(crossing, &end)| {
+            let pieces = &pieces[std::mem::replace(&mut begin, end)..end];
+            Some((device_in_batches(outlets, crossing)?, pieces))
+        });
+        let mut outcomes = [Ok(()); FRAMES];
+        match ring.write(frames) {
+            Ok(written) => outcomes
+                .iter_mut()
+                .zip(written)
+                .for_each(|(outcome, written)| *outcome = written),
+            // It is broken, and fails at once from now on: these and all further frames are written by calls of their own.
+            Err(_) => return 0,
         }
+        for (crossing, outcome) in run.iter().zip(outcomes) {
+            self.tell(crossing, batch, outlets, Some(outcome));
+        }
+        run.len()
     }
 
     #[inline]
-    fn write_frame(&mut self, batch: &mut Batch, outlets: &mut impl Outlets, crossing: &Crossing) {
-        let index = usize::from(crossing.first);
-        let outcome = outlets
-            .device(crossing.port)
-            .map(|device| send(device, batch.slot_mut(index), &crossing.offload, &mut self.piece));
+    fn write_alone(&mut self, crossing: usize, batch: &mut Batch, outlets: &mut impl Outlets) {
+        let crossing = self.crossings[crossing];
+        let first = usize::from(crossing.first);
+        let device = outlets.device(crossing.port);
+        let outcome = match crossing.train() {
+            Some(train) => {
+                seal(batch, &crossing, train);
+                let mut pieces = [IoSlice::new(&[]); FRAMES];
+                let count = self.pieces(batch, &crossing, &mut pieces);
+                device.map(|device| device.send_pieces(&pieces[..count]))
+            }
+            None => device.map(|device| send(device, batch.slot_mut(first), &crossing.offload, &mut self.piece)),
+        };
+        self.tell(&crossing, batch, outlets, outcome);
+    }
+
+    /// Where a crossing's octets lie, its offload header first: one place for a frame, one more for each that follows it in
+    /// a train. Returns how many places it is.
+    #[inline]
+    fn pieces<'a>(&self, batch: &'a Batch, crossing: &Crossing, pieces: &mut [IoSlice<'a>]) -> usize {
+        pieces[0] = IoSlice::new(batch.slot(usize::from(crossing.first)));
+        let Some(train) = crossing.train() else { return 1 };
+        let headers = train.head().headers();
+        let behind = self.behind(crossing).zip(&mut pieces[1..]);
+        behind.fold(1, |count, (at, piece)| {
+            *piece = IoSlice::new(&batch.frame(at)[headers..]);
+            count + 1
+        })
+    }
+
+    /// The frames that follow a crossing's first.
+    fn behind(&self, crossing: &Crossing) -> impl Iterator<Item = usize> {
+        let next = |at: u8| Some(self.next[usize::from(at)]).filter(|&next| next != END);
+        let first = if crossing.train().is_some() {
+            next(crossing.first)
+        } else {
+            None
+        };
+        std::iter::successors(first, move |&at| next(at)).map(usize::from)
+    }
+
+    /// Says what became of a crossing.
+    #[inline]
+    fn tell(
+        &self,
+        crossing: &Crossing,
+        batch: &Batch,
+        outlets: &mut impl Outlets,
+        outcome: Option<Result<(), SendError>>,
+    ) {
+        let frame = batch.frame(usize::from(crossing.first));
+        let count = crossing.train().map_or(1, Train::count);
         match outcome {
-            Some(Ok(())) => outlets.sent(crossing.port, 1, batch.frame(index).len()),
-            Some(Err(error)) => outlets.failed(batch.frame(index), 1, crossing.port, Some(error)),
-            None => outlets.failed(batch.frame(index), 1, crossing.port, None),
+            Some(Ok(())) => {
+                let behind: usize = self.behind(crossing).map(|at| batch.frame(at).len()).sum();
+                outlets.sent(crossing.port, count, frame.len() + behind);
+            }
+            Some(Err(error)) => outlets.failed(frame, count, crossing.port, Some(error)),
+            None => outlets.failed(frame, count, crossing.port, None),
         }
     }
+}
+
+/// The device that a crossing goes to, if a ring can write to it and it takes what goes there unfinished.
+#[inline]
+fn device_in_batches<'a>(outlets: &'a impl Outlets, crossing: &Crossing) -> Option<&'a TapPort> {
+    let device = outlets.device(crossing.port)?;
+    device
+        .in_batches()
+        .filter(|tap| tap.capabilities().accepts(&crossing.offload))
+}
+
+/// Makes the first frame of a train the head of all.
+fn seal(batch: &mut Batch, crossing: &Crossing, train: &Train) {
+    let first = usize::from(crossing.first);
+    let offload = train.seal(batch.frame_mut(first));
+    write_header(batch.slot_mut(first), &offload);
+}
+
+#[inline]
+fn write_header(slot: &mut [u8], offload: &Offload) {
+    slot[..HEADER].copy_from_slice(VnetHeader::from(offload).as_bytes());
 }
 
 /// Writes one frame to a device, finishing first what the device cannot take unfinished. `slot` begins with room for the
@@ -194,7 +294,7 @@ impl Egress {
 #[inline]
 pub fn send(device: &PortDevice, slot: &mut [u8], offload: &Offload, room: &mut [u8]) -> Result<(), SendError> {
     if device.capabilities().accepts(offload) {
-        slot[..HEADER].copy_from_slice(VnetHeader::from(offload).as_bytes());
+        write_header(slot, offload);
         return device.send(slot);
     }
     send_finished(device, slot, offload, room)
@@ -319,7 +419,7 @@ mod tests {
                 egress.push(&batch, usize::from(number), Offload::None, port, merge);
                 expected[port as usize][usize::from(flow)].extend(vec![number; size]);
             }
-            let merged = egress.flush(&mut batch, &mut world);
+            let merged = egress.flush(&mut batch, None, &mut world);
             prop_assert!(merge || merged == 0);
             prop_assert_eq!((world.sent.iter().sum::<usize>(), world.failed), (frames.len(), 0));
             let mut crossings = 0;
@@ -343,7 +443,7 @@ mod tests {
             assert!(batch.add(&frame(u16::from(number % 3), number, 8, false)));
             egress.push(&batch, usize::from(number), Offload::None, 0, true);
         }
-        assert_eq!(egress.flush(&mut batch, &mut world), 57);
+        assert_eq!(egress.flush(&mut batch, None, &mut world), 57);
         let payloads = world.received(0);
         assert_eq!(payloads.iter().map(Vec::len).collect::<Vec<_>>(), [160, 160, 160]);
     }
@@ -355,7 +455,7 @@ mod tests {
             batch.clear();
             assert!(batch.add(&frame(1, round, 8, false)));
             egress.push(&batch, 0, Offload::None, 0, true);
-            assert_eq!(egress.flush(&mut batch, &mut world), 0);
+            assert_eq!(egress.flush(&mut batch, None, &mut world), 0);
             assert_eq!(world.received(0), [[round; 8]]);
         }
     }
@@ -367,7 +467,7 @@ mod tests {
             assert!(batch.add(&frame(u16::from(number / 4), number, 8, false)));
             egress.push(&batch, usize::from(number), Offload::None, 7, true);
         }
-        egress.flush(&mut batch, &mut world);
+        egress.flush(&mut batch, None, &mut world);
         assert_eq!(world.failed, 5);
     }
 }

@@ -8,7 +8,7 @@ use super::egress;
 use super::observe::Fate;
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, SendError, segment};
 use super::rewrite;
-use super::worker::{Round, drop_reason, place};
+use super::round::{Round, drop_reason, place};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{DropReason, FaultView, Ingress, Rewrite, View};
 use crate::mapping::Interface;

@@ -17,6 +17,7 @@ mod moves;
 pub mod observe;
 pub mod port;
 pub mod rewrite;
+mod round;
 mod spin;
 mod worker;
 
@@ -64,6 +65,9 @@ pub struct SwitchConfig {
     /// How long a worker with nothing to do looks for frames before it sleeps, while they come sooner than that. It spares
     /// them the wake-up, for a CPU that does nothing else meanwhile; 10 to 20 µs are a good measure. Zero: it sleeps at once.
     pub spin: Duration,
+    /// Whether workers write what leaves together by one call of the kernel (io_uring), where it lets them. It takes about half
+    /// the time for small frames of many flows, and changes nothing else.
+    pub ring: bool,
     /// Dropped frames that are told of per second, port and reason. All are counted.
     pub drop_samples: u16,
     /// Events that may wait for their listener; what is more is lost and counted.
@@ -75,6 +79,7 @@ impl Default for SwitchConfig {
         Self {
             workers: None,
             spin: Duration::ZERO,
+            ring: true,
             drop_samples: 5,
             events: 4096,
         }
@@ -241,8 +246,7 @@ impl Switch {
             advertiser: None,
         };
         for index in 0..count {
-            let spin = Spin::new(config.spin);
-            let worker = switch.start_worker(index, spin).map_err(SwitchError::Worker)?;
+            let worker = switch.start_worker(index, &config).map_err(SwitchError::Worker)?;
             switch.workers.push(worker);
         }
         let shared = Arc::clone(&switch.shared);
@@ -253,7 +257,7 @@ impl Switch {
         Ok((switch, receiver))
     }
 
-    fn start_worker(&self, index: usize, spin: Spin) -> std::io::Result<WorkerHandle> {
+    fn start_worker(&self, index: usize, config: &SwitchConfig) -> std::io::Result<WorkerHandle> {
         let queue = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&*queue, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
@@ -266,11 +270,12 @@ impl Switch {
             index,
             Arc::clone(&queue),
             Arc::clone(&inbox),
-            spin,
+            Spin::new(config.spin),
         );
+        let ring = config.ring;
         let thread = std::thread::Builder::new()
             .name(format!("switch-{index}"))
-            .spawn(move || worker.run())?;
+            .spawn(move || worker.run(ring))?;
         Ok(WorkerHandle {
             queue,
             inbox,

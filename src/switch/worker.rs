@@ -11,19 +11,18 @@ use rustix::event::{Timespec, epoll};
 use zerocopy::FromBytes;
 
 use super::batch::{Batch, FRAMES};
-use super::counters::Block;
 use super::delay::Delayed;
-use super::egress::{self, Egress, Outlets};
-use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
+use super::egress::Egress;
+use super::event::{Sampler, SwitchEvent};
 use super::impair::{self, Journey};
-use super::observe::{Audience, Fate, Place};
-use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, ReceiveError, SendError, VnetHeader};
+use super::observe::Fate;
+use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
 use super::rewrite;
+use super::round::{Round, longest_packet};
 use super::spin::Spin;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Asking, DropReason, FrameMeta, Ingress, PortState, Received, Rewrite, Service, SubnetIndex, Unobserved,
-    Verdict, View, decide, responder,
+    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -96,6 +95,8 @@ pub(super) struct Worker {
     locals: Vec<Option<Local>>,
     batch: Batch,
     egress: Egress,
+    /// Made by the worker's own thread, which alone may use it.
+    ring: Option<Ring>,
     /// Frames that a fault holds up.
     delayed: Delayed<Offload>,
     spin: Spin,
@@ -117,6 +118,7 @@ impl Worker {
             locals: Vec::new(),
             batch: Batch::new(),
             egress: Egress::new(),
+            ring: None,
             delayed: Delayed::new(),
             spin,
             reply: ReplyBuffer::new(),
@@ -126,10 +128,17 @@ impl Worker {
         }
     }
 
-    /// Works until the switch is stopped.
-    pub(super) fn run(mut self) {
+    /// Works until the switch is stopped. `ring`: several frames are written by one call where the kernel allows that.
+    pub(super) fn run(mut self, ring: bool) {
         // It runs once: nobody has set it before.
         let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
+        if ring {
+            self.ring = Ring::new()
+                .inspect_err(
+                    |error| tracing::info!(%error, "no io_uring here: each frame is written by a call of its own"),
+                )
+                .ok();
+        }
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         let shared = Arc::clone(&self.shared);
         while !shared.stop.load(Ordering::Acquire) {
@@ -316,7 +325,7 @@ impl Worker {
                     }
                     if let Some(journey) = faults.and_then(|faults| Journey::new(faults, view, &ingress, destination)) {
                         // What is queued came first.
-                        self.egress.flush(&mut self.batch, &mut round);
+                        self.egress.flush(&mut self.batch, self.ring.as_mut(), &mut round);
                         round.travel(
                             &journey,
                             self.batch.slot(index),
@@ -353,7 +362,7 @@ impl Worker {
                 }
                 Verdict::Flood { reply, punt } => {
                     // What is queued came first.
-                    self.egress.flush(&mut self.batch, &mut round);
+                    self.egress.flush(&mut self.batch, self.ring.as_mut(), &mut round);
                     round.flood(
                         view,
                         &ingress,
@@ -381,7 +390,13 @@ impl Worker {
                 Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
             }
         }
-        let merged = self.egress.flush(&mut self.batch, &mut round);
+        let merged = self.egress.flush(&mut self.batch, self.ring.as_mut(), &mut round);
+        if self.ring.as_ref().is_some_and(Ring::is_broken) {
+            tracing::warn!(
+                "io_uring does not write to TAPs here: from now on each frame is written by a call of its own"
+            );
+            self.ring = None;
+        }
         if merge {
             local.fruitless = if merged > 0 { 0 } else { local.fruitless + 1 };
             if local.fruitless >= FRUITLESS {
@@ -389,23 +404,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// A port at this moment, for those who observe it.
-pub(super) fn place(shared: &Shared, port: &Port) -> Place {
-    Place {
-        at: shared.start.elapsed(),
-        interface: port.interface,
-        port: port.id,
-    }
-}
-
-/// Sends a finished frame that lies elsewhere.
-pub(super) fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
-    let slot = &mut spare[..HEADER + frame.len()];
-    slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
-    slot[HEADER..].copy_from_slice(frame);
-    device.send(slot)
 }
 
 /// What a slot's offload header leaves to do, if it is to be believed.
@@ -433,218 +431,10 @@ pub(super) fn meta(offload: &Offload) -> FrameMeta {
     }
 }
 
-/// Bytes of the largest IP packet that a frame is or stands for.
-#[inline]
-fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
-    match offload {
-        Offload::Segment(segments) => segments.largest_packet(),
-        _ => frame_length - ETHERNET.min(frame_length),
-    }
-}
-
 /// Rounded up by the kernel's own granularity at worst: a timer may be late, and is never early.
 fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs().cast_signed(),
         tv_nsec: i64::from(duration.subsec_nanos()),
-    }
-}
-
-/// The frames of one port in one round.
-pub(super) struct Round<'a> {
-    table: &'a PortTable,
-    pub(super) port: &'a Port,
-    pub(super) now: Duration,
-    /// This worker's counters of the port.
-    block: &'a Block,
-    pub(super) worker: usize,
-    shared: &'a Shared,
-    sampler: &'a mut Option<Box<Sampler>>,
-    /// Those who observe, if there are any.
-    audience: Option<Audience>,
-}
-
-impl Round<'_> {
-    /// Shows a frame as it came from the port, with what becomes of it, to those who observe.
-    #[inline]
-    pub(super) fn show(&self, frame: &[u8], offload: &Offload, fate: Fate) {
-        if let Some(audience) = &self.audience {
-            audience.show(place(self.shared, self.port), frame, offload, fate);
-        }
-    }
-
-    #[inline]
-    fn show_delivery(&self, frame: &[u8], offload: &Offload, to: &Port) {
-        let fate = Fate::Delivered {
-            to: to.interface,
-            port: to.id,
-            delay: Duration::ZERO,
-        };
-        self.show(frame, offload, fate);
-    }
-
-    /// Shows a frame as it goes to another port.
-    #[inline]
-    pub(super) fn show_arrival(&self, frame: &[u8], offload: &Offload, to: &Port) {
-        if let Some(audience) = &self.audience {
-            let from = self.port.interface;
-            audience.show(place(self.shared, to), frame, offload, Fate::Arrived { from });
-        }
-    }
-
-    /// Counts a frame that goes nowhere, and tells of it unless too many were told.
-    fn drop(&mut self, frame: &[u8], reason: DropReason) {
-        self.drop_unfinished(frame, &Offload::None, reason);
-    }
-
-    /// The same, of a frame whose sender left something to do.
-    pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
-        self.show(frame, offload, Fate::Dropped(reason));
-        self.block.dropped[reason as usize].add(1);
-        let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
-        if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
-            self.shared.events.tell(SwitchEvent::Dropped(DroppedFrame {
-                port: self.port.id,
-                interface: self.port.interface,
-                reason,
-                at: self.now,
-                length: frame.len(),
-                head: head(frame),
-                untold,
-            }));
-        }
-    }
-
-    fn answer(&mut self, answered: Answered, answer: &[u8], spare: &mut [u8], question: &[u8]) {
-        match send_plain(&self.port.device, answer, spare) {
-            Ok(()) => {
-                self.block.answered[answered as usize].add(1);
-                if let Some(audience) = &self.audience {
-                    let place = place(self.shared, self.port);
-                    audience.show(place, question, &Offload::None, Fate::Answered(answered));
-                    audience.show(place, answer, &Offload::None, Fate::Fabric(Some(answered)));
-                }
-            }
-            Err(error) => {
-                self.block.refused.add(1);
-                self.drop(question, drop_reason(error));
-            }
-        }
-    }
-
-    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
-    #[cold]
-    fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
-        let Some(subnet) = view.subnet(subnet) else {
-            return Asking::Lately;
-        };
-        let asking = subnet.asking(question, self.now);
-        if asking == Asking::Now {
-            for &(member, _) in subnet.members().iter() {
-                let Some(to) = self.table.get(member.get()) else {
-                    continue;
-                };
-                let block = &to.counters[self.worker];
-                let sent = send_plain(&to.device, question, spare).is_ok();
-                (if sent { &block.unasked } else { &block.refused }).add(1);
-            }
-        }
-        asking
-    }
-
-    /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
-    #[cold]
-    fn serve(
-        &mut self,
-        service: Service,
-        question: Received<'_>,
-        ingress: &Ingress<'_>,
-        view: &View,
-        served: &mut Vec<u8>,
-        spare: &mut [u8],
-    ) -> Result<(), DropReason> {
-        let answered = responder::answer(service, question, ingress, view, served)?;
-        self.answer(answered, served, spare, question.bytes);
-        Ok(())
-    }
-
-    /// Sends a frame to every other port of the segment, as it came.
-    #[allow(clippy::too_many_arguments)]
-    fn flood(
-        &mut self,
-        view: &View,
-        ingress: &Ingress<'_>,
-        batch: &mut Batch,
-        index: usize,
-        offload: Offload,
-        spare: &mut [u8],
-        room: &mut [u8],
-        delayed: &mut Delayed<Offload>,
-    ) {
-        let length = batch.frame(index).len();
-        self.show(batch.frame(index), &offload, Fate::Flooded);
-        for &(member, _) in ingress.subnet.members().iter() {
-            let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
-                continue;
-            };
-            if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
-                self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
-                continue;
-            }
-            let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
-                Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
-            } else if to.device.capabilities().accepts(&offload) {
-                egress::send(&to.device, batch.slot_mut(index), &offload, room)
-            } else {
-                // Finishing a frame changes it, and the next port may take it unfinished.
-                let copy = &mut spare[..HEADER + length];
-                copy.copy_from_slice(batch.slot(index));
-                egress::send(&to.device, copy, &offload, room)
-            };
-            match outcome {
-                Ok(()) => {
-                    self.show_arrival(batch.frame(index), &offload, to);
-                    self.sent(member.get(), 1, length);
-                }
-                Err(_) => to.counters[self.worker].refused.add(1),
-            }
-        }
-    }
-}
-
-impl Outlets for Round<'_> {
-    #[inline]
-    fn device(&self, port: u32) -> Option<&PortDevice> {
-        self.table.get(port).map(|port| &port.device)
-    }
-
-    #[inline]
-    fn sent(&mut self, port: u32, frames: usize, bytes: usize) {
-        if let Some(port) = self.table.get(port) {
-            let block = &port.counters[self.worker];
-            block.sent_frames.add(frames as u64);
-            block.sent_bytes.add(bytes as u64);
-            if frames > 1 {
-                block.sent_merged.add(frames as u64 - 1);
-            }
-        }
-    }
-
-    #[cold]
-    fn failed(&mut self, frame: &[u8], frames: usize, port: u32, error: Option<SendError>) {
-        let reason = error.map_or(DropReason::NotAttached, drop_reason);
-        if let Some(port) = self.table.get(port) {
-            port.counters[self.worker].refused.add(frames as u64);
-        }
-        // One of a train is shown, all are counted.
-        self.drop(frame, reason);
-        self.block.dropped[reason as usize].add(frames as u64 - 1);
-    }
-}
-
-pub(super) fn drop_reason(error: SendError) -> DropReason {
-    match error {
-        SendError::Full => DropReason::DeviceFull,
-        SendError::Down | SendError::NoPeer | SendError::Refused(_) | SendError::Lost => DropReason::DeviceFailed,
     }
 }

@@ -14,7 +14,6 @@ pub mod memory;
 pub mod segment;
 pub mod tap;
 pub mod unix;
-#[cfg(feature = "bench-tools")]
 pub mod uring;
 pub mod vnet;
 
@@ -27,6 +26,7 @@ use rustix::io::Errno;
 pub use memory::MemoryPort;
 pub use tap::{TapOptions, TapPort};
 pub use unix::UnixPort;
+pub use uring::Ring;
 pub use vnet::{Offload, VnetHeader};
 
 /// Bytes of offload header before each frame in a worker's buffers.
@@ -188,6 +188,15 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.send_pieces(pieces),
             Self::Unix(unix) => unix.send_pieces(pieces),
+        }
+    }
+
+    /// The device as a [`Ring`] reads and writes it; `None` where frames can cross one by one only.
+    #[inline]
+    pub fn in_batches(&self) -> Option<&TapPort> {
+        match self {
+            Self::Tap(tap) if tap.has_headers() => Some(tap),
+            _ => None,
         }
     }
 

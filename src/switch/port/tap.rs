@@ -189,6 +189,12 @@ impl TapPort {
         }
     }
 
+    /// Whether frames cross with their offload headers, so that what is written and read is a worker's slot as it lies there.
+    #[inline]
+    pub fn has_headers(&self) -> bool {
+        self.header
+    }
+
     /// See [`PortDevice::send`](super::PortDevice::send).
     #[inline]
     pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
@@ -284,6 +290,15 @@ fn open_error(name: &str, error: Errno) -> PortError {
             source,
         },
     }
+}
+
+/// What a ring's write has come to: octets, or an error below zero.
+#[inline]
+pub(super) fn written(result: i32) -> Result<(), SendError> {
+    if result < 0 {
+        return Err(send_error(Errno::from_raw_os_error(-result)));
+    }
+    Ok(())
 }
 
 #[cold]

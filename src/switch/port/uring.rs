@@ -1,74 +1,126 @@
-//! Writing a batch of frames by one `io_uring_enter` instead of one `write` each. The switch itself does not use it: it is
-//! here for the reference copier, which measures what an engine on io_uring would bring on the kernel at hand.
+//! Writing many frames by one call of the kernel (`io_uring_enter`) instead of one each. Frames cross in the order in which they are
+//! given, and all have crossed when a call returns: nothing is under way between two calls.
+//!
+//! That rests on a property of a TAP that is told not to wait: a write runs the receiver's stack and is done with, whatever
+//! comes of it. The kernel thus completes each entry where it takes it, in order.
+//!
+//! Frames are not read by it: that took no less time than a `read` each, because nobody knows how many are queued, and because
+//! each must have room for the largest.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{Error, ErrorKind, IoSlice};
+use std::os::fd::AsRawFd;
 
+use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 use nix::libc;
 
-use super::PortDevice;
+use super::{SendError, TapPort, tap};
 
-/// A ring that writes frames, to be used by one thread.
-pub struct BatchWriter {
+/// The most frames that cross by one call.
+pub const MOST: usize = 64;
+
+/// Each entry says that it does not wait: a TAP that is opened so (`O_NONBLOCK`) would be waited for by the ring all the same.
+const AT_ONCE: i32 = libc::RWF_NOWAIT;
+
+/// A ring, to be used by the thread that made it.
+pub struct Ring {
     ring: IoUring,
-    /// The devices, in the kernel's own list: no write looks a descriptor up.
-    devices: u32,
-    /// The kernel refused to be entered: there are entries left whose bytes are not borrowed any more.
+    /// What became of each entry of the last call: octets, or an error below zero.
+    results: [i32; MOST],
+    /// It has failed: entries may be left whose octets are not borrowed any more.
     broken: bool,
 }
 
-impl BatchWriter {
-    /// A ring for batches of `most` frames to these devices, which stay open for as long as it is used.
-    pub fn new(devices: &[&PortDevice], most: u32) -> std::io::Result<Self> {
+impl Ring {
+    /// Linux before 6.1 has no such ring, and a container or an administrator may forbid it (`kernel.io_uring_disabled`).
+    pub fn new() -> std::io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_single_issuer().setup_defer_taskrun();
-        let ring = builder.build(most.next_power_of_two())?;
-        let descriptors: Vec<i32> = devices.iter().map(|device| device.as_fd().as_raw_fd()).collect();
-        ring.submitter().register_files(&descriptors)?;
         Ok(Self {
-            ring,
-            devices: devices.len() as u32,
+            ring: builder.build(MOST as u32)?,
+            results: [0; MOST],
             broken: false,
         })
     }
 
-    /// Writes frames with their offload headers, in order, to the device at `place` of those that the ring was made with,
-    /// and returns when the last is written. More frames than the ring has room for take several calls of the kernel.
-    /// What a device does not take is lost.
-    pub fn write<'a>(&mut self, place: u32, frames: impl Iterator<Item = &'a [u8]>) -> std::io::Result<()> {
-        assert!(place < self.devices, "the ring was made with so many devices");
-        if self.broken {
-            return Err(std::io::ErrorKind::BrokenPipe.into());
-        }
-        let mut frames = frames.peekable();
-        while frames.peek().is_some() {
-            let mut count = 0;
-            while let Some(frame) = frames.peek() {
-                // No frame has 4 GiB.
-                let entry = opcode::Write::new(types::Fixed(place), frame.as_ptr(), frame.len() as u32).build();
-                // SAFETY: the entry's bytes are borrowed until this function returns, and it does not return, not even with
-                // an error, while the kernel has an entry of it: see below. Nothing between here and there can panic.
-                if unsafe { self.ring.submission().push(&entry) }.is_err() {
-                    break;
-                }
-                count += 1;
-                frames.next();
-            }
-            let mut done = 0;
-            while done < count {
-                match self.ring.submit_and_wait(count - done) {
-                    Ok(_) => {}
-                    Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
-                    // It has taken none of them, and is not to take them later.
-                    Err(error) if done == 0 => {
-                        self.broken = true;
-                        return Err(error);
-                    }
-                    Err(_) => {}
-                }
-                done += self.ring.completion().count();
-            }
-        }
-        Ok(())
+    /// Whether it has failed, and is not to be used again.
+    #[inline]
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
+
+    /// Writes frames in order, the first [`MOST`] at the most, each in pieces of which the first begins with the offload
+    /// header. An error: none was written, and this ring is not to be used again.
+    pub fn write<'a>(
+        &mut self,
+        frames: impl Iterator<Item = (&'a TapPort, &'a [IoSlice<'a>])>,
+    ) -> std::io::Result<impl Iterator<Item = Result<(), SendError>>> {
+        let entries = frames.map(|(tap, pieces)| {
+            let device = types::Fd(tap.as_raw_fd());
+            match pieces {
+                // No frame has 4 GiB.
+                [whole] => opcode::Write::new(device, whole.as_ptr(), whole.len() as u32)
+                    .rw_flags(AT_ONCE)
+                    .build(),
+                // An `IoSlice` is an `iovec`, as its documentation promises.
+                _ => opcode::Writev::new(device, pieces.as_ptr().cast(), pieces.len() as u32)
+                    .rw_flags(AT_ONCE)
+                    .build(),
+            }
+        });
+        // SAFETY: the octets and the lists of pieces that the entries name are borrowed for `'a`, which outlives this call,
+        // and `run` keeps nothing beyond its return.
+        let count = unsafe { self.run(entries) }?;
+        let outcomes = self.results[..count].iter();
+        Ok(outcomes.map(|&result| tap::written(result)))
+    }
+
+    /// Has the kernel see to entries, and returns how many there were when all are done.
+    ///
+    /// # Safety
+    /// What the entries point to must stay borrowed until this function returns.
+    unsafe fn run(&mut self, entries: impl Iterator<Item = Entry>) -> std::io::Result<usize> {
+        // Until the end: an iterator that panics would leave entries behind.
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let mut count = 0;
+        let mut submission = self.ring.submission();
+        for entry in entries.take(MOST) {
+            // SAFETY: the caller's promise, and the loop below: this function does not return, not even with an error, while
+            // the kernel has one of the entries.
+            if unsafe { submission.push(&entry.user_data(count as u64)) }.is_err() {
+                break;
+            }
+            count += 1;
+        }
+        drop(submission);
+        let mut done = 0;
+        while done < count {
+            match self.ring.submit_and_wait(count - done) {
+                Ok(_) => {}
+                Err(error) if passing(&error) => {}
+                // It has taken none of them, and is not to take them later.
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => {}
+            }
+            for entry in self.ring.completion() {
+                if let Some(result) = self.results.get_mut(entry.user_data() as usize) {
+                    *result = entry.result();
+                }
+                done += 1;
+            }
+        }
+        // A kernel whose TAPs cannot be told not to wait. It says so before it does anything.
+        if self.results[..count].contains(&-libc::EOPNOTSUPP) {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        self.broken = false;
+        Ok(count)
+    }
+}
+
+/// Whether the kernel may be asked again.
+fn passing(error: &Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }

@@ -1,0 +1,243 @@
+//! What becomes of the frames of one port in one round: each is delivered, answered, flooded or dropped, and each of these is
+//! counted and shown to those who observe.
+
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::counters::Block;
+use super::delay::Delayed;
+use super::egress::{self, Outlets};
+use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
+use super::impair::Journey;
+use super::observe::{Audience, Fate, Place};
+use super::port::{ETHERNET, HEADER, Offload, PortDevice, SendError, VnetHeader};
+use super::{Port, PortTable, Shared};
+use crate::datapath::{
+    Answered, Asking, DropReason, Ingress, Received, Rewrite, Service, SubnetIndex, View, responder,
+};
+
+/// The frames of one port in one round.
+pub(super) struct Round<'a> {
+    pub(super) table: &'a PortTable,
+    pub(super) port: &'a Port,
+    pub(super) now: Duration,
+    /// This worker's counters of the port.
+    pub(super) block: &'a Block,
+    pub(super) worker: usize,
+    pub(super) shared: &'a Shared,
+    /// Made when the first frame is dropped.
+    pub(super) sampler: &'a mut Option<Box<Sampler>>,
+    /// Those who observe, if there are any.
+    pub(super) audience: Option<Audience>,
+}
+
+impl Round<'_> {
+    /// Shows a frame as it came from the port, with what becomes of it, to those who observe.
+    #[inline]
+    pub(super) fn show(&self, frame: &[u8], offload: &Offload, fate: Fate) {
+        if let Some(audience) = &self.audience {
+            audience.show(place(self.shared, self.port), frame, offload, fate);
+        }
+    }
+
+    #[inline]
+    pub(super) fn show_delivery(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        let fate = Fate::Delivered {
+            to: to.interface,
+            port: to.id,
+            delay: Duration::ZERO,
+        };
+        self.show(frame, offload, fate);
+    }
+
+    /// Shows a frame as it goes to another port.
+    #[inline]
+    pub(super) fn show_arrival(&self, frame: &[u8], offload: &Offload, to: &Port) {
+        if let Some(audience) = &self.audience {
+            let from = self.port.interface;
+            audience.show(place(self.shared, to), frame, offload, Fate::Arrived { from });
+        }
+    }
+
+    /// Counts a frame that goes nowhere, and tells of it unless too many were told.
+    pub(super) fn drop(&mut self, frame: &[u8], reason: DropReason) {
+        self.drop_unfinished(frame, &Offload::None, reason);
+    }
+
+    /// The same, of a frame whose sender left something to do.
+    pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
+        self.show(frame, offload, Fate::Dropped(reason));
+        self.block.dropped[reason as usize].add(1);
+        let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
+        if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
+            self.shared.events.tell(SwitchEvent::Dropped(DroppedFrame {
+                port: self.port.id,
+                interface: self.port.interface,
+                reason,
+                at: self.now,
+                length: frame.len(),
+                head: head(frame),
+                untold,
+            }));
+        }
+    }
+
+    pub(super) fn answer(&mut self, answered: Answered, answer: &[u8], spare: &mut [u8], question: &[u8]) {
+        match send_plain(&self.port.device, answer, spare) {
+            Ok(()) => {
+                self.block.answered[answered as usize].add(1);
+                if let Some(audience) = &self.audience {
+                    let place = place(self.shared, self.port);
+                    audience.show(place, question, &Offload::None, Fate::Answered(answered));
+                    audience.show(place, answer, &Offload::None, Fate::Fabric(Some(answered)));
+                }
+            }
+            Err(error) => {
+                self.block.refused.add(1);
+                self.drop(question, drop_reason(error));
+            }
+        }
+    }
+
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
+    #[cold]
+    pub(super) fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
+        let Some(subnet) = view.subnet(subnet) else {
+            return Asking::Lately;
+        };
+        let asking = subnet.asking(question, self.now);
+        if asking == Asking::Now {
+            for &(member, _) in subnet.members().iter() {
+                let Some(to) = self.table.get(member.get()) else {
+                    continue;
+                };
+                let block = &to.counters[self.worker];
+                let sent = send_plain(&to.device, question, spare).is_ok();
+                (if sent { &block.unasked } else { &block.refused }).add(1);
+            }
+        }
+        asking
+    }
+
+    /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
+    #[cold]
+    pub(super) fn serve(
+        &mut self,
+        service: Service,
+        question: Received<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        served: &mut Vec<u8>,
+        spare: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let answered = responder::answer(service, question, ingress, view, served)?;
+        self.answer(answered, served, spare, question.bytes);
+        Ok(())
+    }
+
+    /// Sends a frame to every other port of the segment, as it came.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn flood(
+        &mut self,
+        view: &View,
+        ingress: &Ingress<'_>,
+        batch: &mut Batch,
+        index: usize,
+        offload: Offload,
+        spare: &mut [u8],
+        room: &mut [u8],
+        delayed: &mut Delayed<Offload>,
+    ) {
+        let length = batch.frame(index).len();
+        self.show(batch.frame(index), &offload, Fate::Flooded);
+        for &(member, _) in ingress.subnet.members().iter() {
+            let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
+                continue;
+            };
+            if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
+                self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
+                continue;
+            }
+            let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
+                Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
+            } else if to.device.capabilities().accepts(&offload) {
+                egress::send(&to.device, batch.slot_mut(index), &offload, room)
+            } else {
+                // Finishing a frame changes it, and the next port may take it unfinished.
+                let copy = &mut spare[..HEADER + length];
+                copy.copy_from_slice(batch.slot(index));
+                egress::send(&to.device, copy, &offload, room)
+            };
+            match outcome {
+                Ok(()) => {
+                    self.show_arrival(batch.frame(index), &offload, to);
+                    self.sent(member.get(), 1, length);
+                }
+                Err(_) => to.counters[self.worker].refused.add(1),
+            }
+        }
+    }
+}
+
+impl Outlets for Round<'_> {
+    #[inline]
+    fn device(&self, port: u32) -> Option<&PortDevice> {
+        self.table.get(port).map(|port| &port.device)
+    }
+
+    #[inline]
+    fn sent(&mut self, port: u32, frames: usize, bytes: usize) {
+        if let Some(port) = self.table.get(port) {
+            let block = &port.counters[self.worker];
+            block.sent_frames.add(frames as u64);
+            block.sent_bytes.add(bytes as u64);
+            if frames > 1 {
+                block.sent_merged.add(frames as u64 - 1);
+            }
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, frame: &[u8], frames: usize, port: u32, error: Option<SendError>) {
+        let reason = error.map_or(DropReason::NotAttached, drop_reason);
+        if let Some(port) = self.table.get(port) {
+            port.counters[self.worker].refused.add(frames as u64);
+        }
+        // One of a train is shown, all are counted.
+        self.drop(frame, reason);
+        self.block.dropped[reason as usize].add(frames as u64 - 1);
+    }
+}
+
+pub(super) fn drop_reason(error: SendError) -> DropReason {
+    match error {
+        SendError::Full => DropReason::DeviceFull,
+        SendError::Down | SendError::NoPeer | SendError::Refused(_) | SendError::Lost => DropReason::DeviceFailed,
+    }
+}
+
+/// A port at this moment, for those who observe it.
+pub(super) fn place(shared: &Shared, port: &Port) -> Place {
+    Place {
+        at: shared.start.elapsed(),
+        interface: port.interface,
+        port: port.id,
+    }
+}
+
+/// Sends a finished frame that lies elsewhere.
+pub(super) fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
+    let slot = &mut spare[..HEADER + frame.len()];
+    slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
+    slot[HEADER..].copy_from_slice(frame);
+    device.send(slot)
+}
+
+/// Bytes of the largest IP packet that a frame is or stands for.
+#[inline]
+pub(super) fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
+    match offload {
+        Offload::Segment(segments) => segments.largest_packet(),
+        _ => frame_length - ETHERNET.min(frame_length),
+    }
+}
