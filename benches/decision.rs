@@ -15,7 +15,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use localvpc::datapath::{
     Fabric, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, SubnetIndex, SubnetSpec, Unobserved, Verdict,
-    VpcSpec, decide,
+    VpcSpec, decide, warm,
 };
 use localvpc::mapping::table::{AddressArray, TableWriter};
 use localvpc::mapping::{InterfaceIndex, PortId};
@@ -304,7 +304,9 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
     for _ in 0..rounds {
         let view = network.fabric.view();
         let ingress = view.ingress(network.sender, port).expect("attached");
-        for bytes in chunks.next().expect("endless").chunks_exact(frames.length) {
+        let chunk = chunks.next().expect("endless").chunks_exact(frames.length);
+        warm(chunk.clone(), &ingress, &view);
+        for bytes in chunk {
             let received = Received {
                 bytes,
                 meta: FrameMeta::default(),
@@ -421,6 +423,18 @@ fn lookup(c: &mut Criterion) {
                 keys.iter()
                     .filter_map(|key| table.get(scope, *key))
                     .map(NonZeroU32::get)
+                    .fold(0, u32::wrapping_add)
+            });
+        });
+        // As a worker does it: the slots of a batch are under way together.
+        group.bench_function(BenchmarkId::new("hash_in_batches", size), |b| {
+            b.iter(|| {
+                keys.chunks(32)
+                    .map(|batch| {
+                        black_box(batch.iter().fold(0, |seen, key| seen ^ table.touch(scope, *key)));
+                        let found = batch.iter().filter_map(|key| table.get(scope, *key));
+                        found.map(NonZeroU32::get).fold(0, u32::wrapping_add)
+                    })
                     .fold(0, u32::wrapping_add)
             });
         });

@@ -16,12 +16,16 @@ impl<O: Observer> Context<'_, O> {
         // have the same MAC.
         let found = self.owner(subnet, packet.destination());
         let owner = found.and_then(|owner| self.view.interface(owner));
-        let owner = owner.filter(|owner| owner.mac == frame.destination && owner.subnet == subnet.index.0);
-        let interface = match owner {
-            Some(owner) => self.addressed(frame.destination, found, Some(owner)),
-            None => self.interface_of(frame.destination),
-        }?;
-        self.hand_over(frame, packet, &interface, subnet, Rewrite::None, found)
+        match owner.filter(|owner| owner.mac == frame.destination && owner.subnet == subnet.index.0) {
+            Some(owner) => {
+                self.addressed(frame.destination, found, Some(&owner))?;
+                self.hand_over(frame, packet, &owner, subnet, Rewrite::None, found)
+            }
+            None => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                let interface = this.interface_of(frame.destination)?;
+                this.hand_over(frame, packet, &interface, subnet, Rewrite::None, found)
+            }),
+        }
     }
 
     /// An ARP message to the MAC of a host, where hosts answer each other's unicast requests.
@@ -39,7 +43,8 @@ impl<O: Observer> Context<'_, O> {
     fn interface_of(&mut self, mac: MacAddr) -> Result<Interface, DropReason> {
         let owner = self.view.interface_by_mac(self.ingress.subnet.vpc, mac);
         let interface = owner.and_then(|owner| self.view.interface(owner));
-        self.addressed(mac, owner, interface)
+        self.addressed(mac, owner, interface.as_ref())?;
+        interface.ok_or(DropReason::UnknownMac)
     }
 
     /// Whether the interface that has a frame's MAC may be sent to by it.
@@ -48,8 +53,8 @@ impl<O: Observer> Context<'_, O> {
         &mut self,
         mac: MacAddr,
         owner: Option<InterfaceIndex>,
-        interface: Option<Interface>,
-    ) -> Result<Interface, DropReason> {
+        interface: Option<&Interface>,
+    ) -> Result<(), DropReason> {
         self.observer.saw(Stage::Delivery, Fact::Mac { mac, owner });
         let interface = interface.ok_or(DropReason::UnknownMac)?;
         if interface.subnet != self.ingress.subnet.index.0 {
@@ -59,7 +64,7 @@ impl<O: Observer> Context<'_, O> {
         if interface.index == self.ingress.interface.index {
             return Err(DropReason::ToItself);
         }
-        Ok(interface)
+        Ok(())
     }
 
     /// The last steps of every packet: destination check, MTU, port. `found` is as for the check.

@@ -22,6 +22,7 @@ mod routes;
 mod trace;
 mod verdict;
 mod view;
+mod warm;
 mod writer;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
     Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,
 };
+pub use warm::warm;
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
 use crate::mapping::InterfaceIndex;
@@ -77,6 +79,8 @@ struct Context<'a, O> {
     now: Duration,
     reply: &'a mut ReplyBuffer,
     observer: &'a mut O,
+    /// What was decided out of line.
+    aside: Decided,
 }
 
 /// A network-layer packet inside a frame.
@@ -99,7 +103,7 @@ impl<'a> Packet<'a> {
 /// Decides about one frame that came in on a port.
 ///
 /// `now` is the time since the switch was started; `state` belongs to the port; an answer is written to `reply`.
-#[inline]
+#[inline(always)]
 pub fn decide<O: Observer>(
     frame: Received<'_>,
     ingress: &Ingress<'_>,
@@ -117,6 +121,7 @@ pub fn decide<O: Observer>(
         now,
         reply,
         observer,
+        aside: Ok(Verdict::Consumed),
     };
     match context.decide(frame.bytes) {
         Ok(verdict) => verdict,
@@ -145,8 +150,9 @@ impl<O: Observer> Context<'_, O> {
     }
 
     // The way of a packet that is delivered, from here to `hand_over`, is inlined: what was read of the frame then stays in
-    // registers. A reference to it that leaves this way would force all of it into memory, therefore what happens seldom
-    // gets the frame's bytes and reads them anew (`aside`).
+    // registers, and so does the verdict. A reference to either that leaves this way would force all of it into memory, and
+    // copying it from there in other pieces than it was written in keeps the CPU waiting. Therefore what happens seldom gets
+    // the frame's bytes, reads them anew, and leaves its verdict in the context (`aside`).
     #[inline(always)]
     fn decide(&mut self, bytes: &[u8]) -> Decided {
         let frame = Frame::parse(bytes)?;
@@ -201,29 +207,43 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// Does something with a frame beside the way of those that are delivered.
-    #[inline(never)]
+    #[inline(always)]
     fn aside(&mut self, bytes: &[u8], then: impl FnOnce(&mut Self, &Frame<'_>) -> Decided) -> Decided {
-        let frame = Frame::parse(bytes)?;
-        then(self, &frame)
+        self.decide_aside(bytes, then);
+        self.aside
+    }
+
+    #[inline(never)]
+    fn decide_aside(&mut self, bytes: &[u8], then: impl FnOnce(&mut Self, &Frame<'_>) -> Decided) {
+        self.aside = Frame::parse(bytes)
+            .map_err(DropReason::from)
+            .and_then(|frame| then(self, &frame));
     }
 
     /// The same with the packet in it.
-    #[inline(never)]
+    #[inline(always)]
     fn aside_with_packet(
         &mut self,
         bytes: &[u8],
         then: impl FnOnce(&mut Self, &Frame<'_>, &Packet<'_>) -> Decided,
     ) -> Decided {
-        let frame = Frame::parse(bytes)?;
-        let packet = Packet::parse(&frame)?;
-        then(self, &frame, &packet)
+        self.aside(bytes, |this, frame| then(this, frame, &Packet::parse(frame)?))
+    }
+
+    #[inline(always)]
+    fn icmpv6(&mut self, bytes: &[u8]) -> Option<Decided> {
+        self.consumes_icmpv6(bytes).then_some(self.aside)
     }
 
     #[inline(never)]
-    fn icmpv6(&mut self, bytes: &[u8]) -> Option<Decided> {
-        let frame = Frame::parse(bytes).ok()?;
-        let packet = Ipv6Packet::parse(frame.payload()).ok()?;
-        self.neighbor_discovery(&frame, &packet)
+    fn consumes_icmpv6(&mut self, bytes: &[u8]) -> bool {
+        let Ok(frame) = Frame::parse(bytes) else { return false };
+        let packet = Ipv6Packet::parse(frame.payload());
+        let decided = packet.ok().and_then(|packet| self.neighbor_discovery(&frame, &packet));
+        if let Some(decided) = decided {
+            self.aside = decided;
+        }
+        decided.is_some()
     }
 
     /// What the VPC itself consumes of ICMPv6, whatever it is addressed to and behind whatever extension headers.

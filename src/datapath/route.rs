@@ -58,7 +58,7 @@ impl<'a, O: Observer> Context<'a, O> {
             },
         );
         let (_, target) = route.ok_or(DropReason::NoRoute)?;
-        let (interface, subnet, found) = match target {
+        match target {
             RouteTarget::Local => {
                 let subnet = self.view.subnet_of(self.ingress.subnet.vpc, destination);
                 if let Some(subnet) = subnet
@@ -69,19 +69,21 @@ impl<'a, O: Observer> Context<'a, O> {
                     });
                 }
                 match self.local(subnet, destination) {
+                    Ok((interface, subnet, owner)) => self.pass_on(frame, packet, &interface, subnet, owner),
                     // No interface can have the resolver's address, so only packets that nobody would get are looked at.
-                    Err(DropReason::NoMapping) if self.is_resolver(destination) => {
-                        return self.aside_with_packet(frame.bytes(), |this, frame, packet| {
+                    Err(DropReason::NoMapping) if self.is_resolver(destination) => self
+                        .aside_with_packet(frame.bytes(), |this, frame, packet| {
                             this.for_router_itself(frame, packet, RouterAddress::Resolver)
-                        });
-                    }
-                    found => found?,
+                        }),
+                    Err(reason) => Err(reason),
                 }
             }
-            RouteTarget::Interface(index) => self.middlebox(index)?,
-            RouteTarget::Blackhole => return Err(DropReason::Blackhole),
-        };
-        self.pass_on(frame, packet, &interface, subnet, found)
+            RouteTarget::Interface(index) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                let (interface, subnet, owner) = this.middlebox(index)?;
+                this.pass_on(frame, packet, &interface, subnet, owner)
+            }),
+            RouteTarget::Blackhole => Err(DropReason::Blackhole),
+        }
     }
 
     /// The router hands a packet to an interface of a subnet. `found` is the destination's owner where it was looked up.

@@ -74,6 +74,13 @@ impl Table {
         None
     }
 
+    /// Loads the slot where a search begins, and returns the owner there: the key's or another's. Nothing depends on what is
+    /// loaded, so that the slots of many keys are loaded at the same time.
+    #[inline(always)]
+    pub fn touch(&self, scope: NonZeroU32, key: u64) -> u32 {
+        self.slots[self.home(scope, key)].owner.load(Ordering::Relaxed) as u32
+    }
+
     /// Octets that the table takes, for the measure of octets per mapping.
     pub fn size(&self) -> usize {
         self.slots.len() * size_of::<Slot>()

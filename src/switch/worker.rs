@@ -22,7 +22,7 @@ use super::round::{Round, longest_packet};
 use super::spin::Spin;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide,
+    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide, warm,
 };
 use crate::wire::reply::ReplyBuffer;
 
@@ -285,6 +285,9 @@ impl Worker {
                 round.drop(self.batch.frame(index), DropReason::FaultLinkDown);
             }
             return;
+        }
+        if count > 1 {
+            warm((0..count).map(|index| self.batch.frame(index)), &ingress, view);
         }
         for index in 0..count {
             let offload = match offload(self.batch.slot(index)) {

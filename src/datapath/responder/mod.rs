@@ -26,23 +26,23 @@ impl<O: Observer> Context<'_, O> {
             return None;
         }
         let service = self.dhcp_service(packet)?;
-        Some(self.ask_dhcp(service))
+        self.ask_dhcp(service);
+        Some(self.aside)
     }
 
     #[inline(never)]
-    fn ask_dhcp(&mut self, service: Service) -> Decided {
+    fn ask_dhcp(&mut self, service: Service) {
         self.observer.saw(Stage::Responder, Fact::Service { service });
-        if let Some(faults) = self.view.faults()
-            && faults.services(&self.ingress.interface).dhcp_silent
-        {
-            return Err(DropReason::FaultDhcp);
-        }
+        let faults = self.view.faults();
+        let silent = faults.is_some_and(|faults| faults.services(&self.ingress.interface).dhcp_silent);
         let rate = self.ingress.subnet.profile().dhcp.answers_per_second;
-        if self.state.dhcp.take(rate, self.now) {
+        self.aside = if silent {
+            Err(DropReason::FaultDhcp)
+        } else if self.state.dhcp.take(rate, self.now) {
             Ok(Verdict::Punt(service))
         } else {
             Err(DropReason::RateLimited)
-        }
+        };
     }
 
     /// The server that a packet is for, by its ports and destination.

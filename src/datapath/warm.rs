@@ -1,0 +1,90 @@
+//! Where the table of IPv6 addresses is larger than the CPU's caches, a look-up waits for memory, and those of decisions that
+//! are made one after another wait one after another: each ends in branches that depend on what was found. So the slots of a
+//! whole batch are touched first, by loads that nothing depends on and that are under way together.
+
+use std::hint::black_box;
+
+use super::view::{Ingress, View};
+use crate::wire::frame::{ETHERTYPE_IPV6, Frame};
+
+/// Octets of a table that a core's own cache holds beside all else.
+const CACHED: usize = 1 << 19;
+
+/// Where the lower half of a packet's destination stands in its frame.
+const DESTINATION: usize = 46;
+
+/// Touches what the decisions about the frames of a batch will look up. It decides nothing: any bytes will do, and whoever
+/// leaves this out gets the same verdicts.
+///
+/// Only destinations in the sender's own subnet are looked for: to find the subnet of another one costs more than waiting.
+/// IPv4 needs none of this: a subnet's addresses are an array that fits the cache.
+#[inline]
+pub fn warm<'a>(frames: impl Iterator<Item = &'a [u8]>, ingress: &Ingress<'_>, view: &View) {
+    if view.ipv6.size() <= CACHED {
+        return;
+    }
+    let touched = frames.filter_map(|frame| touch(frame, ingress, view));
+    black_box(touched.fold(0, |seen, owner| seen ^ owner));
+}
+
+/// Loads the slot where the look-up of a frame's destination will begin, and returns the owner there, 0 for none.
+#[inline(always)]
+fn touch(bytes: &[u8], ingress: &Ingress<'_>, view: &View) -> Option<u32> {
+    let frame = Frame::parse(bytes).ok()?;
+    let subnet = ingress.subnet;
+    if frame.ethertype != ETHERTYPE_IPV6 || frame.destination == subnet.router_mac {
+        return None;
+    }
+    let host = bytes.get(DESTINATION..)?.first_chunk()?;
+    Some(view.ipv6.touch(subnet.index.0, u64::from_be_bytes(*host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
+    use crate::mapping::PortId;
+    use crate::model::profile::Profile;
+    use crate::wire::MacAddr;
+
+    #[test]
+    fn what_is_touched_is_the_slot_of_the_destination_and_nothing_for_other_frames() {
+        let mut fabric = FabricWriter::new();
+        let vpc = fabric.add_vpc(VpcSpec {
+            profile: Arc::new(Profile::aws()),
+            cidrs: vec!["2001:db8::/56".parse().expect("a range")],
+            dhcp_options: Arc::default(),
+        });
+        let router_mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let subnet = fabric.add_subnet(SubnetSpec {
+            vpc,
+            ipv4: None,
+            ipv6: Some("2001:db8::/64".parse().expect("a range")),
+            router_mac,
+        });
+        let owner = fabric.add_interface(InterfaceSpec {
+            subnet,
+            mac: MacAddr([2, 0, 0, 0, 0, 10]),
+            source_dest_check: true,
+        });
+        // The only address in the table: it is where its search begins.
+        fabric.map(subnet, "2001:db8::7/128".parse().expect("an address"), Some(owner));
+        let view = fabric.fabric().view_full();
+        let port = PortId::new(1).expect("counted from 1");
+        let ingress = view.ingress(owner, port).expect("the interface is known");
+        let mut frame = vec![0; 54];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        frame[38..54].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(touch(&frame, &ingress, &view), Some(owner.get()));
+        for length in 0..54 {
+            assert_eq!(touch(&frame[..length], &ingress, &view), None, "cut to {length}");
+        }
+        frame[..6].copy_from_slice(&router_mac.0);
+        assert_eq!(touch(&frame, &ingress, &view), None, "for another subnet");
+        frame[..6].fill(0);
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        assert_eq!(touch(&frame, &ingress, &view), None, "IPv4");
+    }
+}
