@@ -25,8 +25,15 @@ use localvpc::wire::MacAddr;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use zerocopy::FromBytes;
 
-/// How long each of the two works.
-const SPELL: Duration = Duration::from_millis(700);
+/// How long each rate is measured.
+const SPELL: Duration = Duration::from_millis(500);
+
+/// Pairs of runs; which threads share a CPU changes single ones by a factor of two.
+const PAIRS: usize = 5;
+
+/// The least that the median of them may be. Without optimization the switch's checks take several times as long as in a release,
+/// while a copy costs the same.
+const LEAST: f64 = if cfg!(debug_assertions) { 0.25 } else { 0.5 };
 
 fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, 10 + number)
@@ -189,7 +196,7 @@ fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
         return;
     }
     let mut ratios = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..PAIRS {
         let (copier, switch) = (at_the_copier(hosts()), at_the_switch(hosts()));
         // What is left to the pair beside the flood, of what it has alone.
         let left = |[alone, beside]: [f64; 2]| beside / alone;
@@ -207,10 +214,10 @@ fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
     ratios.sort_by(f64::total_cmp);
     eprintln!(
         "share left at the switch to the share left at the copier, median: {:.2}",
-        ratios[1]
+        ratios[PAIRS / 2]
     );
     assert!(
-        ratios[1] > 0.4,
+        ratios[PAIRS / 2] > LEAST,
         "the flood costs far more than copying explains: {ratios:?}"
     );
 }

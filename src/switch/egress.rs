@@ -7,10 +7,13 @@ use zerocopy::IntoBytes;
 
 use super::batch::{Batch, FRAMES};
 use super::coalesce::{Car, Train};
-use super::port::{HEADER, LARGEST_FRAME, Offload, PortDevice, Ring, SendError, TapPort, VnetHeader, segment};
+use super::port::{HEADER, LARGEST_FRAME, Offload, PortDevice, Ring, SendError, TapPort, VnetHeader, segment, uring};
 
 /// Places in the index of open trains; twice the frames of a round keep it sparse.
 const PLACES: usize = 2 * FRAMES;
+
+/// A ring takes all crossings of a round.
+const _: () = assert!(FRAMES <= uring::MOST);
 
 /// The end of a train's chain of frames.
 const END: u8 = u8::MAX;
@@ -189,7 +192,7 @@ impl Egress {
             let pieces = &pieces[std::mem::replace(&mut begin, end)..end];
             Some((device_in_batches(outlets, crossing)?, pieces))
         });
-        let mut outcomes = [Ok(()); FRAMES];
+        let mut outcomes = [Err(SendError::Lost); FRAMES];
         match ring.write(frames) {
             Ok(written) => outcomes
                 .iter_mut()

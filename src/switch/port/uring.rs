@@ -1,5 +1,5 @@
-//! Writing many frames by one call of the kernel (`io_uring_enter`) instead of one each. Frames cross in the order in which they are
-//! given, and all have crossed when a call returns: nothing is under way between two calls.
+//! Writing many frames by one call of the kernel (`io_uring_enter`) instead of one each. Frames cross in the order in which
+//! they are given, and all have crossed when a call returns: nothing is under way between two calls.
 //!
 //! That rests on a property of a TAP that is told not to wait: a write runs the receiver's stack and is done with, whatever
 //! comes of it. The kernel thus completes each entry where it takes it, in order.
@@ -95,13 +95,13 @@ impl Ring {
             count += 1;
         }
         drop(submission);
-        let mut done = 0;
+        let (mut taken, mut done) = (0, 0);
         while done < count {
             match self.ring.submit_and_wait(count - done) {
-                Ok(_) => {}
+                Ok(more) => taken += more,
                 Err(error) if passing(&error) => {}
                 // It has taken none of them, and is not to take them later.
-                Err(error) if done == 0 => return Err(error),
+                Err(error) if taken == 0 => return Err(error),
                 Err(_) => {}
             }
             for entry in self.ring.completion() {
@@ -112,7 +112,7 @@ impl Ring {
             }
         }
         // A kernel whose TAPs cannot be told not to wait. It says so before it does anything.
-        if self.results[..count].contains(&-libc::EOPNOTSUPP) {
+        if count > 0 && self.results[..count].iter().all(|&result| result == -libc::EOPNOTSUPP) {
             return Err(ErrorKind::Unsupported.into());
         }
         self.broken = false;
