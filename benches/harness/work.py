@@ -1,6 +1,7 @@
 """The workloads. Each runs in one world and returns its figures: {metric: number}."""
 
 import json
+import math
 import subprocess
 import time
 
@@ -36,7 +37,9 @@ class Work:
         server = self.serve(world, "iperf3", "-s", "-1", "-p", str(PORT), "--forceflush", ready="listening")
         try:
             before = world.cpu_seconds()
-            out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", str(self.seconds), "-P", str(streams),
+            # In whole seconds: of a part of one it makes 0, which is for ever.
+            seconds = str(math.ceil(self.seconds))
+            out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", seconds, "-P", str(streams),
                                     "-C", "cubic", "--connect-timeout", "3000", "-J"), check=False)
             cpu = world.cpu_seconds() - before if world.processes else None
         finally:
