@@ -1,5 +1,5 @@
-//! Ports: where frames come from and go to. A port reads and writes whole Ethernet frames, one system call a frame,
-//! and never waits; what a frame means is decided elsewhere.
+//! Ports: where frames come from and go to. A port reads and writes whole Ethernet frames, one system call a frame or, for what
+//! is written to TAPs together, one call for all ([`uring`]), and never waits; what a frame means is decided elsewhere.
 //!
 //! Every port of the switch speaks the same form: [`HEADER`] bytes of offload header ([`vnet`]) directly followed by
 //! the frame. A port that has no such header in its own world (a plain TAP, a datagram socket) leaves those bytes
