@@ -90,7 +90,7 @@ FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverag
   -Cllvm-args=-sanitizer-coverage-trace-compares
 
 fuzz-build:
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path fuzz/Cargo.toml $(FUZZ_BUILD) --target $(FUZZ_TARGET) --target-dir fuzz/target
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml $(FUZZ_BUILD) --target $(FUZZ_TARGET) --target-dir fuzz/target
 
 ## arbitrary bytes to the decision and to every codec of the services, for FUZZ_SECONDS (60) divided among FUZZ_TARGETS (all)
 fuzz: fuzz-build
@@ -105,7 +105,7 @@ fuzz: fuzz-build
 
 ## every order in which a writer of the mapping table and a reader can take turns
 loom:
-	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --manifest-path loom/Cargo.toml --release --target-dir loom/target
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --locked --manifest-path loom/Cargo.toml --release --target-dir loom/target
 
 ## everything that was built
 clean:
