@@ -25,6 +25,12 @@ CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhc
           /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
           dig:bind9-dnsutils ntpdate:ntpsec-ntpdate keepalived:keepalived curl:curl jq:jq
 
+# Tests that compare figures (Cargo.toml). Without any optimization a check of a frame takes several times as long, and a copy
+# does not; so the crate itself is optimized a little for them. What it stands on is the other tests' own, and built already.
+FIGURES = --test scale --test edits_under_traffic --test move_latency --test fairness
+OPTIMIZED = $(foreach setting,opt-level=1 debug-assertions=false overflow-checks=false,--config profile.dev.package.localvpc.$(setting))
+TEST_FIGURES = $(CARGO) test --locked --features bench-tools $(OPTIMIZED) $(FIGURES)
+
 .PHONY: help demo test repeat test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
@@ -68,6 +74,7 @@ demo: tools
 test: test-tools
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
+	$(TEST_FIGURES)
 
 ## the fail-over scenarios, REPEAT (20) times each: every run has to come to the same verdict
 repeat: test-tools
@@ -80,7 +87,7 @@ repeat: test-tools
 lint:
 	$(CARGO) fmt --check
 	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/table.rs
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features bench-tools $(FIGURES) -- -D warnings
 	$(CARGO) deny --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 

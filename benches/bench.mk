@@ -4,8 +4,8 @@ BENCH_PEERS = openvswitch-switch vde2
 # Open vSwitch's build with DPDK is not everywhere; without it, or without huge pages, the run goes on without that peer.
 BENCH_TSO = openvswitch-switch-dpdk
 BENCH_TARGET = $(or $(CARGO_TARGET_DIR),target)
-# How reference-copier and bench-tools are built, and where they then are.
-BENCH_BUILD ?= --release
+# What builds reference-copier and bench-tools, and where they then are.
+BENCH_BUILD ?= $(CARGO) build --release --locked --features bench-tools --bin reference-copier --bin bench-tools
 BENCH_BINARIES ?= $(BENCH_TARGET)/release
 # results.txt, results.json and results.svg go here.
 BENCH_OUT ?= bench-out
@@ -18,7 +18,7 @@ BENCH_INSTALL = $(BENCH_SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install
 .PHONY: bench bench-quick bench-before bench-scale bench-decision bench-tools bench-needs bench-peers
 
 bench-tools:
-	$(CARGO) build $(BENCH_BUILD) --locked --features bench-tools --bin reference-copier --bin bench-tools
+	$(BENCH_BUILD)
 
 bench-needs:
 	@for tool in iperf3 ip ping python3 taskset sysctl; do command -v $$tool >/dev/null || missing=1; done; \
@@ -48,8 +48,7 @@ bench-before: bench-tools bench-needs
 
 ## how fast many hosts, subnets and interfaces come and go, how fast mappings move, what a flood costs others
 bench-scale:
-	$(CARGO) test --release --locked --test scale --test edits_under_traffic --test move_latency --test fairness -- \
-	  --nocapture --test-threads 1
+	$(CARGO) test --release --locked $(FIGURES) -- --nocapture --test-threads 1
 
 ## what one decision costs in memory, with up to ten million mappings
 bench-decision:

@@ -140,7 +140,7 @@ fn no_ping_of_others_is_lost_while_ten_thousand_mappings_a_second_move() {
     });
     eprintln!("{edited} edits in {took:.2?} beside 300 pings: {lost} lost");
     assert_eq!(lost, 0);
-    // A machine that is busy with other tests, in a build without optimisation.
+    // A machine that is busy, in a build with little optimisation.
     assert!(edited >= 3_000, "only {edited} edits in {took:?}");
 }
 

@@ -213,7 +213,7 @@ fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
         ratios[PAIRS / 2]
     );
     assert!(
-        ratios[PAIRS / 2] > 0.4,
+        ratios[PAIRS / 2] > 0.6,
         "the flood costs far more than copying explains: {ratios:?}"
     );
 }
