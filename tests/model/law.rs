@@ -63,6 +63,12 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
             let Ok(ip) = Ipv6Slice::from_slice(&bytes[14..]) else {
                 return Fate::Nothing;
             };
+            // RFC 8200 section 4: what the fixed header says follows has to be in the payload. etherparse takes a payload
+            // without octets for a jumbogram (RFC 2675), which no Ethernet frame is.
+            let extension = matches!(ip.header().next_header().0, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140);
+            if ip.header().payload_length() == 0 && extension {
+                return Fate::Nothing;
+            }
             let icmpv6 = ip.payload().ip_number.0 == 58 && ip.header().payload_length() > 0;
             let (source, destination) = (ip.header().source_addr(), ip.header().destination_addr());
             (

@@ -87,6 +87,10 @@ tables! {
             Drop(Ipv4Malformed)),
         case("IPv6 longer than its frame", A,
             patched(udp(A, B.mac(), "2001:db8:1:1::a", "2001:db8:1:1::b"), &[(19, 200)]), Drop(Ipv6Malformed)),
+        // RFC 2675: a jumbogram, which no Ethernet frame is.
+        case("extension header after the end", A,
+            patched(ipv6(A.mac(), B.mac(), v6("2001:db8:1:1::a"), v6("2001:db8:1:1::b"), 0, 64, &[17, 0, 1, 4, 0, 0, 0, 0]), &[(19, 0)]),
+            Drop(Ipv6Malformed)),
         case("extension header over the end", A,
             ipv6(A.mac(), B.mac(), v6("2001:db8:1:1::a"), v6("2001:db8:1:1::b"), 0, 64, &[17, 9, 0, 0, 0, 0, 0, 0]),
             Drop(Ipv6Malformed)),
