@@ -80,7 +80,7 @@ impl<O: Observer> Context<'_, O> {
     ) -> Decided {
         debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
         self.destination_check(interface, subnet, packet, found)?;
-        if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(subnet.profile().mtu)) {
+        if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(self.profile().mtu)) {
             return Err(DropReason::TooLong);
         }
         let port = interface.port.ok_or(DropReason::NotAttached)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the data path remembers of one port. It belongs to the worker that reads the port.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct PortState {
     pub(super) neighbor: Bucket,
     pub(super) router: Bucket,
@@ -13,7 +13,7 @@ pub struct PortState {
 }
 
 /// Tokens that refill with time, a second's worth at the most.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bucket {
     /// Tokens in billionths, so that every nanosecond counts.
     filled: u64,

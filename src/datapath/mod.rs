@@ -14,6 +14,7 @@ mod learning;
 mod limit;
 mod neighbor;
 pub(crate) mod numbered;
+mod ranges;
 mod resolve;
 pub mod responder;
 mod route;
@@ -46,6 +47,7 @@ pub use warm::warm;
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
 use crate::mapping::InterfaceIndex;
+use crate::model::profile::Profile;
 use crate::wire::frame::{
     ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6,
 };
@@ -133,6 +135,12 @@ pub fn decide<O: Observer>(
 type Decided = Result<Verdict, DropReason>;
 
 impl<O: Observer> Context<'_, O> {
+    /// How the VPC behaves: all of its subnets share its profile.
+    #[inline(always)]
+    fn profile(&self) -> &Profile {
+        self.ingress.subnet.profile()
+    }
+
     /// The interface that an address is mapped to, as far as the sender's card has heard.
     #[inline(always)]
     fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {

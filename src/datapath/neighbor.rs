@@ -58,7 +58,7 @@ impl<O: Observer> Context<'_, O> {
         }
         if !subnet.ipv4.is_some_and(|net| net.contains(&target)) {
             // A host that asks on-link for an address beyond its subnet hears nothing (keepalived#44).
-            let elsewhere = self.view.subnet_of(subnet.vpc, target.into()).is_some();
+            let elsewhere = self.view.subnet_of(self.ingress.vpc, target.into()).is_some();
             return Err(if elsewhere {
                 DropReason::ArpOtherSubnet
             } else {

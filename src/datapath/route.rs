@@ -49,20 +49,11 @@ impl<'a, O: Observer> Context<'a, O> {
         if is_link_local(destination) {
             return Err(DropReason::LinkLocalRouted);
         }
-        let route = self.ingress.subnet.routes.lookup(destination);
-        self.observer.saw(
-            Stage::Route,
-            Fact::Route {
-                address: destination,
-                route,
-            },
-        );
-        let (_, target) = route.ok_or(DropReason::NoRoute)?;
-        match target {
+        let subnet = self.view.subnet_of(self.ingress.vpc, destination);
+        match self.route_to(destination, subnet)? {
             RouteTarget::Local => {
-                let subnet = self.view.subnet_of(self.ingress.subnet.vpc, destination);
                 if let Some(subnet) = subnet
-                    && subnet.asks()
+                    && self.ingress.subnet.asks()
                 {
                     return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                         this.deliver_by_asking(frame, packet, subnet)
@@ -86,6 +77,24 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
+    /// Where the route to an address leads; `subnet` is the one that the address lies in.
+    #[inline(always)]
+    fn route_to(&mut self, destination: IpAddr, subnet: Option<&SubnetView>) -> Result<RouteTarget, DropReason> {
+        // Subnets lie in the VPC's ranges, so where all of these are local no route need be looked up for one of them.
+        if !O::LISTENS && subnet.is_some() && self.ingress.subnet.local_within {
+            return Ok(RouteTarget::Local);
+        }
+        let route = self.ingress.subnet.routes.lookup(destination);
+        self.observer.saw(
+            Stage::Route,
+            Fact::Route {
+                address: destination,
+                route,
+            },
+        );
+        route.map(|(_, target)| target).ok_or(DropReason::NoRoute)
+    }
+
     /// The router hands a packet to an interface of a subnet. `found` is the destination's owner where it was looked up.
     #[inline(always)]
     pub(super) fn pass_on(
@@ -103,7 +112,7 @@ impl<'a, O: Observer> Context<'a, O> {
         };
         match self.hand_over(frame, packet, interface, subnet, rewrite, found) {
             Err(DropReason::TooLong) => {
-                let mtu = interface.mtu.unwrap_or(subnet.profile().mtu);
+                let mtu = interface.mtu.unwrap_or(self.profile().mtu);
                 self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                     this.too_big(frame, packet, mtu)
                 })
@@ -119,7 +128,7 @@ impl<'a, O: Observer> Context<'a, O> {
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
         }
-        let decrement_ttl = self.ingress.subnet.profile().router.ttl == Ttl::Decrement;
+        let decrement_ttl = self.profile().router.ttl == Ttl::Decrement;
         if decrement_ttl && hops_left(packet) <= 1 {
             return Err(DropReason::HopLimit);
         }
@@ -149,8 +158,7 @@ impl<'a, O: Observer> Context<'a, O> {
     #[cold]
     fn is_resolver(&self, destination: IpAddr) -> bool {
         let subnet = self.ingress.subnet;
-        let resolver = self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver());
-        subnet.profile().router.service_addresses && resolver.map(IpAddr::V4) == Some(destination)
+        subnet.profile().router.service_addresses && self.ingress.vpc.resolver().map(IpAddr::V4) == Some(destination)
     }
 
     /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use super::ranges::last_at_or_before;
 use crate::mapping::InterfaceIndex;
 
 /// Where a route leads.
@@ -58,8 +59,18 @@ impl<A: Ord + Copy, R: Copy> Spans<A, R> {
 
     #[inline]
     fn lookup(&self, address: A) -> Option<R> {
-        let after = self.first.partition_point(|first| *first <= address);
-        *self.route.get(after.checked_sub(1)?)?
+        *self.route.get(last_at_or_before(&self.first, address)?)?
+    }
+
+    /// Whether every address from `from` to `to` is led by a route that `holds`.
+    fn all(&self, from: A, to: A, holds: impl Fn(&R) -> bool) -> bool {
+        let spans = self.first.iter().zip(&self.route);
+        let mut within = spans.skip(last_at_or_before(&self.first, from).unwrap_or(0)).peekable();
+        // Before the first span nothing leads anywhere.
+        within.peek().is_some_and(|(first, _)| **first <= from)
+            && within
+                .take_while(|(first, _)| **first <= to)
+                .all(|(_, route)| route.as_ref().is_some_and(&holds))
     }
 }
 
@@ -88,6 +99,22 @@ impl RouteTable {
             let address = Ipv6Net::from(Ipv6Addr::from_bits(address));
             self.ipv6.get_lpm(&address).map(|(net, target)| (net, *target))
         });
+    }
+
+    /// Whether local routes lead to every address of these ranges.
+    pub fn all_local(&self, ranges: &[IpNet]) -> bool {
+        ranges.iter().all(|range| match range {
+            IpNet::V4(net) => {
+                let (from, to) = (net.network().to_bits(), net.broadcast().to_bits());
+                self.ipv4_spans
+                    .all(from, to, |(_, target)| *target == RouteTarget::Local)
+            }
+            IpNet::V6(net) => {
+                let (from, to) = (net.network().to_bits(), net.broadcast().to_bits());
+                self.ipv6_spans
+                    .all(from, to, |(_, target)| *target == RouteTarget::Local)
+            }
+        })
     }
 
     /// The route that leads to `address`.
@@ -146,5 +173,37 @@ mod tests {
             let expected = expected.map(|(range, target)| (net(range), target));
             assert_eq!(table.lookup(address.parse().unwrap()), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn a_range_is_local_as_a_whole_where_no_other_route_leads_a_part_of_it() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let ranges = [net("10.0.0.0/16"), net("2001:db8:1::/56")];
+        let with = |routes: &[&str]| {
+            let mut table = RouteTable::local(&ranges);
+            table.extend(routes.iter().map(|route| (net(route), RouteTarget::Blackhole)));
+            table
+        };
+        let cases: [(&[&str], bool); 9] = [
+            (&[], true),
+            (&["0.0.0.0/0", "::/0"], true),
+            (
+                &["10.1.0.0/16", "9.0.0.0/8", "10.0.0.0/15", "2001:db8:1:100::/56"],
+                true,
+            ),
+            (&["10.0.3.0/24"], false),
+            (&["10.0.0.0/24"], false),
+            (&["10.0.255.0/24"], false),
+            (&["10.0.0.0/16"], false),
+            (&["2001:db8:1:ff::/64"], false),
+            (&["2001:db8:1::/56"], false),
+        ];
+        for (routes, expected) in cases {
+            assert_eq!(with(routes).all_local(&ranges), expected, "{routes:?}");
+        }
+        for missing in ["9.0.0.0/16", "11.0.0.0/16", "10.0.0.0/15", "::/0", "2001:db8:2::/56"] {
+            assert!(!with(&[]).all_local(&[net(missing)]), "{missing}");
+        }
+        assert!(!RouteTable::default().all_local(&ranges));
     }
 }

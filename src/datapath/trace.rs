@@ -130,6 +130,9 @@ pub trait Observer {
     /// True for a decision that is only explained: what a learning switch has heard stays as it is.
     const DRY_RUN: bool = false;
 
+    /// False where nobody listens, so that what decides nothing need not be looked up to be told.
+    const LISTENS: bool = true;
+
     /// A stage looked at something.
     fn saw(&mut self, stage: Stage, fact: Fact);
 }
@@ -138,6 +141,8 @@ pub trait Observer {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
+    const LISTENS: bool = false;
+
     #[inline(always)]
     fn saw(&mut self, _: Stage, _: Fact) {}
 }
@@ -161,6 +166,7 @@ pub struct DryRun<O>(pub O);
 
 impl<O: Observer> Observer for DryRun<O> {
     const DRY_RUN: bool = true;
+    const LISTENS: bool = O::LISTENS;
 
     fn saw(&mut self, stage: Stage, fact: Fact) {
         self.0.saw(stage, fact);

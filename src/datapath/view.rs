@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::faults::FaultView;
 use super::learning::Stations;
 use super::numbered::Numbered;
+use super::ranges::{Ranges, upper_half};
 use super::resolve::Neighbors;
 use super::routes::RouteTable;
 use crate::mapping::table::{AddressArray, Table};
@@ -79,46 +80,6 @@ pub struct VpcView {
     pub(crate) ranges: Ranges,
 }
 
-/// The subnets of a VPC by their addresses, in order of the first one of each. They do not overlap.
-#[derive(Clone, Default)]
-pub(crate) struct Ranges {
-    ipv4: Vec<(u32, SubnetIndex)>,
-    /// By the upper half: each is a /64.
-    ipv6: Vec<(u64, SubnetIndex)>,
-}
-
-impl Ranges {
-    pub(crate) fn insert(&mut self, index: SubnetIndex, ipv4: Option<Ipv4Net>, ipv6: Option<Ipv6Net>) {
-        self.ipv4.extend(ipv4.map(|net| (net.network().to_bits(), index)));
-        self.ipv6.extend(ipv6.map(|net| (upper_half(net.network()), index)));
-        self.ipv4.sort_unstable();
-        self.ipv6.sort_unstable();
-    }
-
-    pub(crate) fn remove(&mut self, index: SubnetIndex) {
-        self.ipv4.retain(|(_, subnet)| *subnet != index);
-        self.ipv6.retain(|(_, subnet)| *subnet != index);
-    }
-
-    /// The one subnet that can hold an address: the last that begins at or before it.
-    #[inline(always)]
-    fn candidate(&self, address: IpAddr) -> Option<SubnetIndex> {
-        #[inline(always)]
-        fn last<K: Ord>(ranges: &[(K, SubnetIndex)], key: &K) -> Option<SubnetIndex> {
-            let after = ranges.partition_point(|(first, _)| first <= key);
-            ranges.get(after.checked_sub(1)?).map(|(_, index)| *index)
-        }
-        match address {
-            IpAddr::V4(address) => last(&self.ipv4, &address.to_bits()),
-            IpAddr::V6(address) => last(&self.ipv6, &upper_half(address)),
-        }
-    }
-}
-
-fn upper_half(address: Ipv6Addr) -> u64 {
-    (address.to_bits() >> 64) as u64
-}
-
 /// A subnet as the data path needs it.
 #[derive(Clone)]
 pub struct SubnetView {
@@ -138,6 +99,8 @@ pub struct SubnetView {
     pub routes: Arc<RouteTable>,
     /// Whether it still has the route table that it began with, which follows the VPC's ranges.
     pub(crate) implicit_routes: bool,
+    /// Whether its routes lead all of the VPC's ranges by the local route, so that none is asked about an address in them.
+    pub(crate) local_within: bool,
     pub(crate) state: Arc<SubnetState>,
 }
 
@@ -276,9 +239,8 @@ impl View {
 
     /// The subnet of a VPC that an address lies in.
     #[inline(always)]
-    pub fn subnet_of(&self, vpc: VpcIndex, address: IpAddr) -> Option<&SubnetView> {
-        let subnet: &SubnetView = self.subnet(self.vpc(vpc)?.ranges.candidate(address)?)?;
-        subnet.holds(address).then_some(subnet)
+    pub fn subnet_of(&self, vpc: &VpcView, address: IpAddr) -> Option<&SubnetView> {
+        Some(self.subnet(vpc.ranges.around(address)?)?)
     }
 
     /// What frames from the port of `interface` are judged by; `None` once the interface or its subnet is gone.
@@ -286,6 +248,7 @@ impl View {
     pub fn ingress(&self, interface: InterfaceIndex, port: PortId) -> Option<Ingress<'_>> {
         let interface = self.interface(interface)?;
         let subnet = self.subnet(SubnetIndex(interface.subnet))?;
+        let vpc = self.vpc(subnet.vpc)?;
         // A fault may have the sender's card see something else than the tables, so its frames are looked at one by one.
         let own = |address: &IpAddr| self.faults.is_none() && self.owner(subnet, *address) == Some(interface.index);
         let ipv4 = interface.ipv4.map(IpAddr::V4).filter(own);
@@ -295,6 +258,7 @@ impl View {
             port,
             interface,
             subnet,
+            vpc,
             own: [ipv4, ipv6],
         })
     }
@@ -309,6 +273,8 @@ pub struct Ingress<'a> {
     pub interface: Interface,
     /// The interface's subnet.
     pub subnet: &'a SubnetView,
+    /// The subnet's VPC.
+    pub vpc: &'a VpcView,
     /// The first IPv4 and the first IPv6 address of the interface, where the tables say that they are its own. Nearly every
     /// frame bears one of them, so that its source needs no look-up.
     pub(super) own: [Option<IpAddr>; 2],

@@ -3,6 +3,7 @@
 //! whole batch are touched first, by loads that nothing depends on and that are under way together.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::view::{Ingress, View};
 use crate::wire::frame::{ETHERTYPE_IPV6, Frame};
@@ -10,14 +11,14 @@ use crate::wire::frame::{ETHERTYPE_IPV6, Frame};
 /// Octets of a table that a core's own cache holds beside all else.
 const CACHED: usize = 1 << 19;
 
-/// Where the lower half of a packet's destination stands in its frame.
-const DESTINATION: usize = 46;
+/// Where a packet's destination stands in its frame.
+const DESTINATION: usize = 38;
 
 /// Touches what the decisions about the frames of a batch will look up. It decides nothing: any bytes will do, and whoever
 /// leaves this out gets the same verdicts.
 ///
-/// Only destinations in the sender's own subnet are looked for: to find the subnet of another one costs more than waiting.
-/// IPv4 needs none of this: a subnet's addresses are an array that fits the cache.
+/// IPv4 needs none of this: a subnet's addresses are an array that fits the cache, and of those of many subnets what a batch
+/// waits for is less than what a pass over it costs.
 #[inline]
 pub fn warm<'a>(frames: impl Iterator<Item = &'a [u8]>, ingress: &Ingress<'_>, view: &View) {
     if view.ipv6.size() <= CACHED {
@@ -31,12 +32,16 @@ pub fn warm<'a>(frames: impl Iterator<Item = &'a [u8]>, ingress: &Ingress<'_>, v
 #[inline(always)]
 fn touch(bytes: &[u8], ingress: &Ingress<'_>, view: &View) -> Option<u32> {
     let frame = Frame::parse(bytes).ok()?;
-    let subnet = ingress.subnet;
-    if frame.ethertype != ETHERTYPE_IPV6 || frame.destination == subnet.router_mac {
+    if frame.ethertype != ETHERTYPE_IPV6 {
         return None;
     }
-    let host = bytes.get(DESTINATION..)?.first_chunk()?;
-    Some(view.ipv6.touch(subnet.index.0, u64::from_be_bytes(*host)))
+    let address = Ipv6Addr::from_bits(u128::from_be_bytes(*bytes.get(DESTINATION..)?.first_chunk()?));
+    let subnet = if frame.destination == ingress.subnet.router_mac {
+        ingress.vpc.ranges.around(IpAddr::V6(address))?
+    } else {
+        ingress.subnet.index
+    };
+    Some(view.ipv6.touch(subnet.0, address.to_bits() as u64))
 }
 
 #[cfg(test)]
@@ -82,7 +87,10 @@ mod tests {
             assert_eq!(touch(&frame[..length], &ingress, &view), None, "cut to {length}");
         }
         frame[..6].copy_from_slice(&router_mac.0);
-        assert_eq!(touch(&frame, &ingress, &view), None, "for another subnet");
+        assert_eq!(touch(&frame, &ingress, &view), Some(owner.get()), "by the router");
+        frame[45] = 1;
+        assert_eq!(touch(&frame, &ingress, &view), None, "by the router, to no subnet");
+        frame[45] = 0;
         frame[..6].fill(0);
         frame[12..14].copy_from_slice(&[0x08, 0x00]);
         assert_eq!(touch(&frame, &ingress, &view), None, "IPv4");

@@ -13,9 +13,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::faults::FaultView;
 use super::learning::Stations;
 use super::numbered::Numbered;
+use super::ranges::Ranges;
 use super::resolve::Neighbors;
 use super::routes::RouteTable;
-use super::view::{Fabric, PREFIX_80_MASK, Ranges, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -153,6 +154,7 @@ impl FabricWriter {
             if subnet.implicit_routes {
                 subnet.routes = Arc::clone(&local);
             }
+            subnet.local_within = subnet.routes.all_local(&spec.cidrs);
         }
         if let Some(Some(vpc)) = self.vpc_mut(index) {
             let vpc = Arc::make_mut(vpc);
@@ -198,6 +200,7 @@ impl FabricWriter {
             router_mac: spec.router_mac,
             routes,
             implicit_routes: true,
+            local_within: true,
             state: Arc::new(SubnetState {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
@@ -213,9 +216,11 @@ impl FabricWriter {
 
     /// Gives a subnet the routes of a table, instead of those that it had.
     pub fn set_routes(&mut self, index: SubnetIndex, routes: Arc<RouteTable>) {
+        let vpc = self.view.subnet(index).and_then(|subnet| self.view.vpc(subnet.vpc));
+        let local_within = vpc.is_some_and(|vpc| routes.all_local(&vpc.cidrs));
         if let Some(Some(subnet)) = self.view.subnets.get_mut(index.0.get()) {
             let subnet = Arc::make_mut(subnet);
-            (subnet.routes, subnet.implicit_routes) = (routes, false);
+            (subnet.routes, subnet.implicit_routes, subnet.local_within) = (routes, false, local_within);
         }
         self.publish();
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Service, SubnetIndex,
-    SubnetSpec, Verdict, VpcSpec, decide,
+    DropReason, DryRun, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Service, SubnetIndex,
+    SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -200,8 +200,21 @@ impl Lab {
         let state = self.states.entry(host).or_default();
         self.reply.clear();
         self.steps = Recorder::default();
+        // A worker's decision, of which nobody is told, must be the same.
+        let (mut untold, mut answer) = (state.clone(), ReplyBuffer::new());
+        let received = Received { bytes, meta };
+        let mut nobody = DryRun(Unobserved);
+        let unobserved = decide(
+            received,
+            &ingress,
+            &view,
+            &mut untold,
+            self.now,
+            &mut answer,
+            &mut nobody,
+        );
         let verdict = decide(
-            Received { bytes, meta },
+            received,
             &ingress,
             &view,
             state,
@@ -209,6 +222,7 @@ impl Lab {
             &mut self.reply,
             &mut self.steps,
         );
+        assert_eq!((unobserved, answer.frame()), (verdict, self.reply.frame()));
         if let Verdict::Ask { subnet, .. } = verdict {
             let subnet = view.subnet(subnet).expect("the lab's subnets stay");
             subnet.asking(self.reply.frame(), self.now);

@@ -65,6 +65,20 @@ tables! {
             }),
     }
 
+    /// VPC guide, "Route priority": of two routes the more specific one leads, within the VPC's ranges as well.
+    fn a_route_within_the_vpc_leads_its_own_subnet_and_no_other() {
+        case("IPv4", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Drop(Blackhole))
+            .given(|lab: &mut Lab| route(lab, "10.0.2.0/24", RouteTarget::Blackhole)),
+        case("IPv6", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::c"), Drop(Blackhole))
+            .given(|lab: &mut Lab| route(lab, "2001:db8:1:2::/64", RouteTarget::Blackhole)),
+        case("to another subnet", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.4.10"), Routed(D, ROUTER_D, false))
+            .given(|lab: &mut Lab| route(lab, "10.0.2.0/24", RouteTarget::Blackhole)),
+        case("from a subnet with another table", C, udp(C, ROUTER_B, "10.0.2.10", "10.0.4.10"), Routed(D, ROUTER_D, false))
+            .given(|lab: &mut Lab| route(lab, "10.0.4.0/24", RouteTarget::Blackhole)),
+        case("instead of the local one", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Drop(Blackhole))
+            .given(|lab: &mut Lab| route(lab, "10.0.0.0/16", RouteTarget::Blackhole)),
+    }
+
     fn within_the_vpc_an_address_that_nobody_has_is_not_reached() {
         case("in a subnet", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.99"), Drop(NoMapping)),
         case("in no subnet", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.9.1"), Drop(NoMapping)),
