@@ -239,7 +239,10 @@ const FIGURES: &str = "
 - wait: 500ms
 - id: moved
   mapping: { move: 10.0.1.50, to: b }
-- wait: 500ms
+# A frame may cross between the step's beginning and the move itself.
+- wait: 50ms
+- id: settled
+  wait: 450ms
 - fault: { partition: { between: { interfaces: [c] }, and: { interfaces: [b] } }, duration: 300ms }
 - wait: 900ms
 - stop: p
@@ -292,8 +295,8 @@ fn every_figure_that_can_be_expected_holds_and_fails_when_it_is_turned_around() 
             "flows: [{ from: c, to: 10.0.1.50, dropped: { fault_partition: 0 } }]",
         ),
         (
-            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: 0 } }], since: moved",
-            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: { at_least: 1 } } }], since: moved",
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: 0 } }], since: settled",
+            "flows: [{ source: '{{ c.ipv4 }}', to: 10.0.1.50, delivered_to: { a: { at_least: 1 } } }], since: settled",
         ),
         (
             "flows: [{ from: a, protocol: udp, packets: { at_least: 30 } }, { to: 10.0.1.50, protocol: tcp, packets: 0 }]",

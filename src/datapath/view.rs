@@ -93,6 +93,8 @@ pub struct SubnetView {
     pub ipv4: Option<Ipv4Net>,
     /// Its IPv6 range, a /64.
     pub ipv6: Option<Ipv6Net>,
+    /// First address and netmask of the IPv4 range, which a look-up would else make of the prefix's length; 0 and 0 for none.
+    pub(crate) ipv4_bits: (u32, u32),
     /// MAC of its router.
     pub router_mac: MacAddr,
     /// Its route table.
@@ -170,11 +172,12 @@ impl View {
     /// The interface that an IPv4 address of `subnet` is mapped to.
     #[inline(always)]
     pub fn owner_ipv4(&self, subnet: &SubnetView, address: Ipv4Addr) -> Option<InterfaceIndex> {
-        let net = subnet.ipv4?;
-        let host = address.to_bits() ^ net.network().to_bits();
-        if host & net.netmask().to_bits() != 0 {
+        let (first, netmask) = subnet.ipv4_bits;
+        let host = address.to_bits() ^ first;
+        if host & netmask != 0 {
             return None;
         }
+        // A subnet without IPv4 has an array without addresses.
         subnet.state.addresses.get(host).map(InterfaceIndex)
     }
 
@@ -340,13 +343,14 @@ impl SubnetView {
     /// Which of the router's addresses this is, if any (VPC guide, "Subnet sizing"; the fidelity ledger's ARP matrix).
     #[inline(always)]
     pub fn router_ipv4(&self, address: Ipv4Addr) -> Option<RouterAddress> {
-        let services = self.profile().router.service_addresses;
-        if services && SERVICES_IPV4.contains(&address) {
+        let services = || self.profile().router.service_addresses;
+        if address.is_link_local() && SERVICES_IPV4.contains(&address) && services() {
             return Some(RouterAddress::Service);
         }
-        match address.to_bits().checked_sub(self.ipv4?.network().to_bits())? {
+        self.ipv4?;
+        match address.to_bits().checked_sub(self.ipv4_bits.0)? {
             1 => Some(RouterAddress::Gateway),
-            2 if services => Some(RouterAddress::Resolver),
+            2 if services() => Some(RouterAddress::Resolver),
             _ => None,
         }
     }
@@ -361,7 +365,8 @@ impl SubnetView {
         {
             return Some(RouterAddress::LinkLocal);
         }
-        (address.to_bits() == net.network().to_bits() | 1).then_some(RouterAddress::Gateway)
+        let gateway = upper_half(address) == upper_half(net.addr()) && address.to_bits() as u64 == 1;
+        gateway.then_some(RouterAddress::Gateway)
     }
 
     /// True for the addresses of the range that no interface can have: the first four and the last.

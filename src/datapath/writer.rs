@@ -197,6 +197,9 @@ impl FabricWriter {
             profile,
             ipv4: spec.ipv4,
             ipv6: spec.ipv6,
+            ipv4_bits: spec
+                .ipv4
+                .map_or((0, 0), |net| (net.network().to_bits(), net.netmask().to_bits())),
             router_mac: spec.router_mac,
             routes,
             implicit_routes: true,
