@@ -39,7 +39,7 @@ impl<O: Observer> Context<'_, O> {
                 seen: frame.source,
             },
         );
-        if frame.source == expected || !self.ingress.subnet.profile().source_mac_check {
+        if frame.source == expected || !self.profile().source_mac_check {
             Ok(())
         } else {
             Err(DropReason::SourceMac)

@@ -134,10 +134,10 @@ pub fn decide<O: Observer>(
 /// A stage's outcome: a verdict, or the reason to drop the frame.
 type Decided = Result<Verdict, DropReason>;
 
-impl<O: Observer> Context<'_, O> {
+impl<'a, O: Observer> Context<'a, O> {
     /// How the VPC behaves: all of its subnets share its profile.
     #[inline(always)]
-    fn profile(&self) -> &Profile {
+    fn profile(&self) -> &'a Profile {
         self.ingress.subnet.profile()
     }
 

@@ -14,7 +14,7 @@ impl<O: Observer> Context<'_, O> {
     /// An ARP message of any kind.
     pub(super) fn arp(&mut self, frame: &Frame<'_>) -> Decided {
         let arp = Arp::parse(frame.payload()).ok_or(DropReason::ArpMalformed)?;
-        let policy = &self.ingress.subnet.profile().neighbor;
+        let policy = &self.profile().neighbor;
         let left_to_host = policy.unicast_request == UnicastRequest::Forward && self.is_for_one_host(frame);
         if left_to_host {
             return self.deliver_arp(frame);
@@ -121,7 +121,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// A Neighbor Solicitation, multicast or unicast; `None` when it is left to the host that it is sent to.
     pub(super) fn neighbor_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
-        let unicast = self.ingress.subnet.profile().neighbor.unicast_request;
+        let unicast = self.profile().neighbor.unicast_request;
         if unicast == UnicastRequest::Forward && self.is_for_one_host(frame) {
             return None;
         }
@@ -204,7 +204,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// A Neighbor Advertisement from a host: nobody hears it, unless hosts answer each other's unicast requests.
     pub(super) fn neighbor_advertisement(&mut self, frame: &Frame<'_>) -> Option<Decided> {
-        let forward = self.ingress.subnet.profile().neighbor.unicast_request == UnicastRequest::Forward;
+        let forward = self.profile().neighbor.unicast_request == UnicastRequest::Forward;
         if forward && self.is_for_one_host(frame) {
             None
         } else {
@@ -223,7 +223,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     fn allow_neighbor_answer(&mut self) -> Result<(), DropReason> {
-        let rate = self.ingress.subnet.profile().neighbor.answers_per_second;
+        let rate = self.profile().neighbor.answers_per_second;
         if self.state.neighbor.take(rate, self.now) {
             Ok(())
         } else {

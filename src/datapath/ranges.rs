@@ -75,7 +75,7 @@ pub(super) fn upper_half(address: Ipv6Addr) -> u64 {
     (address.to_bits() >> 64) as u64
 }
 
-/// So few numbers are counted, side by side, in the time of two steps of a search, of which each waits for the one before.
+/// So few numbers are counted: each step of a search waits for the one before, and no step of a count does.
 const FEW: usize = 16;
 
 /// The place of the last number of an ordered list that is not above `key`.

@@ -24,7 +24,7 @@ impl<O: Observer> Context<'_, O> {
         {
             return Err(DropReason::FaultRouterAdvertisement);
         }
-        let policy = &self.ingress.subnet.profile().router.advertisement;
+        let policy = &self.profile().router.advertisement;
         let mut advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
         if self.ingress.subnet.learns() {
             // Behind a port of a learning switch there may be stations with MACs of their own.
@@ -87,7 +87,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// Answers an echo request as `from`; `None` where it is none, or the router does not answer them.
     pub(super) fn echo(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, from: IpAddr) -> Option<Decided> {
-        if !self.ingress.subnet.profile().router.answers_echo {
+        if !self.profile().router.answers_echo {
             return None;
         }
         let mac = self.ingress.subnet.router_mac;
@@ -111,7 +111,7 @@ impl<O: Observer> Context<'_, O> {
                 if self
                     .state
                     .neighbor
-                    .take(self.ingress.subnet.profile().neighbor.answers_per_second, self.now) =>
+                    .take(self.profile().neighbor.answers_per_second, self.now) =>
             {
                 Ok(Verdict::Reply(Answered::Echo))
             }

@@ -301,15 +301,6 @@ impl SubnetView {
         Some(Ipv4Addr::from_bits(self.ipv4?.network().to_bits() + 1))
     }
 
-    /// Whether an address lies in the subnet's ranges.
-    #[inline(always)]
-    pub fn holds(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.ipv4.is_some_and(|net| net.contains(&address)),
-            IpAddr::V6(address) => self.ipv6.is_some_and(|net| net.contains(&address)),
-        }
-    }
-
     /// How the fabric behaves here.
     #[inline]
     pub fn profile(&self) -> &Profile {

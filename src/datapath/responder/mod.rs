@@ -35,7 +35,7 @@ impl<O: Observer> Context<'_, O> {
         self.observer.saw(Stage::Responder, Fact::Service { service });
         let faults = self.view.faults();
         let silent = faults.is_some_and(|faults| faults.services(&self.ingress.interface).dhcp_silent);
-        let rate = self.ingress.subnet.profile().dhcp.answers_per_second;
+        let rate = self.profile().dhcp.answers_per_second;
         self.aside = if silent {
             Err(DropReason::FaultDhcp)
         } else if self.state.dhcp.take(rate, self.now) {
