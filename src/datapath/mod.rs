@@ -6,25 +6,13 @@
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
 //! learning switch, and `resolve` asks there for what the router does not know.
 
-mod announce;
-mod deliver;
 pub mod faults;
-mod guard;
-mod learning;
-mod limit;
-mod neighbor;
-pub(crate) mod numbered;
-mod ranges;
-mod resolve;
-pub mod responder;
-mod route;
-mod router;
-mod routes;
+pub mod rewrite;
+mod stage;
+mod state;
 mod trace;
 mod verdict;
-mod view;
-mod warm;
-mod writer;
+pub(crate) mod view;
 
 #[cfg(test)]
 mod tests;
@@ -32,19 +20,18 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use announce::{Moved, announcement, unsolicited_advertisement};
 pub use faults::FaultView;
-pub use limit::PortState;
-pub use resolve::Asking;
-pub use routes::{RouteTable, RouteTarget};
+pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
+pub use stage::lan::Asking;
+pub use stage::responder;
+pub use state::PortState;
 pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
 pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Fabric, Ingress, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetView, View, VpcIndex, VpcView,
+    Fabric, FabricWriter, Ingress, InterfaceSpec, RouteTable, RouteTarget, RouterAddress, SERVICES_IPV4, SERVICES_IPV6,
+    SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
 };
-pub use warm::warm;
-pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
 use crate::mapping::InterfaceIndex;
 use crate::model::profile::Profile;

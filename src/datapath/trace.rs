@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::routes::RouteTarget;
 use super::verdict::Service;
+use super::view::RouteTarget;
 use super::view::{RouterAddress, SubnetIndex};
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;

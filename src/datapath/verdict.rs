@@ -1,6 +1,6 @@
 //! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
 
-use super::resolve::Asking;
+use super::stage::lan::Asking;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;

@@ -7,10 +7,9 @@ use super::delay::Delayed;
 use super::egress;
 use super::observe::Fate;
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, SendError, segment};
-use super::rewrite;
 use super::round::{Round, drop_reason, place};
 use super::{Port, PortTable, Shared};
-use crate::datapath::{DropReason, FaultView, Ingress, Rewrite, View};
+use crate::datapath::{DropReason, FaultView, Ingress, Rewrite, View, rewrite};
 use crate::mapping::Interface;
 
 /// A delivery that faults have a say in.

@@ -16,11 +16,10 @@ use super::observe::{Fate, Observation, Observers, Place, Wanted};
 use super::port::ETHERNET;
 use super::port::Offload;
 use super::port::memory::{MemoryHost, MemoryPort};
-use super::rewrite;
 use crate::datapath::faults::Passage;
 use crate::datapath::{
     Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, Moved, PortState, Received, Rewrite, Service,
-    SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, unsolicited_advertisement,
+    SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, rewrite, unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::reply::ReplyBuffer;

@@ -16,7 +16,6 @@ pub mod inprocess;
 mod moves;
 pub mod observe;
 pub mod port;
-pub mod rewrite;
 mod round;
 mod spin;
 mod worker;
@@ -37,7 +36,7 @@ use tokio::sync::mpsc;
 pub use counters::{PortCounters, Traffic};
 pub use event::{DroppedFrame, SwitchEvent};
 
-use crate::datapath::numbered::Numbered;
+use crate::datapath::view::numbered::Numbered;
 use crate::datapath::{DropReason, Fabric, Moved, Received};
 use crate::mapping::{InterfaceIndex, PortId};
 use advertiser::Unasked;

@@ -17,12 +17,11 @@ use super::event::{Sampler, SwitchEvent};
 use super::impair::{self, Journey};
 use super::observe::Fate;
 use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
-use super::rewrite;
 use super::round::{Round, longest_packet};
 use super::spin::Spin;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide, warm,
+    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide, rewrite, warm,
 };
 use crate::wire::reply::ReplyBuffer;
 

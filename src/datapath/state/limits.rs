@@ -5,16 +5,16 @@ use std::time::Duration;
 /// What the data path remembers of one port. It belongs to the worker that reads the port.
 #[derive(Debug, Default, Clone)]
 pub struct PortState {
-    pub(super) neighbor: Bucket,
-    pub(super) router: Bucket,
-    pub(super) services: Bucket,
-    pub(super) errors: Bucket,
-    pub(super) dhcp: Bucket,
+    pub(in crate::datapath) neighbor: Bucket,
+    pub(in crate::datapath) router: Bucket,
+    pub(in crate::datapath) services: Bucket,
+    pub(in crate::datapath) errors: Bucket,
+    pub(in crate::datapath) dhcp: Bucket,
 }
 
 /// Tokens that refill with time, a second's worth at the most.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Bucket {
+pub(in crate::datapath) struct Bucket {
     /// Tokens in billionths, so that every nanosecond counts.
     filled: u64,
     since: Duration,
@@ -26,7 +26,7 @@ const TOKEN: u64 = 1_000_000_000;
 
 impl Bucket {
     /// Takes a token at `now`; false when there is none. A `rate` of 0 is no limit.
-    pub(super) fn take(&mut self, rate: u32, now: Duration) -> bool {
+    pub(in crate::datapath) fn take(&mut self, rate: u32, now: Duration) -> bool {
         if rate == 0 {
             return true;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::{Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, Verdict};
+use crate::datapath::{Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, Verdict};
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
@@ -56,7 +56,7 @@ const ECHOED_GROUPS: [Ipv6Addr; 2] = [ALL_NODES, Ipv6Addr::new(0xff02, 0, 0, 0, 
 
 impl<O: Observer> Context<'_, O> {
     /// What becomes of a frame on a learning switch, with the router as one more station.
-    pub(super) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
+    pub(in crate::datapath) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
         let stations = &self.ingress.subnet.state.stations;
         if !O::DRY_RUN {
             stations.hear(frame.source, self.ingress.port, self.now);

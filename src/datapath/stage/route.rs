@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{
+use crate::datapath::{
     Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress, SERVICES_IPV6,
     Stage, SubnetIndex, SubnetView, Verdict,
 };
@@ -17,7 +17,7 @@ type Target<'a> = (Interface, &'a SubnetView, Option<InterfaceIndex>);
 impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
     #[inline(always)]
-    pub(super) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+    pub(in crate::datapath) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         if let Some(kind) = self.router_address(packet.destination()) {
             return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                 this.for_router_itself(frame, packet, kind)
@@ -97,7 +97,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// The router hands a packet to an interface of a subnet. `found` is the destination's owner where it was looked up.
     #[inline(always)]
-    pub(super) fn pass_on(
+    pub(in crate::datapath) fn pass_on(
         &mut self,
         frame: &Frame<'_>,
         packet: &Packet<'_>,
@@ -123,7 +123,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
     #[inline(always)]
-    pub(super) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
+    pub(in crate::datapath) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
@@ -177,7 +177,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
     /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
-    pub(super) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
+    pub(in crate::datapath) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
         // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
         // one sender.

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::view::{Ingress, View};
+use super::{Ingress, View};
 use crate::wire::frame::{ETHERTYPE_IPV6, Frame};
 
 /// Octets of a table that a core's own cache holds beside all else.

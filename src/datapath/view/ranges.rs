@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::view::SubnetIndex;
+use super::SubnetIndex;
 
 /// The subnets of a VPC by their addresses.
 #[derive(Clone, Default)]
@@ -62,7 +62,7 @@ impl Ranges {
 
     /// The subnet that an address lies in.
     #[inline(always)]
-    pub(super) fn around(&self, address: IpAddr) -> Option<SubnetIndex> {
+    pub(in crate::datapath) fn around(&self, address: IpAddr) -> Option<SubnetIndex> {
         match address {
             IpAddr::V4(address) => self.ipv4.around(address.to_bits()),
             IpAddr::V6(address) => self.ipv6.around(upper_half(address)),
@@ -71,7 +71,7 @@ impl Ranges {
 }
 
 #[inline(always)]
-pub(super) fn upper_half(address: Ipv6Addr) -> u64 {
+pub(in crate::datapath) fn upper_half(address: Ipv6Addr) -> u64 {
     (address.to_bits() >> 64) as u64
 }
 
@@ -80,7 +80,7 @@ const FEW: usize = 16;
 
 /// The place of the last number of an ordered list that is not above `key`.
 #[inline(always)]
-pub(super) fn last_at_or_before<A: Ord + Copy>(ordered: &[A], key: A) -> Option<usize> {
+pub(in crate::datapath) fn last_at_or_before<A: Ord + Copy>(ordered: &[A], key: A) -> Option<usize> {
     let mut rest = ordered;
     let mut passed = 0;
     while rest.len() > FEW {

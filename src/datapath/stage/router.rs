@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{
+use crate::datapath::{
     Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Service, Stage, Verdict,
 };
 use crate::model::profile::AdvertisementDestination;
@@ -17,7 +17,7 @@ const ECHO_REQUEST_V6: u8 = 128;
 
 impl<O: Observer> Context<'_, O> {
     /// A Router Solicitation, answered to the address that the interface has, whether the host knows it yet or not.
-    pub(super) fn router_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Decided {
+    pub(in crate::datapath) fn router_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Decided {
         RouterSolicitation::parse(packet, self.meta.checksum_pending)?;
         if let Some(faults) = self.view.faults()
             && faults.services(&self.ingress.interface).router_advertisements_withheld
@@ -48,7 +48,12 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// A packet for an address of the router itself: an echo, a service, or nothing that it answers.
-    pub(super) fn for_router_itself(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, kind: RouterAddress) -> Decided {
+    pub(in crate::datapath) fn for_router_itself(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        kind: RouterAddress,
+    ) -> Decided {
         let (address, mac) = (packet.destination(), self.ingress.subnet.router_mac);
         self.observer.saw(Stage::Router, Fact::Router { address, kind, mac });
         if matches!(kind, RouterAddress::Resolver | RouterAddress::Service) {
@@ -86,7 +91,12 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// Answers an echo request as `from`; `None` where it is none, or the router does not answer them.
-    pub(super) fn echo(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, from: IpAddr) -> Option<Decided> {
+    pub(in crate::datapath) fn echo(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        from: IpAddr,
+    ) -> Option<Decided> {
         if !self.profile().router.answers_echo {
             return None;
         }
@@ -122,7 +132,10 @@ impl<O: Observer> Context<'_, O> {
 }
 
 /// The Router Advertisement for the interface of a port; `None` in a subnet without IPv6.
-pub(super) fn advertisement(ingress: &Ingress<'_>, to: AdvertisementDestination) -> Option<RouterAdvertisement> {
+pub(in crate::datapath) fn advertisement(
+    ingress: &Ingress<'_>,
+    to: AdvertisementDestination,
+) -> Option<RouterAdvertisement> {
     let (subnet, interface) = (ingress.subnet, &ingress.interface);
     let prefix = subnet.ipv6?;
     let policy = Some(&subnet.profile().router.advertisement).filter(|policy| policy.sent)?;

@@ -1,7 +1,9 @@
 //! Within a subnet a frame goes to the interface whose MAC it bears, and to no other; its addresses play no part but in the
 //! checks. A host with a stale neighbor entry therefore sends into the void.
 
-use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict};
+use crate::datapath::{
+    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict,
+};
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERNET_HEADER, Frame, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -9,7 +11,7 @@ use crate::wire::frame::{ETHERNET_HEADER, Frame, PROTOCOL_TCP, PROTOCOL_UDP};
 impl<O: Observer> Context<'_, O> {
     /// A packet to the MAC of a host.
     #[inline(always)]
-    pub(super) fn deliver_by_mac(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+    pub(in crate::datapath) fn deliver_by_mac(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let subnet = self.ingress.subnet;
         // Nearly every packet goes to the MAC of the interface that its destination is mapped to. Whoever looks there first
         // has the answer of both tables, the one of MACs and the destination check's, from one. No two interfaces of a VPC
@@ -29,7 +31,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// An ARP message to the MAC of a host, where hosts answer each other's unicast requests.
-    pub(super) fn deliver_arp(&mut self, frame: &Frame<'_>) -> Decided {
+    pub(in crate::datapath) fn deliver_arp(&mut self, frame: &Frame<'_>) -> Decided {
         let interface = self.interface_of(frame.destination)?;
         let port = interface.port.ok_or(DropReason::NotAttached)?;
         Ok(Verdict::Deliver {
@@ -69,7 +71,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// The last steps of every packet: destination check, MTU, port. `found` is as for the check.
     #[inline(always)]
-    pub(super) fn hand_over(
+    pub(in crate::datapath) fn hand_over(
         &mut self,
         frame: &Frame<'_>,
         packet: &Packet<'_>,
@@ -89,7 +91,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// Octets of the largest IP packet that the frame is or will be cut into.
     #[inline(always)]
-    pub(super) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
+    pub(in crate::datapath) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
         let whole = frame.bytes().len() - ETHERNET_HEADER;
         if self.meta.segment_size == 0 {
             return whole;

@@ -1,6 +1,12 @@
 //! What workers read: the declared network as one immutable view, loaded once a batch, and behind it the tables whose
 //! entries change one atomic word at a time.
 
+pub(crate) mod numbered;
+mod prefetch;
+mod ranges;
+mod routes;
+mod writer;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,17 +14,20 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::faults::FaultView;
-use super::learning::Stations;
-use super::numbered::Numbered;
-use super::ranges::{Ranges, upper_half};
-use super::resolve::Neighbors;
-use super::routes::RouteTable;
+use crate::datapath::faults::FaultView;
+use crate::datapath::stage::lan::learning::Stations;
+use crate::datapath::stage::lan::resolve::Neighbors;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::{Delivery, Profile, Resolution};
 use crate::wire::MacAddr;
+use numbered::Numbered;
+use ranges::{Ranges, upper_half};
+
+pub use prefetch::warm;
+pub use routes::{RouteTable, RouteTarget};
+pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 
 /// The number of a VPC in the fabric, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -280,7 +289,7 @@ pub struct Ingress<'a> {
     pub vpc: &'a VpcView,
     /// The first IPv4 and the first IPv6 address of the interface, where the tables say that they are its own. Nearly every
     /// frame bears one of them, so that its source needs no look-up.
-    pub(super) own: [Option<IpAddr>; 2],
+    pub(in crate::datapath) own: [Option<IpAddr>; 2],
 }
 
 impl VpcView {

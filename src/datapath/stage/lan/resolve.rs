@@ -12,7 +12,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Verdict};
+use crate::datapath::{Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Verdict};
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERTYPE_ARP, Frame, Ipv6Packet};
@@ -207,7 +207,12 @@ impl SubnetView {
 
 impl<O: Observer> Context<'_, O> {
     /// A packet that the router passes on to a station of `subnet`, wherever that one said that it is.
-    pub(super) fn deliver_by_asking(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, subnet: &SubnetView) -> Decided {
+    pub(in crate::datapath) fn deliver_by_asking(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        subnet: &SubnetView,
+    ) -> Decided {
         let destination = packet.destination();
         // A delegated prefix is routed to its interface, as a provider's router has it in its table: nobody is asked.
         if let Some(owner) = self.view.prefix_around(subnet, destination) {
@@ -284,7 +289,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// What a frame that reaches the router tells it of its sender; true when it was said to the router and to nobody else.
-    pub(super) fn router_hears(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> bool {
+    pub(in crate::datapath) fn router_hears(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> bool {
         let subnet = self.ingress.subnet;
         if !subnet.asks() {
             return false;

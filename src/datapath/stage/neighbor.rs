@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Answered, Context, Decided, DropReason, Fact, Observer, Stage, Verdict};
+use crate::datapath::{Answered, Context, Decided, DropReason, Fact, Observer, Stage, Verdict};
 use crate::model::profile::{Answer, LinkLocals, NeighborScope, ResolvedMac, UnicastRequest};
 use crate::wire::MacAddr;
 use crate::wire::frame::{Frame, Ipv6Packet};
@@ -12,7 +12,7 @@ use crate::wire::reply::{ALL_NODES, AdvertisementFlags};
 
 impl<O: Observer> Context<'_, O> {
     /// An ARP message of any kind.
-    pub(super) fn arp(&mut self, frame: &Frame<'_>) -> Decided {
+    pub(in crate::datapath) fn arp(&mut self, frame: &Frame<'_>) -> Decided {
         let arp = Arp::parse(frame.payload()).ok_or(DropReason::ArpMalformed)?;
         let policy = &self.profile().neighbor;
         let left_to_host = policy.unicast_request == UnicastRequest::Forward && self.is_for_one_host(frame);
@@ -120,7 +120,11 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// A Neighbor Solicitation, multicast or unicast; `None` when it is left to the host that it is sent to.
-    pub(super) fn neighbor_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
+    pub(in crate::datapath) fn neighbor_solicitation(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv6Packet<'_>,
+    ) -> Option<Decided> {
         let unicast = self.profile().neighbor.unicast_request;
         if unicast == UnicastRequest::Forward && self.is_for_one_host(frame) {
             return None;
@@ -203,7 +207,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// A Neighbor Advertisement from a host: nobody hears it, unless hosts answer each other's unicast requests.
-    pub(super) fn neighbor_advertisement(&mut self, frame: &Frame<'_>) -> Option<Decided> {
+    pub(in crate::datapath) fn neighbor_advertisement(&mut self, frame: &Frame<'_>) -> Option<Decided> {
         let forward = self.profile().neighbor.unicast_request == UnicastRequest::Forward;
         if forward && self.is_for_one_host(frame) {
             None

@@ -4,14 +4,14 @@
 
 use std::net::IpAddr;
 
-use super::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
+use crate::datapath::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::wire::MacAddr;
 use crate::wire::frame::Frame;
 
 impl Packet<'_> {
     #[inline(always)]
-    pub(super) fn source(&self) -> IpAddr {
+    pub(in crate::datapath) fn source(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.source.into(),
             Self::V6(packet) => packet.source.into(),
@@ -19,7 +19,7 @@ impl Packet<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn destination(&self) -> IpAddr {
+    pub(in crate::datapath) fn destination(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.destination.into(),
             Self::V6(packet) => packet.destination.into(),
@@ -30,7 +30,7 @@ impl Packet<'_> {
 impl<O: Observer> Context<'_, O> {
     /// The source MAC must be the interface's own, whatever its other check says.
     #[inline(always)]
-    pub(super) fn guard_source_mac(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
+    pub(in crate::datapath) fn guard_source_mac(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
         let expected = self.ingress.interface.mac;
         self.observer.saw(
             Stage::Guard,
@@ -49,7 +49,11 @@ impl<O: Observer> Context<'_, O> {
     /// Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), and a
     /// packet for a group is no less one when its frame names a single host.
     #[inline(always)]
-    pub(super) fn guard_group(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Result<(), DropReason> {
+    pub(in crate::datapath) fn guard_group(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+    ) -> Result<(), DropReason> {
         let (broadcast, multicast) = match packet {
             Packet::V4(packet) => (packet.destination.is_broadcast(), packet.destination.is_multicast()),
             Packet::V6(packet) => (false, packet.destination.is_multicast()),
@@ -67,7 +71,7 @@ impl<O: Observer> Context<'_, O> {
 
     /// A packet leaves only with a source that the interface owns.
     #[inline(always)]
-    pub(super) fn source_check(&mut self, packet: &Packet<'_>) -> Result<(), DropReason> {
+    pub(in crate::datapath) fn source_check(&mut self, packet: &Packet<'_>) -> Result<(), DropReason> {
         let (address, ingress) = (packet.source(), self.ingress);
         let first = match packet {
             Packet::V4(_) => ingress.own[0],
@@ -84,7 +88,7 @@ impl<O: Observer> Context<'_, O> {
     /// A packet arrives only for a destination that the interface owns. `found` is the destination's owner where it was
     /// looked up on the way here.
     #[inline(always)]
-    pub(super) fn destination_check(
+    pub(in crate::datapath) fn destination_check(
         &mut self,
         interface: &Interface,
         subnet: &SubnetView,
@@ -125,7 +129,13 @@ impl<O: Observer> Context<'_, O> {
 
     /// Whether an address is an interface's: assigned to it, in a prefix delegated to it, or its own link-local.
     #[inline(never)]
-    pub(super) fn owns(&self, index: InterfaceIndex, mac: MacAddr, subnet: &SubnetView, address: IpAddr) -> bool {
+    pub(in crate::datapath) fn owns(
+        &self,
+        index: InterfaceIndex,
+        mac: MacAddr,
+        subnet: &SubnetView,
+        address: IpAddr,
+    ) -> bool {
         self.owner(subnet, address) == Some(index) || address == mac.link_local()
     }
 }

@@ -10,7 +10,7 @@ mod dhcpv6;
 #[cfg(test)]
 mod fixture;
 
-use super::{
+use crate::datapath::{
     Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, Received, Service, Stage, Verdict, View,
 };
 use crate::wire::dhcp::{v4, v6};
@@ -20,7 +20,7 @@ use crate::wire::udp;
 impl<O: Observer> Context<'_, O> {
     /// A question to one of the subnet's DHCP servers, where the profile has them; `None` for any other packet.
     #[inline(always)]
-    pub(super) fn dhcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
+    pub(in crate::datapath) fn dhcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
         // Only a group address or the router's leads to a server; all else has nothing to do with them.
         if !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac {
             return None;
@@ -108,7 +108,7 @@ impl From<crate::wire::dhcp::TooLong> for DropReason {
 
 #[cfg(test)]
 mod tests {
-    use super::DropReason;
+    use crate::datapath::DropReason;
 
     #[test]
     fn every_reason_of_the_dhcp_servers_is_met_by_a_case() {

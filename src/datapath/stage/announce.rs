@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::router::advertisement;
-use super::{Ingress, SubnetIndex, SubnetView, View};
+use crate::datapath::{Ingress, SubnetIndex, SubnetView, View};
 use crate::mapping::Interface;
 use crate::wire::MacAddr;
 use crate::wire::reply::{ALL_NODES, AdvertisementFlags, ReplyBuffer};

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::faults::FaultView;
-use super::learning::Stations;
 use super::numbered::Numbered;
 use super::ranges::Ranges;
-use super::resolve::Neighbors;
 use super::routes::RouteTable;
-use super::view::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use super::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use crate::datapath::faults::FaultView;
+use crate::datapath::stage::lan::learning::Stations;
+use crate::datapath::stage::lan::resolve::Neighbors;
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;

@@ -1,9 +1,8 @@
 //! What changes in a frame on its way, done in the buffer that it was read into.
 
-use super::port::ETHERNET;
-use crate::datapath::Rewrite;
+use super::Rewrite;
 use crate::wire::checksum;
-use crate::wire::frame::ETHERTYPE_IPV4;
+use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4};
 
 /// Applies a verdict's rewriting. Open transport checksums stay right: none covers a hop count or a MAC.
 #[inline]
@@ -16,7 +15,7 @@ pub fn apply(frame: &mut [u8], rewrite: Rewrite) {
     else {
         return;
     };
-    let Some((ethernet, packet)) = frame.split_first_chunk_mut::<ETHERNET>() else {
+    let Some((ethernet, packet)) = frame.split_first_chunk_mut::<ETHERNET_HEADER>() else {
         return;
     };
     ethernet[..6].copy_from_slice(&destination.0);

@@ -1,0 +1,5 @@
+//! Holds what decisions remember from one frame to the next.
+
+mod limits;
+
+pub use limits::PortState;
