@@ -13,8 +13,8 @@ FUZZ_TARGET ?= x86_64-unknown-linux-gnu
 FUZZ_BUILD ?= --release
 SCENARIO ?= scenarios/aws-ipv6-mapping.yaml
 REPEAT ?= 20
-# The scenarios that tests/failover.rs names.
-FAILOVER ?= $(shell sed -n 's/^        "\(.*\)\.yaml", .*/\1/p' tests/failover.rs)
+# The scenarios that tests/root/failover.rs names.
+FAILOVER ?= $(shell sed -n 's/^        "\(.*\)\.yaml", .*/\1/p' tests/root/failover.rs)
 
 # What the demo and the tests run: command:package.
 TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 rdisc6:ndisc6 \
@@ -27,7 +27,7 @@ CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhc
 
 # Tests that compare figures (Cargo.toml). Without any optimization a check of a frame takes several times as long, and a copy
 # does not; so the crate itself is optimized a little for them. What it stands on is the other tests' own, and built already.
-FIGURES = --test scale --test edits_under_traffic --test move_latency --test fairness
+FIGURES = --test figures
 OPTIMIZED = $(foreach setting,opt-level=1 debug-assertions=false overflow-checks=false,--config profile.dev.package.localvpc.$(setting))
 TEST_FIGURES = $(CARGO) test --locked --features bench-tools $(OPTIMIZED) $(FIGURES)
 

@@ -1,0 +1,12 @@
+//! The HTTP API, spoken to over real sockets.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod errors;
+mod events;
+mod examples;
+mod mappings;
+mod openapi;
+mod resources;
+mod server;
+mod topology;

@@ -1,0 +1,133 @@
+//! Where a server listens, and where it refuses to.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::api::{Options, Server, TOKEN};
+use localvpc::api::guard::{GuardConfig, Permissions};
+use localvpc::api::server::{Bound, ServeError, ServerConfig};
+use localvpc::api::{AppState, Client, Token};
+use localvpc::control::{Controller, ControllerConfig};
+
+fn state(token: bool, exec: bool) -> AppState {
+    let token = token.then(|| Token::new(TOKEN).unwrap());
+    let guard = GuardConfig {
+        token,
+        hosts: Vec::new(),
+        permissions: Permissions { exec },
+    };
+    AppState::new(Controller::new(ControllerConfig::default()), guard)
+}
+
+fn tcp(address: &str) -> ServerConfig {
+    ServerConfig {
+        listen: vec![address.parse().unwrap()],
+        unix: None,
+        ..ServerConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn beyond_loopback_it_takes_a_token() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:0.0.0.0]:0"] {
+        let refused = Bound::bind(&tcp(address), &state(false, false)).await;
+        assert!(matches!(refused, Err(ServeError::NoToken(_))), "{address}: {refused:?}");
+    }
+    for address in ["127.0.0.1:0", "127.1.2.3:0", "[::1]:0"] {
+        Bound::bind(&tcp(address), &state(false, false)).await.unwrap();
+    }
+    let nowhere = Bound::bind(&ServerConfig::default(), &state(true, false)).await;
+    assert!(matches!(nowhere, Err(ServeError::Nowhere)));
+}
+
+#[tokio::test]
+async fn commands_in_instances_take_a_caller_who_is_known() {
+    let refused = Bound::bind(&tcp("127.0.0.1:0"), &state(false, true)).await;
+    assert!(matches!(refused, Err(ServeError::ExecNeedsToken)), "{refused:?}");
+    Bound::bind(&tcp("127.0.0.1:0"), &state(true, true)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_unix_socket_is_its_owners_alone_and_needs_no_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let server = Server::with(Options {
+        token: true,
+        unix: Some(path.clone()),
+        ..Options::default()
+    })
+    .await;
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let client = Client::connect(&format!("unix:{}", path.display()), None).unwrap();
+    client.get("/v1/vpcs").await.unwrap();
+    let mut events = client.events("/v1/events?after=0", None).await.unwrap();
+    server.furnish().await;
+    assert_eq!(events.next().await.unwrap().unwrap().event, "vpc_created");
+    // Nothing but the socket is left in its directory, and nothing at all after the end.
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    server.stop().await;
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_busy_to_answer_keeps_its_socket() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let busy = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&busy, 0).unwrap();
+    // Nobody takes this one, and there is no room for another.
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let refused = tokio::net::UnixStream::connect(&path).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+    let config = ServerConfig {
+        unix: Some(path.clone()),
+        ..ServerConfig::default()
+    };
+    let second = Bound::bind(&config, &state(false, false)).await;
+    assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let config = ServerConfig {
+        listen: Vec::new(),
+        unix: Some(path.clone()),
+        ..ServerConfig::default()
+    };
+    let first = Bound::bind(&config, &state(false, false)).await.unwrap();
+    let second = Bound::bind(&config, &state(false, false)).await;
+    assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
+    drop(first);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    let refused = Bound::bind(&config, &state(false, false)).await;
+    assert!(matches!(refused, Err(ServeError::Bind { .. })), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_client_says_where_it_found_nobody() {
+    let client = Client::connect("unix:/nonexistent/api.sock", None).unwrap();
+    let error = client.get("/healthz").await.unwrap_err().to_string();
+    assert!(error.contains("unix:/nonexistent/api.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_does_not_keep_the_server_alive() {
+    use tokio::io::AsyncWriteExt;
+    let server = Server::start().await;
+    let mut stream = tokio::net::TcpStream::connect(&server.authority).await.unwrap();
+    let request = format!(
+        "POST /v1/vpcs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        server.authority
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(20), server.stop()).await;
+    stopped.expect("the server ends");
+}

@@ -1,0 +1,30 @@
+//! Tests that need no root: the network as a state machine, and the API over loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it saw"
+)]
+
+mod api;
+mod faults;
+mod ledger;
+mod model;
+mod noise;
+mod profiles;
+mod scenario_schema;
+mod services {
+    mod imds;
+    mod metadata_over_tcp;
+    mod names_and_time;
+    mod noise;
+    mod thread;
+}
+mod switch_on_sockets;
+
+#[path = "../support"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod support {
+    pub(crate) mod api;
+    pub(crate) mod services;
+    pub(crate) mod vpc;
+}

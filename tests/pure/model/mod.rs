@@ -1,0 +1,111 @@
+//! The decision against a naive model of the network's law: on a random network, edited at random, with random frames, no
+//! frame reaches a port that the law does not allow, each frame that the law delivers is delivered, and what the fabric
+//! answers is what the law says.
+//!
+//! The model (`law`) is written from the sentences of the specification, with lists and `contains` instead of tables, and
+//! its frames are read by etherparse instead of the crate's own parser.
+
+mod law;
+mod world;
+
+use std::time::Duration;
+
+use localvpc::datapath::{FrameMeta, PortState, Received, Unobserved, Verdict, decide};
+use localvpc::wire::reply::ReplyBuffer;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use law::{Fate, fate};
+use world::{Edit, Question, World, question};
+
+/// One thing that happens: the network is edited, or a host sends a frame.
+#[derive(Debug, Clone)]
+enum Happens {
+    Edit(Edit),
+    Frame(Question),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        1 => world::edit().prop_map(Happens::Edit),
+        6 => question().prop_map(Happens::Frame),
+    ]
+}
+
+/// What the fabric made of a frame, in the model's words.
+fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
+    let fabric = world.writer.fabric();
+    let view = fabric.view();
+    let host = &world.hosts[from];
+    let ingress = view
+        .ingress(host.index, host.port)
+        .expect("an interface that is attached");
+    let mut reply = ReplyBuffer::new();
+    let received = Received {
+        bytes,
+        meta: FrameMeta::default(),
+    };
+    let (mut state, now) = (PortState::default(), Duration::from_secs(1));
+    match decide(received, &ingress, &view, &mut state, now, &mut reply, &mut Unobserved) {
+        Verdict::Deliver { port, .. } => {
+            let to = world.hosts.iter().position(|host| host.port == port && host.attached);
+            Fate::Delivered(to.expect("a port that somebody is attached to"))
+        }
+        Verdict::Reply(_) => Fate::Answered(law::said(reply.frame())),
+        Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {
+            panic!("nothing is flooded or asked for in these profiles")
+        }
+        // What a service answers is not the decision's to say.
+        Verdict::Punt(_) | Verdict::Drop(_) => Fate::Nothing,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_decision_and_the_naive_model_agree(
+        mut world in world::world(),
+        happened in prop::collection::vec(happens(), 60..120),
+    ) {
+        for what in happened {
+            match what {
+                Happens::Edit(edit) => world.edit(&edit),
+                Happens::Frame(question) => {
+                    let Some((from, bytes)) = world.frame(&question) else { continue };
+                    let expected = fate(&world, from, &bytes);
+                    let got = decided(&world, from, &bytes);
+                    prop_assert_eq!(got, expected, "from host {} of {:#?}\n{:?}", from, world, question);
+                }
+            }
+        }
+    }
+}
+
+/// The generator must not spend its time on frames that all meet the same fate.
+#[test]
+fn the_random_frames_meet_every_fate() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut delivered, mut routed, mut answered, mut nothing) = (0, 0, 0, 0);
+    for _ in 0..60 {
+        let world = world::world().new_tree(&mut runner).expect("a world").current();
+        for _ in 0..60 {
+            let question = question().new_tree(&mut runner).expect("a question").current();
+            let Some((from, bytes)) = world.frame(&question) else {
+                continue;
+            };
+            match fate(&world, from, &bytes) {
+                Fate::Delivered(to) if world.hosts[to].subnet == world.hosts[from].subnet => delivered += 1,
+                Fate::Delivered(_) => routed += 1,
+                Fate::Answered(_) => answered += 1,
+                Fate::Nothing => nothing += 1,
+            }
+        }
+    }
+    let all = delivered + routed + answered + nothing;
+    let met = format!("delivered {delivered}, routed {routed}, answered {answered}, nothing {nothing}");
+    assert!(
+        all > 2000 && delivered * 20 > all && routed * 100 > all && answered * 10 > all && nothing * 10 > all,
+        "{met}"
+    );
+}

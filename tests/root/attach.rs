@@ -1,0 +1,127 @@
+//! Attaching TAPs over HTTP: inside a namespace so that nothing shows outside, or by an inherited descriptor.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use localvpc::lab::Namespace;
+use localvpc::switch::port::{TapOptions, TapPort};
+use serde_json::{Value, json};
+
+use crate::support::api::Server;
+
+/// Devices of a namespace.
+fn devices(namespace: &Namespace) -> Vec<String> {
+    let text = namespace
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap())
+        .unwrap();
+    text.lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tap_inside_a_namespace_is_a_port_and_shows_nowhere_else() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let server = Server::furnished().await;
+    let client = &server.client;
+    let namespace = Namespace::create().unwrap();
+    let path = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
+    let request = json!({"tap": "eth0", "namespace": path, "mtu": 1500});
+    let attached = client.post("/v1/interfaces/a/attach", &request).await.unwrap();
+    assert_eq!(attached["status"], "in-use");
+    assert_eq!(attached["attachment"]["device"], "eth0");
+    assert!(devices(&namespace).contains(&"eth0".to_owned()));
+    let again = client.post("/v1/interfaces/a/attach", &request).await.unwrap_err();
+    assert_eq!(again.problem().unwrap().code, "InvalidNetworkInterface.InUse");
+    let busy = client.post("/v1/interfaces/b/attach", &request).await.unwrap_err();
+    assert_eq!(busy.problem().unwrap().field.as_deref(), Some("tap"), "{busy}");
+
+    let ports = client.get("/v1/ports").await.unwrap();
+    let port = &ports["ports"][0];
+    assert_eq!((&port["interface_name"], &port["mtu"]), (&json!("a"), &json!(1500)));
+    // Every counter is there, those that are zero too.
+    assert_eq!(
+        port["dropped"].as_object().unwrap().len(),
+        localvpc::datapath::DropReason::COUNT
+    );
+    assert_eq!(
+        port["answered"].as_object().unwrap().len(),
+        localvpc::datapath::Answered::COUNT
+    );
+    let nonzero = client.get("/v1/ports?nonzero=true&interface=a").await.unwrap();
+    assert!(nonzero["ports"][0]["dropped"].as_object().unwrap().len() < localvpc::datapath::DropReason::COUNT);
+    assert_eq!(client.get("/v1/ports?interface=b").await.unwrap()["ports"], json!([]));
+
+    let explained = client
+        .post("/v1/explain", &json!({"from": "b", "to": "10.0.1.10"}))
+        .await
+        .unwrap();
+    assert_eq!(explained["summary"], "Delivered to a");
+
+    client.post("/v1/interfaces/a/detach", &Value::Null).await.unwrap();
+    assert!(
+        !devices(&namespace).contains(&"eth0".to_owned()),
+        "the TAP is gone with its port"
+    );
+    assert_eq!(client.get("/v1/ports").await.unwrap()["ports"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inherited_descriptor_is_attached_once_and_can_come_back() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let server = Server::furnished().await;
+    let client = &server.client;
+    let namespace = Namespace::create().unwrap();
+    let tap = namespace
+        .run(|| TapPort::open("eth0", TapOptions::default()))
+        .unwrap()
+        .unwrap();
+    let fd = tap.as_fd().as_raw_fd();
+    let attach = json!({ "fd": fd });
+    // The server opened it itself, so it is none that was handed to it.
+    let refused = client.post("/v1/interfaces/a/attach", &attach).await.unwrap_err();
+    assert!(refused.to_string().contains("was not inherited"), "{refused}");
+    // What the program that started the server would have left open.
+    rustix::io::fcntl_setfd(&tap, rustix::io::FdFlags::empty()).unwrap();
+    for _ in 0..2 {
+        let attached = client.post("/v1/interfaces/a/attach", &attach).await.unwrap();
+        assert_eq!(attached["attachment"]["device"], "eth0");
+        let twice = client.post("/v1/interfaces/b/attach", &attach).await.unwrap_err();
+        assert!(twice.to_string().contains("is attached to"), "{twice}");
+        client.post("/v1/interfaces/a/detach", &Value::Null).await.unwrap();
+    }
+    let no_tap = client
+        .post("/v1/interfaces/a/attach", &json!({"fd": 0}))
+        .await
+        .unwrap_err();
+    assert_eq!(no_tap.problem().unwrap().field.as_deref(), Some("fd"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_over_http_waits_for_no_other() {
+    let server = Server::furnished().await;
+    let start = Instant::now();
+    let calls = (0..50).map(|n| {
+        let client = server.client.clone();
+        tokio::spawn(async move {
+            client
+                .put(
+                    &format!("/v1/mappings/left/10.0.1.{}", 100 + n),
+                    &json!({"interface": "a"}),
+                )
+                .await
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    server.stop().await;
+}

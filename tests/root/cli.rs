@@ -1,0 +1,333 @@
+//! The program as a script sees it: output, exit codes, and nothing left behind. These tests make namespaces, so they
+//! take root.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::cli::{Server, code, file, localvpc, run, stdout};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const TOPOLOGY: &str = "
+vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
+instances:
+  a: { subnet: s, ipv4: [10.0.1.10] }
+  b: { subnet: s, ipv4: [10.0.1.11] }
+";
+
+fn scenario(steps: &str) -> String {
+    let topology: String = TOPOLOGY.lines().map(|line| format!("  {line}\n")).collect();
+    format!("name: test\ntopology:\n{topology}\nsteps:\n{steps}\n")
+}
+
+#[test]
+fn the_exit_code_says_how_a_run_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let passing = file(&folder, "pass.yaml", &scenario("- ping: { from: a, to: 10.0.1.11 }"));
+    let failing = file(
+        &folder,
+        "fail.yaml",
+        &scenario("- ping: { from: a, to: 10.0.1.77, count: 1 }"),
+    );
+    let missing = file(
+        &folder,
+        "missing.yaml",
+        &format!("requires: [no-such-program]\n{}", scenario("- wait: 1s")),
+    );
+    let wrong = file(&folder, "wrong.yaml", &scenario("- pingg: {}"));
+
+    let output = run(&["run", &passing]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).contains("PASS test: 1 passed"));
+
+    let output = run(&["run", &failing]);
+    assert_eq!(code(&output), 1);
+    for part in [
+        "expected: every request is answered",
+        "a: packets on eth0",
+        "dropped: arp_unknown_address",
+    ] {
+        assert!(stdout(&output).contains(part), "{part}: {}", stdout(&output));
+    }
+
+    let output = run(&["run", &missing]);
+    assert_eq!(code(&output), 3);
+    assert!(
+        stdout(&output).contains("not installed: no-such-program"),
+        "{}",
+        stdout(&output)
+    );
+
+    let output = run(&["run", &passing, &wrong]);
+    assert_eq!(code(&output), 2);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("did you mean `ping`?") && said.contains("wrong.yaml:"),
+        "{said}"
+    );
+    assert!(stdout(&output).is_empty(), "nothing is played when a file is wrong");
+
+    assert_eq!(code(&run(&["run"])), 2);
+    assert_eq!(code(&run(&["run", "/nowhere.yaml"])), 2);
+    assert_eq!(code(&run(&["run", "--check", &passing, &failing])), 0);
+}
+
+#[test]
+fn a_report_is_json_for_scripts_and_a_scenario_can_come_by_a_pipe() {
+    let mut child = localvpc(&["run", "--json", "--seed", "5", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = scenario("- ping: { from: a, to: 10.0.1.11 }");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["outcome"], &report["seed"]), (&"passed".into(), &5.into()));
+}
+
+#[test]
+fn a_run_leaves_its_captures_whole_and_one_for_each_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let pings = file(
+        &folder,
+        "pings.yaml",
+        &scenario("- ping: { from: a, to: 10.0.1.11, count: 1 }"),
+    );
+    let (whole, captures) = (path("all.pcapng"), path("captures"));
+    std::fs::write(&whole, "of an earlier run").unwrap();
+    let output = run(&["run", &pings, "--capture", &whole, "--captures", &captures]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    for (name, pings) in [("all.pcapng", 2), ("captures/a.pcapng", 2), ("captures/b.pcapng", 2)] {
+        let read = Command::new("tcpdump")
+            .args(["-nr", &path(name), "icmp"])
+            .output()
+            .unwrap();
+        assert_eq!(stdout(&read).lines().count(), pings, "{name}: {read:?}");
+    }
+    let names = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    assert_eq!((names(&captures), names(&path(""))), (2, 3), "and nothing half written");
+    let two = run(&["run", &pings, &pings, "--captures", &captures]);
+    assert_eq!(code(&two), 2);
+    assert!(String::from_utf8_lossy(&two.stderr).contains("--captures takes one scenario"));
+}
+
+#[test]
+fn a_run_that_is_interrupted_ends_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = file(
+        &folder,
+        "long.yaml",
+        &scenario("- ping: { from: a, to: 10.0.1.11, count: 1 }\n- wait: 300s"),
+    );
+    let mut child = localvpc(&["run", &long]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("PASS") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended early");
+    }
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_topology_comes_up_is_asked_about_and_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
+    for (query, part) in [
+        ("vpcs", "10.0.0.0/16"),
+        ("subnets", "10.0.1.0/24"),
+        ("interfaces", "10.0.1.10"),
+        ("mappings", "10.0.1.11"),
+        ("instances", "a "),
+        ("ports", "eth0"),
+        ("profiles", "aws-xen"),
+    ] {
+        let output = server.ask(&[query]);
+        assert_eq!(code(&output), 0, "{query}");
+        assert!(stdout(&output).contains(part), "{query}: {}", stdout(&output));
+        let json = stdout(&server.ask(&[query, "--json"]));
+        serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    }
+    let output = server.ask(&["exec", "a", "--", "ping", "-c1", "-W2", "10.0.1.11"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert_eq!(code(&server.ask(&["exec", "a", "--", "sh", "-c", "exit 7"])), 7);
+
+    assert_eq!(code(&server.ask(&["mappings", "assign", "10.0.1.50", "--to", "a"])), 0);
+    let taken = server.ask(&["mappings", "assign", "10.0.1.50", "--to", "b"]);
+    assert_eq!(code(&taken), 1);
+    assert!(stdout(&server.ask(&["mappings", "move", "10.0.1.50", "--to", "b"])).contains("1 moved"));
+    assert_eq!(
+        code(&server.ask(&["mappings", "unassign", "10.0.1.50", "--from", "b"])),
+        0
+    );
+    let explained = stdout(&server.ask(&["explain", "--from", "a", "--to", "10.0.1.11"]));
+    assert!(explained.contains("Delivered to b"), "{explained}");
+    let checked = stdout(&server.ask(&["interfaces", "check", "b", "off"]));
+    assert!(checked.contains("false"), "{checked}");
+
+    server.stop();
+}
+
+#[test]
+fn routes_faults_and_captures_are_there_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
+    let asked = |arguments: &[&str], expected: i32| {
+        let output = server.ask(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), expected, "{arguments:?}: {errors}");
+        stdout(&output) + &errors
+    };
+    let ping = ["exec", "a", "--", "ping", "-c1", "-W1", "10.0.1.11"];
+
+    let tables: serde_json::Value = serde_json::from_str(&asked(&["route-tables", "--json"], 0)).unwrap();
+    let main = tables["route_tables"][0]["id"].as_str().unwrap().to_owned();
+    let added = asked(&["route-tables", "add", &main, "192.0.2.10/32", "--to", "b"], 0);
+    assert!(added.contains("192.0.2.10/32") && added.contains("active"), "{added}");
+    let again = asked(&["route-tables", "add", &main, "192.0.2.10/32", "--to", "a"], 1);
+    assert!(again.contains("RouteAlreadyExists"), "{again}");
+    let replaced = asked(
+        &["route-tables", "replace", &main, "192.0.2.10/32", "--to", "blackhole"],
+        0,
+    );
+    assert!(replaced.contains("blackhole"), "{replaced}");
+    let removed = asked(&["route-tables", "remove", &main, "192.0.2.10/32"], 0);
+    assert!(!removed.contains("192.0.2.10/32"), "{removed}");
+
+    asked(&ping, 0);
+    let fault = [
+        "faults",
+        "begin",
+        "{ link_down: { interfaces: [b] } }",
+        "--for",
+        "1m",
+        "--json",
+    ];
+    let fault: serde_json::Value = serde_json::from_str(&asked(&fault, 0)).unwrap();
+    assert!(asked(&["faults"], 0).contains("link_down"));
+    asked(&ping, 1);
+    asked(&["faults", "end", fault["id"].as_str().unwrap()], 0);
+    assert!(!asked(&["faults"], 0).contains("link_down"));
+    let ended = Instant::now();
+    while code(&server.ask(&ping)) != 0 {
+        assert!(ended.elapsed() < Duration::from_secs(5), "the link is up again");
+    }
+    let wrong = asked(&["faults", "begin", "{ link_down: { interfaces: [b] }"], 2);
+    assert!(wrong.contains("as in a scenario file"), "{wrong}");
+    let unknown = asked(&["faults", "begin", "{ cable_cut: { interfaces: [b] } }"], 1);
+    assert!(
+        unknown.contains("cable_cut") && unknown.contains("link_down"),
+        "{unknown}"
+    );
+
+    let written = folder.path().join("a.pcapng");
+    let written = written.to_str().unwrap();
+    let capture = [
+        "capture",
+        "-i",
+        "a",
+        "-w",
+        written,
+        "--count",
+        "2",
+        "--duration",
+        "10s",
+        "icmp",
+    ];
+    std::thread::scope(|scope| {
+        let capturing = scope.spawn(|| asked(&capture, 0));
+        while !capturing.is_finished() {
+            asked(&ping, 0);
+        }
+    });
+    let shown = Command::new("tcpdump").args(["-nr", written]).output().unwrap();
+    let shown = stdout(&shown);
+    assert_eq!(shown.matches("ICMP echo re").count(), 2, "{shown}");
+    let kept = asked(&capture, 2);
+    assert!(
+        kept.contains("cannot make the file"),
+        "a file that is there is kept: {kept}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_topology_is_made_once_and_fits_beside_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
+    assert_eq!(code(&server.ask(&["interfaces", "check", "b", "off"])), 0);
+    // The same topology is there already, but for the check that was switched off; another one fits beside it.
+    let again = server.ask(&["up", &topology]);
+    assert_eq!(code(&again), 0);
+    assert_eq!(
+        stdout(&again),
+        "~ network interface b  source_dest_check: false -> true\n0 made, 1 altered, 0 replaced, 0 removed\n"
+    );
+    let other = TOPOLOGY
+        .replace("v:", "v2:")
+        .replace("vpc: v,", "vpc: v2,")
+        .replace(" s:", " s2:");
+    let other = other
+        .replace("subnet: s,", "subnet: s2,")
+        .replace(" a:", " c:")
+        .replace(" b:", " d:");
+    let other = file(&folder, "other.yaml", &other);
+    let made = server.ask(&["up", &other]);
+    assert_eq!(code(&made), 0, "{}", String::from_utf8_lossy(&made.stderr));
+    assert_eq!(
+        code(&server.ask(&["exec", "c", "--", "ping", "-c1", "-W2", "10.0.1.11"])),
+        0
+    );
+    server.stop();
+}
+
+#[test]
+fn a_lab_has_as_many_hosts_as_were_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder, &["lab", "--hosts", "2"]);
+    let instances: serde_json::Value = serde_json::from_str(&stdout(&server.ask(&["instances", "--json"]))).unwrap();
+    assert_eq!(instances["instances"].as_array().unwrap().len(), 2);
+    let refused = server.ask(&["exec", "a", "--", "true"]);
+    assert_eq!(code(&refused), 1, "commands are off unless they were allowed");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--allow-exec"));
+    server.stop();
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_is_told_from_one_that_refuses() {
+    let output = run(&["--server", "http://127.0.0.1:9", "vpcs"]);
+    assert_eq!(code(&output), 3);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("localvpc serve"));
+    assert_eq!(code(&run(&["--server", "nonsense", "vpcs"])), 2);
+    let output = run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(code(&output), 3, "beyond loopback it takes a token");
+    let output = run(&["serve", "--listen", "127.0.0.1:0", "--allow-exec"]);
+    assert_eq!(code(&output), 3, "commands take a token or a socket");
+}
+
+#[test]
+fn schemas_descriptions_and_completions_are_printed() {
+    for (arguments, part) in [
+        (&["schema"][..], "\"$defs\""),
+        (&["schema", "topology"], "Topology"),
+        (&["openapi"], "/v1/runs"),
+        (&["completions", "bash"], "_localvpc"),
+        (&["completions", "zsh"], "#compdef localvpc"),
+        (&["--help"], "Exit codes"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}");
+        assert!(stdout(&output).contains(part), "{arguments:?}");
+    }
+}

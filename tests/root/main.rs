@@ -1,0 +1,36 @@
+//! Tests with real hosts and real programs. They make namespaces and TAP devices, so they take root: `make test`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it saw"
+)]
+
+#[macro_use]
+#[path = "../support"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod support {
+    pub(crate) mod api;
+    pub(crate) mod cli;
+    pub(crate) mod lab;
+    #[macro_use]
+    pub(crate) mod scenario;
+    pub(crate) mod vpc;
+}
+
+mod attach;
+mod captures;
+mod cli;
+mod failover;
+mod faults;
+mod hosts;
+mod lab_commands;
+mod lab_instances;
+mod left_behind;
+mod probes;
+mod runs;
+mod runs_on_a_socket;
+mod scenarios;
+mod services_on_taps;
+mod switch_on_taps;
+mod tap_ports;
+mod topology;

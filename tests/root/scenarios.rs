@@ -1,0 +1,260 @@
+//! The scenarios that ship, played against real hosts with real tools, and what a run promises whatever it plays.
+//! These tests make namespaces, so they take root.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::scenario::{options, read};
+use localvpc::scenario::format::Scenario;
+use localvpc::scenario::play::{Cancel, PlayOptions, play};
+use localvpc::scenario::report::{Progress, RunOutcome, RunReport, StepReport};
+
+fn written(steps: &str) -> Arc<Scenario> {
+    let text = format!(
+        "
+name: test
+parameters:
+  greeting: {{ default: hello }}
+topology:
+  vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}
+  subnets: {{ s: {{ vpc: v, cidr_block: 10.0.1.0/24 }} }}
+  instances:
+    a: {{ subnet: s, ipv4: [10.0.1.10] }}
+    b: {{ subnet: s, ipv4: [10.0.1.11] }}
+steps:
+{steps}
+"
+    );
+    read("test.yaml", &text)
+}
+
+fn run(scenario: &Scenario, options: &PlayOptions) -> RunReport {
+    play(scenario, options, &Cancel::default(), &|_| {})
+}
+
+scenarios! {
+    ipv6_is_without_multicast_in_a_vpc:
+        "aws-ipv6-mapping.yaml", "base: aws," => "base: lan,";
+    arp_is_answered_by_the_mapping_service_in_a_vpc:
+        "aws-ipv4-mapping.yaml", "every: \" {{ router(sb).mac }} > {{ c.mac }}, \"" => "every: \" {{ a.mac }} > {{ c.mac }}, \"";
+    a_lan_does_what_a_vpc_does_not:
+        "lan-control.yaml", "base: lan" => "base: aws";
+    a_moved_address_is_announced_today_and_was_not_in_the_xen_years:
+        "address-move.yaml", "base: aws-xen" => "base: aws";
+    packets_that_leave_their_subnet_follow_its_route_table:
+        "routes.yaml", "drops: { no_route: 3 }" => "drops: { no_route: 0 }";
+    the_services_of_a_vpc_say_what_the_network_is_at_that_moment:
+        "link-local-services.yaml", "\"{{ a.mac }}\", \"eu-central-1\"" => "\"{{ b.mac }}\", \"eu-central-1\"";
+    isc_dhclient_brings_up_a_host_that_knows_nothing:
+        "dhclient.yaml", "base: aws," => "base: lan,";
+    dhcpcd_brings_up_a_host_that_knows_nothing:
+        "dhcpcd.yaml", "\"acknowledged 10.0.1.10 " => "\"acknowledged 10.0.1.20 ";
+    the_small_clients_bring_up_a_host_that_knows_nothing:
+        "udhcpc.yaml", "base: aws," => "base: lan,";
+    systemd_networkd_brings_up_a_host_that_knows_nothing:
+        "systemd-networkd.yaml", "\"Your-IP 10.0.1.10$\"" => "\"Your-IP 10.0.1.20$\"";
+    an_address_without_routes_and_routes_without_an_address_reach_nobody:
+        "address-route-interplay.yaml", "stable-privacy" => "eui64";
+    cloud_init_finds_that_it_runs_on_ec2:
+        "cloud-init.yaml", "matches: '^401$'" => "matches: '^200$'";
+    dhcpcd_surprises_three_times:
+        "dhcpcd-story.yaml", "stdout: \"slaac private\"" => "stdout: \"slaac hwaddr\"";
+    a_lease_ends_with_the_assignment_of_its_address:
+        "ipv6-unassigned.yaml", "expect: unanswered" => "expect: answered";
+    a_delegated_prefix_is_one_host:
+        "bind-ipv6-subnet.yaml", "drops: { no_mapping: { at_least: 8 } }" => "drops: { no_mapping: 0 }";
+    clouds_differ:
+        "clouds.yaml", "every: \"lladdr {{ a2.mac }} \"" => "every: \"lladdr {{ a.mac }} \"";
+    discovery_by_multicast_finds_nobody_in_a_vpc:
+        "multicast-gotchas.yaml", "count: 4, every: \": nobody$\"" => "count: 4, every: \": 10\"";
+    a_single_64_needs_a_proxy_where_the_router_asks:
+        "single-64-proxy-ndp.yaml", "\"^default via fe80::1 dev eth0 \"" => "\"^default via fe80::2 dev eth0 \"";
+}
+
+#[test]
+fn every_scenario_that_ships_is_played_as_it_is_and_turned_around() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let here = [include_str!("scenarios.rs"), include_str!("failover.rs")].concat();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        // As the line of `scenarios!` that plays it both ways has it.
+        assert!(here.contains(&format!("        \"{name}\", \"")), "{name}");
+    }
+}
+
+#[test]
+fn a_failed_step_ends_the_run_and_shows_packets_verdicts_and_hosts() {
+    let scenario = written(
+        "
+- ping: { from: a, to: 10.0.1.11 }
+- ping: { from: a, to: 10.0.1.77, count: 1 }
+- ping: { from: a, to: 10.0.1.11 }",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    let outcomes: Vec<RunOutcome> = report.steps.iter().map(|step| step.outcome).collect();
+    assert_eq!(outcomes, [RunOutcome::Passed, RunOutcome::Failed, RunOutcome::Skipped]);
+    let evidence = report.steps[1].evidence.as_ref().unwrap();
+    assert!(
+        evidence.captures["a"]
+            .iter()
+            .any(|line| line.contains("who-has 10.0.1.77"))
+    );
+    assert!(evidence.ports["a"].drops["arp_unknown_address"] >= 1);
+    assert!(evidence.hosts["a"].contains("10.0.1.77 dev eth0"));
+    assert!(report.steps[0].evidence.is_none());
+}
+
+#[test]
+fn a_run_that_keeps_going_plays_every_step() {
+    let scenario = written("- exec: { on: a, run: 'exit 3' }\n- exec: { on: a, run: 'exit 0' }");
+    let report = run(
+        &scenario,
+        &PlayOptions {
+            keep_going: true,
+            ..options()
+        },
+    );
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert_eq!(report.count(RunOutcome::Passed), 1);
+    assert_eq!(report.steps[0].exit, Some(3));
+}
+
+#[test]
+fn a_step_within_a_time_is_tried_until_it_passes() {
+    let scenario = written(
+        "
+- exec: { on: a, run: 'sleep 1; touch /run/ready', background: later }
+- exec: { on: a, run: 'test -e /run/ready' }
+  within: 10s
+- exec: { on: a, run: 'false' }
+  within: 1s",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.steps[1].outcome, RunOutcome::Passed);
+    assert!(report.steps[1].attempts > 1);
+    assert_eq!(report.steps[2].outcome, RunOutcome::Failed);
+}
+
+#[test]
+fn what_is_counted_a_moment_after_a_step_is_waited_for() {
+    let scenario = written(
+        "
+- exec: { on: a, run: 'sleep 0.1; ping -c 1 -W 1 10.0.1.77', background: later }
+- expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1 } } } } }
+- expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1000 } } } } }",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.steps[1].outcome, RunOutcome::Passed, "{:?}", report.steps[1]);
+    assert_eq!(report.steps[2].outcome, RunOutcome::Failed, "{:?}", report.steps[2]);
+    assert_eq!(report.steps[2].checks.len(), 1, "it is told once");
+}
+
+#[test]
+fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
+    let scenario = written(
+        "
+- exec: { on: a, run: 'echo {{ parameters.greeting }} world' }
+  save: { who: 'good day (.*)' }
+- exec: { on: b, argv: [echo, '{{ saved.who | upper }}'] }
+  expect: { stdout: { matches: '^WORLD$' } }",
+    );
+    let parameters = BTreeMap::from([("greeting".to_owned(), "good day".to_owned())]);
+    let set = run(
+        &scenario,
+        &PlayOptions {
+            parameters,
+            ..options()
+        },
+    );
+    assert_eq!(set.outcome, RunOutcome::Passed, "{:?}", set.steps);
+    assert_eq!(run(&scenario, &options()).outcome, RunOutcome::Failed);
+    let unknown = BTreeMap::from([("greating".to_owned(), "x".to_owned())]);
+    let refused = run(
+        &scenario,
+        &PlayOptions {
+            parameters: unknown,
+            ..options()
+        },
+    );
+    assert_eq!(refused.outcome, RunOutcome::Broken);
+    assert!(refused.problem.unwrap().contains("did you mean `greeting`?"));
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed_and_fails_the_step() {
+    let scenario = written("- exec: { on: a, run: 'sleep 60', timeout: 300ms }");
+    let report = run(&scenario, &options());
+    assert_eq!((report.outcome, report.steps[0].exit), (RunOutcome::Failed, Some(124)));
+    assert!(report.duration_ms < 20_000);
+}
+
+#[test]
+fn a_cancelled_run_ends_soon_and_leaves_nothing() {
+    let scenario = written("- exec: { on: a, run: 'sleep 300.0424242' }\n- wait: 300s");
+    let cancel = Cancel::default();
+    let began = Instant::now();
+    let report = play(&scenario, &options(), &cancel, &|progress| {
+        if matches!(progress, Progress::StepStarted { .. }) {
+            let cancel = cancel.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                cancel.cancel();
+            });
+        }
+    });
+    assert_eq!(report.outcome, RunOutcome::Cancelled);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let left = std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        std::fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("300.0424242"))
+    });
+    assert!(!left);
+}
+
+#[test]
+fn runs_side_by_side_do_not_know_of_each_other() {
+    let scenario = written(
+        "
+- ping: { from: a, to: 10.0.1.11, count: 20, interval: 50ms }
+- expect: { ports: { a: { counters: { received_frames: { at_most: 40 } } } } }",
+    );
+    let reports: Vec<RunReport> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..3).map(|_| scope.spawn(|| run(&scenario, &options()))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for report in reports {
+        assert_eq!(report.outcome, RunOutcome::Passed, "{:?}", report.steps);
+    }
+}
+
+#[test]
+fn a_seed_makes_the_same_network_again() {
+    let scenario = written("- exec: { on: a, run: 'cat /sys/class/net/eth0/address' }");
+    let mac = |seed| {
+        let report = run(
+            &scenario,
+            &PlayOptions {
+                seed: Some(seed),
+                ..options()
+            },
+        );
+        let StepReport { stdout, .. } = report.steps.into_iter().next().unwrap();
+        stdout
+    };
+    assert_eq!(mac(1), mac(1));
+    assert_ne!(mac(1), mac(2));
+}
+
+#[test]
+fn a_program_that_is_not_installed_is_named_before_anything_starts() {
+    let mut scenario = Scenario::clone(&written("- wait: 1s"));
+    scenario.requires = vec!["ping".into(), "no-such-program".into()];
+    let report = run(&scenario, &options());
+    assert_eq!(report.outcome, RunOutcome::Broken);
+    assert!(report.problem.unwrap().contains("not installed: no-such-program"));
+}

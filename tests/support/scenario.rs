@@ -1,0 +1,72 @@
+//! What the tests of scenarios that ship share: each passes, and each fails when one of its expectations is turned around.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use localvpc::cli::transcript::{Style, Transcript};
+use localvpc::scenario::format::{self, Scenario};
+use localvpc::scenario::play::{Cancel, PlayOptions, StageOptions, play};
+use localvpc::scenario::report::{RunOutcome, RunReport};
+
+pub(crate) fn options() -> PlayOptions {
+    PlayOptions {
+        stage: StageOptions {
+            init_program: Some(PathBuf::from(env!("CARGO_BIN_EXE_localvpc"))),
+            ..StageOptions::default()
+        },
+        ..PlayOptions::default()
+    }
+}
+
+pub(crate) fn read(name: &str, text: &str) -> Arc<Scenario> {
+    format::read(name, text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The report, and the run as the CLI shows it.
+pub(crate) fn run_and_show(scenario: &Scenario) -> (RunReport, String) {
+    let style = Style {
+        terminal: false,
+        verbose: false,
+    };
+    let mut text = Vec::new();
+    let transcript = Transcript::new(&mut text, style);
+    let report = play(scenario, &options(), &Cancel::default(), &|progress| {
+        transcript.show(progress);
+    });
+    transcript.summary(&report);
+    drop(transcript);
+    (report, String::from_utf8_lossy(&text).into_owned())
+}
+
+fn text_of(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+    std::fs::read_to_string(file).unwrap()
+}
+
+/// What goes wrong is shown as the CLI shows it, without the steps that passed: a log of many tests may be cut.
+pub(crate) fn passes(name: &str) {
+    let (report, shown) = run_and_show(&read(name, &text_of(name)));
+    let passed = |paragraph: &&str| paragraph.lines().any(|line| line.starts_with("     PASS "));
+    let wrong: Vec<&str> = shown.split("\n\n").filter(|paragraph| !passed(paragraph)).collect();
+    assert_eq!(report.outcome, RunOutcome::Passed, "\n{}", wrong.join("\n\n"));
+}
+
+/// With `from` replaced by `to` the scenario expects what is not so.
+pub(crate) fn fails_turned_around(name: &str, from: &str, to: &str) {
+    let text = text_of(name);
+    assert!(text.contains(from), "{name}: {from}");
+    let (report, shown) = run_and_show(&read(name, &text.replace(from, to)));
+    assert_eq!(report.outcome, RunOutcome::Failed, "\n{shown}");
+}
+
+/// A sentence about the network, the file that shows it, and an expectation of it with what it is turned into.
+macro_rules! scenarios {
+    ($($sentence:ident: $file:literal, $from:literal => $to:literal;)*) => {
+        mod holds {
+            $(#[test] fn $sentence() { crate::support::scenario::passes($file); })*
+        }
+        mod turned_around_fails {
+            $(#[test] fn $sentence() { crate::support::scenario::fails_turned_around($file, $from, $to); })*
+        }
+    };
+}
