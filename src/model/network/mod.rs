@@ -1,16 +1,8 @@
 //! Everything that is declared, and the invariants between its parts. A command either holds them all afterwards or
 //! leaves everything as it was.
 
-mod interfaces;
-mod mappings;
-mod options;
-mod routes;
 #[cfg(test)]
-mod routes_tests;
-mod subnets;
-#[cfg(test)]
-mod tests;
-mod vpcs;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -31,73 +23,73 @@ use super::subnet::Subnet;
 use super::vpc::Vpc;
 use crate::wire::MacAddr;
 
-pub use mappings::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor};
+pub use super::mapping::rules::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor};
 
-type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub(super) type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The declared network: all VPCs of one server, or of one run.
 #[derive(Debug, Clone)]
 pub struct Network {
-    limits: Limits,
-    region: String,
-    vpcs: BTreeMap<VpcId, VpcState>,
-    subnets: BTreeMap<SubnetId, SubnetState>,
-    interfaces: Hashed<InterfaceId, InterfaceState>,
-    interface_order: BTreeMap<InterfaceId, ()>,
-    route_tables: BTreeMap<RouteTableId, RouteTableState>,
-    dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptionSet>,
-    vpc_names: Names<VpcId>,
-    subnet_names: Names<SubnetId>,
-    interface_names: Names<InterfaceId>,
-    route_table_names: Names<RouteTableId>,
-    dhcp_options_names: Names<DhcpOptionsId>,
+    pub(super) limits: Limits,
+    pub(super) region: String,
+    pub(super) vpcs: BTreeMap<VpcId, VpcState>,
+    pub(super) subnets: BTreeMap<SubnetId, SubnetState>,
+    pub(super) interfaces: Hashed<InterfaceId, InterfaceState>,
+    pub(super) interface_order: BTreeMap<InterfaceId, ()>,
+    pub(super) route_tables: BTreeMap<RouteTableId, RouteTableState>,
+    pub(super) dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptionSet>,
+    pub(super) vpc_names: Names<VpcId>,
+    pub(super) subnet_names: Names<SubnetId>,
+    pub(super) interface_names: Names<InterfaceId>,
+    pub(super) route_table_names: Names<RouteTableId>,
+    pub(super) dhcp_options_names: Names<DhcpOptionsId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
-    next_sequence: u64,
+    pub(super) next_sequence: u64,
 }
 
 #[derive(Debug, Clone)]
-struct VpcState {
-    vpc: Vpc,
+pub(super) struct VpcState {
+    pub(super) vpc: Vpc,
     /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
-    macs: Hashed<MacAddr, Option<InterfaceId>>,
+    pub(super) macs: Hashed<MacAddr, Option<InterfaceId>>,
     /// The blocks of its subnets, by their first address. They do not overlap.
-    blocks: BTreeMap<IpAddr, (IpNet, SubnetId)>,
-    subnets: usize,
+    pub(super) blocks: BTreeMap<IpAddr, (IpNet, SubnetId)>,
+    pub(super) subnets: usize,
 }
 
 #[derive(Debug, Clone)]
-struct SubnetState {
-    subnet: Subnet,
-    mappings: MappingTable,
-    interfaces: usize,
+pub(super) struct SubnetState {
+    pub(super) subnet: Subnet,
+    pub(super) mappings: MappingTable,
+    pub(super) interfaces: usize,
     /// The table that it is associated with; the VPC's main one if none.
-    route_table: Option<RouteTableId>,
+    pub(super) route_table: Option<RouteTableId>,
 }
 
 #[derive(Debug, Clone)]
-struct RouteTableState {
-    name: Option<String>,
-    vpc: VpcId,
-    routes: BTreeMap<IpNet, RouteEntry>,
-    tags: Tags,
+pub(super) struct RouteTableState {
+    pub(super) name: Option<String>,
+    pub(super) vpc: VpcId,
+    pub(super) routes: BTreeMap<IpNet, RouteEntry>,
+    pub(super) tags: Tags,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct RouteEntry {
-    target: RouteTarget,
-    origin: RouteOrigin,
+pub(super) struct RouteEntry {
+    pub(super) target: RouteTarget,
+    pub(super) origin: RouteOrigin,
 }
 
 impl RouteEntry {
     /// What a table begins with for each range of the VPC.
-    const LOCAL: Self = Self {
+    pub(super) const LOCAL: Self = Self {
         target: RouteTarget::Local,
         origin: RouteOrigin::CreateRouteTable,
     };
 }
 
 impl RouteTableState {
-    fn new(name: Option<String>, vpc: VpcId, ranges: &[IpNet], tags: Tags) -> Self {
+    pub(super) fn new(name: Option<String>, vpc: VpcId, ranges: &[IpNet], tags: Tags) -> Self {
         let routes = ranges.iter().map(|range| (*range, RouteEntry::LOCAL)).collect();
         Self {
             name,
@@ -110,7 +102,7 @@ impl RouteTableState {
 
 impl SubnetState {
     /// The block of the family of `net` that the subnet has.
-    fn block(&self, ipv6: bool) -> Option<IpNet> {
+    pub(super) fn block(&self, ipv6: bool) -> Option<IpNet> {
         if ipv6 {
             self.subnet.ipv6_cidr_block.map(IpNet::V6)
         } else {
@@ -127,7 +119,7 @@ impl Network {
 
     /// An empty network with these limits. The region gives the names of zones and hosts.
     pub fn in_region(limits: Limits, region: &str) -> Self {
-        let set = options::default_set(region);
+        let set = super::dhcp_options::rules::default_set(region);
         Self {
             limits,
             region: region.to_owned(),
@@ -285,17 +277,17 @@ impl Network {
     }
 
     /// An interface that is known to exist.
-    fn state(&self, id: InterfaceId) -> &InterfaceState {
+    pub(super) fn state(&self, id: InterfaceId) -> &InterfaceState {
         &self.interfaces[&id]
     }
 }
 
-fn not_found<T: ResourceId>(reference: &ResourceRef<T>) -> ModelError {
+pub(super) fn not_found<T: ResourceId>(reference: &ResourceRef<T>) -> ModelError {
     ModelError::not_found::<T>(&reference.to_string())
 }
 
 /// An identifier that nothing has yet.
-fn fresh_id<T: ResourceId>(rng: &mut dyn Rng, taken: impl Fn(T) -> bool) -> T {
+pub(super) fn fresh_id<T: ResourceId>(rng: &mut dyn Rng, taken: impl Fn(T) -> bool) -> T {
     loop {
         let id = T::from_bits(rng.next_u64());
         if !taken(id) {
@@ -309,7 +301,7 @@ const EC2_FIRST_OCTETS: [u8; 5] = [0x02, 0x06, 0x0a, 0x0e, 0x12];
 
 impl VpcState {
     /// Takes the wanted MAC or makes one up; unique within the VPC.
-    fn choose_mac(
+    pub(super) fn choose_mac(
         &self,
         wanted: Option<MacAddr>,
         field: &'static str,

@@ -15,9 +15,9 @@ use crate::model::profile::Profile;
 use crate::model::subnet::CreateSubnet;
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 
-pub(super) struct World {
-    pub(super) network: Network,
-    pub(super) rng: ChaCha8Rng,
+pub(in crate::model) struct World {
+    pub(in crate::model) network: Network,
+    pub(in crate::model) rng: ChaCha8Rng,
 }
 
 fn block(text: &str) -> AddressOrPrefix {
@@ -29,18 +29,18 @@ fn exactly(texts: &[&str]) -> Vec<AddressRequest> {
 }
 
 impl World {
-    pub(super) fn with_limits(limits: Limits) -> Self {
+    pub(in crate::model) fn with_limits(limits: Limits) -> Self {
         Self {
             network: Network::new(limits),
             rng: ChaCha8Rng::seed_from_u64(7),
         }
     }
 
-    pub(super) fn new() -> Self {
+    pub(in crate::model) fn new() -> Self {
         Self::with_limits(Limits::UNBOUNDED)
     }
 
-    pub(super) fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
+    pub(in crate::model) fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
         let spec = CreateVpc {
             name: None,
             cidr_blocks: ipv4.iter().map(|t| t.parse().unwrap()).collect(),
@@ -52,7 +52,7 @@ impl World {
         self.network.create_vpc(spec, &mut self.rng).map(|vpc| vpc.id)
     }
 
-    pub(super) fn subnet(
+    pub(in crate::model) fn subnet(
         &mut self,
         vpc: VpcId,
         ipv4: Option<&str>,
@@ -70,7 +70,11 @@ impl World {
         self.network.create_subnet(spec, &mut self.rng).map(|subnet| subnet.id)
     }
 
-    pub(super) fn interface(&mut self, subnet: SubnetId, addresses: &[&str]) -> Result<InterfaceId, ModelError> {
+    pub(in crate::model) fn interface(
+        &mut self,
+        subnet: SubnetId,
+        addresses: &[&str],
+    ) -> Result<InterfaceId, ModelError> {
         let spec = CreateInterface {
             addresses: exactly(addresses),
             ..CreateInterface::new(subnet)

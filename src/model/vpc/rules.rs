@@ -3,11 +3,11 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
-use super::{Network, VpcState, fresh_id, not_found};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, RouteTableId, VpcId};
 use crate::model::limits::Limits;
+use crate::model::network::{Network, VpcState, fresh_id, not_found};
 use crate::model::vpc::{CreateVpc, ModifyVpc, Vpc};
 
 impl Network {

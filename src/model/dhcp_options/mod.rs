@@ -1,6 +1,8 @@
 //! A DHCP option set: what the VPC's DHCP servers tell beside the address (VPC guide, "DHCP option sets"). A VPC has one;
 //! every answer from then on bears it.
 
+pub(super) mod rules;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::ids::{DhcpOptionsId, ResourceRef};
-use super::naming::Tags;
+use crate::model::ids::{DhcpOptionsId, ResourceRef};
+use crate::model::naming::Tags;
 
 /// Servers of one kind and one address family in a set (EC2 API, CreateDhcpOptions).
 const MOST_SERVERS: usize = 4;

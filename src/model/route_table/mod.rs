@@ -1,14 +1,18 @@
 //! A route table: destinations and where they lead, for the subnets that are associated with it. Each VPC has a main one,
 //! for the subnets that name none (VPC guide, "Route tables").
 
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-use super::naming::Tags;
+use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::naming::Tags;
 
 /// A route table as declared.
 #[derive(Debug, Clone)]

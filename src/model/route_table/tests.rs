@@ -1,8 +1,14 @@
 //! Laws of route tables and DHCP option sets, each as a sentence.
 
-use super::tests::World;
+use ipnet::IpNet;
+
 use super::*;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::error::ModelError;
+use crate::model::interface::Attachment;
+use crate::model::limits::Limits;
+use crate::model::network::Network;
+use crate::model::network::tests::World;
 use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit, RouteState, RouteTable, TargetRef};
 use crate::model::vpc::ModifyVpc;
 

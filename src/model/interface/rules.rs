@@ -3,7 +3,6 @@
 use ipnet::IpNet;
 use rand::Rng;
 
-use super::{Network, fresh_id, not_found};
 use crate::model::address::AddressOrPrefix;
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef};
@@ -12,6 +11,7 @@ use crate::model::interface::{
 };
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::MappingChange;
+use crate::model::network::{Network, fresh_id, not_found};
 
 impl Network {
     /// Makes an interface with its addresses.

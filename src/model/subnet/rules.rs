@@ -3,11 +3,11 @@
 use ipnet::IpNet;
 use rand::Rng;
 
-use super::{Network, SubnetState, fresh_id, not_found};
 use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, SubnetId};
 use crate::model::limits::Limits;
+use crate::model::network::{Network, SubnetState, fresh_id, not_found};
 use crate::model::profile::RouterMac;
 use crate::model::region::default_zone;
 use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};

@@ -1,16 +1,18 @@
 //! A network interface (ENI): a MAC address, addresses in the order of their assignment, and the source/destination
 //! check. Its first IPv4 address is the primary one and lasts as long as the interface.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::address::AddressOrPrefix;
-use super::error::ModelError;
-use super::ids::{InstanceId, InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
-use super::metadata::{InstanceMetadata, MetadataChange};
-use super::naming::Tags;
+use crate::model::address::AddressOrPrefix;
+use crate::model::error::ModelError;
+use crate::model::ids::{InstanceId, InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
+use crate::model::metadata::{InstanceMetadata, MetadataChange};
+use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
 /// A network interface as declared.

@@ -1,13 +1,15 @@
 //! The mappings of a subnet never overlap: an address is owned by one interface, alone or as part of one delegated
 //! prefix. So each family is a set of disjoint intervals, ordered by where they begin.
 
+pub(super) mod rules;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
-use super::ids::{InterfaceId, SubnetId};
+use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use crate::model::ids::{InterfaceId, SubnetId};
 use crate::wire::MacAddr;
 
 /// One mapping as a reader sees it.

@@ -8,7 +8,6 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
-use super::{Hashed, Network, SubnetState};
 use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
 use crate::model::cidr::is_reserved;
 use crate::model::error::ModelError;
@@ -16,6 +15,7 @@ use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
 use crate::model::interface::AddressRequest;
 use crate::model::limits::Limits;
 use crate::model::mapping::{Mapping, MappingChange, Owner};
+use crate::model::network::{Hashed, Network, SubnetState};
 
 /// One edit of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct EditFailed {
 
 /// One step that was taken, with what is needed to take it back.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub(in crate::model) struct Step {
     subnet: SubnetId,
     address: AddressOrPrefix,
     before: Option<Owner>,
@@ -172,7 +172,7 @@ impl Network {
     }
 
     /// Gives one address or prefix to an interface that exists.
-    pub(super) fn assign_one(
+    pub(in crate::model) fn assign_one(
         &mut self,
         id: InterfaceId,
         address: AddressOrPrefix,
@@ -302,7 +302,7 @@ impl Network {
     }
 
     /// Takes the steps back, the last one first. Owners get their old sequence numbers, hence their old order.
-    pub(super) fn roll_back(&mut self, log: Vec<Step>) {
+    pub(in crate::model) fn roll_back(&mut self, log: Vec<Step>) {
         for step in log.into_iter().rev() {
             self.take(Step {
                 before: step.after,
@@ -314,7 +314,7 @@ impl Network {
 
     /// What the steps did in sum: an address that was unassigned and assigned again was moved, and at no instant unowned.
     /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it.
-    pub(super) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
+    pub(in crate::model) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
         let mut sums: Vec<Step> = Vec::with_capacity(log.len());
         if touches_twice(log) {
             let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
@@ -359,7 +359,7 @@ impl Network {
     }
 
     /// An address or prefix of the wanted kind that nothing uses, drawn at random as EC2 does.
-    pub(super) fn choose_free(
+    pub(in crate::model) fn choose_free(
         &self,
         id: InterfaceId,
         kind: AddressRequest,

@@ -1,9 +1,11 @@
 //! A subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
 
+mod rules;
+
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::ids::{ResourceRef, SubnetId, VpcId};
-use super::naming::Tags;
+use crate::model::ids::{ResourceRef, SubnetId, VpcId};
+use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
 /// A subnet as declared.

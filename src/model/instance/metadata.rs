@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::error::ModelError;
+use crate::model::error::ModelError;
 
 /// The most octets of user data (EC2 guide, "Run commands at launch": 16 KB before encoding).
 pub const MOST_USER_DATA: usize = 16 * 1024;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{Network, fresh_id, not_found};
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionSet, DhcpOptions, DhcpOptionsChoice, DhcpOptionsError};
 use crate::model::error::ModelError;
 use crate::model::ids::{DhcpOptionsId, ResourceId, ResourceRef};
+use crate::model::network::{Network, fresh_id, not_found};
 
 /// The set that is there from the beginning.
-pub(super) fn default_set(region: &str) -> DhcpOptionSet {
+pub(in crate::model) fn default_set(region: &str) -> DhcpOptionSet {
     DhcpOptionSet {
         id: DhcpOptionsId::from_bits(1),
         name: None,
@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// What a choice stands for; the default set where nothing was chosen.
-    pub(super) fn chosen_options(
+    pub(in crate::model) fn chosen_options(
         &self,
         choice: Option<&DhcpOptionsChoice>,
     ) -> Result<Option<DhcpOptionsId>, ModelError> {

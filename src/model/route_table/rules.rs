@@ -4,10 +4,10 @@
 use ipnet::IpNet;
 use rand::Rng;
 
-use super::{Network, RouteEntry, RouteTableState, fresh_id, not_found};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::limits::Limits;
+use crate::model::network::{Network, RouteEntry, RouteTableState, fresh_id, not_found};
 use crate::model::route_table::{
     CreateRouteTable, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState, RouteTable, RouteTarget, TargetRef,
 };
@@ -23,7 +23,7 @@ fn forbidden(destination: IpNet) -> Option<IpNet> {
 
 impl Network {
     /// Makes the main route table of a VPC that is about to be made.
-    pub(super) fn new_main_table(&mut self, vpc: VpcId, ranges: &[IpNet], rng: &mut dyn Rng) -> RouteTableId {
+    pub(in crate::model) fn new_main_table(&mut self, vpc: VpcId, ranges: &[IpNet], rng: &mut dyn Rng) -> RouteTableId {
         let id = fresh_id(rng, |id| self.route_tables.contains_key(&id));
         let state = RouteTableState::new(None, vpc, ranges, Default::default());
         self.route_tables.insert(id, state);
@@ -355,7 +355,7 @@ impl Network {
 
     /// Refuses a new range that would take over what a route leads elsewhere (VPC guide, "Add an IPv4 CIDR block": the
     /// same as or larger than the destination of a route is not allowed).
-    pub(super) fn check_new_ranges(&self, vpc: VpcId, ranges: &[IpNet]) -> Result<(), ModelError> {
+    pub(in crate::model) fn check_new_ranges(&self, vpc: VpcId, ranges: &[IpNet]) -> Result<(), ModelError> {
         let Some(old) = self.vpcs.get(&vpc).map(|state| state.vpc.ranges()) else {
             return Ok(());
         };
@@ -380,7 +380,7 @@ impl Network {
     }
 
     /// Brings the local routes of all tables of a VPC in line with its ranges. Those that lead elsewhere go on doing so.
-    pub(super) fn renew_local_routes(&mut self, vpc: VpcId) {
+    pub(in crate::model) fn renew_local_routes(&mut self, vpc: VpcId) {
         let Some(ranges) = self.vpcs.get(&vpc).map(|state| state.vpc.ranges()) else {
             return;
         };

@@ -1,13 +1,15 @@
 //! A VPC: a set of address blocks behind one implicit router, and the profile by which it behaves.
 
+mod rules;
+
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::dhcp_options::DhcpOptionsChoice;
-use super::ids::{DhcpOptionsId, RouteTableId, VpcId};
-use super::naming::Tags;
-use super::profile::Profile;
+use crate::model::dhcp_options::DhcpOptionsChoice;
+use crate::model::ids::{DhcpOptionsId, RouteTableId, VpcId};
+use crate::model::naming::Tags;
+use crate::model::profile::Profile;
 
 /// A VPC as declared.
 #[derive(Debug, Clone)]
