@@ -9,11 +9,12 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use super::transcript::{Style, Transcript};
 use super::{Done, Failure, begin_record, print};
+use crate::record::recorder::Captures;
+use crate::report::page;
+use crate::report::run::{RunOutcome, RunReport};
 use crate::runtime::remains::{self, Record};
 use crate::scenario::format::{self, Scenario};
-use crate::scenario::paper;
 use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
-use crate::scenario::report::{Captures, RunOutcome, RunReport};
 
 /// What can be said about a run.
 #[derive(Debug, Args)]
@@ -134,10 +135,10 @@ fn write_papers(arguments: &RunArguments, reports: &[RunReport], record: Option<
         remains::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
     };
     if let Some(file) = &arguments.junit {
-        write(file, paper::junit(reports).as_bytes())?;
+        write(file, page::junit(reports).as_bytes())?;
     }
     if let Some(file) = &arguments.html {
-        write(file, paper::html(reports).as_bytes())?;
+        write(file, page::html(reports).as_bytes())?;
     }
     // A run that was not begun has none.
     let none = Captures::default();

@@ -14,12 +14,12 @@ use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::server::{Bound, ServerConfig};
 use crate::api::{AppState, rest};
+use crate::file::template::Scope;
 use crate::model::Limits;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::{Runtime, RuntimeConfig};
-use crate::scenario::declare;
-use crate::scenario::format::{self, Topology};
-use crate::scenario::template::Scope;
+use crate::topology::declare;
+use crate::topology::format::Topology;
 
 /// Where a server listens unless told otherwise, and where commands look for it.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
@@ -162,7 +162,7 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
         "subnets": { "lab": { "vpc": "lab", "cidr_block": block, "ipv6_cidr_block": arguments.ipv6 } },
         "instances": instances,
     });
-    let topology = format::read_topology("lab", &document.to_string())
+    let topology = crate::topology::format::read_topology("lab", &document.to_string())
         .map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{}", error.mistakes[0].message)))?;
     live("lab", &arguments.arguments, remote, Some(&topology))
 }

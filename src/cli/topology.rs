@@ -12,8 +12,9 @@ use super::show::pretty;
 use super::{Done, Failure, print};
 use crate::api::ClientError;
 use crate::api::rest::PlanView;
-use crate::scenario::format::{self, Topology};
-use crate::scenario::template::Scope;
+use crate::file::template::Scope;
+use crate::scenario::format;
+use crate::topology::format::Topology;
 use crate::topology::{Action, Change, Extras, Layout, Plan, Running, yaml};
 
 /// A file that is compared with what runs.

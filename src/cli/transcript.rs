@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::probe::report::human;
-use crate::scenario::report::{Evidence, InstanceSummary, Progress, RunOutcome, RunReport, StepReport};
+use crate::report::run::{Evidence, InstanceSummary, Progress, RunOutcome, RunReport, StepReport};
+use crate::report::text::human;
 
 /// Lines of a command's output that are shown of a step that passed.
 const SHOWN_LINES: usize = 12;
@@ -295,7 +295,7 @@ fn shown(output: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::judge::Check;
+    use crate::report::run::Check;
 
     fn step(outcome: RunOutcome) -> StepReport {
         StepReport {

@@ -1,7 +1,6 @@
 //! One writer: whoever wants a change, by REST, by a scenario or on the command line, sends the same [`Command`] to the
 //! same [`Controller`]. It checks the command against the model, hands its effect to the data path and says what happened.
 
-pub mod capture;
 pub mod command;
 mod controller;
 pub mod error;

@@ -6,7 +6,6 @@
 mod flow;
 mod icmp;
 pub mod outage;
-pub mod report;
 pub mod responder;
 mod stream;
 
@@ -343,4 +342,19 @@ impl Drop for Probe {
             tracing::debug!(%error, "a probe that nobody asked about had failed");
         }
     }
+}
+
+/// A probe with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProbeReport {
+    /// What it is called.
+    pub name: String,
+    /// The figures.
+    pub outage: Outage,
+    /// Who owned the address.
+    pub owners: Vec<outage::Ownership>,
+    /// Names of the interfaces that occur.
+    pub names: std::collections::BTreeMap<String, String>,
+    /// Every request.
+    pub record: ProbeRecord,
 }

@@ -3,39 +3,17 @@
 mod figures;
 mod flows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::format::{Action, Count, Exec, Exit, ExpectFields, LineFields, PortExpectation, Replies, TextFields};
-use super::template::{Scope, TemplateError};
-use crate::probe::report::ProbeReport;
-pub use flows::{FlowCounts, FlowFilter};
-
-/// One comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Check {
-    /// What was expected: `exit code 0`.
-    pub expected: String,
-    /// Whether it was so.
-    pub passed: bool,
-    /// What was found, when it was not so.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub found: String,
-}
-
-impl Check {
-    fn new(expected: impl Into<String>, passed: bool, found: impl FnOnce() -> String) -> Self {
-        Self {
-            expected: expected.into(),
-            passed,
-            found: if passed { String::new() } else { found() },
-        }
-    }
-}
+use super::format::{Action, Exec, Exit, ExpectFields, LineFields, PortExpectation, Replies, TextFields};
+use crate::file::template::{Scope, TemplateError};
+use crate::file::values::Count;
+use crate::probe::ProbeReport;
+use crate::record::flow_log::{FlowCounts, FlowFilter};
+use crate::report::run::{Check, PortCounts};
 
 /// What a step saw.
 #[derive(Debug, Clone, Default)]
@@ -50,31 +28,6 @@ pub struct Seen {
     pub refused: Option<(String, String)>,
     /// The command was killed because its time was up.
     pub timed_out: bool,
-}
-
-/// What a port counted in some time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PortCounts {
-    /// Frames that came from the instance and went nowhere, by reason.
-    pub drops: BTreeMap<String, u64>,
-    /// Every other counter, by name.
-    pub counters: BTreeMap<String, u64>,
-}
-
-impl PortCounts {
-    /// What was counted since `earlier`.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        let difference = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
-            now.iter()
-                .map(|(name, count)| (name.clone(), count.saturating_sub(then.get(name).copied().unwrap_or(0))))
-                .collect()
-        };
-        Self {
-            drops: difference(&self.drops, &earlier.drops),
-            counters: difference(&self.counters, &earlier.counters),
-        }
-    }
 }
 
 /// What expectations other than those of the command look at.

@@ -1,19 +1,11 @@
 //! Scenarios: a network and what is expected of it, written in a file and played against real hosts.
 //!
 //! A scenario file names a topology and a list of steps. [`mod@format`] reads it and refuses what it does not understand,
-//! with line and column; [`play`] makes the network
-//! and does the steps; [`judge`] is the pure comparison of what was seen
-//! with what was expected; [`report`] is the record of a run.
+//! with line and column; [`play`] makes the network and does the steps; [`judge`] is the
+//! pure comparison of what was seen with what was expected. The record of a run is in `report`.
 
-mod declare;
-pub mod diagnostic;
 pub mod format;
 pub mod judge;
-pub mod paper;
 pub mod play;
-pub mod report;
 pub mod runs;
 pub mod schema;
-pub mod template;
-
-pub use declare::{DeclareError, declare};

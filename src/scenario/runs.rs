@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::format::{Action, Scenario, Step};
 use super::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
-use super::report::{Progress, RunReport, StepReport, unix_ms};
+use crate::report::run::{Progress, RunReport, StepReport, unix_ms};
 
 /// Runs that may go on at the same time; each has namespaces and worker threads of its own.
 pub const MOST_RUNNING: usize = 8;

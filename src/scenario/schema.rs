@@ -7,10 +7,9 @@ use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, Object, ObjectBuilder,
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::format::{
-    Count, CountRange, Document, Edit, Edits, Exit, Expect, ExpectFields, Interval, Replies, Text, TextExpectation,
-    TextFields, Texts, Topology,
-};
+use super::format::{Document, Edit, Edits, Exit, Expect, ExpectFields, Replies, TextExpectation, TextFields};
+use crate::file::values::{Count, CountRange, Interval, Text, Texts};
+use crate::topology::format::Topology;
 
 /// The schema of a scenario file.
 pub fn scenario() -> Value {

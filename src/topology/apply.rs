@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::align::align;
+use super::backend::{Live, Rehearsed, Stage, StepError};
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, Subnet, Target, Vpc};
+use super::matching::align;
 use super::plan::{AnyAddress, Change, Edit, Extras, Plan, Refusal, Step};
 use super::running::{Running, unnamed};
-use super::stage::{Live, Rehearsed, Stage, StepError};
 use crate::control::{Command, ControlError, Outcome, ResourceCommand};
 use crate::lab;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionsChoice};
@@ -21,7 +21,7 @@ use crate::model::subnet::{CreateSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{AddressOrPrefix, ResourceRef, RouteTableId, SubnetId};
 use crate::runtime::HostSpec;
-use crate::scenario::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal};
 
 /// A plan that was stopped.
 #[derive(Debug, Clone, thiserror::Error)]

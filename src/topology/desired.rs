@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use super::layout::{Instance, Interface, Kind, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
 use super::plan::Refusal;
 use crate::control::ControlError;
+use crate::file::template::Scope;
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::profile::ProfileError;
 use crate::model::{ModelError, Profile};
-use crate::scenario::format::{InterfaceTopology, RouteTableTopology, Topology, VpcTopology, resolve_profile};
-use crate::scenario::template::Scope;
+use crate::topology::format::{InterfaceTopology, RouteTableTopology, Topology, VpcTopology, resolve_profile};
 
 impl Layout {
     /// What a topology wants. A parameter in the name of a profile is looked up in the scope.

@@ -9,7 +9,7 @@ use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
-use crate::scenario::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal};
 
 /// The file, as the JSON value that it could also be.
 pub fn export(layout: &Layout) -> Value {

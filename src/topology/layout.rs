@@ -19,7 +19,7 @@ use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
 use crate::model::{AddressOrPrefix, Profile};
-use crate::scenario::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal};
 use crate::wire::MacAddr;
 
 /// A name, or the identifier of what has none.

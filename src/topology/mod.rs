@@ -5,22 +5,25 @@
 //! changes and of steps; these three do no I/O. [`apply`](apply()) sends the steps to the one writer, after it has tried them
 //! on a copy, and [`export`] writes a layout down.
 
-mod align;
 mod apply;
+mod backend;
+mod declare;
 mod desired;
+mod diff;
 mod export;
-mod judge;
+pub mod format;
 mod layout;
+mod matching;
+mod order;
 mod plan;
 mod running;
-mod stage;
-mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use apply::{Stopped, apply, create, plan, remove};
+pub use backend::{Live, Rehearsed, Stage, StepError};
+pub use declare::{DeclareError, declare};
 pub use export::{export, yaml};
 pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
 pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
 pub use running::Running;
-pub use stage::{Live, Rehearsed, Stage, StepError};

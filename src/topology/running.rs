@@ -14,7 +14,7 @@ use crate::model::interface::instance_of;
 use crate::model::route_table::RouteTarget;
 use crate::model::{self, AddressOrPrefix, HostPlace, Network, NetworkInterface, ResourceRef};
 use crate::runtime::HostSpec;
-use crate::scenario::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal};
 
 /// What runs.
 #[derive(Debug, Clone, Default)]

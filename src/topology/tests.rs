@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::control::{Controller, ControllerConfig};
+use crate::file::template::Scope;
 use crate::model::naming::Tags;
-use crate::scenario::format::read_topology;
-use crate::scenario::template::Scope;
+use crate::topology::format::read_topology;
 
 fn empty() -> Rehearsed {
     let controller = Controller::new(ControllerConfig {

@@ -9,9 +9,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::support::scenario::{options, read, run_and_show as run};
+use localvpc::report::run::{RunOutcome, RunReport};
 use localvpc::scenario::format;
 use localvpc::scenario::play::{Cancel, PlayOptions, play, play_repeatedly};
-use localvpc::scenario::report::{RunOutcome, RunReport};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_localvpc");
 

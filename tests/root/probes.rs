@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::support::vpc::{begin, end_all, eventually, host, move_to, runtime, said, succeeds};
 use localvpc::control::Event;
-use localvpc::control::capture::CaptureSpec;
+use localvpc::probe::ProbeReport;
 use localvpc::probe::outage::ownership;
-use localvpc::probe::report::{ProbeReport, html};
 use localvpc::probe::{ECHO_PORT, Outage, Probe, ProbeError, ProbeKind, ProbeSpec, Responder};
+use localvpc::record::capture::CaptureSpec;
+use localvpc::report::outage::html;
 use serde_json::json;
 
 const SERVICE: &str = "10.0.1.99";

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::scenario::{options, read};
+use localvpc::report::run::{Progress, RunOutcome, RunReport, StepReport};
 use localvpc::scenario::format::Scenario;
 use localvpc::scenario::play::{Cancel, PlayOptions, play};
-use localvpc::scenario::report::{Progress, RunOutcome, RunReport, StepReport};
 
 fn written(steps: &str) -> Arc<Scenario> {
     let text = format!(

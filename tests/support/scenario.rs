@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use localvpc::cli::transcript::{Style, Transcript};
+use localvpc::report::run::{RunOutcome, RunReport};
 use localvpc::scenario::format::{self, Scenario};
 use localvpc::scenario::play::{Cancel, PlayOptions, StageOptions, play};
-use localvpc::scenario::report::{RunOutcome, RunReport};
 
 pub(crate) fn options() -> PlayOptions {
     PlayOptions {

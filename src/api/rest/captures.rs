@@ -17,8 +17,8 @@ use super::{bad_query, blocking};
 use crate::api::extract::Query;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::capture::{Capture, CaptureSpec, LARGEST_SNAPLEN};
 use crate::model::ResourceRef;
+use crate::record::capture::{Capture, CaptureSpec, LARGEST_SNAPLEN};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(capture))

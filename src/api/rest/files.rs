@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::problem::{MEDIA_TYPE, Problem};
-use crate::scenario::diagnostic::{FileError, Mistake};
+use crate::file::diagnostic::{FileError, Mistake};
 
 /// A problem document about a file, with every mistake in it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -18,7 +18,7 @@ use crate::api::state::AppState;
 use crate::lab::{self, CommandSpec, Instance};
 use crate::model::{InterfaceId, ResourceRef};
 use crate::runtime::{HostSpec, PlaceError, Runtime, RuntimeError};
-use crate::scenario::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal};
 
 /// A command that says nothing of its time is killed after this.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -215,7 +215,7 @@ struct ExecRequest {
     /// The command is killed after this time; 30 s if left out, and an hour at the most.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "5s")]
-    timeout: Option<crate::scenario::format::Interval>,
+    timeout: Option<crate::file::values::Interval>,
 }
 
 /// What a command did.
@@ -266,7 +266,7 @@ async fn exec(
             exit: outcome.end.code(),
             stdout: outcome.stdout.text(),
             stderr: outcome.stderr.text(),
-            duration_ms: crate::scenario::report::ms(outcome.elapsed),
+            duration_ms: crate::report::run::ms(outcome.elapsed),
         }))
     })
     .await

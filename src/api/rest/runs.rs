@@ -25,10 +25,10 @@ use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::guard::{Access, AllowExec};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::scenario::diagnostic::FileError;
+use crate::file::diagnostic::FileError;
+use crate::report::run::{Progress, RunOutcome, RunReport, StepReport};
 use crate::scenario::format::{self, Scenario};
 use crate::scenario::play::PlayOptions;
-use crate::scenario::report::{Progress, RunOutcome, RunReport, StepReport};
 use crate::scenario::runs::{Run, RunState, RunsError, Stored, runs_commands};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {

@@ -13,8 +13,8 @@ use super::files::{FileProblem, Refusal, as_problem, text_of};
 use crate::api::extract::{NoQuery, Query};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
+use crate::file::template::Scope;
 use crate::scenario::format;
-use crate::scenario::template::Scope;
 use crate::topology::{self, Change, Extras, Kept, Layout, Live, Plan, Rehearsed, Stopped};
 
 /// The largest file, in octets: a host takes some hundred.

@@ -1,8 +1,8 @@
 //! A scenario is checked before anything is made: a step does one thing, names what exists, and can fail.
 
 mod expect;
+mod failover;
 mod flows;
-mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::super::diagnostic::{FileError, Mistake, from_yaml};
-use super::super::template::Scope;
 use super::document::{Capture, Document, Edit, Exec, ExpectFields, Modify, Parameter, Ping, RouteChange, StepFields};
-use super::network::{check_for_steps, check_topology, expected_scope, is_word};
-use super::topology::Topology;
-use super::trouble::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
-use super::values::Text;
+use super::failover::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
+use crate::file::diagnostic::{FileError, Mistake, from_yaml};
+use crate::file::parse;
+use crate::file::template::Scope;
+use crate::file::values::Text;
 use crate::model::AddressOrPrefix;
+use crate::topology::format::{Topology, check_for_steps, check_topology, expected_scope, is_word, read_topology};
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -138,17 +138,6 @@ pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
     }))
 }
 
-/// Reads a file that holds a topology alone.
-pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
-    let topology: Topology = parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
-    let mut mistakes = check_topology(&topology, &Scope::default());
-    if mistakes.is_empty() {
-        return Ok(topology);
-    }
-    mistakes.sort_by_key(|mistake| mistake.offset);
-    Err(FileError::new(name, text, mistakes))
-}
-
 /// Reads a file that holds a topology alone, or a scenario, of which the topology is taken.
 pub fn read_any_topology(name: &str, text: &str) -> Result<Topology, FileError> {
     let error = match read_topology(name, text) {
@@ -165,14 +154,6 @@ pub fn read_any_topology(name: &str, text: &str) -> Result<Topology, FileError> 
             Err(if meant { of_scenario } else { error })
         }
     }
-}
-
-/// Only `true` and `false` are booleans: `y`, `no` and `on` are the texts that they look like.
-fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
-    serde_saphyr::from_str_with_options(
-        text,
-        serde_saphyr::options! { with_snippet: false, strict_booleans: true },
-    )
 }
 
 struct Checker<'t> {
@@ -318,7 +299,7 @@ impl<'t> Checker<'t> {
             self.capture(capture);
             actions.push(Action::Capture(capture.clone()));
         }
-        actions.extend(self.trouble(fields));
+        actions.extend(self.failover(fields));
         if let Some(stop) = &fields.stop {
             if !self.running.remove(&stop.value) {
                 let message = format!("nothing called `{}` is running here", stop.value);

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use utoipa::ToSchema;
 
+use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::flows::FlowForm;
-use super::topology::Topology;
-use super::trouble::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
-use super::values::{Count, Interval, Text, Texts};
+use crate::file::values::{Count, Interval, Text, Texts};
 use crate::model::metadata::MetadataChange;
+use crate::topology::format::Topology;
 
 /// A network and what is expected of it.
 #[derive(Debug, Clone, Deserialize, ToSchema)]

@@ -7,20 +7,10 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use utoipa::ToSchema;
 
-use super::super::template::Scope;
-use super::values::{Count, Text};
+use crate::record::flow_log::FlowProtocol;
 
-/// A protocol over IP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FlowProtocol {
-    /// ICMP over IPv4, ICMPv6 over IPv6.
-    Icmp,
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
+use crate::file::template::Scope;
+use crate::file::values::{Count, Text};
 
 /// What the switch recorded of the packets of a flow. Each packet is counted once, where it came from its sender. Those that
 /// are not told apart by what is left out are counted together.

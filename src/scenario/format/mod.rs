@@ -1,30 +1,20 @@
 //! The scenario file: read, checked as a whole, and refused with the place of every mistake.
 //!
-//! YAML, of which JSON is a part. [`read`] gives a [`Scenario`] in which every name is known to exist; [`read_topology`]
-//! does the same for a file that holds a topology alone.
+//! YAML, of which JSON is a part. [`read`] gives a [`Scenario`] in which every name is known to exist.
 
 mod check;
 mod document;
+mod failover;
 mod flows;
-mod forms;
-mod network;
-mod topology;
-mod trouble;
-mod values;
+mod short;
 
-pub use check::{Action, Scenario, Since, Step, read, read_any_topology, read_topology};
+pub use check::{Action, Scenario, Since, Step, read, read_any_topology};
 pub use document::{
     Capture, Direction, Document, Edit, Edits, Exec, Exit, Expect, ExpectFields, LineFields, Modify, Parameter, Ping,
     PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
 };
-pub use flows::{FlowForm, FlowProtocol};
-pub use network::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
-pub use topology::{
-    Configure, DhcpOptionsTopology, InstanceTopology, InterfaceTopology, LinkLocal, ProfileForm, RouteTableTopology,
-    SubnetTopology, Topology, VpcTopology,
-};
-pub use trouble::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
-pub use values::{Count, CountRange, Interval, Text, Texts};
+pub use failover::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
+pub use flows::FlowForm;
 
 #[cfg(test)]
 mod tests {

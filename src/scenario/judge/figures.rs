@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::super::format::{Action, Count, ExpectFields};
+use super::super::format::{Action, ExpectFields};
 use super::{Check, Witness};
-use crate::probe::report::ProbeReport;
+use crate::file::values::Count;
+use crate::probe::ProbeReport;
 
 /// Adds what is expected of a probe and of events.
 pub(super) fn judge(action: &Action, expect: &ExpectFields, witness: &dyn Witness, checks: &mut Vec<Check>) {

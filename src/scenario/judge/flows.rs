@@ -1,39 +1,12 @@
 //! Flow records compared with what was expected of them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use super::super::format::{ExpectFields, FlowForm, FlowProtocol, Text};
-use super::super::template::{Scope, TemplateError};
+use super::super::format::{ExpectFields, FlowForm};
 use super::{Check, Witness};
-
-/// Which packets are meant; what is left out tells none apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FlowFilter {
-    /// The instance that sent them.
-    pub from: Option<String>,
-    /// Source address.
-    pub source: Option<IpAddr>,
-    /// Destination address.
-    pub destination: Option<IpAddr>,
-    /// Protocol.
-    pub protocol: Option<FlowProtocol>,
-    /// Destination port.
-    pub port: Option<u16>,
-}
-
-/// What became of packets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FlowCounts {
-    /// All of them.
-    pub packets: u64,
-    /// By the instance that they were delivered to.
-    pub delivered_to: BTreeMap<String, u64>,
-    /// By the reason of the drop.
-    pub dropped: BTreeMap<String, u64>,
-    /// Answered by the VPC itself.
-    pub answered: u64,
-}
+use crate::file::template::{Scope, TemplateError};
+use crate::file::values::Text;
+use crate::record::flow_log::{FlowCounts, FlowFilter};
 
 /// Adds what is expected of flows.
 pub(super) fn judge(

@@ -1,5 +1,7 @@
 //! Expectations against what a step could have seen.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::scenario::format;
 
@@ -51,7 +53,7 @@ fn wrong_at(place: usize, step: &str, seen: &Seen) -> Vec<String> {
     );
     let scenario = format::read("t.yaml", &text).unwrap();
     let step = &scenario.steps[place];
-    let scope = format::expected_scope(&scenario.topology, BTreeMap::new());
+    let scope = crate::topology::format::expected_scope(&scenario.topology, BTreeMap::new());
     let checks = judge(&step.action, &step.expect, seen, &scope, &Told).unwrap();
     checks
         .into_iter()

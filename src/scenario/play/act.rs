@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::super::format::{Action, Capture, Direction, Edit, Exec, Modify, Ping, Text, route_target};
+use super::super::format::{Action, Capture, Direction, Edit, Exec, Modify, Ping};
 use super::super::judge::Seen;
-use super::super::template::Scope;
 use super::evidence::Recording;
-use super::stage::Change;
+use super::network::Change;
 use super::{GLANCE, Player, lock};
+use crate::file::template::Scope;
+use crate::file::values::Text;
 use crate::lab::{CommandSpec, End, Outcome, Running};
 use crate::model::AddressOrPrefix;
 use crate::model::route_table::RouteEdit;
+use crate::topology::format::route_target;
 
 /// A command that says nothing of its time is killed after this.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,7 +79,7 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
         Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
         Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
         Action::Responder(_) | Action::Probe(_) | Action::Fault(_) | Action::Instance(..) => {
-            super::trouble::describe(action, scope)
+            super::failover::describe(action, scope)
         }
         Action::Stop(name) => format!("stop {name}"),
         Action::Parallel(steps) => format!("{} steps at the same time", steps.len()),

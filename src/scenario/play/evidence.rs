@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::super::judge::PortCounts;
-use super::super::report::Evidence;
 use super::{Marks, Stage};
 use crate::lab::capture::CaptureSpec;
 use crate::lab::{Capture, CommandSpec, Instance};
+use crate::report::run::Evidence;
+use crate::report::run::PortCounts;
 
 /// Packets of each instance that are shown, the last ones.
 const SHOWN_PACKETS: usize = 40;

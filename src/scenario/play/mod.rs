@@ -4,12 +4,10 @@
 
 mod act;
 mod evidence;
-mod flows;
+mod failover;
+mod network;
 mod programs;
-mod recorder;
 mod repeat;
-mod stage;
-mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +15,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::format::{Action, Scenario, Since, Step};
-use super::judge::{Check, FlowCounts, FlowFilter, PortCounts, Seen, Witness, judge, pattern};
-use super::report::{Captures, Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
-use super::template::Scope;
+use super::judge::{Seen, Witness, judge, pattern};
+use crate::file::template::Scope;
 use crate::lab::Running;
 use crate::model::FaultId;
-use crate::probe::report::ProbeReport;
+use crate::probe::ProbeReport;
+use crate::record::flow_log::FlowLog;
+use crate::record::flow_log::{FlowCounts, FlowFilter};
+use crate::record::recorder::Captures;
+pub use crate::record::recorder::LARGEST_CAPTURE;
+use crate::record::recorder::Recorder;
+use crate::report::run::{Check, PortCounts};
+use crate::report::run::{Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
 use evidence::Recording;
-pub use recorder::LARGEST_CAPTURE;
+use failover::Probing;
+pub use network::{Stage, StageError, StageOptions};
 pub use repeat::play_repeatedly;
-pub use stage::{Stage, StageError, StageOptions};
-use trouble::Probing;
 
 /// Between two tries of a step with `within`.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
@@ -142,14 +145,11 @@ pub fn play(
             progress(&Progress::Ready {
                 instances: stage.summaries(),
             });
-            let recorder = options
-                .capture
-                .then(|| recorder::Recorder::start(stage.controller()))
-                .flatten();
+            let recorder = options.capture.then(|| Recorder::start(stage.controller())).flatten();
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
             (report.probes, report.programs) = player.end();
-            report.captures = recorder.map(recorder::Recorder::stop).unwrap_or_default();
+            report.captures = recorder.map(Recorder::stop).unwrap_or_default();
             report.outcome = outcome(&report.steps, cancel);
         }
         Err(error) => {
@@ -187,7 +187,7 @@ pub fn parameters(
         let known = scenario.parameters.keys().map(String::as_str);
         return Err(PlayError::UnknownParameter {
             name: name.clone(),
-            remedy: super::diagnostic::remedy(name, known),
+            remedy: crate::file::diagnostic::remedy(name, known),
         });
     }
     scenario
@@ -241,7 +241,7 @@ struct Player<'a> {
     first_event: u64,
     event_marks: Mutex<BTreeMap<String, u64>>,
     /// What became of each packet, where the scenario expects something of flows; and when the steps that have an id began.
-    flow_log: Option<flows::FlowLog>,
+    flow_log: Option<FlowLog>,
     time_marks: Mutex<BTreeMap<String, Instant>>,
     /// Everything that each instance sends and receives, for the evidence of a step that fails.
     recordings: BTreeMap<String, Recording>,
@@ -275,8 +275,8 @@ impl<'a> Player<'a> {
             faults: Mutex::default(),
             first_event: stage.controller().last_event(),
             event_marks: Mutex::default(),
-            flow_log: flows::are_expected(&scenario.steps)
-                .then(|| flows::FlowLog::start(stage.controller()))
+            flow_log: flows_are_expected(&scenario.steps)
+                .then(|| FlowLog::start(stage.controller()))
                 .flatten(),
             time_marks: Mutex::default(),
             recordings: evidence::record_all(stage),
@@ -455,7 +455,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn save(&self, name: &str, written: &super::format::Text, seen: &Seen, scope: &Scope) -> Check {
+    fn save(&self, name: &str, written: &crate::file::values::Text, seen: &Seen, scope: &Scope) -> Check {
         let found = written
             .fill(scope)
             .map_err(|error| error.to_string())
@@ -570,4 +570,15 @@ impl Witness for Eyes<'_, '_> {
 /// What these locks guard is changed in one call each, so a panic under one leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether steps expect something of flows.
+fn flows_are_expected(steps: &[Step]) -> bool {
+    steps.iter().any(|step| {
+        let inner = match &step.action {
+            Action::Parallel(steps) => flows_are_expected(steps),
+            _ => false,
+        };
+        inner || !step.expect.flows.is_empty()
+    })
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::format::Scenario;
-use super::super::report::{Distribution, Progress, Repetition, RunOutcome, RunReport};
 use super::{Cancel, PlayOptions, play};
+use crate::report::run::{Distribution, Progress, Repetition, RunOutcome, RunReport};
 
 /// Plays a scenario so many times, one after the other, with seeds that follow each other. The report is that of the first
 /// run that did not pass, or of the last, and has the distribution of each outage. A run that is cancelled is the last.

@@ -15,8 +15,8 @@ use super::find;
 use crate::api::extract::{NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::scenario::paper;
-use crate::scenario::report::{ProgramLog, RunReport};
+use crate::report::page;
+use crate::report::run::{ProgramLog, RunReport};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -69,7 +69,7 @@ async fn report_json(State(state): State<AppState>, path: PathParts, _: NoQuery)
     ))]
 async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    let render = move || paper::junit(std::slice::from_ref(&*report)).into_bytes();
+    let render = move || page::junit(std::slice::from_ref(&*report)).into_bytes();
     blocking(move || Ok(typed("application/xml", render()))).await
 }
 
@@ -83,7 +83,7 @@ async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) 
     ))]
 async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    let render = move || paper::html(std::slice::from_ref(&*report)).into_bytes();
+    let render = move || page::html(std::slice::from_ref(&*report)).into_bytes();
     blocking(move || Ok(typed("text/html; charset=utf-8", render()))).await
 }
 

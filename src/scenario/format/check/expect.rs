@@ -2,11 +2,11 @@
 
 use serde_saphyr::{Location, Spanned};
 
-use super::super::super::diagnostic::Mistake;
 use super::super::document::{Expect, ExpectFields, Replies, TextFields};
-use super::super::values::Texts;
 use super::{Action, Checker, Since};
 use crate::datapath::{Answered, DropReason};
+use crate::file::diagnostic::Mistake;
+use crate::file::values::Texts;
 
 /// Counters of a port beside drops and answers, as `GET /v1/ports` has them.
 const COUNTERS: [&str; 7] = [

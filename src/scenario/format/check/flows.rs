@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use serde_saphyr::Spanned;
 
-use super::super::super::diagnostic::Mistake;
-use super::super::flows::{FlowForm, FlowProtocol};
+use super::super::flows::FlowForm;
 use super::Checker;
+use crate::file::diagnostic::Mistake;
+use crate::record::flow_log::FlowProtocol;
 
 impl Checker<'_> {
     pub(super) fn flow(&mut self, flow: &Spanned<FlowForm>) {

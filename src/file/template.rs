@@ -21,7 +21,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::diagnostic::remedy;
+use crate::file::diagnostic::remedy;
 use crate::wire::mac::MacAddr;
 
 /// A text with expressions in it, read once and filled in as often as needed.

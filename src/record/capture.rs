@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::controller::Controller;
-use super::error::ControlError;
+use crate::control::{ControlError, Controller};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, ResourceRef};
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};

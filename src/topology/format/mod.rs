@@ -1,6 +1,8 @@
 //! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them. What
 //! `localvpc export` writes is this, too: a key in the form of an identifier stands for a resource that has no name.
 
+mod check;
+
 use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -8,11 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
+pub(crate) use check::{check_for_steps, check_topology, is_word};
+pub use check::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
+
+use crate::file::diagnostic::{FileError, from_yaml};
+use crate::file::forms::{Form, Forms, Never, read_by_forms};
+use crate::file::template::Scope;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
-use crate::model::profile::ProfileSpec;
+use crate::model::profile::{ChangedProfile, ProfileSpec};
 use crate::wire::mac::MacAddr;
 
 /// VPCs, subnets and instances by name.
@@ -348,4 +356,38 @@ pub enum LinkLocal {
 
 fn yes() -> bool {
     true
+}
+
+/// Reads a file that holds a topology alone.
+pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
+    let topology: Topology =
+        crate::file::parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
+    let mut mistakes = check_topology(&topology, &Scope::default());
+    if mistakes.is_empty() {
+        return Ok(topology);
+    }
+    mistakes.sort_by_key(|mistake| mistake.offset);
+    Err(FileError::new(name, text, mistakes))
+}
+
+read_by_forms!(ProfileForm);
+
+impl Forms<'_> for ProfileForm {
+    const EXPECTED: &'static str = "the name of a profile, or a mapping with `base` and `overrides`";
+    type Item = Never;
+    type Mapping = ChangedProfile;
+
+    fn from_form(form: Form<Never, ChangedProfile>, place: Location) -> Option<Result<Self, String>> {
+        match form {
+            Form::Word(name) => Some(Ok(Self {
+                spec: ProfileSpec::Name(name),
+                place,
+            })),
+            Form::Mapping(changed) => Some(Ok(Self {
+                spec: ProfileSpec::Changed(changed),
+                place,
+            })),
+            Form::Number(_) | Form::List(_) => None,
+        }
+    }
 }

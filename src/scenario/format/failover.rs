@@ -7,8 +7,8 @@ use serde_saphyr::Spanned;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::super::template::{Scope, Template, TemplateError};
-use super::values::{Interval, Text};
+use crate::file::template::{Scope, Template, TemplateError};
+use crate::file::values::{Interval, Text};
 use crate::model::fault::FaultSpec;
 use crate::probe::ProbeKind;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
-use super::super::template::{Scope, Template, TemplateError};
+use super::template::{Scope, Template, TemplateError};
 
 /// A length of time with its unit: `2s`, `1500ms`, `1m 30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ pub struct Text {
 }
 
 impl Text {
-    pub(super) fn at(written: String, place: Location) -> Self {
+    pub(crate) fn at(written: String, place: Location) -> Self {
         let template = Template::parse(&written);
         Self {
             written,

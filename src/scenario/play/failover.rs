@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::super::format::{Action, FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use super::super::judge::Seen;
-use super::super::report::ProgramLog;
-use super::super::template::Scope;
 use super::act::fill;
 use super::{GLANCE, Player, lock};
+use crate::file::template::Scope;
 use crate::lab::CommandSpec;
+use crate::probe::ProbeReport;
 use crate::probe::outage::ownership;
-use crate::probe::report::ProbeReport;
 use crate::probe::responder::{READY, RESPONDER_SUBCOMMAND};
 use crate::probe::{ECHO_PORT, Outage, Probe, ProbeSpec};
+use crate::report::run::ProgramLog;
 
 /// A responder needs some milliseconds; a machine that is out of memory may need longer.
 const PATIENCE: Duration = Duration::from_secs(10);

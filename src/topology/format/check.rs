@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
 
-use super::super::diagnostic::Mistake;
-use super::super::template::{Facts, Scope, Template};
-use super::topology::{InterfaceTopology, ProfileForm, SubnetTopology, Topology};
+use super::{InterfaceTopology, ProfileForm, SubnetTopology, Topology};
+use crate::file::diagnostic::Mistake;
+use crate::file::template::{Facts, Scope, Template};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::profile::{ProfileError, ProfileSpec};
 use crate::model::route_table::TargetRef;
@@ -22,7 +22,7 @@ use crate::wire::MacAddr;
 const TAKEN: [&str; 6] = ["saved", "parameters", "router", "subnet", "vpc", "link_local"];
 
 /// All mistakes of a topology.
-pub(super) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
+pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for vpc in topology.vpcs.values() {
         if vpc.value.cidr_blocks.is_empty() {
@@ -121,7 +121,7 @@ fn check_name(name: &str, place: Location, mistakes: &mut Vec<Mistake>) {
 }
 
 /// What steps could not name, or would name in another sense than the topology.
-pub(super) fn check_for_steps(topology: &Topology) -> Vec<Mistake> {
+pub(crate) fn check_for_steps(topology: &Topology) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (name, instance) in &topology.instances {
         if TAKEN.contains(&name.as_str()) {
@@ -188,7 +188,7 @@ fn check_subnet(topology: &Topology, subnet: &Spanned<SubnetTopology>, mistakes:
 }
 
 /// True for the words that are targets of routes without being instances.
-pub(super) fn is_word(via: &str) -> bool {
+pub(crate) fn is_word(via: &str) -> bool {
     ["local", "blackhole"].contains(&via)
 }
 

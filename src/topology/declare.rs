@@ -1,9 +1,9 @@
 //! A topology becomes commands to the Controller, and hosts.
 
-use super::format::Topology;
-use super::template::Scope;
+use super::{Layout, Live, Refusal, create};
+use crate::file::template::Scope;
 use crate::runtime::Runtime;
-use crate::topology::{self, Layout, Live, Refusal};
+use crate::topology::format::Topology;
 
 /// Why a topology cannot be made, with the resource that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -18,5 +18,5 @@ pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<
         controller: runtime.controller(),
         runtime: Some(runtime),
     };
-    topology::create(&mut live, &desired).map_err(|stopped| DeclareError(Box::new(stopped.refusal)))
+    create(&mut live, &desired).map_err(|stopped| DeclareError(Box::new(stopped.refusal)))
 }

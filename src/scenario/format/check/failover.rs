@@ -7,13 +7,13 @@ use std::path::Path;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::super::super::diagnostic::Mistake;
 use super::super::document::{Exec, ExpectFields, StepFields};
-use super::super::trouble::{FaultForm, FaultFormError, ProbeForm, TimeRange};
-use super::super::values::Count;
+use super::super::failover::{FaultForm, FaultFormError, ProbeForm, TimeRange};
 use super::{Action, Checker};
 use crate::control::EventKind;
 use crate::datapath::DropReason;
+use crate::file::diagnostic::Mistake;
+use crate::file::values::Count;
 use crate::lab::files::{OWN_DIRECTORIES, is_own};
 use crate::probe::RATES;
 
@@ -22,7 +22,7 @@ const OUTSIDE: &str = "outside";
 
 impl Checker<'_> {
     /// The actions of this kind that a step has.
-    pub(super) fn trouble(&mut self, fields: &StepFields) -> Vec<Action> {
+    pub(super) fn failover(&mut self, fields: &StepFields) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(responder) = &fields.responder {
             self.instance(&responder.on);

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_value_where_a_list_belongs_is_told_as_that() {
-        let error = crate::scenario::format::read_topology(
+        let error = crate::topology::format::read_topology(
             "t",
             "vpcs: { v: { cidr_blocks: 10.0.0.0/16 } }\nsubnets: {}\ninstances: {}\n",
         )

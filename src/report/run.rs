@@ -1,14 +1,13 @@
 //! What a run did and saw: one record for the transcript, for `--json` and for HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::judge::{Check, PortCounts};
-use crate::probe::report::ProbeReport;
+use crate::probe::ProbeReport;
+use crate::record::recorder::Captures;
 
 /// How a run or a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,26 +76,6 @@ pub struct RunReport {
     /// Every frame that crossed the switch. Empty when nothing was captured. It is no part of the JSON.
     #[serde(skip)]
     pub captures: Captures,
-}
-
-/// What was captured of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Captures {
-    /// Every frame once, where it came from.
-    pub whole: CaptureFile,
-    /// By instance: every frame that it sent or that was delivered to it.
-    pub instances: BTreeMap<String, CaptureFile>,
-}
-
-/// Frames as pcapng, with what became of each in its comment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CaptureFile {
-    /// How many there are.
-    pub frames: u64,
-    /// Whether none is missing: there was room for all of them, and none came too fast.
-    pub complete: bool,
-    /// The file; empty when nothing was captured.
-    pub bytes: Arc<Vec<u8>>,
 }
 
 /// Runs of one scenario in sum.
@@ -322,4 +301,51 @@ pub fn unix_ms() -> u64 {
 /// Whole milliseconds.
 pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// What was expected: `exit code 0`.
+    pub expected: String,
+    /// Whether it was so.
+    pub passed: bool,
+    /// What was found, when it was not so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub found: String,
+}
+
+impl Check {
+    pub(crate) fn new(expected: impl Into<String>, passed: bool, found: impl FnOnce() -> String) -> Self {
+        Self {
+            expected: expected.into(),
+            passed,
+            found: if passed { String::new() } else { found() },
+        }
+    }
+}
+
+/// What a port counted in some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortCounts {
+    /// Frames that came from the instance and went nowhere, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Every other counter, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+impl PortCounts {
+    /// What was counted since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let difference = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
+            now.iter()
+                .map(|(name, count)| (name.clone(), count.saturating_sub(then.get(name).copied().unwrap_or(0))))
+                .collect()
+        };
+        Self {
+            drops: difference(&self.drops, &earlier.drops),
+            counters: difference(&self.counters, &earlier.counters),
+        }
+    }
 }

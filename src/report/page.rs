@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::report::{ProgramLog, Repetition, RunOutcome, RunReport, StepReport};
-use crate::probe::report::{Case, STYLE, escape, human, junit_of_suites, section};
+use super::run::{ProgramLog, Repetition, RunOutcome, RunReport, StepReport};
+use crate::report::junit::{Case, junit_of_suites};
+use crate::report::outage::{STYLE, section};
+use crate::report::text::{escape, human};
 
 /// A millisecond, in nanoseconds.
 const MS: u64 = 1_000_000;
@@ -174,8 +176,8 @@ fn log(page: &mut String, program: &ProgramLog) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::judge::Check;
-    use crate::scenario::report::Distribution;
+    use crate::report::run::Check;
+    use crate::report::run::Distribution;
 
     fn step(number: &str, outcome: RunOutcome) -> StepReport {
         StepReport {

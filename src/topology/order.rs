@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::desired::ranges;
-use super::judge::{Fate, Judged};
+use super::diff::{Fate, Judged};
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Target};
 use super::plan::{AnyAddress, Edit, Extras, Plan, Step};
 use super::running::{Running, unnamed};

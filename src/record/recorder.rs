@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::report::{CaptureFile, Captures};
+use super::capture::{LARGEST_SNAPLEN, Writer};
 use crate::control::Controller;
-use crate::control::capture::{LARGEST_SNAPLEN, Writer};
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 
@@ -25,15 +24,35 @@ const QUEUE: usize = 16384;
 /// Between looks.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// What was captured of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Every frame once, where it came from.
+    pub whole: CaptureFile,
+    /// By instance: every frame that it sent or that was delivered to it.
+    pub instances: BTreeMap<String, CaptureFile>,
+}
+
+/// Frames as pcapng, with what became of each in its comment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaptureFile {
+    /// How many there are.
+    pub frames: u64,
+    /// Whether none is missing: there was room for all of them, and none came too fast.
+    pub complete: bool,
+    /// The file; empty when nothing was captured.
+    pub bytes: Arc<Vec<u8>>,
+}
+
 /// Captures that grow.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Captures>,
 }
 
 impl Recorder {
     /// Begins; frames that are decided after this has returned are in it.
-    pub(super) fn start(controller: &Controller) -> Option<Self> {
+    pub(crate) fn start(controller: &Controller) -> Option<Self> {
         let observation = controller.observe(Wanted {
             arrivals: true,
             snaplen: LARGEST_SNAPLEN,
@@ -52,7 +71,7 @@ impl Recorder {
     }
 
     /// Ends it: the whole files.
-    pub(super) fn stop(self) -> Captures {
+    pub(crate) fn stop(self) -> Captures {
         self.stop.store(true, Ordering::Release);
         self.thread.join().unwrap_or_default()
     }

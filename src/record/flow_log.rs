@@ -1,13 +1,15 @@
 //! The switch's flow records of a run: each packet with its sender, its addresses and what became of it. They are kept only
 //! where a scenario expects something of them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::super::format::{Action, FlowProtocol, Step};
-use super::super::judge::{FlowCounts, FlowFilter};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
@@ -27,6 +29,46 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// The thread looks every few milliseconds; a machine that is out of memory may need longer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A protocol over IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowProtocol {
+    /// ICMP over IPv4, ICMPv6 over IPv6.
+    Icmp,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Which packets are meant; what is left out tells none apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// The instance that sent them.
+    pub from: Option<String>,
+    /// Source address.
+    pub source: Option<IpAddr>,
+    /// Destination address.
+    pub destination: Option<IpAddr>,
+    /// Protocol.
+    pub protocol: Option<FlowProtocol>,
+    /// Destination port.
+    pub port: Option<u16>,
+}
+
+/// What became of packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    /// All of them.
+    pub packets: u64,
+    /// By the instance that they were delivered to.
+    pub delivered_to: BTreeMap<String, u64>,
+    /// By the reason of the drop.
+    pub dropped: BTreeMap<String, u64>,
+    /// Answered by the VPC itself.
+    pub answered: u64,
+}
 
 /// One packet from an instance.
 #[derive(Debug, Clone, Copy)]
@@ -116,27 +158,16 @@ impl Shared {
 }
 
 /// Flow records that grow.
-pub(super) struct FlowLog {
+pub(crate) struct FlowLog {
     shared: Arc<Shared>,
     /// The instant at which the switch's time is zero.
     start: Instant,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether steps expect something of flows.
-pub(super) fn are_expected(steps: &[Step]) -> bool {
-    steps.iter().any(|step| {
-        let inner = match &step.action {
-            Action::Parallel(steps) => are_expected(steps),
-            _ => false,
-        };
-        inner || !step.expect.flows.is_empty()
-    })
-}
-
 impl FlowLog {
     /// Begins; packets that are decided after this has returned are recorded.
-    pub(super) fn start(controller: &Controller) -> Option<Self> {
+    pub(crate) fn start(controller: &Controller) -> Option<Self> {
         let observation = controller.observe(Wanted {
             queue: QUEUE,
             ..Wanted::default()
@@ -156,7 +187,7 @@ impl FlowLog {
     }
 
     /// What became of packets since an instant.
-    pub(super) fn count(
+    pub(crate) fn count(
         &self,
         wanted: &FlowFilter,
         since: Instant,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::align::align;
 use super::layout::{Described, Interface, Kind, Label, Layout, OptionsChoice};
+use super::matching::align;
 use super::plan::{Action, Change, Extras, FieldChange, Kept, Refusal, differences, of_new};
 use super::running::{Running, unnamed};
 

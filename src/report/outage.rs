@@ -1,106 +1,9 @@
-//! Outages on paper: JSON for programs, JUnit XML for CI systems, and one page of HTML that needs nothing else.
+//! Renders what a probe saw as one page of HTML that needs nothing else: the figures and a timeline.
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
-
-use super::outage::{Outage, Ownership};
-use super::{ProbeRecord, Request};
-
-/// A probe with what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ProbeReport {
-    /// What it is called.
-    pub name: String,
-    /// The figures.
-    pub outage: Outage,
-    /// Who owned the address.
-    pub owners: Vec<Ownership>,
-    /// Names of the interfaces that occur.
-    pub names: std::collections::BTreeMap<String, String>,
-    /// Every request.
-    pub record: ProbeRecord,
-}
-
-/// Something that was expected, and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Case {
-    /// What was expected, as a sentence.
-    pub name: String,
-    /// How long it took, in nanoseconds.
-    pub time: u64,
-    /// Why it failed; absent when it did not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
-}
-
-/// JUnit XML, as CI systems read it: one suite.
-pub fn junit(suite: &str, cases: &[Case]) -> String {
-    junit_of_suites(&[(suite.to_owned(), cases.to_vec())])
-}
-
-/// JUnit XML, as CI systems read it: suites by name.
-pub fn junit_of_suites(suites: &[(String, Vec<Case>)]) -> String {
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>");
-    for (suite, cases) in suites {
-        junit_suite(&mut xml, suite, cases);
-    }
-    xml.push_str("</testsuites>\n");
-    xml
-}
-
-fn junit_suite(xml: &mut String, suite: &str, cases: &[Case]) {
-    let seconds = |nanoseconds: u64| format!("{}.{:03}", nanoseconds / 1_000_000_000, nanoseconds / 1_000_000 % 1000);
-    let failures = cases.iter().filter(|case| case.failure.is_some()).count();
-    let time = seconds(cases.iter().map(|case| case.time).sum());
-    let suite = escape(suite);
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        xml,
-        "<testsuite name=\"{suite}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{time}\">",
-        cases.len()
-    );
-    for case in cases {
-        let (name, time) = (escape(&case.name), seconds(case.time));
-        let _ = write!(xml, "<testcase classname=\"{suite}\" name=\"{name}\" time=\"{time}\"");
-        let _ = match &case.failure {
-            None => writeln!(xml, "/>"),
-            Some(failure) => {
-                let text = escape(failure);
-                let first = escape(failure.lines().next().unwrap_or_default());
-                writeln!(xml, "><failure message=\"{first}\">{text}</failure></testcase>")
-            }
-        };
-    }
-    xml.push_str("</testsuite>");
-}
-
-/// Text inside of XML and HTML. Control characters that XML forbids are left out.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {}
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// A time as people read it.
-pub(crate) fn human(nanoseconds: u64) -> String {
-    match nanoseconds {
-        0..1_000_000 => format!("{} µs", nanoseconds / 1000),
-        1_000_000..10_000_000_000 => format!("{}.{} ms", nanoseconds / 1_000_000, nanoseconds / 100_000 % 10),
-        _ => format!("{}.{} s", nanoseconds / 1_000_000_000, nanoseconds / 100_000_000 % 10),
-    }
-}
+use super::text::{escape, human};
+use crate::probe::{ProbeReport, Request};
 
 /// Width of the drawing, in its own units.
 const WIDTH: u64 = 1000;
@@ -322,36 +225,11 @@ fn describe(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PacketFate, ProbeKind, ProbeSpec};
     use super::*;
     use crate::model::InterfaceId;
     use crate::model::ids::ResourceId;
-
-    #[test]
-    fn junit_names_what_failed_and_escapes_what_xml_would_misread() {
-        let cases = [
-            Case {
-                name: "outage below 500ms".into(),
-                time: 1_234_000_000,
-                failure: None,
-            },
-            Case {
-                name: "lost < 3".into(),
-                time: 0,
-                failure: Some("7 were lost\n\u{1b}[31m\"red\"".into()),
-            },
-        ];
-        let xml = junit("move & keep", &cases);
-        let expected = concat!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
-            "<testsuites><testsuite name=\"move &amp; keep\" tests=\"2\" failures=\"1\" errors=\"0\" time=\"1.234\">\n",
-            "<testcase classname=\"move &amp; keep\" name=\"outage below 500ms\" time=\"1.234\"/>\n",
-            "<testcase classname=\"move &amp; keep\" name=\"lost &lt; 3\" time=\"0.000\">",
-            "<failure message=\"7 were lost\">7 were lost\n[31m&quot;red&quot;</failure></testcase>\n",
-            "</testsuite></testsuites>\n",
-        );
-        assert_eq!(xml, expected);
-    }
+    use crate::probe::outage::{Outage, Ownership};
+    use crate::probe::{PacketFate, ProbeKind, ProbeRecord, ProbeSpec};
 
     #[test]
     fn the_page_shows_the_figures_and_draws_every_owner() {

@@ -6,22 +6,23 @@ use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 
-use super::super::declare::{DeclareError, declare};
-use super::super::format::{Modify, Topology, interface_facts, router_facts, subnet_facts};
-use super::super::judge::PortCounts;
-use super::super::report::InstanceSummary;
-use super::super::template::{Facts, Scope};
+use super::super::format::Modify;
 use super::{Marks, lock};
 use crate::api::inside::{InsideApi, SOCKET};
 use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
 use crate::datapath::Answered;
+use crate::file::template::{Facts, Scope};
 use crate::lab::Instance;
 use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::network::MappingEdit;
 use crate::model::route_table::RouteEdit;
 use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
+use crate::report::run::InstanceSummary;
+use crate::report::run::PortCounts;
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
+use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
+use crate::topology::{DeclareError, declare};
 
 /// How the network of a run is made.
 #[derive(Debug, Clone)]
