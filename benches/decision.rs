@@ -277,7 +277,7 @@ fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u
 /// A UDP packet in a frame of 60 octets.
 fn frame4(to: MacAddr, from: MacAddr, source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     let head = [0x45, 0, 0, 46, 0, 1, 0x40, 0, 64, 17, 0, 0];
-    let packet = [
+    let mut packet = [
         &head[..],
         &source.octets(),
         &destination.octets(),
@@ -285,6 +285,8 @@ fn frame4(to: MacAddr, from: MacAddr, source: Ipv4Addr, destination: Ipv4Addr) -
         &[0; 18],
     ]
     .concat();
+    let sum = Sum::new().bytes(&packet[..20]).complement();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     ethernet(to, from, 0x0800, &packet)
 }
 

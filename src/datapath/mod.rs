@@ -243,6 +243,9 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// What the VPC itself consumes of ICMPv6, whatever it is addressed to and behind whatever extension headers.
     fn neighbor_discovery(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
+        if packet.hides_icmpv6_type() {
+            return Some(Err(DropReason::Icmpv6Truncated));
+        }
         match packet.icmpv6_type()? {
             icmpv6::NEIGHBOR_SOLICITATION => self.neighbor_solicitation(frame, packet),
             icmpv6::ROUTER_SOLICITATION => Some(self.router_solicitation(frame, packet)),

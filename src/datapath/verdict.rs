@@ -275,6 +275,16 @@ named! {
         Ipv4Malformed = "ipv4_malformed",
         /// An IPv6 header or chain of extension headers that contradicts itself or the frame.
         Ipv6Malformed = "ipv6_malformed",
+        /// A first fragment without the header of its upper layer (RFC 7112).
+        Ipv6HeaderChain = "ipv6_header_chain_incomplete",
+        /// ICMPv6 without type, code and checksum: it could be neighbor discovery.
+        Icmpv6Truncated = "icmpv6_truncated",
+        /// For the router or a service, with a wrong IPv4 header checksum.
+        Ipv4Checksum = "ipv4_header_checksum",
+        /// For the router or a service, from an address that no packet may come from.
+        InvalidSource = "invalid_source_address",
+        /// For the router or a service, to an address that no packet may go to.
+        InvalidDestination = "invalid_destination_address",
         /// A source address that the interface does not own.
         SourceCheck = "source_check",
         /// A destination address that the receiving interface does not own.
@@ -350,6 +360,18 @@ impl From<crate::wire::frame::Malformed> for DropReason {
             Malformed::Ethernet => Self::Truncated,
             Malformed::Ipv4 => Self::Ipv4Malformed,
             Malformed::Ipv6 => Self::Ipv6Malformed,
+            Malformed::Ipv6HeaderChain => Self::Ipv6HeaderChain,
+        }
+    }
+}
+
+impl From<crate::wire::validity::InvalidHeader> for DropReason {
+    fn from(invalid: crate::wire::validity::InvalidHeader) -> Self {
+        use crate::wire::validity::InvalidHeader;
+        match invalid {
+            InvalidHeader::Checksum => Self::Ipv4Checksum,
+            InvalidHeader::Source => Self::InvalidSource,
+            InvalidHeader::Destination => Self::InvalidDestination,
         }
     }
 }

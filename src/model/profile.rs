@@ -338,6 +338,15 @@ impl Profile {
                 "'router.resolution' is 'ask', which no station hears: set 'delivery' to 'learning'".to_owned(),
             );
         }
+        if self.mtu < *super::interface::MTU.start() {
+            return Err("'mtu' is less than every IPv4 host takes: write at least 576".to_owned());
+        }
+        if (1..68).contains(&self.dhcp.v4.interface_mtu) {
+            // RFC 2132 section 5.1.
+            return Err(
+                "'dhcp.v4.interface_mtu' is less than an MTU can be: write at least 68, or 0 for none".to_owned(),
+            );
+        }
         if !self.router.eui64_link_local && self.router.fixed_link_local.is_none() {
             return Err(
                 "the router has no link-local address: set 'router.eui64_link_local' or \

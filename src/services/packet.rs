@@ -8,6 +8,7 @@ use crate::datapath::{SERVICES_IPV4, SERVICES_IPV6};
 use crate::wire::MacAddr;
 use crate::wire::checksum::Sum;
 use crate::wire::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::udp::{self, Datagram, InvalidDatagram};
 
 /// Octets of the longest datagram that is read; a query or a request is much shorter.
 const MAX_DATAGRAM: usize = 2048;
@@ -39,7 +40,7 @@ pub(super) enum Transport {
 
 /// A packet that may go to a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Arrival<'a> {
+pub(super) struct Arrival {
     /// The host's MAC.
     pub(super) host: MacAddr,
     /// The router's MAC.
@@ -51,7 +52,7 @@ pub(super) struct Arrival<'a> {
     /// How.
     pub(super) transport: Transport,
     /// The IP packet.
-    pub(super) packet: &'a [u8],
+    pub(super) packet: Vec<u8>,
 }
 
 /// An IP packet, whatever its version.
@@ -59,14 +60,19 @@ struct Network<'a> {
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
-    bytes: &'a [u8],
     upper: &'a [u8],
-    pseudo_header: Sum,
+    packet: Packet<'a>,
 }
 
-impl<'a> Arrival<'a> {
+/// The packet in its version.
+enum Packet<'a> {
+    V4(Ipv4Packet<'a>),
+    V6(Ipv6Packet<'a>),
+}
+
+impl Arrival {
     /// Reads a frame. `checksum_pending` tells that its sender left the upper checksum to be filled in.
-    pub(super) fn parse(bytes: &'a [u8], checksum_pending: bool) -> Result<Self, Unanswered> {
+    pub(super) fn parse(bytes: &[u8], checksum_pending: bool) -> Result<Self, Unanswered> {
         let frame = Frame::parse(bytes).map_err(|_| Unanswered::Malformed)?;
         let network = match frame.ethertype {
             ETHERTYPE_IPV4 => Network::ipv4(frame.payload())?,
@@ -74,49 +80,34 @@ impl<'a> Arrival<'a> {
             _ => return Err(Unanswered::Malformed),
         };
         let upper = network.upper;
-        let header = match network.protocol {
-            PROTOCOL_TCP => 20,
-            PROTOCOL_UDP => 8,
-            _ => return Err(Unanswered::Malformed),
-        };
-        if upper.len() < header {
-            return Err(Unanswered::Malformed);
-        }
-        let port = |at: usize| u16::from_be_bytes([upper[at], upper[at + 1]]);
-        let remote = SocketAddr::new(network.source, port(0));
-        let local = SocketAddr::new(network.destination, port(2));
+        let (source, destination) = udp::ports(upper).ok_or(Unanswered::Malformed)?;
+        let remote = SocketAddr::new(network.source, source);
+        let local = SocketAddr::new(network.destination, destination);
         if remote.port() == 0 {
             return Err(Unanswered::Malformed);
         }
         let served = served(local, network.protocol);
-        let transport = if network.protocol == PROTOCOL_TCP {
-            let length = usize::from(upper[12] >> 4) * 4;
-            if length < 20 || length > upper.len() {
-                return Err(Unanswered::Malformed);
+        let transport = match network.protocol {
+            PROTOCOL_TCP => {
+                let opens = segment(&network, checksum_pending)?;
+                Transport::Segment { served, opens }
             }
-            let opens = upper[13] & 0x12 == 0x02;
-            Transport::Segment { served, opens }
-        } else {
-            if usize::from(port(4)) != upper.len() {
-                return Err(Unanswered::Malformed);
+            PROTOCOL_UDP => {
+                let datagram = network.datagram(checksum_pending)?;
+                if datagram.payload.len() > MAX_DATAGRAM {
+                    return Err(Unanswered::TooLong);
+                }
+                Transport::Datagram(served.ok_or(Unanswered::NoSuchPort)?)
             }
-            if upper.len() - 8 > MAX_DATAGRAM {
-                return Err(Unanswered::TooLong);
-            }
-            Transport::Datagram(served.ok_or(Unanswered::NoSuchPort)?)
+            _ => return Err(Unanswered::Malformed),
         };
-        // Over IPv4 a datagram may go without (RFC 768); over IPv6 it may not (RFC 8200 section 8.1).
-        let without = network.protocol == PROTOCOL_UDP && network.source.is_ipv4() && port(6) == 0;
-        if !checksum_pending && !without && !network.pseudo_header.bytes(upper).is_valid() {
-            return Err(Unanswered::Checksum);
-        }
         Ok(Self {
             host: frame.source,
             router: frame.destination,
             remote,
             local,
             transport,
-            packet: network.bytes,
+            packet: network.packet.without_options(),
         })
     }
 }
@@ -124,43 +115,80 @@ impl<'a> Arrival<'a> {
 impl<'a> Network<'a> {
     fn ipv4(payload: &'a [u8]) -> Result<Self, Unanswered> {
         let packet = Ipv4Packet::parse(payload).map_err(|_| Unanswered::Malformed)?;
-        if packet.bytes[6] & 0x3f != 0 || packet.fragment_offset != 0 {
+        packet.validate()?;
+        if packet.is_fragment() {
             return Err(Unanswered::Malformed);
         }
-        if !Sum::new().bytes(&packet.bytes[..packet.header_length]).is_valid() {
-            return Err(Unanswered::Checksum);
-        }
-        let upper = packet.payload();
-        let (source, destination) = (packet.source.octets(), packet.destination.octets());
-        // An IPv4 packet is at most 65 535 octets long.
-        let length = upper.len() as u16;
         Ok(Self {
             source: packet.source.into(),
             destination: packet.destination.into(),
             protocol: packet.protocol,
-            bytes: packet.bytes,
-            upper,
-            pseudo_header: Sum::new().ipv4_pseudo_header(&source, &destination, packet.protocol, length),
+            upper: packet.payload(),
+            packet: Packet::V4(packet),
         })
     }
 
     fn ipv6(payload: &'a [u8]) -> Result<Self, Unanswered> {
         let packet = Ipv6Packet::parse(payload).map_err(|_| Unanswered::Malformed)?;
-        if packet.upper_offset != 40 {
-            return Err(Unanswered::Options);
+        packet.validate()?;
+        if packet.fragmented {
+            return Err(Unanswered::Malformed);
         }
-        let upper = packet.payload();
-        let (source, destination) = (packet.source.octets(), packet.destination.octets());
-        let length = upper.len() as u32;
         Ok(Self {
             source: packet.source.into(),
             destination: packet.destination.into(),
             protocol: packet.protocol,
-            bytes: packet.bytes,
-            upper,
-            pseudo_header: Sum::new().ipv6_pseudo_header(&source, &destination, packet.protocol, length),
+            upper: packet.payload(),
+            packet: Packet::V6(packet),
         })
     }
+
+    fn datagram(&self, checksum_pending: bool) -> Result<Datagram<'a>, Unanswered> {
+        let datagram = match &self.packet {
+            Packet::V4(packet) => Datagram::in_ipv4(packet, checksum_pending),
+            Packet::V6(packet) => Datagram::in_ipv6(packet, checksum_pending),
+        };
+        datagram.map_err(|invalid| match invalid {
+            InvalidDatagram::Malformed => Unanswered::Malformed,
+            InvalidDatagram::Checksum => Unanswered::Checksum,
+        })
+    }
+}
+
+impl Packet<'_> {
+    /// The packet without IPv4 options and IPv6 extension headers, which mean nothing to the services, and which the stack
+    /// reads in part only.
+    fn without_options(&self) -> Vec<u8> {
+        match self {
+            Self::V4(packet) => packet.without_options(),
+            Self::V6(packet) => packet.without_extensions(),
+        }
+    }
+}
+
+/// Checks a TCP segment; whether it opens a connection.
+fn segment(network: &Network<'_>, checksum_pending: bool) -> Result<bool, Unanswered> {
+    let upper = network.upper;
+    let header = upper.first_chunk::<20>().ok_or(Unanswered::Malformed)?;
+    let length = usize::from(header[12] >> 4) * 4;
+    if length < 20 || length > upper.len() {
+        return Err(Unanswered::Malformed);
+    }
+    let pseudo_header = match &network.packet {
+        Packet::V4(packet) => {
+            let (source, destination) = (packet.source.octets(), packet.destination.octets());
+            // An IPv4 packet is at most 65 535 octets long.
+            Sum::new().ipv4_pseudo_header(&source, &destination, PROTOCOL_TCP, upper.len() as u16)
+        }
+        Packet::V6(packet) => {
+            let (source, destination) = (packet.source.octets(), packet.destination.octets());
+            Sum::new().ipv6_pseudo_header(&source, &destination, PROTOCOL_TCP, upper.len() as u32)
+        }
+    };
+    if !checksum_pending && !pseudo_header.bytes(upper).is_valid() {
+        return Err(Unanswered::Checksum);
+    }
+    Ok(header[13] & 0x12 == 0x02)
 }
 
 /// What is served at an address and port. An IPv4 address that is none of the link-local services is the VPC's resolver: no

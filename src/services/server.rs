@@ -82,7 +82,7 @@ impl Server {
         if !self.stacks.contains_key(&interface) && !self.make_room() {
             return counters.count(Unanswered::ConnectionLimit);
         }
-        self.with(interface, Some(link), |stack, around| stack.receive(&arrival, around));
+        self.with(interface, Some(link), |stack, around| stack.receive(arrival, around));
     }
 
     /// An answer of the resolver outside.

@@ -127,10 +127,10 @@ impl Stack {
     }
 
     /// Takes a packet in and sends what it brings about.
-    pub(super) fn receive(&mut self, arrival: &Arrival<'_>, around: &mut Surroundings<'_>) {
+    pub(super) fn receive(&mut self, arrival: Arrival, around: &mut Surroundings<'_>) {
         self.last_used = around.now;
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
-        self.know_resolver(arrival);
+        self.know_resolver(&arrival);
         let tuple = Tuple {
             remote: arrival.remote,
             local: arrival.local,
@@ -149,12 +149,12 @@ impl Stack {
                 None => self.counters.count(Unanswered::NoSuchPort),
             }
         }
-        self.queues.inbound.push_back(arrival.packet.to_vec());
+        self.queues.inbound.push_back(arrival.packet);
         self.run(around);
     }
 
     /// The one other address of the services in a VPC is its resolver's.
-    fn know_resolver(&mut self, arrival: &Arrival<'_>) {
+    fn know_resolver(&mut self, arrival: &Arrival) {
         let IpAddr::V4(address) = arrival.local.ip() else {
             return;
         };

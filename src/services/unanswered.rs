@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::datapath::named;
+use crate::wire::validity::InvalidHeader;
 
 named! {
     /// Why a service stayed silent.
@@ -12,8 +13,8 @@ named! {
         Malformed = "malformed",
         /// An IP, UDP or TCP checksum that is wrong.
         Checksum = "checksum",
-        /// An IPv4 packet with options or an IPv6 packet with extension headers, which the services do not read.
-        Options = "options",
+        /// A source or destination that no packet may have.
+        Address = "address",
         /// A datagram longer than the services take.
         TooLong = "too_long",
         /// No service has the port at this address.
@@ -44,6 +45,15 @@ named! {
         HttpMalformed = "http_malformed",
         /// An answer for which there was no room.
         AnswerLost = "answer_lost",
+    }
+}
+
+impl From<InvalidHeader> for Unanswered {
+    fn from(invalid: InvalidHeader) -> Self {
+        match invalid {
+            InvalidHeader::Checksum => Self::Checksum,
+            InvalidHeader::Source | InvalidHeader::Destination => Self::Address,
+        }
     }
 }
 

@@ -32,6 +32,13 @@ impl Sum {
         self
     }
 
+    /// The sum of an IPv4 header without options: nearly every packet's, and summed for each packet that is routed.
+    #[inline]
+    pub fn of_ipv4_header(header: &[u8; 20]) -> Self {
+        let (words, _) = header.as_chunks::<4>();
+        Self(words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum())
+    }
+
     /// Adds one word.
     pub const fn word(mut self, word: u16) -> Self {
         self.0 += word as u64;

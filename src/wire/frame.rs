@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::MacAddr;
+use super::checksum::Sum;
 
 /// Octets of an Ethernet header without tags.
 pub const ETHERNET_HEADER: usize = 14;
@@ -31,6 +32,8 @@ pub enum Malformed {
     Ipv4,
     /// Wrong version or payload length, or an extension header that does not fit.
     Ipv6,
+    /// A first fragment without the header of the upper layer (RFC 7112).
+    Ipv6HeaderChain,
 }
 
 /// An Ethernet frame without frame check sequence, as a TAP carries it.
@@ -115,6 +118,26 @@ impl<'a> Ipv4Packet<'a> {
         &self.bytes[self.header_length..]
     }
 
+    /// Whether this is a fragment, the first one included.
+    #[inline]
+    pub fn is_fragment(&self) -> bool {
+        self.fragment_offset != 0 || self.bytes[6] & 0x20 != 0
+    }
+
+    /// The same packet without IP options.
+    pub fn without_options(&self) -> Vec<u8> {
+        let mut bytes = self.bytes[..20].to_vec();
+        // A packet that gets shorter still fits its length field.
+        let total = (20 + self.payload().len()) as u16;
+        bytes[0] = 0x45;
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes[10..12].fill(0);
+        let sum = Sum::new().bytes(&bytes).complement();
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        bytes.extend_from_slice(self.payload());
+        bytes
+    }
+
     /// Hops that it may still make.
     pub fn ttl(&self) -> u8 {
         self.bytes[8]
@@ -142,6 +165,9 @@ pub struct Ipv6Packet<'a> {
     pub later_fragment: bool,
 }
 
+/// Octets that every ICMPv6 message has: type, code and checksum (RFC 4443 section 2.1).
+const ICMPV6_HEADER: usize = 4;
+
 /// Extension headers that are walked; a longer chain is malformed rather than a way past the rules (RFC 7112's concern).
 const MAX_EXTENSIONS: usize = 8;
 
@@ -151,6 +177,7 @@ impl<'a> Ipv6Packet<'a> {
         let mut packet = Self::parse_fixed_header(payload)?;
         if packet.is_extended() {
             packet.walk_extensions()?;
+            packet.has_whole_chain()?;
         }
         Ok(packet)
     }
@@ -215,6 +242,21 @@ impl<'a> Ipv6Packet<'a> {
         Err(Malformed::Ipv6)
     }
 
+    /// RFC 7112 section 5: the first fragment contains the whole header chain, the upper layer's header included. A filter
+    /// that lets another one pass does not know what it lets pass.
+    fn has_whole_chain(&self) -> Result<(), Malformed> {
+        let upper = match self.protocol {
+            PROTOCOL_ICMPV6 => ICMPV6_HEADER,
+            PROTOCOL_TCP => 20,
+            PROTOCOL_UDP => 8,
+            _ => 0,
+        };
+        if self.fragmented && !self.later_fragment && self.payload().len() < upper {
+            return Err(Malformed::Ipv6HeaderChain);
+        }
+        Ok(())
+    }
+
     fn octet(&self, at: usize) -> Result<u8, Malformed> {
         self.bytes.get(self.upper_offset + at).copied().ok_or(Malformed::Ipv6)
     }
@@ -223,6 +265,23 @@ impl<'a> Ipv6Packet<'a> {
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.upper_offset..]
+    }
+
+    /// The same packet without extension headers.
+    pub fn without_extensions(&self) -> Vec<u8> {
+        let mut bytes = self.bytes[..40].to_vec();
+        // A packet that gets shorter still fits its length field.
+        let length = self.payload().len() as u16;
+        bytes[4..6].copy_from_slice(&length.to_be_bytes());
+        bytes[6] = self.protocol;
+        bytes.extend_from_slice(self.payload());
+        bytes
+    }
+
+    /// Whether this is ICMPv6 whose header is not all there, so that no one can say which message it begins.
+    #[inline]
+    pub fn hides_icmpv6_type(&self) -> bool {
+        self.protocol == PROTOCOL_ICMPV6 && !self.later_fragment && self.payload().len() < ICMPV6_HEADER
     }
 
     /// The type of an ICMPv6 message; `None` where this is none or its first octet is in another fragment.
@@ -277,6 +336,45 @@ mod tests {
         assert_eq!(Ipv6Packet::parse(&first).unwrap().icmpv6_type(), Some(134));
         assert!(Ipv6Packet::parse(&first).unwrap().fragmented);
         assert_eq!(Ipv6Packet::parse(&later).unwrap().icmpv6_type(), None);
+    }
+
+    #[test]
+    fn a_first_fragment_contains_the_whole_header_chain() {
+        for (protocol, header) in [(58_u8, 4_usize), (6, 20), (17, 8)] {
+            let fragment = |offset: u8, length: usize| {
+                ipv6(
+                    44,
+                    &[&[protocol, 0, 0, offset, 0, 0, 0, 7][..], &vec![0; length]].concat(),
+                )
+            };
+            for length in 0..header {
+                let first = fragment(1, length);
+                assert_eq!(
+                    Ipv6Packet::parse(&first).unwrap_err(),
+                    Malformed::Ipv6HeaderChain,
+                    "{protocol} {length}"
+                );
+                assert!(
+                    Ipv6Packet::parse(&fragment(8, length)).is_ok(),
+                    "later fragments have no header"
+                );
+            }
+            assert!(Ipv6Packet::parse(&fragment(1, header)).is_ok());
+        }
+    }
+
+    #[test]
+    fn icmpv6_without_its_header_hides_its_type() {
+        for length in 0..8_usize {
+            let bytes = ipv6(58, &vec![134; length]);
+            assert_eq!(
+                Ipv6Packet::parse(&bytes).unwrap().hides_icmpv6_type(),
+                length < 4,
+                "{length}"
+            );
+        }
+        let later = ipv6(44, &[58, 0, 0, 8, 0, 0, 0, 7]);
+        assert!(!Ipv6Packet::parse(&later).unwrap().hides_icmpv6_type());
     }
 
     #[test]

@@ -10,5 +10,6 @@ pub mod neighbor;
 pub mod pcapng;
 pub mod reply;
 pub mod udp;
+pub mod validity;
 
 pub use mac::MacAddr;

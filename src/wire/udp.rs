@@ -57,8 +57,7 @@ impl<'a> Datagram<'a> {
     /// Reads the datagram of an IPv4 packet. `checksum_pending` says that the sender left the checksum to be filled in by
     /// hardware, so that it cannot be judged.
     pub fn in_ipv4(packet: &Ipv4Packet<'a>, checksum_pending: bool) -> Result<Self, InvalidDatagram> {
-        let more_fragments = packet.bytes[6] & 0x20 != 0;
-        if packet.protocol != PROTOCOL_UDP || packet.fragment_offset != 0 || more_fragments {
+        if packet.protocol != PROTOCOL_UDP || packet.is_fragment() {
             return Err(InvalidDatagram::Malformed);
         }
         let (whole, checksum) = cut(packet.payload())?;

@@ -236,6 +236,8 @@ fn packet(from: usize, to: MacAddr, destination: IpAddr) -> Vec<u8> {
             frame.extend([0x08, 0x00, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0]);
             frame.extend([10, 0, 1, if from == B { 11 } else { 10 }]);
             frame.extend(destination.octets());
+            let sum = localvpc::wire::checksum::Sum::new().bytes(&frame[14..]).complement();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
         }
         IpAddr::V6(destination) => {
             frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]);

@@ -2,7 +2,7 @@
 //! hears only what is meant for them. Delegated prefixes count as its own (EC2 guide, "Prefixes are included in
 //! source/destination checks").
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::datapath::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
 use crate::mapping::{Interface, InterfaceIndex};
@@ -47,7 +47,8 @@ impl<O: Observer> Context<'_, O> {
     }
 
     /// Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), and a
-    /// packet for a group is no less one when its frame names a single host.
+    /// packet for a group is no less one when its frame names a single host. The first and the last address of the
+    /// subnet are groups, too; those of another subnet are met on the way there.
     #[inline(always)]
     pub(in crate::datapath) fn guard_group(
         &mut self,
@@ -55,7 +56,11 @@ impl<O: Observer> Context<'_, O> {
         packet: &Packet<'_>,
     ) -> Result<(), DropReason> {
         let (broadcast, multicast) = match packet {
-            Packet::V4(packet) => (packet.destination.is_broadcast(), packet.destination.is_multicast()),
+            Packet::V4(packet) => (
+                is_limited_broadcast(packet.destination)
+                    || self.ingress.subnet.is_directed_broadcast(packet.destination),
+                packet.destination.is_multicast(),
+            ),
             Packet::V6(packet) => (false, packet.destination.is_multicast()),
         };
         if !frame.destination.is_multicast() && !broadcast && !multicast {
@@ -67,6 +72,28 @@ impl<O: Observer> Context<'_, O> {
         } else {
             DropReason::Multicast
         })
+    }
+
+    /// A packet for the broadcast address of any subnet goes nowhere, wherever a route leads it.
+    pub(super) fn guard_directed_broadcast(
+        &mut self,
+        subnet: Option<&SubnetView>,
+        destination: IpAddr,
+    ) -> Result<(), DropReason> {
+        match (subnet, destination) {
+            (Some(subnet), IpAddr::V4(address)) if subnet.is_directed_broadcast(address) => Err(DropReason::Broadcast),
+            _ => Ok(()),
+        }
+    }
+
+    /// The law for headers, of packets that the VPC itself receives: to route them, or to answer them.
+    #[inline(always)]
+    pub(super) fn guard_header(&self, packet: &Packet<'_>) -> Result<(), DropReason> {
+        match packet {
+            Packet::V4(packet) => packet.validate()?,
+            Packet::V6(packet) => packet.validate()?,
+        }
+        Ok(())
     }
 
     /// A packet leaves only with a source that the interface owns.
@@ -138,4 +165,10 @@ impl<O: Observer> Context<'_, O> {
     ) -> bool {
         self.owner(subnet, address) == Some(index) || address == mac.link_local()
     }
+}
+
+/// 255.255.255.255, and 0.0.0.0, which 4.2BSD had in its place (RFC 1122 section 3.2.1.3).
+#[inline(always)]
+fn is_limited_broadcast(address: Ipv4Addr) -> bool {
+    address.to_bits().wrapping_add(1) <= 1
 }

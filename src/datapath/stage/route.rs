@@ -18,6 +18,7 @@ impl<'a, O: Observer> Context<'a, O> {
     /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
     #[inline(always)]
     pub(in crate::datapath) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        self.guard_header(packet)?;
         if let Some(kind) = self.router_address(packet.destination()) {
             return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                 this.for_router_itself(frame, packet, kind)
@@ -70,6 +71,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 }
             }
             RouteTarget::Interface(index) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                this.guard_directed_broadcast(subnet, destination)?;
                 let (interface, subnet, owner) = this.middlebox(index)?;
                 this.pass_on(frame, packet, &interface, subnet, owner)
             }),
@@ -124,12 +126,18 @@ impl<'a, O: Observer> Context<'a, O> {
     /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
     #[inline(always)]
     pub(in crate::datapath) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
+        // RFC 1122 section 3.2.1.3 (a), RFC 4291 section 2.5.2: no router passes on a packet that has no sender.
+        if packet.source().is_unspecified() {
+            return Err(DropReason::InvalidSource);
+        }
         // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
         }
         let decrement_ttl = self.profile().router.ttl == Ttl::Decrement;
-        if decrement_ttl && hops_left(packet) <= 1 {
+        // RFC 1812 section 4.2.2.9, RFC 8200 section 3: a packet without hops is passed on by no router, not even by one that
+        // takes none.
+        if hops_left(packet) <= u8::from(decrement_ttl) {
             return Err(DropReason::HopLimit);
         }
         Ok(decrement_ttl)

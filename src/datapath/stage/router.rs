@@ -56,6 +56,9 @@ impl<O: Observer> Context<'_, O> {
     ) -> Decided {
         let (address, mac) = (packet.destination(), self.ingress.subnet.router_mac);
         self.observer.saw(Stage::Router, Fact::Router { address, kind, mac });
+        if packet.source().is_unspecified() {
+            return Err(DropReason::InvalidSource);
+        }
         if matches!(kind, RouterAddress::Resolver | RouterAddress::Service) {
             return self.service(packet, kind);
         }
@@ -77,10 +80,7 @@ impl<O: Observer> Context<'_, O> {
             return Err(DropReason::NoService);
         }
         let (protocol, whole) = match packet {
-            Packet::V4(packet) => (
-                packet.protocol,
-                packet.bytes[6] & 0x3f == 0 && packet.fragment_offset == 0,
-            ),
+            Packet::V4(packet) => (packet.protocol, !packet.is_fragment()),
             Packet::V6(packet) => (packet.protocol, !packet.fragmented),
         };
         if whole && matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
@@ -104,7 +104,7 @@ impl<O: Observer> Context<'_, O> {
         let written = match (packet, from) {
             (Packet::V4(packet), IpAddr::V4(from)) => {
                 // A fragment cannot be answered by itself.
-                let whole = packet.bytes[6] & 0x3f == 0 && packet.fragment_offset == 0;
+                let whole = !packet.is_fragment();
                 let echo = packet.protocol == PROTOCOL_ICMP && packet.payload().first() == Some(&ECHO_REQUEST);
                 (whole && echo && packet.payload().len() >= 8)
                     .then(|| self.reply.echo_reply_ipv4(frame, packet, mac, from))?

@@ -2,6 +2,7 @@
 
 use super::lab::{Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_A, arp, case, ethernet, ping6, tables, udp};
 use crate::datapath::DropReason::*;
+use crate::datapath::RouteTarget;
 
 const LLA_A: &str = "fe80::8ca:5ff:fe9c:fc14";
 
@@ -57,6 +58,27 @@ tables! {
             .given(|lab: &mut Lab| lab.unchecked(&[A, C])),
         case("both off, by way of the router", A, ping6(A, ROUTER_A, "2001:db8::", "2001:db8::1"), Drop(NoRoute))
             .given(|lab: &mut Lab| lab.unchecked(&[A, C])),
+    }
+
+    /// VPC guide, "Subnet sizing": "We do not support broadcast in a VPC". With both checks off nothing but this law is in the
+    /// way.
+    fn the_first_and_last_address_of_a_subnet_are_groups() {
+        case("the last, in a frame to a host", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.255"), Drop(Broadcast))
+            .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
+        case("the first, a broadcast to old kernels", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.0"), Drop(Broadcast))
+            .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
+        case("0.0.0.0", A, udp(A, B.mac(), "10.0.1.10", "0.0.0.0"), Drop(Broadcast))
+            .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
+        case("to the router", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.1.255"), Drop(Broadcast)),
+        case("of another subnet, by way of the router", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.255"), Drop(NoMapping)),
+        case("of another subnet, which a route leads to a host", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.255"), Drop(Broadcast))
+            .given(|lab: &mut Lab| {
+                lab.unchecked(&[B]);
+                super::routing::route(lab, "10.0.2.0/24", RouteTarget::Interface(lab.interfaces[&B]));
+            }),
+        case("the one before the last is a host's", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.254"), To(B))
+            .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
+        case("the last of a /28 inside is a host's", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.47"), To(B)),
     }
 
     /// EC2 guide, "Prefix delegation": prefixes are included in source/destination checks.

@@ -537,6 +537,15 @@ pub(super) fn ping4(from: Host, to: MacAddr, source: &str, destination: &str) ->
     ipv4(from.mac(), to, v4(source), v4(destination), 1, 64, &message)
 }
 
+/// The same IPv4 packet with some octets of its header replaced and the checksum made anew.
+pub(super) fn resummed(frame: Vec<u8>, patches: &[(usize, u8)]) -> Vec<u8> {
+    let mut frame = patched(frame, patches);
+    frame[24..26].fill(0);
+    let sum = checksum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&sum);
+    frame
+}
+
 /// The same frame with some octets replaced.
 pub(super) fn patched(mut frame: Vec<u8>, patches: &[(usize, u8)]) -> Vec<u8> {
     for (at, value) in patches {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lab::{
     Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_A, ROUTER_B, arp, case, ethernet, hex, patched, ping4, ping6,
-    router_solicitation, solicitation, tables, udp, who_has,
+    resummed, router_solicitation, solicitation, tables, udp, who_has,
 };
 use crate::datapath::DropReason::*;
 use crate::model::profile::Profile;
@@ -96,7 +96,7 @@ tables! {
              87003cf700000000 20010db800010002000000000000000a 0101 02d00b1e7bbd",
         ))),
         on_lan("once a second", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Drop(NeighborResolving)).times(2),
-        on_lan("and the last hop ends there", A, patched(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Drop(HopLimit)),
+        on_lan("and the last hop ends there", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Drop(HopLimit)),
         on_lan("what it cannot read ends there", A, ethernet(ROUTER_A, A.mac(), 0x8100, &[0; 46]), Drop(RouterSilent)),
     }
 }

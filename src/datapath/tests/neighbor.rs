@@ -196,6 +196,31 @@ tables! {
         case("MLDv2 report", A, host_says(143, "ff02::16", NOBODY), Drop(MulticastListener)),
     }
 
+    /// RFC 7112, RFC 6980: what could become neighbor discovery at the receiver passes in no disguise.
+    fn icmpv6_that_hides_its_type_goes_nowhere() {
+        case("protocol 58 and nothing behind it", A, to_b(58, &[]), Drop(Icmpv6Truncated)),
+        case("three octets of an advertisement", A, to_b(58, &[134, 0, 0]), Drop(Icmpv6Truncated)),
+        case("the same behind destination options", A, to_b(60, &[58, 0, 1, 4, 0, 0, 0, 0]), Drop(Icmpv6Truncated)),
+        case("with the check off", A, to_b(58, &[]), Drop(Icmpv6Truncated)).given(|lab: &mut Lab| lab.unchecked(&[A, B])),
+        case("to the router", A, ipv6(A.mac(), ROUTER_A, v6(A_GLOBAL), v6("2001:db8:1:2::c"), 58, 255, &[]), Drop(Icmpv6Truncated)),
+        case("a first fragment that ends before ICMPv6", A, to_b(44, &[58, 0, 0, 1, 0, 0, 0, 7]), Drop(Ipv6HeaderChain)),
+        case("a first fragment that ends behind destination options", A,
+            to_b(44, &[60, 0, 0, 1, 0, 0, 0, 7, 58, 0, 1, 4, 0, 0, 0, 0]), Drop(Ipv6HeaderChain)),
+        case("a first fragment that ends within destination options", A,
+            to_b(44, &[60, 0, 0, 1, 0, 0, 0, 7, 58, 1, 1, 4, 0, 0, 0, 0]), Drop(Ipv6Malformed)),
+        case("a first fragment of TCP without ports", A, to_b(44, &[6, 0, 0, 1, 0, 0, 0, 7, 0, 80]), Drop(Ipv6HeaderChain)),
+        case("a redirect in a first fragment", A, to_b(44, &[58, 0, 0, 1, 0, 0, 0, 7, 137, 0, 0, 0]), Drop(Redirect)),
+        case("an advertisement in a fragment that is the only one", A,
+            to_b(44, &[58, 0, 0, 0, 0, 0, 0, 7, 134, 0, 0, 0]), Drop(RouterAdvertisement)),
+        case("a fragment within a fragment", A,
+            to_b(44, &[44, 0, 0, 1, 0, 0, 0, 7, 58, 0, 0, 1, 0, 0, 0, 8, 134, 0, 0, 0]), Drop(RouterAdvertisement)),
+        case("behind an authentication header", A,
+            to_b(51, &[58, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 134, 0, 0, 0]), Drop(RouterAdvertisement)),
+        case("an echo request of four octets is what it says", A, to_b(58, &[128, 0, 0, 0]), To(B)),
+        case("an echo request in a first fragment passes", A, to_b(44, &[58, 0, 0, 1, 0, 0, 0, 7, 128, 0, 0, 0, 0, 0, 0, 0]), To(B)),
+        case("and so does what follows it", A, to_b(44, &[58, 0, 0, 8, 0, 0, 0, 7, 134, 0, 0, 0, 0, 0, 0, 0]), To(B)),
+    }
+
     /// A field of the profile, for fabrics that leave unicast requests to the host.
     fn a_unicast_solicitation_is_left_to_the_host_where_the_profile_says_so() {
         case("solicitation", A, solicitation(A, A_GLOBAL, "2001:db8:1:1::b", Some((B.mac(), "2001:db8:1:1::b"))), To(B))
@@ -219,6 +244,11 @@ tables! {
 fn question(head: &[u8; 2], target: &str, options: &[u8]) -> Vec<u8> {
     let message = [&head[..], &[0; 6], &v6(target).octets(), options].concat();
     icmpv6(A.mac(), NOBODY, A_GLOBAL, "ff02::1:ff00:b", &message)
+}
+
+/// A packet from a to b: what follows the fixed header, and what that says of it.
+fn to_b(next: u8, rest: &[u8]) -> Vec<u8> {
+    ipv6(A.mac(), B.mac(), v6(A_GLOBAL), v6("2001:db8:1:1::b"), next, 255, rest)
 }
 
 /// A message of this type from a, long enough for any of them.

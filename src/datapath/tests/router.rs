@@ -102,7 +102,7 @@ tables! {
         case("base + 2 of a subnet, where nobody answers", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.1.2"), Drop(NoService)),
         case("base + 2 of another subnet", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.2.2"), Drop(NoMapping)),
         case("a ping", A, ping4(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), Drop(NoService)),
-        case("a fragment", A, super::lab::patched(super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(20, 0x20)]), Drop(NoService)),
+        case("a fragment", A, super::lab::resummed(super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(20, 0x20)]), Drop(NoService)),
         case("a foreign source", A, super::lab::udp(A, ROUTER_A, "172.17.0.2", "169.254.169.254"), Drop(SourceCheck)),
         case("a foreign source, with the check off", A, super::lab::udp(A, ROUTER_A, "172.17.0.2", "169.254.169.254"), LeftTo(LinkLocal))
             .given(|lab: &mut Lab| lab.writer.set_source_dest_check(lab.interfaces[&A], false)),

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use super::lab::{
-    Case, Expect::*, Host::*, Lab, ROUTER_A, ROUTER_B, ROUTER_D, case, ipv4, ipv6, patched, tables, udp, v6,
+    Case, Expect::*, Host::*, Lab, ROUTER_A, ROUTER_B, ROUTER_D, case, ipv4, ipv6, patched, resummed, tables, udp, v6,
 };
 use super::second_opinion::agrees;
 use crate::datapath::{Answered, DropReason::*, FrameMeta, RouteTable, RouteTarget, Verdict};
 use crate::model::profile::{Profile, Ttl};
 
+fn unchecked(lab: &mut Lab) {
+    lab.unchecked(&[A]);
+}
+
 const LLA_A: &str = "fe80::8ca:5ff:fe9c:fc14";
 
 /// Gives `sa` the local route and one more.
-fn route(lab: &mut Lab, destination: &str, target: RouteTarget) {
+pub(super) fn route(lab: &mut Lab, destination: &str, target: RouteTarget) {
     let net = |text: &str| text.parse().expect("a range");
     let mut table = RouteTable::local(&[net("10.0.0.0/16"), net("2001:db8:1::/56")]);
     table.extend([(net(destination), target)]);
@@ -31,18 +35,45 @@ tables! {
         case("within the subnet, for a host that sends everything to its router", A,
             udp(A, ROUTER_A, "10.0.1.10", "10.0.1.11"), Routed(B, ROUTER_A, false)),
         case("with the last hop, for the router takes none", A,
-            patched(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Routed(C, ROUTER_B, false)),
+            resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Routed(C, ROUTER_B, false)),
     }
 
     /// A traceroute on EC2 does not show the VPC's router; the profile may let it.
     fn a_routed_packet_loses_a_hop_only_where_the_profile_says_so() {
         case("IPv4", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Routed(C, ROUTER_B, true))
             .with(|p| p.router.ttl = Ttl::Decrement),
-        case("IPv4 with the last hop", A, patched(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Drop(HopLimit))
+        case("IPv4 with the last hop", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]), Drop(HopLimit))
             .with(|p| p.router.ttl = Ttl::Decrement),
         case("IPv6 with the last hop", A,
             patched(udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::c"), &[(21, 1)]), Drop(HopLimit))
             .with(|p| p.router.ttl = Ttl::Decrement),
+    }
+
+    /// RFC 1812 sections 4.2.2.9 and 5.2.2, RFC 1122 section 3.2.1, RFC 8200 section 3, RFC 4291 section 2.
+    fn a_router_takes_only_packets_with_a_valid_header() {
+        case("TTL 1, where the router takes no hop", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]),
+            Routed(C, ROUTER_B, false)),
+        case("TTL 0", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 0)]), Drop(HopLimit)),
+        case("hop limit 0", A, patched(udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::c"), &[(21, 0)]), Drop(HopLimit)),
+        case("a wrong header checksum", A, patched(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(24, 0), (25, 0)]),
+            Drop(Ipv4Checksum)),
+        case("the same to a service", A, patched(udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(24, 0), (25, 0)]),
+            Drop(Ipv4Checksum)),
+        case("TTL 0 to a service, which is no hop", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(22, 0)]),
+            LeftTo(crate::datapath::Service::LinkLocal)),
+        case("the same within the subnet, which is the host's to judge", A,
+            patched(udp(A, B.mac(), "10.0.1.10", "10.0.1.11"), &[(22, 0), (24, 0), (25, 0)]), To(B)),
+        case("from loopback", A, udp(A, ROUTER_A, "127.0.0.1", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
+        case("from a group", A, udp(A, ROUTER_A, "224.0.0.18", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
+        case("from everybody", A, udp(A, ROUTER_A, "255.255.255.255", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
+        case("from no address", A, udp(A, ROUTER_A, "0.0.0.0", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
+        case("from no address to a service", A, udp(A, ROUTER_A, "0.0.0.0", "169.254.169.254"), Drop(InvalidSource))
+            .given(unchecked),
+        case("from ::", A, udp(A, ROUTER_A, "::", "2001:db8:1:2::c"), Drop(InvalidSource)).given(unchecked),
+        case("from ::1", A, udp(A, ROUTER_A, "::1", "2001:db8:1:2::c"), Drop(InvalidSource)).given(unchecked),
+        case("from an IPv6 group", A, udp(A, ROUTER_A, "ff02::1", "2001:db8:1:2::c"), Drop(InvalidSource)).given(unchecked),
+        case("to loopback", A, udp(A, ROUTER_A, "10.0.1.10", "127.0.0.1"), Drop(InvalidDestination)),
+        case("to ::1", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "::1"), Drop(InvalidDestination)),
     }
 
     fn beyond_the_vpc_no_route_leads() {
@@ -101,12 +132,12 @@ tables! {
 
     /// RFC 792: only a packet that must not be fragmented is answered.
     fn a_packet_too_long_for_the_way_is_dropped_where_no_error_may_be_sent() {
-        case("may be fragmented", A, patched(long4(1501), &[(20, 0)]), Drop(TooLong)).given(narrow),
+        case("may be fragmented", A, resummed(long4(1501), &[(20, 0)]), Drop(TooLong)).given(narrow),
         case("more than the gateway may send", A, long4(1501), Drop(TooLong)).given(narrow)
             .with(|p| p.router.errors_per_second = 1).times(2),
-        case("from nobody", A, ipv6(A.mac(), ROUTER_A, v6("::"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]), Drop(TooLong))
+        case("from nobody", A, ipv6(A.mac(), ROUTER_A, v6("::"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]), Drop(InvalidSource))
             .given(|lab: &mut Lab| { narrow(lab); lab.unchecked(&[A]); }),
-        case("an ICMP error", A, patched(long4(1501), &[(23, 1), (34, 3)]), Drop(TooLong)).given(narrow),
+        case("an ICMP error", A, resummed(long4(1501), &[(23, 1), (34, 3)]), Drop(TooLong)).given(narrow),
         case("an ICMPv6 error", A, ipv6(A.mac(), ROUTER_A, v6("2001:db8:1:1::a"), v6("2001:db8:1:2::c"), 58, 64, &[1; 1461]), Drop(TooLong))
             .given(narrow),
         case("short enough", A, long4(1500), Routed(C, ROUTER_B, false)).given(narrow),

@@ -369,6 +369,16 @@ impl SubnetView {
         gateway.then_some(RouterAddress::Gateway)
     }
 
+    /// Whether an address stands for all hosts of the subnet: the last of its IPv4 range (RFC 919), or the first, which was
+    /// a broadcast address to Linux before 5.14 and to the BSDs before it (RFC 1122 section 3.3.6).
+    #[inline(always)]
+    pub fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {
+        let (first, netmask) = self.ipv4_bits;
+        let host = address.to_bits() ^ first;
+        // In a subnet without IPv4 both are 0, which leaves 0.0.0.0 and 255.255.255.255.
+        host == 0 || host == !netmask
+    }
+
     /// True for the addresses of the range that no interface can have: the first four and the last.
     pub fn is_reserved(&self, address: IpAddr) -> bool {
         match address {

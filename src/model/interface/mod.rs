@@ -53,6 +53,9 @@ pub struct NetworkInterface {
 /// The longest IP packet that an interface takes: from what every IPv4 host takes (RFC 791) to EC2's jumbo frames.
 pub const MTU: std::ops::RangeInclusive<u16> = 576..=9001;
 
+/// The least that every link with IPv6 has to take (RFC 8200 section 5).
+pub const IPV6_MTU: u16 = 1280;
+
 /// What an interface is set up with beyond its addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InterfaceSettings {
@@ -76,10 +79,18 @@ pub struct SettingsChange {
 }
 
 impl SettingsChange {
-    /// The settings after the change, or why they cannot be.
-    pub(crate) fn applied_to(self, settings: &InterfaceSettings) -> Result<InterfaceSettings, ModelError> {
+    /// The settings after the change, or why they cannot be. `ipv6` says whether the interface's subnet has IPv6.
+    pub(crate) fn applied_to(self, settings: &InterfaceSettings, ipv6: bool) -> Result<InterfaceSettings, ModelError> {
         let mut settings = settings.clone();
         if let Some(mtu) = self.mtu {
+            if let Some(given) = mtu.filter(|mtu| ipv6 && MTU.contains(mtu) && *mtu < IPV6_MTU) {
+                return Err(ModelError::OutOfRange {
+                    field: "mtu",
+                    given: given.to_string(),
+                    remedy: "The subnet has IPv6, which needs 1280 octets (RFC 8200). Give 1280 to 9001, or null for the \
+                             profile's.",
+                });
+            }
             if let Some(given) = mtu.filter(|mtu| !MTU.contains(mtu)) {
                 return Err(ModelError::OutOfRange {
                     field: "mtu",

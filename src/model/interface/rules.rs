@@ -36,7 +36,7 @@ impl Network {
         }
         self.interface_names.check(spec.name.as_deref(), None)?;
 
-        let settings = spec.settings.applied_to(&InterfaceSettings::default())?;
+        let settings = spec.settings.applied_to(&InterfaceSettings::default(), has_ipv6)?;
         let mut wanted = spec.addresses;
         let is_ipv4 = |request: &AddressRequest| match request {
             AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),
@@ -130,7 +130,9 @@ impl Network {
             self.interface_names.check(name.as_deref(), Some(id))?;
         }
         let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
-        state.settings = spec.settings.applied_to(&state.settings)?;
+        let subnet = self.subnets.get(&state.subnet);
+        let ipv6 = subnet.is_some_and(|subnet| subnet.subnet.ipv6_cidr_block.is_some());
+        state.settings = spec.settings.applied_to(&state.settings, ipv6)?;
         if let Some(name) = spec.name {
             self.interface_names.rename(id, state.name.as_deref(), name.as_deref());
             state.name = name;

@@ -2,6 +2,8 @@
 //! leaves everything as it was.
 
 #[cfg(test)]
+mod mtu_tests;
+#[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::{BTreeMap, HashMap};

@@ -6,9 +6,23 @@ use rand::Rng;
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::error::ModelError;
 use crate::model::ids::{ResourceRef, RouteTableId, VpcId};
+use crate::model::interface::IPV6_MTU;
 use crate::model::limits::Limits;
 use crate::model::network::{Network, VpcState, fresh_id, not_found};
+use crate::model::profile::Profile;
 use crate::model::vpc::{CreateVpc, ModifyVpc, Vpc};
+
+/// RFC 8200 section 5: a link with IPv6 takes 1280 octets.
+fn check_mtu(profile: &Profile, ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
+    if !ipv6.is_empty() && profile.mtu < IPV6_MTU {
+        return Err(ModelError::OutOfRange {
+            field: "profile",
+            given: format!("one with 'mtu: {}' in a VPC with IPv6", profile.mtu),
+            remedy: "IPv6 needs 1280 octets (RFC 8200): raise the profile's 'mtu', or leave out 'ipv6_cidr_blocks'.",
+        });
+    }
+    Ok(())
+}
 
 impl Network {
     /// Makes a VPC.
@@ -22,6 +36,7 @@ impl Network {
         }
         self.vpc_names.check(spec.name.as_deref(), None)?;
         let (cidr_blocks, ipv6_cidr_blocks) = self.check_blocks(&spec.cidr_blocks, &spec.ipv6_cidr_blocks)?;
+        check_mtu(&spec.profile, &ipv6_cidr_blocks)?;
         let dhcp_options_id = self.chosen_options(spec.dhcp_options.as_ref())?;
         let id = fresh_id(rng, |id| self.vpcs.contains_key(&id));
         self.vpc_names.rename(id, None, spec.name.as_deref());
@@ -68,6 +83,7 @@ impl Network {
             spec.cidr_blocks.as_deref().unwrap_or(&old4),
             spec.ipv6_cidr_blocks.as_deref().unwrap_or(&old6),
         )?;
+        check_mtu(spec.profile.as_deref().unwrap_or(&vpc.profile), &new6)?;
         if new4[0] != primary {
             return Err(ModelError::PrimaryCidr { net: primary });
         }

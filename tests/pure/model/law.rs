@@ -69,7 +69,11 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
             if ip.header().payload_length() == 0 && extension {
                 return Fate::Nothing;
             }
-            let icmpv6 = ip.payload().ip_number.0 == 58 && ip.header().payload_length() > 0;
+            let icmpv6 = ip.payload().ip_number.0 == 58;
+            // "ICMPv6 that does not say what it is could be anything." etherparse reads on where the length is 0.
+            if icmpv6 && (ip.header().payload_length() == 0 || ip.payload().payload.len() < 4) {
+                return Fate::Nothing;
+            }
             let (source, destination) = (ip.header().source_addr(), ip.header().destination_addr());
             (
                 source.into(),
@@ -88,8 +92,17 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
             _ => {}
         }
     }
-    // "No broadcast, no multicast ever reaches another port."
-    let group = |ip: IpAddr| ip.is_multicast() || ip == IpAddr::from([255, 255, 255, 255]);
+    // "No broadcast, no multicast ever reaches another port", the subnet's first and last address included.
+    let all_hosts = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => {
+            let own = subnet
+                .ipv4
+                .is_some_and(|net| [net.network(), net.broadcast()].contains(&ip));
+            own || ip.is_broadcast() || ip.is_unspecified()
+        }
+        IpAddr::V6(_) => false,
+    };
+    let group = |ip: IpAddr| ip.is_multicast() || all_hosts(ip);
     if to_mac.0[0] & 1 == 1 || group(destination) {
         return Fate::Nothing;
     }
@@ -98,6 +111,10 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
         return Fate::Nothing;
     }
     let to = if to_mac == subnet.router_mac {
+        // "What the router takes has a valid header, a sender, and a hop left."
+        if !well_headed(&bytes[14..], source, destination) {
+            return Fate::Nothing;
+        }
         // "Link-locals are not routed", the router answers nothing, and only the VPC's own addresses lead anywhere.
         let owner = world
             .hosts
@@ -136,6 +153,24 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
     } else {
         Fate::Nothing
     }
+}
+
+/// RFC 1812 section 5.2.2 and RFC 8200: what a router may pass on.
+fn well_headed(packet: &[u8], source: IpAddr, destination: IpAddr) -> bool {
+    let (sum, hops) = match source {
+        IpAddr::V4(_) => {
+            let header = &packet[..usize::from(packet[0] & 15) * 4];
+            let sum: u32 = header.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+            (sum, packet[8])
+        }
+        IpAddr::V6(_) => (0, packet[7]),
+    };
+    let inside_a_host = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => [0, 127].contains(&ip.octets()[0]),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_loopback(),
+    };
+    let many = source.is_multicast() || source == IpAddr::from([255; 4]);
+    sum.is_multiple_of(0xffff) && hops > 0 && !many && !inside_a_host(source) && !inside_a_host(destination)
 }
 
 /// "ARP is answered with the owner's MAC for assigned addresses of the asker's subnet; gateway, resolver and services with

@@ -452,6 +452,7 @@ impl World {
                 bytes.extend(source.octets());
                 bytes.extend(target.octets());
                 bytes.extend(udp);
+                checksummed(&mut bytes);
             }
             (Kind::Arp(operation), IpAddr::V4(source), IpAddr::V4(target)) => {
                 bytes.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, operation]);
@@ -497,6 +498,9 @@ impl World {
             if bytes[12] != 0x86 || ![20, 54].contains(&at) {
                 bytes[at] = *value;
             }
+        }
+        if question.lies && bytes[12] == 8 && bytes[13] == 0 {
+            checksummed(&mut bytes);
         }
         let (header, message) = bytes.split_at(bytes.len().min(54));
         if question.lies && header[12] == 0x86 && header[20] == 58 {
@@ -580,6 +584,19 @@ impl World {
             To::Group => MacAddr([0x33, 0x33, 0, 0, 0, 1]),
         }
     }
+}
+
+/// Fills in the checksum of the IPv4 header in a frame.
+fn checksummed(frame: &mut [u8]) {
+    let header = frame.get_mut(14..34).expect("a header without options");
+    header[10..12].fill(0);
+    let sum: u32 = header
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
 }
 
 /// An ICMPv6 message with its checksum.

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::support::services::Lab;
-use localvpc::datapath::DropReason;
 use localvpc::datapath::faults::MetadataFault;
+use localvpc::datapath::{Answered, DropReason};
 use localvpc::services::Limits;
 use localvpc::services::unanswered::Unanswered;
+use localvpc::wire::checksum::Sum;
 use smoltcp::socket::tcp::State;
 
 const IMDS: &str = "169.254.169.254";
@@ -409,4 +410,100 @@ fn packets_that_are_broken_are_counted_and_reach_no_stack() {
         }
     }
     lab.settle();
+}
+
+/// An IPv4 packet of the first host to its router, with a right header checksum; `options` lengthen the header.
+fn packet(lab: &Lab, from: Ipv4Addr, to: Ipv4Addr, ttl: u8, options: &[u8], upper: (u8, &[u8])) -> Vec<u8> {
+    let length = 20 + options.len();
+    let total = (length + upper.1.len()) as u16;
+    let mut header = vec![0x40 | (length / 4) as u8, 0, 0, 0, 0, 1, 0x40, 0, ttl, upper.0, 0, 0];
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header.extend(from.octets());
+    header.extend(to.octets());
+    header.extend(options);
+    let sum = Sum::new().bytes(&header).complement();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    [
+        &lab.hosts[0].router.0[..],
+        &lab.hosts[0].mac.0,
+        &[8, 0],
+        &header,
+        upper.1,
+    ]
+    .concat()
+}
+
+/// A datagram without checksum, as IPv4 allows, and with octets behind its end.
+fn datagram(from: u16, to: u16, payload: &[u8], behind: usize) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    let words = [from, to, length, 0].map(u16::to_be_bytes).concat();
+    [&words[..], payload, &vec![0; behind]].concat()
+}
+
+/// RFC 1122 section 3.2.1: what one service of the VPC takes or refuses for its header, all of them do.
+#[test]
+fn the_same_header_is_judged_alike_by_every_service() {
+    let mut discover = vec![0; 240];
+    (discover[0], discover[1], discover[2]) = (1, 1, 6);
+    discover[28..34].copy_from_slice(&Lab::new().hosts[0].mac.0);
+    discover[236..240].copy_from_slice(&[99, 130, 83, 99]);
+    discover.extend([53, 1, 1, 255]);
+    let name = b"\x0cip-10-0-1-11\x0ceu-central-1\x07compute\x08internal\0\0\x01\0\x01";
+    let query = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name].concat();
+    let time = [&[0x23][..], &[0; 47]].concat();
+    let gateway = Ipv4Addr::new(10, 0, 1, 1);
+    let own = Ipv4Addr::new(10, 0, 1, 10);
+    let service = |last: u8| Ipv4Addr::new(169, 254, 169, last);
+    let nop = [1, 1, 1, 1];
+    // Source, TTL, options, octets behind a datagram, whether the checksum is right: is it answered?
+    let cases = [
+        ("a usual header", own, 64, &[][..], 0, true, true),
+        ("TTL 0", own, 0, &[], 0, true, true),
+        ("options", own, 64, &nop, 0, true, true),
+        ("octets behind the datagram", own, 64, &[], 3, true, true),
+        ("a wrong header checksum", own, 64, &[], 0, false, false),
+        (
+            "a source in 127/8",
+            Ipv4Addr::new(127, 0, 0, 1),
+            64,
+            &[],
+            0,
+            true,
+            false,
+        ),
+        (
+            "a source that is a group",
+            Ipv4Addr::new(224, 0, 0, 1),
+            64,
+            &[],
+            0,
+            true,
+            false,
+        ),
+    ];
+    for (what, from, ttl, options, behind, right, answered) in cases {
+        let services = [
+            ("DHCP", gateway, 17, datagram(68, 67, &discover, behind)),
+            ("DNS", service(253), 17, datagram(5353, 53, &query, behind)),
+            ("time", service(123), 17, datagram(5353, 123, &time, behind)),
+            ("metadata", SERVICE, 6, {
+                let syn = Lab::new().hosts[0].syn(from, 5000, SERVICE, 80, 1);
+                syn[34..].to_vec()
+            }),
+        ];
+        for (name, to, protocol, upper) in services {
+            let mut lab = Lab::new();
+            let port = lab.hosts[0].port;
+            lab.writer.set_source_dest_check(lab.hosts[0].interface, false);
+            let mut frame = packet(&lab, from, to, ttl, options, (protocol, &upper));
+            if !right {
+                frame[24] ^= 0x10;
+            }
+            lab.hosts[0].card.send(frame).unwrap();
+            lab.settle();
+            let offers = lab.switch.counters(port).unwrap().answered(Answered::Dhcpv4Offer);
+            let heard = offers > 0 || !lab.sent.is_empty();
+            assert_eq!(heard, answered, "{name}: {what}");
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl<O: Observer> Context<'_, O> {
                         || subnet.gateway_ipv4() == Some(packet.destination)
                         || subnet.ipv4.is_some_and(|net| net.broadcast() == packet.destination)
                 };
-                let whole = packet.bytes[6] & 0x20 == 0 && packet.fragment_offset == 0;
+                let whole = !packet.is_fragment();
                 let ports = || udp::ports(packet.payload()) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
                 (packet.protocol == PROTOCOL_UDP && whole && ports() && asked() && policy.v4.enabled)
                     .then_some(Service::Dhcpv4)
@@ -87,8 +87,16 @@ pub fn answer(
     let payload = Frame::parse(frame.bytes)?.payload();
     let pending = frame.meta.checksum_pending;
     match service {
-        Service::Dhcpv4 => dhcpv4::answer(&Ipv4Packet::parse(payload)?, pending, ingress, view, out),
-        Service::Dhcpv6 => dhcpv6::answer(&Ipv6Packet::parse(payload)?, pending, ingress, view, out),
+        Service::Dhcpv4 => {
+            let packet = Ipv4Packet::parse(payload)?;
+            packet.validate()?;
+            dhcpv4::answer(&packet, pending, ingress, view, out)
+        }
+        Service::Dhcpv6 => {
+            let packet = Ipv6Packet::parse(payload)?;
+            packet.validate()?;
+            dhcpv6::answer(&packet, pending, ingress, view, out)
+        }
         // These answer from a thread of their own.
         Service::LinkLocal => Err(DropReason::NoService),
     }
