@@ -29,9 +29,11 @@ CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhc
 # does not; so the crate itself is optimized a little for them. What it stands on is the other tests' own, and built already.
 FIGURES = --test figures
 OPTIMIZED = $(foreach setting,opt-level=1 debug-assertions=false overflow-checks=false,--config profile.dev.package.localvpc.$(setting))
+# A test that needs root is ignored by `cargo test`. What one of them starts and kills is no test.
+AS_ROOT = --include-ignored --skip not_a_test
 TEST_FIGURES = $(CARGO) test --locked --features bench-tools $(OPTIMIZED) $(FIGURES)
 
-.PHONY: help demo test repeat test-tools clients-at-rest lint fuzz fuzz-build loom clean tools root
+.PHONY: help demo test repeat test-tools clients-at-rest chronyd lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -58,7 +60,14 @@ tools: root
 # None of the clients is to do anything outside of the scenarios: dhcp6c gets no interface, and cloud-init is switched off
 # before it arrives (cloud-init's own documentation, "How to disable cloud-init").
 test-tools: TOOLS += $(CLIENTS)
-test-tools: root clients-at-rest tools
+test-tools: root clients-at-rest tools chronyd
+
+# chronyd is taken out of its package: installed, the package would take over the clock of this machine.
+chronyd:
+	@command -v chronyd >/dev/null || { \
+	  echo "installing chronyd alone"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cd "$$folder"; chmod 755 .; \
+	  apt-get install -q -y --no-install-recommends libcap2 libedit2 libseccomp2 >/dev/null 2>&1; \
+	  apt-get download -qq chrony 2>/dev/null; dpkg-deb -x chrony_*.deb .; install usr/sbin/chronyd /usr/local/sbin/; }
 
 clients-at-rest:
 	@command -v dhcp6c >/dev/null || ! command -v debconf-set-selections >/dev/null || \
@@ -73,8 +82,9 @@ demo: tools
 ## every test: unit, property, golden bytes, API, and scenarios with real hosts and tools
 test: test-tools
 	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --test root -- $(AS_ROOT)
 	$(CARGO) test --locked --doc
-	$(TEST_FIGURES)
+	$(TEST_FIGURES) -- $(AS_ROOT) --test-threads 1
 
 ## the fail-over scenarios, REPEAT (20) times each: every run has to come to the same verdict
 repeat: test-tools

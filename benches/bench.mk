@@ -48,7 +48,7 @@ bench-before: bench-tools bench-needs
 
 ## how fast many hosts, subnets and interfaces come and go, how fast mappings move, what a flood costs others
 bench-scale:
-	$(CARGO) test --release --locked $(FIGURES) -- --nocapture --test-threads 1
+	$(CARGO) test --release --locked $(FIGURES) -- $(AS_ROOT) --nocapture --test-threads 1
 
 ## what one decision costs in memory, with up to ten million mappings
 bench-decision:

@@ -24,14 +24,6 @@ use localvpc::runtime::{HostSpec, Runtime, RuntimeConfig};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_localvpc");
 
-fn root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
-}
-
 fn create_vpc(controller: &Controller, block: &str) -> VpcId {
     let command = Command::CreateVpc(CreateVpc {
         name: None,
@@ -137,10 +129,8 @@ fn hosts(count: u32) -> (Runtime, Duration) {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_thousand_hosts_that_say_nothing_cost_no_cpu() {
-    if !root() {
-        return;
-    }
     let (runtime, made) = hosts(1000);
     assert_eq!(runtime.switch().ports().len(), 1000);
     let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
@@ -218,10 +208,8 @@ fn lab(count: u32) -> (Duration, Duration) {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_lab_answers_its_first_ping_while_one_waits_and_goes_as_fast() {
-    if !root() {
-        return;
-    }
     for (hosts, patience) in [(3, 10), (100, 20), (1000, 60)] {
         let (answered, gone) = lab(hosts);
         assert!(answered < Duration::from_secs(patience), "{hosts} hosts: {answered:?}");

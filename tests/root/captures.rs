@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::tools::needs;
 use crate::support::vpc::{api, begin, host, request, runtime, succeeds};
 use http_body_util::BodyExt;
 use localvpc::control::Controller;
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// What tcpdump makes of a capture.
-fn tcpdump(capture: &[u8], options: &[&str]) -> Option<String> {
+fn tcpdump(capture: &[u8], options: &[&str]) -> String {
+    needs("tcpdump", "tcpdump");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), capture).unwrap();
     let output = Command::new("tcpdump")
@@ -20,15 +22,12 @@ fn tcpdump(capture: &[u8], options: &[&str]) -> Option<String> {
         .arg(file.path())
         .args(options)
         .stderr(Stdio::piped())
-        .output();
-    let Ok(output) = output else {
-        eprintln!("skipped: needs tcpdump");
-        return None;
-    };
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     assert!(!said.contains("truncated") && !said.contains("bad"), "{said}");
-    Some(String::from_utf8(output.stdout).unwrap())
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -56,9 +55,7 @@ fn tcpdump_reads_what_the_writer_writes() {
         );
     }
     pcapng::interface_statistics(&mut capture, 0, Duration::from_secs(1), 2, 0, "");
-    let Some(lines) = tcpdump(&capture, &["--nano"]) else {
-        return;
-    };
+    let lines = tcpdump(&capture, &["--nano"]);
     let expected = "1700000000.123456789 IP 10.0.0.1.1000 > 10.0.0.2.2000: UDP, length 5";
     assert_eq!(lines.lines().collect::<Vec<_>>(), [expected; 2]);
 }
@@ -76,10 +73,9 @@ async fn capture(controller: &Controller, query: &str) -> tokio::task::JoinHandl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
 async fn a_capture_shows_each_frame_with_what_became_of_it() {
-    let Some((runtime, ids)) = runtime(&[("a", "left", &["10.0.1.10"]), ("b", "left", &["10.0.1.11"])]) else {
-        return;
-    };
+    let (runtime, ids) = runtime(&[("a", "left", &["10.0.1.10"]), ("b", "left", &["10.0.1.11"])]);
     let controller = runtime.controller().clone();
     let (a, b) = (host(&runtime, "a"), host(&runtime, "b"));
     let all = capture(&controller, "filter=icmp%20or%20arp&duration=3s").await;
@@ -95,7 +91,7 @@ async fn a_capture_shows_each_frame_with_what_became_of_it() {
     .unwrap();
 
     let all = all.await.unwrap();
-    let Some(lines) = tcpdump(&all, &["icmp"]) else { return };
+    let lines = tcpdump(&all, &["icmp"]);
     let count = |what: &str| lines.lines().filter(|line| line.contains(what)).count();
     assert_eq!(
         (count("echo request"), count("echo reply")),
@@ -114,18 +110,17 @@ async fn a_capture_shows_each_frame_with_what_became_of_it() {
         assert!(text.contains(&comment), "{comment}");
     }
     // At b: the request that came, and the reply that left.
-    let lines = tcpdump(&one.await.unwrap(), &[]).unwrap();
+    let lines = tcpdump(&one.await.unwrap(), &[]);
     assert_eq!(lines.lines().count(), 2, "{lines}");
     let two = two.await.unwrap();
-    let lines = tcpdump(&two, &[]).unwrap();
+    let lines = tcpdump(&two, &[]);
     assert_eq!(lines.lines().count(), 2, "it ends after two frames: {lines}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
 async fn checksums_in_a_capture_are_complete_and_large_frames_are_cut() {
-    let Some((runtime, _)) = runtime(&[("a", "left", &["10.0.1.10"]), ("b", "left", &["10.0.1.11"])]) else {
-        return;
-    };
+    let (runtime, _) = runtime(&[("a", "left", &["10.0.1.10"]), ("b", "left", &["10.0.1.11"])]);
     let controller = runtime.controller().clone();
     let (a, b) = (host(&runtime, "a"), host(&runtime, "b"));
     let all = capture(&controller, "filter=tcp&duration=2s").await;
@@ -155,9 +150,7 @@ async fn checksums_in_a_capture_are_complete_and_large_frames_are_cut() {
     .await
     .unwrap();
     assert_eq!(sent, 300_000);
-    let Some(lines) = tcpdump(&all.await.unwrap(), &["-v"]) else {
-        return;
-    };
+    let lines = tcpdump(&all.await.unwrap(), &["-v"]);
     assert!(lines.contains("(correct)"), "{lines}");
     assert!(!lines.contains("incorrect"), "{lines}");
     let longest = lines

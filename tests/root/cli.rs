@@ -25,6 +25,7 @@ fn scenario(steps: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn the_exit_code_says_how_a_run_ended() {
     let folder = tempfile::tempdir().unwrap();
     let passing = file(&folder, "pass.yaml", &scenario("- ping: { from: a, to: 10.0.1.11 }"));
@@ -77,6 +78,7 @@ fn the_exit_code_says_how_a_run_ended() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_report_is_json_for_scripts_and_a_scenario_can_come_by_a_pipe() {
     let mut child = localvpc(&["run", "--json", "--seed", "5", "-"])
         .stdin(Stdio::piped())
@@ -91,6 +93,7 @@ fn a_report_is_json_for_scripts_and_a_scenario_can_come_by_a_pipe() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_run_leaves_its_captures_whole_and_one_for_each_instance() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -118,6 +121,7 @@ fn a_run_leaves_its_captures_whole_and_one_for_each_instance() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_run_that_is_interrupted_ends_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let long = file(
@@ -137,6 +141,7 @@ fn a_run_that_is_interrupted_ends_in_order() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_topology_comes_up_is_asked_about_and_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     let topology = file(&folder, "topology.yaml", TOPOLOGY);
@@ -177,6 +182,7 @@ fn a_topology_comes_up_is_asked_about_and_goes_away() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn routes_faults_and_captures_are_there_on_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let topology = file(&folder, "topology.yaml", TOPOLOGY);
@@ -261,6 +267,7 @@ fn routes_faults_and_captures_are_there_on_the_command_line() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_topology_is_made_once_and_fits_beside_another() {
     let folder = tempfile::tempdir().unwrap();
     let topology = file(&folder, "topology.yaml", TOPOLOGY);
@@ -292,6 +299,7 @@ fn a_topology_is_made_once_and_fits_beside_another() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_lab_has_as_many_hosts_as_were_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder, &["lab", "--hosts", "2"]);

@@ -57,6 +57,7 @@ steps:
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn every_fault_that_is_written_in_a_scenario_begins_and_ends() {
     let kinds = [
         "link_down: { interfaces: [a] }",
@@ -90,6 +91,7 @@ fn every_fault_that_is_written_in_a_scenario_begins_and_ends() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_frozen_host_answers_pings_and_no_requests_and_a_killed_one_lets_go_of_them() {
     let steps = "
 - responder: { start: echo, on: b }
@@ -122,6 +124,7 @@ fn a_frozen_host_answers_pings_and_no_requests_and_a_killed_one_lets_go_of_them(
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn programs_have_files_of_their_own_and_reach_the_api_also_after_a_crash() {
     let steps = "
 - exec:
@@ -246,6 +249,7 @@ const FIGURES: &str = "
 ";
 
 #[test]
+#[ignore = "needs root: make test"]
 fn every_figure_that_can_be_expected_holds_and_fails_when_it_is_turned_around() {
     let figures = [
         ("outage: { above: 200ms, below: 1s }", "outage: { below: 200ms }"),
@@ -326,6 +330,7 @@ fn every_figure_that_can_be_expected_holds_and_fails_when_it_is_turned_around() 
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn the_outage_of_a_run_is_the_one_that_its_capture_shows() {
     let scenario = read("test.yaml", &written(LOSS));
     let options = PlayOptions {
@@ -361,6 +366,7 @@ fn the_outage_of_a_run_is_the_one_that_its_capture_shows() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_repeated_run_reports_how_its_outages_are_distributed() {
     let scenario = read("test.yaml", &written(LOSS));
     let options = PlayOptions {
@@ -400,6 +406,7 @@ impl Drop for Server {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("api.sock");

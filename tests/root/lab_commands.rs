@@ -13,6 +13,7 @@ use localvpc::lab::{
 };
 
 #[test]
+#[ignore = "needs root: make test"]
 fn exit_code_and_both_outputs_come_back_apart() {
     let (a, _tap) = instance("exec");
     let outcome = shell(&a, "echo out; echo err >&2; exit 7");
@@ -26,6 +27,7 @@ fn exit_code_and_both_outputs_come_back_apart() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn arguments_reach_the_program_untouched_by_any_shell() {
     let (a, _tap) = instance("argv");
     let command = CommandSpec::new(["printf", "%s|", "a b", "$HOME", "*", ""]);
@@ -33,6 +35,7 @@ fn arguments_reach_the_program_untouched_by_any_shell() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_has_no_input_and_an_environment_of_its_own() {
     let common = [
         ("API".to_owned(), "http://common".to_owned()),
@@ -53,6 +56,7 @@ fn a_command_has_no_input_and_an_environment_of_its_own() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_program_that_is_not_there_is_an_error_with_its_name() {
     let (a, _tap) = instance("not-found");
     for missing in ["no-such-program", "/no/such/program"] {
@@ -72,6 +76,7 @@ fn a_program_that_is_not_there_is_an_error_with_its_name() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_timeout_kills_the_command_and_all_below_it_even_in_other_sessions() {
     let (a, _tap) = instance("timeout");
     let line = "sleep 4711.1 & setsid sleep 4711.2 & setsid sh -c 'sleep 4711.3; true' & echo started; wait";
@@ -85,6 +90,7 @@ fn a_timeout_kills_the_command_and_all_below_it_even_in_other_sessions() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_that_never_stops_writing_is_bounded_in_memory_and_time() {
     let (a, _tap) = instance("flood");
     let mut command = CommandSpec::new(["yes", "all work and no play"]).timeout(Duration::from_millis(300));
@@ -97,6 +103,7 @@ fn a_command_that_never_stops_writing_is_bounded_in_memory_and_time() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_returns_although_its_daemon_holds_the_output_and_the_daemon_can_go_on_writing() {
     let (a, _tap) = instance("daemon-output");
     let line = "(setsid sh -c 'while sleep 0.05; do echo alive; done' &) ; echo started";
@@ -109,6 +116,7 @@ fn a_command_returns_although_its_daemon_holds_the_output_and_the_daemon_can_go_
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn orphans_are_buried() {
     let (a, _tap) = instance("orphans");
     said(&a, "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.01' &); done");
@@ -118,6 +126,7 @@ fn orphans_are_buried() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_background_command_has_a_name_a_log_and_an_end() {
     let (a, _tap) = instance("background");
     let line = "trap 'echo bye; exit 3' TERM; echo hello; while :; do sleep 0.02; done";
@@ -141,6 +150,7 @@ fn a_background_command_has_a_name_a_log_and_an_end() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_that_ignores_being_asked_is_killed_after_its_grace() {
     let (a, _tap) = instance("stubborn");
     let running = a
@@ -158,6 +168,7 @@ fn ticks(running: &Running) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_frozen_command_does_nothing_until_it_is_thawed() {
     let (a, _tap) = instance("freeze");
     let line = "setsid sh -c 'while :; do echo tick; sleep 0.005; done' & wait";
@@ -181,6 +192,7 @@ fn a_frozen_command_does_nothing_until_it_is_thawed() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn killing_all_processes_leaves_the_instance_usable_and_a_crash_loses_what_was_written() {
     let (a, _tap) = instance("crash");
     said(&a, "echo kept >/etc/kept; (setsid sleep 4712.1 &)");
@@ -198,6 +210,7 @@ fn killing_all_processes_leaves_the_instance_usable_and_a_crash_loses_what_was_w
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn commands_run_side_by_side_in_many_instances() {
     let lab = Lab::new(options());
     let specs: Vec<_> = (1..=10)
@@ -225,6 +238,7 @@ fn commands_run_side_by_side_in_many_instances() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_capture_has_the_frames_that_arrived_and_not_those_that_were_sent() {
     let (a, tap) = instance("capture");
     if !shell(&a, "command -v tcpdump").end.success() {
@@ -257,6 +271,7 @@ fn a_capture_has_the_frames_that_arrived_and_not_those_that_were_sent() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_does_not_wait_for_the_end_of_a_hundred_others() {
     let lab = Lab::new(options());
     let (a, _tap) = instance("bystander");

@@ -346,6 +346,7 @@ fn next_start(place: &Place) -> String {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn of_a_run_that_is_killed_in_the_middle_of_a_step_nothing_is_left_and_the_next_start_says_so() {
     let place = Place::new();
     place.write("/run/long.yaml", &scenario("long", LONG));
@@ -394,6 +395,7 @@ fn of_a_run_that_is_killed_in_the_middle_of_a_step_nothing_is_left_and_the_next_
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn of_a_server_that_is_killed_with_a_run_going_on_the_next_start_takes_the_socket_away() {
     let place = Place::new();
     place.write(

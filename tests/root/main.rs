@@ -14,6 +14,7 @@ mod support {
     pub(crate) mod lab;
     #[macro_use]
     pub(crate) mod scenario;
+    pub(crate) mod tools;
     pub(crate) mod vpc;
 }
 

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::support::tools::needs;
 use crate::support::vpc::{begin, end_all, eventually, host, move_to, runtime, said, succeeds};
 use localvpc::control::Event;
 use localvpc::probe::ProbeReport;
@@ -25,13 +26,12 @@ fn spec(kind: ProbeKind, target: &str) -> ProbeSpec {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn every_kind_of_probe_is_answered_and_followed_through_the_switch() {
-    let Some((runtime, ids)) = runtime(&[
+    let (runtime, ids) = runtime(&[
         ("client", "left", &["10.0.1.10", "2001:db8:0:1::10"]),
         ("server", "right", &["10.0.2.20", "2001:db8:0:2::20"]),
-    ]) else {
-        return;
-    };
+    ]);
     let (client, server) = (host(&runtime, "client"), host(&runtime, "server"));
     let _echo = Responder::start(server.namespace(), "server", ECHO_PORT).unwrap();
     let _web = Responder::start(server.namespace(), "server", 8080).unwrap();
@@ -82,14 +82,13 @@ fn every_kind_of_probe_is_answered_and_followed_through_the_switch() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
-    let Some((runtime, ids)) = runtime(&[
+    let (runtime, ids) = runtime(&[
         ("client", "left", &["10.0.1.10"]),
         ("old", "left", &["10.0.1.11"]),
         ("new", "left", &["10.0.1.12"]),
-    ]) else {
-        return;
-    };
+    ]);
     let controller = runtime.controller();
     let [client, old, new] = ["client", "old", "new"].map(|name| host(&runtime, name));
     let _old = Responder::start(old.namespace(), "old", ECHO_PORT).unwrap();
@@ -164,11 +163,9 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn drops_by_a_fault_are_in_the_record_with_their_reason() {
-    let Some((runtime, ids)) = runtime(&[("client", "left", &["10.0.1.10"]), ("server", "left", &["10.0.1.11"])])
-    else {
-        return;
-    };
+    let (runtime, ids) = runtime(&[("client", "left", &["10.0.1.10"]), ("server", "left", &["10.0.1.11"])]);
     let controller = runtime.controller();
     let client = host(&runtime, "client");
     let from = Some((controller, ids[0]));
@@ -197,28 +194,24 @@ fn drops_by_a_fault_are_in_the_record_with_their_reason() {
 }
 
 /// What a script computes from the capture of a stream, without knowing anything else.
-fn from_capture(capture: &[u8], client: &str, target: &str) -> Option<serde_json::Value> {
+fn from_capture(capture: &[u8], client: &str, target: &str) -> serde_json::Value {
+    needs("python3", "python3");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), capture).unwrap();
     let output = std::process::Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outage_from_capture.py"))
         .arg(file.path())
         .args([client, target, "300"])
-        .output();
-    let Ok(output) = output else {
-        eprintln!("skipped: needs python3");
-        return None;
-    };
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn the_outage_is_the_one_that_the_capture_shows() {
-    let Some((runtime, ids)) = runtime(&[("client", "left", &["10.0.1.10"]), ("server", "left", &["10.0.1.11"])])
-    else {
-        return;
-    };
+    let (runtime, ids) = runtime(&[("client", "left", &["10.0.1.10"]), ("server", "left", &["10.0.1.11"])]);
     let controller = runtime.controller();
     let client = host(&runtime, "client");
     let spec = spec(ProbeKind::Icmp, "10.0.1.11");
@@ -247,9 +240,7 @@ fn the_outage_is_the_one_that_the_capture_shows() {
     }
     assert_eq!(capture.lost(), 0);
     file.extend(capture.end());
-    let Some(seen) = from_capture(&file, "10.0.1.10", "10.0.1.11") else {
-        return;
-    };
+    let seen = from_capture(&file, "10.0.1.10", "10.0.1.11");
     let outage = Outage::from_record(&record, &[]);
     assert!(outage.windows.len() >= 3, "{:?}", outage.windows);
     assert_eq!(
@@ -271,10 +262,9 @@ fn the_outage_is_the_one_that_the_capture_shows() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_probe_that_cannot_be_is_refused() {
-    let Some((runtime, _)) = runtime(&[("client", "left", &["10.0.1.10"])]) else {
-        return;
-    };
+    let (runtime, _) = runtime(&[("client", "left", &["10.0.1.10"])]);
     let client = host(&runtime, "client");
     for rate in [0, 1001] {
         let wrong = ProbeSpec {

@@ -105,6 +105,7 @@ fn scenario(name: &str, steps: &str) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_scenario_is_stored_played_and_reported() {
     let server = server(false, Transport::Tcp);
     let text = scenario(
@@ -193,6 +194,7 @@ async fn a_wrong_file_is_answered_with_its_mistakes_by_line_and_column() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn commands_in_a_scenario_take_a_server_that_allows_them_and_a_caller_who_is_known() {
     let text = scenario("commands", "- parallel:\n    - exec: { on: a, run: 'true' }");
     for (exec, transport, allowed) in [
@@ -215,6 +217,7 @@ async fn commands_in_a_scenario_take_a_server_that_allows_them_and_a_caller_who_
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_run_is_followed_from_its_beginning_to_its_end() {
     let server = server(false, Transport::Tcp);
     let run = server
@@ -237,6 +240,7 @@ async fn a_run_is_followed_from_its_beginning_to_its_end() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_cancelled_run_ends_and_keeps_its_report() {
     let server = server(false, Transport::Tcp);
     let run = server
@@ -252,6 +256,7 @@ async fn a_cancelled_run_ends_and_keeps_its_report() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_server_that_stops_ends_its_runs() {
     let server = server(false, Transport::Tcp);
     let run = server.start(json!({ "text": scenario("long", "- wait: 300s") })).await;

@@ -144,6 +144,7 @@ fn holds(capture: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn the_captures_of_a_run_are_fetched_as_one_and_one_by_one_and_tcpdump_reads_them() {
     let server = Server::start().await;
     let steps = "
@@ -209,6 +210,7 @@ async fn the_captures_of_a_run_are_fetched_as_one_and_one_by_one_and_tcpdump_rea
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn logs_are_fetched_by_instance() {
     let server = Server::start().await;
     let steps = "
@@ -236,6 +238,7 @@ async fn logs_are_fetched_by_instance() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_run_survives_its_clients_and_tells_who_comes_back_the_rest() {
     let server = Server::start().await;
     let steps = "- wait: 500ms\n- ping: { from: a, to: 10.0.1.11 }";
@@ -285,6 +288,7 @@ async fn a_run_survives_its_clients_and_tells_who_comes_back_the_rest() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn a_run_that_is_cancelled_ends_its_programs_and_keeps_its_evidence() {
     let server = Server::start().await;
     let steps = "
@@ -320,6 +324,7 @@ async fn a_run_that_is_cancelled_ends_its_programs_and_keeps_its_evidence() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: make test"]
 async fn parameters_and_the_seed_reach_the_run_and_runs_side_by_side_do_not_know_of_each_other() {
     let server = Server::start().await;
     let steps = "

@@ -87,6 +87,7 @@ fn every_scenario_that_ships_is_played_as_it_is_and_turned_around() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_failed_step_ends_the_run_and_shows_packets_verdicts_and_hosts() {
     let scenario = written(
         "
@@ -110,6 +111,7 @@ fn a_failed_step_ends_the_run_and_shows_packets_verdicts_and_hosts() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_run_that_keeps_going_plays_every_step() {
     let scenario = written("- exec: { on: a, run: 'exit 3' }\n- exec: { on: a, run: 'exit 0' }");
     let report = run(
@@ -125,6 +127,7 @@ fn a_run_that_keeps_going_plays_every_step() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_step_within_a_time_is_tried_until_it_passes() {
     let scenario = written(
         "
@@ -141,6 +144,7 @@ fn a_step_within_a_time_is_tried_until_it_passes() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn what_is_counted_a_moment_after_a_step_is_waited_for() {
     let scenario = written(
         "
@@ -155,6 +159,7 @@ fn what_is_counted_a_moment_after_a_step_is_waited_for() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
     let scenario = written(
         "
@@ -186,6 +191,7 @@ fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_command_that_takes_too_long_is_killed_and_fails_the_step() {
     let scenario = written("- exec: { on: a, run: 'sleep 60', timeout: 300ms }");
     let report = run(&scenario, &options());
@@ -194,6 +200,7 @@ fn a_command_that_takes_too_long_is_killed_and_fails_the_step() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_cancelled_run_ends_soon_and_leaves_nothing() {
     let scenario = written("- exec: { on: a, run: 'sleep 300.0424242' }\n- wait: 300s");
     let cancel = Cancel::default();
@@ -217,6 +224,7 @@ fn a_cancelled_run_ends_soon_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn runs_side_by_side_do_not_know_of_each_other() {
     let scenario = written(
         "
@@ -233,6 +241,7 @@ fn runs_side_by_side_do_not_know_of_each_other() {
 }
 
 #[test]
+#[ignore = "needs root: make test"]
 fn a_seed_makes_the_same_network_again() {
     let scenario = written("- exec: { on: a, run: 'cat /sys/class/net/eth0/address' }");
     let mac = |seed| {
