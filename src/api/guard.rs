@@ -6,13 +6,14 @@ use std::path::Path;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use super::state::AppState;
+use crate::lab::ApiAccess;
 
 /// A bearer token. It is compared in constant time and never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,6 +75,20 @@ impl Token {
 pub struct Permissions {
     /// Running commands in instances.
     pub exec: bool,
+    /// Nothing but the network: no devices of the machine, no scenarios and their runs.
+    pub network_only: bool,
+}
+
+impl Permissions {
+    /// Refuses what belongs to the machine where only the network may be edited.
+    pub(crate) fn machine(self, what: &str) -> Result<(), Problem> {
+        if !self.network_only {
+            return Ok(());
+        }
+        let detail = format!("{what} cannot be asked for from inside an instance");
+        let problem = Problem::new(StatusCode::FORBIDDEN, "UnauthorizedOperation", detail);
+        Err(problem.remedy("Ask the server from the machine that it runs on."))
+    }
 }
 
 /// The rules of one server.
@@ -94,6 +109,8 @@ pub enum Transport {
     Tcp,
     /// Over the unix socket, whose file permissions have let the caller in.
     Unix,
+    /// Over the socket of an instance, whose programs may do this.
+    Instance(ApiAccess),
 }
 
 /// By what right a request is here.
@@ -103,6 +120,8 @@ pub enum Access {
     Unix,
     /// It bore the token.
     Token,
+    /// It came from inside an instance.
+    Instance,
     /// No token is set.
     Open,
 }
@@ -115,7 +134,9 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         .get::<Transport>()
         .copied()
         .unwrap_or(Transport::Tcp);
-    match admit(&state.guard, transport, request.uri(), request.headers()) {
+    let admitted = from_instance(transport, request.method(), request.uri())
+        .and_then(|()| admit(&state.guard, transport, request.uri(), request.headers()));
+    match admitted {
         Ok(access) => {
             request.extensions_mut().insert(access);
             next.run(request).await
@@ -137,8 +158,10 @@ fn admit(config: &GuardConfig, transport: Transport, uri: &Uri, headers: &Header
         }
     }
     same_site(headers, host.as_deref())?;
-    if transport == Transport::Unix {
-        return Ok(Access::Unix);
+    match transport {
+        Transport::Unix => return Ok(Access::Unix),
+        Transport::Instance(_) => return Ok(Access::Instance),
+        Transport::Tcp => {}
     }
     let Some(token) = &config.token else {
         return Ok(Access::Open);
@@ -156,6 +179,34 @@ fn admit(config: &GuardConfig, transport: Transport, uri: &Uri, headers: &Header
         Some(_) => Err(unauthorized("The token is not the one of this server")),
         None => Err(unauthorized("This server wants a token")),
     }
+}
+
+/// Questions that are asked by POST, because they have a body.
+const QUESTIONS: [&str; 2] = ["/v1/explain", "/v1/topology/plan"];
+
+/// What the programs of an instance cannot ask for: it is no part of the network.
+const OF_THE_MACHINE: [&str; 2] = ["/v1/scenarios", "/v1/runs"];
+
+/// Refuses what the programs of an instance may not do: edits, where they may only read, and what is the machine's.
+fn from_instance(transport: Transport, method: &Method, uri: &Uri) -> Result<(), Problem> {
+    let Transport::Instance(may) = transport else {
+        return Ok(());
+    };
+    if OF_THE_MACHINE.iter().any(|path| uri.path().starts_with(path)) {
+        return Err(forbidden(
+            "path",
+            "Scenarios and their runs are the machine's, not the network's".to_owned(),
+        )
+        .remedy("Ask the server from the machine that it runs on."));
+    }
+    if may == ApiAccess::Full || method.is_safe() || QUESTIONS.contains(&uri.path()) {
+        return Ok(());
+    }
+    Err(forbidden(
+        "method",
+        "The programs of this instance may read the network, and not edit it".to_owned(),
+    )
+    .remedy("Make the instance with 'api: full'."))
 }
 
 fn forbidden(field: &str, detail: String) -> Problem {
@@ -366,7 +417,10 @@ mod tests {
 
     #[test]
     fn commands_run_only_where_they_were_allowed_and_for_whom_is_known() {
-        let on = Permissions { exec: true };
+        let on = Permissions {
+            exec: true,
+            ..Permissions::default()
+        };
         for (permissions, access, allowed) in [
             (Permissions::default(), Access::Unix, false),
             (Permissions::default(), Access::Token, false),

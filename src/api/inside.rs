@@ -1,73 +1,95 @@
-//! The API as the programs in an instance reach it: over a unix socket in the instance's own `/run`, because an instance has
-//! no network but the VPC's. What a fail-over script does by the API of its cloud, it does here.
+//! Serves the API to the programs of instances, over a unix socket in each instance's own `/run`, because an instance has no
+//! network but the VPC's. What a fail-over script does by the API of its cloud, it does here.
 //!
-//! It is the same API behind the same guard and the same faults, without the right to run commands.
+//! It is the same API behind the same guard and the same faults. An instance is the author of what it edits, and reaches the
+//! network only: no commands in other hosts, no devices of the machine, no runs of scenarios (see [`Permissions`]).
 
 use std::io;
-use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Extension;
+use tokio::net::UnixStream;
 
-use super::guard::{GuardConfig, Transport};
+use super::guard::{GuardConfig, Permissions, Transport};
 use super::rest::router;
 use super::state::AppState;
-use crate::runtime::Runtime;
-
-/// Where the programs of an instance find the API.
-pub const SOCKET: &str = "/run/localvpc.sock";
+use crate::control::Author;
+use crate::lab::api::{HostSocket, ServeHost};
 
 /// How long requests that are under way may take at the end.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves the API of one network to its instances. Dropping it ends all that it serves.
 pub struct InsideApi {
-    threads: Option<tokio::runtime::Runtime>,
+    threads: Mutex<Option<tokio::runtime::Runtime>>,
     state: AppState,
-    router: Router,
 }
 
 impl InsideApi {
-    /// An API that nobody can reach yet.
-    pub fn start(runtime: Arc<Runtime>) -> io::Result<Self> {
+    /// An API that no instance can reach yet: open the runtime's door to it.
+    pub fn start(mut state: AppState) -> io::Result<Arc<Self>> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("api-inside")
             .enable_all()
             .build()?;
-        let state = AppState::of_runtime(runtime, GuardConfig::default());
-        Ok(Self {
-            threads: Some(threads),
-            router: router(state.clone()).layer(Extension(Transport::Unix)),
+        // The socket lets in who is inside, and no page of a browser reaches it: neither token nor further names.
+        state.guard = Arc::new(GuardConfig {
+            permissions: Permissions {
+                exec: false,
+                network_only: true,
+            },
+            ..GuardConfig::default()
+        });
+        Ok(Arc::new(Self {
+            threads: Mutex::new(Some(threads)),
             state,
-        })
+        }))
     }
+}
 
-    /// Serves whoever connects to a socket, until the socket's place in the file system is gone and all have left.
-    pub fn serve(&self, listener: UnixListener) -> io::Result<()> {
-        let Some(threads) = &self.threads else { return Ok(()) };
+impl ServeHost for InsideApi {
+    fn serve(&self, host: HostSocket) -> io::Result<()> {
+        // What it guards is taken out whole.
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(threads) = threads.as_ref() else { return Ok(()) };
         let _inside = threads.enter();
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
-        let (router, mut stopping) = (self.router.clone(), self.state.stopping());
+        host.listener.set_nonblocking(true)?;
+        let listener = tokio::net::UnixListener::from_std(host.listener)?;
+        host.ended.set_nonblocking(true)?;
+        let ended = UnixStream::from_std(host.ended)?;
+        let mut state = self.state.clone();
+        state.controller = state
+            .controller
+            .on_behalf_of(Author::Instance(host.instance.as_str().into()));
+        let router = router(state.clone()).layer(Extension(Transport::Instance(host.access)));
+        let stop = until_end(ended, state);
         threads.spawn(async move {
-            let stop = async move {
-                // Resolves as well when the state is gone.
-                let _ = stopping.wait_for(|stopping| *stopping).await;
-            };
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-                tracing::warn!(%error, "an instance no longer reaches the API");
+                tracing::warn!(%error, instance = host.instance, "an instance no longer reaches the API");
             }
         });
         Ok(())
     }
 }
 
+/// Waits until the instance or the server ends.
+async fn until_end(ended: UnixStream, state: AppState) {
+    let mut stopping = state.stopping();
+    tokio::select! {
+        // Resolves as well when the state is gone.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        // The other end says nothing; it is closed.
+        _ = ended.readable() => {}
+    }
+}
+
 impl Drop for InsideApi {
     fn drop(&mut self) {
         self.state.stop();
-        if let Some(threads) = self.threads.take() {
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(threads) = threads.take() {
             threads.shutdown_timeout(GRACE);
         }
     }

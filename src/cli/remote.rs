@@ -1,7 +1,7 @@
 //! Commands that ask a running server: what there is, why a frame goes where it goes, what happens.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use super::show::{
 };
 use super::{Done, Failure, print};
 use crate::api::{Client, ClientError, Token};
+use crate::lab::api::SOCKET;
 
 /// Which server is asked.
 #[derive(Debug, Clone, Args)]
@@ -40,7 +41,10 @@ impl Remote {
 
     /// A client of the server, and what its requests run on.
     pub(super) fn connect(&self) -> Result<(Client, tokio::runtime::Runtime), Failure> {
-        let server = self.server.as_deref().unwrap_or(super::server::DEFAULT_URL);
+        // Inside of a host: there the server is at its socket, whatever the environment says.
+        let inside = || Path::new(SOCKET).exists().then(|| format!("unix:{SOCKET}"));
+        let server = self.server.clone().or_else(inside);
+        let server = server.as_deref().unwrap_or(super::server::DEFAULT_URL);
         let client = Client::connect(server, self.token()?).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use super::remote::Remote;
 use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
+use crate::api::inside::InsideApi;
 use crate::api::server::{Bound, ServerConfig};
 use crate::api::{AppState, rest};
 use crate::file::template::Scope;
+use crate::lab::{ApiAccess, ServeHost};
 use crate::model::Limits;
 use crate::model::region::DEFAULT_REGION;
-use crate::runtime::{Runtime, RuntimeConfig};
+use crate::runtime::{Runtime, RuntimeConfig, host_environment};
 use crate::topology::declare;
 use crate::topology::format::Topology;
 
@@ -108,6 +110,9 @@ pub struct LabArguments {
     /// The IPv6 block of the subnet, a /64
     #[arg(long, default_value = "2001:db8:100:1::/64")]
     ipv6: Ipv6Net,
+    /// What programs in the hosts may do by the API, at /run/localvpc.sock
+    #[arg(long, value_enum, default_value_t)]
+    host_api: ApiAccess,
     #[command(flatten)]
     arguments: ServerArguments,
 }
@@ -143,7 +148,7 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
         .iter()
         .zip(ipv4.zip(ipv6))
         .map(|(name, (ipv4, ipv6))| {
-            let mut instance = json!({ "subnet": "lab" });
+            let mut instance = json!({ "subnet": "lab", "api": arguments.host_api });
             if let Some(address) = ipv4 {
                 instance["ipv4"] = json!([address]);
             }
@@ -210,6 +215,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         },
         region: arguments.region.clone(),
         resolver: arguments.resolver,
+        environment: host_environment(&std::env::current_exe().map_err(impossible)?),
         ..RuntimeConfig::default()
     })
     .map_err(impossible)?;
@@ -219,9 +225,12 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         hosts: arguments.allowed_hosts.clone(),
         permissions: Permissions {
             exec: arguments.allow_exec,
+            ..Permissions::default()
         },
     };
     let state = AppState::of_runtime(Arc::clone(&runtime), guard);
+    let inside: Arc<dyn ServeHost> = InsideApi::start(state.clone()).map_err(impossible)?;
+    runtime.serve_hosts(&inside);
     let mut config = ServerConfig {
         listen: arguments.listen.clone(),
         unix: arguments.socket.clone(),
@@ -261,6 +270,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     })?;
     // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
     drop(tokio);
+    drop(inside);
     drop(runtime);
     // Until here something could have been left.
     drop(record);

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::command::{Command, EditSummary, Outcome};
 use super::error::ControlError;
-use super::events::{EventKind, EventLog, Subscription};
+use super::events::{Author, EventKind, EventLog, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
 use super::places::Places;
@@ -63,6 +63,8 @@ impl Default for ControllerConfig {
 #[derive(Clone)]
 pub struct Controller {
     pub(super) shared: Arc<Shared>,
+    /// Who edits by this handle.
+    author: Option<Author>,
 }
 
 /// A Controller that may be gone.
@@ -70,7 +72,7 @@ pub(super) struct WeakController(Weak<Shared>);
 
 impl WeakController {
     pub(super) fn upgrade(&self) -> Option<Controller> {
-        self.0.upgrade().map(|shared| Controller { shared })
+        self.0.upgrade().map(|shared| Controller { shared, author: None })
     }
 }
 
@@ -130,6 +132,16 @@ impl Controller {
         };
         Self {
             shared: Arc::new(shared),
+            author: None,
+        }
+    }
+
+    /// A handle whose edits are those of `author`, as the events say.
+    #[must_use]
+    pub fn on_behalf_of(&self, author: Author) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            author: Some(author),
         }
     }
 
@@ -508,7 +520,7 @@ impl Controller {
 
     /// Records an event that the switch or another part of the server noticed.
     pub fn publish(&self, kind: EventKind) -> u64 {
-        self.shared.events.publish(kind)
+        self.shared.events.publish(kind, self.author.clone())
     }
 
     /// Detaches the interface of a port whose device vanished. A port that is not in use any more is no error.

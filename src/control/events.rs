@@ -26,9 +26,21 @@ pub struct Event {
     #[serde(serialize_with = "rfc3339")]
     #[schema(value_type = String, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     pub at: SystemTime,
+    /// Who asked for it; absent for the server's own client, and for what happened by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
     /// What.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+/// Who edits the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// A program in this instance of the lab.
+    #[schema(value_type = String, example = "node-1")]
+    Instance(Arc<str>),
 }
 
 fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -336,12 +348,13 @@ impl EventLog {
     }
 
     /// Numbers an event, keeps it and tells everybody who listens.
-    pub(crate) fn publish(&self, kind: EventKind) -> u64 {
+    pub(crate) fn publish(&self, kind: EventKind, author: Option<Author>) -> u64 {
         let mut kept = self.lock();
         kept.last += 1;
         let event = Arc::new(Event {
             id: kept.last,
             at: SystemTime::now(),
+            author,
             kind,
         });
         if kept.events.len() >= self.capacity {
@@ -388,9 +401,12 @@ mod tests {
     fn a_listener_that_comes_back_hears_what_it_missed_and_how_much_is_forgotten() {
         let log = EventLog::new(3);
         for n in 1..=5 {
-            log.publish(EventKind::VpcCreated {
-                vpc_id: VpcId::from_bits(n),
-            });
+            log.publish(
+                EventKind::VpcCreated {
+                    vpc_id: VpcId::from_bits(n),
+                },
+                None,
+            );
         }
         let ids = |subscription: &Subscription| subscription.backlog.iter().map(|e| e.id).collect::<Vec<_>>();
         let subscription = log.subscribe(Some(3));
@@ -399,9 +415,12 @@ mod tests {
         assert_eq!((ids(&subscription), subscription.missed), (vec![3, 4, 5], 2));
         let mut subscription = log.subscribe(None);
         assert_eq!((ids(&subscription), subscription.missed), (vec![], 0));
-        log.publish(EventKind::VpcDeleted {
-            vpc_id: VpcId::from_bits(1),
-        });
+        log.publish(
+            EventKind::VpcDeleted {
+                vpc_id: VpcId::from_bits(1),
+            },
+            None,
+        );
         assert_eq!(subscription.receiver.try_recv().unwrap().id, 6);
     }
 
@@ -410,6 +429,7 @@ mod tests {
         let event = Event {
             id: 7,
             at: SystemTime::UNIX_EPOCH,
+            author: Some(Author::Instance("node-1".into())),
             kind: EventKind::PortUp {
                 interface_id: InterfaceId::from_bits(1),
                 port: 3,
@@ -418,7 +438,7 @@ mod tests {
         };
         let value = serde_json::to_value(&event).unwrap();
         let expected = serde_json::json!({
-            "id": 7, "at": "1970-01-01T00:00:00.000Z", "type": "port_up",
+            "id": 7, "at": "1970-01-01T00:00:00.000Z", "author": { "instance": "node-1" }, "type": "port_up",
             "interface_id": "eni-00000000000000001", "port": 3, "device": "tap0",
         });
         assert_eq!(value, expected);

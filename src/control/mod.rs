@@ -21,7 +21,7 @@ mod tests;
 pub use command::{Command, EditSummary, Outcome, ResourceCommand};
 pub use controller::{Controller, ControllerConfig};
 pub use error::ControlError;
-pub use events::{Event, EventKind, Subscription};
+pub use events::{Author, Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::{ApiFate, HostState, Hosts};
 pub use ports::{OpenedDevice, Ports};

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Component, Path};
 
 use super::instance::{Instance, InstanceError};
+use super::machine::Machine;
 
 /// Where an instance has files of its own; all else is the machine's.
 pub const OWN_DIRECTORIES: [&str; 5] = ["/etc", "/home", "/root", "/run", "/var"];
@@ -23,7 +24,11 @@ pub fn is_own(path: &Path) -> bool {
 impl Instance {
     /// Writes a file of the instance's own, and the directories above it. A script, which begins with `#!`, can be run.
     pub fn write_file(&self, path: &Path, content: &str) -> Result<(), InstanceError> {
-        self.among_files(path, || {
+        self.write_in(&*self.machine()?, path, content)
+    }
+
+    pub(super) fn write_in(&self, machine: &Machine, path: &Path, content: &str) -> Result<(), InstanceError> {
+        self.among_files(machine, path, || {
             if let Some(directory) = path.parent() {
                 fs::create_dir_all(directory)?;
             }
@@ -40,15 +45,20 @@ impl Instance {
 
     /// Opens a unix socket at a path of the instance's own, for its root alone. It is gone when the instance crashes.
     pub fn listen(&self, path: &Path) -> Result<UnixListener, InstanceError> {
-        self.among_files(path, || {
+        self.bind_in(&*self.machine()?, path, 0o600)
+    }
+
+    pub(super) fn bind_in(&self, machine: &Machine, path: &Path, mode: u32) -> Result<UnixListener, InstanceError> {
+        self.among_files(machine, path, || {
             let listener = UnixListener::bind(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
             Ok(listener)
         })
     }
 
     fn among_files<T: Send>(
         &self,
+        machine: &Machine,
         path: &Path,
         act: impl FnOnce() -> io::Result<T> + Send,
     ) -> Result<T, InstanceError> {
@@ -61,7 +71,6 @@ impl Instance {
             let problem = format!("only files under {} are its own", OWN_DIRECTORIES.join(", "));
             return Err(wrong(io::Error::new(io::ErrorKind::PermissionDenied, problem)));
         }
-        let machine = self.machine()?;
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
                 .name("files".into())

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::api::{self, ApiAccess, ApiDoor, HostSocket};
 use super::exec::{self, CommandSpec, ExecError, Outcome, Running};
 use super::link::{LinkAddress, LinkChange, LinkError, Netlink, Route, write_sysctl};
 use super::machine::{Machine, MachineError, MachineSpec};
@@ -107,6 +108,8 @@ pub struct InstanceSpec {
     pub name: String,
     /// Its first interface.
     pub interface: InterfaceSpec,
+    /// What its programs may do by the API, where the lab's instances are served one.
+    pub api: ApiAccess,
 }
 
 impl InstanceSpec {
@@ -115,6 +118,7 @@ impl InstanceSpec {
         Self {
             name: name.into(),
             interface: InterfaceSpec::new("eth0", mac),
+            api: ApiAccess::default(),
         }
     }
 }
@@ -127,6 +131,8 @@ pub struct InstanceOptions {
     pub init_program: PathBuf,
     /// Environment variables of every command, such as the address of the API.
     pub environment: BTreeMap<String, String>,
+    /// What serves the API to their programs.
+    pub door: ApiDoor,
 }
 
 impl Default for InstanceOptions {
@@ -134,6 +140,7 @@ impl Default for InstanceOptions {
         Self {
             init_program: PathBuf::from("/proc/self/exe"),
             environment: BTreeMap::new(),
+            door: ApiDoor::default(),
         }
     }
 }
@@ -204,6 +211,7 @@ pub struct Instance {
     mac: MacAddr,
     namespace: Namespace,
     options: InstanceOptions,
+    api: ApiAccess,
     /// Made by the first command: its process 1.
     machine: Mutex<Option<Arc<Machine>>>,
     /// Whether no process can be started.
@@ -241,6 +249,7 @@ impl Instance {
             mac: spec.interface.mac,
             namespace,
             options: options.clone(),
+            api: spec.api,
             machine: Mutex::default(),
             off: AtomicBool::new(false),
             background: Mutex::default(),
@@ -301,7 +310,11 @@ impl Instance {
     /// Starts a command and returns at once.
     pub fn start(&self, command: &CommandSpec) -> Result<Running, ExecError> {
         let machine = self.machine().map_err(|error| ExecError::Instance(Box::new(error)))?;
-        exec::start(&machine, &self.name, &self.options.environment, command)
+        let mut environment = self.options.environment.clone();
+        if self.reaches_api() {
+            environment.extend(api::environment());
+        }
+        exec::start(&machine, &self.name, &environment, command)
     }
 
     /// Starts a command under a name, by which [`Self::background`] finds it again. A name is free again when its
@@ -348,7 +361,36 @@ impl Instance {
             name: self.name.clone(),
             source,
         })?;
+        self.open_door(&started)?;
         Ok(Arc::clone(machine.insert(Arc::new(started))))
+    }
+
+    fn reaches_api(&self) -> bool {
+        self.api != ApiAccess::None && self.options.door.server().is_some()
+    }
+
+    /// Binds the socket of the API, which is gone when process 1 is.
+    fn open_door(&self, machine: &Machine) -> Result<(), InstanceError> {
+        let Some(server) = self.options.door.server().filter(|_| self.api != ApiAccess::None) else {
+            return Ok(());
+        };
+        let socket = Path::new(api::SOCKET);
+        // For every user of the instance, as the metadata service gives its role to every program of an EC2 instance.
+        let listener = self.bind_in(machine, socket, 0o666)?;
+        let served = machine.until_end().and_then(|ended| {
+            server.serve(HostSocket {
+                instance: self.name.clone(),
+                access: self.api,
+                listener,
+                ended,
+            })
+        });
+        served.map_err(|source| InstanceError::File {
+            name: self.name.clone(),
+            path: socket.to_owned(),
+            source,
+        })?;
+        self.write_in(machine, Path::new(api::PROFILE), &api::profile())
     }
 
     /// Stops the time of every process (SIGSTOP). The network stack, being the kernel's, goes on answering ARP and

@@ -68,6 +68,8 @@ pub struct Machine {
     pidfd: OwnedFd,
     control: Mutex<UnixStream>,
     child: Mutex<Option<Child>>,
+    /// Closed at the end, which the other ends see.
+    watchers: Mutex<Vec<UnixStream>>,
 }
 
 impl Machine {
@@ -103,6 +105,7 @@ impl Machine {
             pidfd,
             control: Mutex::new(ours),
             child: Mutex::new(Some(child)),
+            watchers: Mutex::default(),
         };
         machine.wait_until_ready()?;
         Ok(machine)
@@ -157,6 +160,13 @@ impl Machine {
             .map_err(MachineError::Silent)
     }
 
+    /// A stream that is closed when the instance ends.
+    pub(super) fn until_end(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        lock(&self.watchers).push(ours);
+        Ok(theirs)
+    }
+
     /// Kills process 1 and waits until it and all processes of the instance are gone.
     pub fn end(&self) {
         if let Some(child) = lock(&self.child).take() {
@@ -164,6 +174,7 @@ impl Machine {
             let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
             end_child(child);
         }
+        lock(&self.watchers).clear();
     }
 
     /// Moves the calling thread into the instance, for good: its children become processes of the instance.

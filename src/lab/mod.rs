@@ -4,6 +4,7 @@
 //! PID namespace with files of its own. Nothing of it has a name in the file system and no process of it outlives
 //! this one: there is nothing to sweep up, whichever way a run ended.
 
+pub mod api;
 pub mod capture;
 pub mod exec;
 pub mod files;
@@ -20,6 +21,7 @@ mod processes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+pub use api::{ApiAccess, ApiDoor, HostSocket, ServeHost};
 pub use capture::Capture;
 pub use exec::{CommandSpec, End, ExecError, Outcome, Running};
 pub use init::{INIT_SUBCOMMAND, init_main};

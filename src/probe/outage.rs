@@ -379,6 +379,7 @@ mod tests {
             Arc::new(Event {
                 id: 1,
                 at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                author: None,
                 kind,
             })
         };

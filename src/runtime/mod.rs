@@ -8,7 +8,7 @@ pub mod remains;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,10 @@ use events::EventPump;
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::{FabricWriter, Received};
 use crate::lab::link::Route;
-use crate::lab::{InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, drop_in_parallel};
+use crate::lab::{
+    ApiAccess, ApiDoor, InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, ServeHost,
+    drop_in_parallel,
+};
 use crate::model::interface::instance_of;
 use crate::model::region::DEFAULT_REGION;
 use crate::model::{HostPlace, InterfaceId, Limits, NetworkInterface, ResourceRef};
@@ -102,6 +105,8 @@ pub struct HostSpec {
     pub accept_ra: bool,
     /// Whether its kernel probes for duplicates of its addresses.
     pub dad: bool,
+    /// What its programs may do by the API.
+    pub api: ApiAccess,
 }
 
 impl HostSpec {
@@ -114,6 +119,7 @@ impl HostSpec {
             link_local: LinkLocal::Eui64,
             accept_ra: true,
             dad: true,
+            api: ApiAccess::default(),
         }
     }
 
@@ -135,6 +141,7 @@ pub struct Runtime {
     hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
     /// Held while an interface is given a place in a host.
     placing: Mutex<()>,
+    door: ApiDoor,
     offload: bool,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
@@ -192,6 +199,7 @@ impl Runtime {
         if let Some(program) = config.init_program {
             options.init_program = program;
         }
+        let door = options.door.clone();
         let lab = Arc::new(Lab::new(options));
         let hosts = Arc::new(Mutex::new(BTreeMap::new()));
         controller.set_hosts(Arc::new(hosts::LabHosts::new(&lab, &hosts)));
@@ -202,6 +210,7 @@ impl Runtime {
             switch,
             hosts,
             placing: Mutex::default(),
+            door,
             offload: config.offload,
             _services: services,
         })
@@ -220,6 +229,11 @@ impl Runtime {
     /// The hosts.
     pub fn lab(&self) -> &Arc<Lab> {
         &self.lab
+    }
+
+    /// Gives the programs of hosts that boot from now on the API. The caller keeps `server` alive.
+    pub fn serve_hosts(&self, server: &Arc<dyn ServeHost>) {
+        self.door.open(server);
     }
 
     /// Makes hosts on interfaces that exist; all of them or none.
@@ -340,8 +354,17 @@ impl Runtime {
         Ok(InstanceSpec {
             name: host.name.clone(),
             interface: eth0,
+            api: host.api,
         })
     }
+}
+
+/// What every program in a host finds in its environment: a PATH on which `program` is, which can talk to the API.
+pub fn host_environment(program: &Path) -> BTreeMap<String, String> {
+    let own = std::env::var("PATH").unwrap_or_default();
+    let directory = program.parent().unwrap_or(Path::new("/usr/bin")).display();
+    let path = format!("{directory}:{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    [("PATH".to_owned(), path)].into()
 }
 
 /// A map in which single entries are put and removed is never half changed.

@@ -248,6 +248,7 @@ impl<S: Stage> Work<'_, S> {
             },
             accept_ra: instance.accept_ra,
             dad: instance.dad,
+            api: instance.api,
             ..HostSpec::new(name, self.interface(&instance.interface))
         }
     }

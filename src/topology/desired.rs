@@ -61,6 +61,7 @@ impl Layout {
                 link_local: fields.link_local,
                 accept_ra: fields.accept_ra,
                 dad: fields.dad,
+                api: fields.api,
             };
             layout.instances.insert(label.clone(), instance);
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
+use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
@@ -167,6 +168,9 @@ fn instance(name: &str, host: &Instance, mut fields: Map<String, Value>) -> Valu
     }
     if host.link_local != LinkLocal::default() {
         fields.insert("link_local".to_owned(), json!(host.link_local));
+    }
+    if host.api != ApiAccess::default() {
+        fields.insert("api".to_owned(), json!(host.api));
     }
     for (name, on) in [("accept_ra", host.accept_ra), ("dad", host.dad)] {
         if !on {

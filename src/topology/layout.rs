@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
@@ -242,6 +243,8 @@ pub struct Instance {
     pub accept_ra: bool,
     /// Whether its kernel probes for duplicates.
     pub dad: bool,
+    /// What its programs may do by the API.
+    pub api: ApiAccess,
 }
 
 /// A resource's fields as words, in order. What is left to the network has none.
@@ -486,12 +489,18 @@ impl Described for Instance {
             LinkLocal::StablePrivacy => "stable-privacy",
             LinkLocal::None => "none",
         };
+        let api = match self.api {
+            ApiAccess::Full => "full",
+            ApiAccess::ReadOnly => "read-only",
+            ApiAccess::None => "none",
+        };
         vec![
             field("interface", &self.interface),
             field("configure", configure),
             field("link_local", link_local),
             field("accept_ra", self.accept_ra),
             field("dad", self.dad),
+            field("api", api),
         ]
     }
 

@@ -159,6 +159,7 @@ fn instance(host: &HostSpec, interface: Label) -> Instance {
         },
         accept_ra: host.accept_ra,
         dad: host.dad,
+        api: host.api,
     }
 }
 

@@ -23,6 +23,7 @@ mod captures;
 mod cli;
 mod failover;
 mod faults;
+mod host_api;
 mod hosts;
 mod lab_commands;
 mod lab_instances;

@@ -29,7 +29,10 @@ struct Server {
 
 fn server(exec: bool, transport: Transport) -> Server {
     let guard = GuardConfig {
-        permissions: Permissions { exec },
+        permissions: Permissions {
+            exec,
+            ..Permissions::default()
+        },
         ..GuardConfig::default()
     };
     let runs = Arc::new(Runs::new(StageOptions {

@@ -49,7 +49,10 @@ impl Server {
             ..ControllerConfig::default()
         });
         let token = options.token.then(|| Token::new(TOKEN).unwrap());
-        let permissions = Permissions { exec: options.exec };
+        let permissions = Permissions {
+            exec: options.exec,
+            ..Permissions::default()
+        };
         let guard = GuardConfig {
             token: token.clone(),
             hosts: Vec::new(),

@@ -65,6 +65,30 @@ impl Server {
         localvpc(&["--server", &server]).args(arguments).output().unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Deletes a resource and returns the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        let output = Command::new("curl")
+            .args([
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "-X",
+                "DELETE",
+                "--unix-socket",
+            ])
+            .arg(&self.socket)
+            .arg(format!("http://localhost{path}"))
+            .output()
+            .unwrap();
+        stdout(&output).parse().unwrap()
+    }
+
     pub(crate) fn stop(mut self) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         let began = Instant::now();

@@ -66,6 +66,7 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
 
 /// Opens the device that the request describes.
 pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDevice, Problem> {
+    state.permissions().machine("A device of the machine")?;
     let mut options = TapOptions::default();
     if let Some(offload) = request.offload {
         options.offload = offload;

@@ -116,6 +116,9 @@ struct CreateInstance {
     accept_ra: Option<bool>,
     /// Whether its kernel first probes for duplicates of its IPv6 addresses; true if left out.
     dad: Option<bool>,
+    /// What its programs may do by the API, at `/run/localvpc.sock`; `full` if left out.
+    #[serde(default)]
+    api: lab::ApiAccess,
 }
 
 /// Makes an instance
@@ -143,6 +146,7 @@ async fn create(
             },
             accept_ra: request.accept_ra.unwrap_or(true),
             dad: request.dad.unwrap_or(true),
+            api: request.api,
             ..HostSpec::new(request.name, request.interface)
         };
         runtime.create_hosts(std::slice::from_ref(&host)).map_err(refused)?;

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::super::format::Modify;
-use super::{Marks, lock};
-use crate::api::inside::{InsideApi, SOCKET};
+use super::Marks;
+use crate::api::guard::GuardConfig;
+use crate::api::inside::InsideApi;
+use crate::api::state::AppState;
 use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
 use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
-use crate::lab::Instance;
+use crate::lab::{Instance, ServeHost};
 use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::network::MappingEdit;
@@ -20,7 +22,7 @@ use crate::model::route_table::RouteEdit;
 use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
-use crate::runtime::{Runtime, RuntimeConfig, RuntimeError};
+use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, host_environment};
 use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
 use crate::topology::{DeclareError, declare};
 
@@ -75,10 +77,8 @@ pub(super) enum Change {
 
 /// The network of one run. Dropping it takes everything away.
 pub struct Stage {
-    // Before the runtime, which it uses.
-    inside: InsideApi,
-    /// The process 1 of each instance in whose `/run` the API's socket is.
-    served: Mutex<BTreeMap<String, i32>>,
+    /// Serves the API to the hosts for as long as the stage stands.
+    _inside: Arc<dyn ServeHost>,
     runtime: Arc<Runtime>,
     /// This program, as instances can start it.
     program: PathBuf,
@@ -107,17 +107,19 @@ impl Stage {
             seed: Some(seed),
             offload: options.offload,
             init_program: options.init_program.clone(),
-            environment: environment(&program),
+            environment: host_environment(&program),
             ..RuntimeConfig::default()
         })?);
         let scope = Scope {
             parameters: parameters.clone(),
             ..Scope::default()
         };
+        let state = AppState::of_runtime(Arc::clone(&runtime), GuardConfig::default());
+        let inside: Arc<dyn ServeHost> = InsideApi::start(state)?;
+        runtime.serve_hosts(&inside);
         declare(&runtime, topology, &scope)?;
         Ok(Self {
-            inside: InsideApi::start(Arc::clone(&runtime))?,
-            served: Mutex::default(),
+            _inside: inside,
             program,
             runtime,
             vpcs: topology.vpcs.keys().cloned().collect(),
@@ -193,15 +195,7 @@ impl Stage {
     /// A host whose programs reach the API.
     pub(super) fn booted(&self, name: &str) -> Result<Arc<Instance>, String> {
         let instance = self.instance(name)?;
-        let pid = instance.machine().map_err(|error| error.to_string())?.pid();
-        let mut served = lock(&self.served);
-        if served.get(name) != Some(&pid) {
-            let listener = instance.listen(Path::new(SOCKET)).map_err(|error| error.to_string())?;
-            self.inside
-                .serve(listener)
-                .map_err(|error| format!("instance '{name}': {SOCKET}: {error}"))?;
-            served.insert(name.to_owned(), pid);
-        }
+        instance.machine().map_err(|error| error.to_string())?;
         Ok(instance)
     }
 
@@ -371,22 +365,6 @@ impl Stage {
             .map(drop)
             .map_err(|error| refusal(&error))
     }
-}
-
-/// What programs in instances find in their environment: where the API is, and this program, which can talk to it.
-fn environment(program: &Path) -> BTreeMap<String, String> {
-    let own = std::env::var("PATH").unwrap_or_default();
-    let directory = program.parent().unwrap_or(Path::new("/usr/bin")).display();
-    [
-        ("LOCALVPC_SERVER", format!("unix:{SOCKET}")),
-        ("LOCALVPC_SOCKET", SOCKET.to_owned()),
-        (
-            "PATH",
-            format!("{directory}:{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
 }
 
 fn refusal(error: &ControlError) -> Refusal {

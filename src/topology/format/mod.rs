@@ -16,6 +16,7 @@ pub use check::{expected_scope, interface_facts, resolve_profile, route_target, 
 use crate::file::diagnostic::{FileError, from_yaml};
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
 use crate::file::template::Scope;
+use crate::lab::ApiAccess;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::metadata::MetadataChange;
@@ -280,6 +281,9 @@ pub struct InstanceTopology {
     /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
     #[serde(default = "yes")]
     pub dad: bool,
+    /// What the host's programs may do by the API, at `/run/localvpc.sock`.
+    #[serde(default)]
+    pub api: ApiAccess,
 }
 
 impl InstanceTopology {

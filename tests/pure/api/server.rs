@@ -13,7 +13,10 @@ fn state(token: bool, exec: bool) -> AppState {
     let guard = GuardConfig {
         token,
         hosts: Vec::new(),
-        permissions: Permissions { exec },
+        permissions: Permissions {
+            exec,
+            ..Permissions::default()
+        },
     };
     AppState::new(Controller::new(ControllerConfig::default()), guard)
 }
