@@ -1,74 +1,22 @@
-//! Who may call. A server on loopback is within reach of every web page that the user has open, so a request must name a
-//! host that is ours (a rebound DNS name does not) and must not come from another site; with a token it must bear it.
+//! Decides who may call the API.
+//!
+//! A server on loopback is within reach of every web page that its user has open, so a request must name a host that is ours
+//! (a rebound DNS name is not) and must not come from another site. It is within reach of every user of the machine, too:
+//! over TCP root and the server's own user are served, and everyone else must send the token.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
+use super::caller::Caller;
 use super::problem::Problem;
 use super::state::AppState;
+pub use super::token::{Token, TokenError};
 use crate::lab::ApiAccess;
-
-/// A bearer token. It is compared in constant time and never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-/// Text that is no token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// Too easily guessed, or not fit for a header.
-    #[error("a token has at least 16 visible ASCII characters without spaces: make one with 'openssl rand -hex 32'")]
-    Unfit,
-    /// The file could not be read.
-    #[error("cannot read the token from {path}: {source}")]
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl Token {
-    /// A token; at least 16 visible ASCII characters.
-    pub fn new(text: &str) -> Result<Self, TokenError> {
-        if text.len() < 16 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(TokenError::Unfit);
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The first line of a file.
-    pub fn from_file(path: &Path) -> Result<Self, TokenError> {
-        let wrong = |source| TokenError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let text = std::fs::read_to_string(path).map_err(wrong)?;
-        Self::new(text.lines().next().unwrap_or_default().trim())
-    }
-
-    /// The token as it goes into a header.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    fn matches(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-}
 
 /// What a server allows beyond editing the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,8 +42,10 @@ impl Permissions {
 /// The rules of one server.
 #[derive(Debug, Clone, Default)]
 pub struct GuardConfig {
-    /// What every request over TCP must bear; none lets everybody in who can reach the socket.
+    /// What every request over TCP must send, whoever the caller is.
     pub token: Option<Token>,
+    /// What lets callers in over TCP who are neither root nor the server's own user. Those two do without it.
+    pub guest_token: Option<Token>,
     /// Names and addresses beside those of the loopback by which clients may call the server, without port.
     pub hosts: Vec<String>,
     /// What else is allowed.
@@ -118,12 +68,14 @@ pub enum Transport {
 pub enum Access {
     /// It came over the unix socket.
     Unix,
-    /// It bore the token.
+    /// It sent the token.
     Token,
     /// It came from inside an instance.
     Instance,
-    /// No token is set.
-    Open,
+    /// It came over TCP from root or the server's own user, and the server demands no token.
+    Owner,
+    /// It asks only whether the server is alive.
+    Public,
 }
 
 /// The middleware: lets a request through, with its [`Access`], or answers it with a problem.
@@ -134,8 +86,11 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         .get::<Transport>()
         .copied()
         .unwrap_or(Transport::Tcp);
+    // Every connection marks its requests; one without a mark is made within this process, as by a test.
+    let caller = request.extensions().get::<Caller>().copied();
+    let caller = caller.unwrap_or(Caller::Owner);
     let admitted = from_instance(transport, request.method(), request.uri())
-        .and_then(|()| admit(&state.guard, transport, request.uri(), request.headers()));
+        .and_then(|()| admit(&state.guard, (transport, caller), request.uri(), request.headers()));
     match admitted {
         Ok(access) => {
             request.extensions_mut().insert(access);
@@ -145,8 +100,13 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
     }
 }
 
-fn admit(config: &GuardConfig, transport: Transport, uri: &Uri, headers: &HeaderMap) -> Result<Access, Problem> {
-    let host = host(uri, headers);
+fn admit(
+    config: &GuardConfig,
+    (transport, caller): (Transport, Caller),
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Access, Problem> {
+    let host = host(uri, headers)?;
     if transport == Transport::Tcp {
         let named = host.as_deref().map(without_port);
         if !named.is_some_and(|name| is_our_name(config, name)) {
@@ -163,22 +123,35 @@ fn admit(config: &GuardConfig, transport: Transport, uri: &Uri, headers: &Header
         Transport::Instance(_) => return Ok(Access::Instance),
         Transport::Tcp => {}
     }
-    let Some(token) = &config.token else {
-        return Ok(Access::Open);
-    };
-    // Whether the server is alive is no secret, and what asks for it often has none.
+    let given = bearer(headers);
+    let tokens = [&config.token, &config.guest_token];
+    if given.is_some_and(|given| tokens.into_iter().flatten().any(|token| token.matches(given))) {
+        return Ok(Access::Token);
+    }
+    if config.token.is_none() && caller.is_owner() {
+        return Ok(Access::Owner);
+    }
+    // Whether the server is alive is no secret, and what asks for it often has no token.
     if uri.path() == "/healthz" {
-        return Ok(Access::Open);
+        return Ok(Access::Public);
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match given {
-        Some((_, given)) if token.matches(given.trim()) => Ok(Access::Token),
-        Some(_) => Err(unauthorized("The token is not the one of this server")),
-        None => Err(unauthorized("This server wants a token")),
-    }
+    Err(match (given, &config.token, caller) {
+        (Some(_), ..) => unauthorized("The token is not the one of this server"),
+        (None, Some(_), _) => unauthorized("This server wants a token"),
+        (None, None, Caller::User(user)) => unauthorized(&format!(
+            "This server serves root and its own user without a token, and you are user {user}"
+        )),
+        (None, None, _) => {
+            unauthorized("This server serves root and its own user without a token, and cannot tell yours")
+        }
+    })
+}
+
+/// The token that a request sends (RFC 6750 section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Questions that are asked by POST, because they have a body.
@@ -219,10 +192,33 @@ fn unauthorized(detail: &str) -> Problem {
         .remedy("Send 'Authorization: Bearer TOKEN' with the token that the server was started with.")
 }
 
-/// The host that the request names: the authority of an absolute target, else the header (RFC 9112 section 3.2.2).
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let header = || headers.get(header::HOST)?.to_str().ok().map(str::to_owned);
-    uri.authority().map(ToString::to_string).or_else(header)
+/// The host that the request names: the authority of an absolute target, else the header (RFC 9112 section 3.2.2). Two
+/// headers are refused (RFC 9112 section 3.2), and so is user information, which an http URI does not have (RFC 9110 section
+/// 4.2.4): what stands before us may have read another host in either.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let malformed = |detail: &str, remedy: &str| {
+        Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", detail)
+            .field("Host")
+            .remedy(remedy))
+    };
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return malformed("The request has more than one Host header", "Send one.");
+    }
+    let header = headers
+        .get(header::HOST)
+        .map(|host| host.to_str().unwrap_or("?").to_owned());
+    let authority = uri.authority().map(ToString::to_string);
+    if [&header, &authority]
+        .into_iter()
+        .flatten()
+        .any(|host| host.contains('@'))
+    {
+        return malformed(
+            "The host of the request has user information before it",
+            "Leave out what stands before the '@'.",
+        );
+    }
+    Ok(authority.or(header))
 }
 
 fn without_port(host: &str) -> &str {
@@ -266,7 +262,7 @@ fn same_site(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
 }
 
 /// The right to run commands in instances. A handler that takes this is refused unless the server was started with it,
-/// and the caller bears the token or uses the unix socket.
+/// and the caller sends the token or uses the unix socket.
 #[derive(Debug, Clone, Copy)]
 pub struct AllowExec(());
 
@@ -281,13 +277,15 @@ impl AllowExec {
             )
             .remedy("Start it with --allow-exec, and with a token or a unix socket."));
         }
-        if access == Access::Open {
+        if !matches!(access, Access::Token | Access::Unix) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "UnauthorizedOperation",
                 "Running commands takes the token or the unix socket",
             )
-            .remedy("Call over the unix socket, or start the server with a token and send it."));
+            .remedy(
+                "Call over the unix socket, or send the token of the server, as the command line does by itself.",
+            ));
         }
         Ok(Self(()))
     }
@@ -297,7 +295,7 @@ impl FromRequestParts<AppState> for AllowExec {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let access = parts.extensions.get::<Access>().copied().unwrap_or(Access::Open);
+        let access = parts.extensions.get::<Access>().copied().unwrap_or(Access::Public);
         Self::check(state.permissions(), access)
     }
 }
@@ -316,7 +314,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        admit(config, transport, &Uri::from_static("/v1/vpcs"), &map).map_err(|problem| problem.status)
+        admit(config, (transport, Caller::Owner), &Uri::from_static("/v1/vpcs"), &map).map_err(|problem| problem.status)
     }
 
     fn with_token() -> GuardConfig {
@@ -344,7 +342,7 @@ mod tests {
         ] {
             assert_eq!(
                 ask(&config, Transport::Tcp, &[("host", ours)]),
-                Ok(Access::Open),
+                Ok(Access::Owner),
                 "{ours}"
             );
         }
@@ -411,8 +409,13 @@ mod tests {
         assert_eq!(ask(&config, Transport::Unix, &[host]), Ok(Access::Unix));
         let mut headers = HeaderMap::new();
         headers.insert("host", "localhost".parse().unwrap());
-        let health = admit(&config, Transport::Tcp, &Uri::from_static("/healthz"), &headers);
-        assert_eq!(health.unwrap(), Access::Open);
+        let health = admit(
+            &config,
+            (Transport::Tcp, Caller::Owner),
+            &Uri::from_static("/healthz"),
+            &headers,
+        );
+        assert_eq!(health.unwrap(), Access::Public);
     }
 
     #[test]
@@ -424,7 +427,8 @@ mod tests {
         for (permissions, access, allowed) in [
             (Permissions::default(), Access::Unix, false),
             (Permissions::default(), Access::Token, false),
-            (on, Access::Open, false),
+            (on, Access::Owner, false),
+            (on, Access::Public, false),
             (on, Access::Unix, true),
             (on, Access::Token, true),
         ] {
@@ -437,11 +441,65 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_printed_and_not_short() {
-        let token = Token::new("0123456789abcdef").unwrap();
-        assert!(!format!("{token:?}").contains("0123"));
-        for unfit in ["", "short", "0123456789abcde f", "0123456789abcdé0"] {
-            assert!(Token::new(unfit).is_err(), "{unfit}");
+    fn over_tcp_the_owner_is_served_and_every_other_caller_needs_a_token() {
+        let guests = GuardConfig {
+            guest_token: Some(Token::new("guest-0123456789").unwrap()),
+            ..GuardConfig::default()
+        };
+        let none = GuardConfig::default();
+        let right = Some("Bearer guest-0123456789");
+        let stale = Some("Bearer another-0123456789");
+        for (config, caller, path, given, expected) in [
+            (&guests, Caller::Owner, "/v1/vpcs", None, Ok(Access::Owner)),
+            // The token of another server in the environment keeps no owner out.
+            (&guests, Caller::Owner, "/v1/vpcs", stale, Ok(Access::Owner)),
+            (&guests, Caller::Owner, "/v1/vpcs", right, Ok(Access::Token)),
+            (&guests, Caller::User(1000), "/v1/vpcs", None, Err(401)),
+            (&guests, Caller::User(1000), "/v1/vpcs", stale, Err(401)),
+            (&guests, Caller::User(1000), "/v1/vpcs", right, Ok(Access::Token)),
+            (&guests, Caller::User(1000), "/healthz", None, Ok(Access::Public)),
+            (&guests, Caller::Unknown, "/v1/vpcs", None, Err(401)),
+            (&none, Caller::Owner, "/v1/vpcs", None, Ok(Access::Owner)),
+            (&none, Caller::User(1000), "/v1/vpcs", right, Err(401)),
+            (&none, Caller::Unknown, "/v1/vpcs", None, Err(401)),
+            (&with_token(), Caller::Owner, "/v1/vpcs", None, Err(401)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "localhost".parse().unwrap());
+            if let Some(given) = given {
+                headers.insert("authorization", given.parse().unwrap());
+            }
+            let found = admit(config, (Transport::Tcp, caller), &path.parse().unwrap(), &headers);
+            assert_eq!(
+                found.map_err(|problem| problem.status),
+                expected,
+                "{caller:?} {path} {given:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host_and_no_user() {
+        let config = GuardConfig::default();
+        for transport in [Transport::Tcp, Transport::Unix] {
+            for (target, hosts, expected) in [
+                ("/v1/vpcs", vec!["localhost"], true),
+                ("http://localhost/v1/vpcs", vec!["localhost"], true),
+                ("/v1/vpcs", vec!["localhost", "localhost"], false),
+                ("/v1/vpcs", vec!["localhost", "evil.example"], false),
+                ("http://evil.example@localhost/v1/vpcs", vec!["localhost"], false),
+                ("http://a:b@localhost/v1/vpcs", vec!["localhost"], false),
+                ("/v1/vpcs", vec!["a@localhost"], false),
+            ] {
+                let mut headers = HeaderMap::new();
+                for host in &hosts {
+                    headers.append("host", host.parse().unwrap());
+                }
+                let found = admit(&config, (transport, Caller::Owner), &target.parse().unwrap(), &headers);
+                let status = found.map(drop).map_err(|problem| problem.status);
+                let expected = if expected { Ok(()) } else { Err(400) };
+                assert_eq!(status, expected, "{transport:?} {target} {hosts:?}");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Extension;
 use tokio::net::UnixStream;
 
+use super::caller::Caller;
 use super::guard::{GuardConfig, Permissions, Transport};
 use super::rest::router;
 use super::state::AppState;
@@ -63,7 +64,9 @@ impl ServeHost for InsideApi {
         state.controller = state
             .controller
             .on_behalf_of(Author::Instance(host.instance.as_str().into()));
-        let router = router(state.clone()).layer(Extension(Transport::Instance(host.access)));
+        let router = router(state.clone())
+            .layer(Extension(Transport::Instance(host.access)))
+            .layer(Extension(Caller::Unknown));
         let stop = until_end(ended, state);
         threads.spawn(async move {
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {

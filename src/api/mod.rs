@@ -1,7 +1,10 @@
 //! HTTP: every handler turns a request into one Controller command and its answer into a response. Nothing here owns state
 //! of the network.
 
+mod accept;
+pub mod caller;
 pub mod client;
+pub mod connections;
 pub mod extract;
 pub mod guard;
 pub mod inside;
@@ -9,6 +12,7 @@ pub mod problem;
 pub mod rest;
 pub mod server;
 pub mod state;
+pub mod token;
 
 pub use client::{Client, ClientError};
 pub use guard::{Access, AllowExec, GuardConfig, Token};

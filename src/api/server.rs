@@ -1,4 +1,5 @@
-//! Serving the API: on loopback or a unix socket unless told otherwise, never beyond loopback without a token.
+//! Opens the sockets of the API and serves it on them: on loopback or a unix socket unless told otherwise, and never beyond
+//! loopback without a token.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,16 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
+use rustix::fs::Gid;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::guard::{Transport, is_loopback};
+use super::accept::{Door, Listener};
+use super::caller::SocketOwners;
+use super::connections::{ConnectionLimits, Connections};
+use super::guard::is_loopback;
 use super::state::AppState;
+use crate::lab::descriptors::{self, Reserve};
 use crate::runtime::remains::{Record, SOCKET};
 
 /// How long requests that are under way may take when the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Descriptors that are set aside for connections.
+const RESERVED: usize = 16;
 
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +33,10 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// A unix socket, made for its owner alone.
     pub unix: Option<PathBuf>,
+    /// A group whose members may use the unix socket as well.
+    pub unix_group: Option<u32>,
+    /// How many connections there may be; as many as the limit of open files suggests if left out.
+    pub connections: Option<ConnectionLimits>,
     /// Where the socket is noted, so that it does not outlive a server that is killed.
     pub record: Option<Arc<Record>>,
 }
@@ -36,7 +47,7 @@ pub enum ServeError {
     /// No address and no socket.
     #[error("there is nothing to listen on: give an address such as 127.0.0.1:8089, or a path for a unix socket")]
     Nowhere,
-    /// Whoever reaches the address could change the network, and run commands as root.
+    /// Every machine that reaches the address could change the network.
     #[error("{0} can be reached from other machines: set a token, or listen on 127.0.0.1, [::1] or a unix socket")]
     NoToken(SocketAddr),
     /// Commands need a caller who is known.
@@ -60,6 +71,7 @@ pub enum ServeError {
 pub struct Bound {
     tcp: Vec<TcpListener>,
     unix: Option<(UnixListener, PathBuf)>,
+    door: Door,
 }
 
 impl Bound {
@@ -76,7 +88,8 @@ impl Bound {
         {
             return Err(ServeError::NoToken(*address));
         }
-        if state.permissions().exec && !has_token && config.unix.is_none() {
+        let known = has_token || state.guard.guest_token.is_some();
+        if state.permissions().exec && !known && config.unix.is_none() {
             return Err(ServeError::ExecNeedsToken);
         }
         let mut tcp = Vec::with_capacity(config.listen.len());
@@ -88,10 +101,17 @@ impl Bound {
             tcp.push(TcpListener::bind(address).await.map_err(wrong)?);
         }
         let unix = match &config.unix {
-            Some(path) => Some((bind_unix(path, config.record.as_deref()).await?, path.clone())),
+            Some(path) => Some((bind_unix(path, config).await?, path.clone())),
             None => None,
         };
-        Ok(Self { tcp, unix })
+        let limits = config.connections;
+        let limits = limits.unwrap_or_else(|| ConnectionLimits::of_descriptors(descriptors::limit()));
+        let door = Door {
+            connections: Arc::new(Connections::new(limits)),
+            owners: Arc::new(SocketOwners::new()),
+            reserve: Arc::new(Reserve::of(RESERVED)),
+        };
+        Ok(Self { tcp, unix, door })
     }
 
     /// The TCP addresses, with the ports that the system chose where none was given.
@@ -105,35 +125,22 @@ impl Bound {
     /// Serves until `shutdown` comes, ends the streams, and waits some seconds for the requests that are
     /// under way.
     pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let path = self.unix.as_ref().map(|(_, path)| path.clone());
+        let unix = self.unix.map(|(listener, _)| Listener::Unix(listener));
+        let listeners = self.tcp.into_iter().map(Listener::Tcp).chain(unix);
         let mut servers = Vec::new();
-        for listener in self.tcp {
-            let router = on(router.clone(), Transport::Tcp);
-            let stop = stopped(state.stopping());
-            servers.push(tokio::spawn(
-                axum::serve(listener, router).with_graceful_shutdown(stop).into_future(),
-            ));
+        for listener in listeners {
+            let serving = listener.serve(router.clone(), self.door.clone(), state.stopping(), GRACE);
+            servers.push(tokio::spawn(serving));
         }
-        let path = self.unix.map(|(listener, path)| {
-            let router = on(router, Transport::Unix);
-            let stop = stopped(state.stopping());
-            servers.push(tokio::spawn(
-                axum::serve(listener, router).with_graceful_shutdown(stop).into_future(),
-            ));
-            path
-        });
         shutdown.await;
         state.stop();
-        let deadline = tokio::time::Instant::now() + GRACE;
         let mut outcome = Ok(());
-        for mut server in servers {
-            match tokio::time::timeout_at(deadline, &mut server).await {
-                Ok(ended) => outcome = outcome.and(ended.unwrap_or_else(|panic| Err(io::Error::other(panic)))),
-                // A client that has stopped in the middle of its request does not keep the server from ending.
-                Err(_) => server.abort(),
-            }
+        for server in servers {
+            outcome = outcome.and(server.await.map_err(io::Error::other));
         }
         if let Some(path) = path {
-            // Somebody may have put another socket in its place; that one is as dead as ours then.
+            // Another socket may have been put in its place; it is as dead as ours then.
             let _ = std::fs::remove_file(path);
         }
         outcome
@@ -158,28 +165,16 @@ pub async fn serve(
     })
 }
 
-async fn stopped(mut stopping: tokio::sync::watch::Receiver<bool>) {
-    // Resolves as well when the state is gone.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
-}
-
-/// Marks every request with the way that it came.
-fn on(router: Router, transport: Transport) -> Router {
-    router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
-        request.extensions_mut().insert(transport);
-        next.run(request)
-    }))
-}
-
-/// Makes a unix socket that only its owner can use from the first moment on: it is bound in a directory of its own, which
-/// nobody else may enter, and then moved to its place.
-async fn bind_unix(path: &Path, record: Option<&Record>) -> Result<UnixListener, ServeError> {
+/// Makes a unix socket that only its owner, and the group where there is one, can use from the first moment on: it is bound
+/// in a directory of its own, which only its owner may enter, and then moved to its place.
+async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<UnixListener, ServeError> {
+    let record = config.record.as_deref();
     let wrong = |source| ServeError::Bind {
         address: path.display().to_string(),
         source,
     };
     let dead = match UnixStream::connect(path).await {
-        // Nobody has it open (connect(2)).
+        // No process has it open (connect(2)).
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         // A server that is too busy to answer is one, too.
@@ -211,14 +206,21 @@ async fn bind_unix(path: &Path, record: Option<&Record>) -> Result<UnixListener,
     made.map_err(wrong)?;
     let inner = private.join(SOCKET);
     let bound = UnixListener::bind(&inner).and_then(|listener| {
-        std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o600))?;
+        let mode = match config.unix_group {
+            Some(group) => {
+                rustix::fs::chown(&inner, None, Some(Gid::from_raw(group)))?;
+                0o660
+            }
+            None => 0o600,
+        };
+        std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(mode))?;
         if let Some(record) = record {
             record.socket(path, &inner.symlink_metadata()?)?;
         }
         std::fs::rename(&inner, path)?;
         Ok(listener)
     });
-    // What is left in it after a failure is of no use to anybody.
+    // What is left in it after a failure is of no use.
     let _ = std::fs::remove_dir_all(&private);
     bound.map_err(wrong)
 }

@@ -13,7 +13,7 @@ use super::show::{
     Column, INSTANCES, INTERFACES, MAPPINGS, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, cell, outline, pretty, table, text,
 };
 use super::{Done, Failure, print};
-use crate::api::{Client, ClientError, Token};
+use crate::api::{Client, ClientError, Token, token};
 use crate::lab::api::SOCKET;
 
 /// Which server is asked.
@@ -24,7 +24,9 @@ pub struct Remote {
     /// http://127.0.0.1:8460 if left out.
     #[arg(long, global = true, env = "LOCALVPC_SERVER")]
     pub server: Option<String>,
-    /// A file whose first line is the token of the server that is asked, or started
+    /// A file whose first line is the token of the server that is asked, or started; only you may be able to read it
+    ///
+    /// A server that is started without one makes its own, which its user's commands find by themselves.
     #[arg(long, global = true, env = "LOCALVPC_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Print JSON
@@ -45,7 +47,12 @@ impl Remote {
         let inside = || Path::new(SOCKET).exists().then(|| format!("unix:{SOCKET}"));
         let server = self.server.clone().or_else(inside);
         let server = server.as_deref().unwrap_or(super::server::DEFAULT_URL);
-        let client = Client::connect(server, self.token()?).map_err(failed)?;
+        let token = match self.token()? {
+            Some(token) => Some(token),
+            // What a server of ours wrote at its start, where it wrote something.
+            None => token::of_server(server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/')),
+        };
+        let client = Client::connect(server, token).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

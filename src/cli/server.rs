@@ -1,9 +1,11 @@
 //! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -14,11 +16,13 @@ use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::inside::InsideApi;
 use crate::api::server::{Bound, ServerConfig};
+use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, rest};
 use crate::file::template::Scope;
 use crate::lab::{ApiAccess, ServeHost};
 use crate::model::Limits;
 use crate::model::region::DEFAULT_REGION;
+use crate::runtime::remains::Record;
 use crate::runtime::{Runtime, RuntimeConfig, host_environment};
 use crate::topology::declare;
 use crate::topology::format::Topology;
@@ -26,6 +30,10 @@ use crate::topology::format::Topology;
 /// Where a server listens unless told otherwise, and where commands look for it.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
+
+/// How long the end may take, and how much longer for each host.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_A_HOST: Duration = Duration::from_millis(20);
 
 /// Up to so many hosts have a process from the start, so that `nsenter -t` finds all of the host; it takes some
 /// milliseconds each. Of more hosts the way into their network is shown, and a process comes with the first command.
@@ -40,6 +48,9 @@ pub struct ServerArguments {
     /// A unix socket to listen on; without --listen the server then is on this socket alone
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// A group whose members may use the socket, too: name or number
+    #[arg(long, value_name = "GROUP", requires = "socket", value_parser = group)]
+    socket_group: Option<u32>,
     /// A further host name by which clients may call the server
     #[arg(long = "allow-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
@@ -52,7 +63,7 @@ pub struct ServerArguments {
     /// Let the switch look for frames for so long before it sleeps, as in 20us, while they keep coming: shorter round trips
     /// for a CPU that has nothing else to do; worth a try with more than two CPUs
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    spin: std::time::Duration,
+    spin: Duration,
     /// Write each frame by a system call of its own, as where the kernel has no io_uring: what `strace` then shows is every frame
     #[arg(long)]
     no_io_uring: bool,
@@ -68,6 +79,18 @@ pub struct ServerArguments {
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// A group by name or number.
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err("there is no such group".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A region becomes a part of host names.
@@ -197,6 +220,7 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 /// Starts the network, makes the topology, serves until a signal comes, and takes everything away.
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
+    crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -220,8 +244,10 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     })
     .map_err(impossible)?;
     let runtime = Arc::new(runtime);
+    let guest_token = token.is_none().then(Token::random);
     let guard = GuardConfig {
         token,
+        guest_token: guest_token.clone(),
         hosts: arguments.allowed_hosts.clone(),
         permissions: Permissions {
             exec: arguments.allow_exec,
@@ -234,7 +260,9 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     let mut config = ServerConfig {
         listen: arguments.listen.clone(),
         unix: arguments.socket.clone(),
+        unix_group: arguments.socket_group,
         record: record.clone(),
+        ..ServerConfig::default()
     };
     if config.listen.is_empty() && config.unix.is_none() {
         config.listen.push(DEFAULT_LISTEN.parse().map_err(impossible)?);
@@ -246,6 +274,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         // The sockets first: if they cannot be had, there is nothing to take away again.
         let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
         let addresses = bound.addresses();
+        let _tokens = guest_token.map(|token| token_files(&addresses, &token, record.as_deref()));
         if let Some(topology) = topology {
             let runtime = Arc::clone(&runtime);
             let topology = topology.clone();
@@ -255,26 +284,55 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         print(&welcome(&runtime, &addresses, &config, arguments.allow_exec));
         let router = rest::router(state.clone());
         let runs = Arc::clone(&state.runs);
+        let hosts = runtime.lab().all().len();
         let served = bound.serve(router, state, async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            // Runs end while the last requests are answered.
-            let ended = tokio::task::spawn_blocking(move || runs.end_all()).await;
-            if let Err(error) = ended {
-                tracing::error!(%error, "runs were not ended");
-            }
+            end_within(PATIENCE + PATIENCE_A_HOST * u32::try_from(hosts).unwrap_or(u32::MAX));
+            // Runs end while the last requests are answered; on a thread of their own, which no blocked request delays.
+            std::thread::spawn(move || runs.end_all());
         });
         served.await.map_err(impossible)
     })?;
     // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
-    drop(tokio);
+    tokio.shutdown_timeout(PATIENCE);
     drop(inside);
     drop(runtime);
     // Until here something could have been left.
     drop(record);
     Ok(())
+}
+
+/// Writes the token of this start for each loopback address. Without it the owner is served as well.
+fn token_files(addresses: &[SocketAddr], token: &Token, record: Option<&Record>) -> Vec<TokenFile> {
+    let loopback = addresses.iter().filter(|address| address.ip().is_loopback());
+    let written = loopback.map(|address| TokenFile::write(*address, token, record));
+    written
+        .filter_map(|file| {
+            file.inspect_err(|error| tracing::warn!(%error, "other users of this machine cannot be given a token"))
+                .ok()
+        })
+        .collect()
+}
+
+/// Ends the process when it has not ended by itself: a thread that waits for something that a client has named must not keep
+/// it alive. The kernel takes hosts and devices away, and the next start what has a name.
+fn end_within(patience: Duration) {
+    let watch = move || {
+        std::thread::sleep(patience);
+        // Standard error that is closed has no reader.
+        let _ = writeln!(
+            std::io::stderr(),
+            "localvpc: something is still under way after {}: it is broken off.",
+            humantime::format_duration(patience)
+        );
+        std::process::exit(Failure::IMPOSSIBLE.into());
+    };
+    if let Err(error) = std::thread::Builder::new().name("ending".into()).spawn(watch) {
+        tracing::warn!(%error, "the end is not watched");
+    }
 }
 
 fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, allow_exec: bool) -> String {
@@ -314,7 +372,6 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
         text.push_str(&format!("API at unix:{}\n", path.display()));
     }
     if allow_exec {
-        // Without a token commands are taken from the socket alone.
         let place = config.unix.as_ref().map(|path| format!("unix:{}", path.display()));
         let place = place.or_else(|| addresses.first().map(|address| format!("http://{address}")));
         let place = place.unwrap_or_default();

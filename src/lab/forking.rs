@@ -10,6 +10,8 @@ use std::process::{Child, Command};
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
+use super::descriptors::restore_limit;
+
 /// Written by who starts, read by who closes.
 static FORKING: RwLock<()> = RwLock::new(());
 
@@ -25,6 +27,9 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let _alone = FORKING.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (mut copies_closed, copied) = io::pipe()?;
     let child = command.spawn();
+    if let Ok(child) = &child {
+        restore_limit(child.id());
+    }
     // The kernel lets a parent go on a little before the child's copies are closed. This pipe ends when they all are:
     // the end of a file is dealt with on the way back to user space, after the last of them (fput in the kernel).
     drop(copied);

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod capture;
+pub mod descriptors;
 pub mod exec;
 pub mod files;
 mod forking;

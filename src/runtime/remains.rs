@@ -28,6 +28,9 @@ const EXTENSION: &str = "record";
 /// How a file ends that is not all there yet.
 const PART: &str = "part";
 
+/// How the file of a server's token ends.
+pub const TOKEN: &str = "token";
+
 /// The only name in a directory in which a socket is made.
 pub const SOCKET: &str = "s";
 
@@ -51,6 +54,8 @@ enum Made {
     Directory { path: PathBuf },
     /// A file that gets its real name when it is complete.
     Part { path: PathBuf },
+    /// The file of a server's token.
+    Token { path: PathBuf },
 }
 
 /// Why there is no record.
@@ -84,6 +89,13 @@ pub fn directory() -> Result<PathBuf, RemainsError> {
         false => set("XDG_RUNTIME_DIR").map(|directory| directory.join("localvpc")),
     };
     set(VARIABLE).or_else(usual).ok_or(RemainsError::Nowhere)
+}
+
+/// The directory of records, made if there is none; an error where others could write in it.
+pub fn own_directory() -> Result<PathBuf, RemainsError> {
+    let directory = directory()?;
+    ours(&directory)?;
+    Ok(directory)
 }
 
 /// A process that is gone, and what it had left.
@@ -173,6 +185,13 @@ impl Record {
     /// Notes a directory that is about to be made for a socket named [`SOCKET`].
     pub fn directory(&self, path: &Path) -> io::Result<()> {
         self.note(&Made::Directory {
+            path: std::path::absolute(path)?,
+        })
+    }
+
+    /// Notes the file of a token, which ends in [`TOKEN`], before it is written.
+    pub fn token(&self, path: &Path) -> io::Result<()> {
+        self.note(&Made::Token {
             path: std::path::absolute(path)?,
         })
     }
@@ -330,6 +349,10 @@ fn remove(made: &Made, remains: &mut Remains) {
         Made::Part { path } => {
             let part = |file: &fs::Metadata| file.is_file() && path.extension().is_some_and(|end| end == PART);
             found(path).filter(part).map(|_| (path, fs::remove_file(path)))
+        }
+        Made::Token { path } => {
+            let token = |file: &fs::Metadata| file.is_file() && path.extension().is_some_and(|end| end == TOKEN);
+            found(path).filter(token).map(|_| (path, fs::remove_file(path)))
         }
     };
     match outcome {

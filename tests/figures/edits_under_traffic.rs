@@ -44,6 +44,7 @@ impl World {
             token: None,
             hosts: Vec::new(),
             permissions: Permissions { exec: false },
+            ..GuardConfig::default()
         };
         let state = AppState::of_runtime(Arc::clone(&runtime), guard);
         let client = tokio.block_on(async {

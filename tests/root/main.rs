@@ -19,6 +19,7 @@ mod support {
 }
 
 mod attach;
+mod callers;
 mod captures;
 mod cli;
 mod failover;

@@ -57,6 +57,7 @@ impl Server {
             token: token.clone(),
             hosts: Vec::new(),
             permissions,
+            ..GuardConfig::default()
         };
         let state = AppState::new(controller.clone(), guard);
         let config = ServerConfig {

@@ -86,12 +86,7 @@ pub(crate) fn move_to(controller: &Controller, address: &str, interface: Interfa
 
 /// The HTTP API, without a socket.
 pub(crate) fn api(controller: &Controller) -> axum::Router {
-    let guard = GuardConfig {
-        token: None,
-        hosts: Vec::new(),
-        permissions: Default::default(),
-    };
-    rest::router(AppState::new(controller.clone(), guard))
+    rest::router(AppState::new(controller.clone(), GuardConfig::default()))
 }
 
 pub(crate) fn request(method: &str, path: &str, body: serde_json::Value) -> axum::http::Request<axum::body::Body> {

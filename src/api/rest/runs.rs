@@ -296,7 +296,7 @@ async fn start(
 ) -> Result<impl IntoResponse, Refusal> {
     let scenario = chosen(&state, &request)?;
     if runs_commands(&scenario) {
-        let access = access.map_or(Access::Open, |Extension(access)| access);
+        let access = access.map_or(Access::Public, |Extension(access)| access);
         AllowExec::check(state.permissions(), access)?;
     }
     check_parameters(&scenario, &request.parameters)?;

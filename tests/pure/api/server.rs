@@ -17,6 +17,7 @@ fn state(token: bool, exec: bool) -> AppState {
             exec,
             ..Permissions::default()
         },
+        ..GuardConfig::default()
     };
     AppState::new(Controller::new(ControllerConfig::default()), guard)
 }

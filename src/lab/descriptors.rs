@@ -1,0 +1,82 @@
+//! Raises the limit of open files for this process, keeps the former one for the programs that it starts, and sets some
+//! descriptors aside.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+/// The limit that this process was started with. Programs that close every descriptor up to the limit, or use `select(2)`,
+/// are to find it unchanged (systemd.exec(5), "LimitNOFILE").
+static FORMER: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises the limit of open files as far as the system allows, and returns it.
+pub fn raise_limit() -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let former = FORMER.get_or_init(|| now);
+    let raised = Rlimit {
+        current: former.maximum,
+        maximum: former.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+    limit()
+}
+
+/// How many descriptors this process may have.
+pub fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Gives a process that was just started the limit that this one was started with.
+pub(crate) fn restore_limit(process: u32) {
+    let Some(former) = FORMER.get() else { return };
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended already.
+        let _ = prlimit(Some(pid), Resource::Nofile, *former);
+    }
+}
+
+/// Descriptors that are set aside, so that connections can be accepted when devices have taken all others.
+#[derive(Debug)]
+pub struct Reserve {
+    held: Mutex<Vec<OwnedFd>>,
+    size: usize,
+}
+
+impl Reserve {
+    /// Sets so many aside; fewer if there are no more.
+    pub fn of(size: usize) -> Self {
+        let reserve = Self {
+            held: Mutex::default(),
+            size,
+        };
+        reserve.refill();
+        reserve
+    }
+
+    /// Gives one up. Whether there was one.
+    pub fn release_one(&self) -> bool {
+        self.held().pop().is_some()
+    }
+
+    /// Sets aside again what was given up, as far as there are descriptors.
+    pub fn refill(&self) {
+        let mut held = self.held();
+        while held.len() < self.size {
+            match File::open("/dev/null") {
+                Ok(file) => held.push(file.into()),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
+        // A list of descriptors is never half changed.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
