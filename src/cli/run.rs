@@ -10,7 +10,8 @@ use miette::{IntoDiagnostic, WrapErr};
 use super::transcript::{Style, Transcript};
 use super::{Done, Failure, begin_record, print};
 use crate::record::recorder::Captures;
-use crate::report::page;
+use crate::report::html::html;
+use crate::report::junit::junit;
 use crate::report::run::{RunOutcome, RunReport};
 use crate::runtime::remains::{self, Record};
 use crate::scenario::format::{self, Scenario};
@@ -49,6 +50,9 @@ pub struct RunArguments {
     /// Write what crossed the interface of each instance as pcapng, into a file of its name each; takes one scenario
     #[arg(long, value_name = "FOLDER")]
     captures: Option<PathBuf>,
+    /// Show the steps that do not pass, and a line for each scenario
+    #[arg(long, short, conflicts_with = "check")]
+    quiet: bool,
     /// Open TAPs without offload headers: slower, and captures show every frame as it was sent
     #[arg(long)]
     no_offload: bool,
@@ -97,7 +101,8 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     };
     let mut worst = RunOutcome::Passed;
     let mut reports = Vec::new();
-    for scenario in &scenarios {
+    let style = Style::of_stdout(verbose, arguments.quiet);
+    for (number, scenario) in (1..).zip(&scenarios) {
         let report = match as_json {
             true => {
                 let report = play_repeatedly(scenario, &options, arguments.repeat, &cancel, &|_| {});
@@ -105,7 +110,7 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
                 report
             }
             false => {
-                let transcript = Transcript::new(std::io::stdout(), Style::of_stdout(verbose));
+                let transcript = Transcript::new(std::io::stdout(), style).at(number, scenarios.len());
                 let report = play_repeatedly(scenario, &options, arguments.repeat, &cancel, &|progress| {
                     transcript.show(progress);
                 });
@@ -120,7 +125,10 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
             break;
         }
     }
-    write_papers(arguments, &reports, record.as_ref())?;
+    if !as_json && scenarios.len() > 1 {
+        Transcript::new(std::io::stdout(), style).closing(&reports, scenarios.len());
+    }
+    write_artifacts(arguments, &reports, record.as_ref())?;
     match worst {
         RunOutcome::Passed => Ok(()),
         RunOutcome::Failed | RunOutcome::Skipped => Err(Failure::silent(Failure::REFUSED)),
@@ -130,15 +138,15 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
 }
 
 /// What is asked for is written whatever the outcome: it is read most of all when something failed.
-fn write_papers(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
+fn write_artifacts(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
     let write = |file: &Path, content: &[u8]| {
         remains::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
     };
     if let Some(file) = &arguments.junit {
-        write(file, page::junit(reports).as_bytes())?;
+        write(file, junit(reports).as_bytes())?;
     }
     if let Some(file) = &arguments.html {
-        write(file, page::html(reports).as_bytes())?;
+        write(file, html(reports).as_bytes())?;
     }
     // A run that was not begun has none.
     let none = Captures::default();

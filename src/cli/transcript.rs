@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::run::{Evidence, InstanceSummary, Progress, RunOutcome, RunReport, StepReport};
+use crate::report::run::{InstanceSummary, Progress, RunOutcome, RunReport, StepReport};
+use crate::report::section::{self, Kind, Section};
 use crate::report::text::human;
 
 /// Lines of a command's output that are shown of a step that passed.
 const SHOWN_LINES: usize = 12;
+
+/// Lines of packets, neighbors and logs that are shown of one that failed.
+const SHOWN_EVIDENCE: usize = 40;
 
 /// How the transcript looks.
 #[derive(Debug, Clone, Copy)]
@@ -19,15 +23,18 @@ pub struct Style {
     pub terminal: bool,
     /// All output of all commands.
     pub verbose: bool,
+    /// Steps that did not pass, and a line for each scenario.
+    pub quiet: bool,
 }
 
 impl Style {
     /// What suits the standard output of this process. `NO_COLOR` is honored.
-    pub fn of_stdout(verbose: bool) -> Self {
+    pub fn of_stdout(verbose: bool, quiet: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             terminal: io::stdout().is_terminal() && !plain,
             verbose,
+            quiet,
         }
     }
 }
@@ -37,6 +44,8 @@ pub struct Transcript<W> {
     out: Mutex<W>,
     style: Style,
     spinner: ProgressBar,
+    /// `7/29 ` where this is one of many.
+    place: String,
 }
 
 impl<W: Write> Transcript<W> {
@@ -54,7 +63,17 @@ impl<W: Write> Transcript<W> {
             out: Mutex::new(out),
             style,
             spinner,
+            place: String::new(),
         }
+    }
+
+    /// The transcript of one of several scenarios.
+    #[must_use]
+    pub fn at(mut self, number: usize, of: usize) -> Self {
+        if of > 1 {
+            self.place = format!("{number}/{of} ");
+        }
+        self
     }
 
     /// Writes what there is to write of this.
@@ -63,14 +82,20 @@ impl<W: Write> Transcript<W> {
             Progress::Preparing {
                 scenario, description, ..
             } => {
-                self.spin("making the network");
-                format!("{}\n{}\n", self.bold(scenario), indent(description.trim(), "  "))
+                self.spin(&format!("{}{scenario}: making the network", self.place));
+                if self.style.quiet {
+                    return;
+                }
+                let title = format!("{}{scenario}", self.place);
+                format!("{}\n{}\n", self.bold(&title), indent(description.trim(), "  "))
             }
+            Progress::Ready { .. } if self.style.quiet => return,
             Progress::Ready { instances } => self.hosts(instances),
             Progress::StepStarted { number, did, .. } => {
                 self.spin(&format!("{number}. {}", first_line(did)));
                 return;
             }
+            Progress::StepFinished { step } if self.style.quiet && step.outcome == RunOutcome::Passed => return,
             Progress::StepFinished { step } => self.step(step),
             Progress::Finished { problem, .. } => {
                 self.spinner.finish_and_clear();
@@ -98,9 +123,16 @@ impl<W: Write> Transcript<W> {
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
         let seconds = Duration::from_millis(report.duration_ms).as_secs_f64();
+        let parameters = report
+            .parameters
+            .iter()
+            .map(|(name, value)| format!(", {name}={value}"));
+        let parameters: String = parameters.collect();
+        self.write(&self.programs(report));
         self.write(&self.figures(report));
         self.write(&format!(
-            "{} {}: {} in {seconds:.1} s (seed {})\n",
+            "{}{} {}: {} in {seconds:.1} s (seed {}{parameters})\n",
+            self.place,
             self.word(report.outcome),
             report.scenario,
             counts.join(", "),
@@ -123,10 +155,22 @@ impl<W: Write> Transcript<W> {
             if let Some(takeover) = outage.to_new_owner {
                 line += &format!(", at the new owner after {}", human(takeover));
             }
+            if self.style.verbose || report.outcome != RunOutcome::Passed {
+                let body = crate::report::outage::section_of(probe).body;
+                line += &format!("\n{}", indent(&body, "     "));
+            }
             line + "\n"
         });
         let runs = report.repetition.iter().flat_map(|repetition| {
-            let head = format!("  {} of {} runs passed\n", repetition.passed, repetition.runs);
+            let mut head = String::new();
+            for run in &repetition.each {
+                let section = section::of_run(run);
+                head += &format!("  {}\n", section.title);
+                if section.kind == Kind::Failure || self.style.verbose {
+                    head += &shown(&section.body, SHOWN_EVIDENCE, "--html FILE keeps them");
+                }
+            }
+            head += &format!("  {} of {} runs passed\n", repetition.passed, repetition.runs);
             let outages = repetition.outages.iter().map(|outage| {
                 let [min, p50, p90, max] = [outage.min, outage.p50, outage.p90, outage.max].map(human);
                 format!(
@@ -160,20 +204,7 @@ impl<W: Write> Transcript<W> {
         text.push_str(&format!("{:>3}. {}\n", step.number, self.bold(title)).replace(" \n", "\n"));
         text.push_str(&indent(&self.dim(&step.did), "     "));
         text.push('\n');
-        let all = self.style.verbose || step.outcome != RunOutcome::Passed;
-        for output in [&step.stdout, &step.stderr] {
-            text.push_str(&shown(output, if all { usize::MAX } else { SHOWN_LINES }));
-        }
-        if let Some(problem) = &step.problem {
-            text.push_str(&indent(problem, "     "));
-            text.push('\n');
-        }
-        for check in step.checks.iter().filter(|check| !check.passed) {
-            text.push_str(&format!(
-                "     expected: {}\n        found: {}\n",
-                check.expected, check.found
-            ));
-        }
+        text.push_str(&self.sections(step));
         let tries = if step.attempts > 1 {
             format!(", {} tries", step.attempts)
         } else {
@@ -181,45 +212,73 @@ impl<W: Write> Transcript<W> {
         };
         let seconds = Duration::from_millis(step.duration_ms).as_secs_f64();
         text.push_str(&format!("     {} {seconds:.1} s{tries}\n", self.word(step.outcome)));
-        if let Some(evidence) = &step.evidence {
-            text.push_str(&self.evidence(evidence));
-        }
         text.push('\n');
         text
     }
 
-    fn evidence(&self, evidence: &Evidence) -> String {
+    /// A section, cut in the middle where it is long and a way to see the rest is named.
+    fn section(&self, section: &Section, limit: usize, rest: &str) -> String {
+        let title = match section.kind {
+            // What a command wrote and what failed explain themselves.
+            Kind::Output | Kind::Failure => String::new(),
+            _ => format!("     {}\n", self.bold(&section.title)),
+        };
+        title + &shown(&section.body, if self.style.verbose { usize::MAX } else { limit }, rest)
+    }
+
+    fn sections(&self, step: &StepReport) -> String {
+        let passed = matches!(step.outcome, RunOutcome::Passed | RunOutcome::Skipped);
         let mut text = String::new();
-        for (name, packets) in &evidence.captures {
-            text.push_str(&format!("     {}\n", self.bold(&format!("{name}: packets on eth0"))));
-            match packets.is_empty() {
-                true => text.push_str("       none\n"),
-                false => packets
-                    .iter()
-                    .for_each(|line| text.push_str(&format!("       {line}\n"))),
-            }
-        }
-        for (name, port) in &evidence.ports {
-            let list = |counts: &std::collections::BTreeMap<String, u64>| {
-                let list: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
-                if list.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    list.join(", ")
-                }
+        for section in section::of_step(step) {
+            text += &match section.kind {
+                Kind::Passed if !self.style.verbose => String::new(),
+                Kind::Output if passed => self.section(&section, SHOWN_LINES, "--verbose shows them"),
+                Kind::Output => self.section(&section, usize::MAX, ""),
+                Kind::Failure => indent(&section.body, "     ") + "\n",
+                _ => self.section(&section, SHOWN_EVIDENCE, "--verbose shows them, --html FILE keeps them"),
             };
-            text.push_str(&format!("     {}\n", self.bold(&format!("{name}: at its port"))));
-            text.push_str(&format!("       dropped: {}\n", list(&port.drops)));
-            text.push_str(&format!("       counted: {}\n", list(&port.counters)));
-        }
-        for (name, state) in &evidence.hosts {
-            text.push_str(&format!(
-                "     {}\n{}\n",
-                self.bold(&format!("{name}: addresses, routes, neighbors")),
-                indent(state.trim_end(), "       ")
-            ));
         }
         text
+    }
+
+    /// What programs in the background wrote, where that may say why a run failed.
+    fn programs(&self, report: &RunReport) -> String {
+        let all = self.style.verbose || report.outcome != RunOutcome::Passed;
+        let meant = report.programs.iter().filter(|program| all || program.failed());
+        meant
+            .map(|program| {
+                let section = section::of_program(program);
+                let limit = if self.style.verbose { usize::MAX } else { SHOWN_EVIDENCE };
+                let body = shown(&section.body, limit, "--verbose shows them, --html FILE keeps them");
+                format!("  {}\n{body}", self.bold(&section.title))
+            })
+            .collect()
+    }
+
+    /// How each of several scenarios ended, in a table.
+    pub fn closing(&self, reports: &[RunReport], asked: usize) {
+        let width = reports.iter().map(|report| report.scenario.len()).max().unwrap_or(0);
+        let mut text = String::from("\n");
+        for report in reports {
+            let word = format!("{:9}", report.outcome.word());
+            let word = word.replacen(report.outcome.word(), &self.word(report.outcome), 1);
+            let seconds = Duration::from_millis(report.duration_ms).as_secs_f64();
+            let failed: Vec<String> = report.failed_steps().iter().map(|step| step.number.clone()).collect();
+            let failed = match (&report.problem, failed.is_empty()) {
+                (Some(problem), _) => format!("  {}", first_line(problem)),
+                (None, true) => String::new(),
+                (None, false) => format!("  step {}", failed.join(", ")),
+            };
+            text += &format!("{word} {:width$} {seconds:>7.1} s{failed}\n", report.scenario);
+        }
+        let passed = reports
+            .iter()
+            .filter(|report| report.outcome == RunOutcome::Passed)
+            .count();
+        let ms: u64 = reports.iter().map(|report| report.duration_ms).sum();
+        let seconds = Duration::from_millis(ms).as_secs_f64();
+        text += &format!("{passed} of {asked} scenarios passed in {seconds:.1} s\n");
+        self.write(&text);
     }
 
     fn spin(&self, message: &str) {
@@ -276,8 +335,8 @@ fn indent(text: &str, by: &str) -> String {
         .join("\n")
 }
 
-/// Output of a command: the beginning and the end of it when it is long.
-fn shown(output: &str, limit: usize) -> String {
+/// Output of a command: the beginning and the end of it when it is long, and how to see the rest.
+fn shown(output: &str, limit: usize, rest: &str) -> String {
     let lines: Vec<&str> = output.trim_end().lines().collect();
     let put = |lines: &[&str]| indent(&lines.join("\n"), "       ") + "\n";
     if lines.is_empty() {
@@ -289,13 +348,19 @@ fn shown(output: &str, limit: usize) -> String {
     let (head, tail) = (limit * 2 / 3, limit / 3);
     let omitted = lines.len() - head - tail;
     let (head, tail) = (&lines[..head], &lines[lines.len() - tail..]);
-    format!("{}       … {omitted} more lines …\n{}", put(head), put(tail))
+    format!("{}       … {omitted} more lines: {rest} …\n{}", put(head), put(tail))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::run::Check;
+    use crate::report::run::{Check, Evidence};
+
+    const PLAIN: Style = Style {
+        terminal: false,
+        verbose: false,
+        quiet: false,
+    };
 
     fn step(outcome: RunOutcome) -> StepReport {
         StepReport {
@@ -309,11 +374,7 @@ mod tests {
     }
 
     fn written(progress: &Progress) -> String {
-        let style = Style {
-            terminal: false,
-            verbose: false,
-        };
-        let transcript = Transcript::new(Vec::new(), style);
+        let transcript = Transcript::new(Vec::new(), PLAIN);
         transcript.show(progress);
         String::from_utf8(transcript.out.into_inner().unwrap()).unwrap()
     }
@@ -356,11 +417,74 @@ mod tests {
     #[test]
     fn long_output_is_shown_with_its_beginning_and_its_end() {
         let output: String = (1..=20).map(|n| format!("line {n}\n")).collect();
-        let text = shown(&output, 12);
+        let text = shown(&output, 12, "--verbose shows them");
         assert_eq!(text.lines().count(), 13);
         assert!(
-            text.contains("line 8\n       … 8 more lines …\n       line 17\n"),
+            text.contains("line 8\n       … 8 more lines: --verbose shows them …\n       line 17\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_console_shows_no_less_than_the_other_renderings() {
+        let report = crate::report::full();
+        let style = Style { verbose: true, ..PLAIN };
+        let transcript = Transcript::new(Vec::new(), style);
+        transcript.show(&Progress::Preparing {
+            scenario: report.scenario.clone(),
+            description: report.description.clone(),
+            steps: report.steps.len(),
+        });
+        for step in &report.steps {
+            transcript.show(&Progress::StepFinished {
+                step: Box::new(step.clone()),
+            });
+        }
+        transcript.summary(&report);
+        let text = String::from_utf8(transcript.out.into_inner().unwrap()).unwrap();
+        let missing: Vec<_> = crate::report::SAID
+            .iter()
+            .filter(|said| !text.contains(**said))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}\n{text}");
+    }
+
+    #[test]
+    fn a_failed_run_shows_what_its_programs_wrote_without_being_asked() {
+        let transcript = Transcript::new(Vec::new(), PLAIN);
+        transcript.summary(&crate::report::full());
+        let text = String::from_utf8(transcript.out.into_inner().unwrap()).unwrap();
+        for part in [
+            "keepalived on a: ended by itself",
+            "cannot-read-its-configuration",
+            "failure-of-another-run",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn several_scenarios_end_in_a_table_and_say_which_they_are() {
+        let report = crate::report::full();
+        let transcript = Transcript::new(Vec::new(), PLAIN).at(7, 29);
+        transcript.summary(&report);
+        transcript.closing(std::slice::from_ref(&report), 29);
+        let text = String::from_utf8(transcript.out.into_inner().unwrap()).unwrap();
+        assert!(text.contains("7/29 FAIL s: "), "{text}");
+        assert!(
+            text.contains("FAIL      s     3.0 s  step 2\n0 of 29 scenarios passed in 3.0 s"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn quiet_is_a_line_for_a_scenario_that_passes() {
+        let transcript = Transcript::new(Vec::new(), Style { quiet: true, ..PLAIN });
+        transcript.show(&Progress::Ready { instances: Vec::new() });
+        transcript.show(&Progress::StepFinished {
+            step: Box::new(step(RunOutcome::Passed)),
+        });
+        let text = String::from_utf8(transcript.out.into_inner().unwrap()).unwrap();
+        assert!(text.is_empty(), "{text}");
     }
 }

@@ -344,6 +344,33 @@ impl Drop for Probe {
     }
 }
 
+/// What happened while a probe ran, beside its own requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// Something went wrong on purpose: a fault began, a host was frozen or killed.
+    Fault,
+    /// A fault ended, a host was thawed.
+    FaultEnd,
+    /// The API gave the address to another interface.
+    ApiCall,
+    /// A host or the VPC announced the address: gratuitous ARP, unsolicited neighbor advertisement.
+    Announcement,
+    /// The first packet arrived at the new owner.
+    FirstPacket,
+}
+
+/// One such thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Mark {
+    /// When, in nanoseconds since the probe began; negative: before it.
+    pub at: i64,
+    /// What.
+    pub kind: MarkKind,
+    /// In words.
+    pub text: String,
+}
+
 /// A probe with what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProbeReport {
@@ -355,6 +382,9 @@ pub struct ProbeReport {
     pub owners: Vec<outage::Ownership>,
     /// Names of the interfaces that occur.
     pub names: std::collections::BTreeMap<String, String>,
+    /// What happened in the meantime, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// Every request.
     pub record: ProbeRecord,
 }

@@ -1,5 +1,7 @@
 //! Records what crosses the switch: captures as pcapng, and flow records.
 
 pub mod capture;
+mod describe;
 pub mod flow_log;
+pub mod ladder;
 pub mod recorder;

@@ -1,9 +1,11 @@
-//! Renders what a probe saw as one page of HTML that needs nothing else: the figures and a timeline.
+//! Renders what a probe saw: its figures, and a timeline of requests, owners and what happened in the meantime.
 
 use std::fmt::Write as _;
 
+use super::html;
+use super::section::{Kind, Section};
 use super::text::{escape, human};
-use crate::probe::{ProbeReport, Request};
+use crate::probe::{Mark, MarkKind, ProbeReport, Request};
 
 /// Width of the drawing, in its own units.
 const WIDTH: u64 = 1000;
@@ -15,10 +17,9 @@ const LEFT: u64 = 180;
 /// One page: the figures of each probe, and its timeline with a row for each interface that had the address or got a
 /// packet.
 pub fn html(title: &str, reports: &[ProbeReport]) -> String {
-    let title = escape(title);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n"
-    );
+    let mut page = html::begin(title);
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "<h1>{}</h1>", escape(title));
     for report in reports {
         section(&mut page, report);
     }
@@ -26,25 +27,19 @@ pub fn html(title: &str, reports: &[ProbeReport]) -> String {
     page
 }
 
-pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222;\
-background:#fff}table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}\
-svg{width:100%;height:auto;font:11px system-ui,sans-serif}.owner{fill:#cfe3f7}.late{fill:#f7e3b0}.answered{stroke:#2a7d2a}\
-.delivered{stroke:#888}.lost{stroke:#c22}.window{fill:#c22;opacity:.15}.call{stroke:#225;stroke-dasharray:4 3}\
-.axis{stroke:#bbb}";
-
-/// The part of a page that is about one probe.
-pub(crate) fn section(page: &mut String, report: &ProbeReport) {
-    let (outage, spec) = (&report.outage, &report.record.spec);
-    let name = escape(&report.name);
+/// What was probed, in a line.
+fn about(report: &ProbeReport) -> String {
+    let spec = &report.record.spec;
     let kind = format!("{:?}", spec.kind).to_uppercase();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        page,
-        "<h2>{name}</h2><p>{kind} from {} to {}, {} a second.</p><table>",
-        escape(&report.record.from),
-        spec.target,
-        spec.rate
-    );
+    format!(
+        "{kind} from {} to {}, {} a second",
+        report.record.from, spec.target, spec.rate
+    )
+}
+
+/// The figures, each with what it is.
+fn figures(report: &ProbeReport) -> Vec<(&'static str, String)> {
+    let outage = &report.outage;
     let mut rows = vec![
         ("Longest outage", human(outage.longest)),
         ("Windows of outage", outage.windows.len().to_string()),
@@ -56,20 +51,113 @@ pub(crate) fn section(page: &mut String, report: &ProbeReport) {
             format!("{}, {}", human(outage.latency.p50), human(outage.latency.p99)),
         ),
     ];
+    if let Some((from, to)) = detection(&report.marks) {
+        rows.push(("Fault to API call (detection)", human((to - from).unsigned_abs())));
+    }
     if let Some(took) = outage.to_new_owner {
         rows.push(("API call to first packet at the new owner", human(took)));
     }
-    rows.extend(
-        outage
-            .dropped
-            .iter()
-            .map(|(reason, count)| ("Dropped by the switch", format!("{count} {reason}"))),
+    let dropped = outage.dropped.iter();
+    rows.extend(dropped.map(|(reason, count)| ("Dropped by the switch", format!("{count} {reason}"))));
+    let answered = outage.answered_by.iter();
+    rows.extend(answered.map(|(by, count)| ("Answered by", format!("{by}: {count}"))));
+    rows
+}
+
+/// The figures and what happened, as text.
+pub(crate) fn section_of(report: &ProbeReport) -> Section {
+    let mut body = format!("{}\n", about(report));
+    for (what, value) in figures(report) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(body, "{what}: {value}");
+    }
+    for mark in &report.marks {
+        let _ = writeln!(body, "{} {}", seconds(mark.at), mark.text);
+    }
+    Section {
+        title: format!("probe {}", report.name),
+        body: body.trim_end().to_owned(),
+        kind: Kind::Output,
+    }
+}
+
+fn seconds(at: i64) -> String {
+    format!("{:+.3} s", at as f64 / 1e9)
+}
+
+/// From the first fault to the first call of the API after it.
+fn detection(marks: &[Mark]) -> Option<(i64, i64)> {
+    let fault = marks.iter().find(|mark| mark.kind == MarkKind::Fault)?;
+    let call = marks
+        .iter()
+        .find(|mark| mark.kind == MarkKind::ApiCall && mark.at >= fault.at)?;
+    Some((fault.at, call.at))
+}
+
+/// From the last call of the API to the first packet at the new owner.
+fn takeover(marks: &[Mark]) -> Option<(i64, i64)> {
+    let first = marks.iter().find(|mark| mark.kind == MarkKind::FirstPacket)?;
+    let call = marks
+        .iter()
+        .rfind(|mark| mark.kind == MarkKind::ApiCall && mark.at <= first.at)?;
+    Some((call.at, first.at))
+}
+
+/// The part of a page that is about one probe.
+pub(crate) fn section(page: &mut String, report: &ProbeReport) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        page,
+        "<h2>{}</h2><p>{}.</p><div class=\"wide\"><table>",
+        escape(&report.name),
+        escape(&about(report))
     );
-    for (what, value) in rows {
+    for (what, value) in figures(report) {
         let _ = writeln!(page, "<tr><th>{what}</th><td>{}</td></tr>", escape(&value));
     }
-    page.push_str("</table>\n");
+    page.push_str("</table></div>\n<div class=\"wide\">\n");
     timeline(page, report);
+    page.push_str("</div>\n");
+    legend(page, report);
+    if !report.marks.is_empty() {
+        page.push_str("<ol>\n");
+        for mark in &report.marks {
+            let _ = writeln!(page, "<li>{} {}</li>", seconds(mark.at), escape(&mark.text));
+        }
+        page.push_str("</ol>\n");
+    }
+}
+
+/// What the lines and boxes of the timeline mean; only those that occur in it.
+fn legend(page: &mut String, report: &ProbeReport) {
+    let has = |kind| report.marks.iter().any(|mark| mark.kind == kind);
+    let line = |class: &str| format!("<line class=\"{class}\" x1=\"8\" x2=\"8\" y1=\"1\" y2=\"11\"/>");
+    let filled = |class: &str| format!("<rect class=\"{class}\" x=\"0\" y=\"1\" width=\"16\" height=\"10\"/>");
+    let entries = [
+        (true, line("answered"), "answered"),
+        (report.outage.lost > 0, line("lost"), "lost"),
+        (true, line("delivered"), "packet at a host"),
+        (!report.outage.windows.is_empty(), filled("window"), "outage"),
+        (true, filled("owner"), "owns the address"),
+        (true, filled("late"), "has lost it, and still gets packets"),
+        (has(MarkKind::Fault), line("mark fault"), "fault begins"),
+        (has(MarkKind::FaultEnd), line("mark fault-end"), "fault ends"),
+        (has(MarkKind::ApiCall), line("mark call"), "API call"),
+        (has(MarkKind::Announcement), line("mark announcement"), "announcement"),
+        (
+            has(MarkKind::FirstPacket),
+            line("mark first"),
+            "first packet at the new owner",
+        ),
+        (detection(&report.marks).is_some(), filled("detection"), "detection"),
+        (takeover(&report.marks).is_some(), filled("takeover"), "takeover"),
+    ];
+    page.push_str("<p class=\"legend\">");
+    for (_, drawing, text) in entries.iter().filter(|(occurs, ..)| *occurs) {
+        // Writing to a String cannot fail.
+        let _ = write!(page, "<span><svg viewBox=\"0 0 16 12\">{drawing}</svg> {text}</span>");
+    }
+    page.push_str("</p>\n");
 }
 
 /// Everything that happened, drawn over time.
@@ -98,7 +186,7 @@ fn timeline(page: &mut String, report: &ProbeReport) {
     // Writing to a String cannot fail.
     let _ = writeln!(
         page,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"timeline\">"
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" style=\"min-width:640px\" role=\"img\" aria-label=\"timeline\">"
     );
     for window in &report.outage.windows {
         let (from, to) = (x(window.from), x(window.to.unwrap_or(end)));
@@ -130,15 +218,7 @@ fn timeline(page: &mut String, report: &ProbeReport) {
             }
         }
     }
-    for owner in report.owners.iter().filter(|owner| owner.at >= 0) {
-        let x = at(owner.at);
-        let _ = writeln!(
-            page,
-            "<line class=\"call\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{}\"><title>API call at {}</title></line>",
-            height - ROW,
-            human(owner.at.unsigned_abs())
-        );
-    }
+    marks(page, &report.marks, height - ROW, &at);
     let y = height - ROW / 2;
     for fifth in 0..=5_u64 {
         let at = end / 5 * fifth;
@@ -151,6 +231,39 @@ fn timeline(page: &mut String, report: &ProbeReport) {
         );
     }
     page.push_str("</svg>\n");
+}
+
+/// What happened in the meantime, and the times that it took.
+fn marks(page: &mut String, marks: &[Mark], bottom: u64, x: &impl Fn(i64) -> u64) {
+    let spans = [("detection", detection(marks)), ("takeover", takeover(marks))];
+    for (class, span) in spans {
+        let Some((from, to)) = span else { continue };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            page,
+            "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"5\"><title>{class} {}</title></rect>",
+            x(from),
+            bottom - 5,
+            (x(to) - x(from)).max(1),
+            human((to - from).unsigned_abs())
+        );
+    }
+    for mark in marks.iter().filter(|mark| mark.at >= 0) {
+        let class = match mark.kind {
+            MarkKind::Fault => "fault",
+            MarkKind::FaultEnd => "fault-end",
+            MarkKind::ApiCall => "call",
+            MarkKind::Announcement => "announcement",
+            MarkKind::FirstPacket => "first",
+        };
+        let x = x(mark.at);
+        let _ = writeln!(
+            page,
+            "<line class=\"mark {class}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{bottom}\"><title>{} {}</title></line>",
+            seconds(mark.at),
+            escape(&mark.text)
+        );
+    }
 }
 
 /// When a host owned the address: by the API's word, and in the data path.
@@ -266,20 +379,52 @@ mod tests {
             outage: Outage::from_record(&record, &owners),
             owners,
             names: [(id(2).to_string(), "standby".to_owned())].into(),
+            marks: vec![
+                Mark {
+                    at: 100_000_000,
+                    kind: MarkKind::Fault,
+                    text: "fault: link of master".into(),
+                },
+                Mark {
+                    at: 400_000_000,
+                    kind: MarkKind::ApiCall,
+                    text: "API gives it to standby".into(),
+                },
+                Mark {
+                    at: 824_000_000,
+                    kind: MarkKind::FirstPacket,
+                    text: "first packet at standby".into(),
+                },
+            ],
             record,
         };
-        let page = html("Failover", &[report]);
+        let page = html("Failover", std::slice::from_ref(&report));
         assert!(page.contains("<td>412.0 ms</td>"), "the longest outage: {page}");
         assert!(page.contains("&lt;client&gt;") && !page.contains("<client>"));
         assert!(page.contains("standby") && page.contains(&id(1).to_string()));
-        assert_eq!(page.matches("class=\"owner\"").count(), 2, "one bar for each owner");
+        assert_eq!(
+            page.matches("class=\"owner\"").count(),
+            3,
+            "one bar for each owner, one in the legend"
+        );
         assert_eq!(
             page.matches("class=\"late\"").count(),
-            1,
-            "the old one for 100 ms longer"
+            2,
+            "the old one for 100 ms longer, and the legend"
         );
-        assert_eq!(page.matches("class=\"lost\"").count(), 1);
-        assert_eq!(page.matches("class=\"window\"").count(), 1);
+        assert_eq!(page.matches("class=\"lost\"").count(), 2);
+        assert_eq!(page.matches("class=\"window\"").count(), 2);
+        for part in [
+            "detection 300.0 ms",
+            "takeover 424.0 ms",
+            "fault begins",
+            "<th>Fault to API call (detection)</th><td>300.0 ms</td>",
+            "+0.824 s first packet at standby",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        let text = section_of(&report).body;
+        assert!(text.contains("Fault to API call (detection): 300.0 ms"), "{text}");
         for outside in ["http://", "https://", "<script"] {
             assert!(!page.contains(outside), "it needs nothing else");
         }

@@ -1,4 +1,4 @@
-//! What a run did and saw: one record for the transcript, for `--json` and for HTTP.
+//! The record of a run: what was done, seen and expected. The console, JSON, JUnit XML and HTML all render this record.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::probe::ProbeReport;
+use crate::record::ladder::Rung;
 use crate::record::recorder::Captures;
 
 /// How a run or a step ended.
@@ -79,7 +80,7 @@ pub struct RunReport {
 }
 
 /// Runs of one scenario in sum.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Repetition {
     /// How many there were.
     pub runs: u64,
@@ -89,6 +90,33 @@ pub struct Repetition {
     pub seeds: Vec<u64>,
     /// The outage of each probe.
     pub outages: Vec<Distribution>,
+    /// Every run, in order.
+    #[serde(default)]
+    pub each: Vec<RepeatedRun>,
+}
+
+/// One of several runs of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepeatedRun {
+    /// Counted from 1.
+    pub number: u64,
+    /// Its seed; `localvpc run --seed` repeats it.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether the report that this belongs to shows this run step by step.
+    pub shown: bool,
+    /// Why it could not be played to the end, when that is not the fault of a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The steps that did not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<StepReport>,
+    /// The longest outage that each probe saw, in nanoseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outages: BTreeMap<String, u64>,
 }
 
 /// The longest outage that a probe saw in each of several runs, in nanoseconds.
@@ -136,25 +164,51 @@ pub struct ProgramLog {
     /// Exit code, where it had ended before the run did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
+    /// Whether a step stopped it.
+    #[serde(default)]
+    pub stopped: bool,
+    /// How long it ran, in milliseconds, where it had ended before the run did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_ms: Option<u64>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
 }
 
+impl ProgramLog {
+    /// Whether it ended by itself, with an exit code that says that something went wrong.
+    pub fn failed(&self) -> bool {
+        !self.stopped && self.exit.is_some_and(|code| code != 0)
+    }
+}
+
 impl RunReport {
-    /// How many steps ended so, steps in parallel counted one by one.
+    /// How many steps ended so. Steps in parallel are counted one by one, and what is expected of them together as one.
     pub fn count(&self, outcome: RunOutcome) -> usize {
         fn count(steps: &[StepReport], outcome: RunOutcome) -> usize {
             steps
                 .iter()
-                .map(|step| match step.steps.is_empty() {
-                    true => usize::from(step.outcome == outcome),
-                    false => count(&step.steps, outcome),
-                })
+                .map(|step| usize::from(step.own_outcome() == Some(outcome)) + count(&step.steps, outcome))
                 .sum()
         }
         count(&self.steps, outcome)
+    }
+
+    /// The steps that were reached and did not pass, each once.
+    pub fn failed_steps(&self) -> Vec<&StepReport> {
+        fn collect<'s>(steps: &'s [StepReport], failed: &mut Vec<&'s StepReport>) {
+            for step in steps {
+                let own = step.own_outcome();
+                if own.is_some_and(|own| !matches!(own, RunOutcome::Passed | RunOutcome::Skipped)) {
+                    failed.push(step);
+                }
+                collect(&step.steps, failed);
+            }
+        }
+        let mut failed = Vec::new();
+        collect(&self.steps, &mut failed);
+        failed
     }
 }
 
@@ -203,6 +257,20 @@ pub struct StepReport {
 }
 
 impl StepReport {
+    /// How the step itself ended, without the steps in it. None for a `parallel` step of which nothing is expected but what
+    /// its steps expect.
+    pub fn own_outcome(&self) -> Option<RunOutcome> {
+        if self.steps.is_empty() {
+            return Some(self.outcome);
+        }
+        match (&self.problem, self.checks.iter().all(|check| check.passed)) {
+            (Some(_), _) => Some(RunOutcome::Broken),
+            (None, false) => Some(RunOutcome::Failed),
+            (None, true) if self.checks.is_empty() => None,
+            (None, true) => Some(RunOutcome::Passed),
+        }
+    }
+
     /// A step that has not been reached.
     pub fn skipped(number: &str, line: u64, did: String) -> Self {
         Self {
@@ -232,6 +300,12 @@ pub struct Evidence {
     pub ports: BTreeMap<String, PortCounts>,
     /// What each instance sent and received in that time, a line for each packet.
     pub captures: BTreeMap<String, Vec<String>>,
+    /// Packets before those, by instance, where there were too many to list all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub omitted: BTreeMap<String, u64>,
+    /// Each packet in that time with its sender, its receiver and its drop reason; the latest where there were many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladder: Vec<Rung>,
     /// Addresses, routes and neighbors of each instance at the end of the step.
     pub hosts: BTreeMap<String, String>,
 }

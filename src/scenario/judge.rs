@@ -28,6 +28,8 @@ pub struct Seen {
     pub refused: Option<(String, String)>,
     /// The command was killed because its time was up.
     pub timed_out: bool,
+    /// The name of a program in the background that ended as soon as it was started, with an error.
+    pub ended_at_once: Option<String>,
 }
 
 /// What expectations other than those of the command look at.
@@ -56,6 +58,12 @@ pub fn judge(
     if seen.timed_out {
         checks.push(Check::new("the command ends in time", false, || {
             "it was killed when its time was up".to_owned()
+        }));
+    }
+    if let Some(name) = &seen.ended_at_once {
+        checks.push(Check::new(format!("`{name}` goes on in the background"), false, || {
+            let code = seen.exit.unwrap_or_default();
+            format!("it ended at once, exit code {code}; where that is meant, run it without `background`")
         }));
     }
     match action {

@@ -150,6 +150,7 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
         .zip(["client", "old", "new"])
         .map(|(id, name)| (id.to_string(), name.to_owned()));
     let report = ProbeReport {
+        marks: Vec::new(),
         name: "service".into(),
         names: names.collect(),
         outage,

@@ -267,3 +267,59 @@ fn a_program_that_is_not_installed_is_named_before_anything_starts() {
     assert_eq!(report.outcome, RunOutcome::Broken);
     assert!(report.problem.unwrap().contains("not installed: no-such-program"));
 }
+
+#[test]
+#[ignore = "needs root: make test"]
+fn a_program_in_the_background_that_dies_at_once_fails_its_step_with_what_it_wrote() {
+    let scenario = written(
+        "
+  - exec: { on: a, run: 'echo no such option >&2; exit 3', background: server }
+  - wait: 1ms
+",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.outcome, RunOutcome::Failed, "{report:#?}");
+    let step = &report.steps[0];
+    assert_eq!((step.outcome, step.exit), (RunOutcome::Failed, Some(3)));
+    assert!(step.stderr.contains("no such option"), "{step:#?}");
+    assert!(step.checks[0].expected.contains("`server` goes on"), "{step:#?}");
+    assert!(report.programs[0].failed() && report.programs[0].ran_ms.is_some());
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn a_program_in_the_background_that_becomes_a_daemon_or_ends_well_passes() {
+    let scenario = written(
+        "
+  - exec: { on: a, run: 'sleep 60 & exit 0', background: daemon }
+  - exec: { on: a, run: 'sleep 60', background: sleeper }
+  - stop: sleeper
+",
+    );
+    let report = run(&scenario, &options());
+    assert_eq!(report.outcome, RunOutcome::Passed, "{report:#?}");
+    assert!(report.programs.iter().all(|program| !program.failed()), "{report:#?}");
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn a_failed_step_has_a_ladder_of_its_packets() {
+    let scenario = written("  - { ping: { from: a, to: '{{ b.ipv4 }}', count: 1 }, expect: unanswered }\n");
+    let report = run(&scenario, &options());
+    let ladder = &report.steps[0].evidence.as_ref().expect("it failed").ladder;
+    let packets: Vec<String> = ladder
+        .iter()
+        .map(|rung| format!("{} {} {}", rung.from, rung.to.as_deref().unwrap_or("-"), rung.packet))
+        .collect();
+    let echo = packets
+        .iter()
+        .position(|packet| packet.starts_with("a b ICMP echo request"));
+    let reply = packets
+        .iter()
+        .position(|packet| packet.starts_with("b a ICMP echo reply"));
+    assert!(echo.is_some() && echo < reply, "{packets:#?}");
+    assert!(
+        packets.iter().any(|packet| packet.starts_with("a VPC ARP who has")),
+        "{packets:#?}"
+    );
+}

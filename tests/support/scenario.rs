@@ -27,6 +27,7 @@ pub(crate) fn run_and_show(scenario: &Scenario) -> (RunReport, String) {
     let style = Style {
         terminal: false,
         verbose: false,
+        quiet: false,
     };
     let mut text = Vec::new();
     let transcript = Transcript::new(&mut text, style);

@@ -127,6 +127,7 @@ pub(super) mod tests {
         let mut request = Request::default();
         request.fates.push(fate);
         ProbeReport {
+            marks: Vec::new(),
             name: "p".to_owned(),
             outage: Outage {
                 sent: 9,

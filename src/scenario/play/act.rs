@@ -21,6 +21,9 @@ use crate::topology::format::route_target;
 /// A command that says nothing of its time is killed after this.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A program in the background that cannot read its configuration ends within this time.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 /// A stopped command may take this long to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -247,8 +250,8 @@ impl Player<'_> {
             .booted(&exec.on.value)?
             .start(&command)
             .map_err(|error| error.to_string())?;
-        self.keep(&name.value, &exec.on.value, running);
-        Ok(Seen::default())
+        self.keep(&name.value, &exec.on.value, running.clone());
+        Ok(begun(&running, &name.value))
     }
 
     /// Remembers a command that goes on.
@@ -292,7 +295,9 @@ impl Player<'_> {
     fn stop(&self, name: &str) -> Result<Seen, String> {
         if let Some(running) = lock(&self.background).remove(name) {
             // SIGINT first: ping, tcpdump and iperf then print their summaries.
-            running.signal(Signal::SIGINT);
+            if running.signal(Signal::SIGINT) {
+                lock(&self.stopped_programs).insert(name.to_owned());
+            }
             let until = Instant::now() + GRACE;
             while Instant::now() < until && !self.is_over() {
                 if let Some(outcome) = running.wait_for(GLANCE) {
@@ -325,6 +330,18 @@ pub(super) fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
     text.fill(scope).map_err(|error| error.to_string())
 }
 
+/// A program that was started in the background. One that ends at once with an error has not begun what the next steps need.
+fn begun(running: &Running, name: &str) -> Seen {
+    match running.wait_for(AT_ONCE) {
+        Some(outcome) if outcome.end.code() != 0 => Seen {
+            ended_at_once: Some(name.to_owned()),
+            ..seen(&outcome)
+        },
+        // It runs, or it has become a daemon.
+        _ => Seen::default(),
+    }
+}
+
 fn seen(outcome: &Outcome) -> Seen {
     Seen {
         exit: Some(outcome.end.code()),
@@ -332,6 +349,7 @@ fn seen(outcome: &Outcome) -> Seen {
         stderr: outcome.stderr.text(),
         refused: None,
         timed_out: outcome.end == End::TimedOut,
+        ended_at_once: None,
     }
 }
 

@@ -13,11 +13,12 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::{Marks, Stage};
 use crate::lab::capture::CaptureSpec;
 use crate::lab::{Capture, CommandSpec, Instance};
+use crate::record::ladder::Rung;
 use crate::report::run::Evidence;
 use crate::report::run::PortCounts;
 
-/// Packets of each instance that are shown, the last ones.
-const SHOWN_PACKETS: usize = 40;
+/// Packets of each instance that are kept, the last ones.
+const MOST_PACKETS: usize = 2000;
 
 /// What the hosts are asked.
 const HOST_STATE: &str = "ip -brief address show dev eth0; ip route; ip -6 route show dev eth0; ip neigh";
@@ -115,6 +116,7 @@ pub(super) fn gather(
     recordings: &BTreeMap<String, Recording>,
     marks: &Marks,
     began_at_ms: u64,
+    ladder: Vec<Rung>,
 ) -> Evidence {
     let ports = stage
         .ports()
@@ -127,20 +129,21 @@ pub(super) fn gather(
             (name, counts)
         })
         .collect();
-    let captures = recordings
-        .iter()
-        .filter_map(|(name, recording)| {
-            let lines = recording.lines().ok()?;
-            let mut packets: Vec<String> = lines
-                .lines()
-                .filter(|line| is_after(line, began_at_ms))
-                .map(str::to_owned)
-                .collect();
-            let unshown = packets.len().saturating_sub(SHOWN_PACKETS);
-            packets.drain(..unshown);
-            Some((name.clone(), packets))
-        })
-        .collect();
+    let (mut captures, mut omitted) = (BTreeMap::new(), BTreeMap::new());
+    for (name, recording) in recordings {
+        let Ok(lines) = recording.lines() else { continue };
+        let mut packets: Vec<String> = lines
+            .lines()
+            .filter(|line| is_after(line, began_at_ms))
+            .map(str::to_owned)
+            .collect();
+        let surplus = packets.len().saturating_sub(MOST_PACKETS);
+        packets.drain(..surplus);
+        if surplus > 0 {
+            omitted.insert(name.clone(), surplus as u64);
+        }
+        captures.insert(name.clone(), packets);
+    }
     let hosts = stage
         .instance_names()
         .into_iter()
@@ -150,7 +153,13 @@ pub(super) fn gather(
             Some((name, outcome.stdout.text()))
         })
         .collect();
-    Evidence { ports, captures, hosts }
+    Evidence {
+        ports,
+        captures,
+        omitted,
+        ladder,
+        hosts,
+    }
 }
 
 /// Whether a line of `tcpdump -tt` is of this time or later. Lines that continue another have no time and are left out.

@@ -1,7 +1,8 @@
 //! The doing of fail-over steps: probes and what comes of them, faults, hosts that hang or die.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::super::format::{Action, FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use super::super::judge::Seen;
@@ -9,14 +10,17 @@ use super::act::fill;
 use super::{GLANCE, Player, lock};
 use crate::file::template::Scope;
 use crate::lab::CommandSpec;
-use crate::probe::ProbeReport;
-use crate::probe::outage::ownership;
+use crate::model::InterfaceId;
+use crate::probe::outage::{Ownership, ownership};
 use crate::probe::responder::{READY, RESPONDER_SUBCOMMAND};
-use crate::probe::{ECHO_PORT, Outage, Probe, ProbeSpec};
-use crate::report::run::ProgramLog;
+use crate::probe::{ECHO_PORT, Mark, MarkKind, Outage, Probe, ProbeRecord, ProbeReport, ProbeSpec};
+use crate::report::run::{ProgramLog, ms};
 
 /// A responder needs some milliseconds; a machine that is out of memory may need longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What happened so long before or after a probe, in nanoseconds, stands in its timeline.
+const MARGIN: i64 = 10_000_000_000;
 
 /// A probe that runs.
 pub(super) struct Probing {
@@ -93,6 +97,7 @@ impl Player<'_> {
 
     pub(super) fn fault(&self, form: &FaultForm, scope: &Scope) -> Result<Seen, String> {
         let spec = form.spec(scope).map_err(|error| error.to_string())?;
+        self.note(MarkKind::Fault, format!("fault: {}", form.shown(scope)));
         match (self.stage.begin_fault(spec), &form.start) {
             (Ok(id), Some(name)) => drop(lock(&self.faults).insert(name.clone(), id)),
             (Ok(_), None) => {}
@@ -108,6 +113,11 @@ impl Player<'_> {
 
     pub(super) fn change_instance(&self, change: InstanceChange, name: &str) -> Result<Seen, String> {
         let instance = self.stage.instance(name)?;
+        let kind = match change {
+            InstanceChange::Thaw => MarkKind::FaultEnd,
+            _ => MarkKind::Fault,
+        };
+        self.note(kind, format!("{} {name}", change.word()));
         let done = match change {
             InstanceChange::Freeze => instance.freeze(),
             InstanceChange::Thaw => instance.thaw(),
@@ -123,6 +133,7 @@ impl Player<'_> {
     /// Ends a probe or a fault. None when there is none of this name.
     pub(super) fn stop_trouble(&self, name: &str) -> Result<Option<Seen>, String> {
         if let Some(fault) = lock(&self.faults).remove(name) {
+            self.note(MarkKind::FaultEnd, format!("fault {name} ends"));
             self.stage.end_fault(fault);
             return Ok(Some(Seen::default()));
         }
@@ -142,15 +153,76 @@ impl Player<'_> {
         let record = probe.stop().map_err(|error| format!("the probe failed: {error}"))?;
         let events = self.stage.controller().events(Some(after)).backlog;
         let owners = ownership(&events, record.spec.target, record.began());
+        let names = self.stage.interface_names();
         let report = ProbeReport {
             name: name.to_owned(),
             outage: Outage::from_record(&record, &owners),
+            marks: self.marks(&record, &owners, &names),
             owners,
-            names: self.stage.interface_names(),
+            names,
             record,
         };
         lock(&self.probed).push(Arc::new(report));
         Ok(())
+    }
+
+    /// Remembers what a timeline shows beside requests.
+    fn note(&self, kind: MarkKind, text: String) {
+        lock(&self.happened).push((SystemTime::now(), kind, text));
+    }
+
+    /// What happened while a probe ran, in order.
+    fn marks(&self, record: &ProbeRecord, owners: &[Ownership], names: &BTreeMap<String, String>) -> Vec<Mark> {
+        let since = |at: SystemTime| match at.duration_since(record.began()) {
+            Ok(after) => after.as_nanos() as i64,
+            Err(before) => -(before.duration().as_nanos() as i64),
+        };
+        let name = |id: Option<InterfaceId>| {
+            let id = id.map_or_else(|| "no interface".to_owned(), |id| id.to_string());
+            names.get(&id).cloned().unwrap_or(id)
+        };
+        let happened = lock(&self.happened).clone();
+        let mut marks: Vec<Mark> = happened
+            .into_iter()
+            .map(|(at, kind, text)| Mark {
+                at: since(at),
+                kind,
+                text,
+            })
+            .collect();
+        marks.extend(owners.iter().map(|owner| Mark {
+            at: owner.at,
+            kind: MarkKind::ApiCall,
+            text: format!("API call: {} after {}", name(owner.to), name(owner.from)),
+        }));
+        if let Some(ladder) = &self.ladder {
+            let controller = self.stage.controller();
+            let heard = ladder.announcements(record.spec.target, record.began(), controller);
+            marks.extend(heard.into_iter().map(|announcement| Mark {
+                at: since(announcement.at),
+                kind: MarkKind::Announcement,
+                text: format!("{}: {}", announcement.from, announcement.packet),
+            }));
+        }
+        let last = owners.iter().rev().find(|owner| owner.to.is_some());
+        let fates = || record.requests.iter().flat_map(|request| &request.fates);
+        if let Some(owner) = last
+            && let Some(first) = fates()
+                .filter(|fate| fate.delivered_to == owner.to && fate.at as i64 >= owner.at)
+                .map(|fate| fate.at)
+                .min()
+        {
+            marks.push(Mark {
+                at: first as i64,
+                kind: MarkKind::FirstPacket,
+                text: format!("first packet at {}", name(owner.to)),
+            });
+        }
+        // What was long before or after the probe is of another part of the scenario.
+        let end = record.requests.iter().map(|request| request.sent).max().unwrap_or(0) as i64;
+        marks.retain(|mark| (-MARGIN..=end + MARGIN).contains(&mark.at));
+        marks.sort_by_key(|mark| mark.at);
+        marks
     }
 
     /// Ends what still runs. What probes saw, and what programs wrote.
@@ -162,10 +234,13 @@ impl Player<'_> {
             }
         }
         let programs = std::mem::take(&mut *lock(&self.started_programs));
+        let stopped = std::mem::take(&mut *lock(&self.stopped_programs));
         let logs = programs.into_iter().map(|(name, instance, running)| ProgramLog {
+            stopped: stopped.contains(&name),
             name,
             instance,
             exit: running.try_wait().map(|end| end.code()),
+            ran_ms: running.wait_for(Duration::ZERO).map(|outcome| ms(outcome.elapsed)),
             stdout: running.stdout().text(),
             stderr: running.stderr().text(),
         });

@@ -9,24 +9,24 @@ mod network;
 mod programs;
 mod repeat;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::format::{Action, Scenario, Since, Step};
 use super::judge::{Seen, Witness, judge, pattern};
 use crate::file::template::Scope;
 use crate::lab::Running;
 use crate::model::FaultId;
-use crate::probe::ProbeReport;
+use crate::probe::{MarkKind, ProbeReport};
 use crate::record::flow_log::FlowLog;
 use crate::record::flow_log::{FlowCounts, FlowFilter};
+use crate::record::ladder::Ladder;
 use crate::record::recorder::Captures;
 pub use crate::record::recorder::LARGEST_CAPTURE;
 use crate::record::recorder::Recorder;
-use crate::report::run::{Check, PortCounts};
-use crate::report::run::{Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
+use crate::report::run::{Check, Evidence, PortCounts, Progress, RunOutcome, RunReport, StepReport, ms, unix_ms};
 use evidence::Recording;
 use failover::Probing;
 pub use network::{Stage, StageError, StageOptions};
@@ -245,6 +245,12 @@ struct Player<'a> {
     time_marks: Mutex<BTreeMap<String, Instant>>,
     /// Everything that each instance sends and receives, for the evidence of a step that fails.
     recordings: BTreeMap<String, Recording>,
+    /// The latest packets, for the same.
+    ladder: Option<Ladder>,
+    /// Faults and changes of hosts, with when they were made.
+    happened: Mutex<Vec<(SystemTime, MarkKind, String)>>,
+    /// Programs in the background that a step stopped.
+    stopped_programs: Mutex<BTreeSet<String>>,
 }
 
 impl<'a> Player<'a> {
@@ -280,6 +286,9 @@ impl<'a> Player<'a> {
                 .flatten(),
             time_marks: Mutex::default(),
             recordings: evidence::record_all(stage),
+            ladder: Ladder::start(stage.controller()),
+            happened: Mutex::default(),
+            stopped_programs: Mutex::default(),
         }
     }
 
@@ -338,12 +347,24 @@ impl<'a> Player<'a> {
         }
         report.duration_ms = ms(began.elapsed());
         if matches!(report.outcome, RunOutcome::Failed | RunOutcome::Broken) && report.steps.is_empty() {
-            report.evidence = Some(evidence::gather(self.stage, &self.recordings, &marks, began_at));
+            report.evidence = Some(self.evidence(&marks, began, began_at));
         }
         (self.progress)(&Progress::StepFinished {
             step: Box::new(report.clone()),
         });
         report
+    }
+
+    fn evidence(&self, marks: &Marks, began: Instant, began_at_ms: u64) -> Evidence {
+        let controller = self.stage.controller();
+        let ladder = self.ladder.as_ref().map(|ladder| ladder.since(began, controller));
+        evidence::gather(
+            self.stage,
+            &self.recordings,
+            marks,
+            began_at_ms,
+            ladder.unwrap_or_default(),
+        )
     }
 
     /// Does a step once and judges it.

@@ -1,13 +1,17 @@
-//! One run is an anecdote: a scenario is played several times, and its outages become a distribution.
+//! Plays a scenario several times: one run is an anecdote, many are a distribution.
 
 use std::collections::BTreeMap;
 
 use super::super::format::Scenario;
 use super::{Cancel, PlayOptions, play};
-use crate::report::run::{Distribution, Progress, Repetition, RunOutcome, RunReport};
+use crate::report::run::{Distribution, Progress, RepeatedRun, Repetition, RunOutcome, RunReport, StepReport};
 
-/// Plays a scenario so many times, one after the other, with seeds that follow each other. The report is that of the first
-/// run that did not pass, or of the last, and has the distribution of each outage. A run that is cancelled is the last.
+/// Failed runs whose steps are kept with all that is known of them; of further ones the checks are kept.
+const MOST_WITH_EVIDENCE: usize = 20;
+
+/// Plays a scenario so many times, one after the other, with seeds that follow each other. The report shows the first run
+/// that did not pass, or the last, step by step; it has the end of every run with the steps that failed, and the
+/// distribution of each outage. A run that is cancelled is the last.
 pub fn play_repeatedly(
     scenario: &Scenario,
     options: &PlayOptions,
@@ -21,39 +25,68 @@ pub fn play_repeatedly(
     if times <= 1 {
         return shown;
     }
-    let mut outages: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let mut note = |report: &RunReport| {
-        for probe in &report.probes {
-            outages
-                .entry(probe.name.clone())
-                .or_default()
-                .push(probe.outage.longest);
-        }
-    };
-    note(&shown);
-    let mut seeds = vec![seed];
-    let mut passed = u64::from(shown.outcome == RunOutcome::Passed);
+    let mut each = vec![of_run(&shown, 1, true)];
     for number in 1..times {
         if cancel.is_cancelled() {
             break;
         }
         options.seed = Some(seed.wrapping_add(number.into()));
         let report = play(scenario, &options, cancel, progress);
-        note(&report);
-        seeds.push(report.seed);
-        passed += u64::from(report.outcome == RunOutcome::Passed);
+        let with_evidence = each.iter().filter(|run| !run.failed.is_empty()).count() < MOST_WITH_EVIDENCE;
+        each.push(of_run(&report, u64::from(number) + 1, with_evidence));
         if shown.outcome == RunOutcome::Passed {
             shown = report;
         }
     }
-    shown.repetition = Some(Repetition {
-        runs: seeds.len() as u64,
-        passed,
-        seeds,
+    for run in &mut each {
+        run.shown = run.seed == shown.seed;
+        if run.shown {
+            // The report has them.
+            run.failed.clear();
+        }
+    }
+    shown.repetition = Some(sum(each));
+    shown
+}
+
+fn of_run(report: &RunReport, number: u64, with_evidence: bool) -> RepeatedRun {
+    let mut failed: Vec<StepReport> = report.failed_steps().into_iter().cloned().collect();
+    for step in &mut failed {
+        // They are in the list themselves.
+        step.steps.clear();
+        if !with_evidence {
+            step.evidence = None;
+        }
+    }
+    RepeatedRun {
+        number,
+        seed: report.seed,
+        outcome: report.outcome,
+        duration_ms: report.duration_ms,
+        shown: false,
+        problem: report.problem.clone(),
+        failed,
+        outages: report
+            .probes
+            .iter()
+            .map(|probe| (probe.name.clone(), probe.outage.longest))
+            .collect(),
+    }
+}
+
+fn sum(each: Vec<RepeatedRun>) -> Repetition {
+    let mut outages: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (probe, longest) in each.iter().flat_map(|run| &run.outages) {
+        outages.entry(probe).or_default().push(*longest);
+    }
+    Repetition {
+        runs: each.len() as u64,
+        passed: each.iter().filter(|run| run.outcome == RunOutcome::Passed).count() as u64,
+        seeds: each.iter().map(|run| run.seed).collect(),
         outages: outages
             .into_iter()
-            .filter_map(|(probe, all)| Distribution::of(&probe, all))
+            .filter_map(|(probe, all)| Distribution::of(probe, all))
             .collect(),
-    });
-    shown
+        each,
+    }
 }

@@ -15,7 +15,8 @@ use super::find;
 use crate::api::extract::{NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::report::page;
+use crate::report::html::html;
+use crate::report::junit::junit;
 use crate::report::run::{ProgramLog, RunReport};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -69,7 +70,7 @@ async fn report_json(State(state): State<AppState>, path: PathParts, _: NoQuery)
     ))]
 async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    let render = move || page::junit(std::slice::from_ref(&*report)).into_bytes();
+    let render = move || junit(std::slice::from_ref(&*report)).into_bytes();
     blocking(move || Ok(typed("application/xml", render()))).await
 }
 
@@ -83,7 +84,7 @@ async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) 
     ))]
 async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    let render = move || page::html(std::slice::from_ref(&*report)).into_bytes();
+    let render = move || html(std::slice::from_ref(&*report)).into_bytes();
     blocking(move || Ok(typed("text/html; charset=utf-8", render()))).await
 }
 
