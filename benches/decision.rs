@@ -14,15 +14,14 @@ use cpu_time::ThreadTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use localvpc::datapath::{
-    Fabric, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, SubnetIndex, SubnetSpec, Unobserved, Verdict,
-    VpcSpec, decide, warm,
+    Fabric, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, SubnetIndex, SubnetSpec,
+    Unobserved, Verdict, VpcSpec, decide, warm,
 };
 use localvpc::mapping::table::{AddressArray, TableWriter};
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
 use localvpc::wire::MacAddr;
 use localvpc::wire::checksum::Sum;
-use localvpc::wire::reply::ReplyBuffer;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -298,7 +297,11 @@ fn frame6(to: MacAddr, from: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, n
 
 /// Decides about `rounds` batches, going round in `frames`.
 fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Duration {
-    let (mut state, mut reply) = (PortState::default(), ReplyBuffer::new());
+    let (state, mut output) = (PortState::default(), Output::default());
+    let memory = Memory {
+        port: &state,
+        segments: network.fabric.segments(),
+    };
     let port = PortId::new(1).expect("counted from 1");
     let mut chunks = frames.bytes.chunks_exact(batch * frames.length).cycle();
     // What other programs do meanwhile is not the decision's cost.
@@ -318,9 +321,9 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
                 received,
                 &ingress,
                 &view,
-                &mut state,
+                memory,
                 now,
-                &mut reply,
+                &mut output,
                 &mut Unobserved,
             ));
         }
@@ -330,7 +333,11 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
 
 /// Fails where a benchmark would measure something else than it says.
 fn check(network: &Network, kind: Kind, frames: &Frames) {
-    let (mut state, mut reply) = (PortState::default(), ReplyBuffer::new());
+    let (state, mut output) = (PortState::default(), Output::default());
+    let memory = Memory {
+        port: &state,
+        segments: network.fabric.segments(),
+    };
     let view = network.fabric.view();
     let port = PortId::new(1).expect("counted from 1");
     let ingress = view.ingress(network.sender, port).expect("attached");
@@ -343,9 +350,9 @@ fn check(network: &Network, kind: Kind, frames: &Frames) {
             received,
             &ingress,
             &view,
-            &mut state,
+            memory,
             Duration::ZERO,
-            &mut reply,
+            &mut output,
             &mut Unobserved,
         );
         let right = match kind {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, PortState, Received, Recorder, Rewrite, Service,
-    SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
+    Destination, Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, Memory, Output, PortState, Received,
+    Recorder, Rewrite, Service, SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::dhcp_options::DhcpOptions;
 use localvpc::model::profile::{Delivery, Profile};
 use localvpc::wire::MacAddr;
 use localvpc::wire::checksum::Sum;
-use localvpc::wire::reply::{REPLY_CAPACITY, ReplyBuffer};
+use localvpc::wire::reply::REPLY_CAPACITY;
 use localvpc::wire::udp::{self, Endpoint};
 
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
@@ -170,30 +170,33 @@ impl Network {
         };
         let view = self.fabric.view();
         let ingress = view.ingress(interface, port).expect("the network stays as it is");
-        let (mut state, mut other_state) = (PortState::default(), PortState::default());
-        let (mut reply, mut other_reply) = (ReplyBuffer::new(), ReplyBuffer::new());
+        let mut state = PortState::default();
+        let (mut output, mut other) = (Output::default(), Output::default());
         let frame = Received { bytes: &bytes, meta };
         for round in 0..if flags & REPEATED != 0 { 20 } else { 1 } {
             let now = Duration::from_millis(1000 + round);
-            let verdict = decide(frame, &ingress, &view, &mut state, now, &mut reply, &mut Unobserved);
+            let memory = Memory {
+                port: &state,
+                segments: self.fabric.segments(),
+            };
+            let verdict = decide(frame, &ingress, &view, memory, now, &mut output, &mut Unobserved);
             let mut steps = Recorder::default();
-            let traced = decide(
-                frame,
-                &ingress,
-                &view,
-                &mut other_state,
-                now,
-                &mut other_reply,
-                &mut steps,
-            );
+            let traced = decide(frame, &ingress, &view, memory, now, &mut other, &mut steps);
             assert_eq!(verdict, traced, "the trace tells another story");
+            assert_eq!(output.effects, other.effects, "an observer changes what is written");
+            if let Some(effects) = &output.effects {
+                effects.commit(&ingress, &mut state, self.fabric.segments(), now);
+            }
             steps
                 .steps
                 .iter()
                 .for_each(|(_, fact)| assert!(!fact.to_string().is_empty()));
             let learning = ingress.subnet.profile().delivery == Delivery::Learning;
             let answered = match verdict {
-                Verdict::Deliver { port: to, rewrite } => {
+                Verdict::Deliver {
+                    to: Destination::Port(to),
+                    rewrite,
+                } => {
                     assert!(
                         self.ports.iter().any(|(_, known, _)| *known == to),
                         "a port that there is not"
@@ -220,8 +223,8 @@ impl Network {
                 Verdict::Drop(_) => false,
             };
             if answered {
-                let frame = reply.frame();
-                assert_eq!(frame, other_reply.frame());
+                let frame = output.reply.frame();
+                assert_eq!(frame, other.reply.frame());
                 assert!((42..=REPLY_CAPACITY).contains(&frame.len()));
                 let to = if learning { &bytes[6..12] } else { &mac.0[..] };
                 assert_eq!(frame[..6], *to, "an answer to somebody who did not ask");

@@ -22,15 +22,14 @@ use std::time::Duration;
 
 pub use faults::FaultView;
 pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
-pub use stage::lan::Asking;
 pub use stage::responder;
-pub use state::PortState;
-pub use trace::{DryRun, Fact, Observer, Recorder, Stage, Unobserved};
+pub use state::{Allowance, Asking, Effects, Memory, Output, PortState, Segments};
+pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
-pub use verdict::{Answered, DropReason, Rewrite, Service, Verdict};
+pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Fabric, FabricWriter, Ingress, InterfaceSpec, RouteTable, RouteTarget, RouterAddress, SERVICES_IPV4, SERVICES_IPV6,
-    SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
+    Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, RouteTable, RouteTarget, RouterAddress, SERVICES_IPV4,
+    SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
 };
 
 use crate::mapping::InterfaceIndex;
@@ -64,9 +63,10 @@ struct Context<'a, O> {
     view: &'a View,
     ingress: &'a Ingress<'a>,
     meta: FrameMeta,
-    state: &'a mut PortState,
+    memory: Memory<'a>,
     now: Duration,
     reply: &'a mut ReplyBuffer,
+    effects: &'a mut Option<Effects>,
     observer: &'a mut O,
     /// What was decided out of line.
     aside: Decided,
@@ -91,24 +91,28 @@ impl<'a> Packet<'a> {
 
 /// Decides about one frame that came in on a port.
 ///
-/// `now` is the time since the switch was started; `state` belongs to the port; an answer is written to `reply`.
+/// `now` is the time since the switch was started. Nothing is written but `output`: an answer, and the effects, which are
+/// [committed](Effects::commit) where the verdict is carried out. Asked again before that, it decides the same.
 #[inline(always)]
-pub fn decide<O: Observer>(
+pub fn decide<'a, O: Observer>(
     frame: Received<'_>,
-    ingress: &Ingress<'_>,
-    view: &View,
-    state: &mut PortState,
+    origin: impl Into<Origin<'a>>,
+    view: &'a View,
+    memory: Memory<'a>,
     now: Duration,
-    reply: &mut ReplyBuffer,
+    output: &mut Output,
     observer: &mut O,
 ) -> Verdict {
+    let Origin::Interface(ingress) = origin.into();
+    output.effects = None;
     let context = &mut Context {
         view,
         ingress,
         meta: frame.meta,
-        state,
+        memory,
         now,
-        reply,
+        reply: &mut output.reply,
+        effects: &mut output.effects,
         observer,
         aside: Ok(Verdict::Consumed),
     };
@@ -126,6 +130,23 @@ impl<'a, O: Observer> Context<'a, O> {
     #[inline(always)]
     fn profile(&self) -> &'a Profile {
         self.ingress.subnet.profile()
+    }
+
+    /// What is to be written once the decision is carried out.
+    fn effects(&mut self) -> &mut Effects {
+        self.effects.get_or_insert_default()
+    }
+
+    /// Whether the port has some of an allowance left; one of it is spent then.
+    fn spend(&mut self, allowance: Allowance) -> bool {
+        let rate = allowance.rate(self.profile());
+        let allowed = self.memory.port.allows(allowance, rate, self.now);
+        if allowed {
+            self.effects().charge(allowance);
+        } else {
+            self.observer.saw(Stage::Limit, Fact::Spent { allowance, rate });
+        }
+        allowed
     }
 
     /// The interface that an address is mapped to, as far as the sender's card has heard.

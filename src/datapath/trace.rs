@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::state::Allowance;
 use super::verdict::Service;
 use super::view::RouteTarget;
 use super::view::{RouterAddress, SubnetIndex};
@@ -32,6 +33,8 @@ pub enum Stage {
     Route,
     /// May the interface there receive this address?
     DestinationCheck,
+    /// Has the port been answered often enough?
+    Limit,
 }
 
 /// One thing that a stage looked at.
@@ -111,6 +114,13 @@ pub enum Fact {
         /// Which.
         service: Service,
     },
+    /// An allowance of the port that is used up.
+    Spent {
+        /// Which.
+        allowance: Allowance,
+        /// How many a second the profile allows.
+        rate: u32,
+    },
     /// A group address.
     Group {
         /// The frame's destination.
@@ -127,9 +137,6 @@ pub enum Fact {
 
 /// Somebody who hears of each step.
 pub trait Observer {
-    /// True for a decision that is only explained: what a learning switch has heard stays as it is.
-    const DRY_RUN: bool = false;
-
     /// False where nobody listens, so that what decides nothing need not be looked up to be told.
     const LISTENS: bool = true;
 
@@ -147,7 +154,7 @@ impl Observer for Unobserved {
     fn saw(&mut self, _: Stage, _: Fact) {}
 }
 
-/// Writes every step down, of a decision that changes nothing.
+/// Writes every step down.
 #[derive(Debug, Default)]
 pub struct Recorder {
     /// The steps in order.
@@ -157,19 +164,6 @@ pub struct Recorder {
 impl Observer for Recorder {
     fn saw(&mut self, stage: Stage, fact: Fact) {
         self.steps.push((stage, fact));
-    }
-}
-
-/// Watches a decision that is only asked about: the frame does not exist, so nothing is learned from it.
-#[derive(Debug, Default)]
-pub struct DryRun<O>(pub O);
-
-impl<O: Observer> Observer for DryRun<O> {
-    const DRY_RUN: bool = true;
-    const LISTENS: bool = O::LISTENS;
-
-    fn saw(&mut self, stage: Stage, fact: Fact) {
-        self.0.saw(stage, fact);
     }
 }
 
@@ -235,6 +229,13 @@ impl fmt::Display for Fact {
             } => write!(f, "the router was told that {address} is at {mac}"),
             Self::Neighbor { address, mac: None } => write!(f, "the router was not told where {address} is"),
             Self::Service { service } => write!(f, "a question to the subnet's {service} server"),
+            Self::Spent { allowance, rate } => {
+                write!(
+                    f,
+                    "the port has had its {rate} {} of this second",
+                    allowance.description()
+                )
+            }
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
             Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),

@@ -1,6 +1,6 @@
 //! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
 
-use super::stage::lan::Asking;
+use super::state::Asking;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
@@ -8,10 +8,10 @@ use crate::wire::MacAddr;
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// To one port, after the rewriting.
+    /// To one place, after the rewriting.
     Deliver {
         /// Where it goes.
-        port: PortId,
+        to: Destination,
         /// What changes on the way.
         rewrite: Rewrite,
     },
@@ -27,7 +27,7 @@ pub enum Verdict {
     /// The router took it in: a station told it where it is.
     Consumed,
     /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there,
-    /// if [`SubnetView::asking`](super::SubnetView::asking) says so.
+    /// if [`Effects::commit`](super::Effects::commit) says so.
     Ask {
         /// The subnet that is asked.
         subnet: SubnetIndex,
@@ -50,12 +50,23 @@ impl Verdict {
             Self::Ask {
                 deliver: Some((port, rewrite)),
                 ..
-            } => Self::Deliver { port, rewrite },
+            } => Self::Deliver {
+                to: Destination::Port(port),
+                rewrite,
+            },
             Self::Ask { deliver: None, .. } if asked == Asking::Full => Self::Drop(DropReason::NeighborTableFull),
             Self::Ask { deliver: None, .. } => Self::Drop(DropReason::NeighborResolving),
             other => other,
         }
     }
+}
+
+/// Where a delivered frame goes. What is no port of this switch (an internet gateway, another host's tunnel) will be a
+/// variant here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// To a port.
+    Port(PortId),
 }
 
 /// What changes in a delivered frame.

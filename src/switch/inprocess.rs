@@ -18,11 +18,11 @@ use super::port::Offload;
 use super::port::memory::{MemoryHost, MemoryPort};
 use crate::datapath::faults::Passage;
 use crate::datapath::{
-    Answered, Asking, DropReason, Fabric, FaultView, FrameMeta, Ingress, Moved, PortState, Received, Rewrite, Service,
-    SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, rewrite, unsolicited_advertisement,
+    Answered, Asking, Destination, DropReason, Fabric, FaultView, FrameMeta, Ingress, Memory, Moved, Output, PortState,
+    Received, Rewrite, Service, SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, rewrite,
+    unsolicited_advertisement,
 };
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::wire::reply::ReplyBuffer;
 
 /// Drops that are kept to be asked for; older ones are forgotten.
 const REMEMBERED: usize = 1024;
@@ -51,7 +51,7 @@ struct Port {
 pub struct InProcessSwitch {
     fabric: Arc<Fabric>,
     ports: Vec<Option<Port>>,
-    reply: ReplyBuffer,
+    output: Output,
     /// What a server of the VPC's own said last.
     served: Vec<u8>,
     dropped: VecDeque<Dropped>,
@@ -67,7 +67,7 @@ impl InProcessSwitch {
         Self {
             fabric,
             ports: vec![None],
-            reply: ReplyBuffer::new(),
+            output: Output::default(),
             served: Vec::new(),
             dropped: VecDeque::new(),
             delayed: Delayed::new(),
@@ -163,6 +163,7 @@ impl InProcessSwitch {
         let id = port.id;
         port.counters.received_frames.add(1);
         port.counters.received_bytes.add(frame.len() as u64);
+        let mut asking = None;
         let verdict = match attached(view, port) {
             Ok(ingress) if view.faults().is_some_and(|f| f.link_down(&ingress.interface)) => {
                 Verdict::Drop(DropReason::FaultLinkDown)
@@ -172,24 +173,37 @@ impl InProcessSwitch {
                     bytes: frame,
                     meta: FrameMeta::default(),
                 };
-                decide(
+                let verdict = decide(
                     received,
                     &ingress,
                     view,
-                    &mut port.state,
+                    Memory {
+                        port: &port.state,
+                        segments: self.fabric.segments(),
+                    },
                     now,
-                    &mut self.reply,
+                    &mut self.output,
                     &mut Unobserved,
-                )
+                );
+                if let Some(effects) = &self.output.effects {
+                    asking = effects.commit(&ingress, &mut port.state, self.fabric.segments(), now);
+                }
+                verdict
             }
             Err(reason) => Verdict::Drop(reason),
         };
-        let verdict = match verdict {
-            Verdict::Ask { subnet, .. } => verdict.after_asking(self.ask(view, subnet, now)),
-            other => other,
+        let verdict = match (verdict, asking) {
+            (Verdict::Ask { subnet, .. }, Some(asking)) => {
+                self.ask(view, subnet, asking);
+                verdict.after_asking(asking)
+            }
+            _ => verdict,
         };
         let reason = match verdict {
-            Verdict::Deliver { port: to, rewrite } => self.deliver(view, number, to, frame, rewrite).err(),
+            Verdict::Deliver {
+                to: Destination::Port(to),
+                rewrite,
+            } => self.deliver(view, number, to, frame, rewrite).err(),
             Verdict::Reply(answered) => self.answer(id, answered, frame).err(),
             Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
             Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
@@ -304,9 +318,9 @@ impl InProcessSwitch {
     fn answer(&mut self, to: PortId, answered: Answered, question: &[u8]) -> Result<(), DropReason> {
         let port = self.ports.get(to.get() as usize).and_then(Option::as_ref);
         port.ok_or(DropReason::NotAttached)?
-            .answer(self.reply.frame(), answered)?;
+            .answer(self.output.reply.frame(), answered)?;
         self.show(to, question, Fate::Answered(answered));
-        self.show(to, self.reply.frame(), Fate::Fabric(Some(answered)));
+        self.show(to, self.output.reply.frame(), Fate::Fabric(Some(answered)));
         Ok(())
     }
 
@@ -335,19 +349,14 @@ impl InProcessSwitch {
     }
 
     /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
-    fn ask(&self, view: &View, subnet: SubnetIndex, now: Duration) -> Asking {
-        let Some(subnet) = view.subnet(subnet) else {
-            return Asking::Lately;
-        };
-        let asking = subnet.asking(self.reply.frame(), now);
-        if asking == Asking::Now {
+    fn ask(&self, view: &View, subnet: SubnetIndex, asking: Asking) {
+        if let (Asking::Now, Some(subnet)) = (asking, view.subnet(subnet)) {
             for &(member, _) in subnet.members().iter() {
                 if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
-                    port.send_unasked(self.reply.frame());
+                    port.send_unasked(self.output.reply.frame());
                 }
             }
         }
-        asking
     }
 
     fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {
@@ -394,15 +403,15 @@ impl InProcessSwitch {
                 faults.link_down(&ingress.interface)
                     || faults.services(&ingress.interface).router_advertisements_withheld
             });
-            if !withheld && unsolicited_advertisement(&ingress, &mut self.reply) {
-                let sent = port.send_unasked(self.reply.frame());
+            if !withheld && unsolicited_advertisement(&ingress, &mut self.output.reply) {
+                let sent = port.send_unasked(self.output.reply.frame());
                 if let (true, Some(audience)) = (sent, &audience) {
                     let place = Place {
                         at: now,
                         interface: port.interface,
                         port: port.id,
                     };
-                    audience.show(place, self.reply.frame(), &Offload::None, Fate::Fabric(None));
+                    audience.show(place, self.output.reply.frame(), &Offload::None, Fate::Fabric(None));
                 }
             }
         }
@@ -422,11 +431,11 @@ impl InProcessSwitch {
             if not_told(&view, &interface, subnet.index, moved.address) {
                 continue;
             }
-            announcement(moved.address, owner.mac, interface.mac, &mut self.reply);
+            announcement(moved.address, owner.mac, interface.mac, &mut self.output.reply);
             let port = self.ports.get(id.get() as usize).and_then(Option::as_ref);
-            if port.is_some_and(|port| port.send_unasked(self.reply.frame())) {
+            if port.is_some_and(|port| port.send_unasked(self.output.reply.frame())) {
                 told += 1;
-                self.show(id, self.reply.frame(), Fate::Fabric(None));
+                self.show(id, self.output.reply.frame(), Fate::Fabric(None));
             }
         }
         told

@@ -12,9 +12,7 @@ use super::impair::Journey;
 use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, Offload, PortDevice, SendError, VnetHeader};
 use super::{Port, PortTable, Shared};
-use crate::datapath::{
-    Answered, Asking, DropReason, Ingress, Received, Rewrite, Service, SubnetIndex, View, responder,
-};
+use crate::datapath::{Answered, Asking, DropReason, Ingress, Received, Rewrite, Service, Verdict, View, responder};
 
 /// The frames of one port in one round.
 pub(super) struct Round<'a> {
@@ -99,14 +97,21 @@ impl Round<'_> {
         }
     }
 
-    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago.
+    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago, and returns what becomes of
+    /// the packet that raised it.
     #[cold]
-    pub(super) fn ask(&self, view: &View, subnet: SubnetIndex, question: &[u8], spare: &mut [u8]) -> Asking {
-        let Some(subnet) = view.subnet(subnet) else {
-            return Asking::Lately;
+    pub(super) fn asked(
+        &self,
+        view: &View,
+        verdict: Verdict,
+        asking: Option<Asking>,
+        question: &[u8],
+        spare: &mut [u8],
+    ) -> Verdict {
+        let (Verdict::Ask { subnet, .. }, Some(asking)) = (verdict, asking) else {
+            return verdict;
         };
-        let asking = subnet.asking(question, self.now);
-        if asking == Asking::Now {
+        if let (Asking::Now, Some(subnet)) = (asking, view.subnet(subnet)) {
             for &(member, _) in subnet.members().iter() {
                 let Some(to) = self.table.get(member.get()) else {
                     continue;
@@ -116,7 +121,7 @@ impl Round<'_> {
                 (if sent { &block.unasked } else { &block.refused }).add(1);
             }
         }
-        asking
+        verdict.after_asking(asking)
     }
 
     /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.

@@ -21,9 +21,9 @@ use super::round::{Round, longest_packet};
 use super::spin::Spin;
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, DropReason, FrameMeta, PortState, Received, Service, Unobserved, Verdict, View, decide, rewrite, warm,
+    Answered, Destination, DropReason, FrameMeta, Memory, Output, PortState, Received, Service, Unobserved, Verdict,
+    View, decide, rewrite, warm,
 };
-use crate::wire::reply::ReplyBuffer;
 
 /// A wait that is none.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -99,7 +99,7 @@ pub(super) struct Worker {
     /// Frames that a fault holds up.
     delayed: Delayed<Offload>,
     spin: Spin,
-    reply: ReplyBuffer,
+    output: Output,
     /// Room for a frame that is sent beside the batch, behind its offload header.
     spare: Box<[u8]>,
     room: Box<[u8]>,
@@ -120,7 +120,7 @@ impl Worker {
             ring: None,
             delayed: Delayed::new(),
             spin,
-            reply: ReplyBuffer::new(),
+            output: Output::default(),
             spare: vec![0; HEADER + LARGEST_FRAME].into(),
             room: vec![0; HEADER + LARGEST_FRAME].into(),
             served: Vec::new(),
@@ -304,19 +304,26 @@ impl Worker {
                 received,
                 &ingress,
                 view,
-                &mut local.state,
+                Memory {
+                    port: &local.state,
+                    segments: self.shared.fabric.segments(),
+                },
                 now,
-                &mut self.reply,
+                &mut self.output,
                 &mut Unobserved,
             );
-            let verdict = match verdict {
-                Verdict::Ask { subnet, .. } => {
-                    verdict.after_asking(round.ask(view, subnet, self.reply.frame(), &mut self.spare))
+            let verdict = match &self.output.effects {
+                None => verdict,
+                Some(effects) => {
+                    let asking = effects.commit(&ingress, &mut local.state, self.shared.fabric.segments(), now);
+                    round.asked(view, verdict, asking, self.output.reply.frame(), &mut self.spare)
                 }
-                other => other,
             };
             match verdict {
-                Verdict::Deliver { port: to, rewrite } => {
+                Verdict::Deliver {
+                    to: Destination::Port(to),
+                    rewrite,
+                } => {
                     let Some(destination) = table.get(to.get()) else {
                         round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
                         continue;
@@ -345,7 +352,12 @@ impl Worker {
                     self.egress.push(&self.batch, index, offload, to.get(), merge);
                 }
                 Verdict::Reply(answered) => {
-                    round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
+                    round.answer(
+                        answered,
+                        self.output.reply.frame(),
+                        &mut self.spare,
+                        self.batch.frame(index),
+                    );
                 }
                 Verdict::Punt(Service::LinkLocal) => {
                     let sink = self.shared.services.get().ok_or(DropReason::NoService);
@@ -376,7 +388,12 @@ impl Worker {
                         &mut self.delayed,
                     );
                     if let Some(answered) = reply {
-                        round.answer(answered, self.reply.frame(), &mut self.spare, self.batch.frame(index));
+                        round.answer(
+                            answered,
+                            self.output.reply.frame(),
+                            &mut self.spare,
+                            self.batch.frame(index),
+                        );
                     }
                     if let Some(service) = punt {
                         let question = Received {

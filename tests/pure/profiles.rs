@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Answered, Asking, DropReason, DryRun, FabricWriter, FrameMeta, InterfaceSpec, Observer, PortState, Received,
-    Rewrite, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
+    Answered, Asking, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState,
+    Received, Rewrite, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
@@ -108,20 +108,30 @@ impl World {
     }
 
     fn send(&self, host: usize, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.send_watched(host, frame, &mut Unobserved)
+        let (verdict, _, answer) = self.decided(host, frame, true);
+        (verdict, answer)
     }
 
-    fn send_watched(&self, host: usize, frame: &[u8], observer: &mut impl Observer) -> (Verdict, Vec<u8>) {
+    /// The verdict about a frame, whether its question is sent, and the answer. The decision is carried out, or only asked
+    /// for.
+    fn decided(&self, host: usize, frame: &[u8], carry_out: bool) -> (Verdict, Option<Asking>, Vec<u8>) {
         let view = self.writer.view();
         let port = PortId::new(host as u32 + 1).expect("it is not 0");
         let ingress = view.ingress(self.hosts[host], port).expect("it is attached");
-        let (mut state, mut reply) = (PortState::default(), ReplyBuffer::new());
+        let (mut state, mut output) = (PortState::default(), Output::default());
+        let fabric = self.writer.fabric();
+        let memory = Memory {
+            port: &state,
+            segments: fabric.segments(),
+        };
         let received = Received {
             bytes: frame,
             meta: FrameMeta::default(),
         };
-        let verdict = decide(received, &ingress, view, &mut state, self.now, &mut reply, observer);
-        (verdict, reply.frame().to_vec())
+        let verdict = decide(received, &ingress, view, memory, self.now, &mut output, &mut Unobserved);
+        let effects = output.effects.filter(|_| carry_out);
+        let asking = effects.and_then(|effects| effects.commit(&ingress, &mut state, fabric.segments(), self.now));
+        (verdict, asking, output.reply.frame().to_vec())
     }
 
     /// A host asks for an address with ARP or a Neighbor Solicitation from its own address.
@@ -167,19 +177,10 @@ impl World {
 
     /// A UDP packet from a to the router's MAC; a question that it raises is sent.
     fn route(&self, destination: &str) -> Verdict {
-        let (verdict, question) = self.send(A, &packet(A, self.router_mac(0), ip(destination)));
-        let Verdict::Ask { subnet, .. } = verdict else {
-            return verdict;
-        };
-        match self
-            .writer
-            .view()
-            .subnet(subnet)
-            .expect("it is there")
-            .asking(&question, self.now)
-        {
-            Asking::Now => verdict,
-            not_now => verdict.after_asking(not_now),
+        let (verdict, asking, _) = self.decided(A, &packet(A, self.router_mac(0), ip(destination)), true);
+        match asking {
+            None | Some(Asking::Now) => verdict,
+            Some(not_now) => verdict.after_asking(not_now),
         }
     }
 
@@ -196,7 +197,7 @@ impl World {
         let mut told = ReplyBuffer::new();
         let to = (self.router_mac(1), self.router_link_local(1));
         told.neighbor_advertisement(v6(address), MACS[C], v6("2001:db8:0:2::a"), to, SOLICITED);
-        self.send_watched(C, told.frame(), &mut DryRun(Unobserved)).0
+        self.decided(C, told.frame(), false).0
     }
 
     fn to_c(&self) -> Rewrite {
@@ -448,7 +449,7 @@ fn on_azure_neighbors_of_a_subnet_meet_through_the_router() {
         ("2001:db8:0:2::a", C),
     ] {
         let expected = Verdict::Deliver {
-            port: port(host),
+            to: Destination::Port(port(host)),
             rewrite: through_router(host),
         };
         assert_eq!(world.route(address), expected, "{address}");
@@ -492,7 +493,7 @@ fn a_router_that_asks_sends_to_the_subnet_the_question_who_has_the_address() {
 fn a_packet_waits_for_no_answer_and_the_next_one_finds_it() {
     let mut world = World::new("onlink-64");
     let delivered = Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: world.to_c(),
     };
     assert_eq!(world.route("2001:db8:0:2::a"), world.asked(None));
@@ -537,7 +538,7 @@ fn a_host_that_answers_for_its_container_gets_the_container_s_packets() {
     };
     assert_eq!(world.advertise(container, proxied), Verdict::Consumed);
     let delivered = Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: world.to_c(),
     };
     assert_eq!(world.route(container), delivered);
@@ -556,7 +557,7 @@ fn a_delegated_prefix_is_routed_without_a_question() {
     let prefix = "2001:db8:0:2:c::/80".parse().expect("a prefix");
     world.writer.map(world.subnets[1], prefix, Some(world.hosts[C]));
     let delivered = Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: world.to_c(),
     };
     assert_eq!(world.route("2001:db8:0:2:c::77"), delivered);
@@ -569,7 +570,7 @@ fn a_neighbor_not_heard_of_for_long_is_asked_again_while_packets_still_go_there(
     let address = "2001:db8:0:2::a";
     let (to_c, second) = (Some((port(C), world.to_c())), Duration::from_secs(1));
     let delivered = Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: world.to_c(),
     };
     world.route(address);
@@ -647,7 +648,7 @@ fn a_gratuitous_arp_moves_a_known_address_on_a_lan_and_teaches_no_unknown_one() 
     told.arp_reply(first, v4("10.0.2.50"), world.router_mac(1), v4("10.0.2.1"));
     world.send(C, told.frame());
     let rewrite = |destination| Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: Rewrite::Route {
             destination,
             source: world.router_mac(1),
@@ -666,7 +667,7 @@ fn who_asks_for_the_router_is_known_to_it() {
         assert_eq!(world.answer(C, ip(asked)), "flood, 02:00:00:00:02:01");
         let verdict = world.route(address).after_asking(Asking::Now);
         assert!(
-            matches!(verdict, Verdict::Deliver { port: to, .. } if to == port(C)),
+            matches!(verdict, Verdict::Deliver { to: Destination::Port(to), .. } if to == port(C)),
             "{address}: {verdict:?}"
         );
     }
@@ -688,7 +689,7 @@ fn a_scan_of_a_subnet_fills_the_table_and_not_the_memory() {
         Verdict::Drop(DropReason::NeighborTableFull)
     );
     let delivered = Verdict::Deliver {
-        port: port(C),
+        to: Destination::Port(port(C)),
         rewrite: world.to_c(),
     };
     assert_eq!(world.route(known), delivered, "who is known stays");

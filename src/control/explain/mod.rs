@@ -11,12 +11,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use crate::datapath::{
-    DryRun, FrameMeta, Ingress, PortState, Received, Recorder, Rewrite, Service, Verdict, View, decide, responder,
+    FrameMeta, Ingress, Memory, Output, PortState, Received, Recorder, Rewrite, Service, Verdict, View, decide,
+    responder,
 };
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
-use crate::wire::reply::ReplyBuffer;
 
 pub use frames::Protocol;
 pub use steps::{Pass, Step, VerdictView};
@@ -178,26 +178,22 @@ impl Explainer<'_> {
             .map_or(u32::MAX, |attachment| attachment.port);
         let port = PortId::new(port).ok_or_else(gone)?;
         let ingress: Ingress<'_> = self.view.ingress(index, port).ok_or_else(gone)?;
-        let mut recorder = DryRun(Recorder::default());
-        let mut reply = ReplyBuffer::new();
+        let mut recorder = Recorder::default();
+        let mut output = Output::default();
         let frame = Received {
             bytes,
             meta: FrameMeta::default(),
         };
         // A fresh port has asked nothing yet: rate limits are no part of the explanation.
-        let mut port_state = PortState::default();
-        let verdict = decide(
-            frame,
-            &ingress,
-            self.view,
-            &mut port_state,
-            self.now,
-            &mut reply,
-            &mut recorder,
-        );
-        let (verdict, reply) = served(verdict, frame, &ingress, self.view, reply.frame());
+        let port_state = PortState::default();
+        let fabric = self.state.binding.writer().fabric();
+        let memory = Memory {
+            port: &port_state,
+            segments: fabric.segments(),
+        };
+        let verdict = decide(frame, &ingress, self.view, memory, self.now, &mut output, &mut recorder);
+        let (verdict, reply) = served(verdict, frame, &ingress, self.view, output.reply.frame());
         let steps = recorder
-            .0
             .steps
             .iter()
             .map(|(stage, fact)| steps::step(self.state, *stage, fact))

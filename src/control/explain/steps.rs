@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control::controller::State;
-use crate::datapath::{DropReason, Fact, Rewrite, Stage, Verdict, View};
+use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Verdict, View};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, SubnetId};
 
@@ -144,7 +144,10 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
         reply: None,
     };
     match verdict {
-        Verdict::Deliver { port, rewrite } => {
+        Verdict::Deliver {
+            to: Destination::Port(port),
+            rewrite,
+        } => {
             let receiver = state.network.interface_at_port(port.get());
             let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
             let routed = matches!(rewrite, Rewrite::Route { .. });

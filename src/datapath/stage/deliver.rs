@@ -2,7 +2,7 @@
 //! checks. A host with a stale neighbor entry therefore sends into the void.
 
 use crate::datapath::{
-    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict,
+    Context, Decided, Destination, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict,
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::wire::MacAddr;
@@ -35,7 +35,7 @@ impl<O: Observer> Context<'_, O> {
         let interface = self.interface_of(frame.destination)?;
         let port = interface.port.ok_or(DropReason::NotAttached)?;
         Ok(Verdict::Deliver {
-            port,
+            to: Destination::Port(port),
             rewrite: Rewrite::None,
         })
     }
@@ -86,7 +86,10 @@ impl<O: Observer> Context<'_, O> {
             return Err(DropReason::TooLong);
         }
         let port = interface.port.ok_or(DropReason::NotAttached)?;
-        Ok(Verdict::Deliver { port, rewrite })
+        Ok(Verdict::Deliver {
+            to: Destination::Port(port),
+            rewrite,
+        })
     }
 
     /// Octets of the largest IP packet that the frame is or will be cut into.

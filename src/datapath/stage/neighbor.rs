@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::datapath::{Answered, Context, Decided, DropReason, Fact, Observer, Stage, Verdict};
+use crate::datapath::{Allowance, Answered, Context, Decided, DropReason, Fact, Observer, Stage, Verdict};
 use crate::model::profile::{Answer, LinkLocals, NeighborScope, ResolvedMac, UnicastRequest};
 use crate::wire::MacAddr;
 use crate::wire::frame::{Frame, Ipv6Packet};
@@ -227,8 +227,7 @@ impl<O: Observer> Context<'_, O> {
     }
 
     fn allow_neighbor_answer(&mut self) -> Result<(), DropReason> {
-        let rate = self.profile().neighbor.answers_per_second;
-        if self.state.neighbor.take(rate, self.now) {
+        if self.spend(Allowance::Neighbor) {
             Ok(())
         } else {
             Err(DropReason::RateLimited)

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::datapath::{
-    Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress, SERVICES_IPV6,
-    Stage, SubnetIndex, SubnetView, Verdict,
+    Allowance, Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress,
+    SERVICES_IPV6, Stage, SubnetIndex, SubnetView, Verdict,
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
@@ -189,9 +189,9 @@ impl<'a, O: Observer> Context<'a, O> {
         let here = self.ingress.subnet;
         // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
         // one sender.
-        let (source, rate) = (packet.source(), here.profile().router.errors_per_second);
+        let source = packet.source();
         let unanswerable = is_icmp_error(packet) || source.is_unspecified() || source.is_multicast();
-        if unanswerable || !self.state.errors.take(rate, self.now) {
+        if unanswerable || !self.spend(Allowance::Errors) {
             return Err(DropReason::TooLong);
         }
         match packet {

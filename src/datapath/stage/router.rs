@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::datapath::{
-    Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Service, Stage, Verdict,
+    Allowance, Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, RouterAddress, Service, Stage,
+    Verdict,
 };
 use crate::model::profile::AdvertisementDestination;
 use crate::wire::frame::{Frame, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -40,7 +41,7 @@ impl<O: Observer> Context<'_, O> {
                 mac,
             },
         );
-        if !self.state.router.take(policy.answers_per_second, self.now) {
+        if !self.spend(Allowance::Router) {
             return Err(DropReason::RateLimited);
         }
         self.reply.router_advertisement(&advertisement);
@@ -70,8 +71,7 @@ impl<O: Observer> Context<'_, O> {
     /// interface may send.
     fn service(&mut self, packet: &Packet<'_>, kind: RouterAddress) -> Decided {
         let subnet = self.ingress.subnet;
-        let rate = subnet.profile().router.service_packets_per_second;
-        if !self.state.services.take(rate, self.now) {
+        if !self.spend(Allowance::Services) {
             return Err(DropReason::LinkLocalAllowance);
         }
         // Base + 2 is reserved in every subnet, but DNS answers at the VPC's alone (VPC guide, "Subnet sizing").
@@ -117,14 +117,7 @@ impl<O: Observer> Context<'_, O> {
             _ => return None,
         };
         Some(match written {
-            Ok(())
-                if self
-                    .state
-                    .neighbor
-                    .take(self.profile().neighbor.answers_per_second, self.now) =>
-            {
-                Ok(Verdict::Reply(Answered::Echo))
-            }
+            Ok(()) if self.spend(Allowance::Neighbor) => Ok(Verdict::Reply(Answered::Echo)),
             Ok(()) => Err(DropReason::RateLimited),
             Err(_) => Err(DropReason::TooLong),
         })

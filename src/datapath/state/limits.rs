@@ -1,20 +1,75 @@
-//! A port may ask so many questions a second; what is more is dropped, so that one port cannot keep the fabric busy.
+//! Limits how often a port is answered, so that one port cannot keep the fabric busy.
 
 use std::time::Duration;
 
-/// What the data path remembers of one port. It belongs to the worker that reads the port.
+use crate::model::profile::Profile;
+
+/// What a port may have a number of each second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Allowance {
+    /// Answers to ARP requests and Neighbor Solicitations.
+    Neighbor,
+    /// Answers to Router Solicitations.
+    Router,
+    /// Packets to the link-local services.
+    Services,
+    /// ICMP errors of the router.
+    Errors,
+    /// Answers of the DHCP servers.
+    Dhcp,
+}
+
+impl Allowance {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Neighbor, Self::Router, Self::Services, Self::Errors, Self::Dhcp];
+
+    /// How many a second a profile allows; 0 for no limit.
+    pub fn rate(self, profile: &Profile) -> u32 {
+        match self {
+            Self::Neighbor => profile.neighbor.answers_per_second,
+            Self::Router => profile.router.advertisement.answers_per_second,
+            Self::Services => profile.router.service_packets_per_second,
+            Self::Errors => profile.router.errors_per_second,
+            Self::Dhcp => profile.dhcp.answers_per_second,
+        }
+    }
+
+    /// What is limited, in words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Neighbor => "answers to ARP and Neighbor Discovery",
+            Self::Router => "answers to Router Solicitations",
+            Self::Services => "packets to the link-local services",
+            Self::Errors => "ICMP errors",
+            Self::Dhcp => "answers to DHCP",
+        }
+    }
+}
+
+/// What is remembered of one port. It belongs to the worker that reads the port.
 #[derive(Debug, Default, Clone)]
 pub struct PortState {
-    pub(in crate::datapath) neighbor: Bucket,
-    pub(in crate::datapath) router: Bucket,
-    pub(in crate::datapath) services: Bucket,
-    pub(in crate::datapath) errors: Bucket,
-    pub(in crate::datapath) dhcp: Bucket,
+    buckets: [Bucket; Allowance::ALL.len()],
+}
+
+impl PortState {
+    /// Whether the port still has some of an allowance of `rate` a second. A `rate` of 0 is no limit.
+    pub(in crate::datapath) fn allows(&self, allowance: Allowance, rate: u32, now: Duration) -> bool {
+        rate == 0 || self.buckets[allowance as usize].filled_at(rate, now) >= TOKEN
+    }
+
+    /// Takes one of an allowance.
+    pub(super) fn charge(&mut self, allowance: Allowance, rate: u32, now: Duration) {
+        if rate > 0 {
+            self.buckets[allowance as usize].take(rate, now);
+        }
+    }
 }
 
 /// Tokens that refill with time, a second's worth at the most.
 #[derive(Debug, Default, Clone)]
-pub(in crate::datapath) struct Bucket {
+struct Bucket {
     /// Tokens in billionths, so that every nanosecond counts.
     filled: u64,
     since: Duration,
@@ -25,24 +80,20 @@ pub(in crate::datapath) struct Bucket {
 const TOKEN: u64 = 1_000_000_000;
 
 impl Bucket {
-    /// Takes a token at `now`; false when there is none. A `rate` of 0 is no limit.
-    pub(in crate::datapath) fn take(&mut self, rate: u32, now: Duration) -> bool {
-        if rate == 0 {
-            return true;
-        }
+    /// What is in it at `now`, when it refills with `rate` tokens a second.
+    fn filled_at(&self, rate: u32, now: Duration) -> u64 {
         let full = u64::from(rate) * TOKEN;
-        if self.started {
-            let elapsed = u64::try_from(now.saturating_sub(self.since).as_nanos()).unwrap_or(u64::MAX);
-            self.filled = full.min(self.filled.saturating_add(elapsed.saturating_mul(u64::from(rate))));
-        } else {
-            (self.started, self.filled) = (true, full);
+        if !self.started {
+            return full;
         }
-        self.since = now;
-        let granted = self.filled >= TOKEN;
-        if granted {
-            self.filled -= TOKEN;
-        }
-        granted
+        let elapsed = u64::try_from(now.saturating_sub(self.since).as_nanos()).unwrap_or(u64::MAX);
+        full.min(self.filled.saturating_add(elapsed.saturating_mul(u64::from(rate))))
+    }
+
+    /// Takes a token out, if there is one.
+    fn take(&mut self, rate: u32, now: Duration) {
+        self.filled = self.filled_at(rate, now).saturating_sub(TOKEN);
+        (self.started, self.since) = (true, now);
     }
 }
 
@@ -50,15 +101,36 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    /// Takes one of an allowance of `rate` a second, if the port has one.
+    fn take(port: &mut PortState, rate: u32, now: Duration) -> bool {
+        let allowed = port.allows(Allowance::Neighbor, rate, now);
+        if allowed {
+            port.charge(Allowance::Neighbor, rate, now);
+        }
+        allowed
+    }
+
     #[test]
     fn a_second_s_worth_passes_at_once_and_then_one_each_interval() {
-        let mut bucket = Bucket::default();
+        let mut port = PortState::default();
         let at = |ms: u64| Duration::from_millis(5000 + ms);
-        assert_eq!((0..25).filter(|_| bucket.take(10, at(0))).count(), 10);
-        assert!(!bucket.take(10, at(99)));
-        assert!(bucket.take(10, at(100)));
-        assert!(!bucket.take(10, at(101)));
-        assert_eq!((0..25).filter(|_| bucket.take(10, at(60_000))).count(), 10);
-        assert_eq!((0..25).filter(|_| bucket.take(0, at(60_000))).count(), 25);
+        assert_eq!((0..25).filter(|_| take(&mut port, 10, at(0))).count(), 10);
+        assert!(!take(&mut port, 10, at(99)));
+        assert!(take(&mut port, 10, at(100)));
+        assert!(!take(&mut port, 10, at(101)));
+        assert_eq!((0..25).filter(|_| take(&mut port, 10, at(60_000))).count(), 10);
+        assert_eq!((0..25).filter(|_| take(&mut port, 0, at(60_000))).count(), 25);
+    }
+
+    #[test]
+    fn allowances_of_a_port_are_spent_one_by_one_and_asking_spends_nothing() {
+        let mut port = PortState::default();
+        let now = Duration::from_secs(1);
+        for _ in 0..3 {
+            assert!(port.allows(Allowance::Errors, 1, now));
+        }
+        port.charge(Allowance::Errors, 1, now);
+        assert!(!port.allows(Allowance::Errors, 1, now));
+        assert!(port.allows(Allowance::Dhcp, 1, now));
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    DropReason, DryRun, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, Recorder, Service, SubnetIndex,
-    SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
+    Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, Recorder,
+    Service, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -198,35 +198,39 @@ impl Lab {
             .ingress(self.interfaces[&host], host.port())
             .expect("the lab's interfaces stay");
         let state = self.states.entry(host).or_default();
-        self.reply.clear();
         self.steps = Recorder::default();
-        // A worker's decision, of which nobody is told, must be the same.
-        let (mut untold, mut answer) = (state.clone(), ReplyBuffer::new());
+        let memory = Memory {
+            port: state,
+            segments: fabric.segments(),
+        };
         let received = Received { bytes, meta };
-        let mut nobody = DryRun(Unobserved);
-        let unobserved = decide(
+        // A worker's decision, without an observer, is the same; nothing is written by either.
+        let mut unobserved = Output::default();
+        let alone = decide(
             received,
             &ingress,
             &view,
-            &mut untold,
+            memory,
             self.now,
-            &mut answer,
-            &mut nobody,
+            &mut unobserved,
+            &mut Unobserved,
         );
+        let mut output = Output::default();
         let verdict = decide(
             received,
             &ingress,
             &view,
-            state,
+            memory,
             self.now,
-            &mut self.reply,
+            &mut output,
             &mut self.steps,
         );
-        assert_eq!((unobserved, answer.frame()), (verdict, self.reply.frame()));
-        if let Verdict::Ask { subnet, .. } = verdict {
-            let subnet = view.subnet(subnet).expect("the lab's subnets stay");
-            subnet.asking(self.reply.frame(), self.now);
+        assert_eq!((alone, unobserved.effects), (verdict, output.effects));
+        assert_eq!(unobserved.reply.frame(), output.reply.frame());
+        if let Some(effects) = &output.effects {
+            effects.commit(&ingress, state, fabric.segments(), self.now);
         }
+        self.reply = output.reply;
         verdict
     }
 
@@ -330,7 +334,7 @@ impl Case {
             format!("{}\nfrom {:?}: {sent}\n{}", self.says, self.from, lab.told())
         };
         let deliver = |host: Host, rewrite| Verdict::Deliver {
-            port: host.port(),
+            to: Destination::Port(host.port()),
             rewrite,
         };
         let (expected, answer) = match &self.expect {

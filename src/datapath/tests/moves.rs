@@ -2,7 +2,7 @@
 
 use super::lab::{Expect::*, Host::*, Lab, case, hex, solicitation, udp, who_has};
 use super::second_opinion::agrees;
-use crate::datapath::{DropReason, FrameMeta, Verdict, announcement};
+use crate::datapath::{Destination, DropReason, FrameMeta, Verdict, announcement};
 use crate::model::profile::Profile;
 use crate::wire::reply::ReplyBuffer;
 
@@ -46,7 +46,7 @@ fn a_peer_with_the_old_mac_does_not_reach_the_moved_address() {
     // Where the old owner's check is off, it still hears the frames.
     lab.unchecked(&[B]);
     let stale = lab.send(E, &udp(E, B.mac(), "10.0.1.14", "10.0.1.12"), FrameMeta::default());
-    assert!(matches!(stale, Verdict::Deliver { port, .. } if port == B.port()));
+    assert!(matches!(stale, Verdict::Deliver { to: Destination::Port(port), .. } if port == B.port()));
 }
 
 /// Reported of today's EC2 (repost.aws, "Nitro generates GARP on behalf of the instance").

@@ -15,8 +15,7 @@ use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::datapath::faults::FaultView;
-use crate::datapath::stage::lan::learning::Stations;
-use crate::datapath::stage::lan::resolve::Neighbors;
+use crate::datapath::state::Segments;
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -43,6 +42,7 @@ pub(crate) const PREFIX_80_MASK: u64 = 0xffff_0000_0000_0000;
 /// What the workers share with the one writer.
 pub struct Fabric {
     pub(crate) view: ArcSwap<View>,
+    pub(crate) segments: Segments,
 }
 
 impl Fabric {
@@ -50,6 +50,11 @@ impl Fabric {
     #[inline]
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
+    }
+
+    /// What is remembered of subnets on learning switches. It is no part of the view: workers write it.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
     }
 
     /// The network of this moment, to keep.
@@ -120,10 +125,6 @@ pub(crate) struct SubnetState {
     pub(crate) addresses: AddressArray,
     /// Ports of attached interfaces, for what goes to all of them.
     pub(crate) members: ArcSwap<Vec<(PortId, InterfaceIndex)>>,
-    /// What a learning switch has heard; empty in other profiles.
-    pub(crate) stations: Stations,
-    /// What a router that asks was told; empty in other profiles.
-    pub(crate) neighbors: Neighbors,
 }
 
 /// An address of the subnet's own router.
@@ -276,7 +277,21 @@ impl View {
     }
 }
 
-/// Where a frame came in. Made once for a batch.
+/// Where a frame comes from. What has no interface and no subnet (an internet gateway, another host's tunnel) will be a
+/// variant here.
+#[derive(Clone, Copy)]
+pub enum Origin<'a> {
+    /// From the port of an interface.
+    Interface(&'a Ingress<'a>),
+}
+
+impl<'a> From<&'a Ingress<'a>> for Origin<'a> {
+    fn from(ingress: &'a Ingress<'a>) -> Self {
+        Self::Interface(ingress)
+    }
+}
+
+/// The port of an interface where a frame came in. Made once for a batch.
 #[derive(Clone, Copy)]
 pub struct Ingress<'a> {
     /// The port.

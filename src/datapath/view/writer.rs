@@ -15,8 +15,7 @@ use super::ranges::Ranges;
 use super::routes::RouteTable;
 use super::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::datapath::faults::FaultView;
-use crate::datapath::stage::lan::learning::Stations;
-use crate::datapath::stage::lan::resolve::Neighbors;
+use crate::datapath::state::Segments;
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -94,6 +93,7 @@ impl FabricWriter {
         };
         let fabric = Arc::new(Fabric {
             view: ArcSwap::from_pointee(view.clone()),
+            segments: Segments::default(),
         });
         Self {
             fabric,
@@ -207,8 +207,6 @@ impl FabricWriter {
             state: Arc::new(SubnetState {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
-                stations: Stations::default(),
-                neighbors: Neighbors::default(),
             }),
         };
         self.view.subnets.insert(index.0.get(), Arc::new(view));
@@ -234,6 +232,7 @@ impl FabricWriter {
             return;
         };
         self.view.subnets.remove(index.0.get());
+        self.fabric.segments.remove(index);
         self.edit_ranges(vpc, |ranges| ranges.remove(index));
         self.publish();
     }
@@ -299,8 +298,8 @@ impl FabricWriter {
             members.retain(|(_, member)| *member != index);
             members.extend(port.map(|port| (port, index)));
             subnet.state.members.store(Arc::new(members));
-            if port.is_none() {
-                subnet.state.stations.forget(interface.port);
+            if let (None, Some(gone)) = (port, interface.port) {
+                self.fabric.segments.forget_port(subnet.index, gone);
             }
         }
     }

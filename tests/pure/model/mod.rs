@@ -10,8 +10,7 @@ mod world;
 
 use std::time::Duration;
 
-use localvpc::datapath::{FrameMeta, PortState, Received, Unobserved, Verdict, decide};
-use localvpc::wire::reply::ReplyBuffer;
+use localvpc::datapath::{Destination, FrameMeta, Memory, Output, PortState, Received, Unobserved, Verdict, decide};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -40,18 +39,25 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
     let ingress = view
         .ingress(host.index, host.port)
         .expect("an interface that is attached");
-    let mut reply = ReplyBuffer::new();
+    let mut output = Output::default();
     let received = Received {
         bytes,
         meta: FrameMeta::default(),
     };
-    let (mut state, now) = (PortState::default(), Duration::from_secs(1));
-    match decide(received, &ingress, &view, &mut state, now, &mut reply, &mut Unobserved) {
-        Verdict::Deliver { port, .. } => {
+    let (state, now) = (PortState::default(), Duration::from_secs(1));
+    let memory = Memory {
+        port: &state,
+        segments: fabric.segments(),
+    };
+    match decide(received, &ingress, &view, memory, now, &mut output, &mut Unobserved) {
+        Verdict::Deliver {
+            to: Destination::Port(port),
+            ..
+        } => {
             let to = world.hosts.iter().position(|host| host.port == port && host.attached);
             Fate::Delivered(to.expect("a port that somebody is attached to"))
         }
-        Verdict::Reply(_) => Fate::Answered(law::said(reply.frame())),
+        Verdict::Reply(_) => Fate::Answered(law::said(output.reply.frame())),
         Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {
             panic!("nothing is flooded or asked for in these profiles")
         }

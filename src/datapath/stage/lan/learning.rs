@@ -1,55 +1,15 @@
 //! A learning switch knows a station by the port that it last heard it on, and asks everybody while it does not.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
-use dashmap::DashMap;
-use foldhash::fast::RandomState;
-
-use crate::datapath::{Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, Verdict};
+use crate::datapath::{
+    Answered, Context, Decided, Destination, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Verdict,
+};
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet};
 use crate::wire::neighbor::{Arp, NeighborSolicitation, icmpv6};
 use crate::wire::reply::{ALL_NODES, AdvertisementFlags};
-
-/// How long a silent station is remembered (the usual ageing time of IEEE 802.1D).
-const AGEING: Duration = Duration::from_secs(300);
-/// Stations remembered per segment; beyond that new ones are flooded to, as a real switch with a full table does.
-const CAPACITY: usize = 8192;
-
-/// The stations of one segment. Several workers hear them, so each may add entries.
-#[derive(Default)]
-pub(crate) struct Stations {
-    heard: DashMap<MacAddr, (PortId, Duration), RandomState>,
-}
-
-impl Stations {
-    /// Remembers that `mac` was heard on `port`.
-    pub(crate) fn hear(&self, mac: MacAddr, port: PortId, now: Duration) {
-        if mac.is_multicast() {
-            return;
-        }
-        if let Some(mut known) = self.heard.get_mut(&mac) {
-            *known = (port, now);
-        } else if self.heard.len() < CAPACITY {
-            self.heard.insert(mac, (port, now));
-        }
-    }
-
-    /// The port of `mac`, if it was heard lately.
-    pub(crate) fn port(&self, mac: MacAddr, now: Duration) -> Option<PortId> {
-        let known = self.heard.get(&mac)?;
-        (now.saturating_sub(known.1) < AGEING).then_some(known.0)
-    }
-
-    /// Forgets what was heard on a port that is gone.
-    pub(crate) fn forget(&self, port: Option<PortId>) {
-        if let Some(port) = port {
-            self.heard.retain(|_, (heard_on, _)| *heard_on != port);
-        }
-    }
-}
 
 /// The router's all-nodes and all-routers groups, to which a conventional router answers pings.
 const ECHOED_GROUPS: [Ipv6Addr; 2] = [ALL_NODES, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2)];
@@ -57,10 +17,7 @@ const ECHOED_GROUPS: [Ipv6Addr; 2] = [ALL_NODES, Ipv6Addr::new(0xff02, 0, 0, 0, 
 impl<O: Observer> Context<'_, O> {
     /// What becomes of a frame on a learning switch, with the router as one more station.
     pub(in crate::datapath) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
-        let stations = &self.ingress.subnet.state.stations;
-        if !O::DRY_RUN {
-            stations.hear(frame.source, self.ingress.port, self.now);
-        }
+        self.effects().heard = Some(frame.source);
         let packet = match frame.ethertype {
             ETHERTYPE_IPV4 => Ipv4Packet::parse(frame.payload()).ok().map(Packet::V4),
             ETHERTYPE_IPV6 => Ipv6Packet::parse(frame.payload()).ok().map(Packet::V6),
@@ -91,7 +48,7 @@ impl<O: Observer> Context<'_, O> {
                 (true, None, None) => Err(DropReason::RouterSilent),
             };
         }
-        let port = stations.port(frame.destination, self.now);
+        let port = self.station(self.ingress.subnet, frame.destination);
         self.observer.saw(
             Stage::Delivery,
             Fact::Station {
@@ -102,7 +59,7 @@ impl<O: Observer> Context<'_, O> {
         match port {
             Some(port) if port == self.ingress.port => Err(DropReason::ToItself),
             Some(port) => Ok(Verdict::Deliver {
-                port,
+                to: Destination::Port(port),
                 rewrite: Rewrite::None,
             }),
             None => Ok(Verdict::Flood {
@@ -110,6 +67,15 @@ impl<O: Observer> Context<'_, O> {
                 punt: None,
             }),
         }
+    }
+
+    /// The port of a station, as it will be once this frame's own sender is remembered.
+    pub(super) fn station(&self, subnet: &SubnetView, mac: MacAddr) -> Option<PortId> {
+        let heard = self.effects.as_ref().and_then(|effects| effects.heard);
+        if heard == Some(mac) && !mac.is_multicast() && subnet.index == self.ingress.subnet.index {
+            return Some(self.ingress.port);
+        }
+        self.memory.segments.station(subnet.index, mac, self.now)
     }
 
     /// What the router, as a station among others, answers to a frame that reaches it.

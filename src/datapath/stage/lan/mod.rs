@@ -1,6 +1,4 @@
 //! Forwards as a conventional network does: a switch that learns, and a router that asks.
 
-pub(in crate::datapath) mod learning;
-pub(in crate::datapath) mod resolve;
-
-pub use resolve::Asking;
+mod learning;
+mod resolve;

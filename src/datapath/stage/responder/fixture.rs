@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::datapath::{
-    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, PortState, Received, SubnetIndex, SubnetSpec,
-    Unobserved, Verdict, VpcSpec, decide, responder,
+    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, SubnetIndex,
+    SubnetSpec, Unobserved, Verdict, VpcSpec, decide, responder,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::Profile;
 use crate::wire::MacAddr;
-use crate::wire::reply::ReplyBuffer;
 use crate::wire::udp::{self, Endpoint};
 
 pub(super) const HOST: MacAddr = MacAddr([0x0a, 0xca, 5, 0x9c, 0xfc, 0x14]);
@@ -118,14 +117,19 @@ impl Network {
             bytes,
             meta: FrameMeta::default(),
         };
-        let (mut state, mut reply) = (PortState::default(), ReplyBuffer::new());
+        let fabric = self.writer.fabric();
+        let memory = Memory {
+            port: &PortState::default(),
+            segments: fabric.segments(),
+        };
+        let mut output = Output::default();
         decide(
             frame,
             &ingress,
             view,
-            &mut state,
+            memory,
             Duration::ZERO,
-            &mut reply,
+            &mut output,
             &mut Unobserved,
         )
     }

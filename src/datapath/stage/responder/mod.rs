@@ -11,7 +11,8 @@ mod dhcpv6;
 mod fixture;
 
 use crate::datapath::{
-    Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, Received, Service, Stage, Verdict, View,
+    Allowance, Answered, Context, Decided, DropReason, Fact, Ingress, Observer, Packet, Received, Service, Stage,
+    Verdict, View,
 };
 use crate::wire::dhcp::{v4, v6};
 use crate::wire::frame::{Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_UDP};
@@ -35,10 +36,9 @@ impl<O: Observer> Context<'_, O> {
         self.observer.saw(Stage::Responder, Fact::Service { service });
         let faults = self.view.faults();
         let silent = faults.is_some_and(|faults| faults.services(&self.ingress.interface).dhcp_silent);
-        let rate = self.profile().dhcp.answers_per_second;
         self.aside = if silent {
             Err(DropReason::FaultDhcp)
-        } else if self.state.dhcp.take(rate, self.now) {
+        } else if self.spend(Allowance::Dhcp) {
             Ok(Verdict::Punt(service))
         } else {
             Err(DropReason::RateLimited)

@@ -534,21 +534,29 @@ fn on_a_lan_everybody_hears_the_question_and_the_router_answers_it() {
 
 #[test]
 fn a_port_that_asks_without_end_is_answered_so_many_times_a_second() {
-    use crate::datapath::{PortState, Unobserved, decide};
-    use crate::wire::reply::ReplyBuffer;
+    use crate::datapath::{Memory, Output, PortState, Unobserved, decide};
     use std::time::Duration;
 
     let network = Network::aws();
     let view = network.writer.view();
     let ingress = view.ingress(network.host, PortId::new(1).unwrap()).unwrap();
-    let (mut state, mut reply, bytes) = (PortState::default(), ReplyBuffer::new(), client(1).frame());
+    let (mut state, mut output, bytes) = (PortState::default(), Output::default(), client(1).frame());
+    let fabric = network.writer.fabric();
     let mut ask = |milliseconds: u64| {
         let frame = Received {
             bytes: &bytes,
             meta: FrameMeta::default(),
         };
         let now = Duration::from_millis(milliseconds);
-        decide(frame, &ingress, view, &mut state, now, &mut reply, &mut Unobserved)
+        let memory = Memory {
+            port: &state,
+            segments: fabric.segments(),
+        };
+        let verdict = decide(frame, &ingress, view, memory, now, &mut output, &mut Unobserved);
+        if let Some(effects) = &output.effects {
+            effects.commit(&ingress, &mut state, fabric.segments(), now);
+        }
+        verdict
     };
     let punted = |verdict: &Verdict| matches!(verdict, Verdict::Punt(_));
     assert_eq!((0..100).map(|_| ask(0)).filter(punted).count(), 20);
