@@ -17,6 +17,7 @@ use super::rest::router;
 use super::state::AppState;
 use crate::control::Author;
 use crate::lab::api::{HostSocket, ServeHost};
+use crate::runtime::Runtime;
 
 /// How long requests that are under way may take at the end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -48,6 +49,12 @@ impl InsideApi {
             state,
         }))
     }
+}
+
+/// An API for the hosts of a network that nothing else serves, such as that of a run.
+pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn ServeHost>> {
+    let state = AppState::of_runtime(Arc::clone(runtime), GuardConfig::default());
+    Ok(InsideApi::start(state)?)
 }
 
 impl ServeHost for InsideApi {

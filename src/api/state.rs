@@ -10,6 +10,7 @@ use super::guard::{GuardConfig, Permissions};
 use crate::control::Controller;
 use crate::model::InterfaceId;
 use crate::runtime::Runtime;
+use crate::scenario::play::StageOptions;
 use crate::scenario::runs::Runs;
 
 /// Shared by all handlers; clones are cheap.
@@ -50,7 +51,10 @@ impl AppState {
         Self {
             controller,
             guard: Arc::new(guard),
-            runs: Arc::default(),
+            runs: Arc::new(Runs::new(StageOptions {
+                api: Some(super::inside::serve_hosts),
+                ..StageOptions::default()
+            })),
             runtime: None,
             inner: Arc::new(inner),
         }

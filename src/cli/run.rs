@@ -96,6 +96,7 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
         capture: !captures.is_empty(),
         stage: StageOptions {
             offload: !arguments.no_offload,
+            api: Some(crate::api::inside::serve_hosts),
             ..StageOptions::default()
         },
     };

@@ -237,13 +237,11 @@ mod tests {
 
     #[test]
     fn a_value_where_a_list_belongs_is_told_as_that() {
-        let error = crate::topology::format::read_topology(
-            "t",
-            "vpcs: { v: { cidr_blocks: 10.0.0.0/16 } }\nsubnets: {}\ninstances: {}\n",
-        )
-        .unwrap_err();
-        assert_eq!(error.mistakes[0].message, "a list is expected here");
-        assert!(error.mistakes[0].help.as_deref().unwrap().contains("[10.0.1.10]"));
+        let error = crate::file::parse::<std::collections::BTreeMap<String, Vec<String>>>("cidr_blocks: 10.0.0.0/16")
+            .map_err(|error| from_yaml(&error))
+            .unwrap_err();
+        assert_eq!(error.message, "a list is expected here");
+        assert!(error.help.as_deref().unwrap().contains("[10.0.1.10]"));
     }
 
     #[test]

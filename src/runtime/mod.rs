@@ -90,6 +90,9 @@ pub enum RuntimeError {
     Place(#[from] attach::PlaceError),
 }
 
+/// Starts what serves the API of a network to its hosts. The API is a room above; who makes a network hands it in.
+pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn ServeHost>>;
+
 /// A host to make.
 #[derive(Debug, Clone)]
 pub struct HostSpec {

@@ -37,6 +37,7 @@ fn server(exec: bool, transport: Transport) -> Server {
     };
     let runs = Arc::new(Runs::new(StageOptions {
         init_program: Some(PathBuf::from(env!("CARGO_BIN_EXE_localvpc"))),
+        api: Some(localvpc::api::inside::serve_hosts),
         ..StageOptions::default()
     }));
     let state = AppState::new(Controller::new(ControllerConfig::default()), guard).with_runs(Arc::clone(&runs));

@@ -12,6 +12,7 @@ pub(crate) fn options() -> PlayOptions {
     PlayOptions {
         stage: StageOptions {
             init_program: Some(PathBuf::from(env!("CARGO_BIN_EXE_localvpc"))),
+            api: Some(localvpc::api::inside::serve_hosts),
             ..StageOptions::default()
         },
         ..PlayOptions::default()

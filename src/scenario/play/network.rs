@@ -8,9 +8,6 @@ use ipnet::IpNet;
 
 use super::super::format::Modify;
 use super::Marks;
-use crate::api::guard::GuardConfig;
-use crate::api::inside::InsideApi;
-use crate::api::state::AppState;
 use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
 use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
@@ -22,7 +19,7 @@ use crate::model::route_table::RouteEdit;
 use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
-use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, host_environment};
+use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, StartApi, host_environment};
 use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
 use crate::topology::{DeclareError, declare};
 
@@ -33,6 +30,8 @@ pub struct StageOptions {
     pub offload: bool,
     /// The program that becomes process 1 of an instance; this one if left out.
     pub init_program: Option<PathBuf>,
+    /// Starts what serves the API to the programs in instances; without it they have none.
+    pub api: Option<StartApi>,
 }
 
 impl Default for StageOptions {
@@ -40,6 +39,7 @@ impl Default for StageOptions {
         Self {
             offload: true,
             init_program: None,
+            api: None,
         }
     }
 }
@@ -78,7 +78,7 @@ pub(super) enum Change {
 /// The network of one run. Dropping it takes everything away.
 pub struct Stage {
     /// Serves the API to the hosts for as long as the stage stands.
-    _inside: Arc<dyn ServeHost>,
+    _inside: Option<Arc<dyn ServeHost>>,
     runtime: Arc<Runtime>,
     /// This program, as instances can start it.
     program: PathBuf,
@@ -114,9 +114,8 @@ impl Stage {
             parameters: parameters.clone(),
             ..Scope::default()
         };
-        let state = AppState::of_runtime(Arc::clone(&runtime), GuardConfig::default());
-        let inside: Arc<dyn ServeHost> = InsideApi::start(state)?;
-        runtime.serve_hosts(&inside);
+        let inside = options.api.map(|start| start(&runtime)).transpose()?;
+        inside.iter().for_each(|inside| runtime.serve_hosts(inside));
         declare(&runtime, topology, &scope)?;
         Ok(Self {
             _inside: inside,
