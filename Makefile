@@ -45,7 +45,7 @@ help:
 root:
 	@if [ "$$(id -u)" != 0 ]; then \
 	  echo "This makes network namespaces and TAP devices and needs root: run it as root, or with sudo -E env PATH=\"\$$PATH\" make ..." >&2; \
-	  echo "What needs no root: cargo test --lib" >&2; exit 1; fi
+	  echo "What needs no root: cargo test" >&2; exit 1; fi
 
 # Installs the commands that are missing.
 tools: root
@@ -98,6 +98,7 @@ lint:
 	$(CARGO) fmt --check
 	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/table.rs
 	$(CARGO) clippy --locked --all-targets --features bench-tools $(FIGURES) -- -D warnings
+	$(CARGO) check --locked --lib --no-default-features
 	$(CARGO) deny --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 

@@ -14,7 +14,8 @@ use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 
 /// The stages, in the order in which a frame meets them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Is the frame whole, and does it carry the interface's MAC?

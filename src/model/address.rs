@@ -141,6 +141,7 @@ impl<'de> Deserialize<'de> for AddressOrPrefix {
     }
 }
 
+#[cfg(feature = "schema")]
 impl utoipa::PartialSchema for AddressOrPrefix {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::ObjectBuilder::new()
@@ -153,6 +154,7 @@ impl utoipa::PartialSchema for AddressOrPrefix {
     }
 }
 
+#[cfg(feature = "schema")]
 impl utoipa::ToSchema for AddressOrPrefix {}
 
 #[cfg(test)]

@@ -10,14 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 
 /// A fault to begin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
     /// What goes wrong.
     pub fault: FaultKind,
     /// When it ends by itself, such as `10s`; until it is cancelled if left out.
     #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "10s")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "10s"))]
     pub duration: Option<Duration>,
     /// What to call it in events and reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +26,8 @@ pub struct FaultSpec {
 }
 
 /// A fault that acts.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Fault {
     /// Its identifier.
     pub id: FaultId,
@@ -34,7 +36,7 @@ pub struct Fault {
     pub spec: FaultSpec,
     /// When it began, in UTC.
     #[serde(serialize_with = "rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub began_at: std::time::SystemTime,
 }
 
@@ -43,7 +45,8 @@ fn rfc3339<S: Serializer>(at: &std::time::SystemTime, serializer: S) -> Result<S
 }
 
 /// Which interfaces a fault is about: the union of what is named.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scope {
     /// All interfaces of all VPCs.
@@ -51,18 +54,18 @@ pub struct Scope {
     pub all: bool,
     /// These interfaces: identifiers or names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub interfaces: Vec<ResourceRef<InterfaceId>>,
     /// Those in these subnets: identifiers or names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub subnets: Vec<ResourceRef<SubnetId>>,
     /// Those in these availability zones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub availability_zones: Vec<String>,
     /// Those in these VPCs: identifiers or names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub vpcs: Vec<ResourceRef<VpcId>>,
 }
 
@@ -90,7 +93,8 @@ impl Scope {
 }
 
 /// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
     /// The interfaces lose their link: their hosts see no carrier, and nothing passes.
@@ -118,11 +122,11 @@ pub enum FaultKind {
         seen_by: Scope,
         /// In this subnet only: identifier or name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         subnet: Option<ResourceRef<SubnetId>>,
         /// These addresses only; all of them if left out.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        #[schema(value_type = Vec<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
         addresses: Vec<IpAddr>,
     },
     /// The API answers at once, and the data path follows later; with it, at the same instant, what the metadata service
@@ -155,11 +159,11 @@ pub enum FaultKind {
         status: Option<u16>,
         /// Session tokens live no longer than this, such as `5s`.
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         token_lifetime: Option<Duration>,
         /// Requests wait so long before they are looked at.
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         delay: Option<Duration>,
     },
     /// The time service tells the interfaces a wrong time.
@@ -168,11 +172,11 @@ pub enum FaultKind {
         on: Scope,
         /// How far it is ahead.
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         ahead: Option<Duration>,
         /// How far it is behind.
         #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         behind: Option<Duration>,
     },
     /// Every process of the instances that the interfaces belong to stops (SIGSTOP), until the fault is over. Their kernels
@@ -209,7 +213,8 @@ fn everything_propagates() -> Vec<Propagated> {
 }
 
 /// What takes time to reach the data path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Propagated {
     /// Which interface owns an address.
@@ -219,22 +224,23 @@ pub enum Propagated {
 }
 
 /// How long an edit takes to reach the data path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PropagationDelay {
     /// Always as long.
     #[serde(with = "super::duration")]
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     Fixed(Duration),
     /// Anything between two times is equally likely.
     Uniform {
         /// The least.
         #[serde(with = "super::duration")]
-        #[schema(value_type = String)]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
         from: Duration,
         /// The most.
         #[serde(with = "super::duration")]
-        #[schema(value_type = String)]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
         to: Duration,
     },
     /// As seen on AWS: between 0.5 and 2 seconds.
@@ -244,7 +250,8 @@ pub enum PropagationDelay {
 }
 
 /// What befalls frames that cross the VPC.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ImpairmentSpec {
     /// At which interfaces.
@@ -252,34 +259,35 @@ pub struct ImpairmentSpec {
     /// In which direction.
     pub direction: FaultDirection,
     /// How many frames are lost: `1%` or `0.01`.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub loss: Fraction,
     /// How many frames arrive twice.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub duplicate: Fraction,
     /// How many frames are not held up, and so overtake others.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub reorder: Fraction,
     /// How long frames are held up, such as `20ms`.
     #[serde(with = "super::duration")]
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub delay: Duration,
     /// By how much that varies, more or less; it changes no order.
     #[serde(with = "super::duration")]
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub jitter: Duration,
     /// Bits a second at each interface.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>, minimum = 1)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>, minimum = 1))]
     pub rate: Option<std::num::NonZeroU64>,
     /// How long a frame may wait for its turn where there is a rate; 200 ms if left out.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub queue: Option<Duration>,
 }
 
 /// A direction at an interface, seen from its host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FaultDirection {
     /// Both.
@@ -292,7 +300,8 @@ pub enum FaultDirection {
 }
 
 /// How the API misbehaves.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiFault {
     /// Which requests, such as `AssignPrivateIpAddresses` or `POST /v1/mappings`; a trailing `*` stands for anything. All
@@ -307,12 +316,13 @@ pub struct ApiFault {
     pub error: Option<ApiError>,
     /// Requests wait so long before they are looked at.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub delay: Option<Duration>,
 }
 
 /// A token bucket, as EC2 has one for each action (EC2 developer guide, "Request throttling").
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Throttle {
     /// Requests a second that are let through in the long run.
@@ -322,7 +332,8 @@ pub struct Throttle {
 }
 
 /// A request that fails.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiError {
     /// The HTTP status, 400 to 599.
@@ -331,7 +342,7 @@ pub struct ApiError {
     pub code: String,
     /// How many requests fail: `100%` if left out.
     #[serde(default = "Fraction::always")]
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub chance: Fraction,
     /// The request is carried out all the same.
     #[serde(default)]

@@ -109,6 +109,7 @@ macro_rules! resource_id {
             }
         }
 
+        #[cfg(feature = "schema")]
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 utoipa::openapi::ObjectBuilder::new()
@@ -120,6 +121,7 @@ macro_rules! resource_id {
             }
         }
 
+        #[cfg(feature = "schema")]
         impl utoipa::ToSchema for $name {}
     };
 }

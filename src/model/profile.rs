@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 mod dhcp;
 mod others;
@@ -15,7 +14,8 @@ pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddre
 pub use router::{AdvertisementDestination, AdvertisementPolicy, Resolution, RouterMac, RouterPolicy, Ttl};
 
 /// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The built-in profile that it was made from; overrides keep it.
@@ -40,7 +40,8 @@ pub struct Profile {
 }
 
 /// How a frame finds its port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// By the mapping table alone: nothing is flooded, no group address is delivered.
@@ -50,7 +51,8 @@ pub enum Delivery {
 }
 
 /// What the mapping service says, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NeighborPolicy {
     /// For which addresses a question is answered at all.
@@ -74,7 +76,8 @@ pub struct NeighborPolicy {
 }
 
 /// For which addresses the fabric answers ARP requests and Neighbor Solicitations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NeighborScope {
     /// The router's and those of the subnet that an interface has.
@@ -86,7 +89,8 @@ pub enum NeighborScope {
 }
 
 /// Which MAC an answer about an interface's address names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ResolvedMac {
     /// That of the interface.
@@ -96,7 +100,8 @@ pub enum ResolvedMac {
 }
 
 /// Whether a question is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// The fabric replies.
@@ -106,7 +111,8 @@ pub enum Answer {
 }
 
 /// Which link-local addresses the mapping service resolves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkLocals {
     /// Every EUI-64 one, whether anybody has it or not, by computing the MAC from it.
@@ -118,7 +124,8 @@ pub enum LinkLocals {
 }
 
 /// Who answers a unicast ARP request or Neighbor Solicitation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum UnicastRequest {
     /// The fabric, from the mapping table.
@@ -147,7 +154,8 @@ pub enum ProfileError {
 }
 
 /// A profile as it is written in files and requests: a name, or a name with fields that differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum ProfileSpec {
     /// A built-in profile as it is.
@@ -157,13 +165,14 @@ pub enum ProfileSpec {
 }
 
 /// A built-in profile and the fields in which this one differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangedProfile {
     /// The built-in profile to start from.
     pub base: String,
     /// The fields that differ, nested as in `GET /v1/profiles`.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub overrides: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -36,7 +36,8 @@ const LONGEST_OPTION: usize = 0xfffc;
 
 /// Which way a packet crossed its interface, seen from the host that the interface belongs to: as a capture in that
 /// host would say, and as VPC flow logs say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To the host.

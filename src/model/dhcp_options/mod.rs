@@ -10,7 +10,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
 
 use crate::model::ids::{DhcpOptionsId, ResourceRef};
 use crate::model::naming::Tags;
@@ -27,25 +26,26 @@ const NODE_TYPES: [u8; 4] = [1, 2, 4, 8];
 /// A set of DHCP options, valid by construction through [`DhcpOptions::from_configuration`] or [`DhcpOptions::validate`].
 ///
 /// The empty set is what a VPC has that is associated with `default`: addresses and routes, and no names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DhcpOptions {
     /// Completes names without a dot; several, separated by spaces, as some Linux clients take them.
-    #[schema(example = "eu-central-1.compute.internal")]
+    #[cfg_attr(feature = "schema", schema(example = "eu-central-1.compute.internal"))]
     pub domain_name: Option<String>,
     /// At most four, or `AmazonProvidedDNS`.
-    #[schema(value_type = Vec<String>, example = json!(["AmazonProvidedDNS"]))]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>, example = json!(["AmazonProvidedDNS"])))]
     pub domain_name_servers: Vec<NameServer>,
     /// At most four of each family.
-    #[schema(value_type = Vec<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub ntp_servers: Vec<IpAddr>,
     /// At most four.
-    #[schema(value_type = Vec<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub netbios_name_servers: Vec<Ipv4Addr>,
     /// 1, 2, 4 or 8; 2 where nothing is broadcast.
     pub netbios_node_type: Option<u8>,
     /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
-    #[schema(minimum = 140, maximum = 2_147_483_647)]
+    #[cfg_attr(feature = "schema", schema(minimum = 140, maximum = 2_147_483_647))]
     pub ipv6_address_preferred_lease_time: Option<u32>,
 }
 

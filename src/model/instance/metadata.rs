@@ -2,7 +2,6 @@
 //! InstanceMetadataOptionsRequest), and who may ask.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
 
 use crate::model::error::ModelError;
 
@@ -10,7 +9,8 @@ use crate::model::error::ModelError;
 pub const MOST_USER_DATA: usize = 16 * 1024;
 
 /// Whether a request needs a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HttpTokens {
     /// IMDSv1 and IMDSv2.
@@ -21,7 +21,8 @@ pub enum HttpTokens {
 }
 
 /// What an instance finds at its metadata service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InstanceMetadata {
     /// Whether the service answers at all; with 403 otherwise.
@@ -29,7 +30,7 @@ pub struct InstanceMetadata {
     /// Whether a request needs a token.
     pub http_tokens: HttpTokens,
     /// TTL or hop limit of the packets that bring a token, 1 to 64.
-    #[schema(minimum = 1, maximum = 64)]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub http_put_response_hop_limit: u8,
     /// Whether `fd00:ec2::254` answers too.
     pub http_protocol_ipv6: bool,
@@ -61,9 +62,10 @@ impl Default for InstanceMetadata {
 }
 
 /// What changes about it; a field that is left out stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
-#[schema(as = InstanceMetadataChange)]
+#[cfg_attr(feature = "schema", schema(as = InstanceMetadataChange))]
 pub struct MetadataChange {
     /// Whether the service answers at all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,11 +87,11 @@ pub struct MetadataChange {
     pub instance_type: Option<String>,
     /// Other user data, or null for none.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub user_data: Option<Option<String>>,
     /// Another role, or null for none.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub iam_role: Option<Option<String>>,
 }
 

@@ -135,7 +135,8 @@ pub fn interface_of(instance: InstanceId) -> InterfaceId {
 }
 
 /// The states of an interface that have a meaning here (`associated`, `attaching` and `detaching` pass too quickly).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InterfaceStatus {
     /// Nothing is attached.

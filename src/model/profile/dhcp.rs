@@ -1,10 +1,10 @@
 //! A subnet's DHCP servers: what they lease, for how long, and whom they leave without an answer.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// The DHCP servers that stand at the router's addresses of every subnet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DhcpPolicy {
     /// DHCPv4.
@@ -17,7 +17,8 @@ pub struct DhcpPolicy {
 }
 
 /// What the DHCPv4 server does. It leases the interface's primary address and no other (VPC guide, "DHCP option sets").
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dhcpv4Policy {
     /// Whether there is one; without it, requests are frames like any other.
@@ -33,7 +34,8 @@ pub struct Dhcpv4Policy {
 }
 
 /// What a DHCPv4 client hears about an address that is not the interface's primary one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignAddress {
     /// DHCPNAK: it begins anew at once.
@@ -43,7 +45,8 @@ pub enum ForeignAddress {
 }
 
 /// What the DHCPv6 server does. It leases the interface's first IPv6 address as a /128 and its delegated prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dhcpv6Policy {
     /// Whether there is one; without it, requests are frames like any other.
@@ -65,7 +68,8 @@ pub struct Dhcpv6Policy {
 }
 
 /// What becomes of a DHCPv6 Solicit with the Rapid Commit option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RapidCommit {
     /// It gets a Reply.
@@ -77,7 +81,8 @@ pub enum RapidCommit {
 }
 
 /// Who is told of name servers and domains by DHCPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Dhcpv6Names {
     /// Only hosts of subnets without IPv4 (VPC guide, "DHCP option sets").

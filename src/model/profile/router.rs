@@ -4,18 +4,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::model::duration;
 use crate::wire::MacAddr;
 
 /// The implicit router of every subnet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RouterPolicy {
     /// Its MAC: `generated` (each subnet's own), `from-ipv4` (42:01 and the octets of its IPv4 address), or one MAC for every
     /// subnet. A subnet that is made with a MAC keeps that one.
-    #[schema(value_type = String, example = "generated")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "generated"))]
     pub mac: RouterMac,
     /// How it finds the station behind an address that it delivers to.
     pub resolution: Resolution,
@@ -34,7 +34,7 @@ pub struct RouterPolicy {
     /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
     pub errors_per_second: u32,
     /// Further link-local address of every router, beside the EUI-64 one.
-    #[schema(value_type = Option<String>, example = "fe80:ec2::1")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "fe80:ec2::1"))]
     pub fixed_link_local: Option<Ipv6Addr>,
     /// Router Advertisements.
     pub advertisement: AdvertisementPolicy,
@@ -53,7 +53,8 @@ pub enum RouterMac {
 }
 
 /// How a router finds the station behind an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Resolution {
     /// It knows, by the mapping table.
@@ -64,7 +65,8 @@ pub enum Resolution {
 }
 
 /// What happens to the hop count of a packet that the router passes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Ttl {
     /// It stays: the router does not show in a traceroute.
@@ -74,14 +76,15 @@ pub enum Ttl {
 }
 
 /// The Router Advertisements of a subnet that has IPv6; a subnet without has none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdvertisementPolicy {
     /// Whether there are any, asked for or not.
     pub sent: bool,
     /// Time between two unsolicited ones, and from the port's coming up to the first.
     #[serde(with = "duration")]
-    #[schema(value_type = String, example = "10s")]
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "10s"))]
     pub interval: Duration,
     /// Seconds that the router may be used as a default router.
     pub router_lifetime: u16,
@@ -113,7 +116,8 @@ pub struct AdvertisementPolicy {
 }
 
 /// To which IPv6 address a Router Advertisement is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AdvertisementDestination {
     /// The first global address assigned to the interface, configured there or not; all-nodes while it has none.

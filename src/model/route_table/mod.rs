@@ -9,7 +9,6 @@ use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
 
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::naming::Tags;
@@ -119,7 +118,8 @@ impl<'de> Deserialize<'de> for TargetRef {
 }
 
 /// Whether a route's target is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteState {
     /// It leads to its target.
@@ -129,7 +129,8 @@ pub enum RouteState {
 }
 
 /// How a route came to be, in the words of the EC2 API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RouteOrigin {
     /// With the table: a local route.
     CreateRouteTable,
