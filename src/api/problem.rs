@@ -122,6 +122,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::MacTaken { .. }
         | ModelError::Dependents { .. }
         | ModelError::InterfaceInUse { .. }
+        | ModelError::DeleteInUse { .. }
         | ModelError::NotAttached { .. }
         | ModelError::RouteExists { .. }
         | ModelError::MainRouteTable { .. }
@@ -140,6 +141,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::Route { .. }
         | ModelError::DifferentNetworks { .. }
         | ModelError::DhcpOptions(_)
+        | ModelError::TagKey { .. }
         | ModelError::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -203,7 +203,22 @@ pub enum ModelError {
         /// What depends on it, for the reader.
         dependents: String,
     },
-    /// An attached interface is to be deleted or attached again.
+    /// An attached interface is to be deleted. The text is EC2's.
+    #[error("Network interface '{interface}' is currently in use.")]
+    DeleteInUse {
+        /// The interface.
+        interface: InterfaceId,
+    },
+    /// A tag that cannot be shown in the metadata, of an instance that shows its tags there. The text is EC2's.
+    #[error(
+        "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a \
+         reserved name ('.', '..', '_index')"
+    )]
+    TagKey {
+        /// The key.
+        key: String,
+    },
+    /// An attached interface is to be attached again.
     #[error("The network interface '{interface}' is attached")]
     InterfaceInUse {
         /// The interface.
@@ -339,6 +354,8 @@ impl ModelError {
             | Self::BadMac { .. }
             | Self::Route { .. }
             | Self::DifferentNetworks { .. }
+            | Self::DeleteInUse { .. }
+            | Self::TagKey { .. }
             | Self::OutOfRange { .. } => "InvalidParameterValue",
         }
     }
@@ -372,7 +389,8 @@ impl ModelError {
             | Self::PrimaryAddress { .. }
             | Self::NoFamily { .. } => Some("address"),
             Self::SubnetFull { .. } => Some("subnet"),
-            Self::InterfaceInUse { .. } | Self::NotAttached { .. } => Some("interface"),
+            Self::InterfaceInUse { .. } | Self::DeleteInUse { .. } | Self::NotAttached { .. } => Some("interface"),
+            Self::TagKey { .. } => Some("tags"),
             Self::Dependents { .. } | Self::Limit { .. } => None,
         }
     }
@@ -414,7 +432,8 @@ impl ModelError {
             Self::MacTaken { .. } => "Choose another, or leave the field out to have one made up.".into(),
             Self::BadMac { .. } => "Use a unicast address such as 0a:ca:05:9c:fc:14, or leave the field out.".into(),
             Self::Dependents { .. } => "Delete the dependents first.".into(),
-            Self::InterfaceInUse { .. } => "Detach it first.".into(),
+            Self::InterfaceInUse { .. } | Self::DeleteInUse { .. } => "Detach it first.".into(),
+            Self::TagKey { .. } => "Rename the tag, or set 'metadata.instance_tags' to false.".into(),
             Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
             Self::Route { remedy, .. } => (*remedy).into(),
             Self::OutOfRange { remedy, .. } => (*remedy).into(),

@@ -10,7 +10,7 @@ mod dhcp;
 mod others;
 mod router;
 
-pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddress, RapidCommit};
+pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddress, LeasedRoute, RapidCommit};
 pub use router::{AdvertisementDestination, AdvertisementPolicy, Resolution, RouterMac, RouterPolicy, Ttl};
 
 /// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
@@ -276,6 +276,9 @@ impl Profile {
                 service_addresses: true,
                 service_packets_per_second: 1024,
                 errors_per_second: 100,
+                gateway: None,
+                path_mtu: None,
+                path_mtu_errors: true,
                 fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
                 advertisement: AdvertisementPolicy {
                     sent: true,
@@ -300,6 +303,12 @@ impl Profile {
                     enabled: true,
                     lease_time: 3600,
                     interface_mtu: 9001,
+                    server: None,
+                    name_server: None,
+                    ntp_server: None,
+                    classless_routes: Vec::new(),
+                    option_245: None,
+                    ipv6_only_lease: true,
                     foreign_address: ForeignAddress::Nak,
                     init_reboot: ForeignAddress::Nak,
                 },
@@ -311,6 +320,7 @@ impl Profile {
                     valid_lifetime: 450,
                     rapid_commit: RapidCommit::Honour,
                     prefix_delegation: true,
+                    unasked_prefix: true,
                     names: Dhcpv6Names::Ipv6OnlySubnets,
                 },
                 answers_per_second: 20,
@@ -349,6 +359,18 @@ impl Profile {
         }
         if self.mtu < *super::interface::MTU.start() {
             return Err("'mtu' is less than every IPv4 host takes: write at least 576".to_owned());
+        }
+        if self
+            .router
+            .path_mtu
+            .is_some_and(|mtu| mtu < *super::interface::MTU.start())
+        {
+            return Err("'router.path_mtu' is less than every IPv4 host takes: write at least 576, or null".to_owned());
+        }
+        if let Some(gateway) = self.router.gateway
+            && (gateway.is_unspecified() || gateway.is_loopback() || gateway.is_multicast() || gateway.is_broadcast())
+        {
+            return Err("'router.gateway' is no address that a gateway can have: write a host's address".to_owned());
         }
         if (1..68).contains(&self.dhcp.v4.interface_mtu) {
             // RFC 2132 section 5.1.

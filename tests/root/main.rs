@@ -30,6 +30,7 @@ mod lab_commands;
 mod lab_instances;
 mod left_behind;
 mod probes;
+mod reported;
 mod runs;
 mod runs_on_a_socket;
 mod scenarios;

@@ -78,7 +78,12 @@ scenarios! {
 #[test]
 fn every_scenario_that_ships_is_played_as_it_is_and_turned_around() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let here = [include_str!("scenarios.rs"), include_str!("failover.rs")].concat();
+    let here = [
+        include_str!("scenarios.rs"),
+        include_str!("failover.rs"),
+        include_str!("reported.rs"),
+    ]
+    .concat();
     for file in std::fs::read_dir(folder).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         // As the line of `scenarios!` that plays it both ways has it.

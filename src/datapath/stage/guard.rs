@@ -163,7 +163,10 @@ impl<O: Observer> Context<'_, O> {
         subnet: &SubnetView,
         address: IpAddr,
     ) -> bool {
-        self.owner(subnet, address) == Some(index) || address == mac.link_local()
+        let leased = |address: Ipv4Addr| address.is_link_local() && subnet.leased_link_local(mac) == Some(address);
+        self.owner(subnet, address) == Some(index)
+            || address == mac.link_local()
+            || matches!(address, IpAddr::V4(address) if leased(address))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A frame for the router's MAC leaves the subnet; no other does (VPC guide, "Route tables": traffic to another MAC of the
 //! subnet makes use of data link layer routing, so the rules do not apply).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::datapath::{
     Allowance, Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, RouterAddress,
@@ -112,6 +112,15 @@ impl<'a, O: Observer> Context<'a, O> {
             source: subnet.router_mac,
             decrement_ttl: self.takes_hop(packet, subnet)?,
         };
+        // A way may be narrower than the interfaces at its ends; within the subnet there is none.
+        let elsewhere = subnet.index != self.ingress.subnet.index;
+        if let Some(mtu) = self.profile().router.path_mtu.filter(|_| elsewhere)
+            && self.packet_length(frame, packet) > usize::from(mtu)
+        {
+            return self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                this.too_big(frame, packet, mtu)
+            });
+        }
         match self.hand_over(frame, packet, interface, subnet, rewrite, found) {
             Err(DropReason::TooLong) => {
                 let mtu = interface.mtu.unwrap_or(self.profile().mtu);
@@ -190,14 +199,16 @@ impl<'a, O: Observer> Context<'a, O> {
         // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
         // one sender.
         let source = packet.source();
-        let unanswerable = is_icmp_error(packet) || source.is_unspecified() || source.is_multicast();
+        let unanswerable = !here.profile().router.path_mtu_errors
+            || is_icmp_error(packet)
+            || source.is_unspecified()
+            || source.is_multicast();
         if unanswerable || !self.spend(Allowance::Errors) {
             return Err(DropReason::TooLong);
         }
         match packet {
             Packet::V4(packet) => {
-                let net = here.ipv4.ok_or(DropReason::TooLong)?;
-                let gateway = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                let gateway = here.gateway_ipv4().ok_or(DropReason::TooLong)?;
                 // RFC 792: only a packet that must not be fragmented is answered. The router fragments nothing itself.
                 if packet.bytes[6] & 0x40 == 0 {
                     return Err(DropReason::TooLong);

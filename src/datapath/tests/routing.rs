@@ -49,6 +49,16 @@ tables! {
             .with(|p| p.router.ttl = Ttl::Decrement),
     }
 
+    /// A field of the profile: ibm-cloud-docs/vpc#190 and its like.
+    fn a_way_may_be_narrower_than_its_ends_and_say_nothing() {
+        case("what fits", A, long4(1500), Routed(C, ROUTER_B, false)).with(narrow_path),
+        case("what does not, where no error is sent", A, long4(1501), Drop(TooLong)).with(narrow_path),
+        case("the same for IPv6", A, ipv6(A.mac(), ROUTER_A, v6("2001:db8:1:1::a"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]),
+            Drop(TooLong)).with(narrow_path),
+        case("within the subnet the way is as wide as its ends", A,
+            ipv6(A.mac(), B.mac(), v6("2001:db8:1:1::a"), v6("2001:db8:1:1::b"), 17, 64, &[0; 1461]), To(B)).with(narrow_path),
+    }
+
     /// RFC 1812 sections 4.2.2.9 and 5.2.2, RFC 1122 section 3.2.1, RFC 8200 section 3, RFC 4291 section 2.
     fn a_router_takes_only_packets_with_a_valid_header() {
         case("TTL 1, where the router takes no hop", A, resummed(udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), &[(22, 1)]),
@@ -145,6 +155,11 @@ tables! {
 }
 
 /// c takes 1500 octets.
+/// A way of 1500 octets between subnets of which the router says nothing.
+fn narrow_path(profile: &mut Profile) {
+    (profile.router.path_mtu, profile.router.path_mtu_errors) = (Some(1500), false);
+}
+
 fn narrow(lab: &mut Lab) {
     lab.writer.set_mtu(lab.interfaces[&C], Some(1500));
 }

@@ -147,6 +147,9 @@ pub const SERVICES_IPV4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(169, 254, 169, 123),
 ];
 
+/// The gateway of hosts that have a link-local IPv4 address and no other.
+pub(crate) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
+
 /// The same services by IPv6; they are behind the router, not on-link.
 pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
@@ -320,9 +323,34 @@ impl VpcView {
 }
 
 impl SubnetView {
-    /// The gateway's IPv4 address, `.1`.
+    /// The gateway's IPv4 address: `.1`, or the profile's; in a subnet without IPv4 whose hosts get link-local leases, theirs.
     pub fn gateway_ipv4(&self) -> Option<Ipv4Addr> {
-        Some(Ipv4Addr::from_bits(self.ipv4?.network().to_bits() + 1))
+        match self.ipv4 {
+            Some(net) => {
+                let first = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                Some(self.profile().router.gateway.unwrap_or(first))
+            }
+            None => self.leases_link_locals().then_some(LINK_LOCAL_GATEWAY),
+        }
+    }
+
+    /// Whether hosts here get link-local IPv4 addresses, having no others.
+    #[inline]
+    pub fn leases_link_locals(&self) -> bool {
+        let policy = &self.profile.dhcp.v4;
+        self.ipv4.is_none() && self.ipv6.is_some() && policy.enabled && policy.ipv6_only_lease
+    }
+
+    /// The link-local IPv4 address that is leased to an interface of a subnet without IPv4. EC2's seem to be chosen at random;
+    /// these are made of the MAC, so that a lease is renewed without being remembered.
+    pub fn leased_link_local(&self, mac: MacAddr) -> Option<Ipv4Addr> {
+        self.leases_link_locals().then(|| {
+            let hash = mac.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let (high, low) = ((hash >> 56) as u8 % 254 + 1, (hash >> 40) as u8 % 254 + 1);
+            // RFC 3927 section 2.1 reserves the first and the last 256 addresses, EC2 169.254.168.0/22.
+            let high = if high & 0xfc == 168 { high ^ 0x40 } else { high };
+            Ipv4Addr::new(169, 254, high, low)
+        })
     }
 
     /// How the fabric behaves here.
@@ -359,12 +387,21 @@ impl SubnetView {
     #[inline(always)]
     pub fn router_ipv4(&self, address: Ipv4Addr) -> Option<RouterAddress> {
         let services = || self.profile().router.service_addresses;
-        if address.is_link_local() && SERVICES_IPV4.contains(&address) && services() {
-            return Some(RouterAddress::Service);
+        if address.is_link_local() {
+            if SERVICES_IPV4.contains(&address) && services() {
+                return Some(RouterAddress::Service);
+            }
+            if address == LINK_LOCAL_GATEWAY && self.leases_link_locals() {
+                return Some(RouterAddress::Gateway);
+            }
         }
         self.ipv4?;
+        let gateway = self.profile().router.gateway;
+        if gateway == Some(address) {
+            return Some(RouterAddress::Gateway);
+        }
         match address.to_bits().checked_sub(self.ipv4_bits.0)? {
-            1 => Some(RouterAddress::Gateway),
+            1 if gateway.is_none() => Some(RouterAddress::Gateway),
             2 if services() => Some(RouterAddress::Resolver),
             _ => None,
         }

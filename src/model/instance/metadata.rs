@@ -32,9 +32,10 @@ pub struct InstanceMetadata {
     /// TTL or hop limit of the packets that bring a token, 1 to 64.
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub http_put_response_hop_limit: u8,
-    /// Whether `fd00:ec2::254` answers too.
+    /// Whether `fd00:ec2::254` answers too; off unless asked for, as on EC2.
     pub http_protocol_ipv6: bool,
-    /// Whether `tags/instance/` is shown.
+    /// Whether `tags/instance/` is shown; off unless asked for, as on EC2. The keys of tags are then parts of paths, so they
+    /// have letters, digits and -_+=,.@: alone.
     pub instance_tags: bool,
     /// As in `t3.micro`.
     pub instance_type: String,
@@ -52,8 +53,8 @@ impl Default for InstanceMetadata {
             enabled: true,
             http_tokens: HttpTokens::Optional,
             http_put_response_hop_limit: 1,
-            http_protocol_ipv6: true,
-            instance_tags: true,
+            http_protocol_ipv6: false,
+            instance_tags: false,
             instance_type: "t3.micro".to_owned(),
             user_data: None,
             iam_role: None,
@@ -158,6 +159,12 @@ impl MetadataChange {
         metadata.instance_tags = self.instance_tags.unwrap_or(metadata.instance_tags);
         Ok(metadata)
     }
+}
+
+/// Whether a tag may be shown in the metadata (EC2 guide, "Work with instance tags in instance metadata").
+pub fn is_tag_key(key: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_+=,.@:".contains(c);
+    (1..=255).contains(&key.len()) && key.chars().all(plain) && !matches!(key, "." | ".." | "_index")
 }
 
 #[cfg(test)]

@@ -6,12 +6,26 @@ use rand::Rng;
 use crate::model::address::AddressOrPrefix;
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef};
+use crate::model::instance::metadata::is_tag_key;
 use crate::model::interface::{
     AddressRequest, CreateInterface, InterfaceSettings, InterfaceState, ModifyInterface, NetworkInterface,
 };
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::MappingChange;
+use crate::model::naming::Tags;
 use crate::model::network::{Network, fresh_id, not_found};
+
+/// An instance that shows its tags in the metadata has only such as can be shown there. EC2 says so when the tag or the
+/// option is set.
+fn check_tags(settings: &InterfaceSettings, tags: &Tags) -> Result<(), ModelError> {
+    match tags
+        .keys()
+        .find(|key| settings.metadata.instance_tags && !is_tag_key(key))
+    {
+        Some(key) => Err(ModelError::TagKey { key: key.clone() }),
+        None => Ok(()),
+    }
+}
 
 impl Network {
     /// Makes an interface with its addresses.
@@ -37,6 +51,7 @@ impl Network {
         self.interface_names.check(spec.name.as_deref(), None)?;
 
         let settings = spec.settings.applied_to(&InterfaceSettings::default(), has_ipv6)?;
+        check_tags(&settings, &spec.tags)?;
         let mut wanted = spec.addresses;
         let is_ipv4 = |request: &AddressRequest| match request {
             AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),
@@ -132,7 +147,9 @@ impl Network {
         let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
         let subnet = self.subnets.get(&state.subnet);
         let ipv6 = subnet.is_some_and(|subnet| subnet.subnet.ipv6_cidr_block.is_some());
-        state.settings = spec.settings.applied_to(&state.settings, ipv6)?;
+        let settings = spec.settings.applied_to(&state.settings, ipv6)?;
+        check_tags(&settings, spec.tags.as_ref().unwrap_or(&state.tags))?;
+        state.settings = settings;
         if let Some(name) = spec.name {
             self.interface_names.rename(id, state.name.as_deref(), name.as_deref());
             state.name = name;
@@ -156,7 +173,7 @@ impl Network {
         let id = self.interface_id(reference)?;
         let state = self.state(id);
         if state.attachment.is_some() {
-            return Err(ModelError::InterfaceInUse { interface: id });
+            return Err(ModelError::DeleteInUse { interface: id });
         }
         let (view, subnet) = (state.view(), state.subnet);
         let mut owned: Vec<AddressOrPrefix> = Vec::new();

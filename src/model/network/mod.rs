@@ -5,6 +5,8 @@
 mod mtu_tests;
 #[cfg(test)]
 pub(super) mod tests;
+#[cfg(test)]
+mod words_tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -499,7 +499,7 @@ fn nothing_is_deleted_under_its_dependents() {
     assert_eq!(error, ModelError::InterfaceInUse { interface: a });
     assert_eq!(
         world.network.delete_interface(&a.into()).unwrap_err().code(),
-        "InvalidNetworkInterface.InUse"
+        "InvalidParameterValue"
     );
     world.network.set_attachment(&a.into(), None).unwrap();
     assert!(world.network.set_attachment(&a.into(), None).is_err());

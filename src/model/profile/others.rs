@@ -1,12 +1,12 @@
 //! Networks other than AWS, each told as what differs from it. Where nobody has published a fact, the field keeps the value
 //! that AWS has, and `docs/profiles.md` lists it as unknown; letters in comments are that page's confidence codes.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::{
-    AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LinkLocals, NeighborScope, Profile, Resolution,
-    ResolvedMac, RouterMac, Ttl, UnicastRequest,
+    AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LeasedRoute, LinkLocals, NeighborScope, Profile,
+    Resolution, ResolvedMac, RouterMac, Ttl, UnicastRequest,
 };
 use crate::wire::MacAddr;
 
@@ -34,6 +34,8 @@ impl Profile {
         // A day, as the usual small router has it; hosts make their own IPv6 addresses.
         profile.dhcp.v4.lease_time = 86_400;
         profile.dhcp.v4.interface_mtu = 0;
+        profile.dhcp.v4.ipv6_only_lease = false;
+        profile.dhcp.v6.unasked_prefix = false;
         profile.dhcp.v6.enabled = false;
         profile.dhcp.v6.names = Dhcpv6Names::Everywhere;
         profile
@@ -63,6 +65,17 @@ impl Profile {
         profile.dhcp.v4.interface_mtu = 1460;
         // M: /32 by DHCP and a route to the gateway; GoogleCloudPlatform/guest-agent#160 shows the IPv6 side (O).
         profile.host_prefix_length = Some(32);
+        // O: monogon#89, buildrump.sh#80, 9legacy#12: a route to the gateway on the link and the default route by it; server,
+        // name server and time server are 169.254.169.254; a lease lasts a day.
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        profile.dhcp.v4.classless_routes = vec![LeasedRoute::Gateway, LeasedRoute::Default];
+        profile.dhcp.v4.server = Some(metadata);
+        profile.dhcp.v4.name_server = Some(metadata);
+        profile.dhcp.v4.ntp_server = Some(metadata);
+        profile.dhcp.v4.lease_time = 86_400;
+        // What is observed of EC2 alone.
+        profile.dhcp.v4.ipv6_only_lease = false;
+        profile.dhcp.v6.unasked_prefix = false;
         // O: "completely ignored", ClusterLabs/resource-agents#1120 with Google's guide to floating IP addresses; and no
         // host has an entry for a neighbor that a move could be announced to.
         profile.neighbor.announce_on_move = false;
@@ -88,6 +101,21 @@ impl Profile {
         // M.
         profile.mtu = 1500;
         profile.dhcp.v4.interface_mtu = 1500;
+        // O: cloud-init#5146 shows the routes of a lease; D: the wire server is DHCP and name server; C: cloud-init reads
+        // option 245. M: a lease does not end.
+        let wire_server = Ipv4Addr::new(168, 63, 129, 16);
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        profile.dhcp.v4.classless_routes = vec![
+            LeasedRoute::Default,
+            LeasedRoute::Host(wire_server),
+            LeasedRoute::Host(metadata),
+        ];
+        profile.dhcp.v4.server = Some(wire_server);
+        profile.dhcp.v4.name_server = Some(wire_server);
+        profile.dhcp.v4.option_245 = Some(wire_server);
+        profile.dhcp.v4.lease_time = u32::MAX;
+        profile.dhcp.v4.ipv6_only_lease = false;
+        profile.dhcp.v6.unasked_prefix = false;
         // O: every ARP request is answered with 12:34:56:78:9a:bc (untangled.eu, July 2017); C: the same constant is
         // `defaultHostGwMac` in Azure/azure-container-networking.
         profile.neighbor.scope = NeighborScope::Any;

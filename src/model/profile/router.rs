@@ -33,6 +33,15 @@ pub struct RouterPolicy {
     pub service_packets_per_second: u32,
     /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
     pub errors_per_second: u32,
+    /// The gateway's IPv4 address in every subnet, be it within the subnet's range or not; null for the first of the range.
+    #[schema(value_type = Option<String>, example = "172.31.1.1")]
+    pub gateway: Option<Ipv4Addr>,
+    /// The longest packet that is passed on to another subnet, where the way is narrower than the interfaces at its ends;
+    /// null for as long as the receiving interface takes.
+    pub path_mtu: Option<u16>,
+    /// Whether the sender of a packet that is too long for its way is told (fragmentation needed, packet too big). Without
+    /// it, the way is a black hole for path MTU discovery.
+    pub path_mtu_errors: bool,
     /// Further link-local address of every router, beside the EUI-64 one.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "fe80:ec2::1"))]
     pub fixed_link_local: Option<Ipv6Addr>,

@@ -14,6 +14,14 @@ use crate::model::vpc::{CreateVpc, ModifyVpc, Vpc};
 
 /// RFC 8200 section 5: a link with IPv6 takes 1280 octets.
 fn check_mtu(profile: &Profile, ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
+    let path = profile.router.path_mtu.filter(|mtu| *mtu < IPV6_MTU);
+    if let Some(path) = path.filter(|_| !ipv6.is_empty()) {
+        return Err(ModelError::OutOfRange {
+            field: "profile",
+            given: format!("one with 'router.path_mtu: {path}' in a VPC with IPv6"),
+            remedy: "IPv6 needs 1280 octets (RFC 8200): raise it, or leave out 'ipv6_cidr_blocks'.",
+        });
+    }
     if !ipv6.is_empty() && profile.mtu < IPV6_MTU {
         return Err(ModelError::OutOfRange {
             field: "profile",

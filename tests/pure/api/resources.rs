@@ -247,6 +247,22 @@ async fn what_is_wrong_with_a_route_is_said_with_the_field_and_the_code_of_aws()
         (
             "PATCH",
             "/v1/interfaces/a",
+            json!({"metadata": {"instance_tags": true}, "tags": {"Patch Group": "a"}}),
+            422,
+            "InvalidParameterValue",
+            "tags",
+        ),
+        (
+            "POST",
+            "/v1/interfaces",
+            json!({"subnet": "left", "metadata": {"instance_tags": true}, "tags": {"_index": "a"}}),
+            422,
+            "InvalidParameterValue",
+            "tags",
+        ),
+        (
+            "PATCH",
+            "/v1/interfaces/a",
             json!({"metadata": {"http_put_response_hop_limit": 65}}),
             422,
             "InvalidParameterValue",

@@ -5,7 +5,7 @@
 //! 4861 section 7.2.2 would have it, it would have to be copied out of its batch and be handed from the worker that read it
 //! to the one that reads the answer; so each unknown address of a scan would cost a copy.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::datapath::state::{Belief, Told};
 use crate::datapath::{
@@ -78,8 +78,7 @@ impl<O: Observer> Context<'_, O> {
     fn ask(&mut self, address: IpAddr, subnet: &SubnetView, deliver: Option<(PortId, Rewrite)>) -> Decided {
         match address {
             IpAddr::V4(address) => {
-                let net = subnet.ipv4.ok_or(DropReason::NoMapping)?;
-                let gateway = Ipv4Addr::from_bits(net.network().to_bits() + 1);
+                let gateway = subnet.gateway_ipv4().ok_or(DropReason::NoMapping)?;
                 self.reply.arp_request(subnet.router_mac, gateway, address);
             }
             IpAddr::V6(address) => {

@@ -1,13 +1,14 @@
-//! DHCPv4 leases the interface's primary address and no other: secondary addresses and prefixes are never leased (VPC guide,
-//! "DHCP option sets"). The server is the subnet's gateway, and a lease is renewed for as long as the address is mapped.
+//! Leases the interface's primary address by DHCPv4, and no other: secondary addresses and prefixes are never leased (VPC
+//! guide, "DHCP option sets"). A lease is renewed for as long as the address is mapped. The server is the subnet's gateway,
+//! unless the profile gives it an address of its own. In a subnet without IPv4 it leases a link-local address.
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, NodeType};
+use dhcproto::v4::{DhcpOption, NodeType, UnknownOption};
 use ipnet::Ipv4Net;
 
-use crate::datapath::{Answered, DropReason, Ingress, View, VpcView};
-use crate::model::profile::{Dhcpv4Policy, ForeignAddress};
+use crate::datapath::{Answered, DropReason, Ingress, SERVICES_IPV4, View, VpcView};
+use crate::model::profile::{Dhcpv4Policy, ForeignAddress, LeasedRoute};
 use crate::wire::MacAddr;
 use crate::wire::dhcp::v4::{Answer, CLIENT_PORT, MessageType, OptionCode, Request, SERVER_PORT};
 use crate::wire::frame::Ipv4Packet;
@@ -24,6 +25,8 @@ struct Server<'a> {
     policy: &'a Dhcpv4Policy,
     net: Ipv4Net,
     gateway: Ipv4Addr,
+    /// The address that it speaks from and is known by.
+    own: Ipv4Addr,
     /// The address that it leases.
     primary: Ipv4Addr,
 }
@@ -60,7 +63,7 @@ pub(super) fn answer(
     let (mac, address) = destination(&request, &answer);
     let from = Endpoint {
         mac: ingress.subnet.router_mac,
-        address: server.gateway,
+        address: server.own,
         port: SERVER_PORT,
     };
     let to = Endpoint {
@@ -89,17 +92,27 @@ fn destination(request: &Request, answer: &Answer) -> (MacAddr, Ipv4Addr) {
 
 impl<'a> Server<'a> {
     fn new(ingress: &'a Ingress<'a>, view: &'a View) -> Result<Self, DropReason> {
-        // Hosts of an EC2 subnet without IPv4 end up with a 169.254/16 address; which server gives it to them, and with
-        // what options, nobody has published, so nothing is invented here.
-        let net = ingress.subnet.ipv4.ok_or(DropReason::Dhcpv4NoAddress)?;
+        let (subnet, interface) = (ingress.subnet, &ingress.interface);
+        let policy = &subnet.profile().dhcp.v4;
+        let gateway = subnet.gateway_ipv4().ok_or(DropReason::Dhcpv4NoAddress)?;
+        // A host of an EC2 subnet without IPv4 gets a link-local /32 from 169.254.0.1 (amazon-ec2-utils#27, cloud-init#5307).
+        // Of the options of such a lease only the mask, the server and the time are published; the others are as usual.
+        let leased = match subnet.ipv4 {
+            Some(net) => interface.ipv4.map(|address| (net, address)),
+            None => subnet
+                .leased_link_local(interface.mac)
+                .map(|address| (address.into(), address)),
+        };
+        let (net, primary) = leased.ok_or(DropReason::Dhcpv4NoAddress)?;
         Ok(Self {
             ingress,
             view,
             vpc: view.vpc(ingress.subnet.vpc).ok_or(DropReason::InterfaceGone)?,
-            policy: &ingress.subnet.profile().dhcp.v4,
+            policy,
             net,
-            gateway: ingress.subnet.gateway_ipv4().ok_or(DropReason::Dhcpv4NoAddress)?,
-            primary: ingress.interface.ipv4.ok_or(DropReason::Dhcpv4NoAddress)?,
+            gateway,
+            own: policy.server.filter(|_| subnet.ipv4.is_some()).unwrap_or(gateway),
+            primary,
         })
     }
 
@@ -107,7 +120,7 @@ impl<'a> Server<'a> {
     fn request(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
         let used = Some(request.client_address).filter(|address| !address.is_unspecified());
         let (address, policy) = match (request.server, used, request.requested) {
-            (Some(server), _, _) if server != self.gateway => return Err(DropReason::Dhcpv4OtherServer),
+            (Some(server), _, _) if server != self.own => return Err(DropReason::Dhcpv4OtherServer),
             // SELECTING. Some clients leave the server identifier in when they renew, with their address in `ciaddr`.
             (Some(_), used, requested) => (requested.or(used), self.policy.foreign_address),
             // RENEWING or REBINDING.
@@ -153,7 +166,8 @@ impl<'a> Server<'a> {
         if address.is_unspecified() {
             return Err(DropReason::Dhcpv4Malformed);
         }
-        if self.view.owner_ipv4(self.ingress.subnet, address) != Some(self.ingress.interface.index) {
+        let owner = self.view.owner_ipv4(self.ingress.subnet, address);
+        if address != self.primary && owner != Some(self.ingress.interface.index) {
             return Err(DropReason::Dhcpv4ForeignAddress);
         }
         let mut options = self.identity(request);
@@ -182,28 +196,64 @@ impl<'a> Server<'a> {
     fn identity(&self, request: &Request) -> Vec<DhcpOption> {
         // RFC 6842 section 3: a client identifier comes back as it was sent.
         let client = request.client_id.clone().map(DhcpOption::ClientIdentifier);
-        let server = DhcpOption::ServerIdentifier(self.gateway);
-        std::iter::once(server).chain(client).collect()
+        let server = DhcpOption::ServerIdentifier(self.own);
+        let wire_server = self
+            .policy
+            .option_245
+            .map(|address| own_option(245, address.octets().to_vec()));
+        std::iter::once(server).chain(client).chain(wire_server).collect()
+    }
+
+    /// The name server that stands for AmazonProvidedDNS. A resolver that the router does not serve is not announced.
+    fn resolver(&self) -> Option<Ipv4Addr> {
+        let subnet = self.ingress.subnet;
+        let served = match subnet.ipv4 {
+            Some(_) => self.vpc.resolver(),
+            // A host with a link-local address reaches link-local services alone.
+            None => Some(SERVICES_IPV4[1]),
+        };
+        self.policy
+            .name_server
+            .or(served.filter(|_| subnet.profile().router.service_addresses))
+    }
+
+    /// The routes of the lease.
+    fn routes(&self) -> Vec<(Ipv4Net, Ipv4Addr)> {
+        let route = |route: &LeasedRoute| match route {
+            LeasedRoute::Gateway => (self.gateway.into(), Ipv4Addr::UNSPECIFIED),
+            LeasedRoute::Default => (Ipv4Net::default(), self.gateway),
+            LeasedRoute::Host(address) => ((*address).into(), self.gateway),
+        };
+        self.policy.classless_routes.iter().map(route).collect()
     }
 
     /// What was seen in leases of EC2 hosts, and what an option set adds, as far as the client asks for it; the most
     /// important first.
     fn extras(&self, request: &Request) -> Vec<DhcpOption> {
         let set = &self.vpc.dhcp_options;
-        // A resolver that the router does not serve is not announced.
-        let services = self.ingress.subnet.profile().router.service_addresses;
-        let own = self.vpc.resolver().filter(|_| services);
         let [a, b, c, d] = self.primary.octets();
+        let hostname = format!("ip-{a}-{b}-{c}-{d}");
+        // A name of a link-local address would be nobody's, and EC2 names hosts without IPv4 by their instance.
+        let hostname = self.ingress.subnet.ipv4.map(|_| DhcpOption::Hostname(hostname));
+        let ntp = set.ntp_servers_ipv4();
+        let ntp = if ntp.is_empty() {
+            self.policy.ntp_server.into_iter().collect()
+        } else {
+            ntp
+        };
+        let routes = self.routes();
         let mtu = Some(self.policy.interface_mtu).filter(|mtu| *mtu != 0);
         let node_type = set.netbios_node_type.map(NodeType::from);
         let all = [
             Some(DhcpOption::Router(vec![self.gateway])),
-            list(set.name_servers_ipv4(own), DhcpOption::DomainNameServer),
+            (!routes.is_empty()).then(|| DhcpOption::ClasslessStaticRoute(routes.clone())),
+            (!routes.is_empty()).then(|| own_option(249, rfc3442(&routes))),
+            list(set.name_servers_ipv4(self.resolver()), DhcpOption::DomainNameServer),
             mtu.map(DhcpOption::InterfaceMtu),
             set.domain_name.clone().map(DhcpOption::DomainName),
-            Some(DhcpOption::Hostname(format!("ip-{a}-{b}-{c}-{d}"))),
+            hostname,
             Some(DhcpOption::BroadcastAddr(self.net.broadcast())),
-            list(set.ntp_servers_ipv4(), DhcpOption::NtpServers),
+            list(ntp, DhcpOption::NtpServers),
             list(set.netbios_name_servers.clone(), DhcpOption::NetBiosNameServers),
             node_type.map(DhcpOption::NetBiosNodeType),
         ];
@@ -214,10 +264,29 @@ impl<'a> Server<'a> {
     }
 }
 
+/// An option that the codec does not know by name.
+fn own_option(code: u8, data: Vec<u8>) -> DhcpOption {
+    DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), data))
+}
+
+/// Routes as RFC 3442 writes them: the length of the prefix, as many of its octets as count, the gateway.
+fn rfc3442(routes: &[(Ipv4Net, Ipv4Addr)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (net, gateway) in routes {
+        let counted = usize::from(net.prefix_len().div_ceil(8));
+        bytes.push(net.prefix_len());
+        bytes.extend_from_slice(&net.network().octets()[..counted]);
+        bytes.extend(gateway.octets());
+    }
+    bytes
+}
+
 /// An option that holds a list; none at all for an empty one.
 fn list(addresses: Vec<Ipv4Addr>, option: impl FnOnce(Vec<Ipv4Addr>) -> DhcpOption) -> Option<DhcpOption> {
     (!addresses.is_empty()).then(|| option(addresses))
 }
 
+#[cfg(test)]
+mod clouds;
 #[cfg(test)]
 mod tests;

@@ -216,8 +216,28 @@ impl<'a> Server<'a> {
             .enumerate()
             .map(|(at, association)| self.lease(association, &stock.take(self, at, association), purpose))
             .collect();
+        options.extend(self.unasked_prefix(request));
         options.extend(self.names(request));
         options
+    }
+
+    /// The delegated prefix in an association that the client did not ask for (systemd#20803).
+    fn unasked_prefix(&self, request: &Request<'_>) -> Option<DhcpOption> {
+        let asks_for = |kind| request.associations.iter().any(|one| one.kind == kind);
+        let delegated = self.prefix.filter(|_| self.policy.unasked_prefix)?;
+        if asks_for(Association::Prefixes) || !asks_for(Association::Addresses) {
+            return None;
+        }
+        // Which number EC2 gives it is not published; only that it is none of the client's.
+        let taken = |id: u32| request.associations.iter().any(|one| one.id == id);
+        let id = (0..).find(|id| !taken(*id))?;
+        let asked = IdentityAssociation {
+            kind: Association::Prefixes,
+            id,
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+        };
+        Some(association(&asked, self.times, vec![prefix(delegated, self.times)]))
     }
 
     /// One identity association with what it gets; what it has and does not get ends, or is left out of an offer.

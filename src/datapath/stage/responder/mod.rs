@@ -56,6 +56,7 @@ impl<O: Observer> Context<'_, O> {
                 let asked = || {
                     packet.destination.is_broadcast()
                         || subnet.gateway_ipv4() == Some(packet.destination)
+                        || policy.v4.server == Some(packet.destination)
                         || subnet.ipv4.is_some_and(|net| net.broadcast() == packet.destination)
                 };
                 let whole = !packet.is_fragment();

@@ -388,6 +388,32 @@ fn a_delegated_prefix_is_leased_and_any_other_is_not() {
     assert_eq!(said(&heard), ["pd8 0 0: NoPrefixAvail"]);
 }
 
+/// systemd#20803: "ADVERTISE has wrong IAID for IA PD".
+#[test]
+fn a_client_that_asks_for_an_address_alone_is_told_of_the_prefix_as_well() {
+    let delegated = |profile: Profile| {
+        let mut network = Network::new(profile, Set::default());
+        let prefix = "2001:db8:0:10:1::/80".parse().unwrap();
+        network.writer.map(network.subnet, prefix, Some(network.host));
+        network
+            .writer
+            .set_delegated_prefix(network.host, Some("2001:db8:0:10:1::/80".parse().unwrap()));
+        network
+    };
+    const PREFIX: &str = "pd0 75 120: 2001:db8:0:10:1::/80 140 450";
+    let network = delegated(Profile::aws());
+    let said_to = |network: &Network, payload: Vec<u8>| said(&ask(network, &payload).unwrap());
+    assert_eq!(said_to(&network, from_client(1, &[na(&[])])), [LEASE, PREFIX]);
+    let other = PREFIX.replace("pd0", "pd1");
+    let heard = said_to(&network, from_client(1, &[na_numbered(0, &[])]));
+    assert_eq!(heard[1], other, "never a number of the client's");
+    let heard = said_to(&network, from_client(1, &[na(&[]), pd(&[])]));
+    assert_eq!(heard.len(), 2, "who asks gets one: {heard:?}");
+    let mut profile = Profile::aws();
+    profile.dhcp.v6.unasked_prefix = false;
+    assert_eq!(said_to(&delegated(profile), from_client(1, &[na(&[])])), [LEASE]);
+}
+
 #[test]
 fn names_are_told_in_an_ipv6_only_subnet_and_to_who_asks() {
     let network = Network::aws();

@@ -1,0 +1,80 @@
+//! Refusals in the words of EC2, as public reports show them.
+
+use super::tests::World;
+use crate::model::instance::metadata::MetadataChange;
+use crate::model::interface::{Attachment, CreateInterface, ModifyInterface, SettingsChange};
+
+fn shows_tags(shows: bool) -> SettingsChange {
+    SettingsChange {
+        metadata: Some(MetadataChange {
+            instance_tags: Some(shows),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// seek-oss/aec#411.
+#[test]
+fn an_instance_that_shows_its_tags_has_keys_that_can_be_shown() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    let subnet = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
+    let long = "k".repeat(256);
+    for (key, taken) in [
+        ("role", true),
+        ("a-b_c+d=e,f.g@h:i", true),
+        ("Patch Group", false),
+        ("a/b", false),
+        ("größe", false),
+        (".", false),
+        ("..", false),
+        ("_index", false),
+        (long.as_str(), false),
+    ] {
+        let tags = [(key.to_owned(), "x".to_owned())].into();
+        let spec = |shows| CreateInterface {
+            settings: shows_tags(shows),
+            tags: std::collections::BTreeMap::clone(&tags),
+            ..CreateInterface::new(subnet)
+        };
+        let made = world.network.create_interface(spec(true), &mut world.rng);
+        assert_eq!(made.is_ok(), taken, "{key}");
+        if let Err(error) = made {
+            assert_eq!((error.code(), error.field()), ("InvalidParameterValue", Some("tags")));
+            let text = format!(
+                "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be \
+                 a reserved name ('.', '..', '_index')"
+            );
+            assert_eq!(error.to_string(), text);
+        }
+        // Where they are not shown, any key will do, until they are.
+        let (id, _) = world.network.create_interface(spec(false), &mut world.rng).unwrap();
+        let show = ModifyInterface {
+            settings: shows_tags(true),
+            ..Default::default()
+        };
+        assert_eq!(world.network.modify_interface(&id.into(), show).is_ok(), taken, "{key}");
+    }
+}
+
+/// amazon-vpc-cni-k8s#1399.
+#[test]
+fn an_attached_interface_is_not_deleted_in_the_words_of_ec2() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    let subnet = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
+    let id = world.interface(subnet, &[]).unwrap();
+    let attachment = Attachment {
+        port: 1,
+        device: "tap0".into(),
+        host: None,
+    };
+    world.network.set_attachment(&id.into(), Some(attachment)).unwrap();
+    let error = world.network.delete_interface(&id.into()).unwrap_err();
+    assert_eq!(error.code(), "InvalidParameterValue");
+    assert_eq!(
+        error.to_string(),
+        format!("Network interface '{id}' is currently in use.")
+    );
+}

@@ -1,0 +1,17 @@
+//! What users of clouds have reported, as scenarios: each plays and passes, and fails when an expectation is turned around.
+//! The report stands in each file. They take root.
+
+scenarios! {
+    a_host_of_a_subnet_without_ipv4_has_a_link_local_lease_and_metadata:
+        "ipv6-only-dhcpv4.yaml", "length 4: 169.254.0.1" => "length 4: 10.0.0.1";
+    the_metadata_service_has_no_ipv6_endpoint_unless_asked:
+        "imds-ipv6-off.yaml", "dad: false, tags: { role: web }" => "dad: false, metadata: { http_protocol_ipv6: true }";
+    a_lease_of_google_cloud_leads_to_its_gateway_over_the_link:
+        "gcp-lease.yaml", "length 4: 86400" => "length 4: 3600";
+    a_gateway_lies_outside_of_every_range_of_its_hosts:
+        "gateway-outside.yaml", "default via 172.31.1.1" => "default via 10.135.1.1";
+    a_narrow_path_that_says_nothing_is_a_black_hole:
+        "silent-path.yaml", "path_mtu_errors: false" => "path_mtu_errors: true";
+    an_advertise_has_a_prefix_that_was_not_asked_for:
+        "networkd-iapd.yaml", "profile: aws }" => "profile: { base: aws, overrides: { dhcp: { v6: { unasked_prefix: false } } } } }";
+}
