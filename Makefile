@@ -33,7 +33,7 @@ OPTIMIZED = $(foreach setting,opt-level=1 debug-assertions=false overflow-checks
 AS_ROOT = --include-ignored --skip not_a_test
 TEST_FIGURES = $(CARGO) test --locked --features bench-tools $(OPTIMIZED) $(FIGURES)
 
-.PHONY: help demo test repeat test-tools clients-at-rest chronyd lint fuzz fuzz-build loom clean tools root
+.PHONY: help demo test repeat test-tools clients-at-rest python-venv chronyd lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -60,7 +60,12 @@ tools: root
 # None of the clients is to do anything outside of the scenarios: dhcp6c gets no interface, and cloud-init is switched off
 # before it arrives (cloud-init's own documentation, "How to disable cloud-init").
 test-tools: TOOLS += $(CLIENTS)
-test-tools: root clients-at-rest tools chronyd
+test-tools: root clients-at-rest tools chronyd python-venv
+
+# What tests/root/description.rs installs its tools into.
+python-venv: tools
+	@python3 -c 'import ensurepip' 2>/dev/null || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv >/dev/null
 
 # chronyd is taken out of its package: installed, the package would take over the clock of this machine.
 chronyd:

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 use super::guard::{GuardConfig, Permissions};
+use super::rest::Opening;
 use crate::control::Controller;
 use crate::model::InterfaceId;
 use crate::runtime::Runtime;
@@ -35,6 +36,8 @@ struct Inner {
     inherited: Mutex<HashMap<i32, (InterfaceId, u32)>>,
     /// Held while the network is changed to that of a file.
     topology: Mutex<()>,
+    /// The threads that open what clients name.
+    opening: Opening,
 }
 
 impl AppState {
@@ -47,6 +50,7 @@ impl AppState {
             stopping,
             inherited: Mutex::default(),
             topology: Mutex::default(),
+            opening: Opening::default(),
         };
         Self {
             controller,
@@ -92,6 +96,11 @@ impl AppState {
     /// Tells every stream to end.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
+    }
+
+    /// The threads that open what clients name.
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.inner.opening
     }
 
     /// Whoever holds this is the only one who changes the whole network to that of a file.

@@ -5,14 +5,17 @@
 //! `kill -9` too, leaves nothing behind. Namespaces that others made (`ip netns add`, a container) are opened by name
 //! or by path.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
+use rustix::io::Errno;
+
+/// The file system of namespaces (`linux/magic.h`).
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Where `ip netns add NAME` leaves its bind mounts (ip-netns(8)).
 const NAMED: &str = "/run/netns";
@@ -44,7 +47,13 @@ pub enum NamespaceError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// `setns(2)` refused: the file is no network namespace, or a capability is missing.
+    /// The file is there and is something else.
+    #[error("{path} is not a network namespace")]
+    NotOne {
+        /// The file that was asked for.
+        path: PathBuf,
+    },
+    /// `setns(2)` refused: a capability is missing.
     #[error("cannot enter the network namespace {path}: {source}")]
     Enter {
         /// The file, or the inode for a namespace that has no path.
@@ -88,15 +97,20 @@ impl Namespace {
     }
 
     /// Opens a namespace by its file, such as `/proc/1234/ns/net`.
+    ///
+    /// The path is a client's, so it is looked at before it is opened: opening a FIFO waits for its other end, and opening a
+    /// device can do anything. `O_PATH` does neither (open(2)).
     pub fn open(path: &Path) -> Result<Self, NamespaceError> {
-        let wrong = |source| NamespaceError::Open {
+        let wrong = |source: Errno| NamespaceError::Open {
             path: path.to_owned(),
-            source,
+            source: source.into(),
         };
-        let file = File::open(path).map_err(wrong)?;
-        let inode = file.metadata().map_err(wrong)?.ino();
+        let place = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(wrong)?;
+        let place = format!("/proc/self/fd/{}", fd_number(&place, path)?);
+        let file = open(&place, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(wrong)?;
+        let inode = fstat(&file).map_err(wrong)?.st_ino;
         Ok(Self {
-            descriptor: Arc::new(file.into()),
+            descriptor: Arc::new(file),
             inode,
         })
     }
@@ -139,6 +153,18 @@ impl PartialEq for Namespace {
 
 impl Eq for Namespace {}
 
+/// The number of a descriptor, if what it refers to is a network namespace: a file of the kernel's nsfs that it calls `net`
+/// (namespaces(7)).
+fn fd_number(place: &OwnedFd, path: &Path) -> Result<i32, NamespaceError> {
+    let number = place.as_raw_fd();
+    let is_namespace = fstatfs(place).is_ok_and(|found| found.f_type == NSFS_MAGIC);
+    let name = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    if is_namespace && name.is_ok_and(|name| name.as_os_str().as_encoded_bytes().starts_with(b"net:[")) {
+        return Ok(number);
+    }
+    Err(NamespaceError::NotOne { path: path.to_owned() })
+}
+
 /// A thread for one job: what it does to its namespaces ends with it.
 fn in_a_thread<T: Send>(job: impl FnOnce() -> Result<T, NamespaceError> + Send) -> Result<T, NamespaceError> {
     std::thread::scope(|scope| {
@@ -169,8 +195,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_namespace_is_refused_on_entry() {
-        let error = Namespace::open(Path::new("/dev/null")).unwrap().run(|| ()).unwrap_err();
-        assert!(matches!(error, NamespaceError::Enter { .. }), "{error}");
+    fn what_is_no_network_namespace_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&fifo, &link).expect("a link");
+        let others = [
+            "/dev/null",
+            "/dev/tty",
+            "/etc/hostname",
+            "/proc/self/ns/mnt",
+            "/proc/self/ns/user",
+            "/proc",
+        ];
+        let others = others.map(PathBuf::from);
+        for path in others.iter().chain([&fifo, &link]).filter(|path| path.exists()) {
+            let error = Namespace::open(path).unwrap_err();
+            assert!(
+                matches!(error, NamespaceError::NotOne { .. }),
+                "{}: {error}",
+                path.display()
+            );
+        }
+        Namespace::open(Path::new("/proc/self/ns/net")).expect("a network namespace");
     }
 }

@@ -68,6 +68,73 @@ async fn a_tap_inside_a_namespace_is_a_port_and_shows_nowhere_else() {
     server.stop().await;
 }
 
+/// What `ip link` says of a device of a namespace.
+fn link(namespace: &Namespace, device: &str) -> String {
+    let show = || std::process::Command::new("ip").args(["link", "show", device]).output();
+    let output = namespace.run(show).unwrap().expect("ip (package iproute2)");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
+async fn a_tap_that_is_made_has_the_interfaces_mac_and_mtu_and_is_up() {
+    let server = Server::furnished().await;
+    let client = &server.client;
+    let namespace = Namespace::create().unwrap();
+    let path = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
+    let made = json!({"tap": "eth0", "namespace": path});
+    let attached = client.post("/v1/interfaces/a/attach", &made).await.unwrap();
+    let shown = link(&namespace, "eth0");
+    let mac = attached["mac_address"].as_str().unwrap();
+    assert!(shown.contains(&format!("link/ether {mac}")), "{shown}");
+    assert!(shown.contains("mtu 9001") && shown.contains(",UP"), "{shown}");
+    assert_eq!(client.get("/v1/ports").await.unwrap()["ports"][0]["mtu"], 9001);
+
+    // One that is there already is its maker's.
+    let theirs = namespace
+        .run(|| {
+            let tap = TapPort::open("eth1", TapOptions::default()).unwrap();
+            tap.set_persistent(true).unwrap();
+        })
+        .is_ok();
+    assert!(theirs);
+    let before = link(&namespace, "eth1");
+    let found = json!({"tap": "eth1", "namespace": path, "mtu": 1500});
+    client.post("/v1/interfaces/b/attach", &found).await.unwrap();
+    let after = link(&namespace, "eth1");
+    let mac_of = |shown: &str| shown.split("link/ether ").nth(1).map(|rest| rest[..17].to_owned());
+    assert_eq!(mac_of(&before), mac_of(&after));
+    assert!(after.contains("mtu 1500") && after.contains("state DOWN"), "{after}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
+async fn what_is_named_as_a_namespace_and_is_none_blocks_nothing() {
+    let server = Server::furnished().await;
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let attach = json!({"tap": "eth0", "namespace": fifo});
+    // More than there are threads that a request may block.
+    let attempts: Vec<_> = (0..600)
+        .map(|_| {
+            let (client, attach) = (server.client.clone(), attach.clone());
+            tokio::spawn(async move { client.post("/v1/interfaces/a/attach", &attach).await })
+        })
+        .collect();
+    let asked = Instant::now();
+    server.client.get("/v1/vpcs").await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    for attempt in attempts {
+        let refused = attempt.await.unwrap().unwrap_err();
+        let problem = refused.problem().unwrap();
+        assert_eq!(problem.field.as_deref(), Some("namespace"), "{refused}");
+        assert!(refused.to_string().contains("is not a network namespace"), "{refused}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root: make test"]
 async fn an_inherited_descriptor_is_attached_once_and_can_come_back() {

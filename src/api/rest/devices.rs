@@ -1,5 +1,5 @@
-//! Opening what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside,
-//! or a descriptor that the process was started with.
+//! Opens what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside, or a
+//! descriptor that the process was started with.
 
 use std::path::Path;
 
@@ -7,23 +7,27 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::api::caller::Caller;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::OpenedDevice;
-use crate::lab::Namespace;
+use crate::lab::link::{LinkChange, Netlink};
+use crate::lab::{Namespace, NamespaceError};
 use crate::switch::port::{PortError, TapOptions, TapPort};
+use crate::wire::MacAddr;
 
 /// What to attach: a TAP by name, or an inherited descriptor.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttachRequest {
-    /// The name of a TAP, which is made if there is none.
+    /// The name of a TAP. One that does not exist is made, with the MAC address and the MTU of the network interface, and set
+    /// up; one that exists is taken as it is.
     #[schema(example = "tap0")]
     tap: Option<String>,
     /// The network namespace that the TAP is in: a name as `ip netns` knows it, or a path such as `/proc/1234/ns/net`.
     /// The server's own if left out.
     #[schema(example = "host-a")]
-    namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// The number of a descriptor of a TAP that the server inherited when it was started.
     pub(crate) fd: Option<i32>,
     /// The name of an instance of the server's lab, in which the device appears; down, as one that is plugged into a running
@@ -35,7 +39,7 @@ pub(crate) struct AttachRequest {
     /// Whether frames may be larger than the MTU and without checksums, as between real hosts with offloading network
     /// cards; on if left out.
     offload: Option<bool>,
-    /// The MTU of the host's interface in bytes: nothing larger is sent to it. 9001 if left out.
+    /// The MTU of the host's interface in bytes: nothing larger is sent to it. That of the network interface if left out.
     mtu: Option<u16>,
 }
 
@@ -64,10 +68,24 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
     }
 }
 
+/// The network interface that a device is opened for, and who asked for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose {
+    /// The interface's MAC address.
+    pub(crate) mac: MacAddr,
+    /// The interface's MTU.
+    pub(crate) mtu: u16,
+    /// Who asked.
+    pub(crate) caller: Caller,
+}
+
 /// Opens the device that the request describes.
-pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDevice, Problem> {
+pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) -> Result<OpenedDevice, Problem> {
     state.permissions().machine("A device of the machine")?;
-    let mut options = TapOptions::default();
+    let mut options = TapOptions {
+        mtu: purpose.mtu,
+        ..TapOptions::default()
+    };
     if let Some(offload) = request.offload {
         options.offload = offload;
     }
@@ -79,7 +97,7 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDe
         options.mtu = mtu;
     }
     match (&request.tap, &request.namespace, request.fd) {
-        (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options),
+        (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options, purpose),
         (None, None, Some(fd)) => adopt(state, fd, options),
         (None, None, None) => Err(Problem::missing("tap", REMEDY)),
         (None, Some(_), None) => Err(Problem::missing("tap", "Name the TAP in the namespace.")),
@@ -90,26 +108,57 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest) -> Result<OpenedDe
     }
 }
 
-fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions) -> Result<OpenedDevice, Problem> {
+fn open_tap(
+    name: &str,
+    namespace: Option<&str>,
+    options: TapOptions,
+    purpose: Purpose,
+) -> Result<OpenedDevice, Problem> {
     let tap = match namespace {
-        None => TapPort::open(name, options),
+        None => find_or_make(name, options, purpose.mac),
         Some(text) => {
             let namespace = if text.contains('/') {
                 Namespace::open(Path::new(text))
             } else {
                 Namespace::open_named(text)
             };
-            let wrong = |error: crate::lab::NamespaceError| {
-                Problem::invalid("namespace", error.to_string())
-                    .remedy("Give a name that 'ip netns list' shows, or the path of a namespace file.")
-            };
+            let wrong = |error: NamespaceError| namespace_problem(text, &error, purpose.caller);
             namespace
                 .map_err(wrong)?
-                .run(|| TapPort::open(name, options))
+                .run(|| find_or_make(name, options, purpose.mac))
                 .map_err(wrong)?
         }
     };
-    tap.map(OpenedDevice::from).map_err(|error| refused("tap", &error))
+    tap.map(OpenedDevice::from)
+}
+
+/// Why a namespace cannot be used. A caller who is not the owner does not learn which files there are.
+fn namespace_problem(text: &str, error: &NamespaceError, caller: Caller) -> Problem {
+    let detail = if caller.is_owner() {
+        error.to_string()
+    } else {
+        format!("'{text}' is not a network namespace that this server can use")
+    };
+    Problem::invalid("namespace", detail)
+        .remedy("Give a name that 'ip netns list' shows, or the path of a namespace file.")
+}
+
+/// Opens a TAP of the calling thread's namespace. One that is made for this gets what an interface has that is moved into a
+/// container: its MAC address, its MTU, and it is up.
+fn find_or_make(name: &str, options: TapOptions, mac: MacAddr) -> Result<TapPort, Problem> {
+    let existed = nix::net::if_::if_nametoindex(name).is_ok();
+    let tap = TapPort::open(name, options).map_err(|error| refused("tap", &error))?;
+    if !existed {
+        let change = LinkChange {
+            mac: Some(mac),
+            mtu: Some(options.mtu.into()),
+            up: Some(true),
+            ..LinkChange::default()
+        };
+        let set = Netlink::open().and_then(|mut netlink| netlink.set_link(tap.name(), &change));
+        set.map_err(|error| Problem::invalid("tap", error.to_string()))?;
+    }
+    Ok(tap)
 }
 
 /// Takes a duplicate of a descriptor that this process was started with.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -134,7 +135,7 @@ async fn create(
     State(state): State<AppState>,
     _: NoQuery,
     Json(request): Json<CreateInstance>,
-) -> Result<(StatusCode, axum::Json<InstanceView>), Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let runtime = runtime(&state)?;
     blocking(move || {
         let host = HostSpec {
@@ -151,7 +152,10 @@ async fn create(
         };
         runtime.create_hosts(std::slice::from_ref(&host)).map_err(refused)?;
         let instance = find(&runtime, &host.name)?;
-        Ok((StatusCode::CREATED, axum::Json(view(&runtime, &instance))))
+        let view = view(&runtime, &instance);
+        // A host's name is a label of a host name, so it needs no encoding.
+        let location = format!("/v1/instances/{}", view.name);
+        Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
     })
     .await
 }

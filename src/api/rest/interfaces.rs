@@ -2,20 +2,21 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing;
+use axum::{Extension, Router};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::devices::{AttachRequest, open, place};
+use super::devices::{AttachRequest, Purpose, open, place};
 use super::mappings::block_in_path;
 use super::{blocking, page_size};
+use crate::api::caller::Caller;
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
@@ -461,26 +462,40 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
 async fn attach(
     State(state): State<AppState>,
     path: PathParts,
+    caller: Option<Extension<Caller>>,
     _: NoQuery,
     Json(request): Json<AttachRequest>,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
-    blocking(move || {
-        if let Some((instance, device_index)) = place(&request)? {
-            let runtime = super::instances::runtime(&state)?;
-            let attached = runtime.attach_to_host(&reference(&path), instance, device_index);
-            let attached = attached.map_err(|error| match error {
-                // The interface is named in the path.
-                RuntimeError::Control(error) => error.into(),
-                error => super::instances::refused(error),
-            });
-            return Ok(axum::Json(attached?.into()));
-        }
-        let current = state.controller.interface(&reference(&path))?;
+    if place(&request)?.is_some() {
+        return blocking(move || attach_to_host(&state, &path, &request)).await;
+    }
+    let caller = caller.map_or(Caller::Unknown, |Extension(caller)| caller);
+    let (asked, name) = (state.clone(), reference(&path));
+    let (current, mtu) = blocking(move || {
+        let current = asked.controller.interface(&name)?;
         // A device is not opened, or made, for an interface that cannot take it.
         if current.attachment.is_some() {
             return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
         }
-        let device = open(&state, &request)?;
+        let profile = asked.controller.vpc(&current.vpc_id.into())?.profile;
+        let mtu = current.settings.mtu.unwrap_or(profile.mtu);
+        Ok((current, mtu))
+    })
+    .await?;
+    let purpose = Purpose {
+        mac: current.mac_address,
+        mtu,
+        caller,
+    };
+    let (opener, fd) = (state.clone(), request.fd);
+    let field = if request.namespace.is_some() {
+        "namespace"
+    } else {
+        "tap"
+    };
+    let opened = state.opening().open(field, move || open(&opener, &request, purpose));
+    let device = opened.await?;
+    blocking(move || {
         let command = Command::AttachInterface {
             interface: current.id.into(),
             device,
@@ -488,7 +503,7 @@ async fn attach(
         };
         match state.controller.execute(command)? {
             Outcome::Interface(interface) => {
-                if let (Some(fd), Some(attachment)) = (request.fd, &interface.attachment) {
+                if let (Some(fd), Some(attachment)) = (fd, &interface.attachment) {
                     state.inherited().insert(fd, (interface.id, attachment.port));
                 }
                 Ok(axum::Json((*interface).into()))
@@ -497,6 +512,25 @@ async fn attach(
         }
     })
     .await
+}
+
+/// Attaches a network interface to an instance of the server's lab.
+fn attach_to_host(
+    state: &AppState,
+    path: &PathParts,
+    request: &AttachRequest,
+) -> Result<axum::Json<InterfaceView>, Problem> {
+    let Some((instance, device_index)) = place(request)? else {
+        return Err(Problem::missing("instance", "Name the instance."));
+    };
+    let runtime = super::instances::runtime(state)?;
+    let attached = runtime.attach_to_host(&reference(path), instance, device_index);
+    let attached = attached.map_err(|error| match error {
+        // The interface is named in the path.
+        RuntimeError::Control(error) => error.into(),
+        error => super::instances::refused(error),
+    });
+    Ok(axum::Json(attached?.into()))
 }
 
 /// Detaches the device from a network interface

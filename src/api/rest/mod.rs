@@ -11,6 +11,8 @@ mod instances;
 mod interfaces;
 mod mappings;
 mod meta;
+mod openapi;
+mod opening;
 mod ports;
 mod profiles;
 mod route_tables;
@@ -34,6 +36,7 @@ pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use mappings::{BULK_LIMIT, MappingView};
+pub(crate) use opening::Opening;
 pub use ports::PortView;
 pub use route_tables::{RouteTableView, RouteView};
 pub use runs::{RunView, ScenarioView};
@@ -122,11 +125,8 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
 /// The OpenAPI 3.1 description of the API, as in `api/openapi.json`.
 pub fn openapi_json() -> String {
     let (_, api) = documented().split_for_parts();
-    let mut text = api
-        .to_pretty_json()
-        .unwrap_or_else(|error| unreachable!("the description is plain data: {error}"));
-    text.push('\n');
-    text
+    let api = serde_json::to_value(api).unwrap_or_else(|error| unreachable!("the description is plain data: {error}"));
+    format!("{:#}\n", openapi::complete(api))
 }
 
 async fn no_such_path(uri: Uri) -> Problem {

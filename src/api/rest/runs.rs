@@ -148,7 +148,14 @@ async fn store(
     let stored = Stored { text, scenario };
     let replaced = state.runs.store(stored.text.clone(), Arc::clone(&stored.scenario))?;
     let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, axum::Json(scenario_view(&stored, false))))
+    let view = scenario_view(&stored, false);
+    let place = [(header::LOCATION, format!("/v1/scenarios/{}", in_path(&view.name)))];
+    Ok((status, place, axum::Json(view)))
+}
+
+/// A name as a part of a path (RFC 3986 section 3.3).
+fn in_path(name: &str) -> percent_encoding::PercentEncode<'_> {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
 }
 
 fn no_scenario(name: &str) -> Problem {

@@ -1,0 +1,172 @@
+//! Other people's tools read the OpenAPI description, and find that it is true: schemathesis holds the server to it, and the
+//! client that openapi-python-client makes of it has every operation.
+//!
+//! Both come from PyPI at the versions of `tests/openapi/requirements.txt`, into a folder that is kept between runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use localvpc::lab::Namespace;
+
+use crate::support::cli::localvpc;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
+const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/api/openapi.json");
+const ADDRESS: &str = "127.0.0.1:8460";
+
+/// The requests that schemathesis makes have to be at least so many.
+const CASES: u32 = 2000;
+
+fn says(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The folder of the installed tools' programs.
+fn tools() -> &'static Path {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLS.get_or_init(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let wanted = std::fs::read_to_string(format!("{FOLDER}/requirements.txt")).unwrap();
+        let marker = place.join("installed");
+        if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+            return place.join("bin");
+        }
+        let made = Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&place)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "packages python3 and python3-venv: {}",
+            says(&made)
+        );
+        let pip = place.join("bin/pip");
+        let installed = Command::new(pip)
+            .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(format!("{FOLDER}/requirements.txt"))
+            .output()
+            .unwrap();
+        assert!(installed.status.success(), "{}", says(&installed));
+        std::fs::write(marker, wanted).unwrap();
+        place.join("bin")
+    })
+}
+
+/// A server in a network namespace of its own, where devices that are made up show nowhere.
+struct Server {
+    child: Child,
+    namespace: Namespace,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = Namespace::create().unwrap();
+        let records = folder.path().join("run");
+        let start = || {
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+            assert!(up.success(), "ip (package iproute2)");
+            localvpc(&["serve", "--listen", ADDRESS])
+                .env("LOCALVPC_RUN_DIRECTORY", &records)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let mut child = namespace.run(start).unwrap();
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let ready = std::io::BufRead::lines(output)
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("Ctrl-C ends it"));
+        assert!(ready, "the server did not start");
+        Self {
+            child,
+            namespace,
+            folder,
+        }
+    }
+
+    /// Has schemathesis try the operations, and returns how many requests it made.
+    fn holds_to_its_description(&mut self, operations: &[&str]) -> u32 {
+        let run = || {
+            Command::new(tools().join("st"))
+                .args(["--config-file", &format!("{FOLDER}/schemathesis.toml"), "run"])
+                .arg(format!("http://{ADDRESS}/v1/openapi.json"))
+                .args(["--checks", "all", "--max-examples", "25", "--no-color"])
+                // How fast examples are found says nothing about the server.
+                .args(["--suppress-health-check", "all"])
+                .args(operations)
+                // It keeps a cache where it is.
+                .current_dir(self.folder.path())
+                .output()
+        };
+        let output = self.namespace.run(run).unwrap().unwrap();
+        let said = says(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(self.child.try_wait().unwrap().is_none(), "the server is gone");
+        let cases = said
+            .split("Test cases:")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        cases.unwrap_or_else(|| panic!("how many cases: {said}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn schemathesis_finds_nothing() {
+    let others = ["--exclude-path=/v1/events", "--exclude-path=/v1/faults"];
+    let cases = Server::start().holds_to_its_description(&others);
+    println!("{cases} requests");
+    assert!(cases >= CASES, "only {cases} requests");
+    Server::start().holds_to_its_description(&["--include-path=/v1/faults"]);
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn a_client_made_of_the_description_has_every_operation_and_can_be_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = folder.path().join("client");
+    let made = Command::new(tools().join("openapi-python-client"))
+        .args(["generate", "--meta", "none", "--path", DESCRIPTION, "--config"])
+        .arg(format!("{FOLDER}/client.yaml"))
+        .arg("--output-path")
+        .arg(&client)
+        .output()
+        .unwrap();
+    let said = says(&made);
+    assert!(made.status.success(), "{said}");
+    for complaint in ["WARNING", "Unable", "Cannot", "omitted"] {
+        assert!(!said.contains(complaint), "{said}");
+    }
+    let description: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(DESCRIPTION).unwrap()).unwrap();
+    let operations = description["paths"].as_object().unwrap().values();
+    let mut modules = Vec::new();
+    for operation in operations.flat_map(|item| item.as_object().unwrap().values()) {
+        let tag = operation["tags"][0].as_str().unwrap().replace('-', "_");
+        let name = operation["operationId"].as_str().unwrap();
+        // Python's own words get an underscore.
+        let own = client.join(format!("api/{tag}/{name}_.py")).exists();
+        modules.push(format!("client.api.{tag}.{name}{}", if own { "_" } else { "" }));
+    }
+    assert!(modules.len() > 70, "{}", modules.len());
+    let script = modules
+        .iter()
+        .map(|module| format!("import {module}\n"))
+        .collect::<String>();
+    let imported = Command::new(tools().join("python"))
+        .args(["-c", &script])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(imported.status.success(), "{}", says(&imported));
+}
