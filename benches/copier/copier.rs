@@ -58,7 +58,8 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
     let ports = [open(a, options)?, open(b, options)?];
     let queue = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (index, port) in (0..).zip(&ports) {
-        epoll::add(&queue, port, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
+        let device = port.descriptor().ok_or("a port without a descriptor")?;
+        epoll::add(&queue, device, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
     }
     let mut ring = match mode {
         Mode::Uring | Mode::Merged => Some(Ring::new()?),

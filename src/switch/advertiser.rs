@@ -110,7 +110,7 @@ impl Unasked {
     }
 
     /// Tells the ports of a subnet, except the owner's, where an address is now; returns how many were to be told.
-    fn announce(&mut self, shared: &Shared, view: &View, table: &PortTable, moved: Moved) -> usize {
+    pub(super) fn announce(&mut self, shared: &Shared, view: &View, table: &PortTable, moved: Moved) -> usize {
         // Unassigned meanwhile, or its subnet is gone: there is nothing to tell.
         let Some((subnet, owner)) = moved.owner(view) else {
             return 0;
@@ -150,7 +150,7 @@ impl Unasked {
 
     /// Sends a port its Router Advertisement, unless this is its coming up, from which the first interval counts.
     /// Returns the time to the next.
-    fn advertise(&mut self, shared: &Shared, view: &View, port: &Port) -> Duration {
+    pub(super) fn advertise(&mut self, shared: &Shared, view: &View, port: &Port) -> Duration {
         let ingress = view.ingress(port.interface, port.id);
         let Some(ingress) = ingress.filter(|ingress| ingress.interface.port == Some(port.id)) else {
             return PUT_OFF;
@@ -173,7 +173,7 @@ impl Unasked {
 }
 
 /// Whether an interface hears no announcement: a fault keeps it behind, or without a link.
-pub(super) fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
+fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
     view.faults()
         .is_some_and(|faults| faults.link_down(interface) || faults.former_owner(interface, subnet, address).is_some())
 }
@@ -195,10 +195,10 @@ pub(super) fn run(shared: &Shared) {
                 due.push(Reverse((Duration::ZERO, number, port.serial)));
             }
         }
-        let now = shared.start.elapsed();
+        let now = shared.now();
         // A whole snapshot each: nothing here holds up a worker, and a port that is taken away is let go of soon.
         let (view, table): (Arc<View>, Arc<PortTable>) = (shared.fabric.view_full(), shared.ports.load_full());
-        let mut unasked = shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unasked = shared.unasked();
         while let Some(&Reverse((at, number, serial))) = due.peek()
             && at <= now
         {
@@ -223,7 +223,7 @@ pub(super) fn run(shared: &Shared) {
 /// Sleeps until something is due, something was left, or the switch is stopped, and returns what was left.
 fn wait(shared: &Shared, due: Option<Duration>) -> Left {
     let inbox = &shared.advertiser;
-    let sleep = due.map_or(LONGEST_SLEEP, |at| at.saturating_sub(shared.start.elapsed()));
+    let sleep = due.map_or(LONGEST_SLEEP, |at| at.saturating_sub(shared.now()));
     let nothing_yet =
         |left: &mut Left| left.ports.is_empty() && left.moved.is_empty() && !shared.stop.load(Ordering::Acquire);
     let woken = inbox.change.wait_timeout_while(inbox.left(), sleep, nothing_yet);

@@ -132,7 +132,7 @@ fn send(device: &PortDevice, slot: &mut [u8], offload: &Offload) -> Result<(), S
 /// dropped, and counted where it came in.
 #[cold]
 pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &View, delayed: &mut Delayed<Offload>) {
-    let now = shared.start.elapsed();
+    let now = shared.now();
     let audience = shared.observers.present();
     while let Some(mut held) = delayed.take(now) {
         let from = table.get(held.from.get());

@@ -1,97 +1,64 @@
-//! A switch without threads, devices or a clock of its own: the same decisions over cables in memory, made when its owner
-//! says so and in an order that depends on nothing else. For tests without root, and for hosts that live in this process.
+//! Runs a switch without threads, devices or a clock of its own: the same decisions and the same executor over cables in
+//! memory, when its owner says so and in an order that depends on nothing else. For tests without root, and for hosts that
+//! live in this process.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-use super::ServiceSink;
-use super::advertiser::not_told;
+use super::advertiser::Unasked;
 use super::counters::{Block, PortCounters};
-use super::delay::Delayed;
-use super::observe::{Fate, Observation, Observers, Place, Wanted};
-use super::port::ETHERNET;
-use super::port::Offload;
+use super::event::Events;
+use super::execute::{Executor, attached};
+use super::observe::{Observation, Observers, Wanted};
 use super::port::memory::{MemoryHost, MemoryPort};
-use crate::datapath::faults::Passage;
-use crate::datapath::{
-    Answered, Asking, Destination, DropReason, Fabric, FaultView, FrameMeta, Ingress, Memory, Moved, Output, PortState,
-    Received, Rewrite, Service, SubnetIndex, Unobserved, Verdict, View, announcement, decide, responder, rewrite,
-    unsolicited_advertisement,
-};
+use super::port::{ETHERNET, PortDevice};
+use super::{Clock, Drops, Port, PortTable, ServiceSink, Shared};
+use crate::datapath::{Fabric, Moved};
 use crate::mapping::{InterfaceIndex, PortId};
 
-/// Drops that are kept to be asked for; older ones are forgotten.
-const REMEMBERED: usize = 1024;
+pub use super::Dropped;
 
-/// A frame that went nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    /// Where it came in.
-    pub port: PortId,
-    /// Why.
-    pub reason: DropReason,
-    /// All of it.
-    pub frame: Vec<u8>,
-}
-
-struct Port {
-    id: PortId,
-    interface: InterfaceIndex,
-    cable: MemoryPort,
-    state: PortState,
-    counters: Box<Block>,
-    next_advertisement: Option<Duration>,
-}
+/// The block of a port's counters for what the executor does, and the one for what is sent unasked.
+const BLOCKS: usize = 2;
 
 /// A switch that is driven step by step.
 pub struct InProcessSwitch {
-    fabric: Arc<Fabric>,
-    ports: Vec<Option<Port>>,
-    output: Output,
-    /// What a server of the VPC's own said last.
-    served: Vec<u8>,
-    dropped: VecDeque<Dropped>,
-    delayed: Delayed<()>,
-    observers: Arc<Observers>,
-    now: Duration,
-    services: Option<Box<ServiceSink>>,
+    shared: Arc<Shared>,
+    executor: Executor,
+    /// Ports that were ever attached.
+    count: u32,
+    /// When each port gets its next advertisement, by its number.
+    advertisements: Vec<Option<Duration>>,
 }
 
 impl InProcessSwitch {
     /// A switch without ports.
     pub fn new(fabric: Arc<Fabric>) -> Self {
+        // Drops are kept whole instead, so no event is ever read.
+        let (events, _) = Events::new(1, 0);
+        let observers = Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now());
         Self {
-            fabric,
-            ports: vec![None],
-            output: Output::default(),
-            served: Vec::new(),
-            dropped: VecDeque::new(),
-            delayed: Delayed::new(),
-            observers: Arc::new(Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now())),
-            now: Duration::ZERO,
-            services: None,
+            shared: Arc::new(Shared {
+                drops: Some(Drops::default()),
+                ..Shared::new(fabric, Clock::stepped(), events, observers, Unasked::new(BLOCKS - 1))
+            }),
+            executor: Executor::new(0),
+            count: 0,
+            advertisements: Vec::new(),
         }
     }
 
-    /// Says who takes over the frames for the link-local services. Until then they are dropped as `no_service`.
+    /// Says what takes over the frames for the link-local services, once. Until then they are dropped as `no_service`.
     pub fn set_services(&mut self, sink: Box<ServiceSink>) {
-        self.services = Some(sink);
+        let _ = self.shared.services.set(Arc::from(sink));
     }
 
     /// Writes a frame of a service to a port; false when there is no such port, or its cable is full.
     pub fn inject(&mut self, id: PortId, frame: &[u8]) -> bool {
-        let Some(port) = self.port(id) else { return false };
-        let sent = port.cable.send(frame).is_ok();
-        if sent {
-            port.counters.answered[Answered::Service as usize].add(1);
-        } else {
-            port.counters.refused.add(1);
-        }
-        sent
+        self.shared.unasked().inject(&self.shared, id, frame)
     }
 
     /// Attaches the switch's end of a cable to an interface. The fabric must be told of the port that is returned
@@ -100,394 +67,97 @@ impl InProcessSwitch {
     /// # Panics
     /// After 2³² ports.
     pub fn attach(&mut self, interface: InterfaceIndex, cable: MemoryPort) -> PortId {
-        let number = u32::try_from(self.ports.len()).ok().and_then(PortId::new);
-        let id = number.expect("a process has no memory for more ports than there are numbers");
-        self.ports.push(Some(Port {
-            id,
-            interface,
-            cable,
-            state: PortState::default(),
-            counters: Box::default(),
-            next_advertisement: None,
-        }));
+        self.count += 1;
+        let id = PortId::new(self.count).expect("a process has no memory for more ports than there are numbers");
+        let blocks = std::iter::repeat_with(Block::default).take(BLOCKS).collect();
+        let port = Port::new(id, self.count.into(), interface, PortDevice::Memory(cable), 0, blocks);
+        self.edit(|table| {
+            table.insert(id.get(), Arc::new(port));
+        });
         id
+    }
+
+    fn edit(&self, change: impl FnOnce(&mut PortTable)) {
+        let mut table = PortTable::clone(&self.shared.ports.load());
+        change(&mut table);
+        self.shared.ports.store(Arc::new(table));
     }
 
     /// Takes a port away, and returns its final counters.
     pub fn detach(&mut self, id: PortId) -> Option<PortCounters> {
-        let port = self.ports.get_mut(id.get() as usize)?.take()?;
-        Some(PortCounters::sum(std::slice::from_ref(&*port.counters)))
+        let counters = self.counters(id);
+        self.edit(|table| {
+            table.remove(id.get());
+        });
+        counters
     }
 
     /// Decides all frames that were sent so far, port by port, and sends the advertisements that are due at `now`.
     /// Returns how many frames were decided. Frames that a host sends in answer wait for the next step.
     pub fn step(&mut self, now: Duration) -> usize {
-        let view = self.fabric.view_full();
+        self.shared.clock.step(now);
+        let (table, view) = (self.shared.ports.load_full(), self.shared.fabric.view_full());
+        self.executor.release(&self.shared, &table, &view);
         let mut count = 0;
-        self.now = now;
-        self.release(&view);
-        for number in 0..self.ports.len() {
-            let queued = std::iter::from_fn(|| self.ports[number].as_ref()?.cable.receive());
-            for mut frame in queued.collect::<Vec<_>>() {
-                self.frame(&view, number, &mut frame, now);
-                count += 1;
+        for number in 1..=self.count {
+            loop {
+                let frames = self.executor.round(&self.shared, &table, &view, number, now).frames;
+                if frames == 0 {
+                    break;
+                }
+                count += frames;
             }
         }
-        self.advertise(&view, now);
+        self.advertise(now);
         count
     }
 
     /// Begins to observe frames and what becomes of them. Times are those that [`Self::step`] is given, since 1970.
     pub fn observe(&self, wanted: Wanted) -> Observation {
-        self.observers.observe(wanted)
+        self.shared.observers.observe(wanted)
     }
 
-    /// The next time at which a frame that a fault holds up is due.
+    /// The next time at which a frame that a fault delays is due.
     pub fn next_release(&self) -> Option<Duration> {
-        self.delayed.next_due()
+        self.executor.next_due()
     }
 
     /// The next time at which [`Self::step`] sends an advertisement of its own accord.
     pub fn next_advertisement(&self) -> Option<Duration> {
-        self.ports
-            .iter()
-            .flatten()
-            .filter_map(|port| port.next_advertisement)
+        let table = self.shared.ports.load();
+        let due = self.advertisements.iter().enumerate();
+        due.filter(|(number, _)| table.get(*number as u32).is_some())
+            .filter_map(|(_, due)| *due)
             .min()
     }
 
-    fn frame(&mut self, view: &View, number: usize, frame: &mut [u8], now: Duration) {
-        let Some(port) = self.ports[number].as_mut() else {
-            return;
-        };
-        let id = port.id;
-        port.counters.received_frames.add(1);
-        port.counters.received_bytes.add(frame.len() as u64);
-        let mut asking = None;
-        let verdict = match attached(view, port) {
-            Ok(ingress) if view.faults().is_some_and(|f| f.link_down(&ingress.interface)) => {
-                Verdict::Drop(DropReason::FaultLinkDown)
-            }
-            Ok(ingress) => {
-                let received = Received {
-                    bytes: frame,
-                    meta: FrameMeta::default(),
-                };
-                let verdict = decide(
-                    received,
-                    &ingress,
-                    view,
-                    Memory {
-                        port: &port.state,
-                        segments: self.fabric.segments(),
-                    },
-                    now,
-                    &mut self.output,
-                    &mut Unobserved,
-                );
-                if let Some(effects) = &self.output.effects {
-                    asking = effects.commit(&ingress, &mut port.state, self.fabric.segments(), now);
-                }
-                verdict
-            }
-            Err(reason) => Verdict::Drop(reason),
-        };
-        let verdict = match (verdict, asking) {
-            (Verdict::Ask { subnet, .. }, Some(asking)) => {
-                self.ask(view, subnet, asking);
-                verdict.after_asking(asking)
-            }
-            _ => verdict,
-        };
-        let reason = match verdict {
-            Verdict::Deliver {
-                to: Destination::Port(to),
-                rewrite,
-            } => self.deliver(view, number, to, frame, rewrite).err(),
-            Verdict::Reply(answered) => self.answer(id, answered, frame).err(),
-            Verdict::Punt(Service::LinkLocal) => self.hand_to_services(number, frame).err(),
-            Verdict::Punt(service) => self.serve(service, view, number, frame).err(),
-            Verdict::Flood { reply, punt } => {
-                self.flood(view, number, frame);
-                if let Some(service) = punt {
-                    // Everybody else heard the question, so that it is not lost where this server has no answer.
-                    let _ = self.serve(service, view, number, frame);
-                }
-                reply.and_then(|answered| self.answer(id, answered, frame).err())
-            }
-            // A question was seen to above.
-            Verdict::Consumed | Verdict::Ask { .. } => None,
-            Verdict::Drop(reason) => Some(reason),
-        };
-        if let Some(reason) = reason {
-            self.drop(id, reason, frame);
-        }
-    }
-
-    fn port(&mut self, id: PortId) -> Option<&mut Port> {
-        self.ports.get_mut(id.get() as usize)?.as_mut()
-    }
-
-    fn deliver(
-        &mut self,
-        view: &View,
-        number: usize,
-        to: PortId,
-        frame: &[u8],
-        rewrite: Rewrite,
-    ) -> Result<(), DropReason> {
-        let from = self
-            .ports
-            .get(number)
-            .and_then(Option::as_ref)
-            .ok_or(DropReason::NotAttached)?;
-        let (from, sender) = (from.id, from.interface);
-        let port = self
-            .ports
-            .get(to.get() as usize)
-            .and_then(Option::as_ref)
-            .ok_or(DropReason::NotAttached)?;
-        if frame.len() > usize::from(port.cable.mtu()) + ETHERNET {
-            return Err(DropReason::TooLong);
-        }
-        let passage = match (view.faults(), view.interface(sender), view.interface(port.interface)) {
-            (Some(faults), Some(a), Some(b)) => faults.pass(&a, &b, frame.len(), self.now)?,
-            _ => Passage::UNHINDERED,
-        };
-        let fate = Fate::Delivered {
-            to: port.interface,
-            port: to,
-            delay: passage.delay,
-        };
-        self.show(from, frame, fate);
-        let mut frame = frame.to_vec();
-        rewrite::apply(&mut frame, rewrite);
-        for delay in passage.copy.into_iter().chain([passage.delay]) {
-            if delay == Duration::ZERO {
-                self.arrive(from, to, &frame)?;
-            } else {
-                self.delayed.hold(self.now + delay, from, to, &frame, ())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands a frame to the port that it is for.
-    fn arrive(&self, from: PortId, to: PortId, frame: &[u8]) -> Result<(), DropReason> {
-        let port = |id: PortId| self.ports.get(id.get() as usize).and_then(Option::as_ref);
-        let receiver = port(to).ok_or(DropReason::NotAttached)?;
-        receiver.send(frame).map_err(|()| DropReason::DeviceFull)?;
-        if let Some(sender) = port(from) {
-            self.show(to, frame, Fate::Arrived { from: sender.interface });
-        }
-        Ok(())
-    }
-
-    /// Delivers what was held up long enough.
-    fn release(&mut self, view: &View) {
-        while let Some(held) = self.delayed.take(self.now) {
-            let receiver = self.ports.get(held.to.get() as usize).and_then(Option::as_ref);
-            let receiver = receiver.and_then(|port| view.interface(port.interface));
-            let down = |faults: &FaultView| receiver.is_some_and(|interface| faults.link_down(&interface));
-            let outcome = if view.faults().is_some_and(down) {
-                Err(DropReason::FaultLinkDown)
-            } else {
-                self.arrive(held.from, held.to, &held.bytes)
-            };
-            if let Err(reason) = outcome {
-                self.drop(held.from, reason, &held.bytes);
+    fn advertise(&mut self, now: Duration) {
+        let (table, view) = (self.shared.ports.load_full(), self.shared.fabric.view_full());
+        self.advertisements.resize(self.count as usize + 1, None);
+        let mut unasked = self.shared.unasked();
+        for port in table.iter().filter(|port| attached(&view, port).is_ok()) {
+            let due = &mut self.advertisements[port.id.get() as usize];
+            if due.is_none_or(|due| due <= now) {
+                *due = Some(now + unasked.advertise(&self.shared, &view, port));
             }
         }
     }
 
-    /// Shows a frame at a port to those who observe.
-    fn show(&self, port: PortId, frame: &[u8], fate: Fate) {
-        let Some(audience) = self.observers.present() else {
-            return;
-        };
-        if let Some(at) = self.ports.get(port.get() as usize).and_then(Option::as_ref) {
-            let place = Place {
-                at: self.now,
-                interface: at.interface,
-                port,
-            };
-            audience.show(place, frame, &Offload::None, fate);
-        }
-    }
-
-    fn answer(&mut self, to: PortId, answered: Answered, question: &[u8]) -> Result<(), DropReason> {
-        let port = self.ports.get(to.get() as usize).and_then(Option::as_ref);
-        port.ok_or(DropReason::NotAttached)?
-            .answer(self.output.reply.frame(), answered)?;
-        self.show(to, question, Fate::Answered(answered));
-        self.show(to, self.output.reply.frame(), Fate::Fabric(Some(answered)));
-        Ok(())
-    }
-
-    /// Lets a server of the VPC's own answer a frame of a port.
-    fn serve(&mut self, service: Service, view: &View, number: usize, frame: &[u8]) -> Result<(), DropReason> {
-        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
-        let question = Received {
-            bytes: frame,
-            meta: FrameMeta::default(),
-        };
-        let answered = responder::answer(service, question, &attached(view, port)?, view, &mut self.served)?;
-        port.answer(&self.served, answered)?;
-        let id = port.id;
-        self.show(id, frame, Fate::Answered(answered));
-        self.show(id, &self.served, Fate::Fabric(Some(answered)));
-        Ok(())
-    }
-
-    fn hand_to_services(&self, number: usize, bytes: &[u8]) -> Result<(), DropReason> {
-        let meta = FrameMeta::default();
-        let port = self.ports[number].as_ref().ok_or(DropReason::NotAttached)?;
-        let sink = self.services.as_ref().ok_or(DropReason::NoService)?;
-        sink(port.interface, port.id, Received { bytes, meta })?;
-        self.show(port.id, bytes, Fate::Answered(Answered::Service));
-        Ok(())
-    }
-
-    /// Sends the router's question in the reply buffer to every port of a subnet, unless it was sent a moment ago.
-    fn ask(&self, view: &View, subnet: SubnetIndex, asking: Asking) {
-        if let (Asking::Now, Some(subnet)) = (asking, view.subnet(subnet)) {
-            for &(member, _) in subnet.members().iter() {
-                if let Some(port) = self.ports.get(member.get() as usize).and_then(Option::as_ref) {
-                    port.send_unasked(self.output.reply.frame());
-                }
-            }
-        }
-    }
-
-    fn flood(&mut self, view: &View, number: usize, frame: &[u8]) {
-        let Some((interface, from)) = self.ports[number].as_ref().map(|port| (port.interface, port.id)) else {
-            return;
-        };
-        let Some(ingress) = view.ingress(interface, from) else {
-            return;
-        };
-        self.show(from, frame, Fate::Flooded);
-        for &(member, _) in ingress.subnet.members().iter().filter(|(member, _)| *member != from) {
-            if let Err(reason) = self.deliver(view, number, member, frame, Rewrite::None) {
-                self.drop(from, reason, frame);
-            }
-        }
-    }
-
-    fn drop(&mut self, id: PortId, reason: DropReason, frame: &[u8]) {
-        self.show(id, frame, Fate::Dropped(reason));
-        if let Some(port) = self.port(id) {
-            port.counters.dropped[reason as usize].add(1);
-        }
-        if self.dropped.len() == REMEMBERED {
-            self.dropped.pop_front();
-        }
-        self.dropped.push_back(Dropped {
-            port: id,
-            reason,
-            frame: frame.to_vec(),
-        });
-    }
-
-    fn advertise(&mut self, view: &View, now: Duration) {
-        let audience = self.observers.present();
-        for port in self.ports.iter_mut().flatten() {
-            let Ok(ingress) = attached(view, port) else { continue };
-            let interval = ingress.subnet.profile().router.advertisement.interval;
-            let due = *port.next_advertisement.get_or_insert(now + interval);
-            if due > now {
-                continue;
-            }
-            port.next_advertisement = Some(now + interval);
-            let withheld = view.faults().is_some_and(|faults| {
-                faults.link_down(&ingress.interface)
-                    || faults.services(&ingress.interface).router_advertisements_withheld
-            });
-            if !withheld && unsolicited_advertisement(&ingress, &mut self.output.reply) {
-                let sent = port.send_unasked(self.output.reply.frame());
-                if let (true, Some(audience)) = (sent, &audience) {
-                    let place = Place {
-                        at: now,
-                        interface: port.interface,
-                        port: port.id,
-                    };
-                    audience.show(place, self.output.reply.frame(), &Offload::None, Fate::Fabric(None));
-                }
-            }
-        }
-    }
-
-    /// Tells the ports of the address's subnet, except its owner's, where it is now, and returns how many could be told.
+    /// Tells the ports of the address's subnet, except its owner's, where it is now, and returns how many were told.
     pub fn announce(&mut self, moved: Moved) -> usize {
-        let view = self.fabric.view_full();
-        let Some((subnet, owner)) = moved.owner(&view) else {
-            return 0;
-        };
-        let mut told = 0;
-        for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != owner.port) {
-            let Some(interface) = view.interface(interface) else {
-                continue;
-            };
-            if not_told(&view, &interface, subnet.index, moved.address) {
-                continue;
-            }
-            announcement(moved.address, owner.mac, interface.mac, &mut self.output.reply);
-            let port = self.ports.get(id.get() as usize).and_then(Option::as_ref);
-            if port.is_some_and(|port| port.send_unasked(self.output.reply.frame())) {
-                told += 1;
-                self.show(id, self.output.reply.frame(), Fate::Fabric(None));
-            }
-        }
-        told
+        let (table, view) = (self.shared.ports.load_full(), self.shared.fabric.view_full());
+        self.shared.unasked().announce(&self.shared, &view, &table, moved)
     }
 
     /// What was counted of a port.
     pub fn counters(&self, id: PortId) -> Option<PortCounters> {
-        let port = self.ports.get(id.get() as usize)?.as_ref()?;
-        Some(PortCounters::sum(std::slice::from_ref(&*port.counters)))
+        let table = self.shared.ports.load();
+        Some(PortCounters::sum(&table.get(id.get())?.counters))
     }
 
-    /// The frames that went nowhere since the last call, oldest first.
+    /// The frames that went nowhere since the last call, oldest first. Of many only the latest are kept.
     pub fn take_dropped(&mut self) -> Vec<Dropped> {
-        self.dropped.drain(..).collect()
-    }
-}
-
-impl Port {
-    fn answer(&self, frame: &[u8], answered: Answered) -> Result<(), DropReason> {
-        self.send(frame).map_err(|()| DropReason::DeviceFull)?;
-        self.counters.answered[answered as usize].add(1);
-        Ok(())
-    }
-
-    fn send(&self, frame: &[u8]) -> Result<(), ()> {
-        if self.cable.send(frame).is_err() {
-            self.counters.refused.add(1);
-            return Err(());
-        }
-        self.counters.sent_frames.add(1);
-        self.counters.sent_bytes.add(frame.len() as u64);
-        Ok(())
-    }
-
-    fn send_unasked(&self, frame: &[u8]) -> bool {
-        let sent = self.cable.send(frame).is_ok();
-        if sent {
-            self.counters.unasked.add(1);
-        } else {
-            self.counters.refused.add(1);
-        }
-        sent
-    }
-}
-
-/// What a port's frames are judged by, while the fabric says that the interface is attached to it.
-fn attached<'a>(view: &'a View, port: &Port) -> Result<Ingress<'a>, DropReason> {
-    let ingress = view.ingress(port.interface, port.id).ok_or(DropReason::InterfaceGone)?;
-    if ingress.interface.port == Some(port.id) {
-        Ok(ingress)
-    } else {
-        Err(DropReason::NotAttached)
+        self.shared.drops.as_ref().map(Drops::take).unwrap_or_default()
     }
 }
 
@@ -546,7 +216,7 @@ mod tests {
 
     use super::super::port::memory::cable;
     use super::*;
-    use crate::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
+    use crate::datapath::{DropReason, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcSpec};
     use crate::model::profile::Profile;
     use crate::wire::MacAddr;
 

@@ -6,11 +6,14 @@
 
 mod advertiser;
 pub mod batch;
+mod clock;
 pub mod coalesce;
 pub mod counters;
 mod delay;
+mod drops;
 pub mod egress;
 pub mod event;
+mod execute;
 mod impair;
 pub mod inprocess;
 mod moves;
@@ -40,7 +43,10 @@ use crate::datapath::view::numbered::Numbered;
 use crate::datapath::{DropReason, Fabric, Moved, Received};
 use crate::mapping::{InterfaceIndex, PortId};
 use advertiser::Unasked;
+use clock::Clock;
 use counters::Block;
+pub use drops::Dropped;
+use drops::Drops;
 use event::Events;
 use observe::{Observation, Observers, Wanted};
 use port::PortDevice;
@@ -136,6 +142,27 @@ struct Port {
 }
 
 impl Port {
+    fn new(
+        id: PortId,
+        serial: u64,
+        interface: InterfaceIndex,
+        device: PortDevice,
+        worker: usize,
+        counters: Box<[Block]>,
+    ) -> Self {
+        Self {
+            id,
+            serial,
+            interface,
+            device,
+            worker,
+            coalesce: AtomicBool::new(true),
+            lost: AtomicBool::new(false),
+            advertised: AtomicBool::new(false),
+            counters,
+        }
+    }
+
     /// Whether frames may be merged towards it.
     #[inline]
     fn merges(&self) -> bool {
@@ -151,13 +178,44 @@ type PortTable = Numbered<Port>;
 struct Shared {
     fabric: Arc<Fabric>,
     ports: ArcSwap<PortTable>,
-    start: Instant,
+    clock: Clock,
     events: Events,
+    /// Frames that went nowhere, where they are kept whole.
+    drops: Option<Drops>,
     observers: Arc<Observers>,
     services: OnceLock<Arc<ServiceSink>>,
     stop: AtomicBool,
     advertiser: advertiser::Inbox,
     unasked: Mutex<Unasked>,
+}
+
+impl Shared {
+    fn new(fabric: Arc<Fabric>, clock: Clock, events: Events, observers: Observers, unasked: Unasked) -> Self {
+        Self {
+            fabric,
+            ports: ArcSwap::from_pointee(PortTable::default()),
+            clock,
+            events,
+            drops: None,
+            observers: Arc::new(observers),
+            services: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            advertiser: advertiser::Inbox::default(),
+            unasked: Mutex::new(unasked),
+        }
+    }
+
+    /// The time of this moment.
+    #[inline]
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// The sender of what is sent unasked; one thread at a time.
+    fn unasked(&self) -> MutexGuard<'_, Unasked> {
+        // A panic elsewhere leaves a frame in its buffer, which the next one writes over.
+        self.unasked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What attaching and detaching changes; one thread at a time.
@@ -186,6 +244,7 @@ impl WorkerHandle {
 /// A running switch. Dropping it stops its workers and closes its ports.
 pub struct Switch {
     shared: Arc<Shared>,
+    start: Instant,
     registry: Mutex<Registry>,
     workers: Vec<WorkerHandle>,
     advertiser: Option<JoinHandle<()>>,
@@ -223,23 +282,21 @@ impl Switch {
         let (events, receiver) = Events::new(config.events, config.drop_samples);
         let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
         let start = Instant::now();
-        let shared = Arc::new(Shared {
+        let observers = Observers::new(SystemTime::now(), start);
+        let shared = Arc::new(Shared::new(
             fabric,
-            ports: ArcSwap::from_pointee(PortTable::default()),
-            start,
+            Clock::running(start),
             events,
-            observers: Arc::new(Observers::new(SystemTime::now(), start)),
-            services: OnceLock::new(),
-            stop: AtomicBool::new(false),
-            advertiser: advertiser::Inbox::default(),
-            unasked: Mutex::new(Unasked::new(count)),
-        });
+            observers,
+            Unasked::new(count),
+        ));
         let registry = Registry {
             load: vec![0; count],
             ..Registry::default()
         };
         let mut switch = Self {
             shared,
+            start,
             registry: Mutex::new(registry),
             workers: Vec::with_capacity(count),
             advertiser: None,
@@ -289,12 +346,12 @@ impl Switch {
 
     /// Time since the switch was started: the `now` of its decisions and events.
     pub fn now(&self) -> Duration {
-        self.shared.start.elapsed()
+        self.shared.now()
     }
 
     /// When the switch was started: where [`Self::now`] is zero.
     pub fn started(&self) -> Instant {
-        self.shared.start
+        self.start
     }
 
     /// Begins to observe frames and what becomes of them.
@@ -356,17 +413,10 @@ impl Switch {
             .min_by_key(|&worker| registry.load[worker])
             .unwrap_or(0);
         registry.next_serial += 1;
-        let port = Arc::new(Port {
-            id,
-            serial: registry.next_serial,
-            interface,
-            device: device.into(),
-            worker,
-            coalesce: AtomicBool::new(options.coalesce),
-            lost: AtomicBool::new(false),
-            advertised: AtomicBool::new(false),
-            counters: (0..=self.workers.len()).map(|_| Block::default()).collect(),
-        });
+        let counters = (0..=self.workers.len()).map(|_| Block::default()).collect();
+        let port = Port::new(id, registry.next_serial, interface, device.into(), worker, counters);
+        port.coalesce.store(options.coalesce, Ordering::Relaxed);
+        let port = Arc::new(port);
         table.insert(id.get(), Arc::clone(&port));
         self.shared.ports.store(Arc::new(table));
         registry.load[worker] += 1;
@@ -374,7 +424,12 @@ impl Switch {
 
         let handle = &self.workers[worker];
         let data = epoll::EventData::new_u64(u64::from(id.get()));
-        if let Err(source) = epoll::add(&*handle.queue, &port.device, data, epoll::EventFlags::IN) {
+        let watched = match port.device.descriptor() {
+            Some(device) => epoll::add(&*handle.queue, device, data, epoll::EventFlags::IN),
+            // A cable in memory is for the switch that is driven step by step.
+            None => Err(Errno::BADF),
+        };
+        if let Err(source) = watched {
             let name = port.device.name();
             drop(port);
             self.remove(&mut registry, id);
@@ -410,7 +465,9 @@ impl Switch {
         let mut table = PortTable::clone(&self.shared.ports.load());
         let port = table.remove(id.get())?;
         // Gone from the set already when its device was lost.
-        let _ = epoll::delete(&*self.workers[port.worker].queue, &port.device);
+        if let Some(device) = port.device.descriptor() {
+            let _ = epoll::delete(&*self.workers[port.worker].queue, device);
+        }
         self.shared.ports.store(Arc::new(table));
         registry.load[port.worker] -= 1;
         registry.free.push_back(id);
@@ -433,8 +490,7 @@ impl Switch {
     /// Writes a frame of a service to a port, in the calling thread; false when there is no such port, or its device did
     /// not take the frame.
     pub fn inject(&self, id: PortId, frame: &[u8]) -> bool {
-        let mut unasked = self.shared.unasked.lock().unwrap_or_else(PoisonError::into_inner);
-        unasked.inject(&self.shared, id, frame)
+        self.shared.unasked().inject(&self.shared, id, frame)
     }
 
     /// Turns merging towards a port on or off; false when there is no such port.

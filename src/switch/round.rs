@@ -66,6 +66,9 @@ impl Round<'_> {
     pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
         self.show(frame, offload, Fate::Dropped(reason));
         self.block.dropped[reason as usize].add(1);
+        if let Some(drops) = &self.shared.drops {
+            drops.keep(self.port.id, reason, frame);
+        }
         let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
         if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
             self.shared.events.tell(SwitchEvent::Dropped(DroppedFrame {
@@ -224,7 +227,7 @@ pub(super) fn drop_reason(error: SendError) -> DropReason {
 /// A port at this moment, for those who observe it.
 pub(super) fn place(shared: &Shared, port: &Port) -> Place {
     Place {
-        at: shared.start.elapsed(),
+        at: shared.now(),
         interface: port.interface,
         port: port.id,
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SendError;
+use super::{HEADER, LARGEST_FRAME, ReceiveError, SendError};
 
 /// Frames that a queue holds before it drops, as long as the transmit queue of a TAP.
 const QUEUE: usize = 1000;
@@ -45,6 +45,15 @@ impl MemoryPort {
     /// The oldest frame that the host sent.
     pub fn receive(&self) -> Option<Vec<u8>> {
         lock(&self.queues).to_switch.pop_front()
+    }
+
+    /// Reads the oldest frame that the host sent behind a plain offload header, as the worker reads it, and returns its
+    /// length.
+    pub(super) fn receive_into(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
+        let frame = self.receive().ok_or(ReceiveError::Empty)?;
+        slot[..HEADER].fill(0);
+        slot[HEADER..HEADER + frame.len()].copy_from_slice(&frame);
+        Ok(frame.len())
     }
 
     /// Queues a frame for the host.
@@ -91,6 +100,10 @@ fn lock(queues: &Mutex<Queues>) -> MutexGuard<'_, Queues> {
 }
 
 fn push(queue: &mut VecDeque<Vec<u8>>, frame: Vec<u8>) -> Result<(), SendError> {
+    // A device of the kernel takes no longer frame either.
+    if frame.len() > LARGEST_FRAME {
+        return Err(SendError::Refused(rustix::io::Errno::MSGSIZE));
+    }
     if queue.len() >= QUEUE {
         return Err(SendError::Full);
     }

@@ -150,7 +150,7 @@ pub enum SendError {
     Lost,
 }
 
-/// A port of any kind with a descriptor, by value: the worker's match on it costs a predictable branch, not a call
+/// A port of any kind, by value: the worker's match on it costs a predictable branch, not a call
 /// through a table.
 #[derive(Debug)]
 pub enum PortDevice {
@@ -158,6 +158,8 @@ pub enum PortDevice {
     Tap(TapPort),
     /// A unix datagram socket.
     Unix(UnixPort),
+    /// A cable in memory, for the switch that is driven step by step: it has no descriptor to wait at.
+    Memory(MemoryPort),
 }
 
 impl PortDevice {
@@ -169,6 +171,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.receive(slot),
             Self::Unix(unix) => unix.receive(slot),
+            Self::Memory(cable) => cable.receive_into(slot),
         }
     }
 
@@ -179,6 +182,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.send(slot),
             Self::Unix(unix) => unix.send(slot),
+            Self::Memory(cable) => cable.send(slot.get(HEADER..).unwrap_or_default()),
         }
     }
 
@@ -188,6 +192,10 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.send_pieces(pieces),
             Self::Unix(unix) => unix.send_pieces(pieces),
+            Self::Memory(cable) => {
+                let frame: Vec<u8> = without_header(pieces).iter().flat_map(|piece| piece.to_vec()).collect();
+                cable.send(&frame)
+            }
         }
     }
 
@@ -204,7 +212,7 @@ impl PortDevice {
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Tap(tap) => tap.capabilities(),
-            Self::Unix(_) => Capabilities::PLAIN,
+            Self::Unix(_) | Self::Memory(_) => Capabilities::PLAIN,
         }
     }
 
@@ -213,6 +221,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.mtu(),
             Self::Unix(unix) => unix.mtu(),
+            Self::Memory(cable) => cable.mtu(),
         }
     }
 
@@ -220,7 +229,16 @@ impl PortDevice {
     pub fn set_carrier(&self, up: bool) -> Result<(), PortError> {
         match self {
             Self::Tap(tap) => tap.set_carrier(up),
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// What a worker waits at; `None` for a cable in memory.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tap(tap) => Some(tap.as_fd()),
+            Self::Unix(unix) => Some(unix.as_fd()),
+            Self::Memory(_) => None,
         }
     }
 
@@ -229,15 +247,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.name().to_owned(),
             Self::Unix(unix) => unix.path().display().to_string(),
-        }
-    }
-}
-
-impl AsFd for PortDevice {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tap(tap) => tap.as_fd(),
-            Self::Unix(unix) => unix.as_fd(),
+            Self::Memory(_) => "a cable in memory".to_owned(),
         }
     }
 }

@@ -1,0 +1,425 @@
+//! Carries out verdicts: reads a port's frames, has each decided, writes what the decision wants written, and delivers,
+//! answers, floods or drops the frame.
+//!
+//! Worker threads and the switch that is driven step by step run this same code. They differ in what wakes them, and in
+//! whose clock counts.
+
+use std::time::Duration;
+
+use zerocopy::FromBytes;
+
+use super::batch::{Batch, FRAMES};
+use super::delay::Delayed;
+use super::egress::Egress;
+use super::event::Sampler;
+use super::impair::{self, Journey};
+use super::observe::Fate;
+use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
+use super::round::{Round, longest_packet};
+use super::{Port, PortTable, Shared};
+use crate::datapath::{
+    Answered, Destination, DropReason, FrameMeta, Ingress, Memory, Output, PortState, Received, Rewrite, Service,
+    Unobserved, Verdict, View, decide, rewrite, warm,
+};
+use crate::mapping::PortId;
+
+/// Rounds with several frames and nothing merged, after which merging pauses at a port.
+const FRUITLESS: u8 = 4;
+
+/// Rounds for which it pauses.
+const PAUSE: u8 = 60;
+
+/// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
+const MOST_FAILURES: u8 = 16;
+
+/// Rounds with one frame each, after which a port is read one frame at a time: the look whether another is queued is a
+/// system call, which the frame and its answer need not wait for.
+const ALONE: u8 = 8;
+
+/// Rounds of one frame, after which one round looks again whether more are queued.
+const LOOK_AGAIN: u8 = 16;
+
+/// What is remembered of a port that is read here.
+struct Local {
+    serial: u64,
+    state: PortState,
+    fruitless: u8,
+    pause: u8,
+    failures: u8,
+    /// Rounds with one frame, one after another.
+    alone: u8,
+    /// Made when the first frame is dropped.
+    sampler: Option<Box<Sampler>>,
+}
+
+impl Local {
+    fn new(serial: u64) -> Self {
+        Self {
+            serial,
+            state: PortState::default(),
+            fruitless: 0,
+            pause: 0,
+            failures: 0,
+            alone: 0,
+            sampler: None,
+        }
+    }
+
+    /// Frames that the next round reads at the most.
+    fn most(&self) -> usize {
+        if self.alone < ALONE { FRAMES } else { 1 }
+    }
+
+    /// Counts a round of so many frames, and whether the read after the last of them failed. True when the port is lost.
+    fn count_round(&mut self, frames: usize, outcome: Result<(), ReceiveError>) -> bool {
+        self.alone = match frames {
+            1 if self.alone < ALONE + LOOK_AGAIN => self.alone + 1,
+            1 => ALONE - 1,
+            _ => 0,
+        };
+        self.failures = match outcome {
+            Ok(()) | Err(ReceiveError::Empty) => 0,
+            Err(ReceiveError::Failed(_)) if frames > 0 => 1,
+            Err(ReceiveError::Failed(_)) => self.failures + 1,
+            Err(ReceiveError::Lost) => MOST_FAILURES,
+        };
+        self.failures >= MOST_FAILURES
+    }
+}
+
+/// What a round came to.
+pub(super) struct RoundOutcome {
+    /// Frames that were read.
+    pub(super) frames: usize,
+    /// The port's device is gone.
+    pub(super) lost: bool,
+}
+
+/// Carries out the verdicts about the frames of some ports. One thread at a time uses it.
+pub(super) struct Executor {
+    /// Which block of a port's counters is its own.
+    index: usize,
+    locals: Vec<Option<Local>>,
+    batch: Batch,
+    egress: Egress,
+    /// Made by the thread that uses it.
+    ring: Option<Ring>,
+    /// Frames that a fault delays.
+    delayed: Delayed<Offload>,
+    output: Output,
+    /// Room for a frame that is not in the batch, behind its offload header.
+    spare: Box<[u8]>,
+    room: Box<[u8]>,
+    /// What one of the VPC's own servers answers.
+    served: Vec<u8>,
+}
+
+impl Executor {
+    pub(super) fn new(index: usize) -> Self {
+        Self {
+            index,
+            locals: Vec::new(),
+            batch: Batch::new(),
+            egress: Egress::new(),
+            ring: None,
+            delayed: Delayed::new(),
+            output: Output::default(),
+            spare: vec![0; HEADER + LARGEST_FRAME].into(),
+            room: vec![0; HEADER + LARGEST_FRAME].into(),
+            served: Vec::new(),
+        }
+    }
+
+    /// Writes several frames by one call from now on. The ring belongs to the calling thread.
+    pub(super) fn use_ring(&mut self, ring: Ring) {
+        self.ring = Some(ring);
+    }
+
+    /// When the next frame that a fault delays is due.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.delayed.next_due()
+    }
+
+    /// Delivers the delayed frames that are due.
+    pub(super) fn release(&mut self, shared: &Shared, table: &PortTable, view: &View) {
+        if self.delayed.next_due().is_some() {
+            impair::release(shared, self.index, table, view, &mut self.delayed);
+        }
+    }
+
+    fn take_local(&mut self, number: u32, serial: u64) -> Local {
+        let at = number as usize;
+        if self.locals.len() <= at {
+            self.locals.resize_with(at + 1, || None);
+        }
+        let local = self.locals[at].take().filter(|local| local.serial == serial);
+        local.unwrap_or_else(|| Local::new(serial))
+    }
+
+    /// Reads what a port has queued, within its budget, and carries out the verdict about each frame.
+    pub(super) fn round(
+        &mut self,
+        shared: &Shared,
+        table: &PortTable,
+        view: &View,
+        number: u32,
+        now: Duration,
+    ) -> RoundOutcome {
+        // Its descriptor was taken out of the set before it left the table: the event is from before.
+        let Some(port) = table.get(number) else {
+            return RoundOutcome { frames: 0, lost: false };
+        };
+        let mut local = self.take_local(number, port.serial);
+        self.batch.clear();
+        let outcome = self.batch.fill(&port.device, local.most());
+        let frames = self.batch.len();
+        if frames > 0 {
+            self.process(shared, table, view, port, &mut local, now);
+        }
+        let lost = local.count_round(frames, outcome);
+        self.locals[number as usize] = Some(local);
+        RoundOutcome { frames, lost }
+    }
+
+    /// Decides about the frames of the batch and carries out the verdicts.
+    fn process(
+        &mut self,
+        shared: &Shared,
+        table: &PortTable,
+        view: &View,
+        port: &Port,
+        local: &mut Local,
+        now: Duration,
+    ) {
+        let count = self.batch.len();
+        let merge = count > 1 && local.pause == 0;
+        local.pause = local.pause.saturating_sub(u8::from(count > 1));
+        let mut round = Round {
+            table,
+            port,
+            now,
+            block: &port.counters[self.index],
+            worker: self.index,
+            shared,
+            sampler: &mut local.sampler,
+            audience: shared.observers.present(),
+        };
+        round.block.received_frames.add(count as u64);
+        let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
+        round.block.received_bytes.add(bytes as u64);
+        let ingress = match attached(view, port) {
+            Ok(ingress) => ingress,
+            Err(reason) => {
+                for index in 0..count {
+                    round.drop(self.batch.frame(index), reason);
+                }
+                return;
+            }
+        };
+        if count > 1 {
+            warm((0..count).map(|index| self.batch.frame(index)), &ingress, view);
+        }
+        for index in 0..count {
+            self.frame(&mut round, &ingress, view, &mut local.state, index, merge);
+        }
+        let merged = self.egress.flush(&mut self.batch, self.ring.as_mut(), &mut round);
+        self.leave_broken_ring();
+        if merge {
+            local.fruitless = if merged > 0 { 0 } else { local.fruitless + 1 };
+            if local.fruitless >= FRUITLESS {
+                (local.fruitless, local.pause) = (0, PAUSE);
+            }
+        }
+    }
+
+    fn leave_broken_ring(&mut self) {
+        if self.ring.as_ref().is_some_and(Ring::is_broken) {
+            tracing::warn!(
+                "io_uring does not write to TAPs here: from now on each frame is written by a call of its own"
+            );
+            self.ring = None;
+        }
+    }
+
+    /// Decides about one frame and carries out the verdict.
+    #[inline(always)]
+    fn frame(
+        &mut self,
+        round: &mut Round<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        state: &mut PortState,
+        index: usize,
+        merge: bool,
+    ) {
+        let offload = match offload(self.batch.slot(index)) {
+            Ok(offload) => offload,
+            Err(reason) => return round.drop(self.batch.frame(index), reason),
+        };
+        let received = Received {
+            bytes: self.batch.frame(index),
+            meta: meta(&offload),
+        };
+        let segments = round.shared.fabric.segments();
+        let memory = Memory { port: state, segments };
+        let output = &mut self.output;
+        let mut verdict = decide(received, ingress, view, memory, round.now, output, &mut Unobserved);
+        if let Some(effects) = &output.effects {
+            let asking = effects.commit(ingress, state, segments, round.now);
+            verdict = round.asked(view, verdict, asking, output.reply.frame(), &mut self.spare);
+        }
+        match verdict {
+            Verdict::Deliver {
+                to: Destination::Port(to),
+                rewrite,
+            } => self.deliver(round, ingress, view, index, offload, to, rewrite, merge),
+            Verdict::Reply(answered) => {
+                round.answer(answered, output.reply.frame(), &mut self.spare, self.batch.frame(index));
+            }
+            Verdict::Punt(service) => self.punt(round, ingress, view, index, offload, service),
+            Verdict::Flood { reply, punt } => self.flood(round, ingress, view, index, offload, reply, punt),
+            // A question was sent above.
+            Verdict::Consumed | Verdict::Ask { .. } => {}
+            Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
+        }
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "inlined into its one caller, whose registers these are"
+    )]
+    fn deliver(
+        &mut self,
+        round: &mut Round<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        index: usize,
+        offload: Offload,
+        to: PortId,
+        rewrite: Rewrite,
+        merge: bool,
+    ) {
+        let Some(destination) = round.table.get(to.get()) else {
+            return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
+        };
+        if longest_packet(&offload, self.batch.frame(index).len()) > usize::from(destination.device.mtu()) {
+            return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::TooLong);
+        }
+        if let Some(faults) = view.faults()
+            && let Some(journey) = Journey::new(faults, view, ingress, destination)
+        {
+            // What is queued came first.
+            self.egress.flush(&mut self.batch, self.ring.as_mut(), round);
+            let slot = self.batch.slot(index);
+            return round.travel(&journey, slot, offload, rewrite, destination, &mut self.delayed);
+        }
+        round.show_delivery(self.batch.frame(index), &offload, destination);
+        rewrite::apply(self.batch.frame_mut(index), rewrite);
+        round.show_arrival(self.batch.frame(index), &offload, destination);
+        let merge = merge && destination.merges();
+        self.egress.push(&self.batch, index, offload, to.get(), merge);
+    }
+
+    /// Hands a frame to one of the VPC's own servers.
+    #[cold]
+    fn punt(
+        &mut self,
+        round: &mut Round<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        index: usize,
+        offload: Offload,
+        service: Service,
+    ) {
+        let question = Received {
+            bytes: self.batch.frame(index),
+            meta: meta(&offload),
+        };
+        let outcome = if service == Service::LinkLocal {
+            let sink = round.shared.services.get().ok_or(DropReason::NoService);
+            let taken = sink.and_then(|take| take(round.port.interface, round.port.id, question));
+            taken.map(|()| round.show(question.bytes, &offload, Fate::Answered(Answered::Service)))
+        } else {
+            round.serve(service, question, ingress, view, &mut self.served, &mut self.spare)
+        };
+        if let Err(reason) = outcome {
+            round.drop(question.bytes, reason);
+        }
+    }
+
+    /// Sends a frame to every other port of the segment, and the router's answer to the one that it came from.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "the fields of the verdict and of the frame")]
+    fn flood(
+        &mut self,
+        round: &mut Round<'_>,
+        ingress: &Ingress<'_>,
+        view: &View,
+        index: usize,
+        offload: Offload,
+        reply: Option<Answered>,
+        punt: Option<Service>,
+    ) {
+        // What is queued came first.
+        self.egress.flush(&mut self.batch, self.ring.as_mut(), round);
+        round.flood(
+            view,
+            ingress,
+            &mut self.batch,
+            index,
+            offload,
+            &mut self.spare,
+            &mut self.room,
+            &mut self.delayed,
+        );
+        let question = Received {
+            bytes: self.batch.frame(index),
+            meta: meta(&offload),
+        };
+        if let Some(answered) = reply {
+            round.answer(answered, self.output.reply.frame(), &mut self.spare, question.bytes);
+        }
+        if let Some(service) = punt {
+            // The other ports got the question, so that it is not lost where this server has no answer.
+            let _ = round.serve(service, question, ingress, view, &mut self.served, &mut self.spare);
+        }
+    }
+}
+
+/// What a port's frames are judged by, while the fabric says that its interface is attached to it and has a link.
+pub(super) fn attached<'a>(view: &'a View, port: &Port) -> Result<Ingress<'a>, DropReason> {
+    let ingress = view.ingress(port.interface, port.id).ok_or(DropReason::InterfaceGone)?;
+    if ingress.interface.port != Some(port.id) {
+        return Err(DropReason::NotAttached);
+    }
+    if view.faults().is_some_and(|faults| faults.link_down(&ingress.interface)) {
+        return Err(DropReason::FaultLinkDown);
+    }
+    Ok(ingress)
+}
+
+/// What a slot's offload header leaves to do, if it is to be believed.
+#[inline]
+fn offload(slot: &[u8]) -> Result<Offload, DropReason> {
+    let Ok((header, frame)) = VnetHeader::ref_from_prefix(slot) else {
+        return Err(DropReason::Truncated);
+    };
+    header.validate(frame).map_err(|_| DropReason::InvalidOffload)
+}
+
+/// What the decision needs to know of it.
+#[inline]
+pub(super) fn meta(offload: &Offload) -> FrameMeta {
+    match offload {
+        Offload::None => FrameMeta::default(),
+        Offload::Checksum { .. } => FrameMeta {
+            checksum_pending: true,
+            segment_size: 0,
+        },
+        Offload::Segment(segments) => FrameMeta {
+            checksum_pending: true,
+            segment_size: segments.size,
+        },
+    }
+}
