@@ -12,7 +12,8 @@ use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::model::InterfaceId;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
-use crate::wire::frame::{ETHERTYPE_IPV4, Frame, Ipv4Packet, Ipv6Packet};
+use crate::wire::flow::{IpPacket, Upper};
+use crate::wire::frame::Frame;
 
 /// Octets of each packet that are looked at: headers and the payload's first 16.
 const SNAPLEN: usize = 256;
@@ -137,17 +138,16 @@ fn record(
 
 /// Which request a packet is of. Of a connection only the SYN counts: it is what reaches the address, or does not.
 fn key(kind: ProbeKind, observed: &Observed) -> Option<Key> {
-    let frame = Frame::parse(&observed.bytes).ok()?;
-    let upper = if frame.ethertype == ETHERTYPE_IPV4 {
-        Ipv4Packet::parse(frame.payload()).ok()?.payload()
-    } else {
-        Ipv6Packet::parse(frame.payload()).ok()?.payload()
-    };
+    let packet = IpPacket::of(&Frame::parse(&observed.bytes).ok()?)?;
+    let upper = packet.payload();
     match kind {
         ProbeKind::Icmp | ProbeKind::Udp => number(upper.get(8..)?).map(|(number, _)| Key::Number(number)),
         ProbeKind::Tcp | ProbeKind::Http => {
+            let Upper::Ports { source, .. } = packet.flow().upper else {
+                return None;
+            };
             let syn_alone = upper.get(13)? & 0x12 == 0x02;
-            syn_alone.then(|| Key::Port(u16::from_be_bytes([upper[0], upper[1]])))
+            syn_alone.then_some(Key::Port(source))
         }
     }
 }

@@ -13,10 +13,8 @@ use utoipa::ToSchema;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
-use crate::wire::frame::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP,
-    PROTOCOL_UDP,
-};
+use crate::wire::flow::Flow;
+use crate::wire::frame::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// Packets of a run that are recorded, from its beginning.
 const MOST_RECORDS: usize = 1 << 19;
@@ -76,10 +74,7 @@ struct Record {
     /// Since the switch was started.
     at: Duration,
     from: InterfaceIndex,
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    port: Option<u16>,
+    flow: Flow,
     fate: Fate,
 }
 
@@ -89,31 +84,10 @@ impl Record {
         if matches!(observed.fate, Fate::Fabric(_) | Fate::Arrived { .. }) {
             return None;
         }
-        let frame = Frame::parse(&observed.bytes).ok()?;
-        let (source, destination, protocol, upper): (IpAddr, IpAddr, u8, Option<&[u8]>) = match frame.ethertype {
-            ETHERTYPE_IPV4 => {
-                let packet = Ipv4Packet::parse(frame.payload()).ok()?;
-                let upper = (packet.fragment_offset == 0).then(|| packet.payload());
-                (packet.source.into(), packet.destination.into(), packet.protocol, upper)
-            }
-            ETHERTYPE_IPV6 => {
-                let packet = Ipv6Packet::parse(frame.payload()).ok()?;
-                let upper = (!packet.later_fragment).then(|| packet.payload());
-                (packet.source.into(), packet.destination.into(), packet.protocol, upper)
-            }
-            _ => return None,
-        };
-        let ports = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
-            .then_some(upper)
-            .flatten();
         Some(Self {
             at: observed.at,
             from: observed.interface,
-            source,
-            destination,
-            protocol,
-            // Both protocols have it in the same place (RFC 9293 section 3.1, RFC 768).
-            port: ports.and_then(|upper| Some(u16::from_be_bytes([*upper.get(2)?, *upper.get(3)?]))),
+            flow: Flow::of(&observed.bytes)?,
             fate: observed.fate,
         })
     }
@@ -121,16 +95,18 @@ impl Record {
     fn is_meant(&self, wanted: &FlowFilter) -> bool {
         let protocol = match wanted.protocol {
             None => true,
-            Some(FlowProtocol::Icmp) => matches!(self.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6),
-            Some(FlowProtocol::Tcp) => self.protocol == PROTOCOL_TCP,
-            Some(FlowProtocol::Udp) => self.protocol == PROTOCOL_UDP,
+            Some(FlowProtocol::Icmp) => matches!(self.flow.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6),
+            Some(FlowProtocol::Tcp) => self.flow.protocol == PROTOCOL_TCP,
+            Some(FlowProtocol::Udp) => self.flow.protocol == PROTOCOL_UDP,
         };
         protocol
-            && wanted.source.is_none_or(|source| source == self.source)
+            && wanted.source.is_none_or(|source| source == self.flow.source)
             && wanted
                 .destination
-                .is_none_or(|destination| destination == self.destination)
-            && wanted.port.is_none_or(|port| self.port == Some(port))
+                .is_none_or(|destination| destination == self.flow.destination)
+            && wanted
+                .port
+                .is_none_or(|port| self.flow.destination_port() == Some(port))
     }
 }
 

@@ -32,6 +32,7 @@ use clock::{Clock, Entropy, HostClock, SeededEntropy};
 pub use dns::NameSource;
 pub use imds::MetadataSource;
 pub use ntp::TimeSource;
+pub use packet::{Served, served};
 pub use server::Server;
 use unanswered::Counters;
 

@@ -7,15 +7,16 @@ use super::unanswered::Unanswered;
 use crate::datapath::{SERVICES_IPV4, SERVICES_IPV6};
 use crate::wire::MacAddr;
 use crate::wire::checksum::Sum;
-use crate::wire::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::wire::udp::{self, Datagram, InvalidDatagram};
+use crate::wire::flow::{Fragment, IpPacket, Upper};
+use crate::wire::frame::{Frame, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::udp::{Datagram, InvalidDatagram};
 
 /// Octets of the longest datagram that is read; a query or a request is much shorter.
 const MAX_DATAGRAM: usize = 2048;
 
 /// A service by what is spoken to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Served {
+pub enum Served {
     /// HTTP on port 80 of 169.254.169.254 and `fd00:ec2::254`.
     Metadata,
     /// Port 53 of the resolver, 169.254.169.253 and `fd00:ec2::253`.
@@ -55,45 +56,28 @@ pub(super) struct Arrival {
     pub(super) packet: Vec<u8>,
 }
 
-/// An IP packet, whatever its version.
-struct Network<'a> {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    upper: &'a [u8],
-    packet: Packet<'a>,
-}
-
-/// The packet in its version.
-enum Packet<'a> {
-    V4(Ipv4Packet<'a>),
-    V6(Ipv6Packet<'a>),
-}
-
 impl Arrival {
     /// Reads a frame. `checksum_pending` tells that its sender left the upper checksum to be filled in.
     pub(super) fn parse(bytes: &[u8], checksum_pending: bool) -> Result<Self, Unanswered> {
         let frame = Frame::parse(bytes).map_err(|_| Unanswered::Malformed)?;
-        let network = match frame.ethertype {
-            ETHERTYPE_IPV4 => Network::ipv4(frame.payload())?,
-            ETHERTYPE_IPV6 => Network::ipv6(frame.payload())?,
-            _ => return Err(Unanswered::Malformed),
+        let packet = packet(&frame)?;
+        let flow = packet.flow();
+        let Upper::Ports { source, destination } = flow.upper else {
+            return Err(Unanswered::Malformed);
         };
-        let upper = network.upper;
-        let (source, destination) = udp::ports(upper).ok_or(Unanswered::Malformed)?;
-        let remote = SocketAddr::new(network.source, source);
-        let local = SocketAddr::new(network.destination, destination);
+        let remote = SocketAddr::new(flow.source, source);
+        let local = SocketAddr::new(flow.destination, destination);
         if remote.port() == 0 {
             return Err(Unanswered::Malformed);
         }
-        let served = served(local, network.protocol);
-        let transport = match network.protocol {
+        let served = served(local, flow.protocol);
+        let transport = match flow.protocol {
             PROTOCOL_TCP => {
-                let opens = segment(&network, checksum_pending)?;
+                let opens = segment(&packet, checksum_pending)?;
                 Transport::Segment { served, opens }
             }
             PROTOCOL_UDP => {
-                let datagram = network.datagram(checksum_pending)?;
+                let datagram = datagram(&packet, checksum_pending)?;
                 if datagram.payload.len() > MAX_DATAGRAM {
                     return Err(Unanswered::TooLong);
                 }
@@ -107,80 +91,50 @@ impl Arrival {
             remote,
             local,
             transport,
-            packet: network.packet.without_options(),
+            packet: packet.without_options(),
         })
     }
 }
 
-impl<'a> Network<'a> {
-    fn ipv4(payload: &'a [u8]) -> Result<Self, Unanswered> {
-        let packet = Ipv4Packet::parse(payload).map_err(|_| Unanswered::Malformed)?;
-        packet.validate()?;
-        if packet.is_fragment() {
-            return Err(Unanswered::Malformed);
-        }
-        Ok(Self {
-            source: packet.source.into(),
-            destination: packet.destination.into(),
-            protocol: packet.protocol,
-            upper: packet.payload(),
-            packet: Packet::V4(packet),
-        })
+/// The packet of a frame, if it is whole and valid.
+fn packet<'a>(frame: &Frame<'a>) -> Result<IpPacket<'a>, Unanswered> {
+    let packet = IpPacket::of(frame).ok_or(Unanswered::Malformed)?;
+    match &packet {
+        IpPacket::V4(packet) => packet.validate()?,
+        IpPacket::V6(packet) => packet.validate()?,
     }
-
-    fn ipv6(payload: &'a [u8]) -> Result<Self, Unanswered> {
-        let packet = Ipv6Packet::parse(payload).map_err(|_| Unanswered::Malformed)?;
-        packet.validate()?;
-        if packet.fragmented {
-            return Err(Unanswered::Malformed);
-        }
-        Ok(Self {
-            source: packet.source.into(),
-            destination: packet.destination.into(),
-            protocol: packet.protocol,
-            upper: packet.payload(),
-            packet: Packet::V6(packet),
-        })
+    if packet.fragment() != Fragment::Whole {
+        return Err(Unanswered::Malformed);
     }
-
-    fn datagram(&self, checksum_pending: bool) -> Result<Datagram<'a>, Unanswered> {
-        let datagram = match &self.packet {
-            Packet::V4(packet) => Datagram::in_ipv4(packet, checksum_pending),
-            Packet::V6(packet) => Datagram::in_ipv6(packet, checksum_pending),
-        };
-        datagram.map_err(|invalid| match invalid {
-            InvalidDatagram::Malformed => Unanswered::Malformed,
-            InvalidDatagram::Checksum => Unanswered::Checksum,
-        })
-    }
+    Ok(packet)
 }
 
-impl Packet<'_> {
-    /// The packet without IPv4 options and IPv6 extension headers, which mean nothing to the services, and which the stack
-    /// reads in part only.
-    fn without_options(&self) -> Vec<u8> {
-        match self {
-            Self::V4(packet) => packet.without_options(),
-            Self::V6(packet) => packet.without_extensions(),
-        }
-    }
+fn datagram<'a>(packet: &IpPacket<'a>, checksum_pending: bool) -> Result<Datagram<'a>, Unanswered> {
+    let datagram = match packet {
+        IpPacket::V4(packet) => Datagram::in_ipv4(packet, checksum_pending),
+        IpPacket::V6(packet) => Datagram::in_ipv6(packet, checksum_pending),
+    };
+    datagram.map_err(|invalid| match invalid {
+        InvalidDatagram::Malformed => Unanswered::Malformed,
+        InvalidDatagram::Checksum => Unanswered::Checksum,
+    })
 }
 
 /// Checks a TCP segment; whether it opens a connection.
-fn segment(network: &Network<'_>, checksum_pending: bool) -> Result<bool, Unanswered> {
-    let upper = network.upper;
+fn segment(packet: &IpPacket<'_>, checksum_pending: bool) -> Result<bool, Unanswered> {
+    let upper = packet.payload();
     let header = upper.first_chunk::<20>().ok_or(Unanswered::Malformed)?;
     let length = usize::from(header[12] >> 4) * 4;
     if length < 20 || length > upper.len() {
         return Err(Unanswered::Malformed);
     }
-    let pseudo_header = match &network.packet {
-        Packet::V4(packet) => {
+    let pseudo_header = match packet {
+        IpPacket::V4(packet) => {
             let (source, destination) = (packet.source.octets(), packet.destination.octets());
             // An IPv4 packet is at most 65 535 octets long.
             Sum::new().ipv4_pseudo_header(&source, &destination, PROTOCOL_TCP, upper.len() as u16)
         }
-        Packet::V6(packet) => {
+        IpPacket::V6(packet) => {
             let (source, destination) = (packet.source.octets(), packet.destination.octets());
             Sum::new().ipv6_pseudo_header(&source, &destination, PROTOCOL_TCP, upper.len() as u32)
         }
@@ -193,7 +147,7 @@ fn segment(network: &Network<'_>, checksum_pending: bool) -> Result<bool, Unansw
 
 /// What is served at an address and port. An IPv4 address that is none of the link-local services is the VPC's resolver: no
 /// other is passed to the services.
-fn served(local: SocketAddr, protocol: u8) -> Option<Served> {
+pub fn served(local: SocketAddr, protocol: u8) -> Option<Served> {
     let [metadata, dns, time] = match local.ip() {
         IpAddr::V4(_) => SERVICES_IPV4.map(IpAddr::V4),
         IpAddr::V6(_) => SERVICES_IPV6.map(IpAddr::V6),

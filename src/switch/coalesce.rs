@@ -6,12 +6,12 @@
 //! * TCP flags other than ACK, and PSH on the last piece, keep a frame alone;
 //! * a checksum that arrived complete is verified first: the cut computes it anew, and must not heal what was broken.
 
-use super::port::vnet::{SegmentKind, Segments, Transport};
+use super::port::vnet::{SegmentKind, Segments};
 use super::port::{ETHERNET, Offload};
 use crate::wire::checksum::Sum;
+use crate::wire::flow::Transport;
+use crate::wire::frame::{PROTOCOL_TCP as TCP, PROTOCOL_UDP as UDP};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const TCP_ACK: u8 = 0x10;
 const TCP_PSH: u8 = 0x08;
 

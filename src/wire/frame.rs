@@ -257,6 +257,20 @@ impl<'a> Ipv6Packet<'a> {
         Ok(())
     }
 
+    /// The first header that is no hop-by-hop, routing or destination option, and where it begins. What is behind another
+    /// one (an authentication header covers it) is not to be changed on the way.
+    pub fn behind_options(&self) -> (u8, usize) {
+        let (mut protocol, mut offset) = (self.bytes[6], 40);
+        while offset < self.upper_offset && matches!(protocol, 0 | 43 | 60) {
+            // The chain was walked before, so these are within the packet.
+            (protocol, offset) = (
+                self.bytes[offset],
+                offset + (usize::from(self.bytes[offset + 1]) + 1) * 8,
+            );
+        }
+        (protocol, offset)
+    }
+
     fn octet(&self, at: usize) -> Result<u8, Malformed> {
         self.bytes.get(self.upper_offset + at).copied().ok_or(Malformed::Ipv6)
     }

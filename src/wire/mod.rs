@@ -4,6 +4,7 @@
 pub mod checksum;
 pub mod dhcp;
 pub mod filter;
+pub mod flow;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;

@@ -22,7 +22,7 @@ pub fn complete_checksum(frame: &mut [u8], start: u16, offset: u16) {
     let start = usize::from(start);
     let field = start + usize::from(offset);
     // Trailing bytes behind the IP packet are padding, and no part of the sum.
-    let end = super::vnet::Transport::find(frame).map_or(frame.len(), |transport| transport.end);
+    let end = crate::wire::flow::Transport::find(frame).map_or(frame.len(), |transport| transport.end);
     let Some(bytes) = frame.get(start..end) else { return };
     let sum = Sum::new().bytes(bytes);
     // A UDP checksum must not become "none"; the other protocols know no such value, and 0xffff equals 0 to them.
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn offload(frame: &[u8], gso_type: u8, size: u16) -> Offload {
-        let transport = super::super::vnet::Transport::find(frame).expect("the frame is IP");
+        let transport = crate::wire::flow::Transport::find(frame).expect("the frame is IP");
         let start = (transport.offset as u16).to_le_bytes();
         let size = size.to_le_bytes();
         let field = if transport.protocol == TCP { 16 } else { 6 };

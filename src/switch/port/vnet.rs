@@ -11,6 +11,8 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::ETHERNET;
+use crate::wire::flow::Transport;
+use crate::wire::frame::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// `flags`: the transport checksum is still to be computed.
 const NEEDS_CSUM: u8 = 1;
@@ -21,15 +23,6 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 /// `gso_type` bit: the TCP segment carries CWR, which only the first piece may keep.
 const GSO_ECN: u8 = 0x80;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// IP protocol numbers that matter to offloads.
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
 
 /// The header as it lies before a frame: 10 bytes, little-endian (the port asks for that byte order).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -178,10 +171,10 @@ impl VnetHeader {
         let transport = Transport::find(frame).ok_or(VnetError::NoTransport)?;
         let kind = match (self.gso_type & !GSO_ECN, transport.protocol, transport.ipv6) {
             (GSO_NONE, ..) => return self.validate_checksum(frame, &transport),
-            (GSO_TCPV4, TCP, false) => SegmentKind::TcpV4,
-            (GSO_TCPV6, TCP, true) => SegmentKind::TcpV6,
-            (GSO_UDP_L4, UDP, false) => SegmentKind::UdpV4,
-            (GSO_UDP_L4, UDP, true) => SegmentKind::UdpV6,
+            (GSO_TCPV4, PROTOCOL_TCP, false) => SegmentKind::TcpV4,
+            (GSO_TCPV6, PROTOCOL_TCP, true) => SegmentKind::TcpV6,
+            (GSO_UDP_L4, PROTOCOL_UDP, false) => SegmentKind::UdpV4,
+            (GSO_UDP_L4, PROTOCOL_UDP, true) => SegmentKind::UdpV6,
             (GSO_TCPV4 | GSO_TCPV6 | GSO_UDP_L4, ..) => return Err(VnetError::WrongProtocol),
             (other, ..) => return Err(VnetError::UnknownKind(other)),
         };
@@ -219,11 +212,11 @@ impl VnetHeader {
             return Err(VnetError::WrongChecksumField);
         }
         let inside = match transport.protocol {
-            TCP => start == transport.offset && offset == usize::from(TCP_CHECKSUM),
+            PROTOCOL_TCP => start == transport.offset && offset == usize::from(TCP_CHECKSUM),
             // A tunnel in UDP (VXLAN, Geneve) leaves the inner checksum open: anywhere behind the outer UDP header.
-            UDP if start == transport.offset => offset == usize::from(UDP_CHECKSUM),
-            UDP => start >= transport.offset + transport.header_length,
-            ICMP | ICMPV6 => start == transport.offset && offset == usize::from(ICMP_CHECKSUM),
+            PROTOCOL_UDP if start == transport.offset => offset == usize::from(UDP_CHECKSUM),
+            PROTOCOL_UDP => start >= transport.offset + transport.header_length,
+            PROTOCOL_ICMP | PROTOCOL_ICMPV6 => start == transport.offset && offset == usize::from(ICMP_CHECKSUM),
             _ => start >= transport.offset,
         };
         if !inside {
@@ -263,96 +256,6 @@ impl From<&Offload> for VnetHeader {
             }
         }
     }
-}
-
-/// Where an IP packet's transport header stands, found from the frame alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transport {
-    /// IPv6, not IPv4.
-    pub ipv6: bool,
-    /// The protocol at `offset`.
-    pub protocol: u8,
-    /// Where the transport header begins, counted from the Ethernet header.
-    pub offset: usize,
-    /// Its length in bytes, options included; 0 for protocols other than TCP and UDP.
-    pub header_length: usize,
-    /// Where the IP packet ends. Bytes behind it are padding.
-    pub end: usize,
-}
-
-/// The longest chain of IPv6 extension headers that is followed. Offloaded frames of a local stack have none.
-const LONGEST_CHAIN: usize = 8;
-
-impl Transport {
-    /// `None` when the frame is not IP, is a fragment, or ends before its headers do.
-    pub(crate) fn find(frame: &[u8]) -> Option<Self> {
-        let ethertype = u16::from_be_bytes(*frame.get(12..)?.first_chunk()?);
-        let packet = &frame[ETHERNET..];
-        let (ipv6, protocol, header, length) = match ethertype {
-            ETHERTYPE_IPV4 => {
-                let fixed: &[u8; 20] = packet.first_chunk()?;
-                let header = usize::from(fixed[0] & 0x0f) * 4;
-                let fragment = u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3fff;
-                if fixed[0] >> 4 != 4 || header < 20 || fragment != 0 {
-                    return None;
-                }
-                (
-                    false,
-                    fixed[9],
-                    header,
-                    usize::from(u16::from_be_bytes([fixed[2], fixed[3]])),
-                )
-            }
-            ETHERTYPE_IPV6 => {
-                let fixed: &[u8; 40] = packet.first_chunk()?;
-                if fixed[0] >> 4 != 6 {
-                    return None;
-                }
-                let (protocol, header) = skip_extensions(packet, fixed[6])?;
-                (
-                    true,
-                    protocol,
-                    header,
-                    40 + usize::from(u16::from_be_bytes([fixed[4], fixed[5]])),
-                )
-            }
-            _ => return None,
-        };
-        if length > packet.len() || header > length {
-            return None;
-        }
-        let segment = &packet[header..length];
-        let header_length = match protocol {
-            TCP => usize::from(segment.get(12)? >> 4) * 4,
-            UDP => 8,
-            _ => 0,
-        };
-        if (protocol == TCP && header_length < 20) || header_length > segment.len() {
-            return None;
-        }
-        Some(Self {
-            ipv6,
-            protocol,
-            offset: ETHERNET + header,
-            header_length,
-            end: ETHERNET + length,
-        })
-    }
-}
-
-/// Walks hop-by-hop, routing and destination options (RFC 8200 section 4): all count 8-byte units after the first.
-fn skip_extensions(packet: &[u8], first: u8) -> Option<(u8, usize)> {
-    let (mut protocol, mut offset) = (first, 40);
-    for _ in 0..=LONGEST_CHAIN {
-        if !matches!(protocol, 0 | 43 | 60) {
-            // 44 is the fragment header: its transport header may be elsewhere.
-            return (protocol != 44).then_some((protocol, offset));
-        }
-        let &[next, units] = packet.get(offset..)?.first_chunk()?;
-        protocol = next;
-        offset += (usize::from(units) + 1) * 8;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -540,14 +443,14 @@ mod tests {
         let udp = frame.split_off(54);
         frame[20] = 0; // hop-by-hop
         frame.extend_from_slice(&[60, 0, 1, 4, 0, 0, 0, 0]); // then destination options
-        frame.extend_from_slice(&[UDP, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend_from_slice(&[PROTOCOL_UDP, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         frame.extend_from_slice(&udp);
         let length = (frame.len() - 54) as u16;
         frame[18..20].copy_from_slice(&length.to_be_bytes());
         let transport = Transport::find(&frame).expect("the chain is short");
         assert_eq!(
             (transport.protocol, transport.offset, transport.end),
-            (UDP, 54 + 24, frame.len())
+            (PROTOCOL_UDP, 54 + 24, frame.len())
         );
 
         let mut endless = udp6(256);
