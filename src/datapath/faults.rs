@@ -6,6 +6,7 @@
 //! and how many frames passed there before it. The same seed and frames give the same fates.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -54,6 +55,11 @@ impl Chance {
     /// From 0, never, to 1, always. What lies outside counts as the nearer of the two.
     pub fn new(fraction: f64) -> Self {
         Self((fraction.clamp(0.0, 1.0) * (1_u64 << Self::BITS) as f64) as u64)
+    }
+
+    /// From 0, never, to 1, always.
+    pub fn fraction(self) -> f64 {
+        self.0 as f64 / (1_u64 << Self::BITS) as f64
     }
 
     fn happens(self, random: u64) -> bool {
@@ -107,6 +113,37 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+impl fmt::Display for Impairment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |chance: Chance| (chance.fraction() * 10_000.0).round() / 100.0;
+        let mut said = Vec::new();
+        for (chance, what) in [
+            (self.loss, "lost"),
+            (self.duplicate, "doubled"),
+            (self.reorder, "reordered"),
+        ] {
+            if chance != Chance::NEVER {
+                said.push(format!("{what} in {} % of cases", percent(chance)));
+            }
+        }
+        if !(self.delay + self.jitter).is_zero() {
+            let jitter = if self.jitter.is_zero() {
+                String::new()
+            } else {
+                format!(" ± {:?}", self.jitter)
+            };
+            said.push(format!("delayed by {:?}{jitter}", self.delay));
+        }
+        if let Some(rate) = self.rate {
+            said.push(format!(
+                "limited to {rate} bit/s, dropped after a wait of {:?}",
+                self.queue
+            ));
+        }
+        f.write_str(&said.join(", "))
+    }
 }
 
 impl Impairment {
@@ -275,6 +312,26 @@ impl FaultView {
                 on, egress, ingress, ..
             } => *egress && on.selects(from) || *ingress && on.selects(to),
             _ => false,
+        })
+    }
+
+    /// What chance and clock may do to frames from one interface to another, in the order in which they meet it.
+    pub fn impairments(&self, from: &Interface, to: &Interface) -> impl Iterator<Item = &Impairment> {
+        let ways = [(Way::Egress, *from), (Way::Ingress, *to)];
+        ways.into_iter().flat_map(move |(way, interface)| {
+            self.effects.iter().filter_map(move |(_, effect)| match effect {
+                Effect::Impairment {
+                    on,
+                    egress,
+                    ingress,
+                    impairment,
+                    ..
+                } => {
+                    let applies = if way == Way::Egress { *egress } else { *ingress };
+                    (applies && on.selects(&interface)).then_some(impairment)
+                }
+                _ => None,
+            })
         })
     }
 

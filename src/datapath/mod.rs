@@ -6,6 +6,7 @@
 //! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
 //! learning switch, and `resolve` asks there for what the router does not know.
 
+mod decision;
 pub mod faults;
 pub mod rewrite;
 mod stage;
@@ -20,7 +21,8 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use faults::FaultView;
+pub use decision::{Decision, Entry};
+pub use faults::{FaultView, ServiceFaults};
 pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
 pub use stage::responder;
 pub use state::{Allowance, Asking, Effects, Memory, Output, PortState, Segments};

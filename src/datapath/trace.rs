@@ -89,6 +89,8 @@ pub enum Fact {
     Check {
         /// The interface whose check it is.
         interface: InterfaceIndex,
+        /// Its subnet.
+        subnet: SubnetIndex,
         /// The address that it must own.
         address: IpAddr,
         /// Whether the check is on.
@@ -105,6 +107,8 @@ pub enum Fact {
     },
     /// What a router that asks knows of an address.
     Neighbor {
+        /// The subnet of the address.
+        subnet: SubnetIndex,
         /// The address.
         address: IpAddr,
         /// The MAC that it was told.
@@ -227,8 +231,9 @@ impl fmt::Display for Fact {
             Self::Neighbor {
                 address,
                 mac: Some(mac),
+                ..
             } => write!(f, "the router was told that {address} is at {mac}"),
-            Self::Neighbor { address, mac: None } => write!(f, "the router was not told where {address} is"),
+            Self::Neighbor { address, mac: None, .. } => write!(f, "the router was not told where {address} is"),
             Self::Service { service } => write!(f, "a question to the subnet's {service} server"),
             Self::Spent { allowance, rate } => {
                 write!(

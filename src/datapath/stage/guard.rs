@@ -146,6 +146,7 @@ impl<O: Observer> Context<'_, O> {
             stage,
             Fact::Check {
                 interface: interface.index,
+                subnet: subnet.index,
                 address,
                 enabled,
                 owns,

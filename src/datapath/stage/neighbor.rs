@@ -34,9 +34,8 @@ impl<O: Observer> Context<'_, O> {
                 address: arp.target.into(),
             },
         );
-        let own_sender = arp.sender.is_unspecified() || self.mapped_to_asker(arp.sender.into());
-        if !own_sender && policy.foreign_sender == Answer::Silent {
-            return Err(DropReason::ArpForeignSender);
+        if policy.foreign_sender == Answer::Silent && !arp.sender.is_unspecified() {
+            self.asks_as_itself(arp.sender.into())?;
         }
         let mac = self.resolve_ipv4(arp.target, arp.sender.is_unspecified())?;
         self.allow_neighbor_answer()?;
@@ -77,13 +76,21 @@ impl<O: Observer> Context<'_, O> {
 
     /// Where the fabric answers for other addresses than those that interfaces have: the router's MAC where it answers for
     /// all of them, and the reason for silence where it answers for the router alone.
-    fn beyond_assigned(&self, target: IpAddr, unknown: DropReason) -> Result<Option<MacAddr>, DropReason> {
+    fn beyond_assigned(&mut self, target: IpAddr, unknown: DropReason) -> Result<Option<MacAddr>, DropReason> {
         let subnet = self.ingress.subnet;
         match subnet.profile().neighbor.scope {
             NeighborScope::Assigned => Ok(None),
             NeighborScope::Router => Err(unknown),
             NeighborScope::Any if self.view.owner(subnet, target).is_some() => Ok(None),
-            NeighborScope::Any => Ok(Some(subnet.router_mac)),
+            NeighborScope::Any => {
+                let fact = Fact::Mapping {
+                    subnet: subnet.index,
+                    address: target,
+                    owner: None,
+                };
+                self.observer.saw(Stage::Neighbor, fact);
+                Ok(Some(subnet.router_mac))
+            }
         }
     }
 
@@ -221,9 +228,23 @@ impl<O: Observer> Context<'_, O> {
         !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac
     }
 
-    fn mapped_to_asker(&self, address: IpAddr) -> bool {
-        let interface = &self.ingress.interface;
-        self.owns(interface.index, interface.mac, self.ingress.subnet, address)
+    /// Whether an ARP request names an address of the asker as its sender.
+    fn asks_as_itself(&mut self, address: IpAddr) -> Result<(), DropReason> {
+        let (interface, subnet) = (self.ingress.interface, self.ingress.subnet);
+        let owns = self.owns(interface.index, interface.mac, subnet, address);
+        let fact = Fact::Check {
+            interface: interface.index,
+            subnet: subnet.index,
+            address,
+            enabled: true,
+            owns,
+        };
+        self.observer.saw(Stage::Neighbor, fact);
+        if owns {
+            Ok(())
+        } else {
+            Err(DropReason::ArpForeignSender)
+        }
     }
 
     fn allow_neighbor_answer(&mut self) -> Result<(), DropReason> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, Recorder,
-    Service, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
+    Decision, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received,
+    Recorder, Service, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -107,6 +107,7 @@ pub(super) struct Lab {
     pub(super) writer: FabricWriter,
     pub(super) interfaces: HashMap<Host, InterfaceIndex>,
     pub(super) sa: SubnetIndex,
+    pub(super) sb: SubnetIndex,
     states: HashMap<Host, PortState>,
     /// What was answered last.
     pub(super) reply: ReplyBuffer,
@@ -146,6 +147,7 @@ impl Lab {
             writer,
             interfaces: HashMap::new(),
             sa,
+            sb,
             states: HashMap::new(),
             reply: ReplyBuffer::new(),
             steps: Recorder::default(),
@@ -234,6 +236,25 @@ impl Lab {
         verdict
     }
 
+    /// The decision about a frame as a value; nothing is carried out. `None` where the host is attached to no port.
+    pub(super) fn decision(&mut self, host: Host, bytes: &[u8], meta: FrameMeta) -> Option<Decision> {
+        let fabric = self.writer.fabric();
+        let view = fabric.view_full();
+        let ingress = view.ingress(self.interfaces[&host], host.port())?;
+        ingress.interface.port?;
+        let memory = Memory {
+            port: self.states.entry(host).or_default(),
+            segments: fabric.segments(),
+        };
+        Some(Decision::about(
+            Received { bytes, meta },
+            &ingress,
+            &view,
+            memory,
+            self.now,
+        ))
+    }
+
     /// The steps of the last decision, for whoever reads a failure.
     pub(super) fn told(&self) -> String {
         let lines = self
@@ -319,6 +340,27 @@ impl Case {
     pub(super) fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
+    }
+
+    /// What the case says.
+    pub(super) fn says(&self) -> &'static str {
+        self.says
+    }
+
+    /// The case's network and the decision about its frame.
+    pub(super) fn decision(&self) -> Option<(Lab, Decision)> {
+        let mut lab = Lab::new(self.profile.clone());
+        (self.given)(&mut lab);
+        for _ in 1..self.times {
+            lab.send(self.from, &self.frame, self.meta);
+        }
+        let decision = self.decide_in(&mut lab)?;
+        Some((lab, decision))
+    }
+
+    /// The decision about the case's frame in a network.
+    pub(super) fn decide_in(&self, lab: &mut Lab) -> Option<Decision> {
+        lab.decision(self.from, &self.frame, self.meta)
     }
 
     /// Sends the frame and compares.

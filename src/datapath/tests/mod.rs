@@ -1,6 +1,7 @@
 //! The decision, told in sentences: a frame in, the verdict and the answer out.
 
 mod arp;
+mod basis;
 mod forwarding;
 mod guards;
 mod lab;
@@ -27,8 +28,8 @@ const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
     DropReason::DeviceFailed,
 ];
 
-#[test]
-fn every_reason_to_drop_a_frame_is_met_by_a_case() {
+/// The cases of all files.
+fn cases() -> Vec<Case> {
     let files: [fn() -> Vec<Case>; 7] = [
         arp::cases,
         neighbor::cases,
@@ -38,7 +39,12 @@ fn every_reason_to_drop_a_frame_is_met_by_a_case() {
         routing::cases,
         lan::cases,
     ];
-    let cases = files.iter().flat_map(|cases| cases());
+    files.iter().flat_map(|cases| cases()).collect()
+}
+
+#[test]
+fn every_reason_to_drop_a_frame_is_met_by_a_case() {
+    let cases = cases().into_iter();
     let mut met: BTreeSet<DropReason> = GIVEN_BY_THE_SWITCH.into();
     met.extend(cases.filter_map(|case| match case.expect {
         Expect::Drop(reason) => Some(reason),

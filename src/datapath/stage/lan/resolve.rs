@@ -42,8 +42,12 @@ impl<O: Observer> Context<'_, O> {
         let known = self.memory.segments.neighbor(subnet.index, destination, self.now);
         // A station whose port went away says with its next answer where it is now.
         let place = known.mac.and_then(|mac| Some((mac, self.station(subnet, mac)?)));
-        let (address, mac) = (destination, place.map(|(mac, _)| mac));
-        self.observer.saw(Stage::Route, Fact::Neighbor { address, mac });
+        let fact = Fact::Neighbor {
+            subnet: subnet.index,
+            address: destination,
+            mac: place.map(|(mac, _)| mac),
+        };
+        self.observer.saw(Stage::Route, fact);
         let Some((mac, port)) = place else {
             return if known.may_ask {
                 self.ask(destination, subnet, None)
@@ -56,10 +60,9 @@ impl<O: Observer> Context<'_, O> {
             source: subnet.router_mac,
             decrement_ttl,
         };
-        let interface = self
-            .view
-            .interface_by_mac(subnet.vpc, mac)
-            .and_then(|index| self.view.interface(index));
+        let owner = self.view.interface_by_mac(subnet.vpc, mac);
+        self.observer.saw(Stage::Route, Fact::Mac { mac, owner });
+        let interface = owner.and_then(|index| self.view.interface(index));
         let mtu = interface.and_then(|i| i.mtu).unwrap_or(subnet.profile().mtu);
         if self.packet_length(frame, packet) > usize::from(mtu) {
             return self.too_big(frame, packet, mtu);

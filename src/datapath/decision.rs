@@ -1,0 +1,172 @@
+//! Gives a decision as a value: the verdict, what it wants written, every step, and the entries that it rests on.
+//!
+//! Workers do not pay for it: [`decide`] with an observer that does not listen is the same decision. Because a decision
+//! writes nothing, whoever wants to know more of one asks for it again.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::trace::{Fact, Recorder, Stage};
+use super::view::{Ingress, Origin, RouteTarget, SubnetIndex, View, VpcIndex};
+use super::{Allowance, Effects, Memory, Output, Received, Verdict, decide};
+use crate::mapping::InterfaceIndex;
+use crate::wire::MacAddr;
+
+/// Something that an edit can change, and that a verdict can rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// A VPC: its profile, ranges and subnets.
+    Vpc(VpcIndex),
+    /// An interface: that it exists, its port, its check, its MTU.
+    Interface(InterfaceIndex),
+    /// The owner of an address, or that it has none.
+    Mapping {
+        /// The subnet that was looked in.
+        subnet: SubnetIndex,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The interface with a MAC, or that there is none.
+    Mac {
+        /// The VPC that was looked in.
+        vpc: VpcIndex,
+        /// The MAC.
+        mac: MacAddr,
+    },
+    /// A route of a subnet's table.
+    Route {
+        /// The subnet.
+        subnet: SubnetIndex,
+        /// The route's destination; `None` where no route matched.
+        destination: Option<IpNet>,
+    },
+    /// The port of a station on a learning switch.
+    Station {
+        /// The subnet.
+        subnet: SubnetIndex,
+        /// The station.
+        mac: MacAddr,
+    },
+    /// What the router of a learning switch knows of an address.
+    Neighbor {
+        /// The subnet.
+        subnet: SubnetIndex,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An allowance of the port.
+    Allowance(Allowance),
+    /// The faults of this moment, of which there are some.
+    Faults,
+}
+
+/// A decision as a value.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What becomes of the frame.
+    pub verdict: Verdict,
+    /// What is to be written where the verdict is carried out.
+    pub effects: Option<Effects>,
+    /// The answer or the question that the verdict speaks of.
+    pub reply: Vec<u8>,
+    /// What each stage looked at, in order.
+    pub steps: Vec<(Stage, Fact)>,
+    /// What it rests on: an edit of anything else leaves the verdict as it is. Time and chance are no entries.
+    pub basis: Vec<Entry>,
+}
+
+impl Decision {
+    /// Decides about a frame, as [`decide`] does.
+    pub fn about<'a>(
+        frame: Received<'_>,
+        origin: impl Into<Origin<'a>>,
+        view: &'a View,
+        memory: Memory<'a>,
+        now: Duration,
+    ) -> Self {
+        let Origin::Interface(ingress) = origin.into();
+        let (mut output, mut recorder) = (Output::default(), Recorder::default());
+        let verdict = decide(frame, ingress, view, memory, now, &mut output, &mut recorder);
+        let mut basis = vec![Entry::Vpc(ingress.vpc.index), Entry::Interface(ingress.interface.index)];
+        if view.faults().is_some() {
+            basis.push(Entry::Faults);
+        }
+        for (_, fact) in &recorder.steps {
+            for entry in entries(fact, ingress) {
+                // The last one is the one that decided, wherever it was read before.
+                basis.retain(|known| *known != entry);
+                basis.push(entry);
+            }
+        }
+        Self {
+            verdict,
+            effects: output.effects,
+            reply: output.reply.frame().to_vec(),
+            steps: recorder.steps,
+            basis,
+        }
+    }
+
+    /// The entry that decided: the last that was read.
+    pub fn decided_by(&self) -> Option<Entry> {
+        self.basis.last().copied()
+    }
+}
+
+/// The entries that a fact was read from.
+fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
+    let (vpc, here) = (ingress.vpc.index, ingress.subnet.index);
+    let interface = |owner: &Option<InterfaceIndex>| owner.map(Entry::Interface);
+    match *fact {
+        Fact::SourceMac { .. } => vec![Entry::Interface(ingress.interface.index)],
+        Fact::Mapping {
+            subnet, address, owner, ..
+        } => [Entry::Mapping { subnet, address }]
+            .into_iter()
+            .chain(interface(&owner))
+            .collect(),
+        Fact::Mac { mac, owner } => [Entry::Mac { vpc, mac }].into_iter().chain(interface(&owner)).collect(),
+        Fact::Check {
+            interface,
+            subnet,
+            address,
+            enabled,
+            ..
+        } => {
+            let mapping = enabled.then_some(Entry::Mapping { subnet, address });
+            mapping.into_iter().chain([Entry::Interface(interface)]).collect()
+        }
+        Fact::Route { route, .. } => {
+            let target = route.and_then(|(_, target)| match target {
+                RouteTarget::Interface(index) => Some(Entry::Interface(index)),
+                RouteTarget::Local | RouteTarget::Blackhole => None,
+            });
+            let destination = route.map(|(net, _)| net);
+            let subnet = here;
+            target
+                .into_iter()
+                .chain([Entry::Route { subnet, destination }])
+                .collect()
+        }
+        Fact::Neighbor { subnet, address, mac } => {
+            let station = mac.map(|mac| Entry::Station { subnet, mac });
+            let prefix = Entry::Mapping { subnet, address };
+            [prefix, Entry::Neighbor { subnet, address }]
+                .into_iter()
+                .chain(station)
+                .collect()
+        }
+        Fact::Station { mac, .. } => vec![Entry::Station { subnet: here, mac }],
+        Fact::Spent { allowance, .. } => vec![Entry::Allowance(allowance)],
+        // What the frame says, and what the VPC's profile and ranges say of it.
+        Fact::Asked { .. }
+        | Fact::Router { .. }
+        | Fact::Computed { .. }
+        | Fact::Service { .. }
+        | Fact::Group { .. } => {
+            vec![Entry::Vpc(vpc)]
+        }
+    }
+}
