@@ -104,7 +104,7 @@ fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
     if error.is_syntax() || error.is_eof() || error.is_io() {
         return syntax_problem(error);
     }
-    let message = error.to_string();
+    let message = without_position(error);
     let (code, named) = classify(&message);
     let field = match (path, named) {
         ("." | "", None) => None,
@@ -118,6 +118,13 @@ fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
         Some(field) => problem.field(field),
         None => problem,
     }
+}
+
+/// A message without "at line 1 column 30": the field is named by its path, and many a client wrote no such text itself.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&position).map(str::to_owned).unwrap_or(message)
 }
 
 /// The code for a message of serde, and the field that the message names.

@@ -1,6 +1,7 @@
 //! Commands that ask a running server: what there is, why a frame goes where it goes, what happens.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -15,6 +16,7 @@ use super::show::{
 use super::{Done, Failure, print};
 use crate::api::{Client, ClientError, Token, token};
 use crate::lab::api::SOCKET;
+use crate::wire::MacAddr;
 
 /// Which server is asked.
 #[derive(Debug, Clone, Args)]
@@ -200,15 +202,15 @@ pub struct ExplainArguments {
     /// The interface that sends it: identifier or name
     #[arg(long)]
     from: String,
-    /// The address that it goes to
+    /// The address that it goes to, or an interface: identifier or name
     #[arg(long, required_unless_present = "frame")]
     to: Option<String>,
     /// The address that it comes from
     #[arg(long)]
-    source: Option<String>,
-    /// icmp, udp or tcp
-    #[arg(long)]
-    protocol: Option<String>,
+    source: Option<IpAddr>,
+    /// What it carries
+    #[arg(long, value_enum)]
+    protocol: Option<Carried>,
     /// Its source port
     #[arg(long)]
     source_port: Option<u16>,
@@ -217,10 +219,31 @@ pub struct ExplainArguments {
     port: Option<u16>,
     /// The MAC address that a static neighbor entry of the host holds
     #[arg(long)]
-    mac: Option<String>,
+    mac: Option<MacAddr>,
+    /// Explain the reply as well
+    #[arg(long)]
+    both: bool,
     /// The whole frame in hexadecimal
-    #[arg(long, conflicts_with_all = ["to", "source", "protocol", "source_port", "port", "mac"])]
+    #[arg(long, conflicts_with_all = ["to", "source", "protocol", "source_port", "port", "mac", "both"])]
     frame: Option<String>,
+}
+
+/// What a packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Carried {
+    Icmp,
+    Udp,
+    Tcp,
+}
+
+impl Carried {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// Asks, and shows the answer.
@@ -361,9 +384,12 @@ async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Do
     body.insert("from".into(), arguments.from.into());
     let texts = [
         ("to", arguments.to),
-        ("source", arguments.source),
-        ("protocol", arguments.protocol),
-        ("destination_mac", arguments.mac),
+        ("source", arguments.source.map(|address| address.to_string())),
+        (
+            "protocol",
+            arguments.protocol.map(|protocol| protocol.name().to_owned()),
+        ),
+        ("destination_mac", arguments.mac.map(|mac| mac.to_string())),
         ("frame", arguments.frame),
     ];
     for (field, value) in texts {
@@ -375,13 +401,30 @@ async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Do
     ] {
         body.extend(value.map(|value| (field.to_owned(), Value::from(value))));
     }
+    if arguments.both {
+        body.insert("both".into(), true.into());
+    }
     let answer = client.post("/v1/explain", &body).await.map_err(failed)?;
     show(json, &answer, explanation);
-    Ok(())
+    if answer["arrives"] == true {
+        Ok(())
+    } else {
+        Err(Failure::silent(Failure::REFUSED))
+    }
 }
 
 /// The frames with their stages, as a person reads them.
 fn explanation(answer: &Value) -> String {
+    let mut shown = way(answer);
+    if answer["reply"].is_object() {
+        shown.push_str("\nThe way back\n\n");
+        shown.push_str(&way(&answer["reply"]));
+    }
+    shown
+}
+
+/// One way of an explanation.
+fn way(answer: &Value) -> String {
     let mut shown = String::new();
     for frame in answer["frames"].as_array().into_iter().flatten() {
         shown.push_str(&format!("{}\n", text(frame, "purpose")));

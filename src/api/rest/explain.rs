@@ -12,7 +12,7 @@ use super::blocking;
 use crate::api::extract::{Json, NoQuery};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::explain::{FrameSpec, PacketSpec, Protocol};
+use crate::control::explain::{FrameSpec, PacketSpec, Protocol, Target};
 use crate::control::{ExplainRequest, Explanation};
 use crate::model::{InterfaceId, ResourceRef};
 use crate::wire::MacAddr;
@@ -33,9 +33,9 @@ struct ExplainBody {
     from: ResourceRef<InterfaceId>,
     /// The whole frame in hexadecimal, spaces and colons allowed; nothing else is given then.
     frame: Option<String>,
-    /// The destination of a packet.
-    #[schema(value_type = Option<String>, example = "10.0.1.11")]
-    to: Option<IpAddr>,
+    /// The destination of a packet: an IP address, or an interface by identifier or name.
+    #[schema(example = "10.0.1.11")]
+    to: Option<String>,
     /// Its source; the interface's first address of the family if left out.
     #[schema(value_type = Option<String>)]
     source: Option<IpAddr>,
@@ -48,6 +48,9 @@ struct ExplainBody {
     /// The MAC that a static neighbor entry holds; the host asks for it if left out.
     #[schema(value_type = Option<String>)]
     destination_mac: Option<MacAddr>,
+    /// Explain the reply to a packet that is delivered as well: its own routes and checks decide about it.
+    #[serde(default)]
+    both: bool,
 }
 
 impl ExplainBody {
@@ -61,6 +64,7 @@ impl ExplainBody {
                 ("source_port", self.source_port.is_some()),
                 ("destination_port", self.destination_port.is_some()),
                 ("destination_mac", self.destination_mac.is_some()),
+                ("both", self.both),
             ];
             if let Some((field, _)) = given.iter().find(|(_, given)| *given) {
                 return Err(Problem::invalid(*field, "The frame says it already").remedy(REMEDY));
@@ -74,7 +78,7 @@ impl ExplainBody {
                 })?;
             return Ok(FrameSpec::Bytes(bytes));
         }
-        let Some(to) = self.to else {
+        let Some(to) = &self.to else {
             return Err(Problem::missing("to", REMEDY));
         };
         let protocol = self.protocol.unwrap_or_default();
@@ -95,7 +99,10 @@ impl ExplainBody {
             ));
         }
         Ok(FrameSpec::Packet(PacketSpec {
-            to,
+            to: match to.parse() {
+                Ok(address) => Target::Address(address),
+                Err(_) => Target::Interface(ResourceRef::new(to)),
+            },
             source: self.source,
             protocol,
             source_port: self.source_port.unwrap_or(SOURCE_PORT),
@@ -107,8 +114,8 @@ impl ExplainBody {
 
 /// Explains what becomes of a frame
 ///
-/// The decision is made by the code that the workers run. For a packet the answer shows first the question about the next
-/// hop, as a host would ask it. Nothing is sent, counted or learnt.
+/// The decision is made by the code that the workers run, with the faults and ports of this moment. For a packet the answer
+/// shows first the question about the next hop, as a host would ask it. Nothing is sent, counted or learnt.
 #[utoipa::path(post, path = "/v1/explain", tag = "explain", operation_id = "explain", request_body = ExplainBody,
     responses(
         (status = 200, description = "Each frame with the stages that it went through and its verdict", body = Explanation),
@@ -123,6 +130,7 @@ async fn explain(
     let request = ExplainRequest {
         interface: body.from,
         frame,
+        both: body.both,
     };
     blocking(move || {
         let explained = state.controller.explain(request);

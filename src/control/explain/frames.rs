@@ -9,7 +9,7 @@ use smoltcp::wire::{
     TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
-use super::PacketSpec;
+use super::Packet;
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERTYPE_ARP, Frame, Ipv6Packet};
 use crate::wire::neighbor::{Arp, solicited_node};
@@ -99,7 +99,8 @@ pub(super) fn neighbor_solicitation(mac: MacAddr, source: Ipv6Addr, target: Ipv6
 }
 
 /// The described packet, in a frame.
-pub(super) fn packet(mac: MacAddr, destination: MacAddr, source: IpAddr, spec: &PacketSpec) -> Vec<u8> {
+pub(super) fn packet(mac: MacAddr, destination: MacAddr, spec: &Packet) -> Vec<u8> {
+    let source = spec.source;
     let caps = ChecksumCapabilities::default();
     let (from, to) = (IpAddress::from(source), IpAddress::from(spec.to));
     let tcp = TcpRepr {
@@ -107,7 +108,7 @@ pub(super) fn packet(mac: MacAddr, destination: MacAddr, source: IpAddr, spec: &
         dst_port: spec.destination_port,
         control: TcpControl::Syn,
         seq_number: TcpSeqNumber(0),
-        ack_number: None,
+        ack_number: spec.reply.then_some(TcpSeqNumber(1)),
         window_len: 64_240,
         window_scale: None,
         max_seg_size: None,
@@ -120,15 +121,14 @@ pub(super) fn packet(mac: MacAddr, destination: MacAddr, source: IpAddr, spec: &
         src_port: spec.source_port,
         dst_port: spec.destination_port,
     };
-    let echo4 = Icmpv4Repr::EchoRequest {
-        ident: 1,
-        seq_no: 1,
-        data: &PAYLOAD,
+    let (ident, seq_no, data) = (1, 1, &PAYLOAD[..]);
+    let echo4 = match spec.reply {
+        false => Icmpv4Repr::EchoRequest { ident, seq_no, data },
+        true => Icmpv4Repr::EchoReply { ident, seq_no, data },
     };
-    let echo6 = Icmpv6Repr::EchoRequest {
-        ident: 1,
-        seq_no: 1,
-        data: &PAYLOAD,
+    let echo6 = match spec.reply {
+        false => Icmpv6Repr::EchoRequest { ident, seq_no, data },
+        true => Icmpv6Repr::EchoReply { ident, seq_no, data },
     };
     let (protocol, length) = match (spec.protocol, spec.to) {
         (Protocol::Icmp, IpAddr::V4(_)) => (IpProtocol::Icmp, echo4.buffer_len()),

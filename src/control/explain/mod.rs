@@ -1,7 +1,11 @@
-//! Why a frame is delivered, answered or dropped, told by the very code that decides about it. A packet that is only
-//! described goes the way of a real host: first the question who has the next hop, then, if somebody answers, the packet.
+//! Explains why a frame is delivered, answered or dropped, by the code that decides about it and the faults and ports that it
+//! meets. A packet that is only described goes the way of a real host: first the question who has the next hop, then, if it
+//! is answered, the packet; and, where that is asked for, the reply.
 
+#[cfg(test)]
+mod fault_tests;
 mod frames;
+mod path;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -10,15 +14,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::controller::{Controller, State};
 use super::error::ControlError;
+use super::faults::HostState;
 use crate::datapath::{
-    FrameMeta, Ingress, Memory, Output, PortState, Received, Recorder, Rewrite, Service, Verdict, View, decide,
-    responder,
+    Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service, Verdict, View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
 
 pub use frames::Protocol;
+use path::Ports;
 pub use steps::{Pass, Step, VerdictView};
 
 /// A frame to be explained.
@@ -28,6 +33,8 @@ pub struct ExplainRequest {
     pub interface: ResourceRef<InterfaceId>,
     /// The frame, or what is known of it.
     pub frame: FrameSpec,
+    /// Explain the reply to it as well.
+    pub both: bool,
 }
 
 /// A frame, or what is known of it.
@@ -43,7 +50,7 @@ pub enum FrameSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketSpec {
     /// Its destination.
-    pub to: IpAddr,
+    pub to: Target,
     /// Its source; the interface's first address of the family if left out.
     pub source: Option<IpAddr>,
     /// What it carries.
@@ -56,6 +63,42 @@ pub struct PacketSpec {
     pub destination_mac: Option<MacAddr>,
 }
 
+/// Where a packet goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To this address.
+    Address(IpAddr),
+    /// To the first address of this interface, in a family that the sender has.
+    Interface(ResourceRef<InterfaceId>),
+}
+
+/// A packet with every choice made.
+struct Packet {
+    to: IpAddr,
+    source: IpAddr,
+    protocol: Protocol,
+    source_port: u16,
+    destination_port: u16,
+    destination_mac: Option<MacAddr>,
+    /// It answers one.
+    reply: bool,
+}
+
+impl Packet {
+    /// The packet that answers this one.
+    fn answered(&self) -> Self {
+        Self {
+            to: self.source,
+            source: self.to,
+            protocol: self.protocol,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            destination_mac: None,
+            reply: true,
+        }
+    }
+}
+
 /// What becomes of a frame, and of the question before it.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct Explanation {
@@ -65,6 +108,31 @@ pub struct Explanation {
     pub frames: Vec<Pass>,
     /// What came of it, in a sentence.
     pub summary: String,
+    /// Whether the last frame is delivered, flooded or answered; and the reply too, where it is explained.
+    pub arrives: bool,
+    /// What becomes of the reply, if it is asked for and the packet is delivered to an interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<ReplyExplanation>,
+}
+
+/// What becomes of the reply to a packet.
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+pub struct ReplyExplanation {
+    /// The interface that sends it.
+    pub interface_id: InterfaceId,
+    /// The frames in order, as those of the packet.
+    pub frames: Vec<Pass>,
+    /// What came of it, in a sentence.
+    pub summary: String,
+    /// Whether it is delivered, flooded or answered.
+    pub arrives: bool,
+}
+
+/// The frames of one way and what came of them.
+struct Way {
+    frames: Vec<Pass>,
+    summary: String,
+    arrives: bool,
 }
 
 /// Where a packet is sent first.
@@ -93,39 +161,41 @@ impl Controller {
     /// Explains what becomes of a frame of an interface, by the decision that the workers make. Nothing is sent, counted
     /// or learnt.
     pub fn explain(&self, request: ExplainRequest) -> Result<Explanation, ControlError> {
-        let now = self.now();
-        let state = self.read();
-        let interface = state.network.interface(&request.interface)?;
-        let subnet = state.network.subnet(&interface.subnet_id.into())?;
-        let explainer = Explainer {
-            state: &state,
-            interface: &interface,
-            subnet,
-            view: state.binding.writer().view(),
-            now,
-        };
-        let mut frames = Vec::new();
-        let summary = match request.frame {
-            FrameSpec::Bytes(bytes) => {
-                if bytes.len() < 14 {
-                    let problem = format!("{} bytes are no Ethernet frame", bytes.len());
-                    return Err(wrong(
-                        "frame",
-                        problem,
-                        "Give at least the 14 bytes of an Ethernet header.",
-                    ));
-                }
-                let (pass, _, _) = explainer.pass("the frame", &bytes)?;
-                let summary = pass.verdict.description.clone();
-                frames.push(pass);
-                summary
+        let (now, state) = (self.now(), self.read());
+        let ports = Ports(
+            self.shared
+                .ports
+                .as_ref()
+                .map_or_else(Vec::new, |ports| ports.reports()),
+        );
+        let explainer = Explainer::new(self, &state, &ports, &request.interface, now)?;
+        let (way, packet) = match request.frame {
+            FrameSpec::Bytes(bytes) => (explainer.bytes(&bytes)?, None),
+            FrameSpec::Packet(spec) => {
+                let packet = explainer.choose(&spec)?;
+                (explainer.packet(&packet)?, Some(packet))
             }
-            FrameSpec::Packet(packet) => explainer.packet(&packet, &mut frames)?,
+        };
+        let receiver = way.frames.last().and_then(|pass| pass.verdict.interface_id);
+        let reply = match (packet, receiver) {
+            (Some(packet), Some(receiver)) if request.both && way.arrives => {
+                let back = Explainer::new(self, &state, &ports, &receiver.into(), now)?;
+                let way = back.packet(&packet.answered())?;
+                Some(ReplyExplanation {
+                    interface_id: receiver,
+                    frames: way.frames,
+                    summary: way.summary,
+                    arrives: way.arrives,
+                })
+            }
+            _ => None,
         };
         Ok(Explanation {
-            interface_id: interface.id,
-            frames,
-            summary,
+            interface_id: explainer.interface.id,
+            frames: way.frames,
+            summary: way.summary,
+            arrives: way.arrives && reply.as_ref().is_none_or(|reply| reply.arrives),
+            reply,
         })
     }
 }
@@ -156,89 +226,229 @@ fn served(
     (verdict, said)
 }
 
-/// One explanation in the making.
+/// One way of an explanation in the making.
 struct Explainer<'a> {
+    controller: &'a Controller,
     state: &'a State,
-    interface: &'a NetworkInterface,
+    ports: &'a Ports,
+    interface: NetworkInterface,
     subnet: &'a Subnet,
     view: &'a View,
     now: std::time::Duration,
 }
 
-impl Explainer<'_> {
+impl<'a> Explainer<'a> {
+    /// Explains what an interface sends.
+    fn new(
+        controller: &'a Controller,
+        state: &'a State,
+        ports: &'a Ports,
+        interface: &ResourceRef<InterfaceId>,
+        now: std::time::Duration,
+    ) -> Result<Self, ControlError> {
+        let interface = state.network.interface(interface)?;
+        let subnet = state.network.subnet(&interface.subnet_id.into())?;
+        Ok(Self {
+            controller,
+            state,
+            ports,
+            interface,
+            subnet,
+            view: state.binding.writer().view(),
+            now,
+        })
+    }
+
     /// Has the data path decide about one frame.
     fn pass(&self, purpose: &str, bytes: &[u8]) -> Result<(Pass, Verdict, Vec<u8>), ControlError> {
         let gone = || wrong("interface", "The interface is not known to the data path", "Ask again.");
         let index = self.state.binding.interface_index(self.interface.id).ok_or_else(gone)?;
-        // A detached interface is explained as if it were attached to a port of its own.
         let port = self
             .interface
             .attachment
             .as_ref()
             .map_or(u32::MAX, |attachment| attachment.port);
         let port = PortId::new(port).ok_or_else(gone)?;
-        let ingress: Ingress<'_> = self.view.ingress(index, port).ok_or_else(gone)?;
-        let mut recorder = Recorder::default();
-        let mut output = Output::default();
+        let ingress = self.view.ingress(index, port).ok_or_else(gone)?;
+        let (decision, services, mut notes) = self.judge(&ingress, bytes);
+        let Decision {
+            verdict, reply, steps, ..
+        } = decision;
+        let steps = steps.iter().map(|(stage, fact)| steps::step(self.state, *stage, fact));
+        let mut view = steps::verdict(self.state, &verdict, &reply);
+        if let Some(answer) = services {
+            view.service = Some(answer.service);
+            view.silent = !answer.answers;
+            view.description = format!("{}: {}", view.description, answer.does);
+        }
+        if self.interface.attachment.is_none() {
+            // The rest is explained as if it were attached, for a network that is declared before it has hosts.
+            view.silent = true;
+            notes.push("but the sender is attached to no port, so that nothing is sent".to_owned());
+        }
+        for note in &notes {
+            view.description = format!("{}; {note}", view.description);
+        }
+        view.notes = notes;
+        let pass = Pass {
+            purpose: purpose.to_owned(),
+            frame: data_encoding::HEXLOWER.encode(bytes),
+            steps: steps.collect(),
+            verdict: view,
+        };
+        Ok((pass, verdict, reply))
+    }
+
+    /// The decision about a frame and what follows it: a server's answer, and the way to the other port.
+    fn judge(&self, ingress: &Ingress<'_>, bytes: &[u8]) -> (Decision, Option<path::Answer>, Vec<String>) {
         let frame = Received {
             bytes,
             meta: FrameMeta::default(),
         };
         // A fresh port has asked nothing yet: rate limits are no part of the explanation.
-        let port_state = PortState::default();
+        let port = PortState::default();
         let fabric = self.state.binding.writer().fabric();
         let memory = Memory {
-            port: &port_state,
+            port: &port,
             segments: fabric.segments(),
         };
-        let verdict = decide(frame, &ingress, self.view, memory, self.now, &mut output, &mut recorder);
-        let (verdict, reply) = served(verdict, frame, &ingress, self.view, output.reply.frame());
-        let steps = recorder
-            .steps
-            .iter()
-            .map(|(stage, fact)| steps::step(self.state, *stage, fact))
-            .collect();
-        let pass = Pass {
-            purpose: purpose.to_owned(),
-            frame: data_encoding::HEXLOWER.encode(bytes),
-            steps,
-            verdict: steps::verdict(self.state, self.view, &verdict, &reply),
+        let mut decision = Decision::about(frame, ingress, self.view, memory, self.now);
+        if let Some(reason) = path::refused_at_port(ingress, self.view, self.ports) {
+            decision.verdict = Verdict::Drop(reason);
+            decision.steps.clear();
+            return (decision, None, Vec::new());
+        }
+        let faults = self.view.faults().map(|faults| faults.services(&ingress.interface));
+        let asked = match decision.verdict {
+            Verdict::Punt(service) => Some(path::service(service, bytes, faults.unwrap_or_default())),
+            _ => None,
         };
-        Ok((pass, verdict, reply))
+        let served = served(decision.verdict, frame, ingress, self.view, &decision.reply);
+        (decision.verdict, decision.reply) = served;
+        let receiver = match decision.verdict {
+            Verdict::Deliver {
+                to: Destination::Port(port),
+                ..
+            } => self.state.network.interface_at_port(port.get()),
+            _ => None,
+        };
+        let index = receiver.and_then(|id| self.state.binding.interface_index(id));
+        let (verdict, mut notes) = path::delivery(decision.verdict, ingress, self.view, self.ports, index, bytes.len());
+        decision.verdict = verdict;
+        let instance = receiver.and_then(|id| self.state.network.instance_of(id));
+        if instance.is_some_and(|instance| self.controller.host_state(instance) == HostState::Frozen) {
+            notes.push("by a fault: its instance is frozen and answers nothing".to_owned());
+        }
+        // A server that does not answer the frame has dropped it.
+        let asked = asked.filter(|_| !matches!(decision.verdict, Verdict::Drop(_)));
+        (decision, asked, notes)
+    }
+
+    /// A frame that is given whole.
+    fn bytes(&self, bytes: &[u8]) -> Result<Way, ControlError> {
+        if bytes.len() < 14 {
+            let problem = format!("{} bytes are no Ethernet frame", bytes.len());
+            return Err(wrong(
+                "frame",
+                problem,
+                "Give at least the 14 bytes of an Ethernet header.",
+            ));
+        }
+        let (pass, ..) = self.pass("the frame", bytes)?;
+        Ok(Way {
+            summary: pass.verdict.description.clone(),
+            arrives: pass.verdict.arrives(),
+            frames: vec![pass],
+        })
     }
 
     /// A packet on the way that a host would send it.
-    fn packet(&self, packet: &PacketSpec, frames: &mut Vec<Pass>) -> Result<String, ControlError> {
-        let source = self.source(packet)?;
-        if source == packet.to && packet.destination_mac.is_none() {
-            return Ok(format!(
-                "The packet does not leave the host: {} is the host's own address.",
-                packet.to
-            ));
+    fn packet(&self, packet: &Packet) -> Result<Way, ControlError> {
+        if packet.source == packet.to && packet.destination_mac.is_none() {
+            return Ok(Way {
+                summary: format!(
+                    "The packet does not leave the host: {} is the host's own address.",
+                    packet.to
+                ),
+                arrives: true,
+                frames: Vec::new(),
+            });
         }
         let hop = match packet.destination_mac {
             Some(mac) => NextHop::Known(mac),
             None => self.next_hop(packet.to)?,
         };
+        let mut frames = Vec::new();
         let mac = match hop {
             NextHop::Known(mac) => mac,
-            NextHop::Ask(address) => match self.resolve(address, source, frames)? {
+            NextHop::Ask(address) => match self.resolve(address, packet.source, &mut frames)? {
                 Resolved::To(mac) => mac,
-                Resolved::Nobody(why) => return Ok(format!("The packet is not sent: {why}.")),
+                Resolved::Nobody(why) => {
+                    return Ok(Way {
+                        summary: format!("The packet is not sent: {why}."),
+                        arrives: false,
+                        frames,
+                    });
+                }
             },
         };
-        let bytes = frames::packet(self.interface.mac_address, mac, source, packet);
-        let (pass, ..) = self.pass("the packet", &bytes)?;
-        let summary = pass.verdict.description.clone();
+        let bytes = frames::packet(self.interface.mac_address, mac, packet);
+        let (pass, ..) = self.pass(if packet.reply { "the reply" } else { "the packet" }, &bytes)?;
+        let (summary, arrives) = (pass.verdict.description.clone(), pass.verdict.arrives());
         frames.push(pass);
-        Ok(summary)
+        Ok(Way {
+            frames,
+            summary,
+            arrives,
+        })
+    }
+
+    /// Makes every choice that a description leaves open, as the host would.
+    fn choose(&self, spec: &PacketSpec) -> Result<Packet, ControlError> {
+        let to = match &spec.to {
+            Target::Address(address) => *address,
+            Target::Interface(name) => self.address_of(name, spec.source)?,
+        };
+        Ok(Packet {
+            to,
+            source: self.source(to, spec.source)?,
+            protocol: spec.protocol,
+            source_port: spec.source_port,
+            destination_port: spec.destination_port,
+            destination_mac: spec.destination_mac,
+            reply: false,
+        })
+    }
+
+    /// The first address of an interface, in the family of the source, or else one that the sender has.
+    fn address_of(&self, name: &ResourceRef<InterfaceId>, source: Option<IpAddr>) -> Result<IpAddr, ControlError> {
+        let unknown = |_| {
+            let problem = format!("'{name}' is neither an IP address nor an interface");
+            wrong(
+                "to",
+                problem,
+                "Give an IP address, or an interface by name or identifier.",
+            )
+        };
+        let target = self.state.network.interface(name).map_err(unknown)?;
+        let ipv4 = target.primary_ipv4().map(IpAddr::V4);
+        let ipv6 = target.ipv6_addresses.first().map(|address| IpAddr::V6(*address));
+        let wanted = match source {
+            Some(IpAddr::V4(_)) => ipv4,
+            Some(IpAddr::V6(_)) => ipv6,
+            None => ipv4.filter(|_| self.interface.primary_ipv4().is_some()).or(ipv6),
+        };
+        wanted.ok_or_else(|| {
+            let problem = format!("'{name}' has no address of a family that the sender has");
+            wrong("to", problem, "Assign it one, or give the address itself.")
+        })
     }
 
     /// The source address that a host would take.
-    fn source(&self, packet: &PacketSpec) -> Result<IpAddr, ControlError> {
-        if let Some(source) = packet.source {
-            if source.is_ipv4() != packet.to.is_ipv4() {
-                let problem = format!("{source} and {} are of different families", packet.to);
+    fn source(&self, to: IpAddr, given: Option<IpAddr>) -> Result<IpAddr, ControlError> {
+        if let Some(source) = given {
+            if source.is_ipv4() != to.is_ipv4() {
+                let problem = format!("{source} and {to} are of different families");
                 return Err(wrong(
                     "source",
                     problem,
@@ -247,7 +457,7 @@ impl Explainer<'_> {
             }
             return Ok(source);
         }
-        match packet.to {
+        match to {
             IpAddr::V4(_) => self.interface.primary_ipv4().map(IpAddr::V4).ok_or_else(|| {
                 let problem = format!("{} has no IPv4 address to send from", self.interface.id);
                 wrong("to", problem, "Assign one, give 'source', or name an IPv6 destination.")

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control::controller::State;
-use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Verdict, View};
+use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Verdict};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, SubnetId};
 
@@ -73,6 +73,23 @@ pub struct VerdictView {
     /// The answer's frame, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
+    /// The service of the VPC that it is for: `metadata`, `dns`, `time` or `dhcp`; `none` where nothing is served at the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'static str>,
+    /// What else there is to know, each in a sentence: what faults may do to the frame by chance, that the sender is attached
+    /// to no port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The service does not answer, or the frame cannot be sent at all.
+    #[serde(skip)]
+    pub silent: bool,
+}
+
+impl VerdictView {
+    /// Whether the frame reaches a host, or the sender hears an answer.
+    pub(super) fn arrives(&self) -> bool {
+        matches!(self.action, "deliver" | "reply" | "flood" | "service") && !self.silent
+    }
 }
 
 /// A name for people: the given one, else the identifier.
@@ -132,7 +149,7 @@ pub(super) fn step(state: &State, stage: Stage, fact: &Fact) -> Step {
 }
 
 /// A verdict, with places turned into identifiers.
-pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) -> VerdictView {
+pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> VerdictView {
     let mut view = VerdictView {
         action: "drop",
         description: String::new(),
@@ -142,6 +159,9 @@ pub(super) fn verdict(state: &State, _: &View, verdict: &Verdict, reply: &[u8]) 
         routed: None,
         answer: None,
         reply: None,
+        service: None,
+        notes: Vec::new(),
+        silent: false,
     };
     match verdict {
         Verdict::Deliver {

@@ -15,13 +15,13 @@ use crate::switch::port::memory::cable;
 use crate::wire::udp::{Endpoint, write_ipv4};
 
 /// Two subnets; `a` and `b` in the left one, `c` in the right one, all attached.
-struct World {
-    controller: Controller,
+pub(super) struct World {
+    pub(super) controller: Controller,
     cables: Vec<crate::switch::port::memory::MemoryHost>,
 }
 
 impl World {
-    fn new(profile: Profile) -> Self {
+    pub(super) fn new(profile: Profile) -> Self {
         let fabric = FabricWriter::new();
         let switch: Arc<dyn Ports> = Arc::new(Mutex::new(InProcessSwitch::new(fabric.fabric())));
         let config = ControllerConfig {
@@ -93,22 +93,23 @@ impl World {
         self.cables.push(host);
     }
 
-    fn interface(&self, name: &str) -> NetworkInterface {
+    pub(super) fn interface(&self, name: &str) -> NetworkInterface {
         self.controller.interface(&ResourceRef::new(name)).unwrap()
     }
 
-    fn explain(&self, from: &str, packet: PacketSpec) -> Explanation {
+    pub(super) fn explain(&self, from: &str, packet: PacketSpec) -> Explanation {
         let request = ExplainRequest {
             interface: ResourceRef::new(from),
             frame: FrameSpec::Packet(packet),
+            both: false,
         };
         self.controller.explain(request).unwrap()
     }
 }
 
-fn ping(to: &str) -> PacketSpec {
+pub(super) fn ping(to: &str) -> PacketSpec {
     PacketSpec {
-        to: to.parse().unwrap(),
+        to: Target::Address(to.parse().unwrap()),
         source: None,
         protocol: Protocol::Icmp,
         source_port: 0,
@@ -287,6 +288,7 @@ fn a_frame_that_is_none_is_refused_with_its_field() {
     let request = ExplainRequest {
         interface: ResourceRef::new("a"),
         frame: FrameSpec::Bytes(vec![0; 13]),
+        both: false,
     };
     assert_eq!(
         world.controller.explain(request).unwrap_err().field().as_deref(),
@@ -299,6 +301,7 @@ fn a_frame_that_is_none_is_refused_with_its_field() {
     let request = ExplainRequest {
         interface: ResourceRef::new("a"),
         frame: FrameSpec::Packet(mixed),
+        both: false,
     };
     assert_eq!(
         world.controller.explain(request).unwrap_err().field().as_deref(),
@@ -324,6 +327,7 @@ fn a_dhcp_request_is_explained_with_what_the_server_says() {
         let request = ExplainRequest {
             interface: ResourceRef::new("a"),
             frame: FrameSpec::Bytes(bytes),
+            both: false,
         };
         let explanation = world.controller.explain(request).unwrap();
         let verdict = &explanation.frames[0].verdict;
