@@ -208,7 +208,8 @@ impl<'a, O: Observer> Context<'a, O> {
         }
         match packet {
             Packet::V4(packet) => {
-                let gateway = here.gateway_ipv4().ok_or(DropReason::TooLong)?;
+                // A subnet without an IPv4 range routes no IPv4, whatever its hosts lease.
+                let gateway = here.ipv4.and(here.gateway_ipv4()).ok_or(DropReason::TooLong)?;
                 // RFC 792: only a packet that must not be fragmented is answered. The router fragments nothing itself.
                 if packet.bytes[6] & 0x40 == 0 {
                     return Err(DropReason::TooLong);
