@@ -33,7 +33,7 @@ OPTIMIZED = $(foreach setting,opt-level=1 debug-assertions=false overflow-checks
 AS_ROOT = --include-ignored --skip not_a_test
 TEST_FIGURES = $(CARGO) test --locked --features bench-tools $(OPTIMIZED) $(FIGURES)
 
-.PHONY: help demo test repeat test-tools clients-at-rest python-venv chronyd lint fuzz fuzz-build loom clean tools root
+.PHONY: help demo test attack repeat test-tools clients-at-rest python-venv chronyd lint fuzz fuzz-build loom clean tools root
 
 -include benches/bench.mk
 
@@ -97,6 +97,14 @@ repeat: test-tools
 	@failed=; for scenario in $(FAILOVER); do \
 	  $${CARGO_TARGET_DIR:-target}/release/localvpc run --repeat $(REPEAT) scenarios/$$scenario.yaml || failed="$$failed $$scenario"; \
 	done; [ -z "$$failed" ] || { echo "not the same verdict in $(REPEAT) runs:$$failed" >&2; exit 1; }
+
+# The short form takes less than two minutes; ATTACK=--long an hour. ATTACK_BINARY takes one that is built already.
+ATTACK ?=
+ATTACK_BINARY ?=
+## hostile requests, files, connections, tenants and ends, beside a pair that must not lose a ping (ATTACK=--long: an hour of it)
+attack: test-tools
+	@if [ -z "$(ATTACK_BINARY)" ]; then $(CARGO) build --release --locked --bin localvpc; fi
+	python3 tests/attack/attack.py $(or $(ATTACK_BINARY),$${CARGO_TARGET_DIR:-target}/release/localvpc) $(ATTACK)
 
 ## formatting, lints, dependencies, documentation: no warning passes
 lint:

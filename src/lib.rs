@@ -12,6 +12,7 @@ pub mod api;
 #[cfg(feature = "server")]
 pub mod cli;
 #[cfg(feature = "server")]
+pub mod confine;
 pub mod control;
 pub mod datapath;
 #[cfg(feature = "server")]

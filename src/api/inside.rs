@@ -12,6 +12,7 @@ use axum::Extension;
 use tokio::net::UnixStream;
 
 use super::caller::Caller;
+use super::commands;
 use super::guard::{GuardConfig, Permissions, Transport};
 use super::rest::router;
 use super::state::AppState;
@@ -34,6 +35,7 @@ impl InsideApi {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("api-inside")
+            .on_thread_start(commands::confined)
             .enable_all()
             .build()?;
         // The socket lets in who is inside, and no page of a browser reaches it: neither token nor further names.

@@ -4,6 +4,7 @@
 mod accept;
 pub mod caller;
 pub mod client;
+pub mod commands;
 pub mod connections;
 pub mod extract;
 pub mod guard;

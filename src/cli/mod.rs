@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::confine::{self, rootless};
 use crate::runtime::remains::{self, Record};
 
 /// A cloud VPC on one machine.
@@ -139,6 +140,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Gives the process the rights that a network takes, and no others. Before it has a second thread.
+fn become_capable() -> Done {
+    rootless::enter().map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
+    if let Err(lacking) = confine::process() {
+        tracing::warn!("{lacking}");
+    }
+    Ok(())
 }
 
 fn dispatch(cli: Cli) -> Done {

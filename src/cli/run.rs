@@ -85,6 +85,7 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
         let message = miette::miette!("{option} takes one scenario: each is a network of its own");
         return Err(Failure::new(Failure::USAGE, message));
     }
+    super::become_capable()?;
     let files: Vec<String> = arguments.files.iter().map(|file| file.display().to_string()).collect();
     let record = begin_record(&format!("run {}", files.join(" ")));
     let cancel = Cancel::default();

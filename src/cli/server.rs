@@ -17,7 +17,8 @@ use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::inside::InsideApi;
 use crate::api::server::{Bound, ServerConfig};
 use crate::api::token::{Token, TokenFile};
-use crate::api::{AppState, rest};
+use crate::api::{AppState, commands, rest};
+use crate::confine::rootless;
 use crate::file::template::Scope;
 use crate::lab::{ApiAccess, ServeHost};
 use crate::model::Limits;
@@ -220,10 +221,21 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 /// Starts the network, makes the topology, serves until a signal comes, and takes everything away.
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
+    super::become_capable()?;
     crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
+    // One thread starts those that carry commands out; the others read requests, and hold no rights.
+    let commanding = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("commands")
+        .enable_all()
+        .build()
+        .map_err(impossible)?;
+    commands::appoint(&commanding);
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_name("api")
+        .on_thread_start(commands::confined)
         .enable_all()
         .build()
         .map_err(impossible)?;
@@ -278,7 +290,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         if let Some(topology) = topology {
             let runtime = Arc::clone(&runtime);
             let topology = topology.clone();
-            let made = tokio::task::spawn_blocking(move || declare(&runtime, &topology, &Scope::default()));
+            let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
             made.await.map_err(impossible)?.map_err(impossible)?;
         }
         print(&welcome(&runtime, &addresses, &config, arguments.allow_exec));
@@ -298,6 +310,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     })?;
     // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
     tokio.shutdown_timeout(PATIENCE);
+    commanding.shutdown_timeout(PATIENCE);
     drop(inside);
     drop(runtime);
     // Until here something could have been left.
@@ -340,6 +353,11 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
     let controller = runtime.controller();
     let instances = runtime.lab().all();
     let few = instances.len() <= READY_TO_ENTER;
+    // In a user namespace of one user nsenter(1) must not drop groups, and may enter what is of that namespace only.
+    let (nsenter, all) = match rootless::outside() {
+        Some(_) => ("nsenter --preserve-credentials", "-U -m -u -i -n -p"),
+        None => ("nsenter", "-a"),
+    };
     for instance in instances {
         let interface = runtime.interface_of(instance.name());
         let Some(Ok(interface)) = interface.map(|id| controller.interface(&id.into())) else {
@@ -357,9 +375,9 @@ fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, a
             format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
         };
         let machine = few.then(|| instance.machine().ok()).flatten();
-        let place = machine.map_or_else(place, |machine| format!("-t {} -a", machine.pid()));
+        let place = machine.map_or_else(place, |machine| format!("-t {} {all}", machine.pid()));
         text.push_str(&format!(
-            "{:8} {}  {}\n         enter: nsenter {place}\n",
+            "{:8} {}  {}\n         enter: {nsenter} {place}\n",
             instance.name(),
             interface.mac_address,
             addresses.join(" "),

@@ -20,13 +20,13 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
 use super::forking;
 use super::instance::{InstanceError, lock};
 use super::machine::Machine;
 use super::output::Output;
 use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
+use crate::confine::forbid_dangerous;
 
 /// How much of each stream is kept unless a command says otherwise.
 pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;
@@ -37,10 +37,6 @@ const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 /// 1 MiB a round: a pipe holds 64 KiB, and no more than 1 MiB unless root raised fs.pipe-max-size (pipe(7)).
 const READS_A_ROUND: usize = 64;
 const READ_SIZE: usize = 16 << 10;
-
-/// What root in an instance cannot do, because it would do it to the whole machine: an NTP client would set its clock.
-/// (`reboot` is harmless: in a PID namespace it ends the instance, see reboot(2).)
-const NOT_OF_AN_INSTANCE: [CapabilitySet; 2] = [CapabilitySet::SYS_TIME, CapabilitySet::SYS_MODULE];
 
 /// A command to run.
 #[derive(Clone, Debug)]
@@ -392,9 +388,7 @@ fn spawn_inside(
 ) -> io::Result<Child> {
     let inside = || {
         machine.enter()?;
-        for capability in NOT_OF_AN_INSTANCE {
-            remove_capability_from_bounding_set(capability)?;
-        }
+        forbid_dangerous()?;
         let path = environment.get("PATH").map_or(STANDARD_PATH, String::as_str);
         // Looked up here and not by `Command`, which would have to fork all of this process's page tables to search a
         // PATH that is not its own.

@@ -21,6 +21,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname, setsid};
 
 use super::mounts;
+use crate::confine::{forbid_dangerous, rootless};
 
 /// The first argument that turns the program into process 1 of an instance. Not for people to type.
 pub const INIT_SUBCOMMAND: &str = "instance-init";
@@ -65,10 +66,16 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
             "this is started by localvpc as process 1 of an instance, not by hand",
         ));
     }
-    set_pdeathsig(Signal::SIGKILL)?;
+    if !rootless::in_user_namespace() {
+        set_pdeathsig(Signal::SIGKILL)?;
+    }
     // Ctrl-C at the owner's terminal is for the owner.
     setsid()?;
-    let prepared = prepare(arguments);
+    let prepared = prepare(arguments).and_then(|deaths| {
+        // After the mounts; before anything of the instance runs.
+        forbid_dangerous()?;
+        Ok(deaths)
+    });
     let said = match &prepared {
         Ok(_) => format!("{READY}\n"),
         Err(error) => format!("{}\n", error.to_string().replace('\n', " ")),
@@ -87,11 +94,11 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC)?;
     mounts::make_private()?;
     sethostname(&hostname)?;
-    std::fs::write("/etc/hostname", format!("{}\n", hostname.display()))?;
-    std::fs::write("/etc/machine-id", format!("{machine_id}\n"))?;
+    own_file("/etc/hostname", &format!("{}\n", hostname.display()))?;
+    own_file("/etc/machine-id", &format!("{machine_id}\n"))?;
     // As Debian does it (Debian reference, section 5.1.1). A program that asks for the name of its own machine would else wait
     // for a resolver that may not be there; keepalived does so when it starts.
-    std::fs::write("/etc/hosts", hosts(&hostname.to_string_lossy()))?;
+    own_file("/etc/hosts", &hosts(&hostname.to_string_lossy()))?;
     let mut deaths = SigSet::empty();
     deaths.add(Signal::SIGCHLD);
     deaths.thread_block()?;
@@ -99,6 +106,15 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
         &deaths,
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?)
+}
+
+/// Puts a file in the place of the machine's, which may be another user's: it is removed from the layer, not written to.
+fn own_file(path: &str, text: &str) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::write(path, text)
 }
 
 /// `/etc/hosts` of a machine of this name.

@@ -23,6 +23,7 @@ use super::forking;
 use super::init::{INIT_SUBCOMMAND, Order, READY};
 use super::instance::lock;
 use super::namespace::Namespace;
+use crate::confine::rootless;
 
 /// How long process 1 may take to mount its file systems, or to answer an order; it takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -215,6 +216,20 @@ struct Job {
 /// Starts `command` inside `namespace` as the first process of a new PID namespace. This happens in one thread that
 /// never ends: a process asked to die with its parent dies when the *thread* that forked it does (prctl(2)).
 fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Child> {
+    if rootless::in_user_namespace() {
+        // Such a thread could not leave the namespace again: those of the machine belong to its root. One that ends does as well,
+        // but process 1 cannot be asked to die with it, and goes by its socket alone.
+        return std::thread::scope(|scope| {
+            let spawn = || {
+                namespace.enter().map_err(io::Error::other)?;
+                unshare(CloneFlags::CLONE_NEWPID)?;
+                forking::spawn(&mut { command })
+            };
+            let thread = std::thread::Builder::new().name("spawner".into());
+            let thread = thread.spawn_scoped(scope, spawn)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+    }
     static SPAWNER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
     let gone = || io::Error::other("the thread that starts processes is gone");
     let start = || {

@@ -12,6 +12,7 @@ pub mod files;
 mod forking;
 mod init;
 pub mod instance;
+mod layers;
 pub mod link;
 pub mod machine;
 mod mounts;

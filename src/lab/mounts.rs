@@ -3,11 +3,12 @@
 //! | path | what an instance sees |
 //! |---|---|
 //! | `/etc`, `/var`, `/root`, `/home` | the machine's, with a layer over it that takes the writes and dies with the instance |
+//! | `/usr`, `/opt`, `/boot`, `/srv` | the same; read-only where another file system is mounted below |
 //! | `/run`, `/dev/shm` | empty, its own |
 //! | `/dev` | its own, without disks: cloud-init would try to resize them |
 //! | `/proc`, `/sys` | its own processes and network; `/sys` is read-only, which tells systemd that no udev runs |
 //! | `/proc/sys`, `/proc/sysrq-trigger` | read-only, but for `/proc/sys/net`: the rest is one for the whole machine |
-//! | all else, `/usr`, `/opt` and `/tmp` among it | the machine's, shared |
+//! | all else, `/tmp` among it | the machine's, shared: where files are exchanged |
 
 use std::fs;
 use std::io;
@@ -16,8 +17,7 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
-/// Directories under a layer of the instance's own.
-const LAYERED: [&str; 4] = ["etc", "var", "root", "home"];
+use super::layers;
 
 /// Device nodes taken over from the machine.
 const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "net/tun"];
@@ -32,15 +32,7 @@ pub(super) fn make_private() -> io::Result<()> {
     // Mounts are copies of the machine's, which would otherwise see ours appear (mount_namespaces(7)).
     mount_at(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, "")?;
     file_system("tmpfs", BACKSTAGE, MsFlags::empty(), "mode=0755")?;
-    for name in LAYERED.iter().filter(|name| Path::new("/").join(name).is_dir()) {
-        let [upper, work] = ["upper", "work"].map(|part| format!("{BACKSTAGE}/{name}-{part}"));
-        fs::create_dir(&upper)?;
-        fs::create_dir(&work)?;
-        // The layer's root shows its own mode, not that of the directory below it: /root stays closed.
-        fs::set_permissions(&upper, fs::metadata(format!("/{name}"))?.permissions())?;
-        let options = format!("lowerdir=/{name},upperdir={upper},workdir={work}");
-        file_system("overlay", &format!("/{name}"), MsFlags::empty(), &options)?;
-    }
+    layers::make(BACKSTAGE)?;
     file_system("proc", "/proc", MsFlags::empty(), "")?;
     protect_the_machine()?;
     make_devices(&format!("{BACKSTAGE}/dev"))?;
@@ -115,11 +107,17 @@ fn make_directory(path: &str, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn file_system(kind: &str, target: &str, flags: MsFlags, options: &str) -> io::Result<()> {
+pub(super) fn file_system(kind: &str, target: &str, flags: MsFlags, options: &str) -> io::Result<()> {
     mount_at(Some(kind), target, Some(kind), flags, options)
 }
 
-fn mount_at(source: Option<&str>, target: &str, kind: Option<&str>, flags: MsFlags, options: &str) -> io::Result<()> {
+pub(super) fn mount_at(
+    source: Option<&str>,
+    target: &str,
+    kind: Option<&str>,
+    flags: MsFlags,
+    options: &str,
+) -> io::Result<()> {
     mount(source, target, kind, flags, Some(options)).map_err(|error| {
         let what = kind.or(source).unwrap_or("mount flags");
         io::Error::other(format!("cannot mount {what} at {target}: {error}"))

@@ -17,6 +17,7 @@ use ipnet::{IpNet, Ipv4Net};
 pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
 
+use crate::confine::{self, Role};
 use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
 use crate::datapath::{FabricWriter, Received};
 use crate::lab::link::Route;
@@ -151,6 +152,12 @@ pub struct Runtime {
     _services: Services,
 }
 
+/// What reads what tenants send needs no right but to move frames.
+fn confined() {
+    // What the kernel lacks has been logged.
+    let _ = confine::this_thread(Role::Frames);
+}
+
 /// Metadata, DNS and time: their thread reads what the controller knows, and writes to the switch's ports.
 fn start_services(
     controller: &Controller,
@@ -165,6 +172,7 @@ fn start_services(
     };
     let config = ServicesConfig {
         forward_to: resolver,
+        thread_start: confined,
         ..ServicesConfig::default()
     };
     let services = Services::start(Arc::new(controller.clone()), config, Arc::new(inject))?;
@@ -182,6 +190,7 @@ impl Runtime {
         let switch = SwitchConfig {
             spin: config.spin,
             ring: config.ring,
+            thread_start: confined,
             ..SwitchConfig::default()
         };
         let (switch, events) = Switch::start(fabric.fabric(), switch)?;

@@ -19,6 +19,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
+use crate::confine::rootless;
+
 /// Names another directory for the records than the usual one.
 pub const VARIABLE: &str = "LOCALVPC_RUN_DIRECTORY";
 
@@ -84,7 +86,8 @@ pub fn directory() -> Result<PathBuf, RemainsError> {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let usual = || match geteuid().is_root() {
+    // Root of a user namespace is an ordinary user, who has no /run of his own.
+    let usual = || match geteuid().is_root() && rootless::outside().is_none() {
         true => Some(PathBuf::from("/run/localvpc")),
         false => set("XDG_RUNTIME_DIR").map(|directory| directory.join("localvpc")),
     };

@@ -94,6 +94,8 @@ pub struct ServicesConfig {
     pub clock: Arc<dyn Clock>,
     /// Where tokens and sequence numbers come from.
     pub entropy: Arc<dyn Entropy>,
+    /// Called first by each thread of the services: a server confines it.
+    pub thread_start: fn(),
 }
 
 impl Default for ServicesConfig {
@@ -103,6 +105,7 @@ impl Default for ServicesConfig {
             forward_to: None,
             clock: Arc::new(HostClock::default()),
             entropy: Arc::new(SeededEntropy::unpredictable()),
+            thread_start: || (),
         }
     }
 }
@@ -209,11 +212,15 @@ impl Services {
         let octets = Arc::new(AtomicUsize::new(0));
         let stopping = Arc::new(AtomicBool::new(false));
         let (mut threads, mut upstream) = (Vec::new(), None);
+        let thread_start = config.thread_start;
         if let Some(resolver) = config.forward_to {
             let socket = Arc::new(connected(resolver)?);
             let (listening, answers, stop) = (Arc::clone(&socket), input.clone(), Arc::downgrade(&stopping));
             let thread = std::thread::Builder::new().name("dns-upstream".to_owned());
-            threads.push(thread.spawn(move || listen(&listening, &answers, &stop))?);
+            threads.push(thread.spawn(move || {
+                thread_start();
+                listen(&listening, &answers, &stop);
+            })?);
             upstream = Some(socket);
         }
         let (made, shared) = sync_channel(1);
@@ -224,6 +231,7 @@ impl Services {
                 // A query that cannot be sent is one that nobody answers: its asker hears SERVFAIL.
                 Box::new(move |query| drop(socket.send(query)))
             });
+            thread_start();
             let clock = Arc::clone(&config.clock);
             let server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
             let _ = made.send(server.shared());

@@ -77,6 +77,8 @@ pub struct SwitchConfig {
     pub drop_samples: u16,
     /// Events that may wait for their listener; what is more is lost and counted.
     pub events: usize,
+    /// Called first by each thread of the switch: a server confines it.
+    pub thread_start: fn(),
 }
 
 impl Default for SwitchConfig {
@@ -87,6 +89,7 @@ impl Default for SwitchConfig {
             ring: true,
             drop_samples: 5,
             events: 4096,
+            thread_start: || (),
         }
     }
 }
@@ -306,9 +309,13 @@ impl Switch {
             switch.workers.push(worker);
         }
         let shared = Arc::clone(&switch.shared);
+        let thread_start = config.thread_start;
         let advertiser = std::thread::Builder::new()
             .name("advertiser".to_owned())
-            .spawn(move || advertiser::run(&shared));
+            .spawn(move || {
+                thread_start();
+                advertiser::run(&shared);
+            });
         switch.advertiser = Some(advertiser.map_err(SwitchError::Worker)?);
         Ok((switch, receiver))
     }
@@ -328,10 +335,13 @@ impl Switch {
             Arc::clone(&inbox),
             Spin::new(config.spin),
         );
-        let ring = config.ring;
+        let (ring, thread_start) = (config.ring, config.thread_start);
         let thread = std::thread::Builder::new()
             .name(format!("switch-{index}"))
-            .spawn(move || worker.run(ring))?;
+            .spawn(move || {
+                thread_start();
+                worker.run(ring);
+            })?;
         Ok(WorkerHandle {
             queue,
             inbox,

@@ -147,7 +147,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Problem {
 
 /// Runs what may wait for the writer lock or compute for long on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::api::commands::run(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Problem::internal(format!("The request was not carried out: {error}"))),
     }

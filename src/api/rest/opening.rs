@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
+use crate::api::commands;
 use crate::api::problem::Problem;
 
 /// How many things are opened at the same time.
@@ -52,12 +53,14 @@ impl Opening {
             .remedy("Look at the file systems that earlier requests named, and try again."));
         };
         let (done, opened) = tokio::sync::oneshot::channel();
-        let thread = std::thread::Builder::new().name("opening".into()).spawn(move || {
+        let thread = commands::start_thread("opening", move || {
             let _place = place;
             // A request that has stopped waiting has no use for it.
             drop(done.send(work()));
         });
-        thread.map_err(|error| Problem::internal(format!("No thread opens the device: {error}")))?;
+        thread
+            .await
+            .map_err(|error| Problem::internal(format!("No thread opens the device: {error}")))?;
         match tokio::time::timeout(self.patience, opened).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Problem::internal("The thread that opened the device has failed")),

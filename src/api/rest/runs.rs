@@ -322,7 +322,8 @@ async fn start(
         keep_going: request.keep_going,
         ..PlayOptions::default()
     };
-    let run = state.runs.start(scenario, options, repeat)?;
+    let started = crate::api::commands::run(move || state.runs.start(scenario, options, repeat)).await;
+    let run = started.map_err(|error| Problem::internal(format!("The run was not started: {error}")))??;
     let place = [(header::LOCATION, format!("/v1/runs/{}", run.id()))];
     Ok((StatusCode::ACCEPTED, place, axum::Json(run_view(&run, true))))
 }

@@ -134,7 +134,7 @@ fn stopped(stopped: Stopped) -> Response {
 
 /// Runs what waits for the network on a thread that may block.
 async fn blocking(work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::api::commands::run(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.into_response(),
         Err(error) => Problem::internal(format!("The request was not carried out: {error}")).into_response(),
