@@ -2,6 +2,7 @@
 //! of the network.
 
 mod accept;
+pub mod bodies;
 pub mod caller;
 pub mod client;
 pub mod commands;

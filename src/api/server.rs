@@ -111,6 +111,7 @@ impl Bound {
             owners: Arc::new(SocketOwners::new()),
             reserve: Arc::new(Reserve::of(RESERVED)),
         };
+        state.serves(&door.connections);
         Ok(Self { tcp, unix, door })
     }
 

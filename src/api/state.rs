@@ -1,11 +1,13 @@
 //! What handlers share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::bodies::{self, Budget};
+use super::connections::{ConnectionCounts, Connections};
 use super::guard::{GuardConfig, Permissions};
 use super::rest::Opening;
 use crate::control::Controller;
@@ -38,6 +40,10 @@ struct Inner {
     topology: Mutex<()>,
     /// The threads that open what clients name.
     opening: Opening,
+    /// The memory for the bodies of requests.
+    bodies: Arc<Budget>,
+    /// The connections, once there is a socket.
+    connections: OnceLock<Arc<Connections>>,
 }
 
 impl AppState {
@@ -51,6 +57,8 @@ impl AppState {
             inherited: Mutex::default(),
             topology: Mutex::default(),
             opening: Opening::default(),
+            bodies: Arc::new(Budget::new(bodies::LIMIT)),
+            connections: OnceLock::new(),
         };
         Self {
             controller,
@@ -96,6 +104,25 @@ impl AppState {
     /// Tells every stream to end.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
+    }
+
+    /// The memory for the bodies of requests.
+    pub(crate) fn bodies(&self) -> &Arc<Budget> {
+        &self.inner.bodies
+    }
+
+    /// Has the connections of this server shown in its metrics; those of the first sockets, if there are several.
+    pub(crate) fn serves(&self, connections: &Arc<Connections>) {
+        self.inner.connections.get_or_init(|| Arc::clone(connections));
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> ConnectionCounts {
+        self.inner
+            .connections
+            .get()
+            .map(|connections| connections.counts())
+            .unwrap_or_default()
     }
 
     /// The threads that open what clients name.

@@ -9,7 +9,7 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use super::transcript::{Style, Transcript};
 use super::{Done, Failure, begin_record, print};
-use crate::record::recorder::Captures;
+use crate::record::recorder::{CaptureFile, Captures};
 use crate::report::html::html;
 use crate::report::junit::junit;
 use crate::report::run::{RunOutcome, RunReport};
@@ -139,6 +139,12 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     }
 }
 
+/// The content of a capture, which of a run on the command line is always there.
+fn octets(capture: &CaptureFile, file: &Path) -> Result<Vec<u8>, Failure> {
+    let read = capture.bytes.read().map_err(|error| unwritten(file, &error))?;
+    Ok(read.unwrap_or_default())
+}
+
 /// What is asked for is written whatever the outcome: it is read most of all when something failed.
 fn write_artifacts(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
     let write = |file: &Path, content: &[u8]| {
@@ -154,12 +160,13 @@ fn write_artifacts(arguments: &RunArguments, reports: &[RunReport], record: Opti
     let none = Captures::default();
     let captures = reports.first().map_or(&none, |report| &report.captures);
     if let Some(file) = &arguments.capture {
-        write(file, &captures.whole.bytes)?;
+        write(file, &octets(&captures.whole, file)?)?;
     }
     if let Some(folder) = &arguments.captures {
         std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
         for (instance, capture) in &captures.instances {
-            write(&folder.join(file_name(instance)), &capture.bytes)?;
+            let file = folder.join(file_name(instance));
+            write(&file, &octets(capture, &file)?)?;
         }
     }
     Ok(())

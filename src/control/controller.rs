@@ -505,6 +505,11 @@ impl Controller {
         }
     }
 
+    /// Octets of frames that wait for observers, and how many observers there are.
+    pub fn observed(&self) -> (usize, usize) {
+        self.shared.ports.as_ref().map_or((0, 0), |ports| ports.observed())
+    }
+
     /// Begins to observe frames and what becomes of them; without a switch nothing is seen.
     pub fn observe(&self, wanted: Wanted) -> Observation {
         match &self.shared.ports {

@@ -77,6 +77,11 @@ pub trait Ports: Send + Sync {
         Arc::new(Observers::default()).observe(wanted)
     }
 
+    /// Octets of frames that wait for observers, and how many observers there are.
+    fn observed(&self) -> (usize, usize) {
+        (0, 0)
+    }
+
     /// The time of the switch's decisions.
     fn now(&self) -> Duration;
 
@@ -117,6 +122,10 @@ impl Ports for Switch {
 
     fn observe(&self, wanted: Wanted) -> Observation {
         Self::observe(self, wanted)
+    }
+
+    fn observed(&self) -> (usize, usize) {
+        Self::observed(self)
     }
 
     fn now(&self) -> Duration {

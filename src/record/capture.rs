@@ -14,6 +14,9 @@ use crate::wire::pcapng;
 /// The most that pcap readers take of one packet (libpcap's `MAXIMUM_SNAPLEN`).
 pub const LARGEST_SNAPLEN: usize = 262_144;
 
+/// What is written at the end of a capture that others needed the memory of.
+const GIVEN_UP: &str = "the capture was given up: it was the oldest of more than there is memory for";
+
 /// Frames that are handed over in one piece.
 const AT_ONCE: usize = 256;
 
@@ -93,7 +96,8 @@ impl Capture {
     /// The last piece: how many frames each interface had, and how many were lost on the way to the capture.
     pub fn end(self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.writer.end(&mut out, self.observation.lost(), "");
+        let comment = if self.observation.was_given_up() { GIVEN_UP } else { "" };
+        self.writer.end(&mut out, self.observation.lost(), comment);
         out
     }
 

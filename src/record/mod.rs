@@ -5,3 +5,4 @@ mod describe;
 pub mod flow_log;
 pub mod ladder;
 pub mod recorder;
+pub mod shelf;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::capture::{LARGEST_SNAPLEN, Writer};
+use super::shelf::CaptureBytes;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
@@ -41,7 +42,7 @@ pub struct CaptureFile {
     /// Whether none is missing: there was room for all of them, and none came too fast.
     pub complete: bool,
     /// The file; empty when nothing was captured.
-    pub bytes: Arc<Vec<u8>>,
+    pub bytes: Arc<CaptureBytes>,
 }
 
 /// Captures that grow.
@@ -134,7 +135,7 @@ impl Tape {
         CaptureFile {
             frames,
             complete: !self.full && lost == 0,
-            bytes: Arc::new(self.file),
+            bytes: Arc::new(CaptureBytes::new(self.file)),
         }
     }
 }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::format::{Action, Scenario, Step};
 use super::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
+use crate::record::shelf::Shelf;
 use crate::report::run::{Progress, RunReport, StepReport, unix_ms};
 
 /// Runs that may go on at the same time; each has namespaces and worker threads of its own.
@@ -21,6 +22,9 @@ pub const MOST_REMEMBERED: usize = 100;
 /// Scenarios that are stored.
 pub const MOST_STORED: usize = 1000;
 
+/// Octets of all scenarios that are stored.
+pub const MOST_OCTETS: usize = 64 << 20;
+
 /// Why a run or a scenario is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunsError {
@@ -30,6 +34,9 @@ pub enum RunsError {
     /// Too many scenarios.
     #[error("{MOST_STORED} scenarios are stored already")]
     Full,
+    /// The scenarios are too long together.
+    #[error("the stored scenarios have {} MiB together already", MOST_OCTETS >> 20)]
+    NoRoom,
     /// The system gives no thread.
     #[error("no thread for the run: {0}")]
     Thread(String),
@@ -161,6 +168,7 @@ impl Run {
 #[derive(Default)]
 pub struct Runs {
     stage: StageOptions,
+    shelf: Arc<Shelf>,
     inner: Mutex<Inner>,
 }
 
@@ -176,8 +184,14 @@ impl Runs {
     pub fn new(stage: StageOptions) -> Self {
         Self {
             stage,
+            shelf: Arc::default(),
             inner: Mutex::default(),
         }
+    }
+
+    /// Where the captures of runs that have ended are.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -191,6 +205,11 @@ impl Runs {
         let name = scenario.name.clone();
         if inner.scenarios.len() >= MOST_STORED && !inner.scenarios.contains_key(&name) {
             return Err(RunsError::Full);
+        }
+        let others = inner.scenarios.iter().filter(|(stored, _)| **stored != name);
+        let octets: usize = others.map(|(_, stored)| stored.text.len()).sum();
+        if octets + text.len() > MOST_OCTETS {
+            return Err(RunsError::NoRoom);
         }
         Ok(inner.scenarios.insert(name, Stored { text, scenario }).is_some())
     }
@@ -227,10 +246,10 @@ impl Runs {
             told: Mutex::default(),
             count: watch::channel(0).0,
         });
-        let playing = Arc::clone(&run);
+        let (playing, shelf) = (Arc::clone(&run), Arc::clone(&self.shelf));
         let thread = std::thread::Builder::new()
             .name("run".into())
-            .spawn(move || carry_out(&playing, &options, repeat))
+            .spawn(move || carry_out(&playing, &options, repeat, &shelf))
             .map_err(|error| RunsError::Thread(error.to_string()))?;
         inner.runs.push((Arc::clone(&run), Some(thread)));
         let ended = inner.runs.iter().filter(|(run, _)| run.is_over()).count();
@@ -286,7 +305,7 @@ impl Drop for Runs {
     }
 }
 
-fn carry_out(run: &Run, options: &PlayOptions, repeat: u32) {
+fn carry_out(run: &Run, options: &PlayOptions, repeat: u32, shelf: &Shelf) {
     // The end is told together with the report, so that whoever hears of it finds it.
     let tell = |progress: &Progress| {
         if !matches!(progress, Progress::Finished { .. }) {
@@ -294,6 +313,7 @@ fn carry_out(run: &Run, options: &PlayOptions, repeat: u32) {
         }
     };
     let report = play_repeatedly(&run.scenario, options, repeat, &run.cancel, &tell);
+    shelf.keep(&report.captures);
     let finished = Progress::Finished {
         outcome: report.outcome,
         problem: report.problem.clone(),

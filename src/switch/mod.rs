@@ -369,6 +369,11 @@ impl Switch {
         self.shared.observers.observe(wanted)
     }
 
+    /// Octets of frames that wait for observers, and how many observers there are.
+    pub fn observed(&self) -> (usize, usize) {
+        self.shared.observers.held()
+    }
+
     /// How many worker threads there are.
     pub fn workers(&self) -> usize {
         self.workers.len()

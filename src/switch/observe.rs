@@ -4,7 +4,7 @@
 //!
 //! What is shown is what stood on the wire of the VPC: checksums complete, and a frame that stands for many cut into them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,7 +31,16 @@ pub struct Wanted {
     pub snaplen: usize,
     /// Frames that may wait for the observer.
     pub queue: usize,
+    /// Octets of frames that may wait for the observer.
+    pub octets: usize,
 }
+
+/// Octets of frames that may wait for one observer unless it says otherwise.
+pub const OCTETS_OF_ONE: usize = 16 << 20;
+
+/// Octets of frames that may wait for all observers of a switch together. When a further one would exceed it, the oldest is
+/// given up.
+pub const OCTETS_OF_ALL: usize = 256 << 20;
 
 impl Default for Wanted {
     fn default() -> Self {
@@ -41,6 +50,7 @@ impl Default for Wanted {
             arrivals: false,
             snaplen: usize::MAX,
             queue: 8192,
+            octets: OCTETS_OF_ONE,
         }
     }
 }
@@ -103,6 +113,9 @@ struct Entry {
 struct Counts {
     matched: AtomicU64,
     lost: AtomicU64,
+    /// Octets that wait for the observer.
+    waiting: AtomicUsize,
+    given_up: AtomicBool,
 }
 
 /// All observers of a switch.
@@ -142,6 +155,7 @@ impl Observers {
         *next += 1;
         let number = *next;
         let mut entries = self.entries.load().as_ref().clone();
+        make_room(&mut entries, wanted.octets);
         entries.push(Arc::new(Entry {
             number,
             wanted,
@@ -155,6 +169,13 @@ impl Observers {
             number,
             observers: Arc::clone(self),
         }
+    }
+
+    /// Octets of frames that wait for observers now, and how many observers there are.
+    pub fn held(&self) -> (usize, usize) {
+        let entries = self.entries.load();
+        let waiting = entries.iter().map(|entry| entry.counts.waiting.load(Ordering::Relaxed));
+        (waiting.sum(), entries.len())
     }
 
     fn store(&self, entries: Vec<Arc<Entry>>) {
@@ -178,6 +199,17 @@ impl Observers {
         } else {
             Some(Audience(self.entries.load_full()))
         }
+    }
+}
+
+/// Gives up the oldest observers until another with so many octets has room: they are the first of the list.
+fn make_room(entries: &mut Vec<Arc<Entry>>, octets: usize) {
+    let mut reserved: usize = entries.iter().map(|entry| entry.wanted.octets).sum();
+    while !entries.is_empty() && reserved.saturating_add(octets) > OCTETS_OF_ALL {
+        let oldest = entries.remove(0);
+        reserved -= oldest.wanted.octets;
+        oldest.counts.given_up.store(true, Ordering::Release);
+        tracing::warn!("the oldest capture is given up: there is no memory for one more");
     }
 }
 
@@ -230,16 +262,25 @@ impl Audience {
 impl Entry {
     fn offer(&self, place: Place, direction: Direction, frame: &[u8], fate: Fate) {
         self.counts.matched.fetch_add(1, Ordering::Relaxed);
+        let kept = frame.len().min(self.wanted.snaplen);
+        // Several workers may exceed it by a frame each.
+        if self.counts.waiting.load(Ordering::Relaxed) + kept > self.wanted.octets {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let observed = Observed {
             at: place.at,
             interface: place.interface,
             port: place.port,
             direction,
             length: frame.len(),
-            bytes: frame[..frame.len().min(self.wanted.snaplen)].to_vec(),
+            bytes: frame[..kept].to_vec(),
             fate,
         };
+        // Counted first: what is taken at once is subtracted at once.
+        self.counts.waiting.fetch_add(kept, Ordering::Relaxed);
         if self.sender.try_send(observed).is_err() {
+            self.counts.waiting.fetch_sub(kept, Ordering::Relaxed);
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -257,17 +298,32 @@ pub struct Observation {
 impl Observation {
     /// The next frame, once there is one.
     pub async fn next(&mut self) -> Option<Observed> {
-        self.receiver.recv().await
+        let next = self.receiver.recv().await;
+        self.taken(next)
     }
 
     /// The next frame, if there is one already.
     pub fn try_next(&mut self) -> Option<Observed> {
-        self.receiver.try_recv().ok()
+        let next = self.receiver.try_recv().ok();
+        self.taken(next)
     }
 
     /// Waits for the next frame in a thread that may block.
     pub fn blocking_next(&mut self) -> Option<Observed> {
-        self.receiver.blocking_recv()
+        let next = self.receiver.blocking_recv();
+        self.taken(next)
+    }
+
+    fn taken(&self, next: Option<Observed>) -> Option<Observed> {
+        if let Some(observed) = &next {
+            self.counts.waiting.fetch_sub(observed.bytes.len(), Ordering::Relaxed);
+        }
+        next
+    }
+
+    /// Whether it was given up because later observers needed its memory: nothing more comes then.
+    pub fn was_given_up(&self) -> bool {
+        self.counts.given_up.load(Ordering::Acquire)
     }
 
     /// Frames that were wanted so far, those that were lost included.
@@ -373,6 +429,39 @@ mod tests {
         let arrived = (arrived, Direction::Inbound);
         assert_eq!(fates(&mut second), [arrived, unasked]);
         assert_eq!(fates(&mut twice), [(delivered, Direction::Outbound), arrived, unasked]);
+    }
+
+    #[test]
+    fn what_waits_for_an_observer_is_counted_in_octets() {
+        let observers = Arc::new(Observers::default());
+        let mut observation = observers.observe(Wanted {
+            octets: 150,
+            ..Wanted::default()
+        });
+        for _ in 0..5 {
+            show(&observers, 1, &frame(0x0806), Fate::Answered(Answered::Arp));
+        }
+        assert_eq!((observation.matched(), observation.lost()), (5, 3));
+        assert_eq!(observers.held(), (120, 1));
+        assert!(observation.try_next().is_some());
+        assert_eq!(observers.held(), (60, 1));
+        show(&observers, 1, &frame(0x0806), Fate::Answered(Answered::Arp));
+        assert_eq!(observation.lost(), 3);
+    }
+
+    #[test]
+    fn the_oldest_observer_is_given_up_for_one_too_many() {
+        let observers = Arc::new(Observers::default());
+        let most = OCTETS_OF_ALL / OCTETS_OF_ONE;
+        let mut all: Vec<Observation> = (0..most).map(|_| observers.observe(Wanted::default())).collect();
+        assert!(all.iter().all(|observation| !observation.was_given_up()));
+        show(&observers, 1, &frame(0x0806), Fate::Answered(Answered::Arp));
+        let newest = observers.observe(Wanted::default());
+        assert!(all[0].was_given_up() && !all[1].was_given_up() && !newest.was_given_up());
+        // What it had is still its own, and then it ends.
+        assert!(all[0].try_next().is_some());
+        assert_eq!(all[0].blocking_next(), None);
+        assert_eq!(observers.held().1, most);
     }
 
     #[test]

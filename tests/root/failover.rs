@@ -340,7 +340,8 @@ fn the_outage_of_a_run_is_the_one_that_its_capture_shows() {
     let report = play(&scenario, &options, &Cancel::default(), &|_| {});
     assert_eq!(report.outcome, RunOutcome::Passed, "{report:?}");
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&report.captures.whole.bytes).unwrap();
+    file.write_all(&report.captures.whole.bytes.read().unwrap().unwrap())
+        .unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outage_from_capture.py");
     let output = Command::new("python3")
         .arg(script)

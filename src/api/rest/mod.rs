@@ -11,6 +11,7 @@ mod instances;
 mod interfaces;
 mod mappings;
 mod meta;
+mod metrics;
 mod openapi;
 mod opening;
 mod ports;
@@ -28,6 +29,7 @@ use axum::middleware;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::bodies;
 use super::guard::guard;
 use super::problem::Problem;
 use super::state::AppState;
@@ -100,6 +102,16 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(instances::router())
         .merge(runs::router())
         .merge(meta::router())
+        .merge(metrics::router())
+}
+
+/// The most octets of the body of a request to this path.
+pub(super) fn largest_body(path: &str) -> usize {
+    match path {
+        "/v1/mappings/bulk" => BULK_LIMIT,
+        _ if path.starts_with("/v1/topology") => topology::FILE_LIMIT,
+        _ => BODY_LIMIT,
+    }
 }
 
 /// The whole API behind its guard.
@@ -117,6 +129,7 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(state.clone(), bodies::admit))
         .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)

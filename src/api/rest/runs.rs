@@ -55,8 +55,10 @@ impl From<RunsError> for Refusal {
         let problem = match &error {
             RunsError::Busy => Problem::new(StatusCode::TOO_MANY_REQUESTS, "RequestLimitExceeded", error.to_string())
                 .remedy("Wait for one to end, or cancel one with DELETE /v1/runs/{id}."),
-            RunsError::Full => Problem::new(StatusCode::CONFLICT, "ResourceLimitExceeded", error.to_string())
-                .remedy("Delete one with DELETE /v1/scenarios/{name}."),
+            RunsError::Full | RunsError::NoRoom => {
+                Problem::new(StatusCode::CONFLICT, "ResourceLimitExceeded", error.to_string())
+                    .remedy("Delete one with DELETE /v1/scenarios/{name}.")
+            }
             RunsError::Thread(_) => Problem::internal(error.to_string()),
         };
         problem.into()

@@ -18,7 +18,7 @@ use crate::scenario::format;
 use crate::topology::{self, Change, Extras, Kept, Layout, Live, Plan, Rehearsed, Stopped};
 
 /// The largest file, in octets: a host takes some hundred.
-const FILE_LIMIT: usize = 16 << 20;
+pub(super) const FILE_LIMIT: usize = 16 << 20;
 
 /// The code of a file that is no topology.
 const INVALID: &str = "InvalidTopology";

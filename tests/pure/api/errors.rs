@@ -479,7 +479,7 @@ async fn what_the_framework_refuses_is_a_problem_too() {
         "x".repeat(2 << 20)
     );
     let answer = server.ask("POST", "/v1/vpcs", &[JSON], &large).await;
-    answer.assert_problem(413, "RequestTooLarge", None);
+    answer.assert_problem(413, "RequestTooLarge", Some("Content-Length"));
     let answer = server.ask("GET", "/v1/vpcs/%ff", &[], "").await;
     answer.assert_problem(400, "InvalidRequest", None);
     let answer = server.ask("PUT", "/v1/vpcs", &[JSON], "{}").await;

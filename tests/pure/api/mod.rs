@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod examples;
 mod mappings;
+mod memory;
 mod openapi;
 mod resources;
 mod server;

@@ -15,6 +15,7 @@ use super::find;
 use crate::api::extract::{NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
+use crate::record::recorder::CaptureFile;
 use crate::report::html::html;
 use crate::report::junit::junit;
 use crate::report::run::{ProgramLog, RunReport};
@@ -88,6 +89,20 @@ async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery)
     blocking(move || Ok(typed("text/html; charset=utf-8", render()))).await
 }
 
+/// A capture as a file.
+fn pcapng(capture: &CaptureFile) -> Result<Response, Problem> {
+    let read = capture.bytes.read();
+    match read.map_err(|error| Problem::internal(format!("The capture cannot be read: {error}")))? {
+        Some(bytes) => Ok(typed("application/x-pcapng", bytes)),
+        None => Err(Problem::new(
+            StatusCode::GONE,
+            "ResourceGone",
+            "The captures of this run were given up for those of newer runs",
+        )
+        .remedy("Fetch captures when a run has ended, or play it again.")),
+    }
+}
+
 /// Every frame that crossed the switch of a run
 ///
 /// What became of a frame stands in its comment. Of a run that was repeated it is that of the run in the report.
@@ -100,7 +115,7 @@ async fn report_html(State(state): State<AppState>, path: PathParts, _: NoQuery)
     ))]
 async fn capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    Ok(typed("application/x-pcapng", report.captures.whole.bytes.to_vec()))
+    blocking(move || pcapng(&report.captures.whole)).await
 }
 
 fn no_instance(name: &str) -> Problem {
@@ -155,7 +170,7 @@ async fn captures(
             instance: instance.clone(),
             frames: capture.frames,
             complete: capture.complete,
-            octets: capture.bytes.len() as u64,
+            octets: capture.bytes.len(),
         });
     Ok(axum::Json(InstanceCaptures {
         captures: captures.collect(),
@@ -178,10 +193,12 @@ async fn captures(
     ))]
 async fn instance_capture(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
     let report = finished(&state, &path)?;
-    let instance = path.get("instance");
-    let capture = report.captures.instances.get(instance);
-    let capture = capture.ok_or_else(|| no_instance(instance))?;
-    Ok(typed("application/x-pcapng", capture.bytes.to_vec()))
+    let instance = path.get("instance").to_owned();
+    blocking(move || {
+        let capture = report.captures.instances.get(&instance);
+        pcapng(capture.ok_or_else(|| no_instance(&instance))?)
+    })
+    .await
 }
 
 /// What the programs of a run wrote.

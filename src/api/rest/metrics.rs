@@ -1,0 +1,140 @@
+//! `/metrics`: what the server holds, in the text format of Prometheus, with the budget of each kind of memory.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::blocking;
+use crate::api::extract::NoQuery;
+use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::lab::descriptors;
+use crate::switch::observe::OCTETS_OF_ALL;
+
+/// The media type of the text format (Prometheus documentation, "Exposition formats").
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// One figure: its name, its type, what it says, and its value.
+struct Figure(&'static str, &'static str, &'static str, u64);
+
+/// Says what the server holds, for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "meta", operation_id = "metrics",
+    responses(
+        (status = 200, description = "Memory, connections and descriptors, each with its limit", body = String,
+            content_type = "text/plain"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn metrics(State(state): State<AppState>, _: NoQuery) -> Result<impl IntoResponse, Problem> {
+    let text = blocking(move || Ok(render(&figures(&state)))).await?;
+    Ok(([(header::CONTENT_TYPE, TEXT)], text))
+}
+
+fn figures(state: &AppState) -> Vec<Figure> {
+    let bodies = state.bodies();
+    let (waiting, captures) = state.controller.observed();
+    let shelf = state.runs.shelf();
+    let (kept, given_up) = shelf.usage();
+    let connections = state.connections();
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    vec![
+        Figure(
+            "localvpc_request_bodies_bytes",
+            "gauge",
+            "Bodies of requests under way",
+            bodies.used(),
+        ),
+        Figure(
+            "localvpc_request_bodies_limit_bytes",
+            "gauge",
+            "The most of them",
+            bodies.limit(),
+        ),
+        Figure(
+            "localvpc_request_bodies_refused_total",
+            "counter",
+            "Bodies that were refused",
+            bodies.refused(),
+        ),
+        Figure(
+            "localvpc_live_captures",
+            "gauge",
+            "Captures and other observers",
+            captures as u64,
+        ),
+        Figure(
+            "localvpc_live_captures_bytes",
+            "gauge",
+            "Frames that wait for them",
+            waiting as u64,
+        ),
+        Figure(
+            "localvpc_live_captures_limit_bytes",
+            "gauge",
+            "The most of them",
+            OCTETS_OF_ALL as u64,
+        ),
+        Figure(
+            "localvpc_run_captures_bytes",
+            "gauge",
+            "Captures of runs that are kept",
+            kept,
+        ),
+        Figure(
+            "localvpc_run_captures_limit_bytes",
+            "gauge",
+            "The most of them",
+            shelf.quota(),
+        ),
+        Figure(
+            "localvpc_run_captures_given_up_total",
+            "counter",
+            "Runs whose captures were given up",
+            given_up,
+        ),
+        Figure(
+            "localvpc_connections",
+            "gauge",
+            "Connections to the API",
+            connections.open as u64,
+        ),
+        Figure(
+            "localvpc_connections_given_up_total",
+            "counter",
+            "Idle connections that made room",
+            connections.given_up,
+        ),
+        Figure(
+            "localvpc_connections_refused_total",
+            "counter",
+            "Connections turned away",
+            connections.refused,
+        ),
+        Figure("process_open_fds", "gauge", "Open descriptors", open as u64),
+        Figure("process_max_fds", "gauge", "The most of them", descriptors::limit()),
+        Figure("process_resident_memory_bytes", "gauge", "Resident memory", resident()),
+    ]
+}
+
+/// Resident memory in octets (proc_pid_statm(5)).
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm");
+    let pages = pages.ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+fn render(figures: &[Figure]) -> String {
+    let mut text = String::new();
+    for Figure(name, kind, help, value) in figures {
+        // Writing to a string does not fail.
+        let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    text
+}
