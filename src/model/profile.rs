@@ -338,6 +338,18 @@ impl Profile {
     }
 
     /// This profile with some fields changed, nested as they are written; the error names the field.
+    ///
+    /// ```
+    /// use localvpc::model::Profile;
+    ///
+    /// let overrides = serde_json::json!({"router": {"advertisement": {"interval": "2s"}}});
+    /// let hasty = Profile::aws().with_overrides(overrides.as_object().unwrap()).unwrap();
+    /// assert_eq!(hasty.router.advertisement.interval.as_secs(), 2);
+    ///
+    /// let misspelt = serde_json::json!({"router": {"advertisments": {}}});
+    /// let error = Profile::aws().with_overrides(misspelt.as_object().unwrap()).unwrap_err();
+    /// assert!(error.to_string().contains("advertisments"));
+    /// ```
     pub fn with_overrides(&self, overrides: &serde_json::Map<String, serde_json::Value>) -> Result<Self, ProfileError> {
         let wrong = |problem: String| ProfileError::Override {
             name: self.name.clone(),

@@ -54,6 +54,11 @@ impl MacAddr {
     }
 
     /// `fe80::/64` with the EUI-64 interface identifier: what a host makes for itself unless told to hide it.
+    ///
+    /// ```
+    /// let mac: localvpc::wire::MacAddr = "0a:ca:05:9c:fc:14".parse().unwrap();
+    /// assert_eq!(mac.link_local().to_string(), "fe80::8ca:5ff:fe9c:fc14");
+    /// ```
     pub fn link_local(self) -> Ipv6Addr {
         Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(self.interface_identifier()))
     }
@@ -69,6 +74,14 @@ impl MacAddr {
     }
 
     /// The address behind an EUI-64 link-local; `None` for any other address, RFC 7217 link-locals included.
+    ///
+    /// ```
+    /// use localvpc::wire::MacAddr;
+    ///
+    /// let computed = MacAddr::from_link_local("fe80::8ca:5ff:fe9c:fc14".parse().unwrap());
+    /// assert_eq!(computed, "0a:ca:05:9c:fc:14".parse().ok());
+    /// assert_eq!(MacAddr::from_link_local("fe80::3b6a:f844:76e3:eeff".parse().unwrap()), None);
+    /// ```
     pub fn from_link_local(address: Ipv6Addr) -> Option<Self> {
         // RFC 4291 section 2.5.6: fe80::/10, and the 54 bits after it are zero.
         if address.to_bits() >> 64 != 0xfe80_0000_0000_0000 {

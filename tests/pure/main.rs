@@ -11,6 +11,7 @@ mod ledger;
 mod model;
 mod noise;
 mod profiles;
+mod rooms;
 mod scenario_schema;
 mod services {
     mod imds;
@@ -20,6 +21,7 @@ mod services {
     mod thread;
 }
 mod switch_on_sockets;
+mod words;
 
 #[path = "../support"]
 #[allow(dead_code, reason = "each binary uses a part of it")]
