@@ -42,6 +42,8 @@
     not(feature = "server"),
     allow(dead_code, unused_imports, reason = "the rooms above the core use it")
 )]
+// What this refuses is set in clippy.toml: arithmetic on durations and clocks, whose overflow is a panic.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 #[doc(hidden)]
 #[cfg(feature = "server")]

@@ -32,6 +32,7 @@ use super::connections::{Busy, Connections, Peer, Slot};
 use super::guard::Transport;
 use super::problem::Problem;
 use crate::lab::descriptors::Reserve;
+use crate::model::duration::later;
 
 /// How long a client has for the header of a request, and how long a connection may wait for the next one.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -89,7 +90,7 @@ impl Listener {
             }
         }
         drop(self);
-        let deadline = Instant::now() + grace;
+        let deadline = Instant::from_std(later(std::time::Instant::now(), grace));
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {}
         // A client that has stopped in the middle of its request does not keep the server from ending.
         tasks.shutdown().await;
@@ -304,8 +305,9 @@ where
                 let octets = frame.data_ref().map_or(0, Bytes::len) as u64;
                 // Each octet earns its time, but not more than there is from now on for a body that brings nothing.
                 let earned = Duration::from_micros(octets.saturating_mul(1_000_000) / BODY_RATE);
-                let latest = Instant::now() + BODY_TIME;
-                let until = (self.until.deadline() + earned).min(latest);
+                let now = Instant::now();
+                let left = self.until.deadline().saturating_duration_since(now);
+                let until = later(now.into_std(), left.saturating_add(earned).min(BODY_TIME)).into();
                 self.until.as_mut().reset(until);
                 Poll::Ready(Some(Ok(frame)))
             }

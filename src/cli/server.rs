@@ -22,6 +22,7 @@ use crate::confine::rootless;
 use crate::file::template::Scope;
 use crate::lab::{ApiAccess, ServeHost};
 use crate::model::Limits;
+use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::remains::Record;
 use crate::runtime::{Runtime, RuntimeConfig, host_environment};
@@ -63,8 +64,8 @@ pub struct ServerArguments {
     no_offload: bool,
     /// Let the switch look for frames for so long before it sleeps, as in 20us, while they keep coming: shorter round trips
     /// for a CPU that has nothing else to do; worth a try with more than two CPUs
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    spin: Duration,
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    spin: Spin,
     /// Write each frame by a system call of its own, as where the kernel has no io_uring: what `strace` then shows is every frame
     #[arg(long)]
     no_io_uring: bool,
@@ -242,7 +243,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     let runtime = Runtime::start(RuntimeConfig {
         seed: arguments.seed,
         offload: !arguments.no_offload,
-        spin: arguments.spin,
+        spin: arguments.spin.get(),
         ring: !arguments.no_io_uring,
         limits: if arguments.aws_limits {
             Limits::AWS_DEFAULT
@@ -302,7 +303,8 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            end_within(PATIENCE + PATIENCE_A_HOST * u32::try_from(hosts).unwrap_or(u32::MAX));
+            let for_hosts = PATIENCE_A_HOST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
+            end_within(PATIENCE.saturating_add(for_hosts));
             // Runs end while the last requests are answered; on a thread of their own, which no blocked request delays.
             std::thread::spawn(move || runs.end_all());
         });

@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use super::remote::{Remote, failed};
 use super::{Done, Failure, print};
 use crate::api::Client;
+use crate::model::duration::{DAY, MILLISECOND, Span};
 
 /// How to watch.
 #[derive(Debug, Args)]
 pub struct TopArguments {
     /// Time between two looks
     #[arg(long, default_value = "1s", value_name = "TIME")]
-    interval: humantime::Duration,
+    interval: Span<{ 10 * MILLISECOND }, DAY>,
     /// Look twice, show what happened in between, and end
     #[arg(long)]
     once: bool,
@@ -78,7 +79,7 @@ struct Rate {
 
 /// Watches until it is interrupted, or once.
 pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
-    let interval = Duration::from(arguments.interval).max(Duration::from_millis(10));
+    let interval = arguments.interval.get();
     let (client, runtime) = remote.connect()?;
     // Only a terminal is wiped; a file or a pipe gets one block after another.
     let wipe = std::io::stdout().is_terminal() && !arguments.once && !remote.json;

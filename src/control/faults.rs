@@ -29,6 +29,7 @@ use crate::datapath::faults::{
     Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, Selector, ServiceFaults,
 };
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::duration::{ClockOffset, Delay, TokenLifetime};
 use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, ImpairmentSpec};
 use crate::model::ids::{FaultId, ResourceId};
 use crate::model::{InterfaceId, MappingChange};
@@ -99,7 +100,7 @@ impl Controller {
         state.faults.active.insert(
             id,
             Active {
-                ends: fault.spec.duration.map(|duration| now + duration),
+                ends: fault.spec.duration.map(|duration| now.saturating_add(duration.get())),
                 fault: fault.clone(),
                 lanes: Arc::default(),
                 former: Arc::default(),
@@ -350,17 +351,15 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             ServiceFaults {
                 metadata: Some(MetadataFault {
                     status: *status,
-                    token_lifetime: *token_lifetime,
+                    token_lifetime: token_lifetime.map(TokenLifetime::get),
                     silent: *silent,
-                    delay: delay.unwrap_or_default(),
+                    delay: delay.unwrap_or_default().get(),
                 }),
                 ..none
             },
         ),
         FaultKind::ClockSkew { on, ahead, behind } => {
-            let nanoseconds = |duration: &Option<Duration>| {
-                duration.map_or(0, |duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
-            };
+            let nanoseconds = |offset: &Option<ClockOffset>| offset.map_or(0, |offset| offset.get().as_nanos() as i64);
             services(
                 on,
                 ServiceFaults {
@@ -385,9 +384,9 @@ fn impairment(spec: &ImpairmentSpec) -> Impairment {
         loss: Chance::new(spec.loss.get()),
         duplicate: Chance::new(spec.duplicate.get()),
         reorder: Chance::new(spec.reorder.get()),
-        delay: spec.delay,
-        jitter: spec.jitter,
+        delay: spec.delay.get(),
+        jitter: spec.jitter.get(),
         rate: spec.rate,
-        queue: spec.queue.unwrap_or(QUEUE),
+        queue: spec.queue.map_or(QUEUE, Delay::get),
     }
 }

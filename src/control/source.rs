@@ -173,10 +173,14 @@ fn served(metadata: &InstanceMetadata) -> MetadataOptions {
 
 /// Credentials in the form of real ones, good for nothing: nobody checks them here. They are renewed as EC2 renews them.
 fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
+    let after = |time: SystemTime, by| time.checked_add(by).unwrap_or(time);
     let now = SystemTime::now();
     let age = now.duration_since(launched).unwrap_or_default();
     let period = age.as_secs() / (CREDENTIALS.as_secs() / 2);
-    let last_updated = launched + CREDENTIALS / 2 * u32::try_from(period).unwrap_or(u32::MAX);
+    let last_updated = after(
+        launched,
+        (CREDENTIALS / 2).saturating_mul(u32::try_from(period).unwrap_or(u32::MAX)),
+    );
     let word = |salt: u64| BASE32_NOPAD.encode(&(bits ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     Role {
         name: name.to_owned(),
@@ -186,7 +190,7 @@ fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
         secret_access_key: format!("{}{}{}", word(3 + period), word(4 + period), word(5 + period)),
         token: format!("{}{}", word(6 + period), word(7 + period)),
         last_updated,
-        expiration: last_updated + CREDENTIALS,
+        expiration: after(last_updated, CREDENTIALS),
     }
 }
 

@@ -128,7 +128,7 @@ impl fmt::Display for Impairment {
                 said.push(format!("{what} in {} % of cases", percent(chance)));
             }
         }
-        if !(self.delay + self.jitter).is_zero() {
+        if !self.delay.saturating_add(self.jitter).is_zero() {
             let jitter = if self.jitter.is_zero() {
                 String::new()
             } else {
@@ -156,7 +156,10 @@ impl Impairment {
         let jitter = self.jitter.as_nanos() as u64;
         // The upper half of the product is evenly spread over 0..=2 jitter.
         let spread = (u128::from(draw(4)) * (u128::from(jitter) * 2 + 1)) >> 64;
-        let delay = (self.delay + Duration::from_nanos(spread as u64)).saturating_sub(self.jitter);
+        let delay = self
+            .delay
+            .saturating_add(Duration::from_nanos(spread as u64))
+            .saturating_sub(self.jitter);
         Lot {
             lost: self.loss.happens(draw(1)),
             duplicated: self.duplicate.happens(draw(2)),

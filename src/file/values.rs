@@ -1,23 +1,12 @@
 //! The small values that scenario files are made of: times, counts, texts with expressions.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
 use super::template::{Scope, Template, TemplateError};
-
-/// A length of time with its unit: `2s`, `1500ms`, `1m 30s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interval(pub Duration);
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::model::duration::deserialize(deserializer).map(Self)
-    }
-}
 
 /// A text in which `{{ … }}` names what is known only when the network stands. The place in the file is kept.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! This is the guest's view: its kernel's idea of a frame, offloads included. Only frames that arrive are recorded
 //! unless told otherwise: what the guest sent says nothing about what the VPC delivered.
 
+use crate::model::duration::later;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ impl Capture {
             tcpdump,
             path: path.to_owned(),
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = later(Instant::now(), PATIENCE);
         loop {
             let said = capture.tcpdump.stderr().text();
             if said.contains("listening on") {
@@ -132,7 +133,7 @@ impl Capture {
     /// Ends the capture; the file is complete when this returns. Every frame that passed the interface before is in it:
     /// the signal makes tcpdump leave what it has not read yet, but a frame wakes it, so while it sleeps there is none.
     pub fn stop(self) -> Outcome {
-        let deadline = Instant::now() + GRACE;
+        let deadline = later(Instant::now(), GRACE);
         while is_busy(self.tcpdump.pid()) && self.tcpdump.try_wait().is_none() && Instant::now() < deadline {
             std::thread::sleep(GLANCE);
         }

@@ -5,6 +5,7 @@
 //! the devices alive all the while). So starting a process and closing devices exclude each other. Starting takes
 //! about a millisecond, and one after the other is fast enough.
 
+use crate::model::duration::later;
 use std::io::{self, Read};
 use std::process::{Child, Command};
 use std::sync::RwLock;
@@ -40,7 +41,7 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
 
 /// Drops `thing` while no process is being started by [`spawn`].
 pub(super) fn close<T>(thing: T) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = later(Instant::now(), PATIENCE);
     let mut together = FORKING.try_read().ok();
     while together.is_none() && Instant::now() < deadline {
         std::thread::sleep(GLANCE);

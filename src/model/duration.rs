@@ -1,20 +1,286 @@
-//! Durations in files and over HTTP are text with a unit (`10s`, `1500ms`), so that nobody has to guess one.
+//! Reads and writes lengths of time that a client gives: text with a unit, such as `10s` or `1500ms`, within the bounds
+//! of its field.
+//!
+//! A [`Span`] has no arithmetic of its own. Together with the lint `clippy::arithmetic_side_effects`, which refuses `+`,
+//! `-` and `*` on durations and clocks, this keeps a client's number from overflowing one. [`later`] adds to a clock.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Writes `10s`, `1s 500ms`.
-pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
+/// One millisecond in nanoseconds, the unit of the bounds of a [`Span`].
+pub const MILLISECOND: u64 = 1_000_000;
+/// One second in nanoseconds.
+pub const SECOND: u64 = 1_000 * MILLISECOND;
+/// One hour in nanoseconds.
+pub const HOUR: u64 = 3_600 * SECOND;
+/// One day in nanoseconds.
+pub const DAY: u64 = 24 * HOUR;
+/// 365 days in nanoseconds.
+pub const YEAR: u64 = 365 * DAY;
+
+/// How long a frame, an edit, a request or an answer is held up.
+pub type Delay = Span<0, HOUR>;
+/// How long something lasts that ends by itself: a fault, a capture.
+pub type Lifetime = Span<MILLISECOND, YEAR>;
+/// How long a session token of the metadata service is valid: at most 6 hours (EC2 user guide, "Use IMDSv2").
+pub type TokenLifetime = Span<0, { 6 * HOUR }>;
+/// How far a clock is ahead or behind. The eras of NTP last 136 years (RFC 5905 section 6).
+pub type ClockOffset = Span<0, { 100 * YEAR }>;
+/// Time between two Router Advertisements: up to 65535 s (RFC 8319 section 4).
+pub type AdvertisementInterval = Span<{ 10 * MILLISECOND }, { 65_535 * SECOND }>;
+/// A time of a scenario: how long a step waits, how long it may take.
+pub type Interval = Span<0, { 30 * DAY }>;
+/// Time between two echo requests of `ping`, which takes 2 ms without asking who calls it.
+pub type PingInterval = Span<{ 2 * MILLISECOND }, DAY>;
+/// How long a worker looks for frames before it sleeps.
+pub type Spin = Span<0, SECOND>;
+/// How long an answer is waited for, and the longest that a command may take.
+pub type AnswerTimeout = Span<MILLISECOND, HOUR>;
+
+/// A length of time from `LEAST` to `MOST` nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span<const LEAST: u64, const MOST: u64>(Duration);
+
+/// Why a text is no length of time for its field.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SpanError {
+    /// It is no length of time at all.
+    #[error("'{written}' is not a duration ({problem}): write one such as 10s or 250ms")]
+    Syntax {
+        /// What was written.
+        written: String,
+        /// What is wrong with it.
+        problem: humantime::DurationError,
+    },
+    /// It is shorter or longer than the field allows.
+    #[error("'{written}' is too {}: write a duration from {} to {}", how(*.long), shown(*.least), shown(*.most))]
+    OutOfBounds {
+        /// What was written.
+        written: String,
+        /// True when it is too long, false when it is too short.
+        long: bool,
+        /// The lower bound of the field.
+        least: Duration,
+        /// The upper bound of the field.
+        most: Duration,
+    },
 }
 
-/// Reads what [`serialize`] writes; a bare number is refused because it names no unit.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|e| {
-        serde::de::Error::custom(format!(
-            "'{text}' is not a duration ({e}): write one such as 10s or 250ms"
-        ))
-    })
+fn how(long: bool) -> &'static str {
+    if long { "long" } else { "short" }
+}
+
+/// A duration in the words of this file, in days at most: months and years have no fixed length.
+fn shown(duration: Duration) -> String {
+    const DAY_SECONDS: u64 = DAY / SECOND;
+    match duration.as_secs() {
+        days if days >= DAY_SECONDS && days.is_multiple_of(DAY_SECONDS) && duration.subsec_nanos() == 0 => {
+            format!("{}days", days / DAY_SECONDS)
+        }
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> Span<LEAST, MOST> {
+    /// The shortest one.
+    pub const LEAST: Duration = Duration::from_nanos(LEAST);
+    /// The longest one.
+    pub const MOST: Duration = Duration::from_nanos(MOST);
+
+    /// This duration, if it is within the bounds.
+    pub const fn new(duration: Duration) -> Option<Self> {
+        let nanoseconds = duration.as_nanos();
+        if nanoseconds < LEAST as u128 || nanoseconds > MOST as u128 {
+            return None;
+        }
+        Some(Self(duration))
+    }
+
+    /// A constant of this program. One out of bounds does not compile where it is used in a `const`.
+    pub const fn constant(duration: Duration) -> Self {
+        match Self::new(duration) {
+            Some(span) => span,
+            None => panic!("this constant is out of its bounds"),
+        }
+    }
+
+    /// The length of time.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+
+    /// True for no time at all.
+    pub const fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+impl<const MOST: u64> Default for Span<0, MOST> {
+    fn default() -> Self {
+        Self(Duration::ZERO)
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> FromStr for Span<LEAST, MOST> {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that checks the bounds of what it reads"
+        )]
+        let read = humantime::parse_duration(text);
+        let duration = read.map_err(|problem| SpanError::Syntax {
+            written: excerpt(text),
+            problem,
+        })?;
+        Self::new(duration).ok_or_else(|| SpanError::OutOfBounds {
+            written: excerpt(text),
+            long: duration > Self::MOST,
+            least: Self::LEAST,
+            most: Self::MOST,
+        })
+    }
+}
+
+/// The beginning of a text that a message repeats.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> fmt::Display for Span<LEAST, MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> Serialize for Span<LEAST, MOST> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Span<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A bare number is refused because it has no unit.
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<const LEAST: u64, const MOST: u64> utoipa::PartialSchema for Span<LEAST, MOST> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        use utoipa::openapi::{RefOr, Schema};
+        let bounds = format!("A duration from {} to {}.", shown(Self::LEAST), shown(Self::MOST));
+        let object = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(bounds))
+            .examples(["10s", "1500ms", "1m 30s"]);
+        RefOr::T(Schema::from(object.build()))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<const LEAST: u64, const MOST: u64> utoipa::ToSchema for Span<LEAST, MOST> {
+    fn name() -> Cow<'static, str> {
+        format!("Duration_{}_to_{}", shown(Self::LEAST), shown(Self::MOST))
+            .replace(' ', "")
+            .into()
+    }
+}
+
+/// The instant that comes so much later. A sum that the clock cannot hold is 30 years from now, which for a deadline is
+/// the same.
+pub fn later(from: Instant, by: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * YEAR / SECOND);
+    from.checked_add(by).or_else(|| from.checked_add(FAR)).unwrap_or(from)
+}
+
+/// The time of day so long after 1970, until the end of the year 9999: what comes later cannot be written (RFC 3339).
+pub fn since_epoch(duration: Duration) -> SystemTime {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    SystemTime::UNIX_EPOCH
+        .checked_add(duration.min(LAST))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_read_within_its_bounds_and_written_as_it_is_read() {
+        for text in ["10ms", "1s 500ms", "1m 30s", "18h 12m 15s"] {
+            let read: AdvertisementInterval = text.parse().unwrap();
+            assert_eq!(read.to_string(), text);
+            assert_eq!(serde_json::to_value(read).unwrap(), text);
+            assert_eq!(
+                serde_json::from_value::<AdvertisementInterval>(text.into()).unwrap(),
+                read
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_told_with_the_bounds() {
+        let told = |text: &str| text.parse::<AdvertisementInterval>().unwrap_err().to_string();
+        assert_eq!(
+            told("9ms"),
+            "'9ms' is too short: write a duration from 10ms to 18h 12m 15s"
+        );
+        assert_eq!(
+            told("65536s"),
+            "'65536s' is too long: write a duration from 10ms to 18h 12m 15s"
+        );
+        let told = "366days".parse::<Lifetime>().unwrap_err().to_string();
+        assert_eq!(told, "'366days' is too long: write a duration from 1ms to 365days");
+        let written = format!("{}s", "1".repeat(10_000));
+        assert!(written.parse::<Lifetime>().unwrap_err().to_string().len() < 300);
+    }
+
+    #[test]
+    fn no_text_reads_as_a_duration_out_of_bounds() {
+        let extremes = [
+            "",
+            "10",
+            "-1s",
+            "1e9s",
+            "18446744073709551615s",
+            "18446744073709551616s",
+            "18446744073709551615ns",
+            "9223372036854775807s",
+            "584542046090years",
+            "18446744073709551615s 999999999ns",
+            "1s 18446744073709551615s",
+            "\u{0661}s",
+            "1\u{b5}s",
+            "NaN",
+            "infinity",
+        ];
+        for text in extremes {
+            if let Ok(span) = text.parse::<Lifetime>() {
+                assert!((Lifetime::LEAST..=Lifetime::MOST).contains(&span.get()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_takes_every_duration() {
+        let now = Instant::now();
+        assert_eq!(
+            later(now, Duration::from_secs(1)),
+            now.checked_add(Duration::from_secs(1)).unwrap()
+        );
+        assert!(later(now, Duration::MAX) > now);
+    }
 }

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::duration::{ClockOffset, Delay, Lifetime, TokenLifetime};
 use super::ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 
 /// A fault to begin.
@@ -17,9 +17,8 @@ pub struct FaultSpec {
     /// What goes wrong.
     pub fault: FaultKind,
     /// When it ends by itself, such as `10s`; until it is cancelled if left out.
-    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "10s"))]
-    pub duration: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Lifetime>,
     /// What to call it in events and reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -158,26 +157,22 @@ pub enum FaultKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
         /// Session tokens live no longer than this, such as `5s`.
-        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-        token_lifetime: Option<Duration>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_lifetime: Option<TokenLifetime>,
         /// Requests wait so long before they are looked at.
-        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-        delay: Option<Duration>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay: Option<Delay>,
     },
     /// The time service tells the interfaces a wrong time.
     ClockSkew {
         /// Which.
         on: Scope,
         /// How far it is ahead.
-        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-        ahead: Option<Duration>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<ClockOffset>,
         /// How far it is behind.
-        #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-        behind: Option<Duration>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<ClockOffset>,
     },
     /// Every process of the instances that the interfaces belong to stops (SIGSTOP), until the fault is over. Their kernels
     /// go on answering ARP and pings, as those of hung machines do.
@@ -229,19 +224,14 @@ pub enum Propagated {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PropagationDelay {
     /// Always as long.
-    #[serde(with = "super::duration")]
     #[cfg_attr(feature = "schema", schema(value_type = String))]
-    Fixed(Duration),
+    Fixed(Delay),
     /// Anything between two times is equally likely.
     Uniform {
         /// The least.
-        #[serde(with = "super::duration")]
-        #[cfg_attr(feature = "schema", schema(value_type = String))]
-        from: Duration,
+        from: Delay,
         /// The most.
-        #[serde(with = "super::duration")]
-        #[cfg_attr(feature = "schema", schema(value_type = String))]
-        to: Duration,
+        to: Delay,
     },
     /// As seen on AWS: between 0.5 and 2 seconds.
     Aws,
@@ -268,21 +258,16 @@ pub struct ImpairmentSpec {
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub reorder: Fraction,
     /// How long frames are held up, such as `20ms`.
-    #[serde(with = "super::duration")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
-    pub delay: Duration,
+    pub delay: Delay,
     /// By how much that varies, more or less; it changes no order.
-    #[serde(with = "super::duration")]
-    #[cfg_attr(feature = "schema", schema(value_type = String))]
-    pub jitter: Duration,
+    pub jitter: Delay,
     /// Bits a second at each interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<u64>, minimum = 1))]
     pub rate: Option<std::num::NonZeroU64>,
     /// How long a frame may wait for its turn where there is a rate; 200 ms if left out.
-    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-    pub queue: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Delay>,
 }
 
 /// A direction at an interface, seen from its host.
@@ -315,9 +300,8 @@ pub struct ApiFault {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
     /// Requests wait so long before they are looked at.
-    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
-    pub delay: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Delay>,
 }
 
 /// A token bucket, as EC2 has one for each action (EC2 developer guide, "Request throttling").
@@ -403,24 +387,6 @@ impl<'de> Deserialize<'de> for Fraction {
             Form::Number(value) => Self::new(value).ok_or_else(|| serde::de::Error::custom(wrong)),
             Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
         }
-    }
-}
-
-/// Durations that may be left out.
-mod optional_duration {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => crate::model::duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        #[derive(Deserialize)]
-        struct Given(#[serde(with = "crate::model::duration")] Duration);
-        Ok(Option::<Given>::deserialize(deserializer)?.map(|given| given.0))
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::duration::AdvertisementInterval;
+
 mod dhcp;
 mod others;
 mod router;
@@ -282,7 +284,7 @@ impl Profile {
                 fixed_link_local: Some(std::net::Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1)),
                 advertisement: AdvertisementPolicy {
                     sent: true,
-                    interval: Duration::from_secs(10),
+                    interval: const { AdvertisementInterval::constant(Duration::from_secs(10)) },
                     router_lifetime: 1800,
                     hop_limit: 0,
                     managed: true,
@@ -473,7 +475,7 @@ mod tests {
         let changed = Profile::aws()
             .with_overrides(&overrides(r#"{"router": {"advertisement": {"interval": "2s"}}}"#))
             .unwrap();
-        assert_eq!(changed.router.advertisement.interval, Duration::from_secs(2));
+        assert_eq!(changed.router.advertisement.interval.get(), Duration::from_secs(2));
         assert_eq!(changed.router.advertisement.router_lifetime, 1800);
         assert_eq!(changed.name, "aws");
     }

@@ -114,7 +114,7 @@ fn record(
         let last = stop.load(Ordering::Acquire);
         while let Some(observed) = observation.try_next() {
             let Some(key) = key(kind, &observed) else { continue };
-            let at = observed.at + ahead.unwrap_or_default();
+            let at = observed.at.saturating_add(ahead.unwrap_or_default());
             let mut fate = PacketFate {
                 at: at.saturating_sub(behind.unwrap_or_default()).as_nanos() as u64,
                 delivered_to: None,

@@ -24,6 +24,7 @@ use crate::control::Controller;
 use crate::datapath::DropReason;
 use crate::lab::{Namespace, NamespaceError};
 use crate::model::InterfaceId;
+use crate::model::duration::{AnswerTimeout, since_epoch};
 use flow::Flow;
 
 /// The port of [`Responder`], unless another is asked for: that of the echo protocol (RFC 862).
@@ -65,17 +66,16 @@ pub struct ProbeSpec {
     #[serde(default = "default_rate")]
     pub rate: u32,
     /// An answer that takes longer than this is none.
-    #[serde(default = "default_timeout", with = "crate::model::duration")]
-    #[schema(value_type = String)]
-    pub timeout: Duration,
+    #[serde(default = "default_timeout")]
+    pub timeout: AnswerTimeout,
 }
 
 fn default_rate() -> u32 {
     100
 }
 
-fn default_timeout() -> Duration {
-    Duration::from_secs(1)
+fn default_timeout() -> AnswerTimeout {
+    const { AnswerTimeout::constant(Duration::from_secs(1)) }
 }
 
 impl ProbeSpec {
@@ -165,7 +165,7 @@ pub struct ProbeRecord {
 impl ProbeRecord {
     /// When it began.
     pub fn began(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.began_at)
+        since_epoch(Duration::from_nanos(self.began_at))
     }
 }
 
@@ -311,7 +311,7 @@ impl Probe {
     pub fn stop(mut self) -> Result<ProbeRecord, ProbeError> {
         self.join()?;
         let mut requests = std::mem::take(&mut *self.log.lock());
-        let timeout = self.spec.timeout.as_nanos() as u64;
+        let timeout = self.spec.timeout.get().as_nanos() as u64;
         for request in &mut requests {
             if request
                 .answered

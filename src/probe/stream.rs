@@ -148,7 +148,7 @@ async fn datagrams(
         }
     };
     // What is not there by now is lost.
-    let _ = timeout(spec.timeout, wait).await;
+    let _ = timeout(spec.timeout.get(), wait).await;
 }
 
 /// A stream of connections, each a task of its own.
@@ -165,7 +165,7 @@ async fn connections(spec: &ProbeSpec, log: &Arc<Log>, mut stopped: oneshot::Rec
         let number = log.begin();
         let (spec, log) = (spec.clone(), Arc::clone(log));
         running.spawn(async move {
-            match timeout(spec.timeout, connect(&spec, &log, number)).await {
+            match timeout(spec.timeout.get(), connect(&spec, &log, number)).await {
                 Ok(Ok(by)) => log.answer(number, by),
                 Ok(Err(error)) => log.fail(number, &error),
                 Err(_) => {}

@@ -172,7 +172,8 @@ impl Writer {
         if let Some((_, frames)) = self.numbers.get_mut(&observed.interface) {
             *frames += 1;
         }
-        let at = self.epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + observed.at;
+        let epoch = self.epoch.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = epoch.saturating_add(observed.at);
         let mut comment = self.comment(observed);
         if lost > self.told_lost {
             comment.push_str(&format!(

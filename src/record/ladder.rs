@@ -129,7 +129,8 @@ impl Ladder {
     pub fn announcements(&self, address: IpAddr, since: SystemTime, controller: &Controller) -> Vec<Announcement> {
         let kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let meant = kept.announcements.iter().filter(|(of, _)| *of == address);
-        let meant = meant.map(|(_, frame)| (self.epoch + frame.at, rung(frame, Duration::ZERO, controller)));
+        let at = |frame: Duration| self.epoch.checked_add(frame).unwrap_or(self.epoch);
+        let meant = meant.map(|(_, frame)| (at(frame.at), rung(frame, Duration::ZERO, controller)));
         meant
             .filter(|(at, _)| *at >= since)
             .map(|(at, Rung { from, packet, .. })| Announcement { at, from, packet })

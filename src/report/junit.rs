@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::run::{Repetition, RunOutcome, RunReport, StepReport};
 use super::section::{self, Kind, Section, failure, title};
 use super::text::{escape, human};
+use crate::model::duration::since_epoch;
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +139,7 @@ fn write_suite(xml: &mut String, suite: &Suite) {
     let count = |of: fn(&End) -> bool| suite.cases.iter().filter(|case| of(&case.end)).count();
     let time = seconds(suite.cases.iter().map(|case| case.time).sum());
     let name = escape(&suite.name);
-    let started = std::time::UNIX_EPOCH + std::time::Duration::from_millis(suite.started);
+    let started = since_epoch(std::time::Duration::from_millis(suite.started));
     // Writing to a String cannot fail.
     let _ = writeln!(
         xml,

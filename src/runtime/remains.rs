@@ -7,6 +7,7 @@
 //! A record is a file that its process holds locked (flock(2)) for as long as it lives. The kernel gives the lock up when the
 //! process is gone, and at no other time, so the living are never taken for dead, whatever number a process has.
 
+use crate::model::duration::since_epoch;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
@@ -115,7 +116,7 @@ impl std::fmt::Display for Remains {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.owner {
             Some(Owner { pid, command, began }) => {
-                let began = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(*began));
+                let began = humantime::format_rfc3339_seconds(since_epoch(Duration::from_secs(*began)));
                 write!(f, "`{command}` of {began}, process {pid}, was killed: ")?;
             }
             None => write!(f, "a process that had only begun was killed: ")?,

@@ -8,7 +8,7 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::format::{Document, Edit, Edits, Exit, Expect, ExpectFields, Replies, TextExpectation, TextFields};
-use crate::file::values::{Count, CountRange, Interval, Text, Texts};
+use crate::file::values::{Count, CountRange, Text, Texts};
 use crate::topology::format::Topology;
 
 /// The schema of a scenario file.
@@ -102,16 +102,6 @@ macro_rules! schema_of_forms {
     };
 }
 
-schema_of_forms!(
-    Interval,
-    "Interval",
-    [],
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("A length of time with its unit."))
-        .examples(["2s", "1500ms", "1m 30s"])
-        .build()
-);
 schema_of_forms!(
     Text,
     "Text",

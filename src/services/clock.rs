@@ -69,7 +69,7 @@ impl Clock for ManualClock {
     }
 
     fn wall(&self) -> SystemTime {
-        self.origin + self.monotonic()
+        self.origin.checked_add(self.monotonic()).unwrap_or(self.origin)
     }
 }
 

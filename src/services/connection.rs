@@ -105,7 +105,7 @@ impl Connection {
     ) -> Step {
         let mut step = Step::default();
         if self.phase == Phase::HalfOpen && !matches!(socket.state(), State::Listen | State::SynReceived) {
-            (self.phase, self.deadline, step.moved) = (Phase::Open, now + limits.idle, true);
+            (self.phase, self.deadline, step.moved) = (Phase::Open, now.saturating_add(limits.idle), true);
         }
         if self.phase != Phase::Open {
             return step;
@@ -126,9 +126,9 @@ impl Connection {
                 let over = step_http(http, socket, &mut step);
                 if let Some(due) = http.due() {
                     // Who is held up on purpose is not idle.
-                    self.deadline = due + limits.idle;
+                    self.deadline = due.saturating_add(limits.idle);
                 } else if http.answered() != answered {
-                    self.deadline = now + limits.idle;
+                    self.deadline = now.saturating_add(limits.idle);
                 }
                 over
             }
@@ -164,7 +164,7 @@ impl Connection {
 
     fn close(&mut self, socket: &mut tcp::Socket<'_>, limits: &Limits, now: Duration) {
         socket.close();
-        (self.phase, self.deadline) = (Phase::Closing, now + limits.closing);
+        (self.phase, self.deadline) = (Phase::Closing, now.saturating_add(limits.closing));
     }
 
     /// Puts the answer to a DNS query in line.
@@ -177,7 +177,7 @@ impl Connection {
             return Err(Unanswered::AnswerLost);
         }
         answers.extend(framed);
-        self.deadline = now + limits.idle;
+        self.deadline = now.saturating_add(limits.idle);
         Ok(())
     }
 }

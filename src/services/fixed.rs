@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::dns::{Holder, HostAddresses, NameSource, Zone};
 use super::imds::document::{Instance, Interface, MetadataOptions, MetadataSource, PublicKey};
 use super::ntp::TimeSource;
 use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
+use crate::model::duration::since_epoch;
 use crate::wire::MacAddr;
 
 /// What is known.
@@ -114,7 +115,7 @@ pub fn sample_instance(address: Ipv4Addr, mac: MacAddr) -> Instance {
         availability_zone_id: Some("euc1-az2".to_owned()),
         partition: "aws".to_owned(),
         service_domain: "amazonaws.com".to_owned(),
-        launched: UNIX_EPOCH + Duration::from_secs(1_795_340_495),
+        launched: since_epoch(Duration::from_secs(1_795_340_495)),
         block_devices: vec![
             ("ami".to_owned(), "/dev/xvda".to_owned()),
             ("root".to_owned(), "/dev/xvda".to_owned()),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::unanswered::Unanswered;
 use crate::mapping::InterfaceIndex;
+use crate::model::duration::since_epoch;
 
 /// Octets of a packet without extensions.
 pub const PACKET: usize = 48;
@@ -46,7 +47,7 @@ pub fn answer(request: &[u8], now: SystemTime) -> Result<[u8; PACKET], Unanswere
     let updated = now
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() / 16 * 16);
-    packet[16..24].copy_from_slice(&timestamp(UNIX_EPOCH + Duration::from_secs(updated)));
+    packet[16..24].copy_from_slice(&timestamp(since_epoch(Duration::from_secs(updated))));
     packet[24..32].copy_from_slice(&request[40..48]);
     packet[32..40].copy_from_slice(&timestamp(now));
     packet[40..48].copy_from_slice(&timestamp(now));

@@ -112,8 +112,9 @@ impl Server {
             if at > now {
                 break;
             }
-            let unused =
-                |(stack, _): &(Stack, Duration)| stack.is_idle() && stack.last_used + self.limits.unused <= now;
+            let unused = |(stack, _): &(Stack, Duration)| {
+                stack.is_idle() && stack.last_used.saturating_add(self.limits.unused) <= now
+            };
             if self.stacks.get(&interface).is_none_or(unused) {
                 self.forget(interface);
                 self.agenda.remove(&(at, interface));
@@ -186,7 +187,9 @@ impl Server {
         self.agenda.remove(&(at, interface));
         act(&mut stack, &mut around);
         // Never at once: something that is due without being done would spin.
-        let next = stack.next(&self.limits, now).max(now + Duration::from_micros(100));
+        let next = stack
+            .next(&self.limits, now)
+            .max(now.saturating_add(Duration::from_micros(100)));
         self.agenda.insert((next, interface));
         self.stacks.insert(interface, (stack, next));
         self.publish();

@@ -188,7 +188,7 @@ impl Stack {
         }
         let socket = listening(tuple.local).ok_or(Unanswered::ConnectionLimit)?;
         let handle = self.sockets.add(socket);
-        let deadline = around.now + limits.handshake;
+        let deadline = around.now.saturating_add(limits.handshake);
         self.connections.push(Connection::new(tuple, handle, served, deadline));
         *around.connections += 1;
         Ok(())
@@ -381,7 +381,7 @@ impl Stack {
         let timers = timers.map(|at| Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0)).max(now));
         let deadlines = self.connections.iter().map(|connection| connection.deadline);
         let held_up = self.connections.iter().filter_map(Connection::due);
-        let unused = self.last_used + limits.unused;
+        let unused = self.last_used.saturating_add(limits.unused);
         deadlines.chain(held_up).chain(timers).min().map_or(unused, |at| {
             if self.connections.is_empty() {
                 at.min(unused)

@@ -168,6 +168,7 @@ impl Unasked {
             .router
             .advertisement
             .interval
+            .get()
             .max(SHORTEST_INTERVAL)
     }
 }
@@ -205,7 +206,7 @@ pub(super) fn run(shared: &Shared) {
             due.pop();
             let port = table.get(number).filter(|port| port.serial == serial);
             if let Some(port) = port.filter(|port| !port.lost.load(Ordering::Relaxed)) {
-                let next = now + unasked.advertise(shared, &view, port);
+                let next = now.saturating_add(unasked.advertise(shared, &view, port));
                 due.push(Reverse((next, number, serial)));
             }
         }
@@ -215,7 +216,7 @@ pub(super) fn run(shared: &Shared) {
                 told += unasked.announce(shared, &view, &table, moved);
                 told < AT_ONCE
             });
-            next_announcement = now + PACE * u32::try_from(told).unwrap_or(u32::MAX);
+            next_announcement = now.saturating_add(PACE.saturating_mul(u32::try_from(told).unwrap_or(u32::MAX)));
         }
     }
 }

@@ -98,7 +98,7 @@ impl Round<'_> {
                 let mut copy = slot.to_vec();
                 self.arrive(&mut copy, offload, to)
             } else {
-                delayed.hold(self.now + delay, self.port.id, to.id, slot, offload)
+                delayed.hold(self.now.saturating_add(delay), self.port.id, to.id, slot, offload)
             };
             if let Err(reason) = outcome {
                 self.drop_unfinished(&sent, &offload, reason);

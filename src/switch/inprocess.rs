@@ -138,7 +138,8 @@ impl InProcessSwitch {
         for port in table.iter().filter(|port| attached(&view, port).is_ok()) {
             let due = &mut self.advertisements[port.id.get() as usize];
             if due.is_none_or(|due| due <= now) {
-                *due = Some(now + unasked.advertise(&self.shared, &view, port));
+                let next = unasked.advertise(&self.shared, &view, port);
+                *due = Some(now.saturating_add(next));
             }
         }
     }
@@ -369,7 +370,8 @@ mod tests {
             .expect("aws is built in")
             .router
             .advertisement
-            .interval;
+            .interval
+            .get();
         switch.step(Duration::ZERO);
         assert!(!a.card.has_frame());
         assert_eq!(switch.next_advertisement(), Some(interval));

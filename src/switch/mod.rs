@@ -42,6 +42,7 @@ pub use event::{DroppedFrame, SwitchEvent};
 use crate::datapath::view::numbered::Numbered;
 use crate::datapath::{DropReason, Fabric, Moved, Received};
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::duration::later;
 use advertiser::Unasked;
 use clock::Clock;
 use counters::Block;
@@ -460,7 +461,7 @@ impl Switch {
     pub fn detach(&self, id: PortId) -> Option<(PortDevice, PortCounters)> {
         let port = self.remove(&mut self.registry(), id)?;
         // Workers let go of the table that they use at the end of their round.
-        let patience = Instant::now() + LET_GO;
+        let patience = later(Instant::now(), LET_GO);
         let mut port = port;
         loop {
             port = match Arc::try_unwrap(port) {

@@ -97,13 +97,13 @@ impl Worker {
         let before = if self.spin.is_off() { None } else { Some(shared.now()) };
         // The only error of a valid epoll descriptor is EINTR: nothing is ready then.
         if let Some(before) = before {
-            let until = before + self.spin.patience();
+            let until = before.saturating_add(self.spin.patience());
             let mut now = before;
             while now < until {
                 let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(events), Some(&AT_ONCE));
                 now = shared.now();
                 if !events.is_empty() {
-                    self.spin.waited(now - before);
+                    self.spin.waited(now.saturating_sub(before));
                     return now;
                 }
             }
@@ -114,7 +114,7 @@ impl Worker {
         let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(events), timeout.as_ref());
         let now = shared.now();
         if let Some(before) = before {
-            self.spin.waited(now - before);
+            self.spin.waited(now.saturating_sub(before));
         }
         now
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, Moved, SubnetIndex, SubnetSpec, VpcSpec};
 use localvpc::mapping::{InterfaceIndex, PortId};
+use localvpc::model::duration::AdvertisementInterval;
 use localvpc::model::profile::Profile;
 use localvpc::switch::port::UnixPort;
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig, SwitchEvent};
@@ -135,7 +136,7 @@ fn datagram(from: &Host, to: &Host, payload: &[u8]) -> Vec<u8> {
 
 fn advertising_every(interval: Duration) -> Profile {
     let mut profile = Profile::aws();
-    profile.router.advertisement.interval = interval;
+    profile.router.advertisement.interval = AdvertisementInterval::constant(interval);
     profile
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::support::tools::needs;
 use crate::support::vpc::{begin, end_all, eventually, host, move_to, runtime, said, succeeds};
 use localvpc::control::Event;
+use localvpc::model::duration::AnswerTimeout;
 use localvpc::probe::ProbeReport;
 use localvpc::probe::outage::ownership;
 use localvpc::probe::{ECHO_PORT, Outage, Probe, ProbeError, ProbeKind, ProbeSpec, Responder};
@@ -20,7 +21,7 @@ fn spec(kind: ProbeKind, target: &str) -> ProbeSpec {
     ProbeSpec {
         port: (kind == ProbeKind::Http).then_some(8080),
         rate: 200,
-        timeout: Duration::from_millis(300),
+        timeout: AnswerTimeout::constant(Duration::from_millis(300)),
         ..ProbeSpec::new(kind, target.parse().unwrap())
     }
 }

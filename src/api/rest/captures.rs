@@ -1,7 +1,7 @@
 //! `/v1/captures`: the live path as pcapng, to be piped into tcpdump or Wireshark. Drops are in it with their reasons.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -14,10 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking};
-use crate::api::extract::Query;
+use crate::api::extract::{Query, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::ResourceRef;
+use crate::model::duration::{Lifetime, later};
 use crate::record::capture::{Capture, CaptureSpec, LARGEST_SNAPLEN};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -39,7 +40,9 @@ struct CaptureQuery {
     /// Frames after which the capture ends.
     count: Option<u64>,
     /// Time after which it ends, such as `10s`.
-    duration: Option<String>,
+    #[serde(default, deserialize_with = "from_text")]
+    #[param(inline)]
+    duration: Option<Lifetime>,
 }
 
 /// Captures frames, as they cross, with what becomes of each
@@ -63,8 +66,6 @@ async fn capture(State(state): State<AppState>, Query(query): Query<CaptureQuery
             format!("A snaplen is 1 to {LARGEST_SNAPLEN} octets"),
         ));
     }
-    let duration = query.duration.as_deref().map(humantime::parse_duration).transpose();
-    let duration = duration.map_err(|error| bad_query("duration", error).remedy("Write one such as 10s or 250ms."))?;
     let names = query.interface.as_deref().unwrap_or_default().split(',').map(str::trim);
     let spec = CaptureSpec {
         interfaces: names.filter(|name| !name.is_empty()).map(ResourceRef::new).collect(),
@@ -76,7 +77,9 @@ async fn capture(State(state): State<AppState>, Query(query): Query<CaptureQuery
     let begun = blocking(move || Ok(controller.capture(spec)?)).await;
     let running = Running {
         capture: Some(begun.map_err(Problem::named_in_body)?),
-        ends: duration.map(|duration| tokio::time::Instant::now() + duration),
+        ends: query
+            .duration
+            .map(|duration| later(Instant::now(), duration.get()).into()),
         stopping: state.stopping(),
         _state: state,
     };
@@ -102,11 +105,17 @@ struct Running {
 impl Running {
     async fn next(&mut self) -> Option<Vec<u8>> {
         let capture = self.capture.as_mut()?;
-        let far = tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
+        let ends = self.ends;
+        let ended = async move {
+            match ends {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let piece = tokio::select! {
             biased;
             _ = self.stopping.wait_for(|stopping| *stopping) => None,
-            () = tokio::time::sleep_until(self.ends.unwrap_or(far)) => None,
+            () = ended => None,
             piece = capture.next() => piece,
         };
         match piece {

@@ -17,15 +17,13 @@ use crate::api::guard::AllowExec;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::lab::{self, CommandSpec, Instance};
+use crate::model::duration::AnswerTimeout;
 use crate::model::{InterfaceId, ResourceRef};
 use crate::runtime::{HostSpec, PlaceError, Runtime, RuntimeError};
 use crate::topology::format::{Configure, LinkLocal};
 
 /// A command that says nothing of its time is killed after this.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A request waits no longer than this for a command.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -222,8 +220,7 @@ struct ExecRequest {
     argv: Vec<String>,
     /// The command is killed after this time; 30 s if left out, and an hour at the most.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "5s")]
-    timeout: Option<crate::file::values::Interval>,
+    timeout: Option<AnswerTimeout>,
 }
 
 /// What a command did.
@@ -265,7 +262,7 @@ async fn exec(
     }
     blocking(move || {
         let instance = find(&runtime, path.get("instance"))?;
-        let timeout = request.timeout.map_or(TIMEOUT, |timeout| timeout.0.min(LONGEST));
+        let timeout = request.timeout.map_or(TIMEOUT, AnswerTimeout::get);
         let command = CommandSpec::new(request.argv).timeout(timeout);
         let outcome = instance
             .run(&command)

@@ -73,7 +73,8 @@ impl ApiFaults {
         }
         let mut acting = self.acting.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, acting) in acting.iter_mut().filter(|(_, acting)| acting.meets(action)) {
-            fate.delay += acting.fault.delay.unwrap_or_default();
+            let delay = acting.fault.delay.unwrap_or_default().get();
+            fate.delay = fate.delay.saturating_add(delay);
             let error = acting.error(action, now);
             fate.error = fate.error.or(error);
         }

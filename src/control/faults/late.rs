@@ -54,10 +54,13 @@ impl Late {
     }
 
     fn draw(&mut self, delay: PropagationDelay) -> Option<Duration> {
-        let mut between = |from: Duration, to: Duration| from + (to - from).mul_f64(self.rng.random::<f64>());
+        let mut between = |from: Duration, to: Duration| {
+            let span = to.saturating_sub(from).as_nanos() as f64;
+            from.saturating_add(Duration::from_nanos((span * self.rng.random::<f64>()) as u64))
+        };
         match delay {
-            PropagationDelay::Fixed(delay) => Some(delay),
-            PropagationDelay::Uniform { from, to } => Some(between(from, to)),
+            PropagationDelay::Fixed(delay) => Some(delay.get()),
+            PropagationDelay::Uniform { from, to } => Some(between(from.get(), to.get())),
             PropagationDelay::Aws => Some(between(AWS[0], AWS[1])),
             PropagationDelay::Never => None,
         }
@@ -269,6 +272,6 @@ fn draw(state: &mut State, what: Propagated, subnet: SubnetId, now: Duration) ->
     Some(match state.faults.late.draw(delay) {
         None => When::Never,
         Some(Duration::ZERO) => When::Now,
-        Some(delay) => When::At(now + delay),
+        Some(delay) => When::At(now.saturating_add(delay)),
     })
 }

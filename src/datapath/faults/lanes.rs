@@ -76,11 +76,13 @@ impl Lane {
         }
         let mut delay = passage.delay;
         if let Some(rate) = impairment.rate {
-            delay += self.transmit(transmission(length, rate), impairment.queue, now + delay)?;
+            let from = now.saturating_add(delay);
+            let takes = self.transmit(transmission(length, rate), impairment.queue, from)?;
+            delay = delay.saturating_add(takes);
         }
         if !lot.overtakes {
             // Jitter alone changes no order: nobody arrives before the one ahead.
-            let arrival = nanoseconds(now + delay + lot.delay);
+            let arrival = nanoseconds(now.saturating_add(delay).saturating_add(lot.delay));
             let before = self.last_arrival.fetch_max(arrival, Ordering::Relaxed);
             delay = Duration::from_nanos(arrival.max(before)).saturating_sub(now);
         }

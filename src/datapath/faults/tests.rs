@@ -1,6 +1,7 @@
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use super::*;
+use crate::model::duration::{Delay, YEAR};
 use crate::wire::MacAddr;
 
 fn interface(index: u32, subnet: u32) -> Interface {
@@ -259,4 +260,37 @@ fn the_services_of_a_host_suffer_all_faults_that_select_it() {
     };
     assert_eq!(view.services(&a), expected);
     assert_eq!(view.services(&b), ServiceFaults::default());
+}
+
+proptest::proptest! {
+    /// No impairment that a client can ask for overflows, whatever has waited at the lane before.
+    #[test]
+    fn every_impairment_within_its_bounds_gives_a_passage_or_a_reason(
+        delay in 0..=Delay::MOST.as_nanos() as u64,
+        jitter in 0..=Delay::MOST.as_nanos() as u64,
+        queue in 0..=Delay::MOST.as_nanos() as u64,
+        rate in proptest::option::of(proptest::prop_oneof![1..=9_u64, 1..=u64::MAX]),
+        length in 0..=66_000_usize,
+        now in 0..=YEAR,
+        seed: u64,
+    ) {
+        let impairment = Impairment {
+            delay: Duration::from_nanos(delay),
+            jitter: Duration::from_nanos(jitter),
+            queue: Duration::from_nanos(queue),
+            rate: rate.and_then(NonZeroU64::new),
+            duplicate: Chance::new(0.5),
+            ..Impairment::default()
+        };
+        let lanes = Lanes::default();
+        let lane = lanes.lane(InterfaceIndex(NonZeroU32::MIN), Way::Egress);
+        let now = Duration::from_nanos(now);
+        for sequence in 0..20 {
+            let lot = impairment.lot(seed, 1, InterfaceIndex(NonZeroU32::MIN), Way::Egress, sequence);
+            proptest::prop_assert!(lot.delay <= impairment.delay.saturating_add(impairment.jitter));
+            if let Ok(passage) = lane.pass(&impairment, &lot, Passage::default(), length, now) {
+                proptest::prop_assert!(passage.copy.is_none_or(|copy| copy >= passage.delay));
+            }
+        }
+    }
 }

@@ -5,10 +5,12 @@ mod rules;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::address::AddressOrPrefix;
+use crate::model::duration::ClockOffset;
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
@@ -100,7 +102,16 @@ impl SettingsChange {
             }
             settings.mtu = mtu;
         }
-        settings.ntp_skew_ms = self.ntp_skew_ms.unwrap_or(settings.ntp_skew_ms);
+        if let Some(skew) = self.ntp_skew_ms {
+            if Duration::from_millis(skew.unsigned_abs()) > ClockOffset::MOST {
+                return Err(ModelError::OutOfRange {
+                    field: "ntp_skew_ms",
+                    given: skew.to_string(),
+                    remedy: "Give at most 100 years of 365 days: -3153600000000 to 3153600000000.",
+                });
+            }
+            settings.ntp_skew_ms = skew;
+        }
         if let Some(metadata) = self.metadata {
             settings.metadata = metadata.applied_to(settings.metadata)?;
         }

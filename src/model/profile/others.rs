@@ -8,6 +8,7 @@ use super::{
     AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LeasedRoute, LinkLocals, NeighborScope, Profile,
     Resolution, ResolvedMac, RouterMac, Ttl, UnicastRequest,
 };
+use crate::model::duration::AdvertisementInterval;
 use crate::wire::MacAddr;
 
 impl Profile {
@@ -90,7 +91,7 @@ impl Profile {
         // 66 seconds were left when somebody looked: no less than that. The rest is a guess.
         advertisement.prefix_lifetime = 90;
         advertisement.router_lifetime = 90;
-        advertisement.interval = Duration::from_secs(30);
+        advertisement.interval = const { AdvertisementInterval::constant(Duration::from_secs(30)) };
         profile
     }
 

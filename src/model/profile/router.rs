@@ -1,11 +1,10 @@
 //! Every subnet has a router: who it is, how it finds a station, what it answers, and what it advertises.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::duration;
+use crate::model::duration::AdvertisementInterval;
 use crate::wire::MacAddr;
 
 /// The implicit router of every subnet.
@@ -92,9 +91,7 @@ pub struct AdvertisementPolicy {
     /// Whether there are any, asked for or not.
     pub sent: bool,
     /// Time between two unsolicited ones, and from the port's coming up to the first.
-    #[serde(with = "duration")]
-    #[cfg_attr(feature = "schema", schema(value_type = String, example = "10s"))]
-    pub interval: Duration,
+    pub interval: AdvertisementInterval,
     /// Seconds that the router may be used as a default router.
     pub router_lifetime: u16,
     /// Hop limit that hosts shall use; 0 leaves it to them.

@@ -18,6 +18,7 @@ use crate::file::parse;
 use crate::file::template::Scope;
 use crate::file::values::Text;
 use crate::model::AddressOrPrefix;
+use crate::model::duration::Interval;
 use crate::topology::format::{Topology, check_for_steps, check_topology, expected_scope, is_word, read_topology};
 
 /// A run that is not told otherwise is given up after this time.
@@ -132,7 +133,7 @@ pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
             .into_iter()
             .map(|(name, parameter)| (name, parameter.value))
             .collect(),
-        timeout: document.timeout.map_or(TIMEOUT, |timeout| timeout.0),
+        timeout: document.timeout.map_or(TIMEOUT, Interval::get),
         topology: document.topology,
         steps,
     }))
@@ -240,7 +241,7 @@ impl<'t> Checker<'t> {
                     .help("put `within` on an `exec`, `ping` or `expect` step that follows"),
                 );
             }
-            if within.0.is_zero() {
+            if within.is_zero() {
                 self.wrong(Mistake::at(place, "`within` needs some time, such as 5s"));
             }
         }
@@ -258,7 +259,7 @@ impl<'t> Checker<'t> {
             action,
             expect: expect.0,
             since,
-            within: fields.within.map(|within| within.0),
+            within: fields.within.map(Interval::get),
             save: fields.save.clone(),
         })
     }
@@ -293,7 +294,7 @@ impl<'t> Checker<'t> {
             actions.push(Action::Route(route.clone()));
         }
         if let Some(wait) = fields.wait {
-            actions.push(Action::Wait(wait.0));
+            actions.push(Action::Wait(wait.get()));
         }
         if let Some(capture) = &fields.capture {
             self.capture(capture);
@@ -379,12 +380,6 @@ impl<'t> Checker<'t> {
         }
         if ping.count.is_some_and(|count| !(1..=10_000).contains(&count)) {
             self.wrong(Mistake::at(ping.from.referenced, "`count` is from 1 to 10000"));
-        }
-        if ping
-            .interval
-            .is_some_and(|interval| interval.0 < Duration::from_millis(2))
-        {
-            self.wrong(Mistake::at(ping.from.referenced, "`interval` is at least 2ms"));
         }
     }
 

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::flows::FlowForm;
-use crate::file::values::{Count, Interval, Text, Texts};
+use crate::file::values::{Count, Text, Texts};
+use crate::model::duration::{AnswerTimeout, Interval, PingInterval};
 use crate::model::metadata::MetadataChange;
 use crate::topology::format::Topology;
 
@@ -139,9 +140,9 @@ pub struct Ping {
     /// How many are sent. 3 when left out.
     pub count: Option<u32>,
     /// Time between two. 200 ms when left out.
-    pub interval: Option<Interval>,
+    pub interval: Option<PingInterval>,
     /// How long the last answer is waited for. 1 s when left out.
-    pub wait: Option<Interval>,
+    pub wait: Option<AnswerTimeout>,
     /// Bytes of payload. 56 when left out.
     pub size: Option<u16>,
     /// Whether the address is a broadcast one (`ping -b`).

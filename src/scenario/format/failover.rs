@@ -8,7 +8,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::file::template::{Scope, Template, TemplateError};
-use crate::file::values::{Interval, Text};
+use crate::file::values::Text;
+use crate::model::duration::{AnswerTimeout, Interval};
 use crate::model::fault::FaultSpec;
 use crate::probe::ProbeKind;
 
@@ -35,7 +36,7 @@ pub struct ProbeForm {
     /// The path of a GET request; `/` when left out.
     pub path: Option<String>,
     /// An answer that takes longer is none. 1 s when left out.
-    pub timeout: Option<Interval>,
+    pub timeout: Option<AnswerTimeout>,
 }
 
 fn icmp() -> ProbeKind {
@@ -242,15 +243,13 @@ pub struct TimeRange {
 impl TimeRange {
     /// Whether a length of time is right.
     pub fn holds(self, length: std::time::Duration) -> bool {
-        self.below.is_none_or(|below| length < below.0) && self.above.is_none_or(|above| length > above.0)
+        self.below.is_none_or(|below| length < below.get()) && self.above.is_none_or(|above| length > above.get())
     }
 }
 
 impl std::fmt::Display for TimeRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bound = |word: &str, bound: Option<Interval>| {
-            bound.map(|bound| format!("{word} {}", humantime::format_duration(bound.0)))
-        };
+        let bound = |word: &str, bound: Option<Interval>| bound.map(|bound| format!("{word} {bound}"));
         let bounds: Vec<String> = [bound("above", self.above), bound("below", self.below)]
             .into_iter()
             .flatten()

@@ -15,6 +15,7 @@ use crate::file::template::Scope;
 use crate::file::values::Text;
 use crate::lab::{CommandSpec, End, Outcome, Running};
 use crate::model::AddressOrPrefix;
+use crate::model::duration::later;
 use crate::model::route_table::RouteEdit;
 use crate::topology::format::route_target;
 
@@ -113,8 +114,10 @@ fn changes(modify: &Modify) -> String {
 
 fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
     let seconds = |time: Duration| format!("{}", time.as_secs_f64());
-    let interval = ping.interval.map_or(Duration::from_millis(200), |interval| interval.0);
-    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.0);
+    let interval = ping
+        .interval
+        .map_or(Duration::from_millis(200), |interval| interval.get());
+    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.get());
     let mut line = vec!["ping".to_owned(), "-n".to_owned()];
     line.extend(["-c".to_owned(), ping.count.unwrap_or(3).to_string()]);
     line.extend(["-i".to_owned(), seconds(interval), "-W".to_owned(), seconds(wait)]);
@@ -136,9 +139,12 @@ fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
 
 /// The time that a ping takes when nothing answers, and some for a busy machine.
 fn ping_timeout(ping: &Ping) -> Duration {
-    let interval = ping.interval.map_or(Duration::from_millis(200), |interval| interval.0);
-    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.0);
-    interval * ping.count.unwrap_or(3) + wait + Duration::from_secs(10)
+    let interval = ping
+        .interval
+        .map_or(Duration::from_millis(200), |interval| interval.get());
+    let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.get());
+    let sending = interval.saturating_mul(ping.count.unwrap_or(3));
+    sending.saturating_add(wait).saturating_add(Duration::from_secs(10))
 }
 
 fn capture_line(capture: &Capture, scope: &Scope) -> String {
@@ -241,10 +247,10 @@ impl Player<'_> {
         let Some(name) = &exec.background else {
             return self.run(
                 &exec.on.value,
-                &command.timeout(exec.timeout.map_or(COMMAND_TIMEOUT, |limit| limit.0)),
+                &command.timeout(exec.timeout.map_or(COMMAND_TIMEOUT, |limit| limit.get())),
             );
         };
-        command.timeout = exec.timeout.map(|limit| limit.0);
+        command.timeout = exec.timeout.map(|limit| limit.get());
         let running = self
             .stage
             .booted(&exec.on.value)?
@@ -298,7 +304,7 @@ impl Player<'_> {
             if running.signal(Signal::SIGINT) {
                 lock(&self.stopped_programs).insert(name.to_owned());
             }
-            let until = Instant::now() + GRACE;
+            let until = later(Instant::now(), GRACE);
             while Instant::now() < until && !self.is_over() {
                 if let Some(outcome) = running.wait_for(GLANCE) {
                     return Ok(seen(&outcome));

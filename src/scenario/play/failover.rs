@@ -11,6 +11,7 @@ use super::{GLANCE, Player, lock};
 use crate::file::template::Scope;
 use crate::lab::CommandSpec;
 use crate::model::InterfaceId;
+use crate::model::duration::later;
 use crate::probe::outage::{Ownership, ownership};
 use crate::probe::responder::{READY, RESPONDER_SUBCOMMAND};
 use crate::probe::{ECHO_PORT, Mark, MarkKind, Outage, Probe, ProbeRecord, ProbeReport, ProbeSpec};
@@ -61,7 +62,7 @@ impl Player<'_> {
         let running = self.stage.booted(name)?.start(&command);
         let running = running.map_err(|error| error.to_string())?;
         self.keep(&responder.start.value, name, running.clone());
-        let until = Instant::now() + PATIENCE;
+        let until = later(Instant::now(), PATIENCE);
         while !running.stdout().text().contains(READY) {
             if running.wait_for(GLANCE / 5).is_some() {
                 return Err(format!("the responder ended: {}", running.stderr().text().trim()));
@@ -81,7 +82,7 @@ impl Player<'_> {
             port: form.port,
             path: form.path.clone(),
             rate: form.rate.unwrap_or(usual.rate),
-            timeout: form.timeout.map_or(usual.timeout, |timeout| timeout.0),
+            timeout: form.timeout.unwrap_or(usual.timeout),
             ..usual
         };
         let from = &form.from.value;

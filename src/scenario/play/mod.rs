@@ -19,6 +19,7 @@ use super::judge::{Seen, Witness, judge, pattern};
 use crate::file::template::Scope;
 use crate::lab::Running;
 use crate::model::FaultId;
+use crate::model::duration::later;
 use crate::probe::{MarkKind, ProbeReport};
 use crate::record::flow_log::FlowLog;
 use crate::record::flow_log::{FlowCounts, FlowFilter};
@@ -268,7 +269,7 @@ impl<'a> Player<'a> {
             cancel,
             progress,
             started,
-            deadline: Instant::now() + scenario.timeout,
+            deadline: later(Instant::now(), scenario.timeout),
             timeout: scenario.timeout,
             saved: Mutex::default(),
             marks: Mutex::default(),
@@ -337,7 +338,7 @@ impl<'a> Player<'a> {
             self.attempt(step, &marks, (last_event, began), &mut report);
             let again = step
                 .within
-                .is_some_and(|within| began.elapsed() + BETWEEN_TRIES < within);
+                .is_some_and(|within| began.elapsed().saturating_add(BETWEEN_TRIES) < within);
             if report.outcome != RunOutcome::Failed || !again || !self.pause(BETWEEN_TRIES) {
                 break;
             }
@@ -413,7 +414,7 @@ impl<'a> Player<'a> {
     /// Judges a step, and what is counted outside of its command again until that holds: the switch reads a frame after
     /// the kernel has told its sender that it is gone, and on a busy machine later than the command ends.
     fn judge_settled(&self, step: &Step, marks: &Marks, begun: Begun, seen: &Seen, report: &mut StepReport) {
-        let until = Instant::now() + SETTLING;
+        let until = later(Instant::now(), SETTLING);
         loop {
             report.checks.clear();
             self.judge(step, marks, begun, seen, report);
@@ -517,7 +518,7 @@ impl<'a> Player<'a> {
 
     /// Waits, unless the run is cancelled or its time is up. Whether all of the time has passed.
     fn pause(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
+        let until = later(Instant::now(), time);
         loop {
             let now = Instant::now();
             if now >= until {
@@ -526,7 +527,7 @@ impl<'a> Player<'a> {
             if self.is_over() {
                 return false;
             }
-            std::thread::sleep(GLANCE.min(until - now));
+            std::thread::sleep(GLANCE.min(until.saturating_duration_since(now)));
         }
     }
 

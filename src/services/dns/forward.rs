@@ -76,7 +76,7 @@ impl<A: Copy> Forwarder<A> {
         let mut sent = query.clone();
         sent[..2].copy_from_slice(&id.to_be_bytes());
         (self.send)(&sent);
-        let until = now + PATIENCE;
+        let until = now.saturating_add(PATIENCE);
         self.waiting.insert(id, Waiting { ticket, query, until });
         Ok(())
     }

@@ -111,7 +111,7 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     let fault = asker.and_then(|asker| imds.source.fault(asker.interface));
     let fault = fault.unwrap_or_default();
     if !fault.delay.is_zero() {
-        let until = imds.clock.monotonic() + fault.delay;
+        let until = imds.clock.monotonic().saturating_add(fault.delay);
         let alarm = request.extensions().get::<Alarm>().cloned().unwrap_or_default();
         alarm.set(Some(until));
         // Whoever runs the connection looks at the alarm and polls again when it is due.

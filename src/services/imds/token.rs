@@ -46,7 +46,7 @@ impl Tokens {
         }
         tokens.push_back(Token {
             octets,
-            expires: now + Duration::from_secs(ttl.into()),
+            expires: now.saturating_add(Duration::from_secs(ttl.into())),
         });
         data_encoding::BASE64URL.encode(&octets)
     }

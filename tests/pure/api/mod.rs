@@ -5,6 +5,7 @@
 mod errors;
 mod events;
 mod examples;
+mod extremes;
 mod mappings;
 mod memory;
 mod openapi;
