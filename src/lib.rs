@@ -56,6 +56,8 @@ pub mod cli;
 pub mod confine;
 #[doc(hidden)]
 #[cfg(feature = "server")]
+pub mod contain;
+#[cfg(feature = "server")]
 pub mod control;
 pub mod datapath;
 #[doc(hidden)]

@@ -93,10 +93,16 @@ impl Mistake {
 }
 
 /// `did you mean` with the nearest name, or the list of names when none is near.
+///
+/// Distances are computed for small sets of short names only: a client may send thousands of each.
 pub fn remedy<'a>(written: &str, right: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let right: Vec<&str> = right.into_iter().collect();
+    let right: Vec<&str> = right.into_iter().take(MOST_COMPARED + 1).collect();
+    if right.len() > MOST_COMPARED || written.len() > LONGEST_COMPARED {
+        return None;
+    }
     let nearest = right
         .iter()
+        .filter(|name| name.len() <= LONGEST_COMPARED)
         .map(|name| (strsim::damerau_levenshtein(written, name), *name))
         .filter(|(distance, name)| *distance <= name.chars().count().div_ceil(3) && *distance < name.chars().count())
         .min();
@@ -111,14 +117,38 @@ pub fn remedy<'a>(written: &str, right: impl IntoIterator<Item = &'a str>) -> Op
 #[derive(Debug, Clone)]
 pub struct FileError {
     source: Arc<NamedSource<String>>,
-    /// Them, in the order of the file.
+    /// The first of them, in the order of the file: [`MOST_SHOWN`] at most.
     pub mistakes: Vec<Mistake>,
+    /// How many there are beyond those.
+    pub more: usize,
+    /// Whether its lines can be drawn on a terminal.
+    drawable: bool,
 }
+
+/// The most mistakes of one file that are shown.
+pub const MOST_SHOWN: usize = 20;
+
+/// The most mistakes of one file that are looked for.
+pub(crate) const MOST_FOUND: usize = 200;
+
+/// The most names that a wrong one is compared with.
+const MOST_COMPARED: usize = 100;
+
+/// The longest name, in octets, that is compared with others.
+const LONGEST_COMPARED: usize = 64;
+
+/// The longest line, in octets, that a terminal shows with a caret below. What draws it pads with as many spaces, and Rust
+/// pads up to 65 535.
+const LONGEST_DRAWN: usize = 2_000;
 
 impl FileError {
     /// The mistakes of a file with this name and text.
-    pub fn new(name: &str, text: &str, mistakes: Vec<Mistake>) -> Self {
+    pub fn new(name: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        let more = mistakes.len().saturating_sub(MOST_SHOWN);
+        mistakes.truncate(MOST_SHOWN);
         Self {
+            more,
+            drawable: text.lines().all(|line| line.len() <= LONGEST_DRAWN),
             source: Arc::new(NamedSource::new(name, text.to_owned())),
             mistakes,
         }
@@ -133,12 +163,20 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mistakes.as_slice() {
-            [one] if one.line > 0 => write!(f, "{}:{}:{}: {}", self.name(), one.line, one.column, one.message),
-            [one] => write!(f, "{}: {}", self.name(), one.message),
+            [one] if one.line > 0 && self.more == 0 => {
+                write!(f, "{}:{}:{}: {}", self.name(), one.line, one.column, one.message)
+            }
+            [one] if self.more == 0 => write!(f, "{}: {}", self.name(), one.message),
             many => {
-                write!(f, "{}: {} mistakes", self.name(), many.len())?;
+                let count = many.len().saturating_add(self.more);
+                let or_more = if count >= MOST_FOUND { " or more" } else { "" };
+                write!(f, "{}: {count}{or_more} mistakes", self.name())?;
                 many.iter()
-                    .try_for_each(|one| write!(f, "; {}:{}: {}", one.line, one.column, one.message))
+                    .try_for_each(|one| write!(f, "; {}:{}: {}", one.line, one.column, one.message))?;
+                match self.more {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more}{or_more} further ones"),
+                }
             }
         }
     }
@@ -163,12 +201,13 @@ impl Diagnostic for FileError {
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.mistakes
             .iter()
-            .any(|one| one.line > 0)
+            .any(|one| one.line > 0 && self.drawable)
             .then_some(&*self.source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(self.mistakes.iter().filter(|one| one.line > 0).map(|one| {
+        let shown = self.mistakes.iter().filter(|one| one.line > 0 && self.drawable);
+        Some(Box::new(shown.map(|one| {
             let label = if self.mistakes.len() == 1 {
                 "here".to_owned()
             } else {
@@ -233,6 +272,32 @@ mod tests {
         );
         assert_eq!(remedy("q", ["alpha", "beta"]).unwrap(), "known here: alpha, beta");
         assert_eq!(remedy("q", []), None);
+    }
+
+    #[test]
+    fn many_mistakes_are_counted_and_some_shown() {
+        let mistakes = (1..=50).map(|_| Mistake::in_file("wrong")).collect();
+        let error = FileError::new("f", "", mistakes);
+        assert_eq!((error.mistakes.len(), error.more), (20, 30));
+        assert!(error.to_string().starts_with("f: 50 mistakes; "));
+        assert!(error.to_string().ends_with("; and 30 further ones"));
+    }
+
+    #[test]
+    fn a_line_that_no_terminal_can_show_is_told_by_its_place() {
+        let text = format!("{}x", " ".repeat(70_000));
+        let mut mistake = Mistake::in_file("wrong");
+        (mistake.line, mistake.column, mistake.offset, mistake.length) = (1, 70_001, 70_000, 1);
+        let error = FileError::new("f", &text, vec![mistake]);
+        let shown = format!("{:?}", miette::Report::new(error));
+        assert!(shown.contains("f:1:70001: wrong") && shown.len() < 1_000, "{shown}");
+    }
+
+    #[test]
+    fn thousands_of_names_are_not_compared() {
+        let known: Vec<String> = (0..5_000).map(|n| format!("name-{n}")).collect();
+        assert_eq!(remedy("name-x", known.iter().map(String::as_str)), None);
+        assert_eq!(remedy(&"x".repeat(1_000_000), ["a"]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use data_encoding::HEXLOWER;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::contain;
 use crate::control::{Controller, EventKind};
 use crate::switch::SwitchEvent;
 
@@ -27,7 +28,12 @@ impl EventPump {
                             biased;
                             _ = &mut stopped => return,
                             event = events.recv() => match event {
-                                Some(event) => hand_on(&controller, event),
+                                Some(event) => {
+                                    contain::once("the events of the switch", || {
+                                        contain::site("switch-events");
+                                        hand_on(&controller, event);
+                                    });
+                                }
                                 None => return,
                             },
                         }

@@ -380,10 +380,15 @@ fn judge_port(instance: &str, expected: &PortExpectation, counts: &PortCounts, c
     }
 }
 
+/// The largest regular expression when it is compiled, in octets: a larger one takes a client's scenario seconds to read.
+const LARGEST_PATTERN: usize = 256 << 10;
+
 /// `^` and `$` mean a line, as everybody expects who reads output of commands.
-pub(super) fn pattern(written: &str) -> Result<Regex, String> {
+pub(in crate::scenario) fn pattern(written: &str) -> Result<Regex, String> {
     RegexBuilder::new(written)
         .multi_line(true)
+        .size_limit(LARGEST_PATTERN)
+        .dfa_size_limit(LARGEST_PATTERN)
         .build()
         .map_err(|error| error.to_string())
 }

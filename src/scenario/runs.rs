@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::format::{Action, Scenario, Step};
-use super::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
+use super::play::{Cancel, PlayOptions, StageOptions, not_played, play_repeatedly};
+use crate::contain;
 use crate::record::shelf::Shelf;
 use crate::report::run::{Progress, RunReport, StepReport, unix_ms};
 
@@ -312,7 +313,16 @@ fn carry_out(run: &Run, options: &PlayOptions, repeat: u32, shelf: &Shelf) {
             run.tell(progress.clone(), None);
         }
     };
-    let report = play_repeatedly(&run.scenario, options, repeat, &run.cancel, &tell);
+    let played = contain::once("a run", || {
+        contain::site("run");
+        play_repeatedly(&run.scenario, options, repeat, &run.cancel, &tell)
+    });
+    // The network of the run is gone with what panicked; who waits for the run hears how it ended.
+    let report = played.unwrap_or_else(|| {
+        let mut report = not_played(&run.scenario, options, run.seed);
+        report.problem = Some("the run panicked, which is a defect of localvpc: please report it".to_owned());
+        report
+    });
     shelf.keep(&report.captures);
     let finished = Progress::Finished {
         outcome: report.outcome,

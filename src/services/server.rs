@@ -14,6 +14,7 @@ use super::packet::Arrival;
 use super::stack::{Link, ReplyTo, Stack, Surroundings};
 use super::unanswered::Unanswered;
 use super::{Inject, Limits, Shared, Source, Upstream, imds};
+use crate::contain;
 use crate::mapping::{InterfaceIndex, PortId};
 
 /// Everything that answers. It belongs to one thread and does nothing by itself.
@@ -185,7 +186,11 @@ impl Server {
             (None, None) => return self.shared.of(interface).count(Unanswered::AnswerLost),
         };
         self.agenda.remove(&(at, interface));
-        act(&mut stack, &mut around);
+        // What panicked in a stack costs its own interface its connections, and no other.
+        if contain::once("the link-local services", || act(&mut stack, &mut around)).is_none() {
+            stack.give_up(&mut self.connections);
+            return self.publish();
+        }
         // Never at once: something that is due without being done would spin.
         let next = stack
             .next(&self.limits, now)

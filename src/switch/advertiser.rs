@@ -15,6 +15,7 @@ use super::port::Offload;
 use super::port::{HEADER, LARGEST_FRAME};
 use super::round::{place, send_plain};
 use super::{Port, PortTable, Shared};
+use crate::contain;
 use crate::datapath::{Answered, Moved, SubnetIndex, View, announcement, unsolicited_advertisement};
 use crate::mapping::{Interface, PortId};
 use crate::wire::reply::ReplyBuffer;
@@ -27,6 +28,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The longest that the thread sleeps, with nothing to do.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// When a port is tried again whose advertisement panicked.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 /// Announcements that are sent without looking at the clock: the lock on [`Unasked`] is held for some 100 µs.
 const AT_ONCE: usize = 128;
@@ -206,15 +210,21 @@ pub(super) fn run(shared: &Shared) {
             due.pop();
             let port = table.get(number).filter(|port| port.serial == serial);
             if let Some(port) = port.filter(|port| !port.lost.load(Ordering::Relaxed)) {
-                let next = now.saturating_add(unasked.advertise(shared, &view, port));
+                let next = contain::once("the advertiser", || {
+                    contain::site("advertiser");
+                    unasked.advertise(shared, &view, port)
+                });
+                let next = now.saturating_add(next.unwrap_or(AFTER_A_PANIC));
                 due.push(Reverse((next, number, serial)));
             }
         }
         if next_announcement <= now && !moves.is_empty() {
             let mut told = 0;
-            moves.turn(|moved| {
-                told += unasked.announce(shared, &view, &table, moved);
-                told < AT_ONCE
+            contain::once("the advertiser", || {
+                moves.turn(|moved| {
+                    told += unasked.announce(shared, &view, &table, moved);
+                    told < AT_ONCE
+                });
             });
             next_announcement = now.saturating_add(PACE.saturating_mul(u32::try_from(told).unwrap_or(u32::MAX)));
         }

@@ -130,6 +130,15 @@ impl Executor {
         }
     }
 
+    /// Gives up the frames that are under way, after a panic: the batch may be half written. Frames that a fault delays stay.
+    pub(super) fn start_over(&mut self) {
+        *self = Self {
+            delayed: std::mem::replace(&mut self.delayed, Delayed::new()),
+            ring: self.ring.take().and_then(|_| Ring::new().ok()),
+            ..Self::new(self.index)
+        };
+    }
+
     /// Writes several frames by one call from now on. The ring belongs to the calling thread.
     pub(super) fn use_ring(&mut self, ring: Ring) {
         self.ring = Some(ring);

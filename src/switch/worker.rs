@@ -14,6 +14,7 @@ use super::execute::Executor;
 use super::port::Ring;
 use super::spin::Spin;
 use super::{Port, PortTable, Shared};
+use crate::contain;
 use crate::datapath::View;
 
 /// A wait that is none.
@@ -53,7 +54,7 @@ impl Worker {
         }
     }
 
-    /// Works until the switch is stopped. `ring`: several frames are written by one call where the kernel allows that.
+    /// Works until the switch is stopped; after a panic it goes on with the next frame. `ring`: several frames are written by one call where the kernel allows that.
     pub(super) fn run(mut self, ring: bool) {
         // It runs once: nothing has set it before.
         let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
@@ -65,6 +66,16 @@ impl Worker {
                 }
             }
         }
+        let mut first = true;
+        contain::until_done("a worker of the switch", || {
+            if !std::mem::take(&mut first) {
+                self.executor.start_over();
+            }
+            self.rounds();
+        });
+    }
+
+    fn rounds(&mut self) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         let shared = Arc::clone(&self.shared);
         while !shared.stop.load(Ordering::Acquire) {
@@ -73,6 +84,7 @@ impl Worker {
             // One view for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
             // taken away is really gone soon after.
             let (table, view) = (shared.ports.load(), shared.fabric.view());
+            contain::site("worker");
             for event in &events {
                 match { event.data }.u64() {
                     // Only the end is worth waking for, and the loop looks at it.

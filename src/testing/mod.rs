@@ -375,7 +375,7 @@ impl Vpc {
     /// assert!(arrived.iter().any(|arrival| arrival.host == a), "the router advertises itself");
     /// ```
     pub fn advance(&mut self, by: Duration) -> Vec<Arrival> {
-        let until = self.now + by;
+        let until = self.now.saturating_add(by);
         self.settle();
         while let Some(next) = self.next_event().filter(|next| *next <= until) {
             self.now = next.max(self.now);

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::api::problem::{MEDIA_TYPE, Problem};
@@ -54,6 +55,21 @@ pub(super) fn as_problem(status: StatusCode, body: impl Serialize) -> Response {
     let kind = header::HeaderValue::from_static(MEDIA_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// Files are read by so many requests at once; others wait for their turn without a thread.
+static READING: Semaphore = Semaphore::const_new(2);
+
+/// Reads a file on a thread that may block: a large one takes long, and no other request is to wait for that.
+pub(super) async fn reading<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    // It is never closed; if it were, the file would be read out of turn.
+    let _turn = READING.acquire().await;
+    match tokio::task::spawn_blocking(work).await {
+        Ok(read) => read,
+        Err(error) => Err(Problem::internal(format!("The file was not read: {error}")).into()),
+    }
 }
 
 /// The text of a file. `code` is that of a file that is none.

@@ -282,8 +282,8 @@ struct Assigned {
     summary: EditSummary,
 }
 
-/// The most addresses that one request may have chosen.
-const MOST_CHOSEN: u32 = 65_536;
+/// The most addresses of a kind that one request may have chosen: the network is locked while they are drawn.
+const MOST_CHOSEN: u32 = 4_096;
 
 /// What is asked for by value, then what is asked for by number.
 fn wanted(

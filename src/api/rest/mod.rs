@@ -22,10 +22,14 @@ mod subnets;
 mod topology;
 mod vpcs;
 
+use std::panic::AssertUnwindSafe;
+
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,6 +37,7 @@ use super::bodies;
 use super::guard::guard;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::contain;
 
 pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
@@ -132,7 +137,25 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), bodies::admit))
         .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .layer(middleware::from_fn(contain_panic))
         .with_state(state)
+}
+
+/// A handler that panics answers with a problem, as one that fails does.
+async fn contain_panic(request: Request, next: Next) -> Response {
+    let answer = async {
+        contain::site("handler");
+        next.run(request).await
+    };
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(response) => response,
+        Err(payload) => {
+            let message = contain::message(&*payload);
+            tracing::error!(message, "a handler panicked; please report it");
+            let problem = Problem::internal(format!("This is a defect of the server: {message}"));
+            problem.remedy("Please report it with the request.").into_response()
+        }
+    }
 }
 
 /// The OpenAPI 3.1 description of the API, as in `api/openapi.json`.

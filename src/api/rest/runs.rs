@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
-use super::files::{FileProblem, Refusal, text_of};
+use super::files::{FileProblem, Refusal, reading, text_of};
 use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::guard::{Access, AllowExec};
 use crate::api::problem::Problem;
@@ -146,7 +146,11 @@ async fn store(
     body: axum::body::Bytes,
 ) -> Result<impl IntoResponse, Refusal> {
     let text = text_of(&headers, &body, "InvalidScenario")?;
-    let scenario = format::read("scenario", &text)?;
+    let (text, scenario) = reading(move || {
+        let scenario = format::read("scenario", &text)?;
+        Ok((text, scenario))
+    })
+    .await?;
     let stored = Stored { text, scenario };
     let replaced = state.runs.store(stored.text.clone(), Arc::clone(&stored.scenario))?;
     let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
@@ -303,7 +307,8 @@ async fn start(
     _: NoQuery,
     Json(request): Json<StartRun>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let scenario = chosen(&state, &request)?;
+    let of = state.clone();
+    let (scenario, request) = reading(move || Ok((chosen(&of, &request)?, request))).await?;
     if runs_commands(&scenario) {
         let access = access.map_or(Access::Public, |Extension(access)| access);
         AllowExec::check(state.permissions(), access)?;

@@ -4,10 +4,14 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::contain;
 use crate::control::controller::{Controller, WeakController};
 
 /// The longest sleep; a wake that got lost in a clock change is made up for.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// When what is due is tried again after a panic.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Inner {
@@ -84,7 +88,11 @@ fn run(shared: &(Mutex<Inner>, Condvar), controller: &WeakController, start: Ins
         if lock(&shared.0).driven.is_some() {
             return;
         }
-        let next = controller.run_due(start.elapsed());
+        let next = contain::once("the timer of faults", || {
+            contain::site("faults");
+            controller.run_due(start.elapsed())
+        });
+        let next = next.unwrap_or_else(|| Some(start.elapsed().saturating_add(AFTER_A_PANIC)));
         drop(controller);
         let sleep = next.map_or(LONGEST, |at| at.saturating_sub(start.elapsed()).min(LONGEST));
         let inner = lock(&shared.0);

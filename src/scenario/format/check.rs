@@ -13,7 +13,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{Capture, Document, Edit, Exec, ExpectFields, Modify, Parameter, Ping, RouteChange, StepFields};
 use super::failover::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
-use crate::file::diagnostic::{FileError, Mistake, from_yaml};
+use crate::file::diagnostic::{FileError, MOST_FOUND, Mistake, from_yaml};
 use crate::file::parse;
 use crate::file::template::Scope;
 use crate::file::values::Text;
@@ -23,6 +23,9 @@ use crate::topology::format::{Topology, check_for_steps, check_topology, expecte
 
 /// A run that is not told otherwise is given up after this time.
 const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The most regular expressions of one file: each may take milliseconds to read.
+const MOST_PATTERNS: usize = 500;
 
 /// A scenario in which every name is known to exist.
 #[derive(Debug, Clone)]
@@ -172,6 +175,8 @@ struct Checker<'t> {
     mute: BTreeSet<String>,
     /// Captures and commands that run, which a `stop` step may name.
     running: BTreeSet<String>,
+    /// How many regular expressions were read.
+    patterns: usize,
 }
 
 impl<'t> Checker<'t> {
@@ -195,6 +200,7 @@ impl<'t> Checker<'t> {
             stopped_probes: BTreeSet::new(),
             mute: BTreeSet::new(),
             running: BTreeSet::new(),
+            patterns: 0,
         };
         if document.steps.is_empty() {
             checker.wrong(Mistake::at(
@@ -206,7 +212,9 @@ impl<'t> Checker<'t> {
     }
 
     fn wrong(&mut self, mistake: Mistake) {
-        self.mistakes.push(mistake);
+        if self.mistakes.len() < MOST_FOUND {
+            self.mistakes.push(mistake);
+        }
     }
 
     fn steps(&mut self, steps: &[Spanned<StepFields>], outer: &str) -> Vec<Step> {
@@ -496,6 +504,8 @@ impl<'t> Checker<'t> {
         match text.fill(&self.scope) {
             Ok(_) if text.written().contains("saved.") || text.written().contains("parameters.") => None,
             Ok(filled) => Some(filled),
+            // The place of each is looked for in the whole text.
+            Err(_) if self.mistakes.len() >= MOST_FOUND => None,
             Err(error) => {
                 let mut mistake = Mistake::at(text.place(), error.to_string()).narrowed_to(self.text, error.needle());
                 if let Some(remedy) = error.remedy() {
@@ -509,15 +519,22 @@ impl<'t> Checker<'t> {
 
     fn pattern(&mut self, text: &Text, with_group: bool) {
         let Some(filled) = self.fill(text) else { return };
-        match regex::Regex::new(&filled) {
+        self.patterns += 1;
+        if self.patterns > MOST_PATTERNS {
+            if self.patterns == MOST_PATTERNS + 1 {
+                let message = format!("there are more than {MOST_PATTERNS} regular expressions");
+                self.wrong(Mistake::at(text.place(), message).help("play the steps as two scenarios"));
+            }
+            return;
+        }
+        match crate::scenario::judge::pattern(&filled) {
             Ok(pattern) if with_group && pattern.captures_len() < 2 => self.wrong(
                 Mistake::at(text.place(), "this expression has no group")
                     .help("put the part that is meant in parentheses: `inet6 (fe80:[^/]+)/64`"),
             ),
             Ok(_) => {}
             Err(error) => {
-                let why = error.to_string();
-                let why = why
+                let why = error
                     .lines()
                     .last()
                     .unwrap_or_default()

@@ -114,22 +114,7 @@ pub fn play(
 ) -> RunReport {
     let started = Instant::now();
     let seed = options.seed.unwrap_or_else(rand::random);
-    let mut report = RunReport {
-        scenario: scenario.name.clone(),
-        description: scenario.description.clone(),
-        source: scenario.source.clone(),
-        seed,
-        parameters: options.parameters.clone(),
-        outcome: RunOutcome::Broken,
-        problem: None,
-        started_at_ms: unix_ms(),
-        duration_ms: 0,
-        steps: Vec::new(),
-        probes: Vec::new(),
-        programs: Vec::new(),
-        repetition: None,
-        captures: Captures::default(),
-    };
+    let mut report = not_played(scenario, options, seed);
     progress(&Progress::Preparing {
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
@@ -216,6 +201,26 @@ type Marks = BTreeMap<String, PortCounts>;
 
 /// The last event before a step, and when the step began.
 type Begun = (u64, Instant);
+
+/// The report of a scenario of which no step has been played.
+pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) -> RunReport {
+    RunReport {
+        scenario: scenario.name.clone(),
+        description: scenario.description.clone(),
+        source: scenario.source.clone(),
+        seed,
+        parameters: options.parameters.clone(),
+        outcome: RunOutcome::Broken,
+        problem: None,
+        started_at_ms: unix_ms(),
+        duration_ms: 0,
+        steps: Vec::new(),
+        probes: Vec::new(),
+        programs: Vec::new(),
+        repetition: None,
+        captures: Captures::default(),
+    }
+}
 
 /// A run in progress.
 struct Player<'a> {
