@@ -4,16 +4,17 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::remote::{failed, with_query};
-use super::{Done, Failure};
+use super::{Done, Failure, names};
 use crate::api::Client;
 
 /// What to capture, and where to.
 #[derive(Debug, Args)]
 pub struct CaptureArguments {
     /// Both directions at this interface, several times for several; without it every frame once, where it comes in
-    #[arg(short, long)]
+    #[arg(short, long, add = ArgValueCompleter::new(names::interfaces))]
     interface: Vec<String>,
     /// The file to write, which must not be there yet; standard output if left out
     #[arg(short, long, value_name = "FILE")]

@@ -1,11 +1,12 @@
 //! `localvpc faults`: what goes wrong on purpose, in the words in which scenario files and the API say it.
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::remote::{encoded, failed, list, show};
-use super::show::{FAULTS, table};
-use super::{Done, Failure};
+use super::remote::{Output, answer_shown, encoded, failed, list};
+use super::show::FAULTS;
+use super::{Done, Failure, names};
 use crate::api::Client;
 
 /// Faults, and what becomes of them.
@@ -32,7 +33,7 @@ enum FaultAction {
     /// End a fault, or all of them
     End {
         /// Its identifier
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present = "all", add = ArgValueCompleter::new(names::faults))]
         fault: Option<String>,
         /// All that act
         #[arg(long, conflicts_with = "fault")]
@@ -40,10 +41,10 @@ enum FaultAction {
     },
 }
 
-pub(super) async fn faults(client: &Client, json: bool, arguments: FaultArguments) -> Done {
+pub(super) async fn faults(client: &Client, output: Output, arguments: FaultArguments) -> Done {
     const PATH: &str = "/v1/faults";
     match arguments.action {
-        None => list(client, json, PATH, "faults", FAULTS).await,
+        None => list(client, output, PATH, "faults", &FAULTS).await,
         Some(FaultAction::Begin {
             fault,
             duration,
@@ -63,8 +64,7 @@ pub(super) async fn faults(client: &Client, json: bool, arguments: FaultArgument
                 }
             }
             let answer = client.post(PATH, &body).await.map_err(failed)?;
-            show(json, &answer, |fault| table(FAULTS, std::slice::from_ref(fault)));
-            Ok(())
+            answer_shown(client, output, &answer, std::slice::from_ref(&answer), &FAULTS).await
         }
         Some(FaultAction::End { fault, .. }) => {
             let path = match fault {
@@ -72,11 +72,9 @@ pub(super) async fn faults(client: &Client, json: bool, arguments: FaultArgument
                 None => PATH.to_owned(),
             };
             let ended = client.delete(&path).await.map_err(failed)?;
-            show(json, &ended, |ended| match ended["faults"].as_array() {
-                Some(faults) => table(FAULTS, faults),
-                None => table(FAULTS, std::slice::from_ref(ended)),
-            });
-            Ok(())
+            let faults = ended["faults"].as_array();
+            let faults = faults.map_or(std::slice::from_ref(&ended), Vec::as_slice);
+            answer_shown(client, output, &ended, faults, &FAULTS).await
         }
     }
 }

@@ -9,7 +9,13 @@
 //! | 130 | interrupted |
 
 mod capture;
+mod failure;
 mod faults;
+mod graph;
+mod ignored;
+mod man;
+mod names;
+mod profiles;
 pub mod remote;
 mod routes;
 pub mod run;
@@ -23,11 +29,13 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::aot::Shell;
+use clap_complete::env::CompleteEnv;
 
 use crate::confine::{self, rootless};
 use crate::runtime::remains::{self, Record};
+pub use failure::Failure;
 
 /// A cloud VPC on one machine.
 #[derive(Debug, Parser)]
@@ -65,6 +73,10 @@ enum Command {
     Top(top::TopArguments),
     #[command(flatten)]
     Query(remote::Query),
+    /// Draw the network of a file or of a running server: SVG, DOT or Mermaid; or say which instance reaches which
+    Graph(graph::GraphArguments),
+    /// Show the profiles: how the fabric of AWS, of its Xen years, and of other networks behave
+    Profiles(profiles::ProfileArguments),
     /// Print the OpenAPI description of the API
     Openapi,
     /// Print the JSON Schema of scenario or topology files
@@ -73,11 +85,13 @@ enum Command {
         #[arg(value_enum, default_value_t = SchemaKind::Scenario)]
         kind: SchemaKind,
     },
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell; it completes the names of a running server's resources, too
     Completions {
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page of localvpc, or write the pages of all commands into a folder
+    Man(man::ManArguments),
 }
 
 /// Kinds of files that have a schema.
@@ -87,58 +101,26 @@ enum SchemaKind {
     Topology,
 }
 
-/// Why a command did not do what it was asked, and the exit code for that.
-#[derive(Debug)]
-pub struct Failure {
-    /// What is shown on standard error; nothing when the output has said it.
-    report: Option<miette::Report>,
-    /// The process's exit code.
-    code: u8,
-}
-
-impl Failure {
-    /// Refused, or an expectation did not hold.
-    pub const REFUSED: u8 = 1;
-    /// Wrong usage or a wrong file.
-    pub const USAGE: u8 = 2;
-    /// It could not be done.
-    pub const IMPOSSIBLE: u8 = 3;
-    /// Interrupted by the user.
-    pub const INTERRUPTED: u8 = 130;
-
-    fn new(code: u8, report: impl Into<miette::Report>) -> Self {
-        Self {
-            report: Some(report.into()),
-            code,
-        }
-    }
-
-    fn silent(code: u8) -> Self {
-        Self { report: None, code }
-    }
-}
-
 type Done = Result<(), Failure>;
 
 /// Does what the command line says.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    // A shell that asks for completions gets them here, and the process ends.
+    CompleteEnv::with_factory(Cli::command).complete();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| ignored::refuse(Cli::command(), &matches).map(|()| matches))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match cli {
         Ok(cli) => cli,
-        Err(error) => {
-            // Standard output or error that is closed has nobody to tell.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Failure::USAGE));
-        }
+        Err(error) => return failure::of_usage(&error, &arguments),
     };
     log_to_stderr(cli.verbose);
+    let json = cli.remote.json;
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if let Some(report) = &failure.report {
-                let _ = writeln!(std::io::stderr(), "{report:?}");
-            }
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => failure.show(json),
     }
 }
 
@@ -162,6 +144,8 @@ fn dispatch(cli: Cli) -> Done {
         Command::Run(arguments) => run::run(&arguments, cli.remote.json, cli.verbose > 0),
         Command::Top(arguments) => top::top(&cli.remote, &arguments),
         Command::Query(query) => remote::query(&cli.remote, query),
+        Command::Graph(arguments) => graph::graph(&cli.remote, &arguments),
+        Command::Profiles(arguments) => profiles::profiles(&arguments, cli.remote.json),
         Command::Openapi => {
             print(&crate::api::openapi_json());
             Ok(())
@@ -175,16 +159,10 @@ fn dispatch(cli: Cli) -> Done {
             Ok(())
         }
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(
-                shell,
-                &mut <Cli as clap::CommandFactory>::command(),
-                "localvpc",
-                &mut script,
-            );
-            print(&String::from_utf8_lossy(&script));
+            print(&names::script(shell)?);
             Ok(())
         }
+        Command::Man(arguments) => man::man(Cli::command(), &arguments),
     }
 }
 
@@ -208,6 +186,11 @@ fn begin_record(command: &str) -> Option<Record> {
         .ok()
 }
 
+/// Whether a stream shows colors: a terminal does, a pipe and a file do not, and `NO_COLOR` is honored.
+fn colors(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 fn log_to_stderr(verbose: u8) {
     let default = match verbose {
         0 => "warn",
@@ -220,6 +203,7 @@ fn log_to_stderr(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(colors(&std::io::stderr()))
         .with_target(false)
         .try_init();
 }

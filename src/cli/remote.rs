@@ -5,18 +5,22 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
 use super::capture::{CaptureArguments, capture};
 use super::faults::{FaultArguments, faults};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
-    Column, INSTANCES, INTERFACES, MAPPINGS, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, cell, outline, pretty, table, text,
+    INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, pretty, table, text,
 };
-use super::{Done, Failure, print};
+use super::{Done, Failure, names, print};
 use crate::api::{Client, ClientError, Token, token};
 use crate::lab::api::SOCKET;
 use crate::wire::MacAddr;
+
+/// A server on this machine answers within this time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Which server is asked.
 #[derive(Debug, Clone, Args)]
@@ -34,13 +38,39 @@ pub struct Remote {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Show identifiers as well as names in tables
+    #[arg(long, global = true)]
+    pub wide: bool,
 }
 
 impl Remote {
+    /// As the environment says, for what has no command line.
+    pub(super) fn of_environment() -> Self {
+        Self {
+            server: std::env::var("LOCALVPC_SERVER")
+                .ok()
+                .filter(|server| !server.is_empty()),
+            token_file: std::env::var_os("LOCALVPC_TOKEN_FILE").map(PathBuf::from),
+            json: false,
+            wide: false,
+        }
+    }
+
     /// The token, if there is a file with one.
     pub fn token(&self) -> Result<Option<Token>, Failure> {
         let token = self.token_file.as_deref().map(Token::from_file).transpose();
         token.map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
+    }
+
+    /// Whether a server answers at the usual address.
+    pub(super) fn answers(&self) -> bool {
+        let Ok((client, runtime)) = self.connect() else {
+            return false;
+        };
+        let asked = client.get("/healthz");
+        let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+        // A server that refuses is one that runs.
+        matches!(answer, Ok(Ok(_) | Err(ClientError::Problem(..))))
     }
 
     /// A client of the server, and what its requests run on.
@@ -81,7 +111,7 @@ pub enum Query {
     /// List ports of the switch with what they counted
     Ports {
         /// Of this interface only
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         interface: Option<String>,
     },
     /// List instances of the lab
@@ -90,8 +120,6 @@ pub enum Query {
     Scenarios,
     /// List runs of scenarios on the server
     Runs,
-    /// Show the profiles: how the fabric of AWS, of its Xen years, and of a LAN behave
-    Profiles,
     /// List route tables, or edit the routes of one
     RouteTables(RouteTableArguments),
     /// List faults that act, begin one, or end it
@@ -106,7 +134,7 @@ pub enum Query {
         #[arg(long = "type", value_name = "TYPES")]
         types: Option<String>,
         /// About this interface only
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         interface: Option<String>,
         /// Events after this number first; 0 for all that are kept
         #[arg(long)]
@@ -115,6 +143,7 @@ pub enum Query {
     /// Run a command in an instance, on a server that allows it
     Exec {
         /// The instance
+        #[arg(add = ArgValueCompleter::new(names::instances))]
         instance: String,
         /// The command is killed after this time
         #[arg(long, default_value = "30s")]
@@ -131,6 +160,7 @@ pub enum InterfaceAction {
     /// Switch the source/destination check
     Check {
         /// The interface: identifier or name
+        #[arg(add = ArgValueCompleter::new(names::interfaces))]
         interface: String,
         /// `on` or `off`
         #[arg(value_enum)]
@@ -154,10 +184,10 @@ pub struct MappingArguments {
     #[command(subcommand)]
     action: Option<MappingAction>,
     /// Of this subnet only
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(names::subnets))]
     subnet: Option<String>,
     /// Of this interface only
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
     interface: Option<String>,
     /// The one that this address belongs to
     #[arg(long)]
@@ -175,7 +205,7 @@ pub enum MappingAction {
         /// The address or prefix
         address: String,
         /// The interface that gets it
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         to: String,
     },
     /// Move an address or delegated prefix to another interface, in one step
@@ -183,7 +213,7 @@ pub enum MappingAction {
         /// The address or prefix
         address: String,
         /// The interface that gets it
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         to: String,
     },
     /// Take an address or delegated prefix away
@@ -191,7 +221,7 @@ pub enum MappingAction {
         /// The address or prefix
         address: String,
         /// The interface that loses it
-        #[arg(long)]
+        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         from: String,
     },
 }
@@ -200,7 +230,7 @@ pub enum MappingAction {
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
     /// The interface that sends it: identifier or name
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
     from: String,
     /// The address that it goes to, or an interface: identifier or name
     #[arg(long, required_unless_present = "frame")]
@@ -249,41 +279,40 @@ impl Carried {
 /// Asks, and shows the answer.
 pub fn query(remote: &Remote, query: Query) -> Done {
     let (client, runtime) = remote.connect()?;
-    runtime.block_on(ask(&client, remote.json, query))
+    let output = Output {
+        json: remote.json,
+        wide: remote.wide,
+    };
+    runtime.block_on(ask(&client, output, query))
 }
 
-async fn ask(client: &Client, json: bool, query: Query) -> Done {
+async fn ask(client: &Client, output: Output, query: Query) -> Done {
+    let json = output.json;
     match query {
-        Query::Vpcs => list(client, json, "/v1/vpcs", "vpcs", VPCS).await,
-        Query::Subnets => list(client, json, "/v1/subnets", "subnets", SUBNETS).await,
-        Query::Interfaces { action: None } => list(client, json, "/v1/interfaces", "interfaces", INTERFACES).await,
+        Query::Vpcs => list(client, output, "/v1/vpcs", "vpcs", &VPCS).await,
+        Query::Subnets => list(client, output, "/v1/subnets", "subnets", &SUBNETS).await,
+        Query::Interfaces { action: None } => list(client, output, "/v1/interfaces", "interfaces", &INTERFACES).await,
         Query::Interfaces {
             action: Some(InterfaceAction::Check { interface, state }),
         } => {
             let path = format!("/v1/interfaces/{}", encoded(&interface));
             let body = json!({ "source_dest_check": state == Switched::On });
             let answer = client.patch(&path, &body).await.map_err(failed)?;
-            show(json, &answer, |answer| table(INTERFACES, std::slice::from_ref(answer)));
-            Ok(())
+            answer_shown(client, output, &answer, std::slice::from_ref(&answer), &INTERFACES).await
         }
-        Query::Mappings(arguments) => mappings(client, json, arguments).await,
+        Query::Mappings(arguments) => mappings(client, output, arguments).await,
         Query::Ports { interface } => {
             let path = with_query(
                 "/v1/ports",
                 &[("interface", interface), ("nonzero", Some("true".into()))],
             );
-            list(client, json, &path, "ports", PORTS).await
+            list(client, output, &path, "ports", &PORTS).await
         }
-        Query::Instances => list(client, json, "/v1/instances", "instances", INSTANCES).await,
-        Query::Scenarios => list(client, json, "/v1/scenarios", "scenarios", SCENARIOS).await,
-        Query::Runs => list(client, json, "/v1/runs", "runs", RUNS).await,
-        Query::Profiles => {
-            let answer = client.get("/v1/profiles").await.map_err(failed)?;
-            show(json, &answer, profiles);
-            Ok(())
-        }
-        Query::RouteTables(arguments) => route_tables(client, json, arguments).await,
-        Query::Faults(arguments) => faults(client, json, arguments).await,
+        Query::Instances => list(client, output, "/v1/instances", "instances", &INSTANCES).await,
+        Query::Scenarios => list(client, output, "/v1/scenarios", "scenarios", &SCENARIOS).await,
+        Query::Runs => list(client, output, "/v1/runs", "runs", &RUNS).await,
+        Query::RouteTables(arguments) => route_tables(client, output, arguments).await,
+        Query::Faults(arguments) => faults(client, output, arguments).await,
         Query::Capture(arguments) => capture(client, arguments).await,
         Query::Explain(arguments) => explain(client, json, arguments).await,
         Query::Events {
@@ -321,7 +350,16 @@ async fn ask(client: &Client, json: bool, query: Query) -> Done {
     }
 }
 
-pub(super) async fn list(client: &Client, json: bool, path: &str, field: &str, columns: &[Column]) -> Done {
+/// How answers are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    pub(super) json: bool,
+    /// Identifiers as well as names.
+    pub(super) wide: bool,
+}
+
+/// All entries of a list, of all its pages.
+pub(super) async fn fetch(client: &Client, path: &str, field: &str) -> Result<Vec<Value>, Failure> {
     let mut entries: Vec<Value> = Vec::new();
     let mut page = path.to_owned();
     loop {
@@ -330,19 +368,52 @@ pub(super) async fn list(client: &Client, json: bool, path: &str, field: &str, c
             entries.extend(more);
         }
         let Some(cursor) = answer.get("next_cursor").and_then(Value::as_str) else {
-            break;
+            return Ok(entries);
         };
         let joint = if path.contains('?') { '&' } else { '?' };
         page = format!("{path}{joint}cursor={}", encoded(cursor));
     }
-    match json {
-        true => print(&pretty(&json!({ field: entries }))),
-        false => print(&table(columns, &entries)),
+}
+
+pub(super) async fn list(client: &Client, output: Output, path: &str, field: &str, view: &View) -> Done {
+    let entries = fetch(client, path, field).await?;
+    if output.json {
+        print(&pretty(&json!({ field: entries })));
+        return Ok(());
     }
+    entries_shown(client, output, &entries, view).await
+}
+
+/// Shows entries as a table, with the names of what they refer to.
+pub(super) async fn entries_shown(client: &Client, output: Output, entries: &[Value], view: &View) -> Done {
+    let mut names = Names::default();
+    if !entries.is_empty() {
+        for (path, field) in view.named_in {
+            names.learn(&fetch(client, path, field).await?);
+        }
+    }
+    print(&table(view, entries, &names, output.wide));
     Ok(())
 }
 
-async fn mappings(client: &Client, json: bool, arguments: MappingArguments) -> Done {
+/// Shows the answer as JSON, or the entries in it as a table.
+pub(super) async fn answer_shown(
+    client: &Client,
+    output: Output,
+    answer: &Value,
+    entries: &[Value],
+    view: &View,
+) -> Done {
+    match output.json {
+        true => {
+            print(&pretty(answer));
+            Ok(())
+        }
+        false => entries_shown(client, output, entries, view).await,
+    }
+}
+
+async fn mappings(client: &Client, output: Output, arguments: MappingArguments) -> Done {
     let edit = match arguments.action {
         None => {
             let filter = [
@@ -351,7 +422,14 @@ async fn mappings(client: &Client, json: bool, arguments: MappingArguments) -> D
                 ("address", arguments.address),
                 ("prefix", arguments.prefix),
             ];
-            return list(client, json, &with_query("/v1/mappings", &filter), "mappings", MAPPINGS).await;
+            return list(
+                client,
+                output,
+                &with_query("/v1/mappings", &filter),
+                "mappings",
+                &MAPPINGS,
+            )
+            .await;
         }
         Some(MappingAction::Assign { address, to }) => {
             json!({ "op": "assign", "address": address, "interface": to })
@@ -364,7 +442,7 @@ async fn mappings(client: &Client, json: bool, arguments: MappingArguments) -> D
         }
     };
     let answer = client.post(BULK, &json!({ "edits": [edit] })).await.map_err(failed)?;
-    show(json, &answer, |answer| {
+    show(output.json, &answer, |answer| {
         let count = |what: &str| answer[what].as_u64().unwrap_or(0);
         format!(
             "{} assigned, {} moved, {} unassigned\n",
@@ -441,12 +519,6 @@ fn way(answer: &Value) -> String {
     shown + text(answer, "summary") + "\n"
 }
 
-fn profiles(answer: &Value) -> String {
-    let profiles = answer["profiles"].as_array().cloned().unwrap_or_default();
-    let blocks: Vec<String> = profiles.iter().map(|profile| outline(profile, 0)).collect();
-    blocks.join("\n")
-}
-
 async fn events(client: &Client, json: bool, path: &str) -> Done {
     let mut stream = client.events(path, None).await.map_err(failed)?;
     while let Some(event) = stream.next().await.map_err(failed)? {
@@ -517,7 +589,8 @@ pub(super) fn failed(error: ClientError) -> Failure {
         ClientError::Base(_) => Failure::USAGE,
         _ => Failure::IMPOSSIBLE,
     };
-    Failure::new(code, miette::miette!("{error}"))
+    let document = error.document().cloned();
+    Failure::new(code, miette::miette!("{error}")).with_document(document)
 }
 
 #[cfg(test)]

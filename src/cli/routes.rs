@@ -1,11 +1,12 @@
 //! `localvpc route-tables`: where packets go that leave their subnet, and editing that a route at a time.
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::Done;
-use super::remote::{encoded, failed, list, show};
-use super::show::{ROUTE_TABLES, ROUTES, table};
+use super::remote::{Output, answer_shown, encoded, failed, list};
+use super::show::{ROUTE_TABLES, ROUTES};
+use super::{Done, names};
 use crate::api::Client;
 
 /// Route tables, and what becomes of their routes.
@@ -21,6 +22,7 @@ enum RouteAction {
     /// Show the routes of one table
     Show {
         /// The route table: identifier or name
+        #[arg(add = ArgValueCompleter::new(names::route_tables))]
         table: String,
     },
     /// Add a route
@@ -30,6 +32,7 @@ enum RouteAction {
     /// Take a route away
     Remove {
         /// The route table: identifier or name
+        #[arg(add = ArgValueCompleter::new(names::route_tables))]
         table: String,
         /// What it leads to, such as 192.0.2.0/24
         destination: String,
@@ -39,19 +42,20 @@ enum RouteAction {
 #[derive(Debug, Args)]
 struct RouteArguments {
     /// The route table: identifier or name
+    #[arg(add = ArgValueCompleter::new(names::route_tables))]
     table: String,
     /// What it leads to, such as 192.0.2.0/24
     destination: String,
     /// Where it leads: local, blackhole, or an interface by identifier or name
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
     to: String,
 }
 
-pub(super) async fn route_tables(client: &Client, json: bool, arguments: RouteTableArguments) -> Done {
+pub(super) async fn route_tables(client: &Client, output: Output, arguments: RouteTableArguments) -> Done {
     const PATH: &str = "/v1/route-tables";
     let table_path = |table: &str| format!("{PATH}/{}", encoded(table));
     let (table, changed) = match arguments.action {
-        None => return list(client, json, PATH, "route_tables", ROUTE_TABLES).await,
+        None => return list(client, output, PATH, "route_tables", &ROUTE_TABLES).await,
         Some(RouteAction::Show { table }) => (table, Ok(Value::Null)),
         Some(RouteAction::Add(route)) => {
             let path = format!("{}/routes", table_path(&route.table));
@@ -71,16 +75,12 @@ pub(super) async fn route_tables(client: &Client, json: bool, arguments: RouteTa
     };
     changed.map_err(failed)?;
     let answer = client.get(&table_path(&table)).await.map_err(failed)?;
-    show(json, &answer, routes);
-    Ok(())
+    let routes = answer["routes"].as_array().map_or(&[][..], Vec::as_slice);
+    answer_shown(client, output, &answer, routes, &ROUTES).await
 }
 
 impl RouteArguments {
     fn body(&self) -> Value {
         json!({ "destination": self.destination, "target": self.to })
     }
-}
-
-fn routes(route_table: &Value) -> String {
-    table(ROUTES, route_table["routes"].as_array().map_or(&[], Vec::as_slice))
 }

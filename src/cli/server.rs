@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::remote::Remote;
@@ -20,7 +21,7 @@ use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
 use crate::file::template::Scope;
-use crate::lab::{ApiAccess, ServeHost};
+use crate::lab::{ApiAccess, Instance, ServeHost};
 use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
@@ -149,13 +150,23 @@ pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
 
 /// Makes a topology, and serves it; or changes what runs to it.
 ///
-/// A server that is named on the command line or in `LOCALVPC_SERVER` is running already.
+/// A server runs already where one is named on the command line or in `LOCALVPC_SERVER`, or where one answers at the usual
+/// address and this command names no other one to listen on.
 pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     let (text, topology) = super::topology::read(&arguments.topology)?;
-    match (&remote.server, arguments.dry_run) {
-        (Some(_), dry_run) => super::topology::up(remote, text, arguments.prune, dry_run),
-        (None, true) => super::topology::dry_run(remote, &topology),
-        (None, false) => {
+    let elsewhere = !arguments.arguments.listen.is_empty() || arguments.arguments.socket.is_some();
+    let runs = remote.server.is_some() || (!elsewhere && remote.answers());
+    match (runs, arguments.dry_run) {
+        (true, dry_run) => super::topology::up(remote, text, arguments.prune, dry_run),
+        (false, true) => super::topology::dry_run(remote, &topology),
+        (false, false) if arguments.prune => {
+            let report = miette::miette!(
+                help = "name the server with --server, or leave --prune out",
+                "no server answers at {DEFAULT_URL}: there is nothing that --prune could remove"
+            );
+            Err(Failure::new(Failure::USAGE, report))
+        }
+        (false, false) => {
             let command = format!("up {}", arguments.topology.display());
             live(&command, &arguments.arguments, remote, Some(&topology))
         }
@@ -294,7 +305,12 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
             let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
             made.await.map_err(impossible)?.map_err(impossible)?;
         }
-        print(&welcome(&runtime, &addresses, &config, arguments.allow_exec));
+        let ready = Ready::new(&runtime, &addresses, &config);
+        print(&match remote.json {
+            // On one line: a script reads it while the server goes on.
+            true => format!("{}\n", serde_json::to_value(&ready).map_err(impossible)?),
+            false => ready.text(arguments.allow_exec),
+        });
         let router = rest::router(state.clone());
         let runs = Arc::clone(&state.runs);
         let hosts = runtime.lab().all().len();
@@ -350,56 +366,86 @@ fn end_within(patience: Duration) {
     }
 }
 
-fn welcome(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig, allow_exec: bool) -> String {
-    let mut text = String::new();
-    let controller = runtime.controller();
-    let instances = runtime.lab().all();
-    let few = instances.len() <= READY_TO_ENTER;
-    // In a user namespace of one user nsenter(1) must not drop groups, and may enter what is of that namespace only.
-    let (nsenter, all) = match rootless::outside() {
-        Some(_) => ("nsenter --preserve-credentials", "-U -m -u -i -n -p"),
-        None => ("nsenter", "-a"),
-    };
-    for instance in instances {
-        let interface = runtime.interface_of(instance.name());
-        let Some(Ok(interface)) = interface.map(|id| controller.interface(&id.into())) else {
-            continue;
-        };
-        let addresses: Vec<String> = interface
-            .ipv4_addresses
-            .iter()
-            .map(ToString::to_string)
-            .chain(interface.ipv6_addresses.iter().map(ToString::to_string))
-            .collect();
+/// What a network has that is ready: how to enter its hosts, where its API is.
+#[derive(Debug, Serialize)]
+struct Ready {
+    hosts: Vec<ReadyHost>,
+    /// Addresses of the API, as `--server` takes them.
+    servers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadyHost {
+    name: String,
+    mac_address: String,
+    addresses: Vec<String>,
+    /// A command that enters it.
+    enter: String,
+}
+
+impl Ready {
+    fn new(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig) -> Self {
+        let instances = runtime.lab().all();
+        let few = instances.len() <= READY_TO_ENTER;
+        let http = addresses.iter().map(|address| format!("http://{address}"));
+        let socket = config.unix.iter().map(|path| format!("unix:{}", path.display()));
+        Self {
+            hosts: instances
+                .iter()
+                .filter_map(|instance| ReadyHost::new(runtime, instance, few))
+                .collect(),
+            servers: http.chain(socket).collect(),
+        }
+    }
+
+    fn text(&self, allow_exec: bool) -> String {
+        let mut text = String::new();
+        for host in &self.hosts {
+            text.push_str(&format!(
+                "{:8} {}  {}\n         enter: {}\n",
+                host.name,
+                host.mac_address,
+                host.addresses.join(" "),
+                host.enter
+            ));
+        }
+        for server in &self.servers {
+            text.push_str(&format!("API at {server}\n"));
+        }
+        if allow_exec && let Some(server) = self.servers.last() {
+            text.push_str(&format!(
+                "run commands: localvpc --server {server} exec INSTANCE COMMAND\n"
+            ));
+        }
+        text + "Ctrl-C ends it and takes everything away.\n"
+    }
+}
+
+impl ReadyHost {
+    fn new(runtime: &Runtime, instance: &Instance, few: bool) -> Option<Self> {
+        let interface = runtime.interface_of(instance.name())?;
+        let interface = runtime.controller().interface(&interface.into()).ok()?;
+        let ipv4 = interface.ipv4_addresses.iter().map(ToString::to_string);
+        let ipv6 = interface.ipv6_addresses.iter().map(ToString::to_string);
         // The way into its network alone takes no process in it.
         let place = || {
             let descriptor = instance.namespace().as_fd().as_raw_fd();
             format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
         };
         let machine = few.then(|| instance.machine().ok()).flatten();
+        // In a user namespace of one user nsenter(1) must not drop groups, and may enter what is of that namespace only.
+        let (nsenter, all) = match rootless::outside() {
+            Some(_) => ("nsenter --preserve-credentials", "-U -m -u -i -n -p"),
+            None => ("nsenter", "-a"),
+        };
         let place = machine.map_or_else(place, |machine| format!("-t {} {all}", machine.pid()));
-        text.push_str(&format!(
-            "{:8} {}  {}\n         enter: {nsenter} {place}\n",
-            instance.name(),
-            interface.mac_address,
-            addresses.join(" "),
-        ));
+        Some(Self {
+            name: instance.name().to_owned(),
+            mac_address: interface.mac_address.to_string(),
+            addresses: ipv4.chain(ipv6).collect(),
+            enter: format!("{nsenter} {place}"),
+        })
     }
-    for address in addresses {
-        text.push_str(&format!("API at http://{address}\n"));
-    }
-    if let Some(path) = &config.unix {
-        text.push_str(&format!("API at unix:{}\n", path.display()));
-    }
-    if allow_exec {
-        let place = config.unix.as_ref().map(|path| format!("unix:{}", path.display()));
-        let place = place.or_else(|| addresses.first().map(|address| format!("http://{address}")));
-        let place = place.unwrap_or_default();
-        text.push_str(&format!(
-            "run commands: localvpc --server {place} exec INSTANCE COMMAND\n"
-        ));
-    }
-    text + "Ctrl-C ends it and takes everything away.\n"
 }
 
 #[cfg(test)]

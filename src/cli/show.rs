@@ -1,102 +1,215 @@
 //! Answers of the server as people read them: tables of what matters, outlines of everything.
 
+use std::collections::HashMap;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
-/// A column: its heading, and where its value stands in an entry.
-pub(super) type Column = (&'static str, &'static str);
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Column {
+    heading: &'static str,
+    field: Field,
+}
 
-pub(super) const VPCS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("IPV4", "cidr_blocks"),
-    ("IPV6", "ipv6_cidr_blocks"),
-    ("PROFILE", "profile"),
-];
-pub(super) const SUBNETS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("VPC", "vpc_id"),
-    ("IPV4", "cidr_block"),
-    ("IPV6", "ipv6_cidr_block"),
-    ("ZONE", "availability_zone"),
-    ("ROUTER", "router_mac"),
-];
-pub(super) const INTERFACES: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("SUBNET", "subnet_id"),
-    ("MAC", "mac_address"),
-    ("IPV4", "ipv4_addresses"),
-    ("IPV6", "ipv6_addresses"),
-    ("PREFIXES", "ipv4_prefixes,ipv6_prefixes"),
-    ("CHECK", "source_dest_check"),
-    ("DEVICE", "attachment.device"),
-];
-pub(super) const MAPPINGS: &[Column] = &[
-    ("SUBNET", "subnet_id"),
-    ("ADDRESS", "address"),
-    ("INTERFACE", "interface_id"),
-    ("MAC", "mac_address"),
-    ("PRIMARY", "primary"),
-];
-pub(super) const PORTS: &[Column] = &[
-    ("PORT", "port"),
-    ("INTERFACE", "interface_name,interface_id"),
-    ("DEVICE", "device"),
-    ("RECEIVED", "received.frames"),
-    ("SENT", "sent.frames"),
-    ("ANSWERED", "answered"),
-    ("DROPPED", "dropped"),
-];
-pub(super) const INSTANCES: &[Column] = &[
-    ("NAME", "name"),
-    ("INTERFACE", "interface_id"),
-    ("MAC", "mac_address"),
-    ("PID", "pid"),
-];
-pub(super) const SCENARIOS: &[Column] = &[
-    ("NAME", "name"),
-    ("STEPS", "steps"),
-    ("COMMANDS", "runs_commands"),
-    ("DESCRIPTION", "description"),
-];
-pub(super) const RUNS: &[Column] = &[
-    ("ID", "id"),
-    ("SCENARIO", "scenario"),
-    ("STATE", "state"),
-    ("OUTCOME", "outcome"),
-    ("SEED", "seed"),
-];
+/// What a column shows of an entry.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    /// The name, or the identifier of what has no name.
+    Name,
+    /// The identifier, which `--wide` shows.
+    Id,
+    /// What is at this path.
+    At(&'static str),
+    /// All that is at these paths.
+    All(&'static [&'static str]),
+    /// The resource, or the resources, whose identifier is at this path, by name.
+    Named(&'static str),
+}
 
-pub(super) const ROUTE_TABLES: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("VPC", "vpc_id"),
-    ("MAIN", "main"),
-    ("SUBNETS", "subnet_ids"),
-];
-pub(super) const ROUTES: &[Column] = &[
-    ("DESTINATION", "destination"),
-    ("TARGET", "target"),
-    ("STATE", "state"),
-    ("ORIGIN", "origin"),
-];
-pub(super) const FAULTS: &[Column] = &[
-    ("ID", "id"),
-    ("FAULT", "fault"),
-    ("FOR", "duration"),
-    ("SINCE", "began_at"),
-    ("DESCRIPTION", "description"),
-];
+/// A table of the entries of a list.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) columns: &'static [Column],
+    /// Lists in which the resources are that its entries refer to: path, and field of the answer.
+    pub(super) named_in: &'static [(&'static str, &'static str)],
+}
 
-pub(super) fn table(columns: &[Column], entries: &[Value]) -> String {
+const VPC_LIST: (&str, &str) = ("/v1/vpcs", "vpcs");
+const SUBNET_LIST: (&str, &str) = ("/v1/subnets", "subnets");
+const INTERFACE_LIST: (&str, &str) = ("/v1/interfaces", "interfaces");
+
+const fn at(heading: &'static str, path: &'static str) -> Column {
+    Column {
+        heading,
+        field: Field::At(path),
+    }
+}
+
+const fn named(heading: &'static str, path: &'static str) -> Column {
+    Column {
+        heading,
+        field: Field::Named(path),
+    }
+}
+
+const NAME: Column = Column {
+    heading: "NAME",
+    field: Field::Name,
+};
+const ID: Column = Column {
+    heading: "ID",
+    field: Field::Id,
+};
+
+/// A view without resources of other lists.
+const fn view(columns: &'static [Column]) -> View {
+    View { columns, named_in: &[] }
+}
+
+pub(super) const VPCS: View = view(&[
+    NAME,
+    ID,
+    at("IPV4", "cidr_blocks"),
+    at("IPV6", "ipv6_cidr_blocks"),
+    at("PROFILE", "profile"),
+]);
+pub(super) const SUBNETS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("VPC", "vpc_id"),
+        at("IPV4", "cidr_block"),
+        at("IPV6", "ipv6_cidr_block"),
+        at("ZONE", "availability_zone"),
+        at("ROUTER", "router_mac"),
+    ],
+    named_in: &[VPC_LIST],
+};
+pub(super) const INTERFACES: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("SUBNET", "subnet_id"),
+        at("MAC", "mac_address"),
+        at("IPV4", "ipv4_addresses"),
+        at("IPV6", "ipv6_addresses"),
+        Column {
+            heading: "PREFIXES",
+            field: Field::All(&["ipv4_prefixes", "ipv6_prefixes"]),
+        },
+        at("CHECK", "source_dest_check"),
+        at("DEVICE", "attachment.device"),
+    ],
+    named_in: &[SUBNET_LIST],
+};
+pub(super) const MAPPINGS: View = View {
+    columns: &[
+        named("SUBNET", "subnet_id"),
+        at("ADDRESS", "address"),
+        named("INTERFACE", "interface_id"),
+        at("MAC", "mac_address"),
+        at("PRIMARY", "primary"),
+    ],
+    named_in: &[SUBNET_LIST, INTERFACE_LIST],
+};
+pub(super) const PORTS: View = View {
+    columns: &[
+        at("PORT", "port"),
+        named("INTERFACE", "interface_id"),
+        at("DEVICE", "device"),
+        at("RECEIVED", "received.frames"),
+        at("SENT", "sent.frames"),
+        at("ANSWERED", "answered"),
+        at("DROPPED", "dropped"),
+    ],
+    named_in: &[INTERFACE_LIST],
+};
+pub(super) const INSTANCES: View = View {
+    columns: &[
+        NAME,
+        named("INTERFACE", "interface_id"),
+        at("MAC", "mac_address"),
+        at("PID", "pid"),
+    ],
+    named_in: &[INTERFACE_LIST],
+};
+pub(super) const SCENARIOS: View = view(&[
+    NAME,
+    at("STEPS", "steps"),
+    at("COMMANDS", "runs_commands"),
+    at("DESCRIPTION", "description"),
+]);
+pub(super) const RUNS: View = view(&[
+    at("ID", "id"),
+    at("SCENARIO", "scenario"),
+    at("STATE", "state"),
+    at("OUTCOME", "outcome"),
+    at("SEED", "seed"),
+]);
+pub(super) const ROUTE_TABLES: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("VPC", "vpc_id"),
+        at("MAIN", "main"),
+        named("SUBNETS", "subnet_ids"),
+    ],
+    named_in: &[VPC_LIST, SUBNET_LIST],
+};
+pub(super) const ROUTES: View = View {
+    columns: &[
+        at("DESTINATION", "destination"),
+        named("TARGET", "target"),
+        at("STATE", "state"),
+        at("ORIGIN", "origin"),
+    ],
+    named_in: &[INTERFACE_LIST],
+};
+pub(super) const FAULTS: View = view(&[
+    at("ID", "id"),
+    at("FAULT", "fault"),
+    at("FOR", "duration"),
+    at("SINCE", "began_at"),
+    at("DESCRIPTION", "description"),
+]);
+
+/// Names of resources by identifier.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(HashMap<String, String>);
+
+impl Names {
+    /// Takes the names of the resources in a list.
+    pub(super) fn learn(&mut self, entries: &[Value]) {
+        for entry in entries {
+            if let (Some(id), Some(name)) = (entry["id"].as_str(), entry["name"].as_str()) {
+                self.0.insert(id.to_owned(), name.to_owned());
+            }
+        }
+    }
+
+    /// The text with the names of the identifiers in it.
+    fn of(&self, text: &str) -> String {
+        let words = text
+            .split(' ')
+            .map(|word| self.0.get(word).map_or(word, String::as_str));
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The table; with `wide`, identifiers as well as names.
+pub(super) fn table(view: &View, entries: &[Value], names: &Names, wide: bool) -> String {
+    let shown: Vec<&Column> = view
+        .columns
+        .iter()
+        .filter(|column| wide || !matches!(column.field, Field::Id))
+        .collect();
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    table.set_header(shown.iter().map(|column| column.heading));
     for entry in entries {
-        table.add_row(columns.iter().map(|(_, path)| value_at(entry, path)));
+        table.add_row(shown.iter().map(|column| column.field.of(entry, names, wide)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -110,17 +223,29 @@ pub(super) fn table(columns: &[Column], entries: &[Value]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The value at a path; of several paths all that is there.
-fn value_at(entry: &Value, paths: &str) -> String {
-    let found: Vec<String> = paths
-        .split(',')
-        .map(|path| cell(path.split('.').fold(entry, |value, name| &value[name])))
-        .filter(|text| !text.is_empty())
-        .collect();
-    // A name says more than the identifier that follows it.
-    match paths.contains("_name,") {
-        true => found.into_iter().next().unwrap_or_default(),
-        false => found.join(" "),
+impl Field {
+    fn of(self, entry: &Value, names: &Names, wide: bool) -> String {
+        let at = |path: &str| cell(path.split('.').fold(entry, |value, name| &value[name]));
+        match self {
+            Self::Name => match (at("name"), wide) {
+                (name, false) if name.is_empty() => at("id"),
+                (name, _) => name,
+            },
+            Self::Id => at("id"),
+            Self::At(path) => at(path),
+            Self::All(paths) => {
+                let all: Vec<String> = paths
+                    .iter()
+                    .map(|path| at(path))
+                    .filter(|text| !text.is_empty())
+                    .collect();
+                all.join(" ")
+            }
+            Self::Named(path) => match (names.of(&at(path)), wide) {
+                (name, true) if name != at(path) => format!("{name} ({})", at(path)),
+                (name, _) => name,
+            },
+        }
     }
 }
 
@@ -180,17 +305,43 @@ mod tests {
 
     use super::*;
 
+    fn words(view: &View, entries: &[Value], names: &Names, wide: bool) -> Vec<Vec<String>> {
+        let shown = table(view, entries, names, wide);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        shown.lines().map(words).collect()
+    }
+
     #[test]
-    fn a_table_has_a_line_for_each_entry_and_no_frame() {
+    fn a_table_has_a_line_for_each_entry_and_names_where_there_are_names() {
         let entries = [
             json!({ "id": "vpc-1", "cidr_blocks": ["10.0.0.0/16"], "profile": "aws" }),
             json!({ "id": "vpc-2", "name": "second", "cidr_blocks": [], "profile": "lan" }),
         ];
-        let shown = table(VPCS, &entries);
-        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["ID", "NAME", "IPV4", "IPV6", "PROFILE"]);
+        let lines = words(&VPCS, &entries, &Names::default(), false);
+        assert_eq!(lines[0], ["NAME", "IPV4", "IPV6", "PROFILE"]);
         assert_eq!(lines[1], ["vpc-1", "10.0.0.0/16", "aws"]);
-        assert_eq!(lines[2], ["vpc-2", "second", "lan"]);
+        assert_eq!(lines[2], ["second", "lan"]);
+        let lines = words(&VPCS, &entries, &Names::default(), true);
+        assert_eq!(lines[0], ["NAME", "ID", "IPV4", "IPV6", "PROFILE"]);
+        assert_eq!(lines[2], ["second", "vpc-2", "lan"]);
+    }
+
+    #[test]
+    fn what_an_entry_refers_to_is_shown_by_its_name() {
+        let mut names = Names::default();
+        names.learn(&[
+            json!({ "id": "subnet-1", "name": "front" }),
+            json!({ "id": "eni-1", "name": "a" }),
+        ]);
+        let entry =
+            [json!({ "subnet_id": "subnet-1", "address": "10.0.0.4", "interface_id": "eni-1", "primary": true })];
+        let lines = words(&MAPPINGS, &entry, &names, false);
+        assert_eq!(lines[1], ["front", "10.0.0.4", "a", "true"]);
+        let lines = words(&MAPPINGS, &entry, &names, true);
+        assert_eq!(lines[1], ["front", "(subnet-1)", "10.0.0.4", "a", "(eni-1)", "true"]);
+        let tables = [json!({ "id": "rtb-1", "subnet_ids": ["subnet-1", "subnet-2"], "main": false })];
+        let lines = words(&ROUTE_TABLES, &tables, &names, false);
+        assert_eq!(lines[1], ["rtb-1", "false", "front", "subnet-2"]);
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! nothing.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::remote::{Remote, failed};
 use super::{Done, Failure, print};
@@ -83,17 +86,28 @@ pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
     let (client, runtime) = remote.connect()?;
     // Only a terminal is wiped; a file or a pipe gets one block after another.
     let wipe = std::io::stdout().is_terminal() && !arguments.once && !remote.json;
+    let keys = wipe.then(Keys::new).flatten();
     runtime.block_on(async {
         let (mut before, mut since) = (look(&client).await?, Instant::now());
         loop {
-            tokio::time::sleep(interval).await;
+            if let Some(keys) = &keys {
+                if keys.quit_within(interval).await {
+                    return Ok(());
+                }
+            } else {
+                tokio::time::sleep(interval).await;
+            }
             let (after, now) = (look(&client).await?, Instant::now());
             let rates = rates(&before, &after, now.duration_since(since));
             if remote.json {
                 print(&format!("{}\n", serde_json::json!({ "ports": rates })));
             } else {
                 let home = if wipe { "\x1b[H\x1b[2J" } else { "" };
-                let rest = if arguments.once { "" } else { "\n" };
+                let rest = match (arguments.once, keys.is_some()) {
+                    (true, _) => "",
+                    (false, true) => "\nq ends it\n",
+                    (false, false) => "\n",
+                };
                 print(&format!("{home}{}{rest}", shown(&rates, arguments.ports)));
             }
             if arguments.once {
@@ -102,6 +116,48 @@ pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
             (before, since) = (after, now);
         }
     })
+}
+
+/// The keyboard, read key by key. Dropping it gives the terminal back as it was.
+struct Keys {
+    before: Termios,
+    quit: Arc<Notify>,
+}
+
+impl Keys {
+    /// None where standard input is no terminal.
+    fn new() -> Option<Self> {
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut now = before.clone();
+        // Without ICANON a key is read when it is pressed, without ECHO it is not shown; Ctrl-C stays as it is.
+        now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &now).ok()?;
+        let quit = Arc::new(Notify::new());
+        let pressed = Arc::clone(&quit);
+        // The thread ends with the process: a read of a terminal cannot be broken off.
+        let reading = std::thread::Builder::new().name("keys".into()).spawn(move || {
+            for key in std::io::stdin().lock().bytes() {
+                if matches!(key, Ok(b'q' | b'Q') | Err(_)) {
+                    break;
+                }
+            }
+            pressed.notify_one();
+        });
+        reading.ok()?;
+        Some(Self { before, quit })
+    }
+
+    /// Waits; whether `q` was pressed in the meantime, or standard input ended.
+    async fn quit_within(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.quit.notified()).await.is_ok()
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
 }
 
 async fn look(client: &Client) -> Result<Ports, Failure> {

@@ -42,7 +42,7 @@ pub(super) fn read(file: &std::path::Path) -> Result<(String, Topology), Failure
     Ok((text, topology))
 }
 
-fn ask(remote: &Remote, method: Method, path: &str, text: Option<String>) -> Result<Value, Failure> {
+pub(super) fn ask(remote: &Remote, method: Method, path: &str, text: Option<String>) -> Result<Value, Failure> {
     let (client, runtime) = remote.connect()?;
     let answer = runtime.block_on(async {
         match text {

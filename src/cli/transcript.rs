@@ -1,6 +1,6 @@
 //! A run as a person reads it: what was done, what was seen, what that proves.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +30,8 @@ pub struct Style {
 impl Style {
     /// What suits the standard output of this process. `NO_COLOR` is honored.
     pub fn of_stdout(verbose: bool, quiet: bool) -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            terminal: io::stdout().is_terminal() && !plain,
+            terminal: super::colors(&io::stdout()),
             verbose,
             quiet,
         }

@@ -4,6 +4,7 @@
 //! [`junit()`](junit::junit) render it; the console does it in the command line. All three are made of the sections of
 //! `section`, so that none shows less than another.
 
+pub mod graph;
 pub mod html;
 pub mod junit;
 pub(crate) mod ladder;

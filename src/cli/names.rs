@@ -1,0 +1,83 @@
+//! Completes the names of resources: a shell asks this program, which asks the server.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap_complete::aot::Shell;
+use clap_complete::engine::CompletionCandidate;
+use serde_json::Value;
+
+use super::Failure;
+use super::remote::Remote;
+
+/// A shell does not wait for a server that hangs.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The script that makes a shell ask this program for completions.
+pub(super) fn script(shell: Shell) -> Result<String, Failure> {
+    let impossible = |error: std::io::Error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("no script: {error}"));
+    let shells = clap_complete::env::Shells::builtins();
+    let name = shell.to_string();
+    let completer = shells
+        .completer(&name)
+        .ok_or_else(|| Failure::new(Failure::USAGE, miette::miette!("there are no completions for {name}")))?;
+    let program = std::env::current_exe().map_err(impossible)?;
+    let mut script = Vec::new();
+    completer
+        .write_registration(
+            "COMPLETE",
+            "localvpc",
+            "localvpc",
+            &program.display().to_string(),
+            &mut script,
+        )
+        .map_err(impossible)?;
+    Ok(String::from_utf8_lossy(&script).into_owned())
+}
+
+/// The names, or identifiers of what has no name, of what the server lists at a path.
+fn names(path: &str, list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let remote = Remote::of_environment();
+    let Ok((client, runtime)) = remote.connect() else {
+        return Vec::new();
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, client.get(path)).await });
+    let Ok(Ok(answer)) = answer else {
+        return Vec::new();
+    };
+    let typed = typed.to_string_lossy();
+    let name = |entry: &Value| {
+        let name = entry["name"].as_str().filter(|name| !name.is_empty());
+        name.or_else(|| entry["id"].as_str()).map(str::to_owned)
+    };
+    let entries = answer[list].as_array().cloned().unwrap_or_default();
+    let mut found: Vec<String> = entries.iter().filter_map(name).collect();
+    found.sort();
+    found.retain(|name| name.starts_with(&*typed));
+    found.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Network interfaces.
+pub(super) fn interfaces(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/interfaces", "interfaces", typed)
+}
+
+/// Subnets.
+pub(super) fn subnets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/subnets", "subnets", typed)
+}
+
+/// Instances of the lab.
+pub(super) fn instances(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/instances", "instances", typed)
+}
+
+/// Route tables.
+pub(super) fn route_tables(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/route-tables", "route_tables", typed)
+}
+
+/// Faults.
+pub(super) fn faults(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/faults", "faults", typed)
+}
