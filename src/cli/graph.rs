@@ -152,6 +152,9 @@ fn matrix(ways: &[&Value]) -> String {
         });
         table.add_row(std::iter::once(*from).chain(cells));
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 

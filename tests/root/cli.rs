@@ -161,6 +161,22 @@ fn a_topology_comes_up_is_asked_about_and_goes_away() {
         let json = stdout(&server.ask(&[query, "--json"]));
         serde_json::from_str::<serde_json::Value>(&json).unwrap();
     }
+    let mappings = stdout(&server.ask(&["mappings"]));
+    let line = mappings.lines().find(|line| line.contains("10.0.1.11")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        words[..3],
+        ["s", "10.0.1.11", "b"],
+        "names, not identifiers: {mappings}"
+    );
+    assert!(!mappings.contains("eni-") && stdout(&server.ask(&["mappings", "--wide"])).contains("(eni-"));
+    let reach = stdout(&server.ask(&["graph", "--reach"]));
+    assert!(
+        reach.contains("IPv4: from") && reach.lines().any(|line| line.starts_with("a") && line.contains("yes")),
+        "{reach}"
+    );
+    let drawn = stdout(&server.ask(&["graph", "--format", "mermaid"]));
+    assert!(drawn.starts_with("flowchart") && drawn.contains("10.0.1.11"), "{drawn}");
     let output = server.ask(&["exec", "a", "--", "ping", "-c1", "-W2", "10.0.1.11"]);
     assert_eq!(code(&output), 0, "{}", stdout(&output));
     assert_eq!(code(&server.ask(&["exec", "a", "--", "sh", "-c", "exit 7"])), 7);
@@ -168,6 +184,9 @@ fn a_topology_comes_up_is_asked_about_and_goes_away() {
     assert_eq!(code(&server.ask(&["mappings", "assign", "10.0.1.50", "--to", "a"])), 0);
     let taken = server.ask(&["mappings", "assign", "10.0.1.50", "--to", "b"]);
     assert_eq!(code(&taken), 1);
+    let taken = server.ask(&["mappings", "assign", "10.0.1.50", "--to", "b", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&taken.stderr).unwrap();
+    assert!(document["code"].is_string() && document["exit_code"] == 1, "{document}");
     assert!(stdout(&server.ask(&["mappings", "move", "10.0.1.50", "--to", "b"])).contains("1 moved"));
     assert_eq!(
         code(&server.ask(&["mappings", "unassign", "10.0.1.50", "--from", "b"])),
@@ -327,7 +346,10 @@ fn schemas_descriptions_and_completions_are_printed() {
         (&["schema"][..], "\"$defs\""),
         (&["schema", "topology"], "Topology"),
         (&["openapi"], "/v1/runs"),
-        (&["completions", "bash"], "_localvpc"),
+        (&["completions", "bash"], "COMPLETE=\"bash\""),
+        (&["man"], ".TH localvpc"),
+        (&["profiles"], "aws-xen"),
+        (&["profiles", "lan", "--json"], "\"name\": \"lan\""),
         (&["completions", "zsh"], "#compdef localvpc"),
         (&["--help"], "Exit codes"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
@@ -336,4 +358,112 @@ fn schemas_descriptions_and_completions_are_printed() {
         assert_eq!(code(&output), 0, "{arguments:?}");
         assert!(stdout(&output).contains(part), "{arguments:?}");
     }
+}
+
+#[test]
+fn errors_are_json_where_json_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = file(&folder, "wrong.yaml", "name: x\nsteps: []\ntopologyy: {}\n");
+    for (arguments, expected, part) in [
+        (
+            &["--server", "http://127.0.0.1:9", "vpcs", "--json"][..],
+            3,
+            "localvpc serve",
+        ),
+        (&["run", "--json", "--check", &wrong], 2, "topologyy"),
+        (&["vpcs", "--jsn", "--json"], 2, "--jsn"),
+        (&["run", "--json", "--server", "x", &wrong], 2, "--server has no use"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), expected, "{arguments:?}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(document.to_string().contains(part), "{arguments:?}: {document}");
+        assert_eq!(document["exit_code"], expected, "{document}");
+    }
+    let document = run(&["run", "--json", "--check", &wrong]).stderr;
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(document["mistakes"][0]["line"], 3, "{document}");
+}
+
+#[test]
+fn nothing_in_a_pipe_has_colors() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = file(&folder, "wrong.yaml", "name: x\n");
+    for arguments in [
+        &["-vv", "--server", "http://127.0.0.1:9", "vpcs"][..],
+        &["run", "--check", &wrong],
+        &["nonsense"],
+        &["--help"],
+    ] {
+        let output = localvpc(arguments).env("RUST_LOG", "trace").output().unwrap();
+        let both = [output.stdout, output.stderr].concat();
+        assert!(
+            !both.contains(&0x1b),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&both)
+        );
+    }
+}
+
+#[test]
+fn a_network_is_drawn_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    for (format, part) in [("svg", "<svg xmlns"), ("dot", "digraph"), ("mermaid", "flowchart")] {
+        let output = run(&["graph", "--format", format, &topology]);
+        assert_eq!(code(&output), 0, "{format}");
+        assert!(
+            stdout(&output).contains(part) && stdout(&output).contains("10.0.1.10"),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn each_command_has_a_page_of_the_manual() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(code(&run(&["man", folder.path().to_str().unwrap()])), 0);
+    for page in [
+        "localvpc.1",
+        "localvpc-run.1",
+        "localvpc-graph.1",
+        "localvpc-mappings-move.1",
+    ] {
+        assert!(folder.path().join(page).exists(), "{page}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn a_lab_says_in_json_how_to_enter_its_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("api.sock");
+    let mut child = localvpc(&["lab", "--hosts", "2", "--json", "--socket", socket.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(ready["hosts"].as_array().unwrap().len(), 2, "{ready}");
+    assert!(
+        ready["hosts"][0]["enter"].as_str().unwrap().starts_with("nsenter"),
+        "{ready}"
+    );
+    let server = ready["servers"][0].as_str().unwrap();
+    // A shell that completes asks the server for the names.
+    let completed = localvpc(&["--", "localvpc", "exec", ""])
+        .envs([("COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", "2"), ("_CLAP_IFS", "\n")])
+        .env("LOCALVPC_SERVER", server)
+        .output()
+        .unwrap();
+    let names = stdout(&completed);
+    assert!(
+        names.lines().any(|name| name == "a") && names.lines().any(|name| name == "b"),
+        "{names}"
+    );
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
 }

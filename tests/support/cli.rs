@@ -62,7 +62,7 @@ impl Server {
 
     pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         let server = format!("unix:{}", self.socket.display());
-        localvpc(&["--server", &server]).args(arguments).output().unwrap()
+        localvpc(arguments).env("LOCALVPC_SERVER", server).output().unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
