@@ -124,6 +124,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::InterfaceInUse { .. }
         | ModelError::DeleteInUse { .. }
         | ModelError::NotAttached { .. }
+        | ModelError::DeviceIndexTaken { .. }
         | ModelError::RouteExists { .. }
         | ModelError::MainRouteTable { .. }
         | ModelError::NotAssociated { .. }

@@ -1,30 +1,28 @@
-//! The Controller: one lock, taken for as long as one command is checked and carried out, and never across an await.
+//! Carries out commands, one at a time: checks them on the declared network, and has the data path, the ports and the
+//! listeners follow the changes. One lock, held while one command is carried out and never across an await.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::SystemTime;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::command::{Command, EditSummary, Outcome};
 use super::error::ControlError;
 use super::events::{Author, EventKind, EventLog, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
-use super::places::Places;
-use super::ports::{OpenedDevice, Ports};
+use super::ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::model::interface::{CreateInterface, ModifyInterface};
-use crate::model::network::{MappingEdit, MappingFilter, MappingPage, PageCursor};
+use crate::model::dhcp_options::DhcpOptionSet;
+use crate::model::interface::{AttachInterface, DetachInterface};
+use crate::model::mapping::{MappingFilter, MappingPage, PageCursor};
 use crate::model::region::DEFAULT_REGION;
-use crate::model::subnet::{CreateSubnet, ModifySubnet};
-use crate::model::vpc::{CreateVpc, ModifyVpc};
 use crate::model::{
-    AddressOrPrefix, Attachment, HostPlace, InterfaceId, Limits, Mapping, MappingChange, ModelError, Network,
-    NetworkInterface, ResourceRef, Subnet, SubnetId, Vpc, VpcId,
+    AddressOrPrefix, Command, DhcpOptionsId, Instance, InstanceId, InterfaceId, Limits, Mapping, MappingChange,
+    ModelError, Network, NetworkInterface, ResourceRef, RouteTable, RouteTableId, Subnet, SubnetId, Vpc, VpcId,
 };
 use crate::services::ServicesHandle;
 use crate::switch::PortStatus;
@@ -92,10 +90,38 @@ pub(super) struct State {
     pub(super) network: Network,
     pub(super) binding: Binding,
     pub(super) rng: ChaCha8Rng,
-    /// Since when each interface has a host: its first attachment.
-    pub(super) launched: HashMap<InterfaceId, SystemTime>,
+    /// The ports of attached interfaces: what is observed, not declared.
+    pub(super) ports: HashMap<InterfaceId, OpenPort>,
     pub(super) faults: Faults,
-    pub(super) places: Places,
+}
+
+impl State {
+    /// The interface with a port. Looks at all of them.
+    pub(super) fn interface_at_port(&self, port: PortId) -> Option<InterfaceId> {
+        let mut ports = self.ports.iter();
+        ports.find(|(_, open)| open.port == port).map(|(id, _)| *id)
+    }
+}
+
+/// A copy of what is declared, which changes without the Controller.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What is declared.
+    pub network: Network,
+    /// The ports of attached interfaces.
+    pub ports: HashMap<InterfaceId, OpenPort>,
+    rng: ChaCha8Rng,
+}
+
+impl Snapshot {
+    /// Carries out a command on the copy.
+    pub fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, ControlError>
+    where
+        ControlError: From<C::Error>,
+    {
+        let (outcome, _) = self.network.execute(command, &mut self.rng)?;
+        Ok(outcome)
+    }
 }
 
 impl std::fmt::Debug for Controller {
@@ -116,8 +142,7 @@ impl Controller {
             binding: Binding::new(config.fabric, Arc::clone(&registry)),
             rng,
             faults: Faults::new(seed),
-            launched: HashMap::new(),
-            places: Places::default(),
+            ports: HashMap::new(),
         };
         let shared = Shared {
             state: RwLock::new(state),
@@ -166,251 +191,97 @@ impl Controller {
         self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one command, whole or not at all. This is the only way to change anything.
+    /// Carries out one command, whole or not at all, and returns what it gives. Every change of the declared network goes
+    /// through here.
     ///
     /// It may take a second for a list of a million edits: call it from a thread that may block.
-    pub fn execute(&self, command: Command) -> Result<Outcome, ControlError> {
-        let outcome = self.carry_out(command)?;
-        if !matches!(
-            outcome,
-            Outcome::Fault(_) | Outcome::Faults(_) | Outcome::Assigned { .. } | Outcome::Edited(_)
-        ) {
-            self.refresh_faults();
-        }
+    pub fn execute<C: Command>(&self, command: C) -> Result<C::Outcome, ControlError>
+    where
+        ControlError: From<C::Error>,
+    {
+        let (outcome, afterwards) = {
+            let mut guard = self.write();
+            let state = &mut *guard;
+            let (outcome, changes) = state.network.execute(command, &mut state.rng)?;
+            (outcome, self.commit(state, &changes, None))
+        };
+        self.finish(afterwards);
         Ok(outcome)
     }
 
-    fn carry_out(&self, command: Command) -> Result<Outcome, ControlError> {
-        match command {
-            Command::BeginFault(spec) => self.start_fault(*spec),
-            Command::CancelFault(id) => self.cancel_fault(id),
-            Command::CancelAllFaults => Ok(self.cancel_all_faults()),
-            Command::CreateVpc(spec) => self.create_vpc(spec).map(Outcome::Vpc),
-            Command::ModifyVpc(vpc, spec) => self.modify_vpc(&vpc, spec).map(Outcome::Vpc),
-            Command::DeleteVpc(vpc) => self.delete_vpc(&vpc).map(Outcome::Vpc),
-            Command::CreateSubnet(spec) => self.create_subnet(spec).map(Outcome::Subnet),
-            Command::ModifySubnet(subnet, spec) => self.modify_subnet(&subnet, spec).map(Outcome::Subnet),
-            Command::DeleteSubnet(subnet) => self.delete_subnet(&subnet).map(Outcome::Subnet),
-            Command::CreateInterface(spec) => self.create_interface(spec).map(interface),
-            Command::ModifyInterface(id, spec) => self.modify_interface(&id, spec).map(interface),
-            Command::DeleteInterface(id) => self.delete_interface(&id).map(interface),
-            Command::AttachInterface {
-                interface: id,
-                device,
-                host,
-            } => self.attach(&id, device, host).map(interface),
-            Command::DetachInterface(id) => self.detach(&id, None).map(interface),
-            Command::AssignAddresses {
-                interface,
-                addresses,
-                move_allowed,
-            } => {
-                let mut guard = self.write();
-                let state = &mut *guard;
-                let id = state.network.interface_id(&interface)?;
-                let (addresses, changes) = state.network.assign(id, &addresses, move_allowed, &mut state.rng)?;
-                let summary = self.commit(state, &changes);
-                Ok(Outcome::Assigned {
-                    interface: id,
-                    addresses,
-                    summary,
-                })
-            }
-            Command::Resource(command) => self.execute_on_resources(command),
-            Command::EditMappings(edits) => self.edit_mappings(&edits).map(Outcome::Edited),
-        }
-    }
-
-    fn create_vpc(&self, spec: CreateVpc) -> Result<Vpc, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let vpc = state.network.create_vpc(spec, &mut state.rng)?.clone();
-        let options = state.network.options_of(vpc.dhcp_options_id);
-        state.binding.add_vpc(&vpc, options);
-        self.publish(EventKind::VpcCreated { vpc_id: vpc.id });
-        Ok(vpc)
-    }
-
-    fn modify_vpc(&self, reference: &ResourceRef<VpcId>, spec: ModifyVpc) -> Result<Vpc, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let vpc = state.network.modify_vpc(reference, spec)?.clone();
-        let options = state.network.options_of(vpc.dhcp_options_id);
-        state.binding.set_vpc(&vpc, options);
-        state.binding.publish_routes_of_vpc(&state.network, vpc.id);
-        self.publish(EventKind::VpcModified { vpc_id: vpc.id });
-        Ok(vpc)
-    }
-
-    fn delete_vpc(&self, reference: &ResourceRef<VpcId>) -> Result<Vpc, ControlError> {
-        let mut state = self.write();
-        let vpc = state.network.delete_vpc(reference)?;
-        state.binding.remove_vpc(vpc.id);
-        self.publish(EventKind::VpcDeleted { vpc_id: vpc.id });
-        Ok(vpc)
-    }
-
-    fn create_subnet(&self, spec: CreateSubnet) -> Result<Subnet, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let subnet = state.network.create_subnet(spec, &mut state.rng)?.clone();
-        state.binding.add_subnet(&subnet);
-        state.binding.publish_routes_of_subnet(&state.network, subnet.id);
-        self.publish(EventKind::SubnetCreated { subnet_id: subnet.id });
-        Ok(subnet)
-    }
-
-    fn modify_subnet(&self, reference: &ResourceRef<SubnetId>, spec: ModifySubnet) -> Result<Subnet, ControlError> {
-        let mut state = self.write();
-        let old = state.network.subnet(reference)?.name.clone();
-        let subnet = state.network.modify_subnet(reference, spec)?.clone();
-        state
-            .binding
-            .rename_subnet(subnet.id, old.as_deref(), subnet.name.as_deref());
-        self.publish(EventKind::SubnetModified { subnet_id: subnet.id });
-        Ok(subnet)
-    }
-
-    fn delete_subnet(&self, reference: &ResourceRef<SubnetId>) -> Result<Subnet, ControlError> {
-        let mut state = self.write();
-        let subnet = state.network.delete_subnet(reference)?;
-        state.binding.remove_subnet(&subnet);
-        self.publish(EventKind::SubnetDeleted { subnet_id: subnet.id });
-        Ok(subnet)
-    }
-
-    fn create_interface(&self, spec: CreateInterface) -> Result<NetworkInterface, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let (id, changes) = state.network.create_interface(spec, &mut state.rng)?;
-        let interface = state.network.interface(&id.into())?;
-        state.binding.add_interface(&interface);
-        let subnet_id = interface.subnet_id;
-        self.publish(EventKind::InterfaceCreated {
-            interface_id: id,
-            subnet_id,
-        });
-        self.commit_at_once(state, &changes);
-        Ok(interface)
-    }
-
-    fn modify_interface(
-        &self,
-        reference: &ResourceRef<InterfaceId>,
-        spec: ModifyInterface,
-    ) -> Result<NetworkInterface, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let (interface, switched) = state.network.modify_interface(reference, spec)?;
-        state.binding.set_mtu(interface.id, interface.settings.mtu);
-        let (id, check) = (interface.id, interface.source_dest_check);
-        if switched {
-            state.binding.set_source_dest_check(id, check);
-        }
-        let subnet_id = interface.subnet_id;
-        self.publish(EventKind::InterfaceModified {
-            interface_id: id,
-            subnet_id,
-            source_dest_check: check,
-        });
-        Ok(interface)
-    }
-
-    fn delete_interface(&self, reference: &ResourceRef<InterfaceId>) -> Result<NetworkInterface, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        if !state.faults.is_idle() {
-            let id = state.network.interface_id(reference)?;
-            self.settle(state, id);
-        }
-        let (interface, changes) = state.network.delete_interface(reference)?;
-        self.commit_at_once(state, &changes);
-        // Before its place is given to another interface, no route leads there.
-        self.target_changed(state, interface.id);
-        let index = state.binding.interface_index(interface.id);
-        state.binding.remove_interface(interface.id);
-        state.launched.remove(&interface.id);
-        let subnet_id = interface.subnet_id;
-        self.publish(EventKind::InterfaceDeleted {
-            interface_id: interface.id,
-            subnet_id,
-        });
-        drop(guard);
-        self.forget(index);
-        Ok(interface)
-    }
-
-    fn attach(
+    /// Makes an open device the port of an interface. An interface that is not attached yet is attached to the instance
+    /// that `place` stands for; one that is, and has no port, gets this one.
+    pub fn attach(
         &self,
         reference: &ResourceRef<InterfaceId>,
         device: OpenedDevice,
-        host: Option<HostPlace>,
+        place: DevicePlace,
     ) -> Result<NetworkInterface, ControlError> {
         let ports = self.shared.ports.as_ref().ok_or(ControlError::NoSwitch)?;
         let mut guard = self.write();
         let state = &mut *guard;
-        let id = state.network.interface_id(reference)?;
-        if state.network.interface(reference)?.attachment.is_some() {
+        let interface = state.network.interface(reference)?;
+        let id = interface.id;
+        if state.ports.contains_key(&id) {
             return Err(ModelError::InterfaceInUse { interface: id }.into());
         }
         let index = state
             .binding
             .interface_index(id)
             .ok_or(ModelError::NotAttached { interface: id })?;
+        let (interface, changes) = if interface.attachment.is_some() {
+            (interface, Vec::new())
+        } else {
+            let command = AttachInterface {
+                interface: id.into(),
+                place: match place {
+                    DevicePlace::HostFurther(place) => Some(place),
+                    DevicePlace::Outside | DevicePlace::HostPrimary => None,
+                },
+                at: SystemTime::now(),
+            };
+            state.network.execute(command, &mut state.rng)?
+        };
         let label = device.label();
         let binding = &mut state.binding;
         let attached = ports.attach(index, device, &mut |port| binding.set_port(id, Some(port)));
-        let port = attached.map_err(|reason| {
-            binding.set_port(id, None);
-            ControlError::Attach { reason }
-        })?;
-        let attachment = Attachment {
-            port: port.get(),
-            device: label.clone(),
-            host,
+        let port = match attached {
+            Ok(port) => port,
+            Err(reason) => {
+                binding.set_port(id, None);
+                state.network.revert(&changes);
+                return Err(ControlError::Attach { reason });
+            }
         };
-        state.network.set_attachment(reference, Some(attachment))?;
-        state.launched.entry(id).or_insert_with(SystemTime::now);
-        state.places.take(host, id);
-        self.target_changed(state, id);
+        let afterwards = self.commit(state, &changes, None);
+        let open = OpenPort {
+            port,
+            device: label.clone(),
+            in_host: place != DevicePlace::Outside,
+        };
+        state.ports.insert(id, open);
+        self.refresh_faults(state);
         self.publish(EventKind::PortUp {
             interface_id: id,
             port: port.get(),
             device: label,
         });
-        Ok(state.network.interface(reference)?)
+        drop(guard);
+        self.finish(afterwards);
+        self.settle_hosts();
+        Ok(interface)
     }
 
-    fn detach(
-        &self,
-        reference: &ResourceRef<InterfaceId>,
-        reason: Option<String>,
-    ) -> Result<NetworkInterface, ControlError> {
-        let (interface, device, index) = {
+    /// Detaches an interface from its instance, and its port from the switch, for a reason other than a request.
+    fn detach(&self, id: InterfaceId, reason: &str) -> Result<(), ControlError> {
+        let afterwards = {
             let mut guard = self.write();
             let state = &mut *guard;
-            let id = state.network.interface_id(reference)?;
-            let attachment = state.network.set_attachment(reference, None)?;
-            state.binding.set_port(id, None);
-            self.target_changed(state, id);
-            let index = state.binding.interface_index(id);
-            state
-                .places
-                .leave(attachment.as_ref().and_then(|attachment| attachment.host));
-            let port = attachment.map_or(0, |attachment| attachment.port);
-            let ports = self.shared.ports.as_ref().zip(PortId::new(port));
-            let device = ports.and_then(|(ports, port)| ports.detach(port));
-            self.publish(EventKind::PortDown {
-                interface_id: id,
-                port,
-                reason,
-            });
-            (state.network.interface(reference)?, device, index)
+            let (_, changes) = state.network.execute(DetachInterface(id.into()), &mut state.rng)?;
+            self.commit(state, &changes, Some(reason))
         };
-        self.forget(index);
-        // Closing a TAP takes the kernel some 20 ms, for which nobody else should wait.
-        drop(device);
-        Ok(interface)
+        self.finish(afterwards);
+        Ok(())
     }
 
     /// Hands the Controller the services that it is the source of, so that they hear who is gone. Once; later ones are
@@ -420,43 +291,27 @@ impl Controller {
     }
 
     /// Ends what an interface has with the services. Their thread may be waiting for the lock, so it is not held here.
-    fn forget(&self, interface: Option<InterfaceIndex>) {
-        if let (Some(services), Some(interface)) = (self.shared.services.get(), interface) {
+    pub(super) fn forget(&self, interface: InterfaceIndex) {
+        if let Some(services) = self.shared.services.get() {
             services.forget(interface);
         }
     }
 
-    fn edit_mappings(&self, edits: &[MappingEdit]) -> Result<EditSummary, ControlError> {
-        let mut guard = self.write();
-        let state = &mut *guard;
-        let changes = state.network.edit_mappings(edits)?;
-        Ok(self.commit(state, &changes))
-    }
-
-    /// Lets the data path, the look-ups, the peers and the listeners know what changed, in this order.
-    fn commit(&self, state: &mut State, changes: &[MappingChange]) -> EditSummary {
-        if changes.is_empty() {
-            return EditSummary::default();
-        }
-        if state.faults.is_idle() {
-            self.reach_data_path(state, changes);
-        } else {
-            let at_once = self.hold_back(state, changes);
-            self.reach_data_path(state, &at_once);
-        }
-        self.tell_of(changes)
-    }
-
-    /// The same, whatever faults there are: an interface is made and deleted in one step.
-    fn commit_at_once(&self, state: &mut State, changes: &[MappingChange]) {
-        if !changes.is_empty() {
-            self.reach_data_path(state, changes);
-            self.tell_of(changes);
+    /// A copy of what is declared, for a trial run: what is drawn on it is what would be drawn.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.read();
+        Snapshot {
+            network: state.network.clone(),
+            ports: state.ports.clone(),
+            rng: state.rng.clone(),
         }
     }
 
     /// Changes the data path's tables, and announces that.
     pub(super) fn reach_data_path(&self, state: &mut State, changes: &[MappingChange]) {
+        if changes.is_empty() {
+            return;
+        }
         if !state.faults.is_idle() {
             self.note_former_owners(state, changes);
         }
@@ -464,20 +319,11 @@ impl Controller {
         self.announce(state, changes);
     }
 
-    fn tell_of(&self, changes: &[MappingChange]) -> EditSummary {
-        let event = EventKind::mappings(changes);
-        let EventKind::MappingsChanged { summary, .. } = event else {
-            return EditSummary::of(changes);
-        };
-        self.publish(event);
-        summary
-    }
-
     /// Announces moved addresses where the profile does. A /28 is sixteen addresses; a /80 is too many to name.
     fn announce(&self, state: &State, changes: &[MappingChange]) {
         let Some(ports) = &self.shared.ports else { return };
         let mut moved = Vec::new();
-        let is_move = |change: &&MappingChange| change.from.is_some() && change.to.is_some();
+        let is_move = |change: &&MappingChange| change.before.is_some() && change.after.is_some();
         for change in changes.iter().filter(is_move) {
             let Some(subnet) = state.binding.subnet_index(change.subnet) else {
                 continue;
@@ -529,18 +375,40 @@ impl Controller {
     }
 
     /// Detaches the interface of a port whose device vanished. A port that is not in use any more is no error.
-    pub fn port_lost(&self, interface: InterfaceIndex, port: PortId, reason: String) {
+    pub fn port_lost(&self, interface: InterfaceIndex, port: PortId, reason: &str) {
         let Some(id) = self.interface_at(interface) else { return };
-        let current = self
-            .interface(&id.into())
-            .ok()
-            .and_then(|interface| interface.attachment);
-        if current.is_some_and(|attachment| attachment.port == port.get()) {
-            // Somebody may detach it at the same moment: then there is nothing left to do.
-            if let Err(error) = self.detach(&id.into(), Some(reason)) {
+        let current = self.port_of(id);
+        if current.is_some_and(|current| current.port == port) {
+            // A request may detach it at the same moment: then there is nothing left to do.
+            if let Err(error) = self.detach(id, reason) {
                 tracing::debug!(%id, %error, "the port was detached before its loss was heard of");
             }
         }
+    }
+
+    /// The port of an interface, while it has one.
+    pub fn port_of(&self, interface: InterfaceId) -> Option<OpenPort> {
+        self.read().ports.get(&interface).cloned()
+    }
+
+    /// The instance that an interface belongs to.
+    pub fn instance_of(&self, interface: InterfaceId) -> Option<InstanceId> {
+        self.read().network.instance_of(interface).map(|instance| instance.id)
+    }
+
+    /// The interfaces that are attached to an instance, by device index.
+    pub fn attached(&self, instance: InstanceId) -> BTreeMap<u32, InterfaceId> {
+        self.read().network.attached(instance).collect()
+    }
+
+    /// All instances, by identifier: those of the lab and those that attached devices stand for.
+    pub fn instances(&self) -> Vec<Instance> {
+        self.read().network.instances().cloned().collect()
+    }
+
+    /// One instance.
+    pub fn instance(&self, reference: &ResourceRef<InstanceId>) -> Result<Instance, ControlError> {
+        Ok(self.read().network.instance(reference)?.clone())
     }
 
     /// Events after number `after`, and those to come; without a number only those to come.
@@ -640,8 +508,32 @@ impl Controller {
     ) -> Result<MappingPage, ControlError> {
         Ok(self.read().network.mappings(filter, after, limit)?)
     }
-}
 
-fn interface(interface: NetworkInterface) -> Outcome {
-    Outcome::Interface(Box::new(interface))
+    /// Route tables by identifier, those of one VPC or all.
+    pub fn route_tables(&self, vpc: Option<&ResourceRef<VpcId>>) -> Result<Vec<RouteTable>, ControlError> {
+        let state = self.read();
+        let vpc = match vpc {
+            Some(reference) => Some(state.network.vpc(reference)?.id),
+            None => None,
+        };
+        let tables = state.network.route_tables();
+        Ok(tables
+            .filter(|table| vpc.is_none_or(|vpc| table.vpc_id == vpc))
+            .collect())
+    }
+
+    /// One route table.
+    pub fn route_table(&self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTable, ControlError> {
+        Ok(self.read().network.route_table(reference)?)
+    }
+
+    /// All DHCP option sets, by identifier.
+    pub fn dhcp_option_sets(&self) -> Vec<DhcpOptionSet> {
+        self.read().network.dhcp_option_sets().cloned().collect()
+    }
+
+    /// One DHCP option set.
+    pub fn dhcp_option_set(&self, reference: &ResourceRef<DhcpOptionsId>) -> Result<DhcpOptionSet, ControlError> {
+        Ok(self.read().network.dhcp_option_set(reference)?.clone())
+    }
 }

@@ -1,7 +1,7 @@
 //! Why a command was refused, in one form for every face: an AWS code, the field, the message and the remedy.
 
 use crate::model::ModelError;
-use crate::model::network::EditFailed;
+use crate::model::mapping::EditFailed;
 
 /// A command that changed nothing.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::command::EditSummary;
 use crate::model::fault::FaultSpec;
+use crate::model::mapping::EditSummary;
 use crate::model::{
-    AddressOrPrefix, DhcpOptionsId, FaultId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId,
+    AddressOrPrefix, DhcpOptionsId, FaultId, InstanceId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId,
 };
 
 /// Changes that one event spells out; beyond that it only counts them.
@@ -169,6 +169,21 @@ pub enum EventKind {
         /// Which.
         route_table_id: RouteTableId,
     },
+    /// An instance came to be.
+    InstanceCreated {
+        /// Which.
+        instance_id: InstanceId,
+    },
+    /// An instance changed: its name, metadata or tags, or it was launched.
+    InstanceModified {
+        /// Which.
+        instance_id: InstanceId,
+    },
+    /// An instance is gone.
+    InstanceDeleted {
+        /// Which.
+        instance_id: InstanceId,
+    },
     /// A DHCP option set came to be.
     DhcpOptionsCreated {
         /// Which.
@@ -198,7 +213,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 21] = [
+    pub const TYPES: [&'static str; 24] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -220,6 +235,9 @@ impl EventKind {
         "route_table_deleted",
         "dhcp_options_created",
         "dhcp_options_deleted",
+        "instance_created",
+        "instance_modified",
+        "instance_deleted",
     ];
 
     /// The name of the type.
@@ -246,6 +264,9 @@ impl EventKind {
             Self::RouteTableDeleted { .. } => 18,
             Self::DhcpOptionsCreated { .. } => 19,
             Self::DhcpOptionsDeleted { .. } => 20,
+            Self::InstanceCreated { .. } => 21,
+            Self::InstanceModified { .. } => 22,
+            Self::InstanceDeleted { .. } => 23,
         };
         Self::TYPES[place]
     }
@@ -281,8 +302,8 @@ impl EventKind {
         let view = |change: &MappingChange| ChangedMapping {
             subnet_id: change.subnet,
             address: change.address,
-            from: change.from,
-            to: change.to,
+            from: change.from(),
+            to: change.to(),
         };
         Self::MappingsChanged {
             changes: changes.iter().take(LISTED_CHANGES).map(view).collect(),

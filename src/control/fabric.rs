@@ -13,8 +13,9 @@ use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
+use crate::model::interface::InterfaceRecord;
 use crate::model::route_table::RouteTarget;
-use crate::model::{InterfaceId, MappingChange, Network, NetworkInterface, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
+use crate::model::{InterfaceId, MappingChange, Network, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
 use crate::wire::MacAddr;
 
 /// Identifiers on one side, places in the fabric on the other.
@@ -132,7 +133,7 @@ impl Binding {
         }
     }
 
-    pub(crate) fn add_interface(&mut self, interface: &NetworkInterface) {
+    pub(crate) fn add_interface(&mut self, interface: &InterfaceRecord) {
         let Some(subnet) = self.subnets.by_id.get(&interface.subnet_id) else {
             return;
         };
@@ -148,22 +149,6 @@ impl Binding {
     pub(crate) fn set_mtu(&mut self, id: InterfaceId, mtu: Option<u16>) {
         if let Some(index) = self.interfaces.by_id.get(&id) {
             self.writer.set_mtu(*index, mtu);
-        }
-    }
-
-    /// Gives the routes of a table to all subnets that it leads.
-    pub(crate) fn publish_routes(&mut self, network: &Network, table: RouteTableId) {
-        self.give_routes(network, table, led_by(network, table));
-    }
-
-    /// Gives each subnet of a VPC the routes of its table.
-    pub(crate) fn publish_routes_of_vpc(&mut self, network: &Network, vpc: VpcId) {
-        let subnets = network.subnets().filter(|subnet| subnet.vpc_id == vpc);
-        let mut tables: Vec<RouteTableId> = subnets.filter_map(|subnet| network.table_of(subnet.id)).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        for table in tables {
-            self.publish_routes(network, table);
         }
     }
 
@@ -232,18 +217,18 @@ impl Binding {
     pub(crate) fn apply(&mut self, network: &Network, changes: &[MappingChange]) {
         // A long list is about few interfaces: each is looked up once.
         let mut parties: HashMap<InterfaceId, Party, RandomState> = HashMap::default();
-        for id in changes.iter().flat_map(|change| [change.from, change.to]).flatten() {
+        for id in changes.iter().flat_map(|change| [change.from(), change.to()]).flatten() {
             parties.entry(id).or_insert_with(|| self.party(network, id));
         }
         // New owners first, vacancies afterwards: an address that passes from a mapping of its own to a prefix, or back,
         // is at no instant without owner.
         for change in changes {
-            if let Some((owner, party)) = change.to.and_then(|owner| Some((owner, parties.get(&owner)?))) {
+            if let Some((owner, party)) = change.to().and_then(|owner| Some((owner, parties.get(&owner)?))) {
                 self.set(change, owner, party);
             }
         }
         for change in changes {
-            if change.to.is_none() {
+            if change.after.is_none() {
                 self.vacate(network, change);
             }
         }
@@ -301,8 +286,8 @@ impl Binding {
     }
 }
 
-/// The subnets that a route table leads.
-pub(crate) fn led_by(network: &Network, table: RouteTableId) -> Vec<SubnetId> {
+/// The subnets that a route table is associated with, explicitly or as the main one.
+pub(crate) fn subnets_of_table(network: &Network, table: RouteTableId) -> Vec<SubnetId> {
     let led = network.subnets().map(|subnet| subnet.id);
     led.filter(|subnet| network.table_of(*subnet) == Some(table)).collect()
 }

@@ -20,7 +20,6 @@ pub(super) use hosts::SettledHosts;
 pub use hosts::{HostState, Hosts};
 pub(super) use timer::Timer;
 
-use super::command::Outcome;
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::events::EventKind;
@@ -84,12 +83,12 @@ impl Faults {
 }
 
 impl Controller {
-    /// Begins a fault.
-    pub(super) fn start_fault(&self, spec: FaultSpec) -> Result<Outcome, ControlError> {
+    /// Lets something go wrong until the fault's duration is over or it is cancelled.
+    pub fn begin_fault(&self, spec: FaultSpec) -> Result<Fault, ControlError> {
         let now = self.shared.timer.now();
         let mut guard = self.write();
         let state = &mut *guard;
-        scope::check(&state.network, &spec)?;
+        scope::check(state, &spec)?;
         let id = FaultId::from_bits(state.faults.next);
         state.faults.next += 1;
         let fault = Fault {
@@ -114,26 +113,24 @@ impl Controller {
         drop(guard);
         self.shared.timer.wake(self);
         self.settle_hosts();
-        Ok(Outcome::Fault(Box::new(fault)))
+        Ok(fault)
     }
 
-    /// Ends a fault.
-    pub(super) fn cancel_fault(&self, id: FaultId) -> Result<Outcome, ControlError> {
+    /// Ends a fault, and returns it as it was.
+    pub fn cancel_fault(&self, id: FaultId) -> Result<Fault, ControlError> {
         let ended = self.end_fault(&mut self.write(), id, "cancelled");
         self.settle_hosts();
-        ended
-            .map(|fault| Outcome::Fault(Box::new(fault)))
-            .ok_or_else(|| scope::no_such_fault(id))
+        ended.ok_or_else(|| scope::no_such_fault(id))
     }
 
-    /// Ends all faults.
-    pub(super) fn cancel_all_faults(&self) -> Outcome {
+    /// Ends all faults, and returns them as they were.
+    pub fn cancel_all_faults(&self) -> Vec<Fault> {
         let mut state = self.write();
         let ids: Vec<_> = state.faults.active.keys().copied().collect();
         let ended = ids
             .into_iter()
             .filter_map(|id| self.end_fault(&mut state, id, "cancelled"));
-        let ended = Outcome::Faults(ended.collect());
+        let ended: Vec<Fault> = ended.collect();
         drop(state);
         self.settle_hosts();
         ended
@@ -178,13 +175,14 @@ impl Controller {
         faults.services(&interface)
     }
 
-    /// Makes faults keep up with a network that has changed: names that stand for others, ports that are new.
-    pub(super) fn refresh_faults(&self) {
-        if self.read().faults.active.is_empty() {
-            return;
+    /// Brings faults in line with a network that has changed: names that stand for others, ports that are new. Whether
+    /// there are any.
+    pub(super) fn refresh_faults(&self, state: &mut State) -> bool {
+        let any = !state.faults.active.is_empty();
+        if any {
+            self.publish_faults(state);
         }
-        self.publish_faults(&mut self.write());
-        self.settle_hosts();
+        any
     }
 
     /// Does what is due: faults that end, edits that arrive. Returns when something is due next. The Controller's own
@@ -227,8 +225,8 @@ impl Controller {
                 FaultKind::LatePropagation { .. } => {}
                 kind => {
                     match kind {
-                        FaultKind::LinkDown(scope) => unplugged.extend(scope::ports(&state.network, scope)),
-                        FaultKind::InstanceCrash(scope) => unplugged.extend(scope::of_instances(&state.network, scope)),
+                        FaultKind::LinkDown(scope) => unplugged.extend(scope::ports(state, scope)),
+                        FaultKind::InstanceCrash(scope) => unplugged.extend(scope::of_instances(state, scope)),
                         _ => {}
                     }
                     effects.extend(effect(state, active, kind).map(|effect| (id.to_bits(), effect)));
@@ -284,7 +282,7 @@ impl Controller {
                     continue;
                 };
                 if meant && !elsewhere {
-                    let owner = change.from.and_then(|owner| state.binding.interface_index(owner));
+                    let owner = change.from().and_then(|owner| state.binding.interface_index(owner));
                     Arc::make_mut(&mut active.former).note(index, change.address.net(), owner);
                     noted = true;
                 }
@@ -369,7 +367,8 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             )
         }
         FaultKind::InstanceCrash(scope) => Some(Effect::LinkDown(Selector {
-            interfaces: scope::of_instances(&state.network, scope)
+            interfaces: scope::of_instances(state, scope)
+                .into_iter()
                 .filter_map(|(id, _)| state.binding.interface_index(id))
                 .collect(),
             ..Selector::default()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::datapath::Moved;
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::Attachment;
 use crate::switch::inprocess::InProcessSwitch;
 use crate::switch::observe::{Observation, Observers, Wanted};
 use crate::switch::port::{MemoryPort, PortDevice, TapPort};
@@ -28,6 +29,28 @@ impl OpenedDevice {
             Self::Memory(_) => "memory".to_owned(),
         }
     }
+}
+
+/// The port of an attached interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPort {
+    /// Its number in the switch.
+    pub port: PortId,
+    /// The device, for the reader: the name of the TAP, or where the descriptor came from.
+    pub device: String,
+    /// Whether the device is in a host of the lab.
+    pub in_host: bool,
+}
+
+/// Where an opened device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DevicePlace {
+    /// Outside of the lab. The interface is the primary one of an instance without a host.
+    Outside,
+    /// In a host of the lab, as its `eth0`.
+    HostPrimary,
+    /// In a host of the lab, as a further device.
+    HostFurther(Attachment),
 }
 
 impl From<PortDevice> for OpenedDevice {

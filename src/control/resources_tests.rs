@@ -9,15 +9,16 @@ use super::*;
 use crate::datapath;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{ModifyInterface, SettingsChange};
+use crate::model::interface::{DeleteInterface, ModifyInterface, SettingsChange};
+use crate::model::mapping::MappingEdit;
 use crate::model::metadata::{HttpTokens, MetadataChange};
-use crate::model::network::MappingEdit;
-use crate::model::route_table::{CreateRouteTable, RouteEdit};
+use crate::model::route_table::{AssociateRouteTable, CreateRouteTable, DisassociateRouteTable, EditRoute, RouteEdit};
 use crate::model::vpc::ModifyVpc;
 use crate::model::{InterfaceId, RouteTableId};
 use crate::services::dns::NameSource;
 use crate::services::imds::MetadataSource;
 use crate::services::ntp::TimeSource;
+use crate::switch::port::memory::cable;
 
 impl World {
     /// Where a packet to `address` would be led.
@@ -34,8 +35,18 @@ impl World {
     }
 
     fn edit_route(&self, edit: RouteEdit) {
-        let command = ResourceCommand::EditRoute(self.main().into(), edit);
-        self.controller.execute(command.into()).unwrap();
+        let table = self.main().into();
+        self.controller.execute(EditRoute { table, edit }).unwrap();
+    }
+
+    /// Gives each interface a device of its own, and with it an instance.
+    fn attach(&self) {
+        for interface in [self.a, self.b] {
+            let device = cable(1500).0.into();
+            self.controller
+                .attach(&interface.into(), device, DevicePlace::Outside)
+                .unwrap();
+        }
     }
 
     fn index(&self, interface: InterfaceId) -> crate::mapping::InterfaceIndex {
@@ -60,10 +71,7 @@ fn a_route_leads_packets_as_soon_as_it_is_there() {
         Some(datapath::RouteTarget::Interface(world.index(world.b)))
     );
     // A place in the fabric is given to another interface some day: by then no route leads there.
-    world
-        .controller
-        .execute(Command::DeleteInterface(world.b.into()))
-        .unwrap();
+    world.controller.execute(DeleteInterface(world.b.into())).unwrap();
     assert_eq!(world.led("192.0.2.7"), Some(datapath::RouteTarget::Blackhole));
     world.edit_route(RouteEdit::Delete(to));
     assert_eq!(world.led("192.0.2.7"), None);
@@ -75,8 +83,8 @@ fn a_route_leads_packets_late_where_its_propagation_is_late() {
     let at = |ms| world.controller.drive_faults(Duration::from_millis(ms));
     at(0);
     let fault = r#"{"fault": {"late_propagation": {"of": ["routes"], "delay": {"fixed": "500ms"}}}}"#;
-    let fault: Box<FaultSpec> = serde_json::from_str(fault).unwrap();
-    world.controller.execute(Command::BeginFault(fault)).unwrap();
+    let fault: FaultSpec = serde_json::from_str(fault).unwrap();
+    world.controller.begin_fault(fault).unwrap();
     world.edit_route(RouteEdit::Create("192.0.2.7/32".parse().unwrap(), world.a.into()));
     at(499);
     assert_eq!(world.led("192.0.2.7"), None);
@@ -95,8 +103,8 @@ fn the_services_go_by_the_faults_that_are_meant_for_them() {
         r#"{"fault": {"metadata": {"on": {"all": true}, "status": 503}}}"#,
         r#"{"fault": {"clock_skew": {"on": {"all": true}, "behind": "2s"}}}"#,
     ] {
-        let fault: Box<FaultSpec> = serde_json::from_str(fault).unwrap();
-        world.controller.execute(Command::BeginFault(fault)).unwrap();
+        let fault: FaultSpec = serde_json::from_str(fault).unwrap();
+        world.controller.begin_fault(fault).unwrap();
     }
     let index = world.index(world.a);
     assert_eq!(
@@ -104,7 +112,7 @@ fn the_services_go_by_the_faults_that_are_meant_for_them() {
         Some(503)
     );
     assert_eq!(world.controller.skew(index), -2_000_000_000);
-    world.controller.execute(Command::CancelAllFaults).unwrap();
+    world.controller.cancel_all_faults();
     assert_eq!(MetadataSource::fault(&world.controller, index), None);
     assert_eq!(world.controller.skew(index), 0);
 }
@@ -117,20 +125,24 @@ fn a_subnet_is_led_by_the_table_that_it_is_associated_with() {
         vpc: world.vpc.into(),
         tags: Default::default(),
     };
-    let execute = |command: ResourceCommand| world.controller.execute(command.into()).unwrap();
-    execute(ResourceCommand::CreateRouteTable(spec));
+    world.controller.execute(spec).unwrap();
     let table = crate::model::ResourceRef::new("t");
     let edit = RouteEdit::Create("0.0.0.0/0".parse().unwrap(), world.a.into());
-    execute(ResourceCommand::EditRoute(table.clone(), edit));
+    let of = table.clone();
+    world.controller.execute(EditRoute { table: of, edit }).unwrap();
     assert_eq!(world.led("192.0.2.7"), None);
-    let (of, subnet) = (table.clone(), world.subnet.into());
-    execute(ResourceCommand::AssociateRouteTable { table: of, subnet });
+    let associate = AssociateRouteTable {
+        table: table.clone(),
+        subnet: world.subnet.into(),
+    };
+    world.controller.execute(associate).unwrap();
     assert_eq!(
         world.led("192.0.2.7"),
         Some(datapath::RouteTarget::Interface(world.index(world.a)))
     );
     let subnet = world.subnet.into();
-    execute(ResourceCommand::DisassociateRouteTable { table, subnet });
+    let disassociate = DisassociateRouteTable { table, subnet };
+    world.controller.execute(disassociate).unwrap();
     assert_eq!(world.led("192.0.2.7"), None);
 }
 
@@ -141,12 +153,9 @@ fn a_new_block_of_the_vpc_is_local_in_every_table() {
     let blocks = ["10.0.0.0/16", "10.1.0.0/16"];
     let change = ModifyVpc {
         cidr_blocks: Some(blocks.iter().map(|text| text.parse().unwrap()).collect()),
-        ..ModifyVpc::default()
+        ..ModifyVpc::new(world.vpc)
     };
-    world
-        .controller
-        .execute(Command::ModifyVpc(world.vpc.into(), change))
-        .unwrap();
+    world.controller.execute(change).unwrap();
     assert_eq!(world.led("10.1.0.9"), Some(datapath::RouteTarget::Local));
 }
 
@@ -169,10 +178,7 @@ fn the_data_path_tells_the_options_of_the_vpc_s_set() {
         },
         ..CreateDhcpOptions::default()
     };
-    world
-        .controller
-        .execute(ResourceCommand::CreateDhcpOptions(spec).into())
-        .unwrap();
+    world.controller.execute(spec).unwrap();
     for (choice, domain) in [
         (
             DhcpOptionsChoice::Set(crate::model::ResourceRef::new("ours")),
@@ -182,12 +188,9 @@ fn the_data_path_tells_the_options_of_the_vpc_s_set() {
     ] {
         let change = ModifyVpc {
             dhcp_options: Some(choice),
-            ..ModifyVpc::default()
+            ..ModifyVpc::new(world.vpc)
         };
-        world
-            .controller
-            .execute(Command::ModifyVpc(world.vpc.into(), change))
-            .unwrap();
+        world.controller.execute(change).unwrap();
         assert_eq!(told().as_deref(), domain);
     }
 }
@@ -195,6 +198,7 @@ fn the_data_path_tells_the_options_of_the_vpc_s_set() {
 #[test]
 fn a_moved_address_changes_metadata_names_and_data_path_at_once() {
     let world = World::new();
+    world.attach();
     let (a, b) = (world.index(world.a), world.index(world.b));
     let address = "10.0.1.50";
     let assign = |interface: InterfaceId| {
@@ -206,7 +210,7 @@ fn a_moved_address_changes_metadata_names_and_data_path_at_once() {
     };
     let owner = || world.controller.holder(a, address.parse::<IpAddr>().unwrap());
     let has = |index| {
-        let instance = world.controller.instance(index).unwrap();
+        let instance = MetadataSource::instance(&world.controller, index).unwrap();
         let listed = instance
             .primary()
             .unwrap()
@@ -227,6 +231,7 @@ fn a_moved_address_changes_metadata_names_and_data_path_at_once() {
 #[test]
 fn the_services_serve_what_the_interface_is_set_to() {
     let world = World::new();
+    world.attach();
     let a = world.index(world.a);
     let change = ModifyInterface {
         settings: SettingsChange {
@@ -239,13 +244,10 @@ fn the_services_serve_what_the_interface_is_set_to() {
                 ..MetadataChange::default()
             }),
         },
-        ..ModifyInterface::default()
+        ..ModifyInterface::new(world.a)
     };
-    world
-        .controller
-        .execute(Command::ModifyInterface(world.a.into(), change))
-        .unwrap();
-    let instance = world.controller.instance(a).unwrap();
+    world.controller.execute(change).unwrap();
+    let instance = MetadataSource::instance(&world.controller, a).unwrap();
     assert!(instance.options.tokens_required && instance.options.hop_limit == 2);
     assert_eq!(instance.role.as_ref().unwrap().name, "failover");
     assert_eq!(

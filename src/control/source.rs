@@ -12,10 +12,9 @@ use super::controller::{Controller, State};
 use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
-use crate::model::interface::{instance_of, interface_of};
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
 use crate::model::region::region_of;
-use crate::model::{InstanceId, NetworkInterface, Vpc};
+use crate::model::{InstanceId, InterfaceId, NetworkInterface, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
 use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
@@ -61,17 +60,19 @@ impl State {
     /// What the host behind an interface finds: its own instance, whichever of its interfaces it asks by.
     fn document(&self, index: InterfaceIndex) -> Option<Instance> {
         let asker = self.binding.interface_id(index)?;
-        let primary = interface_of(self.network.instance_of(asker)?);
-        let (interface, _, subnet) = self.asker(self.binding.interface_index(primary)?)?;
-        let launched = self.launched.get(&primary).copied().unwrap_or(UNIX_EPOCH);
+        let own = self.network.instance_of(asker)?;
+        let (interface, _, subnet) = self.asker(self.binding.interface_index(own.primary_interface_id)?)?;
+        let launched = own.launched_at.unwrap_or(UNIX_EPOCH);
         let region = region_of(&subnet.availability_zone).to_owned();
-        let metadata = &interface.settings.metadata;
-        let bits = interface.id.to_bits();
-        let mut tags: Vec<(String, String)> = interface.tags.clone().into_iter().collect();
-        tags.extend(interface.name.iter().map(|name| ("Name".to_owned(), name.clone())));
-        tags.sort();
+        let metadata = &own.metadata;
+        let bits = own.id.to_bits();
+        // What an instance is not tagged with itself it takes from its primary interface.
+        let mut tags = interface.tags.clone();
+        tags.extend(own.tags.clone());
+        let name = own.name.as_ref().or(interface.name.as_ref());
+        tags.extend(name.map(|name| ("Name".to_owned(), name.clone())));
         Some(Instance {
-            instance_id: interface.instance_id().to_string(),
+            instance_id: own.id.to_string(),
             reservation_id: format!("r-0{:016x}", bits.rotate_left(17)),
             ami_id: "ami-0000000000000c1d0".to_owned(),
             ami_launch_index: 0,
@@ -92,7 +93,7 @@ impl State {
                 .into(),
             public_keys: Vec::new(),
             role: metadata.iam_role.as_deref().map(|name| role(name, bits, launched)),
-            tags,
+            tags: tags.into_iter().collect(),
             user_data: metadata.user_data.clone().map(String::into_bytes),
             interfaces: self.interfaces_of(&interface),
             options: served(metadata),
@@ -101,7 +102,9 @@ impl State {
 
     /// The primary interface of an instance, and those that it has beside it.
     fn interfaces_of(&self, primary: &NetworkInterface) -> Vec<Interface> {
-        let further = self.places.beside_primary(instance_of(primary.id));
+        let own = self.network.own_instance(primary.id).map(|instance| instance.id);
+        let attached = own.into_iter().flat_map(|instance| self.network.attached(instance));
+        let further = attached.filter(|(_, id)| *id != primary.id);
         std::iter::once((0, primary.id))
             .chain(further)
             .filter_map(|(device_number, id)| self.interface_document(device_number, self.binding.interface_index(id)?))
@@ -140,7 +143,7 @@ impl State {
     }
 
     /// Who has an address in the asker's VPC.
-    fn owner_in_vpc(&self, asker: InterfaceIndex, address: IpAddr) -> Option<InstanceId> {
+    fn owner_in_vpc(&self, asker: InterfaceIndex, address: IpAddr) -> Option<InterfaceId> {
         let (_, vpc, _) = self.asker(asker)?;
         let mut subnets = self.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
         let subnet = subnets.find(|subnet| {
@@ -151,7 +154,7 @@ impl State {
             .binding
             .writer()
             .owner(self.binding.subnet_index(subnet.id)?, address)?;
-        self.network.instance_of(self.binding.interface_id(owner)?)
+        self.binding.interface_id(owner)
     }
 }
 
@@ -216,17 +219,20 @@ impl NameSource for Controller {
     }
 
     fn holder(&self, asker: InterfaceIndex, address: IpAddr) -> Option<Holder> {
-        let instance = self.read().owner_in_vpc(asker, address)?;
+        let state = self.read();
+        let owner = state.owner_in_vpc(asker, address)?;
+        let instance = state.network.instance_of(owner);
         Some(Holder {
-            instance_id: Some(instance.to_string()),
+            instance_id: instance.map(|instance| instance.id.to_string()),
         })
     }
 
     fn instance_addresses(&self, asker: InterfaceIndex, instance_id: &str) -> Option<HostAddresses> {
         let state = self.read();
         let (own, ..) = state.asker(asker)?;
-        let id = interface_of(instance_id.parse().ok()?);
-        let found = state.network.interface(&id.into()).ok()?;
+        let id: InstanceId = instance_id.parse().ok()?;
+        let primary = state.network.instance(&id.into()).ok()?.primary_interface_id;
+        let found = state.network.interface(&primary.into()).ok()?;
         (found.vpc_id == own.vpc_id).then(|| HostAddresses {
             // A resource name stands for the primary address and the first IPv6 one (EC2 guide, "Resource name").
             ipv4: found.primary_ipv4().into_iter().collect(),

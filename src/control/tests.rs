@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::datapath::Moved;
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
-use crate::model::network::MappingEdit;
-use crate::model::subnet::CreateSubnet;
-use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::interface::{AddressRequest, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface};
+use crate::model::mapping::{EditMappings, EditSummary, MappingEdit};
+use crate::model::subnet::{CreateSubnet, DeleteSubnet};
+use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
 use crate::model::{AddressOrPrefix, InterfaceId, Profile, SubnetId, VpcId};
 use crate::switch::PortStatus;
 use crate::switch::port::PortDevice;
@@ -73,18 +73,16 @@ impl World {
             ..Default::default()
         };
         let controller = Controller::new(config);
-        let vpc = Command::CreateVpc(CreateVpc {
+        let vpc = CreateVpc {
             name: Some("home".into()),
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
             profile: Arc::new(Profile::aws()),
             dhcp_options: None,
             tags: Default::default(),
-        });
-        let Outcome::Vpc(vpc) = controller.execute(vpc).unwrap() else {
-            panic!()
         };
-        let subnet = Command::CreateSubnet(CreateSubnet {
+        let vpc = controller.execute(vpc).unwrap();
+        let subnet = CreateSubnet {
             name: Some("left".into()),
             vpc: vpc.id.into(),
             cidr_block: Some("10.0.0.0/16".parse().unwrap()),
@@ -92,19 +90,15 @@ impl World {
             availability_zone: None,
             router_mac: None,
             tags: Default::default(),
-        });
-        let Outcome::Subnet(subnet) = controller.execute(subnet).unwrap() else {
-            panic!()
         };
+        let subnet = controller.execute(subnet).unwrap();
         let interface = |address: &str| {
             let addresses = vec![AddressRequest::Exactly(block(address))];
             let spec = CreateInterface {
                 addresses,
                 ..CreateInterface::new(subnet.id)
             };
-            let Outcome::Interface(interface) = controller.execute(Command::CreateInterface(spec)).unwrap() else {
-                panic!()
-            };
+            let interface = controller.execute(spec).unwrap();
             interface.id
         };
         let (a, b) = (interface("10.0.1.10"), interface("10.0.1.11"));
@@ -119,10 +113,7 @@ impl World {
     }
 
     pub(super) fn edit(&self, edits: Vec<MappingEdit>) -> EditSummary {
-        match self.controller.execute(Command::EditMappings(edits)).unwrap() {
-            Outcome::Edited(summary) => summary,
-            other => panic!("{other:?}"),
-        }
+        self.controller.execute(EditMappings(edits)).unwrap()
     }
 
     /// The owner that a frame would find.
@@ -251,7 +242,7 @@ fn a_refused_list_changes_nothing_anywhere_and_is_not_heard_of() {
     let world = World::new();
     let before = world.controller.last_event();
     let edits = vec![take(world.a, "10.0.1.20"), take(world.b, "10.0.1.10")];
-    let error = world.controller.execute(Command::EditMappings(edits)).unwrap_err();
+    let error = world.controller.execute(EditMappings(edits)).unwrap_err();
     assert_eq!(error.field().as_deref(), Some("edits[1].address"));
     assert_eq!(error.code(), "InvalidParameterValue");
     world.assert_owner("10.0.1.20", None);
@@ -286,12 +277,11 @@ fn a_look_up_never_finds_a_moving_address_without_owner() {
 #[test]
 fn a_moved_address_is_announced_where_the_profile_says_so() {
     let world = World::new();
-    let attach = Command::AttachInterface {
-        interface: world.b.into(),
-        device: cable(1500).0.into(),
-        host: None,
-    };
-    world.controller.execute(attach).unwrap();
+    let (interface, device) = (world.b.into(), cable(1500).0.into());
+    world
+        .controller
+        .attach(&interface, device, DevicePlace::Outside)
+        .unwrap();
     world.edit(vec![take(world.a, "10.0.1.20")]);
     assert!(
         world.notebook.announced.lock().unwrap().is_empty(),
@@ -313,12 +303,9 @@ fn a_moved_address_is_announced_where_the_profile_says_so() {
     }
     let silent = ModifyVpc {
         profile: Some(Arc::new(Profile::aws_xen())),
-        ..Default::default()
+        ..ModifyVpc::new(world.vpc)
     };
-    world
-        .controller
-        .execute(Command::ModifyVpc(world.vpc.into(), silent))
-        .unwrap();
+    world.controller.execute(silent).unwrap();
     world.edit(vec![take(world.a, "10.0.1.20")]);
     assert_eq!(world.notebook.announced.lock().unwrap().len(), 1);
 }
@@ -326,28 +313,24 @@ fn a_moved_address_is_announced_where_the_profile_says_so() {
 #[test]
 fn a_device_is_attached_once_and_let_go_with_the_detachment() {
     let world = World::new();
-    let attach = || Command::AttachInterface {
-        interface: world.a.into(),
-        device: cable(1500).0.into(),
-        host: None,
+    let attach = || {
+        let device = cable(1500).0.into();
+        world.controller.attach(&world.a.into(), device, DevicePlace::Outside)
     };
-    let Outcome::Interface(interface) = world.controller.execute(attach()).unwrap() else {
-        panic!()
-    };
-    assert_eq!(interface.attachment.as_ref().unwrap().port, 1);
+    let interface = attach().unwrap();
+    let place = interface.attachment.unwrap();
     assert_eq!(
-        world.controller.execute(attach()).unwrap_err().code(),
-        "InvalidNetworkInterface.InUse"
+        (Some(place.instance_id), place.device_index),
+        (interface.instance_id, 0)
     );
-    let delete = || Command::DeleteInterface(world.a.into());
+    assert_eq!(world.controller.port_of(world.a).unwrap().port.get(), 1);
+    assert_eq!(attach().unwrap_err().code(), "InvalidNetworkInterface.InUse");
+    let delete = || DeleteInterface(world.a.into());
     assert_eq!(
         world.controller.execute(delete()).unwrap_err().code(),
         "InvalidNetworkInterface.InUse"
     );
-    world
-        .controller
-        .execute(Command::DetachInterface(world.a.into()))
-        .unwrap();
+    world.controller.execute(DetachInterface(world.a.into())).unwrap();
     assert_eq!(*world.notebook.detached.lock().unwrap(), [1]);
     world.controller.execute(delete()).unwrap();
     world.assert_owner("10.0.1.10", None);
@@ -356,17 +339,14 @@ fn a_device_is_attached_once_and_let_go_with_the_detachment() {
 #[test]
 fn a_port_that_is_lost_leaves_its_interface_detached_and_says_why() {
     let world = World::new();
-    let attach = Command::AttachInterface {
-        interface: world.a.into(),
-        device: cable(1500).0.into(),
-        host: None,
-    };
-    world.controller.execute(attach).unwrap();
-    let index = world.controller.read().binding.interface_index(world.a).unwrap();
-    // A late word about an earlier port of the interface means nothing.
+    let (interface, device) = (world.a.into(), cable(1500).0.into());
     world
         .controller
-        .port_lost(index, PortId::new(9).unwrap(), "gone".into());
+        .attach(&interface, device, DevicePlace::Outside)
+        .unwrap();
+    let index = world.controller.read().binding.interface_index(world.a).unwrap();
+    // A late word about an earlier port of the interface means nothing.
+    world.controller.port_lost(index, PortId::new(9).unwrap(), "gone");
     assert!(
         world
             .controller
@@ -377,7 +357,7 @@ fn a_port_that_is_lost_leaves_its_interface_detached_and_says_why() {
     );
     world
         .controller
-        .port_lost(index, PortId::new(1).unwrap(), "the TAP was deleted".into());
+        .port_lost(index, PortId::new(1).unwrap(), "the TAP was deleted");
     assert!(
         world
             .controller
@@ -396,12 +376,12 @@ fn a_port_that_is_lost_leaves_its_interface_detached_and_says_why() {
 #[test]
 fn without_a_switch_nothing_is_attached() {
     let controller = Controller::new(ControllerConfig::default());
-    let attach = Command::AttachInterface {
-        interface: crate::model::ResourceRef::new("x"),
-        device: cable(1500).0.into(),
-        host: None,
-    };
-    assert!(matches!(controller.execute(attach), Err(ControlError::NoSwitch)));
+    let attached = controller.attach(
+        &crate::model::ResourceRef::new("x"),
+        cable(1500).0.into(),
+        DevicePlace::Outside,
+    );
+    assert!(matches!(attached, Err(ControlError::NoSwitch)));
 }
 
 #[test]
@@ -409,22 +389,17 @@ fn every_change_is_heard_of_once_and_in_order() {
     let world = World::new();
     let switch = ModifyInterface {
         source_dest_check: Some(false),
-        ..Default::default()
+        ..ModifyInterface::new(world.a)
     };
-    world
-        .controller
-        .execute(Command::ModifyInterface(world.a.into(), switch))
-        .unwrap();
+    world.controller.execute(switch).unwrap();
     world.edit(vec![take(world.a, "10.0.1.20")]);
     world.edit(vec![take(world.a, "10.0.1.20")]);
-    world
-        .controller
-        .execute(Command::DeleteInterface(world.a.into()))
-        .unwrap();
+    world.controller.execute(DeleteInterface(world.a.into())).unwrap();
     assert_eq!(
         world.event_types(),
         [
             "vpc_created",
+            "route_table_created",
             "subnet_created",
             "interface_created",
             "mappings_changed",
@@ -442,16 +417,10 @@ fn every_change_is_heard_of_once_and_in_order() {
 fn a_deleted_network_leaves_nothing_behind() {
     let world = World::new();
     for id in [world.a, world.b] {
-        world.controller.execute(Command::DeleteInterface(id.into())).unwrap();
+        world.controller.execute(DeleteInterface(id.into())).unwrap();
     }
-    world
-        .controller
-        .execute(Command::DeleteSubnet("left".parse_ref()))
-        .unwrap();
-    world
-        .controller
-        .execute(Command::DeleteVpc("home".parse_ref()))
-        .unwrap();
+    world.controller.execute(DeleteSubnet("left".parse_ref())).unwrap();
+    world.controller.execute(DeleteVpc("home".parse_ref())).unwrap();
     assert!(world.controller.registry().is_empty());
     assert!(world.controller.vpcs().is_empty() && world.controller.subnets().is_empty());
 }

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::address::AddressOrPrefix;
 use super::dhcp_options::DhcpOptionsError;
-use super::ids::{InterfaceId, ResourceId, RouteTableId, SubnetId};
+use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
 use crate::wire::MacAddr;
 
 /// One refusal. `Display` is the message; where tools parse the message of AWS it is AWS's, word for word.
@@ -230,6 +230,16 @@ pub enum ModelError {
         /// The interface.
         interface: InterfaceId,
     },
+    /// A place in an instance that another interface has.
+    #[error("Instance '{instance}' already has an interface attached at device index '{device_index}'.")]
+    DeviceIndexTaken {
+        /// The instance.
+        instance: InstanceId,
+        /// The place.
+        device_index: u32,
+        /// The interface that is there.
+        interface: InterfaceId,
+    },
     /// A route that no table may have, in the words of EC2 where it has some.
     #[error("{text}")]
     Route {
@@ -309,6 +319,7 @@ impl ModelError {
             "eni" => ("networkInterface ID", "interface"),
             "rtb" => ("routeTable ID", "route_table"),
             "dopt" => ("dhcpOption ID", "dhcp_options"),
+            "i" => ("instance ID", "instance"),
             _ => (T::KIND, "id"),
         };
         Self::NotFound {
@@ -353,6 +364,7 @@ impl ModelError {
             | Self::MacTaken { .. }
             | Self::BadMac { .. }
             | Self::Route { .. }
+            | Self::DeviceIndexTaken { .. }
             | Self::DifferentNetworks { .. }
             | Self::DeleteInUse { .. }
             | Self::TagKey { .. }
@@ -391,6 +403,7 @@ impl ModelError {
             Self::SubnetFull { .. } => Some("subnet"),
             Self::InterfaceInUse { .. } | Self::DeleteInUse { .. } | Self::NotAttached { .. } => Some("interface"),
             Self::TagKey { .. } => Some("tags"),
+            Self::DeviceIndexTaken { .. } => Some("device_index"),
             Self::Dependents { .. } | Self::Limit { .. } => None,
         }
     }
@@ -435,6 +448,7 @@ impl ModelError {
             Self::InterfaceInUse { .. } | Self::DeleteInUse { .. } => "Detach it first.".into(),
             Self::TagKey { .. } => "Rename the tag, or set 'metadata.instance_tags' to false.".into(),
             Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
+            Self::DeviceIndexTaken { interface, .. } => format!("Detach {interface} first, or choose another index."),
             Self::Route { remedy, .. } => (*remedy).into(),
             Self::OutOfRange { remedy, .. } => (*remedy).into(),
             Self::RouteExists { .. } => "Replace the route instead.".into(),

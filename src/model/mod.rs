@@ -4,7 +4,9 @@
 //! are drawn from a generator that the caller hands in, so the same seed declares the same network.
 
 pub mod address;
+pub mod change;
 pub mod cidr;
+pub mod command;
 pub mod dhcp_options;
 pub mod duration;
 pub mod error;
@@ -23,10 +25,12 @@ pub mod subnet;
 pub mod vpc;
 
 pub use address::AddressOrPrefix;
+pub use change::Change;
+pub use command::Command;
 pub use error::ModelError;
 pub use ids::{DhcpOptionsId, FaultId, InstanceId, InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-pub use instance::metadata;
-pub use interface::{Attachment, HostPlace, InterfaceStatus, NetworkInterface};
+pub use instance::{Instance, metadata};
+pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};
 pub use network::Network;

@@ -12,7 +12,7 @@ pub type Tags = BTreeMap<String, String>;
 const LONGEST: usize = 256;
 
 /// The names of one kind of resource.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Names<T> {
     by_name: HashMap<Box<str>, T>,
 }

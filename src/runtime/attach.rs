@@ -2,10 +2,9 @@
 //! the host has to configure it. Detaching closes the device, which vanishes from the host with all that was configured on it.
 
 use super::{Runtime, RuntimeError, lock};
-use crate::control::{Command, OpenedDevice, Outcome};
+use crate::control::{DevicePlace, OpenedDevice};
 use crate::lab::InterfaceSpec;
-use crate::model::interface::instance_of;
-use crate::model::{HostPlace, InterfaceId, ModelError, NetworkInterface, ResourceRef};
+use crate::model::{Attachment, InterfaceId, ModelError, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
 /// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on one
@@ -124,7 +123,7 @@ impl Runtime {
         let instance = self.lab().get(host).ok_or_else(no_such_host)?;
         let primary = self.interface_of(host).ok_or_else(no_such_host)?;
         // A device is not made for an interface that cannot take it.
-        if found.attachment.is_some() {
+        if controller.port_of(found.id).is_some() {
             return Err(refused(ModelError::InterfaceInUse { interface: found.id }));
         }
         let subnet = controller.subnet(&found.subnet_id.into())?;
@@ -134,7 +133,8 @@ impl Runtime {
         let host = PlaceIn { host, zone: &zone };
         host.is_reached_from(&subnet.availability_zone)?;
         let _one_at_a_time = lock(&self.placing);
-        let taken = controller.further_interfaces(instance_of(primary));
+        let own = controller.instance_of(primary).ok_or_else(no_such_host)?;
+        let taken = controller.attached(own);
         let index = host.choose(device_index, |index| taken.contains_key(&index))?;
         let profile = controller.vpc(&found.vpc_id.into())?.profile;
         let mtu = found.settings.mtu.unwrap_or(profile.mtu);
@@ -149,18 +149,12 @@ impl Runtime {
             ..TapOptions::default()
         };
         let tap = instance.attach(&spec, || TapPort::open(&spec.name, options))?;
-        let command = Command::AttachInterface {
-            interface: found.id.into(),
-            device: OpenedDevice::from(PortDevice::Tap(tap)),
-            host: Some(HostPlace {
-                instance_id: instance_of(primary),
-                device_index: index,
-            }),
+        let device = OpenedDevice::from(PortDevice::Tap(tap));
+        let place = Attachment {
+            instance_id: own,
+            device_index: index,
         };
-        match controller.execute(command)? {
-            Outcome::Interface(interface) => Ok(*interface),
-            other => unreachable!("an interface was attached, and the answer is {other:?}"),
-        }
+        Ok(controller.attach(&found.id.into(), device, DevicePlace::HostFurther(place))?)
     }
 }
 

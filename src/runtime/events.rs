@@ -62,7 +62,7 @@ impl Drop for EventPump {
 fn hand_on(controller: &Controller, event: SwitchEvent) {
     match event {
         SwitchEvent::PortLost { port, interface } => {
-            controller.port_lost(interface, port, "the device is gone".to_owned());
+            controller.port_lost(interface, port, "the device is gone");
         }
         SwitchEvent::Dropped(frame) => {
             controller.publish(EventKind::FrameDropped {

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::{HostSpec, lock};
 use crate::control::{HostState, Hosts};
 use crate::lab::{Instance, Lab};
-use crate::model::InstanceId;
-use crate::model::interface::interface_of;
+use crate::model::InterfaceId;
 
 /// The hosts of a runtime, for its Controller, which must not keep them alive.
 pub(super) struct LabHosts {
@@ -23,8 +22,7 @@ impl LabHosts {
         }
     }
 
-    fn find(&self, instance: InstanceId) -> Option<Arc<Instance>> {
-        let primary = interface_of(instance);
+    fn find(&self, primary: InterfaceId) -> Option<Arc<Instance>> {
         let name = lock(&self.hosts)
             .iter()
             .find(|(_, host)| host.interface_id() == Some(primary))
@@ -34,9 +32,9 @@ impl LabHosts {
 }
 
 impl Hosts for LabHosts {
-    fn bring(&self, instance: InstanceId, from: HostState, to: HostState) -> Result<(), String> {
+    fn bring(&self, primary: InterfaceId, from: HostState, to: HostState) -> Result<(), String> {
         // One that was taken away meanwhile needs nothing.
-        let Some(instance) = self.find(instance) else {
+        let Some(instance) = self.find(primary) else {
             return Ok(());
         };
         if from == HostState::Crashed {

@@ -18,16 +18,16 @@ pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
 
 use crate::confine::{self, Role};
-use crate::control::{Command, ControlError, Controller, ControllerConfig, OpenedDevice, Ports};
+use crate::control::{ControlError, Controller, ControllerConfig, DevicePlace, OpenedDevice, Ports};
 use crate::datapath::{FabricWriter, Received};
 use crate::lab::link::Route;
 use crate::lab::{
     ApiAccess, ApiDoor, InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, ServeHost,
     drop_in_parallel,
 };
-use crate::model::interface::instance_of;
+use crate::model::interface::DetachInterface;
 use crate::model::region::DEFAULT_REGION;
-use crate::model::{HostPlace, InterfaceId, Limits, NetworkInterface, ResourceRef};
+use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::services::{Services, ServicesConfig};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
@@ -278,21 +278,13 @@ impl Runtime {
         let mut attached = Vec::with_capacity(hosts.len());
         for (device, interface) in devices.into_iter().zip(interfaces) {
             let device = OpenedDevice::from(PortDevice::Tap(device));
-            let host = HostPlace {
-                instance_id: instance_of(interface),
-                device_index: 0,
-            };
-            let command = Command::AttachInterface {
-                interface: interface.into(),
-                device,
-                host: Some(host),
-            };
-            if let Err(error) = self.controller.execute(command) {
+            let attach = self
+                .controller
+                .attach(&interface.into(), device, DevicePlace::HostPrimary);
+            if let Err(error) = attach {
                 for interface in attached {
                     // What was attached a moment ago can be detached, or is gone already.
-                    let _ = self
-                        .controller
-                        .execute(Command::DetachInterface(ResourceRef::Id(interface)));
+                    let _ = self.controller.execute(DetachInterface(ResourceRef::Id(interface)));
                 }
                 for host in hosts {
                     lock(&self.hosts).remove(&host.name);
@@ -315,9 +307,10 @@ impl Runtime {
         instance.crash();
         drop(instance);
         let interface = host.and_then(|host| host.interface_id());
-        let further = |interface| self.controller.further_interfaces(instance_of(interface)).into_values();
-        for interface in interface.into_iter().chain(interface.into_iter().flat_map(further)) {
-            match self.controller.execute(Command::DetachInterface(interface.into())) {
+        let instance = interface.and_then(|interface| self.controller.instance_of(interface));
+        let attached = instance.map(|instance| self.controller.attached(instance));
+        for interface in attached.unwrap_or_default().into_values() {
+            match self.controller.execute(DetachInterface(interface.into())) {
                 // The port may have been detached by hand before.
                 Ok(_) | Err(ControlError::Model(_)) => {}
                 Err(error) => return Err(error.into()),

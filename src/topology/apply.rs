@@ -8,18 +8,23 @@ use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, Subnet, Targe
 use super::matching::align;
 use super::plan::{AnyAddress, Change, Edit, Extras, Plan, Refusal, Step};
 use super::running::{Running, unnamed};
-use crate::control::{Command, ControlError, Outcome, ResourceCommand};
+use crate::control::ControlError;
 use crate::lab;
-use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionsChoice};
+use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionsChoice};
 use crate::model::ids::ResourceId;
-use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::{
+    AddressRequest, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface, SettingsChange,
+};
+use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
-use crate::model::network::MappingEdit;
-use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit, TargetRef};
-use crate::model::subnet::{CreateSubnet, ModifySubnet};
-use crate::model::vpc::{CreateVpc, ModifyVpc};
-use crate::model::{AddressOrPrefix, ResourceRef, RouteTableId, SubnetId};
+use crate::model::route_table::{
+    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
+    RouteEdit, TargetRef,
+};
+use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
+use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
+use crate::model::{AddressOrPrefix, Command, InterfaceId, ResourceRef, RouteTableId, SubnetId};
 use crate::runtime::HostSpec;
 use crate::topology::format::{Configure, LinkLocal};
 
@@ -254,172 +259,154 @@ impl<S: Stage> Work<'_, S> {
     }
 
     fn take(&mut self, step: &Step) -> Result<(), StepError> {
-        let command: Command = match step {
-            Step::RemoveInstance(name) => return self.stage.remove_host(name),
+        match step {
+            Step::RemoveInstance(name) => self.stage.remove_host(name),
             Step::CreateInstance(name, instance) => {
                 let host = self.host(name, instance);
-                return self.stage.create_hosts(&[host]);
+                self.stage.create_hosts(&[host])
             }
-            Step::CreateTable { table, vpc, main, tags } => return self.create_table(table, vpc, *main, tags),
-            Step::Attach(label, host) => return self.stage.attach(&self.interface(label), host),
-            Step::Detach(label) => Command::DetachInterface(self.interface(label)),
-            Step::EditMappings(edits) => Command::EditMappings(edits.iter().map(|edit| self.edit(edit)).collect()),
-            Step::ChooseIpv6(label) => Command::AssignAddresses {
+            Step::Attach(label, host) => self.stage.attach(&self.interface(label), host),
+            Step::Detach(label) => self.run(DetachInterface(self.interface(label))),
+            Step::EditMappings(edits) => self.run(EditMappings(edits.iter().map(|edit| self.edit(edit)).collect())),
+            Step::ChooseIpv6(label) => self.run(AssignAddresses {
                 interface: self.interface(label),
                 addresses: vec![AddressRequest::AnyIpv6],
                 move_allowed: false,
-            },
-            Step::DeleteInterface(label) => Command::DeleteInterface(self.interface(label)),
+            }),
+            Step::DeleteInterface(label) => self.run(DeleteInterface(self.interface(label))),
             Step::CreateInterface(label, interface, any) => {
-                Command::CreateInterface(self.new_interface(label, interface, *any))
+                let made = self.stage.execute(self.new_interface(label, interface, *any))?;
+                self.remember(Kind::Interface, label, made.id);
+                Ok(())
             }
-            Step::ModifyInterface(label, interface) => {
-                Command::ModifyInterface(self.interface(label), modified_interface(interface))
+            Step::ModifyInterface(label, interface) => self.run(modified_interface(self.interface(label), interface)),
+            Step::DeleteSubnet(label) => self.run(DeleteSubnet(self.subnet(label))),
+            Step::CreateSubnet(label, subnet) => {
+                let made = self.stage.execute(self.new_subnet(label, subnet))?;
+                self.remember(Kind::Subnet, label, made.id);
+                Ok(())
             }
-            Step::DeleteSubnet(label) => Command::DeleteSubnet(self.subnet(label)),
-            Step::CreateSubnet(label, subnet) => Command::CreateSubnet(self.new_subnet(label, subnet)),
-            Step::TagSubnet(label, tags) => {
-                let spec = ModifySubnet {
-                    tags: Some(tags.clone()),
-                    ..ModifySubnet::default()
-                };
-                Command::ModifySubnet(self.subnet(label), spec)
+            Step::TagSubnet(label, tags) => self.run(ModifySubnet {
+                tags: Some(tags.clone()),
+                ..ModifySubnet::new(self.subnet(label))
+            }),
+            Step::DeleteVpc(label) => self.run(DeleteVpc(self.reference(Kind::Vpc, label))),
+            Step::SetOptions(label, choice) => self.run(ModifyVpc {
+                dhcp_options: Some(self.options(choice)),
+                ..ModifyVpc::new(self.reference(Kind::Vpc, label))
+            }),
+            Step::CreateVpc(label, vpc) => {
+                let made = self.stage.execute(self.new_vpc(label, vpc))?;
+                self.remember(Kind::Vpc, label, made.id);
+                Ok(())
             }
-            Step::DeleteVpc(label) => Command::DeleteVpc(self.reference(Kind::Vpc, label)),
-            Step::SetOptions(label, choice) => {
-                let spec = ModifyVpc {
-                    dhcp_options: Some(self.options(choice)),
-                    ..ModifyVpc::default()
-                };
-                Command::ModifyVpc(self.reference(Kind::Vpc, label), spec)
+            Step::ModifyVpc(label, vpc) => self.run(self.modified_vpc(label, vpc)),
+            Step::DeleteOptions(label) => self.run(DeleteDhcpOptions(self.reference(Kind::DhcpOptions, label))),
+            Step::CreateOptions(label, set) => {
+                let made = self.stage.execute(CreateDhcpOptions {
+                    name: name(Kind::DhcpOptions, label),
+                    options: set.options.clone(),
+                    tags: set.tags.clone(),
+                })?;
+                self.remember(Kind::DhcpOptions, label, made.id);
+                Ok(())
             }
-            Step::CreateVpc(label, vpc) => Command::CreateVpc(self.new_vpc(label, vpc)),
-            Step::ModifyVpc(label, vpc) => {
-                let spec = ModifyVpc {
-                    name: None,
-                    cidr_blocks: Some(vpc.cidr_blocks.clone()),
-                    ipv6_cidr_blocks: Some(vpc.ipv6_cidr_blocks.clone()),
-                    profile: Some(std::sync::Arc::clone(&vpc.profile)),
-                    dhcp_options: Some(self.options(&vpc.dhcp_options)),
-                    tags: Some(vpc.tags.clone()),
-                };
-                Command::ModifyVpc(self.reference(Kind::Vpc, label), spec)
-            }
-            on_resources => self.on_resources(on_resources),
-        };
-        let outcome = self.stage.execute(command)?;
-        self.remember(step, &outcome);
-        Ok(())
+            about_table => self.take_on_table(about_table),
+        }
     }
 
-    fn on_resources(&self, step: &Step) -> Command {
-        let command = match step {
-            Step::DeleteOptions(label) => ResourceCommand::DeleteDhcpOptions(self.reference(Kind::DhcpOptions, label)),
-            Step::CreateOptions(label, set) => ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
-                name: name(Kind::DhcpOptions, label),
-                options: set.options.clone(),
-                tags: set.tags.clone(),
-            }),
+    fn take_on_table(&mut self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::CreateTable { table, vpc, main, tags } => self.create_table(table, vpc, *main, tags),
             Step::ModifyTable {
                 table,
                 name,
                 main,
                 tags,
-            } => {
-                let spec = ModifyRouteTable {
-                    name: name.clone().map(Some),
-                    main: main.then_some(true),
-                    tags: Some(tags.clone()),
-                };
-                ResourceCommand::ModifyRouteTable(self.table(table), spec)
-            }
-            Step::ResetTable(label) => {
-                let spec = ModifyRouteTable {
-                    name: Some(None),
-                    main: None,
-                    tags: Some(Tags::new()),
-                };
-                ResourceCommand::ModifyRouteTable(self.table(label), spec)
-            }
-            Step::DeleteTable(label) => ResourceCommand::DeleteRouteTable(self.table(label)),
+            } => self.run(ModifyRouteTable {
+                table: self.table(table),
+                name: name.clone().map(Some),
+                main: main.then_some(true),
+                tags: Some(tags.clone()),
+            }),
+            Step::ResetTable(label) => self.run(ModifyRouteTable {
+                name: Some(None),
+                tags: Some(Tags::new()),
+                ..ModifyRouteTable::new(self.table(label))
+            }),
+            Step::DeleteTable(label) => self.run(DeleteRouteTable(self.table(label))),
             Step::PutRoute(label, to, target) => {
                 let target = match target {
                     Target::Local => TargetRef::Local,
                     Target::Blackhole => TargetRef::Blackhole,
                     Target::Interface(interface) => TargetRef::Interface(self.interface(interface)),
                 };
-                ResourceCommand::EditRoute(self.table(label), RouteEdit::Put(*to, target))
+                self.edit_route(label, RouteEdit::Put(*to, target))
             }
-            Step::DeleteRoute(label, to) => ResourceCommand::EditRoute(self.table(label), RouteEdit::Delete(*to)),
-            Step::Associate(table, subnet) => ResourceCommand::AssociateRouteTable {
+            Step::DeleteRoute(label, to) => self.edit_route(label, RouteEdit::Delete(*to)),
+            Step::Associate(table, subnet) => self.run(AssociateRouteTable {
                 table: self.table(table),
                 subnet: self.subnet(subnet),
-            },
-            Step::Disassociate(table, subnet) => ResourceCommand::DisassociateRouteTable {
+            }),
+            Step::Disassociate(table, subnet) => self.run(DisassociateRouteTable {
                 table: self.table(table),
                 subnet: self.subnet(subnet),
-            },
-            other => unreachable!("{other:?} is about no route table and no option set"),
-        };
-        command.into()
+            }),
+            other => unreachable!("{other:?} is about no route table"),
+        }
+    }
+
+    /// Carries out a command whose outcome is not asked for.
+    fn run<C: Command>(&mut self, command: C) -> Result<(), StepError>
+    where
+        ControlError: From<C::Error>,
+    {
+        self.stage.execute(command)?;
+        Ok(())
+    }
+
+    fn edit_route(&mut self, table: &str, edit: RouteEdit) -> Result<(), StepError> {
+        let table = self.table(table);
+        self.run(EditRoute { table, edit })
     }
 
     /// What was made without a name is found by its identifier from now on.
-    fn remember(&mut self, step: &Step, outcome: &Outcome) {
-        let (kind, label) = subject(step);
-        let made = matches!(
-            step,
-            Step::CreateOptions(..) | Step::CreateVpc(..) | Step::CreateSubnet(..) | Step::CreateInterface(..)
-        );
-        let id = match outcome {
-            Outcome::Vpc(vpc) => vpc.id.to_string(),
-            Outcome::Subnet(subnet) => subnet.id.to_string(),
-            Outcome::Interface(interface) => interface.id.to_string(),
-            Outcome::DhcpOptions(set) => set.id.to_string(),
-            _ => return,
-        };
-        if made {
-            self.ids.insert((kind, label.to_owned()), id);
-        }
+    fn remember(&mut self, kind: Kind, label: &str, id: impl std::fmt::Display) {
+        self.ids.insert((kind, label.to_owned()), id.to_string());
     }
 
     /// A main table is the one that the VPC was made with, under its new name; unless that one has a name already.
     fn create_table(&mut self, label: &str, vpc: &str, main: bool, tags: &Tags) -> Result<(), StepError> {
         let vpc = self.reference(Kind::Vpc, vpc);
         let own_name = name(Kind::RouteTable, label);
-        let mut change = ModifyRouteTable {
-            tags: Some(tags.clone()),
-            ..ModifyRouteTable::default()
-        };
         let id = if main {
             let id = self.stage.vpc(&vpc)?.main_route_table_id;
             self.stage.route_table(&id.into())?.name.is_none().then_some(id)
         } else {
             None
         };
-        let id = match id {
-            Some(id) => {
-                change.name = own_name.map(Some);
-                id
-            }
+        let mut change = match id {
+            Some(id) => ModifyRouteTable {
+                name: own_name.map(Some),
+                ..ModifyRouteTable::new(id)
+            },
             None => {
-                let create = CreateRouteTable {
+                let table = self.stage.execute(CreateRouteTable {
                     name: own_name,
                     vpc,
                     tags: tags.clone(),
-                };
-                let outcome = self.stage.execute(ResourceCommand::CreateRouteTable(create).into())?;
-                let Outcome::RouteTable(table) = outcome else {
-                    unreachable!("a route table was made");
-                };
-                change.main = main.then_some(true);
-                table.id
+                })?;
+                ModifyRouteTable {
+                    main: main.then_some(true),
+                    ..ModifyRouteTable::new(table.id)
+                }
             }
         };
-        self.ids.insert((Kind::RouteTable, label.to_owned()), id.to_string());
+        change.tags = Some(tags.clone());
+        let id = change.table.to_string();
+        self.remember(Kind::RouteTable, label, id);
         if change.name.is_some() || change.main.is_some() || !tags.is_empty() {
-            self.stage
-                .execute(ResourceCommand::ModifyRouteTable(id.into(), change).into())?;
+            self.run(change)?;
         }
         Ok(())
     }
@@ -460,6 +447,17 @@ impl<S: Stage> Work<'_, S> {
         }
     }
 
+    fn modified_vpc(&self, label: &str, vpc: &Vpc) -> ModifyVpc {
+        ModifyVpc {
+            cidr_blocks: Some(vpc.cidr_blocks.clone()),
+            ipv6_cidr_blocks: Some(vpc.ipv6_cidr_blocks.clone()),
+            profile: Some(std::sync::Arc::clone(&vpc.profile)),
+            dhcp_options: Some(self.options(&vpc.dhcp_options)),
+            tags: Some(vpc.tags.clone()),
+            ..ModifyVpc::new(self.reference(Kind::Vpc, label))
+        }
+    }
+
     fn new_subnet(&self, label: &str, subnet: &Subnet) -> CreateSubnet {
         CreateSubnet {
             name: name(Kind::Subnet, label),
@@ -492,13 +490,13 @@ impl<S: Stage> Work<'_, S> {
     }
 }
 
-fn modified_interface(interface: &Interface) -> ModifyInterface {
+fn modified_interface(reference: ResourceRef<InterfaceId>, interface: &Interface) -> ModifyInterface {
     ModifyInterface {
-        name: None,
         source_dest_check: Some(interface.source_dest_check),
         description: Some(interface.description.clone()),
         settings: settings(interface),
         tags: Some(interface.tags.clone()),
+        ..ModifyInterface::new(reference)
     }
 }
 

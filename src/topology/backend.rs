@@ -1,10 +1,11 @@
-//! Where the steps of a plan are done: on the network that runs, or on a copy of what is declared of it.
+//! Carries out the steps of a plan: on the network that runs, or as a trial on a copy of what is declared of it.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use crate::control::{Command, ControlError, Controller, Outcome, Rehearsal};
-use crate::model::interface::instance_of;
-use crate::model::{HostPlace, InstanceId, InterfaceId, ResourceRef, RouteTable, RouteTableId, Vpc, VpcId};
+use crate::control::{ControlError, Controller, Snapshot};
+use crate::model::interface::{AttachInterface, DetachInterface};
+use crate::model::{Attachment, Command, InstanceId, InterfaceId, ResourceRef, RouteTable, RouteTableId, Vpc, VpcId};
 use crate::runtime::{HostSpec, PlaceError, PlaceIn, Runtime, RuntimeError};
 
 /// Why a step was not done.
@@ -37,7 +38,9 @@ impl From<RuntimeError> for StepError {
 /// Where steps are done.
 pub trait Stage {
     /// Sends a command to the one writer.
-    fn execute(&mut self, command: Command) -> Result<Outcome, StepError>;
+    fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, StepError>
+    where
+        ControlError: From<C::Error>;
     /// A VPC.
     fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError>;
     /// A route table.
@@ -67,7 +70,10 @@ impl Live<'_> {
 }
 
 impl Stage for Live<'_> {
-    fn execute(&mut self, command: Command) -> Result<Outcome, StepError> {
+    fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, StepError>
+    where
+        ControlError: From<C::Error>,
+    {
         Ok(self.controller.execute(command)?)
     }
 
@@ -98,7 +104,7 @@ impl Stage for Live<'_> {
 /// A copy, on which every step is done but those that the kernel does.
 #[derive(Debug, Clone)]
 pub struct Rehearsed {
-    rehearsal: Rehearsal,
+    copy: Snapshot,
     hosts: BTreeMap<String, HostSpec>,
     has_lab: bool,
 }
@@ -108,7 +114,7 @@ impl Rehearsed {
     pub fn of(live: Live<'_>) -> Self {
         let hosts = live.hosts().into_iter();
         Self {
-            rehearsal: live.controller.rehearsal(),
+            copy: live.controller.snapshot(),
             hosts: hosts.map(|host| (host.name.clone(), host)).collect(),
             has_lab: live.runtime.is_some(),
         }
@@ -123,44 +129,54 @@ impl Rehearsed {
 
     /// The availability zone of an interface.
     fn zone(&self, interface: &ResourceRef<InterfaceId>) -> Result<String, ControlError> {
-        let network = self.rehearsal.network();
+        let network = &self.copy.network;
         let subnet = network.interface(interface)?.subnet_id;
         Ok(network.subnet(&subnet.into())?.availability_zone.clone())
     }
 
     /// The interfaces that have a device in an instance, by its index.
     fn interfaces_of(&self, instance: InstanceId) -> BTreeMap<u32, InterfaceId> {
-        let all = self.rehearsal.network().interfaces(None);
-        let placed = all.filter_map(|interface| {
-            let place = interface.attachment.as_ref()?.host?;
-            (place.instance_id == instance).then_some((place.device_index, interface.id))
-        });
-        placed.collect()
+        self.copy.network.attached(instance).collect()
+    }
+
+    /// The instance whose primary interface it is.
+    fn own_instance(&self, primary: InterfaceId) -> Option<InstanceId> {
+        self.copy.network.own_instance(primary).map(|instance| instance.id)
+    }
+
+    /// Attaches an interface as a host of a lab would do.
+    fn plug(&mut self, interface: InterfaceId, place: Option<Attachment>) -> Result<(), StepError> {
+        let command = AttachInterface {
+            interface: interface.into(),
+            place,
+            at: SystemTime::UNIX_EPOCH,
+        };
+        self.copy.execute(command)?;
+        Ok(())
     }
 
     /// What runs on it.
     pub fn running(&self) -> super::Running {
         let hosts: Vec<HostSpec> = self.hosts.values().cloned().collect();
-        super::Running::of(self.rehearsal.network(), &hosts)
+        super::Running::of(&self.copy.network, &self.copy.ports, &hosts)
     }
 }
 
 impl Stage for Rehearsed {
-    fn execute(&mut self, command: Command) -> Result<Outcome, StepError> {
-        Ok(self.rehearsal.execute(command)?)
+    fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, StepError>
+    where
+        ControlError: From<C::Error>,
+    {
+        Ok(self.copy.execute(command)?)
     }
 
     fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError> {
-        let vpc = self.rehearsal.network().vpc(vpc).map_err(ControlError::from)?;
+        let vpc = self.copy.network.vpc(vpc).map_err(ControlError::from)?;
         Ok(vpc.clone())
     }
 
     fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError> {
-        Ok(self
-            .rehearsal
-            .network()
-            .route_table(table)
-            .map_err(ControlError::from)?)
+        Ok(self.copy.network.route_table(table).map_err(ControlError::from)?)
     }
 
     fn create_hosts(&mut self, hosts: &[HostSpec]) -> Result<(), StepError> {
@@ -168,13 +184,9 @@ impl Stage for Rehearsed {
             return Err(StepError::NoLab);
         }
         for host in hosts {
-            let interface = self.rehearsal.network().interface_id(&host.interface);
+            let interface = self.copy.network.interface_id(&host.interface);
             let interface = interface.map_err(ControlError::from)?;
-            let place = HostPlace {
-                instance_id: instance_of(interface),
-                device_index: 0,
-            };
-            self.rehearsal.attach(&interface.into(), place)?;
+            self.plug(interface, None)?;
             let host = HostSpec {
                 interface: interface.into(),
                 ..host.clone()
@@ -188,9 +200,9 @@ impl Stage for Rehearsed {
         let Some(primary) = self.hosts.remove(name).and_then(|host| host.interface_id()) else {
             return Ok(());
         };
-        let own = self.interfaces_of(instance_of(primary)).into_values();
-        for interface in own.collect::<Vec<_>>() {
-            self.rehearsal.execute(Command::DetachInterface(interface.into()))?;
+        let attached = self.own_instance(primary).map(|instance| self.interfaces_of(instance));
+        for interface in attached.unwrap_or_default().into_values() {
+            self.copy.execute(DetachInterface(interface.into()))?;
         }
         Ok(())
     }
@@ -201,11 +213,14 @@ impl Stage for Rehearsed {
         let zone = self.zone(&primary.into())?;
         let place = PlaceIn { host, zone: &zone };
         place.is_reached_from(&self.zone(interface)?)?;
-        let taken = self.interfaces_of(instance_of(primary));
-        let place = HostPlace {
-            instance_id: instance_of(primary),
+        let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
+        let instance_id = self.own_instance(primary).ok_or_else(no_such_host)?;
+        let taken = self.interfaces_of(instance_id);
+        let place = Attachment {
+            instance_id,
             device_index: place.choose(None, |index| taken.contains_key(&index))?,
         };
-        Ok(self.rehearsal.attach(interface, place)?)
+        let interface = self.copy.network.interface_id(interface).map_err(ControlError::from)?;
+        self.plug(interface, Some(place))
     }
 }

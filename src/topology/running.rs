@@ -1,18 +1,18 @@
 //! What runs, out of what the Controller and the lab say of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::desired::ranges;
 use super::layout::{
     Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc,
 };
+use crate::control::OpenPort;
 use crate::lab;
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::ids::ResourceId;
-use crate::model::interface::instance_of;
 use crate::model::route_table::RouteTarget;
-use crate::model::{self, AddressOrPrefix, HostPlace, Network, NetworkInterface, ResourceRef};
+use crate::model::{self, AddressOrPrefix, InstanceId, InterfaceId, Network, NetworkInterface, ResourceRef};
 use crate::runtime::HostSpec;
 use crate::topology::format::{Configure, LinkLocal};
 
@@ -34,7 +34,7 @@ fn label<T: ResourceId>(name: Option<&String>, id: T) -> Label {
 
 impl Running {
     /// Reads it off what is declared, and how the hosts of the lab were started.
-    pub fn of(network: &Network, hosts: &[HostSpec]) -> Self {
+    pub fn of(network: &Network, ports: &HashMap<InterfaceId, OpenPort>, hosts: &[HostSpec]) -> Self {
         let sets: Vec<_> = network.dhcp_option_sets().collect();
         let vpcs: Vec<_> = network.vpcs().collect();
         let subnets: Vec<_> = network.subnets().collect();
@@ -92,9 +92,12 @@ impl Running {
         for interface in &interfaces {
             let own = &interface_labels[&interface.id];
             let attachment = interface.attachment.as_ref().filter(|_| !hosted.contains(own));
-            let attached_to = attachment.and_then(|attachment| host_of(attachment.host?, hosts));
-            if let Some(attachment) = attachment.filter(|_| attached_to.is_none()) {
-                running.devices.insert(own.clone(), attachment.device.clone());
+            let attached_to = attachment.and_then(|attachment| host_of(network, attachment.instance_id, hosts));
+            if attachment.is_some() && attached_to.is_none() {
+                let device = ports.get(&interface.id).map(|port| port.device.clone());
+                running
+                    .devices
+                    .insert(own.clone(), device.unwrap_or_else(|| "its instance".to_owned()));
             }
             let subnet = subnet_labels.get(&interface.subnet_id).cloned().unwrap_or_default();
             let interface = Interface {
@@ -138,10 +141,11 @@ impl Running {
     }
 }
 
-/// The name of the host in which a place is.
-fn host_of(place: HostPlace, hosts: &[HostSpec]) -> Option<Label> {
+/// The name of the host that an instance runs as.
+fn host_of(network: &Network, instance: InstanceId, hosts: &[HostSpec]) -> Option<Label> {
+    let primary = network.instance(&instance.into()).ok()?.primary_interface_id;
     let mut hosts = hosts.iter();
-    let host = hosts.find(|host| host.interface_id().map(instance_of) == Some(place.instance_id))?;
+    let host = hosts.find(|host| host.interface_id() == Some(primary))?;
     Some(host.name.clone())
 }
 
@@ -181,7 +185,7 @@ fn interface_layout(interface: &NetworkInterface, subnet: Label) -> Interface {
         source_dest_check: interface.source_dest_check,
         mtu: interface.settings.mtu,
         ntp_skew_ms: interface.settings.ntp_skew_ms,
-        metadata: interface.settings.metadata.clone(),
+        metadata: interface.metadata.clone(),
         attached_to: None,
         description: interface.description.clone(),
         tags: interface.tags.clone(),

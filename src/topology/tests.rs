@@ -252,9 +252,7 @@ fn what_has_no_name_is_written_under_its_identifier_and_found_again_elsewhere() 
             dhcp_options: None,
             tags: [("stage".to_owned(), "no".to_owned())].into(),
         };
-        let Ok(crate::control::Outcome::Vpc(vpc)) = stage.execute(crate::control::Command::CreateVpc(vpc)) else {
-            panic!("no VPC")
-        };
+        let vpc = stage.execute(vpc).unwrap();
         let subnet = crate::model::subnet::CreateSubnet {
             name: None,
             vpc: vpc.id.into(),
@@ -264,27 +262,21 @@ fn what_has_no_name_is_written_under_its_identifier_and_found_again_elsewhere() 
             router_mac: None,
             tags: Default::default(),
         };
-        let Ok(crate::control::Outcome::Subnet(subnet)) = stage.execute(crate::control::Command::CreateSubnet(subnet))
-        else {
-            panic!("no subnet")
-        };
+        let subnet = stage.execute(subnet).unwrap();
         let interface = crate::model::interface::CreateInterface::new(subnet.id);
-        let made = stage
-            .execute(crate::control::Command::CreateInterface(interface))
-            .unwrap();
-        let crate::control::Outcome::Interface(interface) = made else {
-            panic!("no interface")
-        };
+        let made = stage.execute(interface).unwrap();
+        let interface = made;
         let route = crate::model::route_table::RouteEdit::Put("192.0.2.0/24".parse().unwrap(), interface.id.into());
-        let route = crate::control::ResourceCommand::EditRoute(vpc.main_route_table_id.into(), route);
-        stage.execute(route.into()).unwrap();
+        let route = crate::model::route_table::EditRoute {
+            table: vpc.main_route_table_id.into(),
+            edit: route,
+        };
+        stage.execute(route).unwrap();
         let set = CreateDhcpOptions {
             options: DhcpOptions::for_region("eu-central-1"),
             ..CreateDhcpOptions::default()
         };
-        stage
-            .execute(crate::control::ResourceCommand::CreateDhcpOptions(set).into())
-            .unwrap();
+        stage.execute(set).unwrap();
     };
     anonymous(&mut stage);
     let text = yaml(&export(&stage.running().layout));

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use localvpc::control::{Command, Controller, ControllerConfig, OpenedDevice, Outcome, Ports};
+use localvpc::control::{Controller, ControllerConfig, DevicePlace, OpenedDevice, Ports};
 use localvpc::datapath::FabricWriter;
 use localvpc::model::interface::{AddressRequest, CreateInterface};
-use localvpc::model::network::MappingEdit;
+use localvpc::model::mapping::{EditMappings, MappingEdit};
 use localvpc::model::profile::Profile;
 use localvpc::model::subnet::CreateSubnet;
 use localvpc::model::vpc::CreateVpc;
@@ -41,7 +41,7 @@ struct World {
 
 impl World {
     fn subnet(&self, vpc: &str, ipv4: &str, ipv6: &str) -> Subnet {
-        let command = Command::CreateSubnet(CreateSubnet {
+        let command = CreateSubnet {
             name: None,
             vpc: localvpc::model::ResourceRef::new(vpc),
             cidr_block: Some(ipv4.parse().unwrap()),
@@ -49,11 +49,8 @@ impl World {
             availability_zone: None,
             router_mac: None,
             tags: Default::default(),
-        });
-        match self.controller.execute(command).unwrap() {
-            Outcome::Subnet(subnet) => subnet,
-            other => panic!("{other:?}"),
-        }
+        };
+        self.controller.execute(command).unwrap()
     }
 
     /// An interface, and the socket of the host on it with the path to write to.
@@ -62,20 +59,16 @@ impl World {
             addresses: vec![AddressRequest::Exactly(block(address))],
             ..CreateInterface::new(subnet.id)
         };
-        let Outcome::Interface(interface) = self.controller.execute(Command::CreateInterface(spec)).unwrap() else {
-            panic!("an interface was asked for")
-        };
+        let interface = self.controller.execute(spec).unwrap();
         let path = |side: &str| self.directory.path().join(format!("{side}-{address}"));
         let socket = UnixDatagram::bind(path("host")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let device = UnixPort::bind(Path::new(&path("port")), Path::new(&path("host")), 9001).unwrap();
-        let attach = Command::AttachInterface {
-            interface: interface.id.into(),
-            device: OpenedDevice::from(PortDevice::from(device)),
-            host: None,
-        };
-        self.controller.execute(attach).unwrap();
-        (*interface, socket, path("port"))
+        let (interface, device) = (interface.id.into(), OpenedDevice::from(PortDevice::from(device)));
+        self.controller
+            .attach(&interface, device, DevicePlace::Outside)
+            .unwrap();
+        (interface, socket, path("port"))
     }
 
     fn assign(&self, interface: InterfaceId, addresses: impl Iterator<Item = AddressOrPrefix>) {
@@ -85,7 +78,7 @@ impl World {
             move_allowed: true,
         };
         let edits = addresses.map(edit).collect();
-        self.controller.execute(Command::EditMappings(edits)).unwrap();
+        self.controller.execute(EditMappings(edits)).unwrap();
     }
 }
 
@@ -110,7 +103,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         tags: Default::default(),
         dhcp_options: None,
     };
-    world.controller.execute(Command::CreateVpc(vpc)).unwrap();
+    world.controller.execute(vpc).unwrap();
     // The sender is in another subnet: its frames go to the router's MAC, whoever owns the address behind it.
     let here = world.subnet("v", "10.0.1.0/24", "2001:db8:0:1::/64");
     let there = world.subnet("v", "10.0.2.0/24", "2001:db8:0:2::/64");

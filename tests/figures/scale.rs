@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
-use localvpc::control::{Command, Controller, ControllerConfig, Outcome};
+use localvpc::control::{Controller, ControllerConfig};
 use localvpc::model::interface::{AddressRequest, CreateInterface};
 use localvpc::model::profile::Profile;
 use localvpc::model::subnet::CreateSubnet;
@@ -25,22 +25,19 @@ use localvpc::runtime::{HostSpec, Runtime, RuntimeConfig};
 const BINARY: &str = env!("CARGO_BIN_EXE_localvpc");
 
 fn create_vpc(controller: &Controller, block: &str) -> VpcId {
-    let command = Command::CreateVpc(CreateVpc {
+    let command = CreateVpc {
         name: None,
         cidr_blocks: vec![block.parse().unwrap()],
         ipv6_cidr_blocks: Vec::new(),
         profile: Arc::new(Profile::aws()),
         tags: Default::default(),
         dhcp_options: None,
-    });
-    match controller.execute(command).unwrap() {
-        Outcome::Vpc(vpc) => vpc.id,
-        other => panic!("{other:?}"),
-    }
+    };
+    controller.execute(command).unwrap().id
 }
 
 fn create_subnet(controller: &Controller, vpc: VpcId, block: Ipv4Net) -> SubnetId {
-    let command = Command::CreateSubnet(CreateSubnet {
+    let command = CreateSubnet {
         name: None,
         vpc: vpc.into(),
         cidr_block: Some(block),
@@ -48,11 +45,8 @@ fn create_subnet(controller: &Controller, vpc: VpcId, block: Ipv4Net) -> SubnetI
         availability_zone: None,
         router_mac: None,
         tags: Default::default(),
-    });
-    match controller.execute(command).unwrap() {
-        Outcome::Subnet(subnet) => subnet.id,
-        other => panic!("{other:?}"),
-    }
+    };
+    controller.execute(command).unwrap().id
 }
 
 fn create_interface(controller: &Controller, subnet: SubnetId, name: Option<String>, address: Ipv4Addr) {
@@ -62,7 +56,7 @@ fn create_interface(controller: &Controller, subnet: SubnetId, name: Option<Stri
         addresses: vec![AddressRequest::Exactly(address)],
         ..CreateInterface::new(subnet)
     };
-    controller.execute(Command::CreateInterface(spec)).unwrap();
+    controller.execute(spec).unwrap();
 }
 
 #[test]

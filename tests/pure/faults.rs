@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::vpc::{api, begin, end_all, furnish, interface, move_to, request};
 use etherparse::PacketBuilder;
-use localvpc::control::{Command, Controller, ControllerConfig, OpenedDevice, Ports};
+use localvpc::control::{Controller, ControllerConfig, DevicePlace, OpenedDevice, Ports};
 use localvpc::datapath::{DropReason, FabricWriter};
 use localvpc::mapping::PortId;
 use localvpc::model::InterfaceId;
@@ -57,17 +57,15 @@ impl Bench {
     fn host(&self, name: &str, subnet: &str, address: &str) -> Host {
         let id = interface(&self.controller, name, subnet, &[address]);
         let (port, card) = cable(9001);
-        let attach = Command::AttachInterface {
-            interface: id.into(),
-            device: OpenedDevice::from(port),
-            host: None,
-        };
-        self.controller.execute(attach).unwrap();
+        let (interface, device) = (id.into(), OpenedDevice::from(port));
+        self.controller
+            .attach(&interface, device, DevicePlace::Outside)
+            .unwrap();
         let made = self.controller.interface(&id.into()).unwrap();
         let address: std::net::Ipv4Addr = address.parse().unwrap();
         Host {
             id,
-            port: PortId::new(made.attachment.unwrap().port).unwrap(),
+            port: self.controller.port_of(id).unwrap().port,
             card,
             mac: made.mac_address.0,
             address: address.octets(),

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use localvpc::control::EventKind;
 use localvpc::datapath::DropReason;
-use localvpc::mapping::PortId;
 use serde_json::json;
 
 use crate::support::vpc::{self, begin, end_all, eventually, host, runtime, said, succeeds};
@@ -67,8 +66,8 @@ fn delay_and_partition_are_what_a_ping_says_they_are() {
     );
     assert!(ping("10.0.2.10").contains(" 100% packet loss"));
     assert!(ping("10.0.1.11").contains(" 0% packet loss"));
-    let port = controller.interface(&ids[0].into()).unwrap().attachment.unwrap().port;
-    let counters = runtime.switch().counters(PortId::new(port).unwrap()).unwrap();
+    let port = controller.port_of(ids[0]).unwrap().port;
+    let counters = runtime.switch().counters(port).unwrap();
     assert_eq!(counters.dropped(DropReason::FaultPartition), 5);
 }
 

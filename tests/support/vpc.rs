@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use localvpc::api::guard::GuardConfig;
 use localvpc::api::{AppState, rest};
-use localvpc::control::{Command, Controller, Outcome};
+use localvpc::control::Controller;
 use localvpc::lab::{CommandSpec, Instance};
 use localvpc::model::fault::{Fault, FaultSpec};
 use localvpc::model::interface::{AddressRequest, CreateInterface};
-use localvpc::model::network::MappingEdit;
+use localvpc::model::mapping::{EditMappings, MappingEdit};
 use localvpc::model::subnet::CreateSubnet;
 use localvpc::model::vpc::CreateVpc;
 use localvpc::model::{InterfaceId, Profile, ResourceRef};
@@ -31,7 +31,7 @@ pub(crate) fn furnish(controller: &Controller) {
         tags: Default::default(),
         dhcp_options: None,
     };
-    controller.execute(Command::CreateVpc(vpc)).unwrap();
+    controller.execute(vpc).unwrap();
     for (number, name, zone) in [(1, "left", "a"), (2, "right", "b")] {
         let subnet = CreateSubnet {
             name: Some(name.into()),
@@ -42,7 +42,7 @@ pub(crate) fn furnish(controller: &Controller) {
             router_mac: None,
             tags: Default::default(),
         };
-        controller.execute(Command::CreateSubnet(subnet)).unwrap();
+        controller.execute(subnet).unwrap();
     }
 }
 
@@ -55,23 +55,17 @@ pub(crate) fn interface(controller: &Controller, name: &str, subnet: &str, addre
             .collect(),
         ..CreateInterface::new(ResourceRef::new(subnet))
     };
-    match controller.execute(Command::CreateInterface(spec)).unwrap() {
-        Outcome::Interface(interface) => interface.id,
-        other => panic!("{other:?}"),
-    }
+    controller.execute(spec).unwrap().id
 }
 
 /// Begins a fault that is written as over HTTP.
 pub(crate) fn begin(controller: &Controller, fault: serde_json::Value) -> Fault {
     let spec: FaultSpec = serde_json::from_value(fault).unwrap();
-    match controller.execute(Command::BeginFault(Box::new(spec))).unwrap() {
-        Outcome::Fault(fault) => *fault,
-        other => panic!("{other:?}"),
-    }
+    controller.begin_fault(spec).unwrap()
 }
 
 pub(crate) fn end_all(controller: &Controller) {
-    controller.execute(Command::CancelAllFaults).unwrap();
+    controller.cancel_all_faults();
 }
 
 /// Moves an address to an interface, by whatever it takes.
@@ -81,7 +75,7 @@ pub(crate) fn move_to(controller: &Controller, address: &str, interface: Interfa
         address: address.parse().unwrap(),
         move_allowed: true,
     };
-    controller.execute(Command::EditMappings(vec![edit])).unwrap();
+    controller.execute(EditMappings(vec![edit])).unwrap();
 }
 
 /// The HTTP API, without a socket.

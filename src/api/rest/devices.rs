@@ -168,12 +168,8 @@ fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice,
             .remedy("Give the number of a TAP's descriptor that was open when the server started.")
     };
     if let Some((interface, port)) = state.inherited().get(&fd).copied() {
-        let attachment = state
-            .controller
-            .interface(&interface.into())
-            .ok()
-            .and_then(|i| i.attachment);
-        if attachment.is_some_and(|attachment| attachment.port == port) {
+        let current = state.controller.port_of(interface);
+        if current.is_some_and(|current| current.port.get() == port) {
             return Err(wrong(format!("Descriptor {fd} is attached to {interface} already")));
         }
     }

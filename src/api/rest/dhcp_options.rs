@@ -8,12 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
+use super::{blocking, execute};
 use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Outcome, ResourceCommand};
-use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionSet, DhcpOptions};
+use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionSet, DhcpOptions};
 use crate::model::naming::Tags;
 use crate::model::{DhcpOptionsId, ResourceRef};
 
@@ -103,12 +102,12 @@ async fn create(
     _: NoQuery,
     Json(request): Json<CreateDhcpOptionsRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let command = ResourceCommand::CreateDhcpOptions(CreateDhcpOptions {
+    let command = CreateDhcpOptions {
         name: request.name,
         options: request.options,
         tags: request.tags,
-    });
-    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    };
+    let view: DhcpOptionsView = (&execute(state, command).await.map_err(Problem::named_in_body)?).into();
     let location = format!("/v1/dhcp-options/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
 }
@@ -141,14 +140,6 @@ async fn get(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    execute(state, ResourceCommand::DeleteDhcpOptions(reference(&path))).await?;
+    execute(state, DeleteDhcpOptions(reference(&path))).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn execute(state: AppState, command: ResourceCommand) -> Result<DhcpOptionsView, Problem> {
-    blocking(move || match state.controller.execute(command.into())? {
-        Outcome::DhcpOptions(set) => Ok((&*set).into()),
-        other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    })
-    .await
 }

@@ -13,7 +13,6 @@ use super::blocking;
 use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Command, Outcome};
 use crate::model::FaultId;
 use crate::model::fault::{Fault, FaultSpec};
 
@@ -36,13 +35,6 @@ fn fault_id(path: &PathParts) -> Result<FaultId, Problem> {
             .field("fault_id")
             .remedy("GET /v1/faults lists those that act.")
     })
-}
-
-fn fault(outcome: Outcome) -> Result<Fault, Problem> {
-    match outcome {
-        Outcome::Fault(fault) => Ok(*fault),
-        _ => Err(Problem::internal("a fault was expected")),
-    }
 }
 
 /// Lists the faults that act
@@ -73,8 +65,7 @@ async fn begin(
     Json(spec): Json<FaultSpec>,
 ) -> Result<impl IntoResponse, Problem> {
     blocking(move || {
-        let outcome = state.controller.execute(Command::BeginFault(Box::new(spec)))?;
-        let fault = fault(outcome)?;
+        let fault = state.controller.begin_fault(spec)?;
         let location = format!("/v1/faults/{}", fault.id);
         Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(fault)))
     })
@@ -89,9 +80,9 @@ async fn begin(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn cancel_all(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<FaultList>, Problem> {
-    blocking(move || match state.controller.execute(Command::CancelAllFaults)? {
-        Outcome::Faults(faults) => Ok(axum::Json(FaultList { faults })),
-        _ => Err(Problem::internal("a list of faults was expected")),
+    blocking(move || {
+        let faults = state.controller.cancel_all_faults();
+        Ok(axum::Json(FaultList { faults }))
     })
     .await
 }
@@ -117,7 +108,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
     ))]
 async fn cancel(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<Fault>, Problem> {
     let id = fault_id(&path)?;
-    blocking(move || Ok(axum::Json(fault(state.controller.execute(Command::CancelFault(id))?)?))).await
+    blocking(move || Ok(axum::Json(state.controller.cancel_fault(id)?))).await
 }
 
 /// What faults of the API never touch, so that they can be ended and watched.

@@ -15,18 +15,20 @@ use utoipa_axum::routes;
 
 use super::devices::{AttachRequest, Purpose, open, place};
 use super::mappings::block_in_path;
-use super::{blocking, page_size};
+use super::{blocking, execute, page_size};
 use crate::api::caller::Caller;
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Command, EditSummary, Outcome};
-use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface, SettingsChange};
+use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
+use crate::model::interface::{
+    AddressRequest, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface, SettingsChange,
+};
+use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
-use crate::model::network::MappingEdit;
 use crate::model::{
-    AddressOrPrefix, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
+    AddressOrPrefix, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
 };
 use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
@@ -93,8 +95,9 @@ pub struct InterfaceView {
     /// How far ahead of the host's clock the time is that it is told, in milliseconds.
     #[serde(default)]
     pub ntp_skew_ms: i64,
-    /// The instance that it belongs to.
-    pub instance_id: InstanceId,
+    /// The instance that it belongs to; absent until it was attached once, or metadata were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<InstanceId>,
     /// What its instance finds at the metadata service.
     #[serde(default)]
     pub metadata: InstanceMetadata,
@@ -120,17 +123,26 @@ pub struct AttachmentView {
     pub device_index: Option<u32>,
 }
 
-impl From<NetworkInterface> for InterfaceView {
-    fn from(interface: NetworkInterface) -> Self {
-        let view = |attachment: crate::model::Attachment| AttachmentView {
-            port: attachment.port,
-            device: attachment.device,
-            instance_id: attachment.host.map(|host| host.instance_id),
-            device_index: attachment.host.map(|host| host.device_index),
-        };
+impl InterfaceView {
+    /// What is declared of an interface, and its port.
+    pub(super) fn of(controller: &Controller, interface: NetworkInterface) -> Self {
+        let port = controller.port_of(interface.id);
+        Self::new(interface, port)
+    }
+
+    fn new(interface: NetworkInterface, port: Option<OpenPort>) -> Self {
+        let attachment = port.map(|open| {
+            let place = interface.attachment.filter(|_| open.in_host);
+            AttachmentView {
+                port: open.port.get(),
+                device: open.device,
+                instance_id: place.map(|place| place.instance_id),
+                device_index: place.map(|place| place.device_index),
+            }
+        });
         Self {
             id: interface.id,
-            instance_id: interface.instance_id(),
+            instance_id: interface.instance_id,
             name: interface.name,
             vpc_id: interface.vpc_id,
             subnet_id: interface.subnet_id,
@@ -138,14 +150,14 @@ impl From<NetworkInterface> for InterfaceView {
             source_dest_check: interface.source_dest_check,
             description: interface.description,
             status: interface.status,
-            attachment: interface.attachment.map(view),
+            attachment,
             ipv4_addresses: interface.ipv4_addresses,
             ipv6_addresses: interface.ipv6_addresses,
             ipv4_prefixes: interface.ipv4_prefixes,
             ipv6_prefixes: interface.ipv6_prefixes,
             mtu: interface.settings.mtu,
             ntp_skew_ms: interface.settings.ntp_skew_ms,
-            metadata: interface.settings.metadata,
+            metadata: interface.metadata,
             tags: interface.tags,
         }
     }
@@ -349,7 +361,8 @@ async fn list(
         } else {
             None
         };
-        let interfaces = found.into_iter().map(InterfaceView::from).collect();
+        let view = |interface| InterfaceView::of(controller, interface);
+        let interfaces = found.into_iter().map(view).collect();
         Ok(axum::Json(InterfaceList {
             interfaces,
             next_cursor,
@@ -377,7 +390,7 @@ async fn create(
         request.ipv4_prefix_count,
         request.ipv6_prefix_count,
     );
-    let command = Command::CreateInterface(CreateInterface {
+    let command = CreateInterface {
         name: request.name,
         subnet: request.subnet,
         mac_address: request.mac_address,
@@ -390,8 +403,8 @@ async fn create(
             metadata: request.metadata,
         },
         tags: request.tags,
-    });
-    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    };
+    let view = show(state, command).await.map_err(Problem::named_in_body)?;
     let location = format!("/v1/interfaces/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
 }
@@ -404,7 +417,11 @@ async fn create(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<InterfaceView>, Problem> {
-    blocking(move || Ok(axum::Json(state.controller.interface(&reference(&path))?.into()))).await
+    blocking(move || {
+        let interface = state.controller.interface(&reference(&path))?;
+        Ok(axum::Json(InterfaceView::of(&state.controller, interface)))
+    })
+    .await
 }
 
 /// Changes a network interface
@@ -420,7 +437,8 @@ async fn modify(
     _: NoQuery,
     Json(request): Json<ModifyInterfaceRequest>,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
-    let spec = ModifyInterface {
+    let command = ModifyInterface {
+        interface: reference(&path),
         name: request.name,
         source_dest_check: request.source_dest_check,
         description: request.description,
@@ -431,9 +449,7 @@ async fn modify(
         },
         tags: request.tags,
     };
-    execute(state, Command::ModifyInterface(reference(&path), spec))
-        .await
-        .map(axum::Json)
+    show(state, command).await.map(axum::Json)
 }
 
 /// Deletes a detached network interface and frees its addresses
@@ -444,7 +460,7 @@ async fn modify(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    execute(state, Command::DeleteInterface(reference(&path))).await?;
+    execute(state, DeleteInterface(reference(&path))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -474,7 +490,7 @@ async fn attach(
     let (current, mtu) = blocking(move || {
         let current = asked.controller.interface(&name)?;
         // A device is not opened, or made, for an interface that cannot take it.
-        if current.attachment.is_some() {
+        if asked.controller.port_of(current.id).is_some() {
             return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
         }
         let profile = asked.controller.vpc(&current.vpc_id.into())?.profile;
@@ -496,20 +512,13 @@ async fn attach(
     let opened = state.opening().open(field, move || open(&opener, &request, purpose));
     let device = opened.await?;
     blocking(move || {
-        let command = Command::AttachInterface {
-            interface: current.id.into(),
-            device,
-            host: None,
-        };
-        match state.controller.execute(command)? {
-            Outcome::Interface(interface) => {
-                if let (Some(fd), Some(attachment)) = (fd, &interface.attachment) {
-                    state.inherited().insert(fd, (interface.id, attachment.port));
-                }
-                Ok(axum::Json((*interface).into()))
-            }
-            other => Err(Problem::internal(format!("The command gave {other:?}"))),
+        let controller = &state.controller;
+        let interface = controller.attach(&current.id.into(), device, DevicePlace::Outside)?;
+        let view = InterfaceView::of(controller, interface);
+        if let (Some(fd), Some(attachment)) = (fd, &view.attachment) {
+            state.inherited().insert(fd, (view.id, attachment.port));
         }
+        Ok(axum::Json(view))
     })
     .await
 }
@@ -530,7 +539,7 @@ fn attach_to_host(
         RuntimeError::Control(error) => error.into(),
         error => super::instances::refused(error),
     });
-    Ok(axum::Json(attached?.into()))
+    Ok(axum::Json(InterfaceView::of(&state.controller, attached?)))
 }
 
 /// Detaches the device from a network interface
@@ -548,9 +557,7 @@ async fn detach(
     path: PathParts,
     _: NoQuery,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
-    execute(state, Command::DetachInterface(reference(&path)))
-        .await
-        .map(axum::Json)
+    show(state, DetachInterface(reference(&path))).await.map(axum::Json)
 }
 
 /// Assigns addresses and prefixes, given or chosen, all of them or none
@@ -582,23 +589,17 @@ async fn assign(
     }
     let interface = reference(&path);
     blocking(move || {
-        let command = Command::AssignAddresses {
+        let command = AssignAddresses {
             interface,
             addresses,
             move_allowed: request.move_allowed,
         };
-        match state.controller.execute(command)? {
-            Outcome::Assigned {
-                interface,
-                addresses,
-                summary,
-            } => Ok(axum::Json(Assigned {
-                interface_id: interface,
-                addresses,
-                summary,
-            })),
-            other => Err(Problem::internal(format!("The command gave {other:?}"))),
-        }
+        let assigned = state.controller.execute(command)?;
+        Ok(axum::Json(Assigned {
+            interface_id: assigned.interface,
+            addresses: assigned.addresses,
+            summary: assigned.summary,
+        }))
     })
     .await
 }
@@ -625,10 +626,15 @@ async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn execute(state: AppState, command: Command) -> Result<InterfaceView, Problem> {
-    blocking(move || match state.controller.execute(command)? {
-        Outcome::Interface(interface) => Ok((*interface).into()),
-        other => Err(Problem::internal(format!("The command gave {other:?}"))),
+/// Carries out a command and shows the interface that it gives.
+async fn show<C>(state: AppState, command: C) -> Result<InterfaceView, Problem>
+where
+    C: Command<Outcome = NetworkInterface> + Send + 'static,
+    ControlError: From<C::Error>,
+{
+    blocking(move || {
+        let interface = state.controller.execute(command)?;
+        Ok(InterfaceView::of(&state.controller, interface))
     })
     .await
 }

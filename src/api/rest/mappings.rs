@@ -18,8 +18,8 @@ use super::{bad_query, blocking, page_size};
 use crate::api::extract::{Json, JsonBytes, NoQuery, PathParts, Query, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Command, ControlError, EditSummary, Outcome};
-use crate::model::network::{MappingEdit, MappingFilter, PageCursor};
+use crate::control::ControlError;
+use crate::model::mapping::{EditMappings, EditSummary, MappingEdit, MappingFilter, PageCursor};
 use crate::model::{AddressOrPrefix, InterfaceId, Mapping, ResourceRef, SubnetId};
 use crate::wire::MacAddr;
 
@@ -378,10 +378,7 @@ async fn bulk(State(state): State<AppState>, _: NoQuery, body: JsonBytes) -> Res
             .enumerate()
             .map(|(index, edit)| edit.into_edit(index));
         let edits = edits.collect::<Result<Vec<_>, _>>()?;
-        match state.controller.execute(Command::EditMappings(edits))? {
-            Outcome::Edited(summary) => Ok(axum::Json(summary)),
-            other => Err(Problem::internal(format!("The command gave {other:?}"))),
-        }
+        Ok(axum::Json(state.controller.execute(EditMappings(edits))?))
     })
     .await
 }
@@ -392,9 +389,8 @@ pub(super) async fn execute_one(state: AppState, edit: MappingEdit) -> Result<Ed
 }
 
 fn edit_now(state: &AppState, edit: MappingEdit) -> Result<EditSummary, Problem> {
-    match state.controller.execute(Command::EditMappings(vec![edit])) {
-        Ok(Outcome::Edited(summary)) => Ok(summary),
-        Ok(other) => Err(Problem::internal(format!("The command gave {other:?}"))),
+    match state.controller.execute(EditMappings(vec![edit])) {
+        Ok(summary) => Ok(summary),
         // There is no list to point into.
         Err(ControlError::Edit(failed)) => Err(failed.error.into()),
         Err(error) => Err(error.into()),

@@ -38,6 +38,8 @@ use super::guard::guard;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::contain;
+use crate::control::ControlError;
+use crate::model::Command;
 
 pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
@@ -187,6 +189,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> +
         Ok(outcome) => outcome,
         Err(error) => Err(Problem::internal(format!("The request was not carried out: {error}"))),
     }
+}
+
+/// Carries out a command on a thread that may block.
+async fn execute<C>(state: AppState, command: C) -> Result<C::Outcome, Problem>
+where
+    C: Command + Send + 'static,
+    C::Outcome: Send + 'static,
+    ControlError: From<C::Error>,
+{
+    blocking(move || Ok(state.controller.execute(command)?)).await
 }
 
 /// How many entries a page shall have.

@@ -11,14 +11,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
+use super::{blocking, execute};
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Outcome, ResourceCommand};
 use crate::model::naming::Tags;
 use crate::model::route_table::{
-    CreateRouteTable, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState, RouteTable, TargetRef,
+    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
+    Route, RouteEdit, RouteOrigin, RouteState, RouteTable, TargetRef,
 };
 use crate::model::{ResourceRef, RouteTableId, SubnetId, VpcId};
 
@@ -223,12 +223,12 @@ async fn create(
     _: NoQuery,
     Json(request): Json<CreateRouteTableRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let command = ResourceCommand::CreateRouteTable(CreateRouteTable {
+    let command = CreateRouteTable {
         name: request.name,
         vpc: request.vpc,
         tags: request.tags,
-    });
-    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    };
+    let view: RouteTableView = (&execute(state, command).await.map_err(Problem::named_in_body)?).into();
     let location = format!("/v1/route-tables/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
 }
@@ -266,13 +266,14 @@ async fn modify(
     _: NoQuery,
     Json(request): Json<ModifyRouteTableRequest>,
 ) -> Result<axum::Json<RouteTableView>, Problem> {
-    let spec = ModifyRouteTable {
+    let command = ModifyRouteTable {
+        table: reference(&path),
         name: request.name,
         main: request.main,
         tags: request.tags,
     };
-    let command = ResourceCommand::ModifyRouteTable(reference(&path), spec);
-    execute(state, command).await.map(axum::Json)
+    let table = execute(state, command).await?;
+    Ok(axum::Json((&table).into()))
 }
 
 /// Deletes a route table that leads no subnet
@@ -284,7 +285,7 @@ async fn modify(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    execute(state, ResourceCommand::DeleteRouteTable(reference(&path))).await?;
+    execute(state, DeleteRouteTable(reference(&path))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -331,13 +332,15 @@ async fn replace_route(
 async fn edit_route(state: AppState, path: &PathParts, edit: RouteEdit) -> Result<RouteTableView, Problem> {
     let table = reference(path);
     blocking(move || {
-        let table = state.controller.route_table(&table)?.id;
-        let command = ResourceCommand::EditRoute(table.into(), edit);
-        run(&state, command).map_err(|problem| {
+        let table = state.controller.route_table(&table)?.id.into();
+        let edited = state.controller.execute(EditRoute { table, edit });
+        let table = edited.map_err(|error| {
+            let problem = Problem::from(error);
             let of_target = problem.field.as_deref() == Some("interface");
             let problem = problem.named_in_body();
             if of_target { problem.field("target") } else { problem }
-        })
+        })?;
+        Ok((&table).into())
     })
     .await
 }
@@ -356,8 +359,11 @@ async fn edit_route(state: AppState, path: &PathParts, edit: RouteEdit) -> Resul
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete_route(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    let edit = RouteEdit::Delete(destination(&path)?);
-    execute(state, ResourceCommand::EditRoute(reference(&path), edit)).await?;
+    let command = EditRoute {
+        table: reference(&path),
+        edit: RouteEdit::Delete(destination(&path)?),
+    };
+    execute(state, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -379,10 +385,11 @@ async fn associate(
     blocking(move || {
         let table = state.controller.route_table(&table)?.id.into();
         let subnet = request.subnet;
-        run(&state, ResourceCommand::AssociateRouteTable { table, subnet }).map_err(Problem::named_in_body)
+        let associated = state.controller.execute(AssociateRouteTable { table, subnet });
+        let table = associated.map_err(|error| Problem::from(error).named_in_body())?;
+        Ok(axum::Json((&table).into()))
     })
     .await
-    .map(axum::Json)
 }
 
 /// Gives a subnet back to the main route table
@@ -397,21 +404,10 @@ async fn associate(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn disassociate(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    let command = ResourceCommand::DisassociateRouteTable {
+    let command = DisassociateRouteTable {
         table: reference(&path),
         subnet: ResourceRef::new(path.get("subnet")),
     };
     execute(state, command).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn run(state: &AppState, command: ResourceCommand) -> Result<RouteTableView, Problem> {
-    match state.controller.execute(command.into())? {
-        Outcome::RouteTable(table) => Ok((&*table).into()),
-        other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    }
-}
-
-async fn execute(state: AppState, command: ResourceCommand) -> Result<RouteTableView, Problem> {
-    blocking(move || run(&state, command)).await
 }

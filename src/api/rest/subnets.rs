@@ -9,13 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
+use super::{blocking, execute};
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{Command, Outcome};
 use crate::model::naming::Tags;
-use crate::model::subnet::{CreateSubnet, ModifySubnet};
+use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
 use crate::model::{ResourceRef, Subnet, SubnetId, VpcId};
 use crate::wire::MacAddr;
 
@@ -166,7 +165,7 @@ async fn create(
     _: NoQuery,
     Json(request): Json<CreateSubnetRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let command = Command::CreateSubnet(CreateSubnet {
+    let command = CreateSubnet {
         name: request.name,
         vpc: request.vpc,
         cidr_block: request.cidr_block,
@@ -174,8 +173,8 @@ async fn create(
         availability_zone: request.availability_zone,
         router_mac: request.router_mac,
         tags: request.tags,
-    });
-    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    };
+    let view: SubnetView = (&execute(state, command).await.map_err(Problem::named_in_body)?).into();
     let location = format!("/v1/subnets/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
 }
@@ -204,13 +203,13 @@ async fn modify(
     _: NoQuery,
     Json(request): Json<ModifySubnetRequest>,
 ) -> Result<axum::Json<SubnetView>, Problem> {
-    let spec = ModifySubnet {
+    let command = ModifySubnet {
+        subnet: reference(&path),
         name: request.name,
         tags: request.tags,
     };
-    execute(state, Command::ModifySubnet(reference(&path), spec))
-        .await
-        .map(axum::Json)
+    let subnet = execute(state, command).await?;
+    Ok(axum::Json((&subnet).into()))
 }
 
 /// Deletes a subnet without interfaces
@@ -221,14 +220,6 @@ async fn modify(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    execute(state, Command::DeleteSubnet(reference(&path))).await?;
+    execute(state, DeleteSubnet(reference(&path))).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn execute(state: AppState, command: Command) -> Result<SubnetView, Problem> {
-    blocking(move || match state.controller.execute(command)? {
-        Outcome::Subnet(subnet) => Ok((&subnet).into()),
-        other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    })
-    .await
 }

@@ -11,16 +11,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
+use super::{blocking, execute};
 use crate::api::extract::{Json, NoQuery, PathParts, double_option};
 use crate::api::problem::Problem;
 use crate::api::rest::profiles::resolve;
 use crate::api::state::AppState;
-use crate::control::{Command, Outcome};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
-use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
 use crate::model::{ResourceRef, RouteTableId, Vpc, VpcId};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -154,15 +153,15 @@ async fn create(
     _: NoQuery,
     Json(request): Json<CreateVpcRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let command = Command::CreateVpc(CreateVpc {
+    let command = CreateVpc {
         name: request.name,
         cidr_blocks: request.cidr_blocks,
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,
         profile: Arc::new(resolve(&request.profile)?),
         dhcp_options: request.dhcp_options,
         tags: request.tags,
-    });
-    let view = execute(state, command).await.map_err(Problem::named_in_body)?;
+    };
+    let view: VpcView = (&execute(state, command).await.map_err(Problem::named_in_body)?).into();
     let location = format!("/v1/vpcs/{}", view.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(view)))
 }
@@ -192,7 +191,8 @@ async fn modify(
     Json(request): Json<ModifyVpcRequest>,
 ) -> Result<axum::Json<VpcView>, Problem> {
     let profile = request.profile.as_ref().map(resolve).transpose()?.map(Arc::new);
-    let spec = ModifyVpc {
+    let mut command = ModifyVpc {
+        vpc: reference(&path),
         name: request.name,
         cidr_blocks: request.cidr_blocks,
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,
@@ -200,14 +200,14 @@ async fn modify(
         dhcp_options: request.dhcp_options,
         tags: request.tags,
     };
-    let vpc = reference(&path);
     blocking(move || {
         // The path names the VPC, the body its options.
-        let vpc = state.controller.vpc(&vpc)?.id;
-        run(&state, Command::ModifyVpc(vpc.into(), spec)).map_err(Problem::named_in_body)
+        command.vpc = state.controller.vpc(&command.vpc)?.id.into();
+        let vpc = state.controller.execute(command);
+        let vpc = vpc.map_err(|error| Problem::from(error).named_in_body())?;
+        Ok(axum::Json((&vpc).into()))
     })
     .await
-    .map(axum::Json)
 }
 
 /// Deletes a VPC without subnets
@@ -218,17 +218,6 @@ async fn modify(
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    execute(state, Command::DeleteVpc(reference(&path))).await?;
+    execute(state, DeleteVpc(reference(&path))).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn execute(state: AppState, command: Command) -> Result<VpcView, Problem> {
-    blocking(move || run(&state, command)).await
-}
-
-fn run(state: &AppState, command: Command) -> Result<VpcView, Problem> {
-    match state.controller.execute(command)? {
-        Outcome::Vpc(vpc) => Ok((&vpc).into()),
-        other => Err(Problem::internal(format!("The command gave {other:?}"))),
-    }
 }

@@ -2,7 +2,6 @@
 
 use super::tests::{World, ping};
 use super::*;
-use crate::control::Command;
 use crate::model::Profile;
 use crate::model::fault::{FaultKind, FaultSpec};
 use crate::model::interface::ModifyInterface;
@@ -15,9 +14,7 @@ impl World {
             duration: None,
             description: None,
         };
-        self.controller
-            .execute(Command::BeginFault(Box::new(spec)))
-            .expect("the fault begins");
+        self.controller.begin_fault(spec).expect("the fault begins");
     }
 
     fn both(&self, from: &str, packet: PacketSpec) -> Explanation {
@@ -76,7 +73,7 @@ fn a_fault_of_chance_is_told_with_how_often_it_strikes() {
 #[test]
 fn an_interface_that_is_attached_to_no_port_sends_nothing() {
     let world = World::new(Profile::aws());
-    let detach = Command::DetachInterface(ResourceRef::new("a"));
+    let detach = crate::model::interface::DetachInterface(ResourceRef::new("a"));
     world.controller.execute(detach).expect("detached");
     let explained = world.explain("a", ping("10.0.1.11"));
     assert!(!explained.arrives);
@@ -161,10 +158,9 @@ fn the_way_back_is_decided_by_its_own_checks() {
     // A foreign source leaves a without its check, and what answers it has nowhere to go.
     let off = ModifyInterface {
         source_dest_check: Some(false),
-        ..Default::default()
+        ..ModifyInterface::new(ResourceRef::new("a"))
     };
-    let modify = Command::ModifyInterface(ResourceRef::new("a"), off);
-    world.controller.execute(modify).expect("modified");
+    world.controller.execute(off).expect("modified");
     let foreign = PacketSpec {
         source: Some("192.0.2.1".parse().expect("an address")),
         ..ping("10.0.1.11")

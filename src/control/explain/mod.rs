@@ -168,7 +168,7 @@ impl Controller {
                 .as_ref()
                 .map_or_else(Vec::new, |ports| ports.reports()),
         );
-        let explainer = Explainer::new(self, &state, &ports, &request.interface, now)?;
+        let explainer = Explainer::new(&state, &ports, &request.interface, now)?;
         let (way, packet) = match request.frame {
             FrameSpec::Bytes(bytes) => (explainer.bytes(&bytes)?, None),
             FrameSpec::Packet(spec) => {
@@ -179,7 +179,7 @@ impl Controller {
         let receiver = way.frames.last().and_then(|pass| pass.verdict.interface_id);
         let reply = match (packet, receiver) {
             (Some(packet), Some(receiver)) if request.both && way.arrives => {
-                let back = Explainer::new(self, &state, &ports, &receiver.into(), now)?;
+                let back = Explainer::new(&state, &ports, &receiver.into(), now)?;
                 let way = back.packet(&packet.answered())?;
                 Some(ReplyExplanation {
                     interface_id: receiver,
@@ -228,7 +228,6 @@ fn served(
 
 /// One way of an explanation in the making.
 struct Explainer<'a> {
-    controller: &'a Controller,
     state: &'a State,
     ports: &'a Ports,
     interface: NetworkInterface,
@@ -240,7 +239,6 @@ struct Explainer<'a> {
 impl<'a> Explainer<'a> {
     /// Explains what an interface sends.
     fn new(
-        controller: &'a Controller,
         state: &'a State,
         ports: &'a Ports,
         interface: &ResourceRef<InterfaceId>,
@@ -249,7 +247,6 @@ impl<'a> Explainer<'a> {
         let interface = state.network.interface(interface)?;
         let subnet = state.network.subnet(&interface.subnet_id.into())?;
         Ok(Self {
-            controller,
             state,
             ports,
             interface,
@@ -263,12 +260,8 @@ impl<'a> Explainer<'a> {
     fn pass(&self, purpose: &str, bytes: &[u8]) -> Result<(Pass, Verdict, Vec<u8>), ControlError> {
         let gone = || wrong("interface", "The interface is not known to the data path", "Ask again.");
         let index = self.state.binding.interface_index(self.interface.id).ok_or_else(gone)?;
-        let port = self
-            .interface
-            .attachment
-            .as_ref()
-            .map_or(u32::MAX, |attachment| attachment.port);
-        let port = PortId::new(port).ok_or_else(gone)?;
+        let attached = self.state.ports.get(&self.interface.id).map(|open| open.port);
+        let port = attached.or_else(|| PortId::new(u32::MAX)).ok_or_else(gone)?;
         let ingress = self.view.ingress(index, port).ok_or_else(gone)?;
         let (decision, services, mut notes) = self.judge(&ingress, bytes);
         let Decision {
@@ -281,7 +274,7 @@ impl<'a> Explainer<'a> {
             view.silent = !answer.answers;
             view.description = format!("{}: {}", view.description, answer.does);
         }
-        if self.interface.attachment.is_none() {
+        if attached.is_none() {
             // The rest is explained as if it were attached, for a network that is declared before it has hosts.
             view.silent = true;
             notes.push("but the sender is attached to no port, so that nothing is sent".to_owned());
@@ -329,14 +322,14 @@ impl<'a> Explainer<'a> {
             Verdict::Deliver {
                 to: Destination::Port(port),
                 ..
-            } => self.state.network.interface_at_port(port.get()),
+            } => self.state.interface_at_port(port),
             _ => None,
         };
         let index = receiver.and_then(|id| self.state.binding.interface_index(id));
         let (verdict, mut notes) = path::delivery(decision.verdict, ingress, self.view, self.ports, index, bytes.len());
         decision.verdict = verdict;
         let instance = receiver.and_then(|id| self.state.network.instance_of(id));
-        if instance.is_some_and(|instance| self.controller.host_state(instance) == HostState::Frozen) {
+        if instance.is_some_and(|own| self.state.host_state(own.primary_interface_id) == HostState::Frozen) {
             notes.push("by a fault: its instance is frozen and answers nothing".to_owned());
         }
         // A server that does not answer the frame has dropped it.

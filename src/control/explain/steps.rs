@@ -168,7 +168,7 @@ pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> Verdict
             to: Destination::Port(port),
             rewrite,
         } => {
-            let receiver = state.network.interface_at_port(port.get());
+            let receiver = state.interface_at_port(*port);
             let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
             let routed = matches!(rewrite, Rewrite::Route { .. });
             view.action = "deliver";
@@ -199,7 +199,7 @@ pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> Verdict
             view.description = "The router asks the destination's subnet who has the address".to_owned();
             view.reply = Some(data_encoding::HEXLOWER.encode(reply));
             if let Some((port, _)) = deliver {
-                let receiver = state.network.interface_at_port(port.get());
+                let receiver = state.interface_at_port(*port);
                 let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
                 view.description = format!("{}, and sends to {to} meanwhile", view.description);
                 (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(true));

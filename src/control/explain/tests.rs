@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::control::{Command, ControllerConfig, Outcome, Ports};
+use crate::control::{ControllerConfig, DevicePlace, Ports};
 use crate::datapath::FabricWriter;
 use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
-use crate::model::network::MappingEdit;
+use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::subnet::CreateSubnet;
 use crate::model::vpc::CreateVpc;
 use crate::model::{Profile, SubnetId};
@@ -34,17 +34,15 @@ impl World {
             controller: Controller::new(config),
             cables: Vec::new(),
         };
-        let vpc = Command::CreateVpc(CreateVpc {
+        let vpc = CreateVpc {
             name: None,
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
             profile: Arc::new(profile),
             dhcp_options: None,
             tags: Default::default(),
-        });
-        let Outcome::Vpc(vpc) = world.controller.execute(vpc).unwrap() else {
-            panic!()
         };
+        let vpc = world.controller.execute(vpc).unwrap();
         let subnet = |ipv4: &str, ipv6: &str| {
             let spec = CreateSubnet {
                 name: None,
@@ -55,10 +53,7 @@ impl World {
                 router_mac: None,
                 tags: Default::default(),
             };
-            match world.controller.execute(Command::CreateSubnet(spec)).unwrap() {
-                Outcome::Subnet(subnet) => subnet.id,
-                other => panic!("{other:?}"),
-            }
+            world.controller.execute(spec).unwrap().id
         };
         let (left, right) = (
             subnet("10.0.1.0/24", "2001:db8:0:1::/64"),
@@ -80,15 +75,11 @@ impl World {
             addresses,
             ..CreateInterface::new(subnet)
         };
-        self.controller.execute(Command::CreateInterface(spec)).unwrap();
+        self.controller.execute(spec).unwrap();
         let (port, host) = cable(9001);
         let interface = ResourceRef::new(name);
         self.controller
-            .execute(Command::AttachInterface {
-                interface,
-                device: port.into(),
-                host: None,
-            })
+            .attach(&interface, port.into(), DevicePlace::Outside)
             .unwrap();
         self.cables.push(host);
     }
@@ -195,22 +186,16 @@ fn the_check_that_stops_a_foreign_address_names_its_interface() {
     let reason = |explained: &Explanation| explained.frames.last().unwrap().verdict.reason;
     let explained = world.explain("a", foreign.clone());
     assert_eq!(reason(&explained), Some("source_check"));
-    let off = ModifyInterface {
+    let off = |name| ModifyInterface {
         source_dest_check: Some(false),
-        ..Default::default()
+        ..ModifyInterface::new(ResourceRef::new(name))
     };
-    world
-        .controller
-        .execute(Command::ModifyInterface(ResourceRef::new("a"), off.clone()))
-        .unwrap();
+    world.controller.execute(off("a")).unwrap();
     let explained = world.explain("a", foreign.clone());
     assert_eq!(reason(&explained), Some("destination_check"));
     let check = explained.frames[0].steps.last().unwrap();
     assert_eq!(check.interface_id, Some(b.id));
-    world
-        .controller
-        .execute(Command::ModifyInterface(ResourceRef::new("b"), off))
-        .unwrap();
+    world.controller.execute(off("b")).unwrap();
     assert_eq!(world.explain("a", foreign).frames[0].verdict.action, "deliver");
 }
 
@@ -222,7 +207,7 @@ fn a_delegated_prefix_is_the_entry_for_all_its_addresses() {
         address: prefix.parse().unwrap(),
         move_allowed: false,
     });
-    world.controller.execute(Command::EditMappings(edits.to_vec())).unwrap();
+    world.controller.execute(EditMappings(edits.to_vec())).unwrap();
     for (to, prefix) in [
         ("10.0.1.47", "10.0.1.32/28"),
         ("2001:db8:0:1:5::77", "2001:db8:0:1:5::/80"),

@@ -1,12 +1,12 @@
-//! Faults of whole instances: what somebody who has hosts is asked to do with them. The Controller knows which instances a
-//! fault means, and never touches a process.
+//! Brings hosts into the state that faults of whole instances want them in. The Controller knows which instances a fault
+//! means; the owner of the hosts, a [`Hosts`], freezes and kills their processes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::scope;
 use crate::control::controller::{Controller, State};
-use crate::model::InstanceId;
+use crate::model::InterfaceId;
 use crate::model::fault::FaultKind;
 
 /// What faults make of an instance.
@@ -23,15 +23,15 @@ pub enum HostState {
 
 /// Whoever has the instances. It is called without any lock of the network, one call at a time.
 pub trait Hosts: Send + Sync {
-    /// Brings an instance from one state into another. The error is a sentence for the log.
-    fn bring(&self, instance: InstanceId, from: HostState, to: HostState) -> Result<(), String>;
+    /// Brings the host with this primary interface from one state into another. The error is a sentence for the log.
+    fn bring(&self, primary: InterfaceId, from: HostState, to: HostState) -> Result<(), String>;
 }
 
 /// The hosts, and the state that each was brought into last; those that run are left out.
 #[derive(Default)]
 pub(in crate::control) struct SettledHosts {
     hosts: OnceLock<Arc<dyn Hosts>>,
-    settled: Mutex<BTreeMap<InstanceId, HostState>>,
+    settled: Mutex<BTreeMap<InterfaceId, HostState>>,
 }
 
 impl Controller {
@@ -40,15 +40,9 @@ impl Controller {
         self.shared.hosts.hosts.set(hosts).is_ok()
     }
 
-    /// What faults have made of an instance.
-    pub fn host_state(&self, instance: InstanceId) -> HostState {
-        let settled = self.shared.hosts.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.get(&instance).copied().unwrap_or_default()
-    }
-
     /// Brings every instance into the state that the faults want it in now. Freezing and killing take some milliseconds, for
     /// which nobody who edits the network should wait; the newest state is read when it is one's turn.
-    pub(super) fn settle_hosts(&self) {
+    pub(in crate::control) fn settle_hosts(&self) {
         let Some(hosts) = self.shared.hosts.hosts.get() else {
             return;
         };
@@ -58,21 +52,28 @@ impl Controller {
             return;
         }
         let before = std::mem::replace(&mut *settled, wanted.clone());
-        let state = |of: &BTreeMap<_, HostState>, instance| of.get(instance).copied().unwrap_or_default();
+        let state = |of: &BTreeMap<_, HostState>, primary| of.get(primary).copied().unwrap_or_default();
         let all: std::collections::BTreeSet<_> = before.keys().chain(wanted.keys()).collect();
-        for instance in all {
-            let (from, to) = (state(&before, instance), state(&wanted, instance));
+        for primary in all {
+            let (from, to) = (state(&before, primary), state(&wanted, primary));
             if from != to
-                && let Err(reason) = hosts.bring(*instance, from, to)
+                && let Err(reason) = hosts.bring(*primary, from, to)
             {
-                tracing::warn!(%instance, ?to, reason, "a fault does not reach its instance");
+                tracing::warn!(%primary, ?to, reason, "a fault does not reach its instance");
             }
         }
     }
 }
 
-/// The state of every instance that does not simply run; the worst of several.
-fn wanted(state: &State) -> BTreeMap<InstanceId, HostState> {
+impl State {
+    /// What faults make of the host with this primary interface. It takes no lock.
+    pub(in crate::control) fn host_state(&self, primary: InterfaceId) -> HostState {
+        wanted(self).get(&primary).copied().unwrap_or_default()
+    }
+}
+
+/// The state of every host that does not simply run, by its primary interface; the worst of several.
+fn wanted(state: &State) -> BTreeMap<InterfaceId, HostState> {
     let mut wanted = BTreeMap::new();
     for kind in state.faults.kinds() {
         let (scope, is) = match kind {
@@ -80,8 +81,12 @@ fn wanted(state: &State) -> BTreeMap<InstanceId, HostState> {
             FaultKind::InstanceCrash(scope) => (scope, HostState::Crashed),
             _ => continue,
         };
-        for instance in scope::instances(&state.network, scope) {
-            let entry = wanted.entry(instance).or_insert(is);
+        let instances = scope::instances(state, scope);
+        let instances = instances
+            .iter()
+            .filter_map(|id| state.network.instance(&(*id).into()).ok());
+        for instance in instances {
+            let entry = wanted.entry(instance.primary_interface_id).or_insert(is);
             *entry = is.max(*entry);
         }
     }

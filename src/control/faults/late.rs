@@ -20,7 +20,9 @@ const AWS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// What is to be done to the data path.
 enum Edit {
     Mappings(Vec<MappingChange>),
-    Other(Box<dyn FnOnce(&mut State) + Send + Sync>),
+    /// The subnet gets the routes that its table has when the edit arrives: a target that is deleted meanwhile gets
+    /// nothing.
+    Routes(SubnetId),
 }
 
 struct Waiting {
@@ -72,7 +74,7 @@ impl Late {
             Edit::Mappings(changes) => changes
                 .iter()
                 .any(|c| c.subnet == change.subnet && overlap(c.address, change.address)),
-            Edit::Other(_) => false,
+            Edit::Routes(_) => false,
         };
         let waiting = self.waiting.iter().filter(|waiting| about(&waiting.edit));
         waiting.map(|waiting| waiting.due).max()
@@ -115,7 +117,7 @@ impl Controller {
                         .faults
                         .late
                         .lost
-                        .insert((change.subnet, change.address), change.to);
+                        .insert((change.subnet, change.address), change.to());
                     continue;
                 }
                 (Some(When::At(due)), before) => Some((*due).max(before.unwrap_or_default())),
@@ -140,32 +142,20 @@ impl Controller {
         at_once
     }
 
-    /// Does something to the data path of a subnet when an edit of this kind reaches it: at once, later, or never.
-    /// For edits of routes; the order of those of one subnet is kept.
-    pub(in crate::control) fn propagate_later(
-        &self,
-        state: &mut State,
-        what: Propagated,
-        subnet: SubnetId,
-        edit: impl FnOnce(&mut State) + Send + Sync + 'static,
-    ) {
+    /// Gives a subnet the routes of its table when an edit of this kind reaches it: at once, later, or never. The order of
+    /// those of one subnet is kept.
+    pub(in crate::control) fn propagate_later(&self, state: &mut State, what: Propagated, subnet: SubnetId) {
         let now = self.shared.timer.now();
         match draw(state, what, subnet, now) {
-            None | Some(When::Now) => edit(state),
+            None | Some(When::Now) => self.arrive(state, Edit::Routes(subnet)),
             Some(When::Never) => {}
             Some(When::At(due)) => {
-                let other = |waiting: &&Waiting| matches!(waiting.edit, Edit::Other(_));
-                let last = state
-                    .faults
-                    .late
-                    .waiting
-                    .iter()
-                    .filter(other)
-                    .map(|waiting| waiting.due)
-                    .max();
-                state.faults.late.waiting.push(Waiting {
+                let routes = |waiting: &&Waiting| matches!(waiting.edit, Edit::Routes(_));
+                let waiting = &mut state.faults.late.waiting;
+                let last = waiting.iter().filter(routes).map(|waiting| waiting.due).max();
+                waiting.push(Waiting {
                     due: due.max(last.unwrap_or_default()),
-                    edit: Edit::Other(Box::new(edit)),
+                    edit: Edit::Routes(subnet),
                 });
                 self.shared.timer.wake(self);
             }
@@ -188,8 +178,8 @@ impl Controller {
         let concerns = |waiting: &Waiting| match &waiting.edit {
             Edit::Mappings(changes) => changes
                 .iter()
-                .any(|change| change.from == Some(interface) || change.to == Some(interface)),
-            Edit::Other(_) => false,
+                .any(|change| change.from() == Some(interface) || change.to() == Some(interface)),
+            Edit::Routes(_) => false,
         };
         let waiting = std::mem::take(&mut state.faults.late.waiting);
         let (due, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(concerns);
@@ -205,7 +195,7 @@ impl Controller {
                 self.reach_data_path(state, &changes);
                 self.publish(EventKind::propagated(&changes));
             }
-            Edit::Other(edit) => edit(state),
+            Edit::Routes(subnet) => state.binding.publish_routes_of_subnet(&state.network, subnet),
         }
     }
 
@@ -240,7 +230,7 @@ impl Controller {
             .iter()
             .filter_map(|waiting| match &waiting.edit {
                 Edit::Mappings(changes) => Some(changes),
-                Edit::Other(_) => None,
+                Edit::Routes(_) => None,
             });
         let lost = state.faults.late.lost.keys().copied();
         let on_the_way = waiting.flatten().map(|change| (change.subnet, change.address));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::control::controller::State;
 use crate::control::error::ControlError;
 use crate::control::fabric::Binding;
 use crate::datapath::faults::Selector;
@@ -29,7 +30,8 @@ fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) 
 }
 
 /// Refuses a fault that names what does not exist, or that does nothing.
-pub(super) fn check(network: &Network, spec: &FaultSpec) -> Result<(), ControlError> {
+pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError> {
+    let network = &state.network;
     let named = |field, scope: &Scope| {
         if scope.is_empty() {
             let problem = "The scope is empty";
@@ -122,7 +124,7 @@ pub(super) fn check(network: &Network, spec: &FaultSpec) -> Result<(), ControlEr
         }
         FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => {
             named("fault", scope)?;
-            if instances(network, scope).is_empty() {
+            if instances(state, scope).is_empty() {
                 return Err(wrong(
                     "fault",
                     "None of these interfaces is attached to an instance of the lab",
@@ -247,27 +249,26 @@ fn interfaces(network: &Network, scope: &Scope) -> impl Iterator<Item = NetworkI
         .filter(move |interface| whole.contains(&interface.subnet_id) || named.contains(&interface.id))
 }
 
-/// The attached interfaces of a scope, with their ports.
-pub(super) fn ports(network: &Network, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
-    interfaces(network, scope).filter_map(port).collect()
+/// The interfaces of a scope that have a port, with their ports.
+pub(super) fn ports(state: &State, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
+    let interfaces = interfaces(&state.network, scope);
+    let port = |interface: NetworkInterface| Some((interface.id, state.ports.get(&interface.id)?.port));
+    interfaces.filter_map(port).collect()
 }
 
-fn port(interface: NetworkInterface) -> Option<(InterfaceId, PortId)> {
-    Some((interface.id, PortId::new(interface.attachment?.port)?))
-}
-
-/// The instances that attached interfaces of a scope belong to.
-pub(super) fn instances(network: &Network, scope: &Scope) -> BTreeSet<InstanceId> {
-    let host = |interface: NetworkInterface| Some(interface.attachment?.host?.instance_id);
-    interfaces(network, scope).filter_map(host).collect()
+/// The instances with a host to which interfaces of a scope are attached.
+pub(super) fn instances(state: &State, scope: &Scope) -> BTreeSet<InstanceId> {
+    let hosted = |interface: &NetworkInterface| state.ports.get(&interface.id).is_some_and(|port| port.in_host);
+    let interfaces = interfaces(&state.network, scope).filter(hosted);
+    let instance = |interface: NetworkInterface| Some(interface.attachment?.instance_id);
+    interfaces.filter_map(instance).collect()
 }
 
 /// All interfaces of the instances of a scope, with their ports: those too that the scope does not name.
-pub(super) fn of_instances(network: &Network, scope: &Scope) -> impl Iterator<Item = (InterfaceId, PortId)> {
-    let instances = instances(network, scope);
-    let theirs = move |interface: &NetworkInterface| {
-        let host = interface.attachment.as_ref().and_then(|attachment| attachment.host);
-        host.is_some_and(|host| instances.contains(&host.instance_id))
-    };
-    network.interfaces(None).filter(theirs).filter_map(port)
+pub(super) fn of_instances(state: &State, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
+    let attached = |instance| state.network.attached(instance);
+    let interfaces = instances(state, scope).into_iter().flat_map(attached);
+    interfaces
+        .filter_map(|(_, interface)| Some((interface, state.ports.get(&interface)?.port)))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! A DHCP option set: what the VPC's DHCP servers tell beside the address (VPC guide, "DHCP option sets"). A VPC has one;
 //! every answer from then on bears it.
 
-pub(super) mod rules;
+mod rules;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::ids::{DhcpOptionsId, ResourceRef};
 use crate::model::naming::Tags;
+
+pub(super) use self::rules::default_set;
 
 /// Servers of one kind and one address family in a set (EC2 API, CreateDhcpOptions).
 const MOST_SERVERS: usize = 4;
@@ -50,7 +52,7 @@ pub struct DhcpOptions {
 }
 
 /// A set as a resource. Like AWS's it never changes: a VPC is associated with another one instead.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpOptionSet {
     /// Its identifier.
     pub id: DhcpOptionsId,
@@ -64,7 +66,7 @@ pub struct DhcpOptionSet {
     pub tags: Tags,
 }
 
-/// What a new set is made from.
+/// Makes a DHCP option set. Outcome: the set.
 #[derive(Debug, Clone, Default)]
 pub struct CreateDhcpOptions {
     /// A name that no other set has.
@@ -74,6 +76,10 @@ pub struct CreateDhcpOptions {
     /// Tags other than the name.
     pub tags: Tags,
 }
+
+/// Deletes a DHCP option set that no VPC is associated with. Outcome: the set as it was.
+#[derive(Debug, Clone)]
+pub struct DeleteDhcpOptions(pub ResourceRef<DhcpOptionsId>);
 
 /// Which set a VPC is to be associated with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rand::Rng;
-
-use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptionSet, DhcpOptions, DhcpOptionsChoice, DhcpOptionsError};
+use super::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionSet, DhcpOptions, DhcpOptionsChoice, DhcpOptionsError};
+use crate::model::change::{Record, Stored};
+use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{DhcpOptionsId, ResourceId, ResourceRef};
+use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
 
 /// The set that is there from the beginning.
@@ -20,30 +21,80 @@ pub(in crate::model) fn default_set(region: &str) -> DhcpOptionSet {
     }
 }
 
-impl Network {
-    /// Makes a DHCP option set.
-    pub fn create_dhcp_options(
-        &mut self,
-        spec: CreateDhcpOptions,
-        rng: &mut dyn Rng,
-    ) -> Result<&DhcpOptionSet, ModelError> {
-        self.dhcp_options_names.check(spec.name.as_deref(), None)?;
-        if spec.options == DhcpOptions::default() {
-            return Err(DhcpOptionsError::Empty.into());
-        }
-        spec.options.validate()?;
-        let id = fresh_id(rng, |id| self.dhcp_options.contains_key(&id));
-        self.dhcp_options_names.rename(id, None, spec.name.as_deref());
-        let set = DhcpOptionSet {
-            id,
-            name: spec.name,
-            options: Arc::new(spec.options),
-            default: false,
-            tags: spec.tags,
-        };
-        Ok(self.dhcp_options.entry(id).or_insert(set))
+impl Record for DhcpOptionSet {
+    type Id = DhcpOptionsId;
+
+    fn id(&self) -> DhcpOptionsId {
+        self.id
     }
 
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl Stored for DhcpOptionSet {
+    fn names(network: &mut Network) -> &mut Names<DhcpOptionsId> {
+        &mut network.dhcp_options_names
+    }
+
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        if let Some(after) = after {
+            network.dhcp_options.insert(after.id, after.clone());
+        } else if let Some(before) = before {
+            network.dhcp_options.remove(&before.id);
+        }
+    }
+}
+
+impl Command for CreateDhcpOptions {
+    type Outcome = DhcpOptionSet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<DhcpOptionSet, ModelError> {
+        edit.dhcp_options_names.check(self.name.as_deref(), None)?;
+        if self.options == DhcpOptions::default() {
+            return Err(DhcpOptionsError::Empty.into());
+        }
+        self.options.validate()?;
+        let set = DhcpOptionSet {
+            id: fresh_id(edit.rng, |id| edit.network.dhcp_options.contains_key(&id)),
+            name: self.name,
+            options: Arc::new(self.options),
+            default: false,
+            tags: self.tags,
+        };
+        edit.create(set.clone());
+        Ok(set)
+    }
+}
+
+impl Command for DeleteDhcpOptions {
+    type Outcome = DhcpOptionSet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<DhcpOptionSet, ModelError> {
+        let set = edit.dhcp_option_set(&self.0)?.clone();
+        let associated = edit.vpcs().filter(|vpc| vpc.dhcp_options_id == Some(set.id));
+        let vpcs: Vec<String> = associated.map(|vpc| vpc.id.to_string()).collect();
+        let dependents = match (vpcs.is_empty(), set.default) {
+            (false, _) => vpcs.join(", "),
+            (true, true) => "every new VPC begins with it".to_owned(),
+            (true, false) => String::new(),
+        };
+        if !dependents.is_empty() {
+            return Err(ModelError::Dependents {
+                kind: "dhcpOptions",
+                id: set.id.to_string(),
+                dependents,
+            });
+        }
+        edit.delete(set.clone());
+        Ok(set)
+    }
+}
+
+impl Network {
     /// The set behind a reference.
     pub fn dhcp_option_set(&self, reference: &ResourceRef<DhcpOptionsId>) -> Result<&DhcpOptionSet, ModelError> {
         let id = self.dhcp_options_names.resolve(reference)?;
@@ -71,30 +122,5 @@ impl Network {
     pub fn options_of(&self, id: Option<DhcpOptionsId>) -> Arc<DhcpOptions> {
         let set = id.and_then(|id| self.dhcp_options.get(&id));
         set.map_or_else(Arc::default, |set| Arc::clone(&set.options))
-    }
-
-    /// Deletes a set that no VPC is associated with, and that none begins with.
-    pub fn delete_dhcp_options(&mut self, reference: &ResourceRef<DhcpOptionsId>) -> Result<DhcpOptionSet, ModelError> {
-        let set = self.dhcp_option_set(reference)?.clone();
-        let vpcs: Vec<String> = self
-            .vpcs()
-            .filter(|vpc| vpc.dhcp_options_id == Some(set.id))
-            .map(|vpc| vpc.id.to_string())
-            .collect();
-        let dependents = match (vpcs.is_empty(), set.default) {
-            (false, _) => vpcs.join(", "),
-            (true, true) => "every new VPC begins with it".to_owned(),
-            (true, false) => String::new(),
-        };
-        if !dependents.is_empty() {
-            return Err(ModelError::Dependents {
-                kind: "dhcpOptions",
-                id: set.id.to_string(),
-                dependents,
-            });
-        }
-        self.dhcp_options.remove(&set.id);
-        self.dhcp_options_names.rename(set.id, set.name.as_deref(), None);
-        Ok(set)
     }
 }

@@ -5,15 +5,17 @@ mod rules;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::model::address::AddressOrPrefix;
 use crate::model::duration::ClockOffset;
 use crate::model::error::ModelError;
-use crate::model::ids::{InstanceId, InterfaceId, ResourceId, ResourceRef, SubnetId, VpcId};
-use crate::model::metadata::{InstanceMetadata, MetadataChange};
+use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SubnetId, VpcId};
+use crate::model::instance::Instance;
+use crate::model::instance::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
@@ -34,10 +36,12 @@ pub struct NetworkInterface {
     pub source_dest_check: bool,
     /// Free text.
     pub description: String,
-    /// Whether a device is attached.
+    /// Whether it is attached to an instance.
     pub status: InterfaceStatus,
-    /// The device, while one is attached.
+    /// Where it is attached, while it is.
     pub attachment: Option<Attachment>,
+    /// The instance that it belongs to: the one that it is attached to, and otherwise the one whose primary interface it is.
+    pub instance_id: Option<InstanceId>,
     /// IPv4 addresses in the order of their assignment; the first is the primary one.
     pub ipv4_addresses: Vec<Ipv4Addr>,
     /// IPv6 addresses in the order of their assignment.
@@ -48,6 +52,8 @@ pub struct NetworkInterface {
     pub ipv6_prefixes: Vec<Ipv6Net>,
     /// How it is set up beyond its addresses.
     pub settings: InterfaceSettings,
+    /// The metadata of the instance whose primary interface it is; the default ones while there is none.
+    pub metadata: InstanceMetadata,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -59,14 +65,12 @@ pub const MTU: std::ops::RangeInclusive<u16> = 576..=9001;
 pub const IPV6_MTU: u16 = 1280;
 
 /// What an interface is set up with beyond its addresses.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceSettings {
     /// The longest IP packet in octets that it takes; the profile's if left out.
     pub mtu: Option<u16>,
     /// How far ahead of the host's clock the time is that it is told, in milliseconds.
     pub ntp_skew_ms: i64,
-    /// What its instance finds at the metadata service.
-    pub metadata: InstanceMetadata,
 }
 
 /// What changes about the settings; `None` leaves a field as it is.
@@ -76,13 +80,15 @@ pub struct SettingsChange {
     pub mtu: Option<Option<u16>>,
     /// Another skew.
     pub ntp_skew_ms: Option<i64>,
-    /// What changes about the metadata.
+    /// What changes about the metadata of the instance whose primary interface it is; the instance is made if there is
+    /// none.
     pub metadata: Option<MetadataChange>,
 }
 
 impl SettingsChange {
-    /// The settings after the change, or why they cannot be. `ipv6` says whether the interface's subnet has IPv6.
-    pub(crate) fn applied_to(self, settings: &InterfaceSettings, ipv6: bool) -> Result<InterfaceSettings, ModelError> {
+    /// The settings after the change, or why they cannot be; the metadata are not part of them. `ipv6` says whether the
+    /// interface's subnet has IPv6.
+    pub(crate) fn applied_to(&self, settings: &InterfaceSettings, ipv6: bool) -> Result<InterfaceSettings, ModelError> {
         let mut settings = settings.clone();
         if let Some(mtu) = self.mtu {
             if let Some(given) = mtu.filter(|mtu| ipv6 && MTU.contains(mtu) && *mtu < IPV6_MTU) {
@@ -112,67 +118,34 @@ impl SettingsChange {
             }
             settings.ntp_skew_ms = skew;
         }
-        if let Some(metadata) = self.metadata {
-            settings.metadata = metadata.applied_to(settings.metadata)?;
-        }
         Ok(settings)
     }
 }
 
 impl NetworkInterface {
-    /// The instance that it belongs to: the one that it is attached to, and otherwise the one whose primary interface it is.
-    pub fn instance_id(&self) -> InstanceId {
-        let attached = self.attachment.as_ref().and_then(|attachment| attachment.host);
-        attached.map_or_else(|| instance_of(self.id), |host| host.instance_id)
-    }
-
     /// The primary IPv4 address; none in a subnet without IPv4.
     pub fn primary_ipv4(&self) -> Option<Ipv4Addr> {
         self.ipv4_addresses.first().copied()
     }
 }
 
-/// What tells an instance's number from its interface's.
-const INSTANCE: u64 = 0x5bd1_e995_9e37_79b9;
-
-/// The instance whose primary interface it is: the one's identifier gives the other's.
-pub fn instance_of(interface: InterfaceId) -> InstanceId {
-    InstanceId::from_bits(interface.to_bits() ^ INSTANCE)
-}
-
-/// The primary interface of an instance; it need not exist.
-pub fn interface_of(instance: InstanceId) -> InterfaceId {
-    InterfaceId::from_bits(instance.to_bits() ^ INSTANCE)
-}
-
 /// The states of an interface that have a meaning here (`associated`, `attaching` and `detaching` pass too quickly).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InterfaceStatus {
-    /// Nothing is attached.
+    /// It is not attached.
     Available,
-    /// A device is attached.
+    /// It is attached to an instance.
     InUse,
 }
 
-/// The device behind an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The place of an interface in an instance, as declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The number of the port in the switch.
-    pub port: u32,
-    /// What is attached, for the reader: the name of the TAP, or where the descriptor came from.
-    pub device: String,
-    /// Where the device is, if it is one of an instance of the lab.
-    pub host: Option<HostPlace>,
-}
-
-/// A place for a network interface in an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostPlace {
     /// The instance.
     pub instance_id: InstanceId,
-    /// 0 for the primary interface, which is `eth0`.
+    /// 0 for the primary interface.
     pub device_index: u32,
 }
 
@@ -191,7 +164,7 @@ pub enum AddressRequest {
     AnyIpv6Prefix,
 }
 
-/// What a new interface is made from.
+/// Makes a network interface with its addresses. Outcome: the interface.
 #[derive(Debug, Clone)]
 pub struct CreateInterface {
     /// A name that no other interface has.
@@ -229,9 +202,11 @@ impl CreateInterface {
     }
 }
 
-/// What changes about an interface; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+/// Changes an interface; `None` leaves a field as it is. Outcome: the interface as it is now.
+#[derive(Debug, Clone)]
 pub struct ModifyInterface {
+    /// The interface.
+    pub interface: ResourceRef<InterfaceId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
     /// Switches the source/destination check.
@@ -244,23 +219,73 @@ pub struct ModifyInterface {
     pub tags: Option<Tags>,
 }
 
+impl ModifyInterface {
+    /// A command that changes nothing yet.
+    pub fn new(interface: impl Into<ResourceRef<InterfaceId>>) -> Self {
+        Self {
+            interface: interface.into(),
+            name: None,
+            source_dest_check: None,
+            description: None,
+            settings: SettingsChange::default(),
+            tags: None,
+        }
+    }
+}
+
+/// Deletes a detached interface; its addresses become free, and an instance that it is the primary interface of is
+/// deleted with it. Outcome: the interface as it was.
+#[derive(Debug, Clone)]
+pub struct DeleteInterface(pub ResourceRef<InterfaceId>);
+
+/// Attaches a detached interface to an instance. Outcome: the interface as it is now.
+#[derive(Debug, Clone)]
+pub struct AttachInterface {
+    /// The interface.
+    pub interface: ResourceRef<InterfaceId>,
+    /// Where; if left out, the instance whose primary interface it is, which is made if there is none.
+    pub place: Option<Attachment>,
+    /// The time, which is the launch time of an instance that has none.
+    pub at: SystemTime,
+}
+
+/// Detaches an interface. Outcome: the interface as it is now.
+#[derive(Debug, Clone)]
+pub struct DetachInterface(pub ResourceRef<InterfaceId>);
+
+/// An interface as it is stored, without its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRecord {
+    /// Its identifier.
+    pub id: InterfaceId,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// The VPC of its subnet.
+    pub vpc_id: VpcId,
+    /// The subnet that it is in, for life.
+    pub subnet_id: SubnetId,
+    /// Unique within the VPC.
+    pub mac_address: MacAddr,
+    /// Whether packets must have the interface's own addresses as source or destination.
+    pub source_dest_check: bool,
+    /// Free text.
+    pub description: String,
+    /// Where it is attached, while it is.
+    pub attachment: Option<Attachment>,
+    /// How it is set up beyond its addresses.
+    pub settings: InterfaceSettings,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
 /// An interface as the network keeps it: addresses by a sequence number, so that order survives and removing one of a
 /// million costs no more than removing one of two.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InterfaceState {
-    pub(crate) id: InterfaceId,
-    pub(crate) name: Option<String>,
-    pub(crate) vpc: VpcId,
-    pub(crate) subnet: SubnetId,
-    pub(crate) mac: MacAddr,
-    pub(crate) source_dest_check: bool,
-    pub(crate) description: String,
-    pub(crate) attachment: Option<Attachment>,
+    pub(crate) record: InterfaceRecord,
     pub(crate) ipv4: BTreeMap<u64, Ipv4Addr>,
     pub(crate) ipv6: BTreeMap<u64, Ipv6Addr>,
     pub(crate) prefixes: BTreeMap<u64, IpNet>,
-    pub(crate) settings: InterfaceSettings,
-    pub(crate) tags: Tags,
 }
 
 impl InterfaceState {
@@ -312,8 +337,17 @@ impl InterfaceState {
                 .count()
     }
 
-    /// The declared form.
-    pub(crate) fn view(&self) -> NetworkInterface {
+    /// Everything that it owns, with its sequence numbers: addresses first.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (u64, AddressOrPrefix)> + '_ {
+        let ipv4 = self.ipv4.iter().map(|(s, a)| (*s, IpAddr::V4(*a).into()));
+        let ipv6 = self.ipv6.iter().map(|(s, a)| (*s, IpAddr::V6(*a).into()));
+        let prefixes = self.prefixes.iter();
+        let prefixes = prefixes.filter_map(|(s, net)| Some((*s, AddressOrPrefix::new(*net).ok()?)));
+        ipv4.chain(ipv6).chain(prefixes)
+    }
+
+    /// The declared form, given the instance whose primary interface it is.
+    pub(crate) fn view(&self, own_instance: Option<&Instance>) -> NetworkInterface {
         let (mut ipv4_prefixes, mut ipv6_prefixes) = (Vec::new(), Vec::new());
         for prefix in self.prefixes.values() {
             match prefix {
@@ -321,26 +355,31 @@ impl InterfaceState {
                 IpNet::V6(net) => ipv6_prefixes.push(*net),
             }
         }
+        let record = self.record.clone();
+        let attached = record.attachment.map(|attachment| attachment.instance_id);
         NetworkInterface {
-            id: self.id,
-            name: self.name.clone(),
-            vpc_id: self.vpc,
-            subnet_id: self.subnet,
-            mac_address: self.mac,
-            source_dest_check: self.source_dest_check,
-            description: self.description.clone(),
-            status: if self.attachment.is_some() {
-                InterfaceStatus::InUse
-            } else {
-                InterfaceStatus::Available
+            id: record.id,
+            name: record.name,
+            vpc_id: record.vpc_id,
+            subnet_id: record.subnet_id,
+            mac_address: record.mac_address,
+            source_dest_check: record.source_dest_check,
+            description: record.description,
+            status: match record.attachment {
+                Some(_) => InterfaceStatus::InUse,
+                None => InterfaceStatus::Available,
             },
-            attachment: self.attachment.clone(),
+            attachment: record.attachment,
+            instance_id: attached.or(own_instance.map(|instance| instance.id)),
             ipv4_addresses: self.ipv4.values().copied().collect(),
             ipv6_addresses: self.ipv6.values().copied().collect(),
             ipv4_prefixes,
             ipv6_prefixes,
-            settings: self.settings.clone(),
-            tags: self.tags.clone(),
+            settings: record.settings,
+            metadata: own_instance
+                .map(|instance| instance.metadata.clone())
+                .unwrap_or_default(),
+            tags: record.tags,
         }
     }
 }

@@ -1,227 +1,279 @@
-//! Making, changing and deleting network interfaces, addresses included: all of it or nothing.
+//! Makes, changes, attaches, detaches and deletes network interfaces.
 
-use ipnet::IpNet;
-use rand::Rng;
-
-use crate::model::address::AddressOrPrefix;
-use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, ResourceRef};
-use crate::model::instance::metadata::is_tag_key;
-use crate::model::interface::{
-    AddressRequest, CreateInterface, InterfaceSettings, InterfaceState, ModifyInterface, NetworkInterface,
+use super::{
+    AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, InterfaceRecord,
+    InterfaceSettings, InterfaceState, ModifyInterface, NetworkInterface,
 };
+use crate::model::change::{Change, Record, Stored};
+use crate::model::command::{Command, Edit};
+use crate::model::error::ModelError;
+use crate::model::ids::InterfaceId;
+use crate::model::instance::Instance;
 use crate::model::limits::MOST_INTERFACES;
-use crate::model::mapping::MappingChange;
-use crate::model::naming::Tags;
-use crate::model::network::{Network, fresh_id, not_found};
+use crate::model::mapping::{MappingChange, Owner};
+use crate::model::naming::{Names, Tags};
+use crate::model::network::{Network, fresh_id};
 
-/// An instance that shows its tags in the metadata has only such as can be shown there. EC2 says so when the tag or the
-/// option is set.
-fn check_tags(settings: &InterfaceSettings, tags: &Tags) -> Result<(), ModelError> {
-    match tags
-        .keys()
-        .find(|key| settings.metadata.instance_tags && !is_tag_key(key))
-    {
-        Some(key) => Err(ModelError::TagKey { key: key.clone() }),
-        None => Ok(()),
+impl Record for InterfaceRecord {
+    type Id = InterfaceId;
+
+    fn id(&self) -> InterfaceId {
+        self.id
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl Stored for InterfaceRecord {
+    fn names(network: &mut Network) -> &mut Names<InterfaceId> {
+        &mut network.interface_names
+    }
+
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        if let Some(place) = before.and_then(|before| before.attachment) {
+            network.attachments.remove(&(place.instance_id, place.device_index));
+        }
+        match (before, after) {
+            (_, Some(after)) => {
+                if let Some(place) = after.attachment {
+                    network
+                        .attachments
+                        .insert((place.instance_id, place.device_index), after.id);
+                }
+                match network.interfaces.get_mut(&after.id) {
+                    Some(state) => state.record = after.clone(),
+                    None => network.add_interface(after.clone()),
+                }
+            }
+            (Some(before), None) => network.remove_interface(before),
+            (None, None) => {}
+        }
     }
 }
 
 impl Network {
-    /// Makes an interface with its addresses.
-    pub fn create_interface(
-        &mut self,
-        spec: CreateInterface,
-        rng: &mut dyn Rng,
-    ) -> Result<(InterfaceId, Vec<MappingChange>), ModelError> {
-        let subnet = self.subnet(&spec.subnet)?;
-        let (subnet_id, vpc) = (subnet.id, subnet.vpc_id);
+    fn add_interface(&mut self, record: InterfaceRecord) {
+        let id = record.id;
+        if let Some(vpc) = self.vpcs.get_mut(&record.vpc_id) {
+            vpc.macs.insert(record.mac_address, Some(id));
+        }
+        if let Some(subnet) = self.subnets.get_mut(&record.subnet_id) {
+            subnet.interfaces += 1;
+        }
+        self.interface_order.insert(id, ());
+        let state = InterfaceState {
+            record,
+            ipv4: Default::default(),
+            ipv6: Default::default(),
+            prefixes: Default::default(),
+        };
+        self.interfaces.insert(id, state);
+    }
+
+    fn remove_interface(&mut self, record: &InterfaceRecord) {
+        self.interfaces.remove(&record.id);
+        self.interface_order.remove(&record.id);
+        if let Some(vpc) = self.vpcs.get_mut(&record.vpc_id) {
+            vpc.macs.remove(&record.mac_address);
+        }
+        if let Some(subnet) = self.subnets.get_mut(&record.subnet_id) {
+            subnet.interfaces -= 1;
+        }
+    }
+}
+
+impl Command for CreateInterface {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let subnet = edit.subnet(&self.subnet)?;
+        let (subnet_id, vpc_id) = (subnet.id, subnet.vpc_id);
         let (has_ipv4, has_ipv6) = (subnet.cidr_block.is_some(), subnet.ipv6_cidr_block.is_some());
-        let most = self
+        let most = edit
             .limits
             .interfaces
             .map_or(MOST_INTERFACES, |limit| limit.min(MOST_INTERFACES));
-        if self.interfaces.len() >= most {
+        if edit.interfaces.len() >= most {
             let text = "The maximum number of network interfaces has been reached.".into();
             return Err(ModelError::Limit {
                 code: "NetworkInterfaceLimitExceeded",
                 text,
             });
         }
-        self.interface_names.check(spec.name.as_deref(), None)?;
-
-        let settings = spec.settings.applied_to(&InterfaceSettings::default(), has_ipv6)?;
-        check_tags(&settings, &spec.tags)?;
-        let mut wanted = spec.addresses;
-        let is_ipv4 = |request: &AddressRequest| match request {
-            AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),
-            other => *other == AddressRequest::AnyIpv4,
-        };
-        // The primary address is there from the first moment, and is the first of them.
-        if has_ipv4 && !wanted.iter().any(is_ipv4) {
-            wanted.insert(0, AddressRequest::AnyIpv4);
-        } else if !has_ipv4 && has_ipv6 && wanted.is_empty() {
-            wanted.push(AddressRequest::AnyIpv6);
-        }
-
-        let id = fresh_id(rng, |id| self.interfaces.contains_key(&id));
-        let vpc_state = self
-            .vpcs
-            .get_mut(&vpc)
-            .ok_or_else(|| not_found::<crate::model::VpcId>(&vpc.into()))?;
-        let mac = vpc_state.choose_mac(spec.mac_address, "mac_address", rng)?;
-        vpc_state.macs.insert(mac, Some(id));
-        self.interface_names.rename(id, None, spec.name.as_deref());
-        let state = InterfaceState {
+        edit.interface_names.check(self.name.as_deref(), None)?;
+        let settings = self.settings.applied_to(&InterfaceSettings::default(), has_ipv6)?;
+        let id = fresh_id(edit.rng, |id| edit.network.interfaces.contains_key(&id));
+        let vpc = &edit.network.vpcs[&vpc_id];
+        let record = InterfaceRecord {
             id,
-            name: spec.name,
-            vpc,
-            subnet: subnet_id,
-            mac,
-            source_dest_check: spec.source_dest_check,
-            description: spec.description,
+            name: self.name,
+            vpc_id,
+            subnet_id,
+            mac_address: vpc.choose_mac(self.mac_address, "mac_address", edit.rng)?,
+            source_dest_check: self.source_dest_check,
+            description: self.description,
             attachment: None,
-            ipv4: Default::default(),
-            ipv6: Default::default(),
-            prefixes: Default::default(),
             settings,
-            tags: spec.tags,
+            tags: self.tags,
         };
-        self.interfaces.insert(id, state);
-        self.interface_order.insert(id, ());
-        if let Some(subnet) = self.subnets.get_mut(&subnet_id) {
-            subnet.interfaces += 1;
+        edit.create(record);
+        let wanted = with_primary(self.addresses, has_ipv4, has_ipv6);
+        edit.assign(id, &wanted, false).map_err(|error| match error {
+            // CreateNetworkInterface says it with a code of its own.
+            ModelError::MoveNotAllowed { address, owner } => ModelError::AddressInUse { address, owner },
+            other => other,
+        })?;
+        if let Some(metadata) = self.settings.metadata {
+            edit.change_metadata(id, metadata)?;
         }
-
-        match self.assign(id, &wanted, false, rng) {
-            Ok((_, changes)) => Ok((id, changes)),
-            Err(error) => {
-                self.forget_interface(id);
-                // CreateNetworkInterface says it with a code of its own.
-                Err(match error {
-                    ModelError::MoveNotAllowed { address, owner } => ModelError::AddressInUse { address, owner },
-                    other => other,
-                })
-            }
-        }
+        edit.check_tags(id)?;
+        Ok(edit.view(id))
     }
+}
 
-    /// Assigns addresses to an interface, in order, all of them or none. Returns the addresses that it was given, those
-    /// that it had already included, and what changed.
-    pub fn assign(
-        &mut self,
-        id: InterfaceId,
-        wanted: &[AddressRequest],
-        move_allowed: bool,
-        rng: &mut dyn Rng,
-    ) -> Result<(Vec<AddressOrPrefix>, Vec<MappingChange>), ModelError> {
-        let mut log = Vec::with_capacity(wanted.len());
-        let mut given = Vec::with_capacity(wanted.len());
-        for request in wanted {
-            let outcome = match request {
-                AddressRequest::Exactly(block) => Ok(*block),
-                any => self.choose_free(id, *any, rng),
-            }
-            .and_then(|block| self.assign_one(id, block, move_allowed, &mut log).map(|()| block));
-            match outcome {
-                Ok(block) => given.push(block),
-                Err(error) => {
-                    self.roll_back(log);
-                    return Err(error);
-                }
-            }
-        }
-        Ok((given, self.net_effect(&log)))
+/// What a new interface is to have: the primary address is there from the first moment, and is the first of them.
+fn with_primary(mut wanted: Vec<AddressRequest>, has_ipv4: bool, has_ipv6: bool) -> Vec<AddressRequest> {
+    let is_ipv4 = |request: &AddressRequest| match request {
+        AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),
+        other => *other == AddressRequest::AnyIpv4,
+    };
+    if has_ipv4 && !wanted.iter().any(is_ipv4) {
+        wanted.insert(0, AddressRequest::AnyIpv4);
+    } else if !has_ipv4 && has_ipv6 && wanted.is_empty() {
+        wanted.push(AddressRequest::AnyIpv6);
     }
+    wanted
+}
 
-    /// Changes an interface. Returns it, and whether the source/destination check is another than before.
-    pub fn modify_interface(
-        &mut self,
-        reference: &ResourceRef<InterfaceId>,
-        spec: ModifyInterface,
-    ) -> Result<(NetworkInterface, bool), ModelError> {
-        let id = self.interface_id(reference)?;
-        if let Some(name) = &spec.name {
-            self.interface_names.check(name.as_deref(), Some(id))?;
+impl Command for ModifyInterface {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let id = edit.interface_id(&self.interface)?;
+        if let Some(name) = &self.name {
+            edit.interface_names.check(name.as_deref(), Some(id))?;
         }
-        let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
-        let subnet = self.subnets.get(&state.subnet);
-        let ipv6 = subnet.is_some_and(|subnet| subnet.subnet.ipv6_cidr_block.is_some());
-        let settings = spec.settings.applied_to(&state.settings, ipv6)?;
-        check_tags(&settings, spec.tags.as_ref().unwrap_or(&state.tags))?;
-        state.settings = settings;
-        if let Some(name) = spec.name {
-            self.interface_names.rename(id, state.name.as_deref(), name.as_deref());
-            state.name = name;
+        let before = edit.state(id).record.clone();
+        let ipv6 = edit.subnet(&before.subnet_id.into())?.ipv6_cidr_block.is_some();
+        let after = InterfaceRecord {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            source_dest_check: self.source_dest_check.unwrap_or(before.source_dest_check),
+            description: self.description.unwrap_or_else(|| before.description.clone()),
+            settings: self.settings.applied_to(&before.settings, ipv6)?,
+            tags: self.tags.unwrap_or_else(|| before.tags.clone()),
+            ..before.clone()
+        };
+        edit.replace(before, after);
+        if let Some(metadata) = self.settings.metadata {
+            edit.change_metadata(id, metadata)?;
         }
-        let check = spec.source_dest_check.unwrap_or(state.source_dest_check);
-        let switched = std::mem::replace(&mut state.source_dest_check, check) != check;
-        if let Some(description) = spec.description {
-            state.description = description;
-        }
-        if let Some(tags) = spec.tags {
-            state.tags = tags;
-        }
-        Ok((state.view(), switched))
+        edit.check_tags(id)?;
+        Ok(edit.view(id))
     }
+}
 
-    /// Deletes an interface that is not attached; its addresses become free.
-    pub fn delete_interface(
-        &mut self,
-        reference: &ResourceRef<InterfaceId>,
-    ) -> Result<(NetworkInterface, Vec<MappingChange>), ModelError> {
-        let id = self.interface_id(reference)?;
-        let state = self.state(id);
-        if state.attachment.is_some() {
+impl Command for DeleteInterface {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let id = edit.interface_id(&self.0)?;
+        let view = edit.view(id);
+        if view.attachment.is_some() {
             return Err(ModelError::DeleteInUse { interface: id });
         }
-        let (view, subnet) = (state.view(), state.subnet);
-        let mut owned: Vec<AddressOrPrefix> = Vec::new();
-        owned.extend(
-            state
-                .ipv4
-                .values()
-                .map(|a| AddressOrPrefix::from(std::net::IpAddr::V4(*a))),
-        );
-        owned.extend(
-            state
-                .ipv6
-                .values()
-                .map(|a| AddressOrPrefix::from(std::net::IpAddr::V6(*a))),
-        );
-        owned.extend(
-            state
-                .prefixes
-                .values()
-                .filter_map(|net: &IpNet| AddressOrPrefix::new(*net).ok()),
-        );
-        if let Some(table) = self.subnets.get_mut(&subnet).map(|state| &mut state.mappings) {
-            for block in &owned {
-                table.set(*block, None);
+        if let Some(instance) = edit.own_instance(id).cloned() {
+            let others: Vec<String> = edit.attached(instance.id).map(|(_, id)| id.to_string()).collect();
+            if !others.is_empty() {
+                return Err(ModelError::Dependents {
+                    kind: "networkInterface",
+                    id: id.to_string(),
+                    dependents: format!("{} are attached to its instance {}", others.join(", "), instance.id),
+                });
             }
+            edit.delete(instance);
         }
-        self.forget_interface(id);
-        let gone = |address| MappingChange {
-            subnet,
+        let state = edit.state(id);
+        let record = state.record.clone();
+        let freed = state.owned().map(|(sequence, address)| MappingChange {
+            subnet: record.subnet_id,
             address,
-            from: Some(id),
-            to: None,
-        };
-        Ok((view, owned.into_iter().map(gone).collect()))
+            before: Some(Owner {
+                interface: id,
+                sequence,
+            }),
+            after: None,
+        });
+        let freed: Vec<_> = freed.collect();
+        edit.make(Change::Mappings(freed));
+        edit.delete(record);
+        Ok(view)
     }
+}
 
-    /// Takes an interface without addresses out of every index.
-    fn forget_interface(&mut self, id: InterfaceId) {
-        let Some(state) = self.interfaces.remove(&id) else {
-            return;
+impl Command for AttachInterface {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let id = edit.interface_id(&self.interface)?;
+        let before = edit.state(id).record.clone();
+        if before.attachment.is_some() {
+            return Err(ModelError::InterfaceInUse { interface: id });
+        }
+        let (instance, device_index) = match self.place {
+            Some(place) => (edit.instance(&place.instance_id.into())?.clone(), place.device_index),
+            None => match edit.own_instance(id).cloned() {
+                Some(instance) => (instance, 0),
+                None => (edit.launch(None, id, Default::default(), Tags::new())?, 0),
+            },
         };
-        self.interface_order.remove(&id);
-        self.interface_names.rename(id, state.name.as_deref(), None);
-        if let Some(vpc) = self.vpcs.get_mut(&state.vpc) {
-            vpc.macs.remove(&state.mac);
+        if let Some(other) = edit.attachments.get(&(instance.id, device_index)) {
+            return Err(ModelError::DeviceIndexTaken {
+                instance: instance.id,
+                device_index,
+                interface: *other,
+            });
         }
-        if let Some(subnet) = self.subnets.get_mut(&state.subnet) {
-            subnet.interfaces -= 1;
+        let place = Attachment {
+            instance_id: instance.id,
+            device_index,
+        };
+        if instance.launched_at.is_none() {
+            let launched = Instance {
+                launched_at: Some(self.at),
+                ..instance.clone()
+            };
+            edit.replace(instance, launched);
         }
+        let after = InterfaceRecord {
+            attachment: Some(place),
+            ..before.clone()
+        };
+        edit.replace(before, after);
+        Ok(edit.view(id))
+    }
+}
+
+impl Command for DetachInterface {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let id = edit.interface_id(&self.0)?;
+        let before = edit.state(id).record.clone();
+        if before.attachment.is_none() {
+            return Err(ModelError::NotAttached { interface: id });
+        }
+        let after = InterfaceRecord {
+            attachment: None,
+            ..before.clone()
+        };
+        edit.replace(before, after);
+        Ok(edit.view(id))
     }
 }

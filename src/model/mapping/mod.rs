@@ -1,16 +1,20 @@
 //! The mappings of a subnet never overlap: an address is owned by one interface, alone or as part of one delegated
 //! prefix. So each family is a set of disjoint intervals, ordered by where they begin.
 
-pub(super) mod rules;
+mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
-use crate::model::ids::{InterfaceId, SubnetId};
+use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
+use crate::model::interface::AddressRequest;
 use crate::wire::MacAddr;
+
+pub use self::rules::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor, ParseCursorError};
 
 /// One mapping as a reader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,34 +31,124 @@ pub struct Mapping {
     pub primary: bool,
 }
 
-/// What became of one address or prefix of a subnet. `from == to` never occurs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of one address or prefix of a subnet. The two owners are never the same interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingChange {
     /// The subnet.
     pub subnet: SubnetId,
     /// The address or prefix.
     pub address: AddressOrPrefix,
-    /// The owner before.
-    pub from: Option<InterfaceId>,
+    /// The owner before, with the number of its assignment.
+    pub before: Option<Owner>,
     /// The owner after.
-    pub to: Option<InterfaceId>,
+    pub after: Option<Owner>,
 }
 
-/// The owner of an interval, and the number under which the owner keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) interface: InterfaceId,
-    pub(crate) sequence: u64,
+impl MappingChange {
+    /// The interface that had it.
+    pub fn from(&self) -> Option<InterfaceId> {
+        self.before.map(|owner| owner.interface)
+    }
+
+    /// The interface that has it now.
+    pub fn to(&self) -> Option<InterfaceId> {
+        self.after.map(|owner| owner.interface)
+    }
+
+    /// The opposite change.
+    #[must_use]
+    pub fn inverse(self) -> Self {
+        Self {
+            before: self.after,
+            after: self.before,
+            ..self
+        }
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The owner of an address or prefix, and the number of the assignment: an interface keeps what it owns in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// Counted over the whole network.
+    pub sequence: u64,
+}
+
+/// Assigns, moves and unassigns, in order; all of it or nothing. Outcome: what that did in sum.
+#[derive(Debug, Clone)]
+pub struct EditMappings(pub Vec<MappingEdit>);
+
+/// Assigns addresses and prefixes, given or to be chosen; all of them or none.
+#[derive(Debug, Clone)]
+pub struct AssignAddresses {
+    /// The interface.
+    pub interface: ResourceRef<InterfaceId>,
+    /// What it shall have, in order.
+    pub addresses: Vec<AddressRequest>,
+    /// Whether addresses may be taken from other interfaces of the subnet.
+    pub move_allowed: bool,
+}
+
+/// The addresses that were asked for are the interface's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// What was asked for, or chosen, in order. Those that the interface had before are included.
+    pub addresses: Vec<AddressOrPrefix>,
+    /// What that changed.
+    pub summary: EditSummary,
+}
+
+/// What a list of edits did in sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EditSummary {
+    /// Addresses and prefixes that had no owner before.
+    pub assigned: usize,
+    /// Those that have another owner than before.
+    pub moved: usize,
+    /// Those that have no owner any more.
+    pub unassigned: usize,
+    /// Interfaces that gained or lost something.
+    pub interfaces: usize,
+}
+
+impl EditSummary {
+    /// Counts changes.
+    pub fn of(changes: &[MappingChange]) -> Self {
+        let mut summary = Self::default();
+        let mut interfaces: HashSet<InterfaceId, foldhash::fast::RandomState> = HashSet::default();
+        let mut last = None;
+        for change in changes {
+            match (change.before, change.after) {
+                (None, _) => summary.assigned += 1,
+                (Some(_), Some(_)) => summary.moved += 1,
+                (Some(_), None) => summary.unassigned += 1,
+            }
+            // Long lists are mostly about one interface after the other.
+            for interface in [change.from(), change.to()].into_iter().flatten() {
+                if last != Some(interface) {
+                    interfaces.insert(interface);
+                    last = Some(interface);
+                }
+            }
+        }
+        summary.interfaces = interfaces.len();
+        summary
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Entry {
     owner: Owner,
     is_prefix: bool,
 }
 
 /// The mappings of one subnet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct MappingTable {
     ipv4: BTreeMap<u32, Entry>,
     ipv6: BTreeMap<u128, Entry>,

@@ -8,13 +8,15 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
+use super::{AssignAddresses, Assigned, EditMappings, EditSummary, Mapping, MappingChange, MappingTable, Owner};
 use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use crate::model::change::{Change, Effect};
 use crate::model::cidr::is_reserved;
+use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
 use crate::model::interface::AddressRequest;
 use crate::model::limits::Limits;
-use crate::model::mapping::{Mapping, MappingChange, Owner};
 use crate::model::network::{Hashed, Network, SubnetState};
 
 /// Free addresses are drawn so often before they are looked for one after the other. A nearly full subnet has long runs of
@@ -57,15 +59,6 @@ pub struct EditFailed {
     pub index: usize,
     /// Why.
     pub error: ModelError,
-}
-
-/// One step that was taken, with what is needed to take it back.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::model) struct Step {
-    subnet: SubnetId,
-    address: AddressOrPrefix,
-    before: Option<Owner>,
-    after: Option<Owner>,
 }
 
 /// Which mappings to list; every given field must match.
@@ -128,20 +121,113 @@ impl FromStr for PageCursor {
     }
 }
 
+impl Command for EditMappings {
+    type Outcome = EditSummary;
+    type Error = EditFailed;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<EditSummary, EditFailed> {
+        let changes = edit.network.edit_mappings(&self.0)?;
+        let summary = EditSummary::of(&changes);
+        edit.made(changes);
+        Ok(summary)
+    }
+}
+
+impl Command for AssignAddresses {
+    type Outcome = Assigned;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Assigned, ModelError> {
+        let interface = edit.interface_id(&self.interface)?;
+        let (addresses, summary) = edit.assign(interface, &self.addresses, self.move_allowed)?;
+        Ok(Assigned {
+            interface,
+            addresses,
+            summary,
+        })
+    }
+}
+
+impl Effect for Vec<MappingChange> {
+    fn apply(&self, network: &mut Network) {
+        for change in self {
+            network.take(*change);
+            if let Some(owner) = change.after {
+                network.next_sequence = network.next_sequence.max(owner.sequence + 1);
+            }
+        }
+    }
+
+    fn revert(&self, network: &mut Network) {
+        for change in self.iter().rev() {
+            network.take(change.inverse());
+            if let Some(owner) = change.after.filter(|owner| owner.sequence + 1 == network.next_sequence) {
+                network.next_sequence = owner.sequence;
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+}
+
+impl Edit<'_> {
+    /// Records changes of mappings that were made in place.
+    fn made(&mut self, changes: Vec<MappingChange>) {
+        if !changes.is_empty() {
+            self.changes.push(Change::Mappings(changes));
+        }
+    }
+
+    /// Assigns addresses to an interface, in order, all of them or none. Returns the addresses that it was given, those
+    /// that it had already included, and what that did in sum.
+    pub(in crate::model) fn assign(
+        &mut self,
+        id: InterfaceId,
+        wanted: &[AddressRequest],
+        move_allowed: bool,
+    ) -> Result<(Vec<AddressOrPrefix>, EditSummary), ModelError> {
+        let first = self.network.next_sequence;
+        let network = &mut *self.network;
+        let mut log = Vec::with_capacity(wanted.len());
+        let mut given = Vec::with_capacity(wanted.len());
+        for request in wanted {
+            let outcome = match request {
+                AddressRequest::Exactly(block) => Ok(*block),
+                any => network.choose_free(id, *any, self.rng),
+            }
+            .and_then(|block| network.assign_one(id, block, move_allowed, &mut log).map(|()| block));
+            match outcome {
+                Ok(block) => given.push(block),
+                Err(error) => {
+                    network.roll_back(&log);
+                    return Err(error);
+                }
+            }
+        }
+        let changes = network.net_effect(log, first);
+        let summary = EditSummary::of(&changes);
+        self.made(changes);
+        Ok((given, summary))
+    }
+}
+
 impl Network {
     /// Carries out a list of edits in order, all of them or none; later ones see what earlier ones did.
-    pub fn edit_mappings(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
+    fn edit_mappings(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
+        let first = self.next_sequence;
         let mut log = Vec::with_capacity(edits.len());
         for (index, edit) in edits.iter().enumerate() {
             if let Err(error) = self.edit_one(edit, &mut log) {
-                self.roll_back(log);
+                self.roll_back(&log);
                 return Err(EditFailed { index, error });
             }
         }
-        Ok(self.net_effect(&log))
+        Ok(self.net_effect(log, first))
     }
 
-    fn edit_one(&mut self, edit: &MappingEdit, log: &mut Vec<Step>) -> Result<(), ModelError> {
+    fn edit_one(&mut self, edit: &MappingEdit, log: &mut Vec<MappingChange>) -> Result<(), ModelError> {
         match edit {
             MappingEdit::Assign {
                 interface,
@@ -153,7 +239,7 @@ impl Network {
             }
             MappingEdit::Unassign { interface, address } => {
                 let id = self.interface_id(interface)?;
-                let subnet = self.state(id).subnet;
+                let subnet = self.state(id).record.subnet_id;
                 match self.mappings_of(subnet).get(*address) {
                     Some(owner) if owner.interface == id => self.unassign_one(subnet, *address, owner, log),
                     _ => Err(ModelError::NotAssigned {
@@ -176,14 +262,14 @@ impl Network {
     }
 
     /// Gives one address or prefix to an interface that exists.
-    pub(in crate::model) fn assign_one(
+    fn assign_one(
         &mut self,
         id: InterfaceId,
         address: AddressOrPrefix,
         move_allowed: bool,
-        log: &mut Vec<Step>,
+        log: &mut Vec<MappingChange>,
     ) -> Result<(), ModelError> {
-        let subnet_id = self.state(id).subnet;
+        let subnet_id = self.state(id).record.subnet_id;
         let state = self.subnet_state(subnet_id);
         let Some(block) = state.block(address.is_ipv6()) else {
             let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
@@ -252,7 +338,7 @@ impl Network {
             sequence: self.next_sequence,
         });
         self.next_sequence += 1;
-        let step = Step {
+        let step = MappingChange {
             subnet: subnet_id,
             address,
             before,
@@ -268,7 +354,7 @@ impl Network {
         subnet: SubnetId,
         address: AddressOrPrefix,
         owner: Owner,
-        log: &mut Vec<Step>,
+        log: &mut Vec<MappingChange>,
     ) -> Result<(), ModelError> {
         if self.state(owner.interface).is_primary(address) {
             let address = address.first();
@@ -277,7 +363,7 @@ impl Network {
                 address,
             });
         }
-        let step = Step {
+        let step = MappingChange {
             subnet,
             address,
             before: Some(owner),
@@ -289,7 +375,7 @@ impl Network {
     }
 
     /// Writes one step into the subnet's table and into both interfaces.
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: MappingChange) {
         if let Some(owner) = step.before
             && let Some(state) = self.interfaces.get_mut(&owner.interface)
         {
@@ -306,70 +392,52 @@ impl Network {
     }
 
     /// Takes the steps back, the last one first. Owners get their old sequence numbers, hence their old order.
-    pub(in crate::model) fn roll_back(&mut self, log: Vec<Step>) {
-        for step in log.into_iter().rev() {
-            self.take(Step {
-                before: step.after,
-                after: step.before,
-                ..step
-            });
-        }
+    fn roll_back(&mut self, log: &Vec<MappingChange>) {
+        log.revert(self);
     }
 
     /// What the steps did in sum: an address that was unassigned and assigned again was moved, and at no instant unowned.
-    /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it.
-    pub(in crate::model) fn net_effect(&mut self, log: &[Step]) -> Vec<MappingChange> {
-        let mut sums: Vec<Step> = Vec::with_capacity(log.len());
-        if touches_twice(log) {
+    /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it. `first` is
+    /// the number that the first assignment of the list got.
+    fn net_effect(&mut self, log: Vec<MappingChange>, first: u64) -> Vec<MappingChange> {
+        let mut sums = log;
+        if touches_twice(&sums) {
+            let steps = std::mem::take(&mut sums);
             let mut place: Hashed<(SubnetId, AddressOrPrefix), usize> = Hashed::default();
-            place.reserve(log.len());
-            for step in log {
+            place.reserve(steps.len());
+            for step in steps {
                 let at = *place.entry((step.subnet, step.address)).or_insert(sums.len());
                 match sums.get_mut(at) {
                     Some(sum) => sum.after = step.after,
-                    None => sums.push(*step),
+                    None => sums.push(step),
                 }
             }
-        } else {
-            sums.extend_from_slice(log);
         }
-        let interface = |owner: Option<Owner>| owner.map(|owner| owner.interface);
-        let mut changes = Vec::with_capacity(sums.len());
-        for Step {
-            subnet,
-            address,
-            before,
-            after,
-        } in sums
-        {
-            let (from, to) = (interface(before), interface(after));
-            if from != to {
-                changes.push(MappingChange {
-                    subnet,
-                    address,
-                    from,
-                    to,
-                });
-            } else if before != after {
-                self.take(Step {
-                    subnet,
-                    address,
-                    before: after,
-                    after: before,
-                });
+        sums.retain(|sum| {
+            let moved = sum.from() != sum.to();
+            if !moved && sum.before != sum.after {
+                self.take(sum.inverse());
             }
-        }
-        changes
+            moved
+        });
+        // Numbers of assignments that were taken back are given again, so that a copy that follows agrees.
+        let last = sums
+            .iter()
+            .filter_map(|sum| sum.after)
+            .map(|owner| owner.sequence + 1)
+            .max();
+        self.next_sequence = last.unwrap_or(first).max(first);
+        sums
     }
 
     /// An address or prefix of the wanted kind that nothing uses, drawn at random as EC2 does.
-    pub(in crate::model) fn choose_free(
+    fn choose_free(
         &self,
         id: InterfaceId,
         kind: AddressRequest,
         rng: &mut dyn Rng,
     ) -> Result<AddressOrPrefix, ModelError> {
-        let subnet = self.state(id).subnet;
+        let subnet = self.state(id).record.subnet_id;
         let state = self.subnet_state(subnet);
         let ipv6 = matches!(kind, AddressRequest::AnyIpv6 | AddressRequest::AnyIpv6Prefix);
         let family = if ipv6 { "IPv6" } else { "IPv4" };
@@ -519,7 +587,7 @@ impl Network {
         limit: usize,
     ) -> MappingPage {
         let state = self.state(id);
-        if subnet.is_some_and(|wanted| wanted != state.subnet) {
+        if subnet.is_some_and(|wanted| wanted != state.record.subnet_id) {
             return MappingPage {
                 mappings: Vec::new(),
                 next: None,
@@ -550,7 +618,7 @@ impl Network {
         found.truncate(limit);
         let view = |(sequence, block)| {
             self.mapping_view(
-                state.subnet,
+                state.record.subnet_id,
                 block,
                 Owner {
                     interface: id,
@@ -569,8 +637,8 @@ impl Network {
         Mapping {
             subnet_id,
             address,
-            interface_id: state.id,
-            mac_address: state.mac,
+            interface_id: state.record.id,
+            mac_address: state.record.mac_address,
             primary: state.is_primary(address),
         }
     }
@@ -579,14 +647,14 @@ impl Network {
         &self.subnets[&id]
     }
 
-    fn mappings_of(&self, id: SubnetId) -> &crate::model::mapping::MappingTable {
+    fn mappings_of(&self, id: SubnetId) -> &MappingTable {
         &self.subnet_state(id).mappings
     }
 }
 
 /// Whether an address may occur twice among the steps. An assignment is numbered later than all before the list, so an
 /// owner with such a number was made by the list; and what had no owner can have lost it in the list only if something did.
-fn touches_twice(log: &[Step]) -> bool {
+fn touches_twice(log: &[MappingChange]) -> bool {
     let first = log.iter().find_map(|step| step.after).map(|owner| owner.sequence);
     let of_this_list = |owner: Owner| first.is_some_and(|first| owner.sequence >= first);
     log.iter().any(|step| step.before.is_some_and(of_this_list))

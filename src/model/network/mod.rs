@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod mtu_tests;
 #[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
 pub(super) mod tests;
 #[cfg(test)]
 mod words_tests;
@@ -14,25 +16,26 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rand::Rng;
 
+use super::change::{Change, Effect};
+use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
 use super::error::ModelError;
 use super::ids::{DhcpOptionsId, InstanceId, InterfaceId, ResourceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-use super::interface::{Attachment, InterfaceState, instance_of};
+use super::instance::Instance;
+use super::interface::{InterfaceState, NetworkInterface};
 use super::limits::Limits;
 use super::mapping::MappingTable;
-use super::naming::{Names, Tags};
+use super::naming::Names;
 use super::region::DEFAULT_REGION;
-use super::route_table::{RouteOrigin, RouteTarget};
+use super::route_table::RouteTableRecord;
 use super::subnet::Subnet;
 use super::vpc::Vpc;
 use crate::wire::MacAddr;
 
-pub use super::mapping::rules::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor};
-
 pub(super) type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The declared network: all VPCs of one server, or of one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     pub(super) limits: Limits,
     pub(super) region: String,
@@ -40,18 +43,24 @@ pub struct Network {
     pub(super) subnets: BTreeMap<SubnetId, SubnetState>,
     pub(super) interfaces: Hashed<InterfaceId, InterfaceState>,
     pub(super) interface_order: BTreeMap<InterfaceId, ()>,
-    pub(super) route_tables: BTreeMap<RouteTableId, RouteTableState>,
+    /// What is attached to an instance, by device index.
+    pub(super) attachments: BTreeMap<(InstanceId, u32), InterfaceId>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    /// Instances by their primary interfaces.
+    pub(super) primaries: Hashed<InterfaceId, InstanceId>,
+    pub(super) route_tables: BTreeMap<RouteTableId, RouteTableRecord>,
     pub(super) dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptionSet>,
     pub(super) vpc_names: Names<VpcId>,
     pub(super) subnet_names: Names<SubnetId>,
     pub(super) interface_names: Names<InterfaceId>,
+    pub(super) instance_names: Names<InstanceId>,
     pub(super) route_table_names: Names<RouteTableId>,
     pub(super) dhcp_options_names: Names<DhcpOptionsId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct VpcState {
     pub(super) vpc: Vpc,
     /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
@@ -61,47 +70,13 @@ pub(super) struct VpcState {
     pub(super) subnets: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct SubnetState {
     pub(super) subnet: Subnet,
     pub(super) mappings: MappingTable,
     pub(super) interfaces: usize,
     /// The table that it is associated with; the VPC's main one if none.
     pub(super) route_table: Option<RouteTableId>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct RouteTableState {
-    pub(super) name: Option<String>,
-    pub(super) vpc: VpcId,
-    pub(super) routes: BTreeMap<IpNet, RouteEntry>,
-    pub(super) tags: Tags,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RouteEntry {
-    pub(super) target: RouteTarget,
-    pub(super) origin: RouteOrigin,
-}
-
-impl RouteEntry {
-    /// What a table begins with for each range of the VPC.
-    pub(super) const LOCAL: Self = Self {
-        target: RouteTarget::Local,
-        origin: RouteOrigin::CreateRouteTable,
-    };
-}
-
-impl RouteTableState {
-    pub(super) fn new(name: Option<String>, vpc: VpcId, ranges: &[IpNet], tags: Tags) -> Self {
-        let routes = ranges.iter().map(|range| (*range, RouteEntry::LOCAL)).collect();
-        Self {
-            name,
-            vpc,
-            routes,
-            tags,
-        }
-    }
 }
 
 impl SubnetState {
@@ -123,7 +98,7 @@ impl Network {
 
     /// An empty network with these limits. The region gives the names of zones and hosts.
     pub fn in_region(limits: Limits, region: &str) -> Self {
-        let set = super::dhcp_options::rules::default_set(region);
+        let set = super::dhcp_options::default_set(region);
         Self {
             limits,
             region: region.to_owned(),
@@ -131,11 +106,15 @@ impl Network {
             subnets: BTreeMap::new(),
             interfaces: Hashed::default(),
             interface_order: BTreeMap::new(),
+            attachments: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            primaries: Hashed::default(),
             route_tables: BTreeMap::new(),
             dhcp_options: BTreeMap::from([(set.id, set)]),
             vpc_names: Names::default(),
             subnet_names: Names::default(),
             interface_names: Names::default(),
+            instance_names: Names::default(),
             route_table_names: Names::default(),
             dhcp_options_names: Names::default(),
             next_sequence: 0,
@@ -145,6 +124,42 @@ impl Network {
     /// The region that it is said to be in.
     pub fn region(&self) -> &str {
         &self.region
+    }
+
+    /// Carries out a command: checks it and edits in place, all of it or nothing. Returns what it gives its caller, and what
+    /// it changed, in order. Identifiers, MAC addresses and free addresses are drawn from `rng`.
+    pub fn execute<C: Command>(
+        &mut self,
+        command: C,
+        rng: &mut dyn Rng,
+    ) -> Result<(C::Outcome, Vec<Change>), C::Error> {
+        let sequence = self.next_sequence;
+        let mut edit = Edit {
+            network: self,
+            rng,
+            changes: Vec::new(),
+        };
+        match command.run(&mut edit) {
+            Ok(outcome) => Ok((outcome, edit.changes)),
+            Err(error) => {
+                let changes = edit.changes;
+                self.revert(&changes);
+                self.next_sequence = sequence;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a change that another network of the same past has made. It is not checked again.
+    pub fn apply(&mut self, change: &Change) {
+        Effect::apply(change, self);
+    }
+
+    /// Takes back the latest changes.
+    pub fn revert(&mut self, changes: &[Change]) {
+        for change in changes.iter().rev() {
+            Effect::revert(change, self);
+        }
     }
 
     /// How many mappings there are in all.
@@ -191,25 +206,19 @@ impl Network {
     }
 
     /// The interface behind a reference, with all its addresses.
-    pub fn interface(
-        &self,
-        reference: &ResourceRef<InterfaceId>,
-    ) -> Result<super::interface::NetworkInterface, ModelError> {
-        Ok(self.state(self.interface_id(reference)?).view())
+    pub fn interface(&self, reference: &ResourceRef<InterfaceId>) -> Result<NetworkInterface, ModelError> {
+        Ok(self.view(self.interface_id(reference)?))
     }
 
     /// Interfaces by identifier, those after `after`.
-    pub fn interfaces(
-        &self,
-        after: Option<InterfaceId>,
-    ) -> impl Iterator<Item = super::interface::NetworkInterface> + '_ {
+    pub fn interfaces(&self, after: Option<InterfaceId>) -> impl Iterator<Item = NetworkInterface> + '_ {
         let start = match after {
             Some(after) => std::ops::Bound::Excluded(after),
             None => std::ops::Bound::Unbounded,
         };
         self.interface_order
             .range((start, std::ops::Bound::Unbounded))
-            .map(|(id, ())| self.state(*id).view())
+            .map(|(id, ())| self.view(*id))
     }
 
     /// The first IPv4 and the first IPv6 address of an interface.
@@ -226,7 +235,7 @@ impl Network {
     pub fn place(&self, id: InterfaceId) -> Option<(MacAddr, SubnetId, VpcId)> {
         self.interfaces
             .get(&id)
-            .map(|state| (state.mac, state.subnet, state.vpc))
+            .map(|InterfaceState { record, .. }| (record.mac_address, record.subnet_id, record.vpc_id))
     }
 
     /// The interface that owns an address of a subnet, by itself or in a delegated prefix.
@@ -238,46 +247,14 @@ impl Network {
             .map(|(_, owner)| owner.interface)
     }
 
-    /// The number of the port that an interface is attached to.
-    pub fn port(&self, id: InterfaceId) -> Option<u32> {
-        self.interfaces
-            .get(&id)?
-            .attachment
-            .as_ref()
-            .map(|attachment| attachment.port)
-    }
-
-    /// The instance that an interface belongs to: the one that it is attached to, and otherwise that whose primary one it is.
-    pub fn instance_of(&self, id: InterfaceId) -> Option<InstanceId> {
-        let attachment = self.interfaces.get(&id)?.attachment.as_ref();
-        let host = attachment.and_then(|attachment| attachment.host);
-        Some(host.map_or_else(|| instance_of(id), |host| host.instance_id))
-    }
-
-    /// The interface that is attached to a port. Looks at all of them.
-    pub fn interface_at_port(&self, port: u32) -> Option<InterfaceId> {
-        let attached = |state: &&InterfaceState| state.attachment.as_ref().is_some_and(|a| a.port == port);
-        self.interfaces.values().find(attached).map(|state| state.id)
-    }
-
     /// The interface that has a MAC in a VPC.
     pub fn interface_by_mac(&self, vpc: VpcId, mac: MacAddr) -> Option<InterfaceId> {
         *self.vpcs.get(&vpc)?.macs.get(&mac)?
     }
 
-    /// Records that a device was attached, or that there is none any more.
-    pub fn set_attachment(
-        &mut self,
-        reference: &ResourceRef<InterfaceId>,
-        attachment: Option<Attachment>,
-    ) -> Result<Option<Attachment>, ModelError> {
-        let id = self.interface_id(reference)?;
-        let state = self.interfaces.get_mut(&id).ok_or_else(|| not_found(reference))?;
-        match (&state.attachment, &attachment) {
-            (Some(_), Some(_)) => Err(ModelError::InterfaceInUse { interface: id }),
-            (None, None) => Err(ModelError::NotAttached { interface: id }),
-            _ => Ok(std::mem::replace(&mut state.attachment, attachment)),
-        }
+    /// The declared form of an interface that is known to exist.
+    pub(super) fn view(&self, id: InterfaceId) -> NetworkInterface {
+        self.state(id).view(self.own_instance(id))
     }
 
     /// An interface that is known to exist.

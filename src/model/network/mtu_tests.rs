@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tests::World;
+use crate::model::VpcId;
 use crate::model::error::ModelError;
 use crate::model::interface::{CreateInterface, ModifyInterface, SettingsChange};
 use crate::model::profile::Profile;
@@ -38,14 +39,14 @@ fn an_interface_with_ipv6_takes_1280_octets() {
             settings: change(Some(mtu)),
             ..CreateInterface::new(subnet)
         };
-        let made = world.network.create_interface(spec, &mut world.rng);
+        let made = world.execute(spec);
         assert_eq!(made.is_ok(), taken, "made with {mtu} in {subnet}: {made:?}");
         let id = world.interface(subnet, &[]).unwrap();
         let spec = ModifyInterface {
             settings: change(Some(mtu)),
-            ..Default::default()
+            ..ModifyInterface::new(id)
         };
-        let changed = world.network.modify_interface(&id.into(), spec);
+        let changed = world.execute(spec);
         assert_eq!(changed.is_ok(), taken, "changed to {mtu} in {subnet}: {changed:?}");
         if let Err(error) = changed {
             assert_eq!((error.code(), error.field()), ("InvalidParameterValue", Some("mtu")));
@@ -60,22 +61,22 @@ fn a_vpc_with_ipv6_has_a_profile_whose_mtu_is_1280_or_more() {
         mtu: 1279,
         ..Profile::aws()
     });
-    let with = |profile: &Arc<Profile>| ModifyVpc {
+    let with = |vpc: VpcId, profile: &Arc<Profile>| ModifyVpc {
         profile: Some(Arc::clone(profile)),
-        ..Default::default()
+        ..ModifyVpc::new(vpc)
     };
     let six = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
-    let refused = world.network.modify_vpc(&six.into(), with(&narrow)).unwrap_err();
+    let refused = world.execute(with(six, &narrow)).unwrap_err();
     assert!(
         matches!(refused, ModelError::OutOfRange { field: "profile", .. }),
         "{refused}"
     );
     let four = world.vpc(&["10.1.0.0/16"], &[]).unwrap();
-    world.network.modify_vpc(&four.into(), with(&narrow)).unwrap();
+    world.execute(with(four, &narrow)).unwrap();
     let later = ModifyVpc {
         ipv6_cidr_blocks: Some(vec!["2001:db8:1::/56".parse().unwrap()]),
-        ..Default::default()
+        ..ModifyVpc::new(four)
     };
-    let refused = world.network.modify_vpc(&four.into(), later).unwrap_err();
+    let refused = world.execute(later).unwrap_err();
     assert!(refused.remedy().contains("1280"), "{refused}");
 }

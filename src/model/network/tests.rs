@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -9,14 +10,18 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::model::address::AddressOrPrefix;
-use crate::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
-use crate::model::mapping::MappingChange;
+use crate::model::interface::{
+    AddressRequest, AttachInterface, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface,
+};
+use crate::model::mapping::{AssignAddresses, EditFailed, EditMappings, MappingChange, MappingEdit, MappingFilter};
 use crate::model::profile::Profile;
-use crate::model::subnet::CreateSubnet;
-use crate::model::vpc::{CreateVpc, ModifyVpc};
+use crate::model::subnet::{CreateSubnet, DeleteSubnet};
+use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
 
+/// A network, and another that follows it by its changes alone.
 pub(in crate::model) struct World {
     pub(in crate::model) network: Network,
+    follower: Network,
     pub(in crate::model) rng: ChaCha8Rng,
 }
 
@@ -32,12 +37,38 @@ impl World {
     pub(in crate::model) fn with_limits(limits: Limits) -> Self {
         Self {
             network: Network::new(limits),
+            follower: Network::new(limits),
+            rng: ChaCha8Rng::seed_from_u64(7),
+        }
+    }
+
+    pub(in crate::model) fn in_region(region: &str) -> Self {
+        Self {
+            network: Network::in_region(Limits::UNBOUNDED, region),
+            follower: Network::in_region(Limits::UNBOUNDED, region),
             rng: ChaCha8Rng::seed_from_u64(7),
         }
     }
 
     pub(in crate::model) fn new() -> Self {
         Self::with_limits(Limits::UNBOUNDED)
+    }
+
+    /// Carries out a command. Whatever it gives, a network that only applies the changes is the same afterwards.
+    pub(in crate::model) fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, C::Error> {
+        Ok(self.changes(command)?.0)
+    }
+
+    /// The same, with the changes.
+    pub(in crate::model) fn changes<C: Command>(&mut self, command: C) -> Result<(C::Outcome, Vec<Change>), C::Error> {
+        let done = self.network.execute(command, &mut self.rng);
+        for change in done.iter().flat_map(|(_, changes)| changes) {
+            // As it is read back from a journal.
+            let text = serde_json::to_string(change).unwrap();
+            self.follower.apply(&serde_json::from_str(&text).unwrap());
+        }
+        assert_eq!(self.network, self.follower);
+        done
     }
 
     pub(in crate::model) fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
@@ -49,7 +80,7 @@ impl World {
             dhcp_options: None,
             tags: Default::default(),
         };
-        self.network.create_vpc(spec, &mut self.rng).map(|vpc| vpc.id)
+        self.execute(spec).map(|vpc| vpc.id)
     }
 
     pub(in crate::model) fn subnet(
@@ -67,7 +98,7 @@ impl World {
             router_mac: None,
             tags: Default::default(),
         };
-        self.network.create_subnet(spec, &mut self.rng).map(|subnet| subnet.id)
+        self.execute(spec).map(|subnet| subnet.id)
     }
 
     pub(in crate::model) fn interface(
@@ -79,11 +110,11 @@ impl World {
             addresses: exactly(addresses),
             ..CreateInterface::new(subnet)
         };
-        self.network.create_interface(spec, &mut self.rng).map(|(id, _)| id)
+        self.execute(spec).map(|interface| interface.id)
     }
 
     /// A dual-stack subnet with two interfaces.
-    fn pair() -> (Self, SubnetId, InterfaceId, InterfaceId) {
+    pub(in crate::model) fn pair() -> (Self, SubnetId, InterfaceId, InterfaceId) {
         let mut world = Self::new();
         let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
         let subnet = world
@@ -95,7 +126,8 @@ impl World {
     }
 
     fn edit(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
-        self.network.edit_mappings(edits)
+        let (_, changes) = self.changes(EditMappings(edits.to_vec()))?;
+        Ok(changes.into_iter().flat_map(mappings).collect())
     }
 
     fn owner(&self, subnet: SubnetId, address: &str) -> Option<InterfaceId> {
@@ -116,6 +148,19 @@ impl World {
             .map(|mapping| mapping.address.to_string())
             .collect()
     }
+}
+
+fn mappings(change: Change) -> Vec<MappingChange> {
+    match change {
+        Change::Mappings(changes) => changes,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What moved from one interface to another.
+fn moves(changes: &[MappingChange]) -> Vec<(SubnetId, AddressOrPrefix, Option<InterfaceId>, Option<InterfaceId>)> {
+    let moved = |change: &MappingChange| (change.subnet, change.address, change.from(), change.to());
+    changes.iter().map(moved).collect()
 }
 
 fn assign(interface: InterfaceId, address: &str) -> MappingEdit {
@@ -169,7 +214,7 @@ fn a_mac_is_unique_in_its_vpc_and_the_routers_count() {
             mac_address: Some(taken),
             ..CreateInterface::new(subnet)
         };
-        let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
+        let error = world.execute(spec).unwrap_err();
         assert_eq!(
             error,
             ModelError::MacTaken {
@@ -182,10 +227,7 @@ fn a_mac_is_unique_in_its_vpc_and_the_routers_count() {
         mac_address: Some(MacAddr::BROADCAST),
         ..CreateInterface::new(subnet)
     };
-    assert!(matches!(
-        world.network.create_interface(spec, &mut world.rng),
-        Err(ModelError::BadMac { .. })
-    ));
+    assert!(matches!(world.execute(spec), Err(ModelError::BadMac { .. })));
     // Another VPC may use it again.
     let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
     let other = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
@@ -193,7 +235,7 @@ fn a_mac_is_unique_in_its_vpc_and_the_routers_count() {
         mac_address: Some(mac),
         ..CreateInterface::new(other)
     };
-    world.network.create_interface(spec, &mut world.rng).unwrap();
+    world.execute(spec).unwrap();
 }
 
 #[test]
@@ -284,8 +326,8 @@ fn the_primary_address_lasts_as_long_as_its_interface() {
         address: block("10.0.1.10"),
     };
     assert_eq!(world.edit(&[remove]).unwrap_err().error, refused);
-    let (_, changes) = world.network.delete_interface(&a.into()).unwrap();
-    assert_eq!(changes.len(), 1);
+    let (_, changes) = world.changes(DeleteInterface(a.into())).unwrap();
+    assert!(matches!(&changes[..], [Change::Mappings(freed), Change::Interface(_)] if freed.len() == 1));
     world.edit(&[assign(b, "10.0.1.10")]).unwrap();
 }
 
@@ -301,15 +343,7 @@ fn an_assigned_address_moves_only_when_that_is_allowed() {
     assert_eq!(failed.error.code(), "InvalidParameterValue");
     let changes = world.edit(&[take(b, "10.0.1.20")]).unwrap();
     let address = block("10.0.1.20");
-    assert_eq!(
-        changes,
-        [MappingChange {
-            subnet,
-            address,
-            from: Some(a),
-            to: Some(b)
-        }]
-    );
+    assert_eq!(moves(&changes), [(subnet, address, Some(a), Some(b))]);
     assert_eq!(world.addresses(a), ["10.0.1.10"]);
     assert_eq!(world.addresses(b), ["10.0.1.11", "10.0.1.20"]);
     // Once more changes nothing.
@@ -356,15 +390,7 @@ fn edits_of_one_list_may_build_on_each_other_and_an_address_is_never_without_own
         .unwrap();
     // The address moves in one step, and the one that came and went is not heard of.
     let address = block("10.0.1.20");
-    assert_eq!(
-        changes,
-        [MappingChange {
-            subnet,
-            address,
-            from: Some(a),
-            to: Some(b)
-        }]
-    );
+    assert_eq!(moves(&changes), [(subnet, address, Some(a), Some(b))]);
 }
 
 #[test]
@@ -457,20 +483,18 @@ fn a_subnet_gives_out_every_address_but_the_reserved_ones_and_then_says_that_it_
 #[test]
 fn free_prefixes_are_given_out_until_none_is_left() {
     let (mut world, _, a, _) = World::pair();
+    let choose = |request| AssignAddresses {
+        interface: a.into(),
+        addresses: vec![request],
+        move_allowed: false,
+    };
     let mut given = 0;
-    while world
-        .network
-        .assign(a, &[AddressRequest::AnyIpv4Prefix], false, &mut world.rng)
-        .is_ok()
-    {
+    while world.execute(choose(AddressRequest::AnyIpv4Prefix)).is_ok() {
         given += 1;
     }
     // Of 16 blocks the first holds the interfaces and reserved addresses, and the last the broadcast address.
     assert_eq!(given, 14);
-    let (got, _) = world
-        .network
-        .assign(a, &[AddressRequest::AnyIpv6Prefix], false, &mut world.rng)
-        .unwrap();
+    let got = world.execute(choose(AddressRequest::AnyIpv6Prefix)).unwrap().addresses;
     assert_eq!(got[0].net().prefix_len(), 80);
 }
 
@@ -479,35 +503,32 @@ fn nothing_is_deleted_under_its_dependents() {
     let (mut world, subnet, a, b) = World::pair();
     let vpc = world.network.subnet(&subnet.into()).unwrap().vpc_id;
     assert_eq!(
-        world.network.delete_vpc(&vpc.into()).unwrap_err().code(),
+        world.execute(DeleteVpc(vpc.into())).unwrap_err().code(),
         "DependencyViolation"
     );
     assert_eq!(
-        world.network.delete_subnet(&subnet.into()).unwrap_err().code(),
+        world.execute(DeleteSubnet(subnet.into())).unwrap_err().code(),
         "DependencyViolation"
     );
-    let attachment = Attachment {
-        port: 1,
-        device: "tap0".into(),
-        host: None,
+    let attach = || AttachInterface {
+        interface: a.into(),
+        place: None,
+        at: SystemTime::UNIX_EPOCH,
     };
-    world
-        .network
-        .set_attachment(&a.into(), Some(attachment.clone()))
-        .unwrap();
-    let error = world.network.set_attachment(&a.into(), Some(attachment)).unwrap_err();
+    world.execute(attach()).unwrap();
+    let error = world.execute(attach()).unwrap_err();
     assert_eq!(error, ModelError::InterfaceInUse { interface: a });
     assert_eq!(
-        world.network.delete_interface(&a.into()).unwrap_err().code(),
+        world.execute(DeleteInterface(a.into())).unwrap_err().code(),
         "InvalidParameterValue"
     );
-    world.network.set_attachment(&a.into(), None).unwrap();
-    assert!(world.network.set_attachment(&a.into(), None).is_err());
+    world.execute(DetachInterface(a.into())).unwrap();
+    assert!(world.execute(DetachInterface(a.into())).is_err());
     for id in [a, b] {
-        world.network.delete_interface(&id.into()).unwrap();
+        world.execute(DeleteInterface(id.into())).unwrap();
     }
-    world.network.delete_subnet(&subnet.into()).unwrap();
-    world.network.delete_vpc(&vpc.into()).unwrap();
+    world.execute(DeleteSubnet(subnet.into())).unwrap();
+    world.execute(DeleteVpc(vpc.into())).unwrap();
     let error = world.network.interface(&a.into()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -519,24 +540,18 @@ fn nothing_is_deleted_under_its_dependents() {
 #[test]
 fn a_name_stands_for_the_identifier_and_is_borne_once() {
     let (mut world, subnet, a, b) = World::pair();
-    let rename = |name: Option<&str>| ModifyInterface {
+    let rename = |id: InterfaceId, name: Option<&str>| ModifyInterface {
         name: Some(name.map(str::to_owned)),
-        ..ModifyInterface::default()
+        ..ModifyInterface::new(id)
     };
-    world.network.modify_interface(&a.into(), rename(Some("left"))).unwrap();
+    world.execute(rename(a, Some("left"))).unwrap();
     let left = ResourceRef::new("left");
     assert_eq!(world.network.interface_id(&left).unwrap(), a);
-    let error = world
-        .network
-        .modify_interface(&b.into(), rename(Some("left")))
-        .unwrap_err();
+    let error = world.execute(rename(b, Some("left"))).unwrap_err();
     assert!(matches!(error, ModelError::NameTaken { .. }));
-    world.network.modify_interface(&a.into(), rename(Some("left"))).unwrap();
+    world.execute(rename(a, Some("left"))).unwrap();
     for bad in ["", "a/b", "eni-0a1b2c3d4e5f60718"] {
-        let error = world
-            .network
-            .modify_interface(&b.into(), rename(Some(bad)))
-            .unwrap_err();
+        let error = world.execute(rename(b, Some(bad))).unwrap_err();
         assert!(matches!(error, ModelError::BadName { .. }), "{bad}");
     }
     let edit = MappingEdit::Assign {
@@ -546,8 +561,8 @@ fn a_name_stands_for_the_identifier_and_is_borne_once() {
     };
     world.edit(&[edit]).unwrap();
     assert_eq!(world.owner(subnet, "10.0.1.20"), Some(a));
-    world.network.delete_interface(&left).unwrap();
-    world.network.modify_interface(&b.into(), rename(Some("left"))).unwrap();
+    world.execute(DeleteInterface(left)).unwrap();
+    world.execute(rename(b, Some("left"))).unwrap();
 }
 
 #[test]
@@ -556,30 +571,21 @@ fn a_vpc_gains_and_loses_blocks_but_keeps_the_primary_and_those_in_use() {
     let vpc = world.vpc(&["10.0.0.0/16"], &["2001:db8::/56"]).unwrap();
     let blocks = |texts: &[&str]| ModifyVpc {
         cidr_blocks: Some(texts.iter().map(|t| t.parse().unwrap()).collect()),
-        ..ModifyVpc::default()
+        ..ModifyVpc::new(vpc)
     };
-    world
-        .network
-        .modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16", "10.1.0.0/16"]))
-        .unwrap();
+    world.execute(blocks(&["10.0.0.0/16", "10.1.0.0/16"])).unwrap();
     let subnet = world.subnet(vpc, Some("10.1.0.0/24"), None).unwrap();
-    let error = world
-        .network
-        .modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16"]))
-        .unwrap_err();
+    let error = world.execute(blocks(&["10.0.0.0/16"])).unwrap_err();
     assert_eq!(error.code(), "DependencyViolation");
-    let error = world
-        .network
-        .modify_vpc(&vpc.into(), blocks(&["10.1.0.0/16"]))
-        .unwrap_err();
+    let error = world.execute(blocks(&["10.1.0.0/16"])).unwrap_err();
     assert_eq!(
         error,
         ModelError::PrimaryCidr {
             net: "10.0.0.0/16".parse().unwrap()
         }
     );
-    world.network.delete_subnet(&subnet.into()).unwrap();
-    world.network.modify_vpc(&vpc.into(), blocks(&["10.0.0.0/16"])).unwrap();
+    world.execute(DeleteSubnet(subnet.into())).unwrap();
+    world.execute(blocks(&["10.0.0.0/16"])).unwrap();
 }
 
 #[test]
@@ -749,7 +755,7 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
             tags: Default::default(),
             dhcp_options: None,
         };
-        let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
+        let vpc = world.execute(spec).unwrap().id;
         let subnets = ["10.0.1.0/24", "10.0.2.0/24"].map(|block| world.subnet(vpc, Some(block), None).unwrap());
         let macs = subnets.map(|subnet| world.network.subnet(&subnet.into()).unwrap().router_mac.to_string());
         (subnets, macs)
@@ -761,12 +767,12 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
     let ([first, second], macs) = create(Profile::azure());
     assert_eq!(macs, ["12:34:56:78:9a:bc"; 2]);
     // While one subnet has it, no interface can.
-    world.network.delete_subnet(&first.into()).unwrap();
+    world.execute(DeleteSubnet(first.into())).unwrap();
     let spec = CreateInterface {
         mac_address: Some("12:34:56:78:9a:bc".parse().unwrap()),
         ..CreateInterface::new(second)
     };
-    let error = world.network.create_interface(spec, &mut world.rng).unwrap_err();
+    let error = world.execute(spec).unwrap_err();
     assert!(matches!(error, ModelError::MacTaken { .. }), "{error}");
 }
 
@@ -781,12 +787,12 @@ fn the_blocks_of_a_deleted_subnet_are_free_again_whoever_shares_its_router_s_mac
         tags: Default::default(),
         dhcp_options: None,
     };
-    let vpc = world.network.create_vpc(spec, &mut world.rng).unwrap().id;
+    let vpc = world.execute(spec).unwrap().id;
     world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
     let block = (Some("10.0.2.0/24"), Some("2001:db8:0:2::/64"));
     for _ in 0..2 {
         let subnet = world.subnet(vpc, block.0, block.1).unwrap();
         assert!(world.subnet(vpc, Some("10.0.2.0/28"), None).is_err());
-        world.network.delete_subnet(&subnet.into()).unwrap();
+        world.execute(DeleteSubnet(subnet.into())).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::tests::World;
 use crate::model::instance::metadata::MetadataChange;
-use crate::model::interface::{Attachment, CreateInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::{AttachInterface, CreateInterface, DeleteInterface, ModifyInterface, SettingsChange};
 
 fn shows_tags(shows: bool) -> SettingsChange {
     SettingsChange {
@@ -38,7 +38,7 @@ fn an_instance_that_shows_its_tags_has_keys_that_can_be_shown() {
             tags: std::collections::BTreeMap::clone(&tags),
             ..CreateInterface::new(subnet)
         };
-        let made = world.network.create_interface(spec(true), &mut world.rng);
+        let made = world.execute(spec(true));
         assert_eq!(made.is_ok(), taken, "{key}");
         if let Err(error) = made {
             assert_eq!((error.code(), error.field()), ("InvalidParameterValue", Some("tags")));
@@ -49,12 +49,12 @@ fn an_instance_that_shows_its_tags_has_keys_that_can_be_shown() {
             assert_eq!(error.to_string(), text);
         }
         // Where they are not shown, any key will do, until they are.
-        let (id, _) = world.network.create_interface(spec(false), &mut world.rng).unwrap();
+        let id = world.execute(spec(false)).unwrap().id;
         let show = ModifyInterface {
             settings: shows_tags(true),
-            ..Default::default()
+            ..ModifyInterface::new(id)
         };
-        assert_eq!(world.network.modify_interface(&id.into(), show).is_ok(), taken, "{key}");
+        assert_eq!(world.execute(show).is_ok(), taken, "{key}");
     }
 }
 
@@ -65,13 +65,13 @@ fn an_attached_interface_is_not_deleted_in_the_words_of_ec2() {
     let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
     let subnet = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
     let id = world.interface(subnet, &[]).unwrap();
-    let attachment = Attachment {
-        port: 1,
-        device: "tap0".into(),
-        host: None,
+    let attach = AttachInterface {
+        interface: id.into(),
+        place: None,
+        at: std::time::SystemTime::UNIX_EPOCH,
     };
-    world.network.set_attachment(&id.into(), Some(attachment)).unwrap();
-    let error = world.network.delete_interface(&id.into()).unwrap_err();
+    world.execute(attach).unwrap();
+    let error = world.execute(DeleteInterface(id.into())).unwrap_err();
     assert_eq!(error.code(), "InvalidParameterValue");
     assert_eq!(
         error.to_string(),

@@ -5,6 +5,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -32,6 +33,54 @@ pub struct RouteTable {
     pub tags: Tags,
 }
 
+/// A route table as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTableRecord {
+    /// Its identifier.
+    pub id: RouteTableId,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// The VPC that it is part of.
+    pub vpc_id: VpcId,
+    /// Its routes by destination.
+    pub routes: BTreeMap<IpNet, RouteEntry>,
+    /// Tags other than the name.
+    pub tags: Tags,
+}
+
+/// A route as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteEntry {
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// How it came to be.
+    pub origin: RouteOrigin,
+}
+
+/// A route of a table before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChange {
+    /// The table.
+    pub table: RouteTableId,
+    /// The destination.
+    pub destination: IpNet,
+    /// The route that was there.
+    pub before: Option<RouteEntry>,
+    /// The route that is there now.
+    pub after: Option<RouteEntry>,
+}
+
+/// The route table that a subnet is explicitly associated with, before and after; none stands for the main table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The table that it had.
+    pub before: Option<RouteTableId>,
+    /// The table that it has now.
+    pub after: Option<RouteTableId>,
+}
+
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
@@ -46,7 +95,8 @@ pub struct Route {
 }
 
 /// Where a route leads. Gateways to the outside of the VPC will be further variants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RouteTarget {
     /// To whomever the mapping service names.
     Local,
@@ -138,7 +188,7 @@ pub enum RouteOrigin {
     CreateRoute,
 }
 
-/// What a new route table is made from.
+/// Makes a route table with the local routes of its VPC. Outcome: the table.
 #[derive(Debug, Clone)]
 pub struct CreateRouteTable {
     /// A name that no other route table has.
@@ -149,15 +199,60 @@ pub struct CreateRouteTable {
     pub tags: Tags,
 }
 
-/// What changes about a route table; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+/// Changes a route table; `None` leaves a field as it is. Outcome: the table as it is now.
+#[derive(Debug, Clone)]
 pub struct ModifyRouteTable {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
     /// `true` makes it the main one of its VPC, in place of the one that was.
     pub main: Option<bool>,
     /// All tags.
     pub tags: Option<Tags>,
+}
+
+impl ModifyRouteTable {
+    /// A command that changes nothing yet.
+    pub fn new(table: impl Into<ResourceRef<RouteTableId>>) -> Self {
+        Self {
+            table: table.into(),
+            name: None,
+            main: None,
+            tags: None,
+        }
+    }
+}
+
+/// Deletes a route table that is neither a main one nor associated with a subnet. Outcome: the table as it was.
+#[derive(Debug, Clone)]
+pub struct DeleteRouteTable(pub ResourceRef<RouteTableId>);
+
+/// Associates a subnet with a route table, in place of the one that it had. Outcome: the table as it is now.
+#[derive(Debug, Clone)]
+pub struct AssociateRouteTable {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
+    /// The subnet.
+    pub subnet: ResourceRef<SubnetId>,
+}
+
+/// Gives a subnet back to the main table. Outcome: the table that it had, as it is now.
+#[derive(Debug, Clone)]
+pub struct DisassociateRouteTable {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
+    /// The subnet.
+    pub subnet: ResourceRef<SubnetId>,
+}
+
+/// Edits one route of a table. Outcome: the table as it is now.
+#[derive(Debug, Clone)]
+pub struct EditRoute {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
+    /// The edit.
+    pub edit: RouteEdit,
 }
 
 /// One edit of the routes of a table.

@@ -2,15 +2,20 @@
 //! where AWS lets it: for a whole range, or for a whole subnet, and then to an interface.
 
 use ipnet::IpNet;
-use rand::Rng;
 
-use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
-use crate::model::limits::Limits;
-use crate::model::network::{Network, RouteEntry, RouteTableState, fresh_id, not_found};
-use crate::model::route_table::{
-    CreateRouteTable, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState, RouteTable, RouteTarget, TargetRef,
+use super::{
+    AssociateRouteTable, Association, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute,
+    ModifyRouteTable, Route, RouteChange, RouteEdit, RouteEntry, RouteOrigin, RouteState, RouteTable, RouteTableRecord,
+    RouteTarget, TargetRef,
 };
+use crate::model::change::{Effect, Record, Stored};
+use crate::model::command::{Command, Edit};
+use crate::model::error::ModelError;
+use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId};
+use crate::model::limits::Limits;
+use crate::model::naming::{Names, Tags};
+use crate::model::network::{Network, fresh_id, not_found};
+use crate::model::vpc::Vpc;
 
 /// Ranges that no route may lie in (VPC guide, "Route table concepts"). One around them may be there; what it leads to
 /// them is not forwarded.
@@ -21,35 +26,274 @@ fn forbidden(destination: IpNet) -> Option<IpNet> {
     ranges.into_iter().find(|range| range.contains(&destination))
 }
 
-impl Network {
-    /// Makes the main route table of a VPC that is about to be made.
-    pub(in crate::model) fn new_main_table(&mut self, vpc: VpcId, ranges: &[IpNet], rng: &mut dyn Rng) -> RouteTableId {
-        let id = fresh_id(rng, |id| self.route_tables.contains_key(&id));
-        let state = RouteTableState::new(None, vpc, ranges, Default::default());
-        self.route_tables.insert(id, state);
-        id
+impl RouteEntry {
+    /// What a table begins with for each range of the VPC.
+    const LOCAL: Self = Self {
+        target: RouteTarget::Local,
+        origin: RouteOrigin::CreateRouteTable,
+    };
+}
+
+impl RouteTableRecord {
+    /// A table with the routes that every table of the VPC has.
+    pub(in crate::model) fn with_local_routes(id: RouteTableId, name: Option<String>, vpc: &Vpc, tags: Tags) -> Self {
+        Self {
+            id,
+            name,
+            vpc_id: vpc.id,
+            routes: vpc
+                .ranges()
+                .into_iter()
+                .map(|range| (range, RouteEntry::LOCAL))
+                .collect(),
+            tags,
+        }
+    }
+}
+
+impl Record for RouteTableRecord {
+    type Id = RouteTableId;
+
+    fn id(&self) -> RouteTableId {
+        self.id
     }
 
-    /// Makes a route table with the local routes of its VPC.
-    pub fn create_route_table(&mut self, spec: CreateRouteTable, rng: &mut dyn Rng) -> Result<RouteTable, ModelError> {
-        let vpc = self.vpc(&spec.vpc)?;
-        let (vpc_id, ranges) = (vpc.id, vpc.ranges());
-        let count = self.route_tables.values().filter(|table| table.vpc == vpc_id).count();
-        if Limits::reached(self.limits.route_tables_per_vpc, count) {
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl Stored for RouteTableRecord {
+    fn names(network: &mut Network) -> &mut Names<RouteTableId> {
+        &mut network.route_table_names
+    }
+
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        if let Some(after) = after {
+            network.route_tables.insert(after.id, after.clone());
+        } else if let Some(before) = before {
+            network.route_tables.remove(&before.id);
+        }
+    }
+}
+
+impl RouteChange {
+    fn put(&self, network: &mut Network, entry: Option<RouteEntry>) {
+        if let Some(table) = network.route_tables.get_mut(&self.table) {
+            match entry {
+                Some(entry) => drop(table.routes.insert(self.destination, entry)),
+                None => drop(table.routes.remove(&self.destination)),
+            }
+        }
+    }
+}
+
+impl Effect for RouteChange {
+    fn apply(&self, network: &mut Network) {
+        self.put(network, self.after);
+    }
+
+    fn revert(&self, network: &mut Network) {
+        self.put(network, self.before);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before == self.after
+    }
+}
+
+impl Association {
+    fn put(self, network: &mut Network, table: Option<RouteTableId>) {
+        if let Some(state) = network.subnets.get_mut(&self.subnet) {
+            state.route_table = table;
+        }
+    }
+}
+
+impl Effect for Association {
+    fn apply(&self, network: &mut Network) {
+        self.put(network, self.after);
+    }
+
+    fn revert(&self, network: &mut Network) {
+        self.put(network, self.before);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before == self.after
+    }
+}
+
+impl Command for CreateRouteTable {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let vpc = edit.vpc(&self.vpc)?;
+        let vpc_id = vpc.id;
+        let count = edit
+            .route_tables
+            .values()
+            .filter(|table| table.vpc_id == vpc_id)
+            .count();
+        if Limits::reached(edit.limits.route_tables_per_vpc, count) {
             let text = "The maximum number of route tables has been reached.".into();
             return Err(ModelError::Limit {
                 code: "RouteTableLimitExceeded",
                 text,
             });
         }
-        self.route_table_names.check(spec.name.as_deref(), None)?;
-        let id = fresh_id(rng, |id| self.route_tables.contains_key(&id));
-        self.route_table_names.rename(id, None, spec.name.as_deref());
-        let state = RouteTableState::new(spec.name, vpc_id, &ranges, spec.tags);
-        self.route_tables.insert(id, state);
-        self.route_table(&id.into())
+        edit.route_table_names.check(self.name.as_deref(), None)?;
+        let id = fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id));
+        let record = RouteTableRecord::with_local_routes(id, self.name, edit.vpc(&vpc_id.into())?, self.tags);
+        edit.create(record);
+        edit.route_table(&id.into())
     }
+}
 
+impl Command for ModifyRouteTable {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let before = edit.route_table_record(&self.table)?.clone();
+        let (id, vpc) = (before.id, edit.vpc(&before.vpc_id.into())?.clone());
+        if self.main == Some(false) && vpc.main_route_table_id == id {
+            return Err(ModelError::MainRouteTable { table: id });
+        }
+        if let Some(name) = &self.name {
+            edit.route_table_names.check(name.as_deref(), Some(id))?;
+        }
+        let after = RouteTableRecord {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            tags: self.tags.unwrap_or_else(|| before.tags.clone()),
+            ..before.clone()
+        };
+        edit.replace(before, after);
+        if self.main == Some(true) {
+            let after = Vpc {
+                main_route_table_id: id,
+                ..vpc.clone()
+            };
+            edit.replace(vpc, after);
+        }
+        edit.route_table(&id.into())
+    }
+}
+
+impl Command for DeleteRouteTable {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let table = edit.route_table(&self.0)?;
+        let subnets: Vec<String> = table.subnet_ids.iter().map(ToString::to_string).collect();
+        let dependents = match (table.main, subnets.is_empty()) {
+            (true, _) => "it is the main route table of its VPC".to_owned(),
+            (false, false) => subnets.join(", "),
+            (false, true) => String::new(),
+        };
+        if !dependents.is_empty() {
+            return Err(ModelError::Dependents {
+                kind: "routeTable",
+                id: table.id.to_string(),
+                dependents,
+            });
+        }
+        let record = edit.route_table_record(&self.0)?.clone();
+        edit.delete(record);
+        Ok(table)
+    }
+}
+
+impl Command for AssociateRouteTable {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let record = edit.route_table_record(&self.table)?;
+        let (table, vpc) = (record.id, record.vpc_id);
+        let subnet = edit.subnet(&self.subnet)?;
+        let subnet_id = subnet.id;
+        if subnet.vpc_id != vpc {
+            return Err(ModelError::DifferentNetworks {
+                table,
+                subnet: subnet_id,
+            });
+        }
+        edit.make(Association {
+            subnet: subnet_id,
+            before: edit.association(subnet_id),
+            after: Some(table),
+        });
+        edit.route_table(&table.into())
+    }
+}
+
+impl Command for DisassociateRouteTable {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let table = edit.route_table_id(&self.table)?;
+        let subnet = edit.subnet(&self.subnet)?.id;
+        if edit.association(subnet) != Some(table) {
+            return Err(ModelError::NotAssociated { subnet, table });
+        }
+        edit.make(Association {
+            subnet,
+            before: Some(table),
+            after: None,
+        });
+        edit.route_table(&table.into())
+    }
+}
+
+impl Command for EditRoute {
+    type Outcome = RouteTable;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
+        let table = edit.route_table_record(&self.table)?;
+        let id = table.id;
+        let change = match &self.edit {
+            RouteEdit::Create(destination, target) => edit.put_route(table, destination.trunc(), target, Some(false)),
+            RouteEdit::Replace(destination, target) => edit.put_route(table, destination.trunc(), target, Some(true)),
+            RouteEdit::Put(destination, target) => edit.put_route(table, destination.trunc(), target, None),
+            RouteEdit::Delete(destination) => delete_route(table, destination.trunc()),
+        }?;
+        edit.make(change);
+        edit.route_table(&id.into())
+    }
+}
+
+impl Edit<'_> {
+    /// Brings the local routes of all tables of a VPC in line with its ranges. Those that lead elsewhere go on doing so.
+    pub(in crate::model) fn renew_local_routes(&mut self, vpc: &Vpc) {
+        let ranges = vpc.ranges();
+        let mut changes = Vec::new();
+        for table in self.route_tables.values().filter(|table| table.vpc_id == vpc.id) {
+            let change = |destination, before, after| RouteChange {
+                table: table.id,
+                destination,
+                before,
+                after,
+            };
+            let gone = table
+                .routes
+                .iter()
+                .filter(|(net, entry)| entry.origin == RouteOrigin::CreateRouteTable && !ranges.contains(net));
+            changes.extend(gone.map(|(net, entry)| change(*net, Some(*entry), None)));
+            let new = ranges.iter().filter(|range| !table.routes.contains_key(*range));
+            changes.extend(new.map(|range| change(*range, None, Some(RouteEntry::LOCAL))));
+        }
+        for change in changes {
+            self.make(change);
+        }
+    }
+}
+
+impl Network {
     /// The identifier behind a reference to a route table that exists.
     pub fn route_table_id(&self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTableId, ModelError> {
         let id = self.route_table_names.resolve(reference)?;
@@ -60,13 +304,23 @@ impl Network {
         }
     }
 
+    fn route_table_record(&self, reference: &ResourceRef<RouteTableId>) -> Result<&RouteTableRecord, ModelError> {
+        let id = self.route_table_names.resolve(reference)?;
+        self.route_tables.get(&id).ok_or_else(|| not_found(reference))
+    }
+
+    /// The table that a subnet is explicitly associated with.
+    fn association(&self, subnet: SubnetId) -> Option<RouteTableId> {
+        self.subnets.get(&subnet)?.route_table
+    }
+
     /// The route table behind a reference, with the states that its routes have now.
     pub fn route_table(&self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTable, ModelError> {
-        let id = self.route_table_id(reference)?;
-        let table = self.route_tables.get(&id).ok_or_else(|| not_found(reference))?;
+        let table = self.route_table_record(reference)?;
+        let id = table.id;
         let main = self
             .vpcs
-            .get(&table.vpc)
+            .get(&table.vpc_id)
             .is_some_and(|vpc| vpc.vpc.main_route_table_id == id);
         let subnets = self.subnets.values().filter(|state| state.route_table == Some(id));
         let mut routes: Vec<Route> = table
@@ -84,7 +338,7 @@ impl Network {
         Ok(RouteTable {
             id,
             name: table.name.clone(),
-            vpc_id: table.vpc,
+            vpc_id: table.vpc_id,
             main,
             subnet_ids: subnets.map(|state| state.subnet.id).collect(),
             routes,
@@ -96,9 +350,15 @@ impl Network {
     fn route_state(&self, target: RouteTarget) -> RouteState {
         match target {
             RouteTarget::Local => RouteState::Active,
-            RouteTarget::Interface(id) if self.port(id).is_some() => RouteState::Active,
+            RouteTarget::Interface(id) if self.is_attached(id) => RouteState::Active,
             RouteTarget::Interface(_) | RouteTarget::Blackhole => RouteState::Blackhole,
         }
+    }
+
+    /// Whether an interface is there and attached.
+    pub fn is_attached(&self, interface: InterfaceId) -> bool {
+        let state = self.interfaces.get(&interface);
+        state.is_some_and(|state| state.record.attachment.is_some())
     }
 
     /// All route tables, by identifier.
@@ -129,7 +389,7 @@ impl Network {
 
     /// The tables with a route to an interface.
     pub fn tables_towards(&self, interface: InterfaceId) -> Vec<RouteTableId> {
-        let towards = |table: &RouteTableState| {
+        let towards = |table: &RouteTableRecord| {
             let mut targets = table.routes.values().map(|entry| entry.target);
             targets.any(|target| target == RouteTarget::Interface(interface))
         };
@@ -137,126 +397,15 @@ impl Network {
         found.map(|(id, _)| *id).collect()
     }
 
-    /// Changes a route table's name or tags, or makes it the main one.
-    pub fn modify_route_table(
-        &mut self,
-        reference: &ResourceRef<RouteTableId>,
-        spec: ModifyRouteTable,
-    ) -> Result<RouteTable, ModelError> {
-        let id = self.route_table_id(reference)?;
-        let table = self.route_tables.get(&id).ok_or_else(|| not_found(reference))?;
-        let (vpc, old) = (table.vpc, table.name.clone());
-        let is_main = self.vpcs.get(&vpc).is_some_and(|vpc| vpc.vpc.main_route_table_id == id);
-        if spec.main == Some(false) && is_main {
-            return Err(ModelError::MainRouteTable { table: id });
-        }
-        if let Some(name) = &spec.name {
-            self.route_table_names.check(name.as_deref(), Some(id))?;
-        }
-        if let Some(table) = self.route_tables.get_mut(&id) {
-            if let Some(name) = spec.name {
-                self.route_table_names.rename(id, old.as_deref(), name.as_deref());
-                table.name = name;
-            }
-            if let Some(tags) = spec.tags {
-                table.tags = tags;
-            }
-        }
-        if spec.main == Some(true)
-            && let Some(state) = self.vpcs.get_mut(&vpc)
-        {
-            state.vpc.main_route_table_id = id;
-        }
-        self.route_table(&id.into())
-    }
-
-    /// Deletes a route table that is neither a main one nor associated with a subnet.
-    pub fn delete_route_table(&mut self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTable, ModelError> {
-        let table = self.route_table(reference)?;
-        let subnets: Vec<String> = table.subnet_ids.iter().map(ToString::to_string).collect();
-        let dependents = match (table.main, subnets.is_empty()) {
-            (true, _) => "it is the main route table of its VPC".to_owned(),
-            (false, false) => subnets.join(", "),
-            (false, true) => String::new(),
-        };
-        if !dependents.is_empty() {
-            return Err(ModelError::Dependents {
-                kind: "routeTable",
-                id: table.id.to_string(),
-                dependents,
-            });
-        }
-        self.route_tables.remove(&table.id);
-        self.route_table_names.rename(table.id, table.name.as_deref(), None);
-        Ok(table)
-    }
-
-    /// Gives a subnet a table of its own, in place of the one that it had.
-    pub fn associate(
-        &mut self,
-        table: &ResourceRef<RouteTableId>,
-        subnet: &ResourceRef<SubnetId>,
-    ) -> Result<SubnetId, ModelError> {
-        let id = self.route_table_id(table)?;
-        let vpc = self.route_tables.get(&id).map(|table| table.vpc);
-        let subnet = self.subnet(subnet)?;
-        let subnet_id = subnet.id;
-        if Some(subnet.vpc_id) != vpc {
-            return Err(ModelError::DifferentNetworks {
-                table: id,
-                subnet: subnet_id,
-            });
-        }
-        if let Some(state) = self.subnets.get_mut(&subnet_id) {
-            state.route_table = Some(id);
-        }
-        Ok(subnet_id)
-    }
-
-    /// Gives a subnet back to the main table.
-    pub fn disassociate(
-        &mut self,
-        table: &ResourceRef<RouteTableId>,
-        subnet: &ResourceRef<SubnetId>,
-    ) -> Result<SubnetId, ModelError> {
-        let table = self.route_table_id(table)?;
-        let subnet = self.subnet(subnet)?.id;
-        match self.subnets.get_mut(&subnet) {
-            Some(state) if state.route_table == Some(table) => {
-                state.route_table = None;
-                Ok(subnet)
-            }
-            _ => Err(ModelError::NotAssociated { subnet, table }),
-        }
-    }
-
-    /// Edits one route of a table.
-    pub fn edit_route(
-        &mut self,
-        table: &ResourceRef<RouteTableId>,
-        edit: &RouteEdit,
-    ) -> Result<RouteTableId, ModelError> {
-        let id = self.route_table_id(table)?;
-        match edit {
-            RouteEdit::Create(destination, target) => self.put_route(id, destination.trunc(), target, Some(false)),
-            RouteEdit::Replace(destination, target) => self.put_route(id, destination.trunc(), target, Some(true)),
-            RouteEdit::Put(destination, target) => self.put_route(id, destination.trunc(), target, None),
-            RouteEdit::Delete(destination) => self.delete_route(id, destination.trunc()),
-        }
-        .map(|()| id)
-    }
-
     /// `there` says whether the route must be there already.
     fn put_route(
-        &mut self,
-        id: RouteTableId,
+        &self,
+        table: &RouteTableRecord,
         destination: IpNet,
         target: &TargetRef,
         there: Option<bool>,
-    ) -> Result<(), ModelError> {
-        let Some(table) = self.route_tables.get(&id) else {
-            return Err(not_found(&ResourceRef::Id(id)));
-        };
+    ) -> Result<RouteChange, ModelError> {
+        let (id, vpc) = (table.id, table.vpc_id);
         let wrong = |text: String, field, remedy| Err(ModelError::Route { text, field, remedy });
         let existing = table.routes.get(&destination).copied();
         match (existing, there) {
@@ -271,13 +420,12 @@ impl Network {
             let text = format!("The destination {destination} lies in {range}, which serves the VPC itself");
             return wrong(text, "destination", "Choose a destination outside of it.");
         }
-        let vpc = table.vpc;
         let target = match target {
             TargetRef::Local => RouteTarget::Local,
             TargetRef::Blackhole => RouteTarget::Blackhole,
             TargetRef::Interface(reference) => {
                 let interface = self.interface_id(reference)?;
-                if self.state(interface).vpc != vpc {
+                if self.state(interface).record.vpc_id != vpc {
                     let text =
                         format!("route table {id} and network interface {interface} belong to different networks");
                     return wrong(text, "target", "Name an interface of the route table's VPC.");
@@ -329,38 +477,20 @@ impl Network {
             });
         }
         let origin = existing.map_or(RouteOrigin::CreateRoute, |entry| entry.origin);
-        if let Some(table) = self.route_tables.get_mut(&id) {
-            table.routes.insert(destination, RouteEntry { target, origin });
-        }
-        Ok(())
-    }
-
-    fn delete_route(&mut self, id: RouteTableId, destination: IpNet) -> Result<(), ModelError> {
-        let Some(table) = self.route_tables.get_mut(&id) else {
-            return Err(not_found(&ResourceRef::Id(id)));
-        };
-        match table.routes.get(&destination) {
-            None => Err(ModelError::NoRoute { table: id, destination }),
-            Some(entry) if entry.origin == RouteOrigin::CreateRouteTable => Err(ModelError::Route {
-                text: format!("cannot remove local route {destination} in route table {id}"),
-                field: "destination",
-                remedy: "Replace its target instead.",
-            }),
-            Some(_) => {
-                table.routes.remove(&destination);
-                Ok(())
-            }
-        }
+        Ok(RouteChange {
+            table: id,
+            destination,
+            before: existing,
+            after: Some(RouteEntry { target, origin }),
+        })
     }
 
     /// Refuses a new range that would take over what a route leads elsewhere (VPC guide, "Add an IPv4 CIDR block": the
     /// same as or larger than the destination of a route is not allowed).
-    pub(in crate::model) fn check_new_ranges(&self, vpc: VpcId, ranges: &[IpNet]) -> Result<(), ModelError> {
-        let Some(old) = self.vpcs.get(&vpc).map(|state| state.vpc.ranges()) else {
-            return Ok(());
-        };
-        let tables = || self.route_tables.iter().filter(|(_, table)| table.vpc == vpc);
-        for range in ranges.iter().filter(|range| !old.contains(range)) {
+    pub(in crate::model) fn check_new_ranges(&self, before: &Vpc, after: &Vpc) -> Result<(), ModelError> {
+        let old = before.ranges();
+        let tables = || self.route_tables.iter().filter(|(_, table)| table.vpc_id == after.id);
+        for range in after.ranges().iter().filter(|range| !old.contains(range)) {
             let destinations = tables().flat_map(|(id, table)| table.routes.keys().map(move |net| (*id, *net)));
             if let Some((id, net)) = destinations.into_iter().find(|(_, net)| range.contains(net)) {
                 let field = if range.addr().is_ipv4() {
@@ -378,19 +508,24 @@ impl Network {
         }
         Ok(())
     }
+}
 
-    /// Brings the local routes of all tables of a VPC in line with its ranges. Those that lead elsewhere go on doing so.
-    pub(in crate::model) fn renew_local_routes(&mut self, vpc: VpcId) {
-        let Some(ranges) = self.vpcs.get(&vpc).map(|state| state.vpc.ranges()) else {
-            return;
-        };
-        for table in self.route_tables.values_mut().filter(|table| table.vpc == vpc) {
-            table
-                .routes
-                .retain(|net, entry| entry.origin == RouteOrigin::CreateRoute || ranges.contains(net));
-            for range in &ranges {
-                table.routes.entry(*range).or_insert(RouteEntry::LOCAL);
-            }
-        }
+fn delete_route(table: &RouteTableRecord, destination: IpNet) -> Result<RouteChange, ModelError> {
+    match table.routes.get(&destination) {
+        None => Err(ModelError::NoRoute {
+            table: table.id,
+            destination,
+        }),
+        Some(entry) if entry.origin == RouteOrigin::CreateRouteTable => Err(ModelError::Route {
+            text: format!("cannot remove local route {destination} in route table {}", table.id),
+            field: "destination",
+            remedy: "Replace its target instead.",
+        }),
+        Some(entry) => Ok(RouteChange {
+            table: table.id,
+            destination,
+            before: Some(*entry),
+            after: None,
+        }),
     }
 }

@@ -1,16 +1,17 @@
 //! Laws of route tables and DHCP option sets, each as a sentence.
 
+use std::time::SystemTime;
+
 use ipnet::IpNet;
 
 use super::*;
-use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::error::ModelError;
-use crate::model::interface::Attachment;
+use crate::model::interface::{AttachInterface, DeleteInterface, DetachInterface};
 use crate::model::limits::Limits;
-use crate::model::network::Network;
 use crate::model::network::tests::World;
 use crate::model::route_table::{CreateRouteTable, ModifyRouteTable, RouteEdit, RouteState, RouteTable, TargetRef};
-use crate::model::vpc::ModifyVpc;
+use crate::model::vpc::{DeleteVpc, ModifyVpc};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -57,8 +58,10 @@ impl Place {
 
     fn edit(&mut self, edit: &RouteEdit) -> Result<RouteTable, ModelError> {
         let main = self.main.into();
-        self.world.network.edit_route(&main, edit)?;
-        self.world.network.route_table(&main)
+        self.world.execute(EditRoute {
+            table: main,
+            edit: edit.clone(),
+        })
     }
 
     fn create(&mut self, destination: &str, target: impl Into<TargetRef>) -> Result<RouteTable, ModelError> {
@@ -71,11 +74,7 @@ impl Place {
             vpc: self.vpc.into(),
             tags: Default::default(),
         };
-        self.world
-            .network
-            .create_route_table(spec, &mut self.world.rng)
-            .unwrap()
-            .id
+        self.world.execute(spec).unwrap().id
     }
 
     fn state(&self, destination: &str) -> RouteState {
@@ -85,15 +84,27 @@ impl Place {
     }
 
     fn attach(&mut self, interface: InterfaceId, attached: bool) {
-        let attachment = attached.then(|| Attachment {
-            port: 9,
-            device: "tap".into(),
-            host: None,
-        });
-        self.world
-            .network
-            .set_attachment(&interface.into(), attachment)
-            .unwrap();
+        let interface = interface.into();
+        if attached {
+            let (place, at) = (None, SystemTime::UNIX_EPOCH);
+            self.world.execute(AttachInterface { interface, place, at }).unwrap();
+        } else {
+            self.world.execute(DetachInterface(interface)).unwrap();
+        }
+    }
+}
+
+fn associate(table: RouteTableId, subnet: SubnetId) -> AssociateRouteTable {
+    AssociateRouteTable {
+        table: table.into(),
+        subnet: subnet.into(),
+    }
+}
+
+fn disassociate(table: RouteTableId, subnet: SubnetId) -> DisassociateRouteTable {
+    DisassociateRouteTable {
+        table: table.into(),
+        subnet: subnet.into(),
     }
 }
 
@@ -272,7 +283,7 @@ fn a_route_is_active_while_its_target_is_attached_and_a_black_hole_otherwise() {
     place.attach(a, false);
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
     // It stays when its target is deleted, and names it still.
-    place.world.network.delete_interface(&a.into()).unwrap();
+    place.world.execute(DeleteInterface(a.into())).unwrap();
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
 }
 
@@ -299,43 +310,35 @@ fn a_subnet_has_the_table_that_it_is_associated_with_and_the_main_one_otherwise(
     let table = place.table();
     let [left, right] = place.subnets;
     let of = |place: &Place, subnet| place.world.network.table_of(subnet).unwrap();
-    place.world.network.associate(&table.into(), &left.into()).unwrap();
+    place.world.execute(associate(table, left)).unwrap();
     assert_eq!((of(&place, left), of(&place, right)), (table, place.main));
-    let in_use = place.world.network.delete_route_table(&table.into()).unwrap_err();
+    let in_use = place.world.execute(DeleteRouteTable(table.into())).unwrap_err();
     assert_eq!(in_use.code(), "DependencyViolation");
-    let not = place
-        .world
-        .network
-        .disassociate(&table.into(), &right.into())
-        .unwrap_err();
+    let not = place.world.execute(disassociate(table, right)).unwrap_err();
     assert_eq!(not.code(), "InvalidAssociationID.NotFound");
 
     // Another main table leads those that name none.
     let other = place.table();
     let change = ModifyRouteTable {
         main: Some(true),
-        ..ModifyRouteTable::default()
+        ..ModifyRouteTable::new(other)
     };
-    place.world.network.modify_route_table(&other.into(), change).unwrap();
+    place.world.execute(change).unwrap();
     assert_eq!((of(&place, left), of(&place, right)), (table, other));
-    let main = place.world.network.delete_route_table(&other.into()).unwrap_err();
+    let main = place.world.execute(DeleteRouteTable(other.into())).unwrap_err();
     assert_eq!(main.code(), "DependencyViolation");
-    place.world.network.delete_route_table(&place.main.into()).unwrap();
+    place.world.execute(DeleteRouteTable(place.main.into())).unwrap();
 
-    place.world.network.disassociate(&table.into(), &left.into()).unwrap();
+    place.world.execute(disassociate(table, left)).unwrap();
     assert_eq!(of(&place, left), other);
-    place.world.network.delete_route_table(&table.into()).unwrap();
+    place.world.execute(DeleteRouteTable(table.into())).unwrap();
 }
 
 #[test]
 fn a_table_leads_no_subnet_of_another_vpc() {
     let mut place = Place::new();
     let foreign = place.world.network.place(place.foreign).unwrap().1;
-    let error = place
-        .world
-        .network
-        .associate(&place.main.into(), &foreign.into())
-        .unwrap_err();
+    let error = place.world.execute(associate(place.main, foreign)).unwrap_err();
     assert!(error.to_string().contains("different networks"), "{error}");
 }
 
@@ -344,32 +347,27 @@ fn local_routes_follow_the_blocks_of_the_vpc_and_block_what_a_route_holds() {
     let mut place = Place::new();
     let a = place.interfaces[0];
     place.create("10.1.0.0/16", a).unwrap();
+    let vpc = place.vpc;
     let blocks = |texts: &[&str]| ModifyVpc {
         cidr_blocks: Some(texts.iter().map(|text| text.parse().unwrap()).collect()),
-        ..ModifyVpc::default()
+        ..ModifyVpc::new(vpc)
     };
-    let vpc = place.vpc.into();
     let refused = place
         .world
-        .network
-        .modify_vpc(&vpc, blocks(&["10.0.0.0/16", "10.1.0.0/16"]))
+        .execute(blocks(&["10.0.0.0/16", "10.1.0.0/16"]))
         .unwrap_err();
     assert_eq!(
         (refused.code(), refused.field()),
         ("InvalidVpc.Conflict", Some("cidr_blocks"))
     );
-    place
-        .world
-        .network
-        .modify_vpc(&vpc, blocks(&["10.0.0.0/16", "10.2.0.0/16"]))
-        .unwrap();
+    place.world.execute(blocks(&["10.0.0.0/16", "10.2.0.0/16"])).unwrap();
     let routes = |place: &Place| {
         let table = place.world.network.route_table(&place.main.into()).unwrap();
         let local = table.routes.iter().filter(|route| route.target == RouteTarget::Local);
         local.map(|route| route.destination.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(routes(&place), ["10.0.0.0/16", "10.2.0.0/16", "2001:db8::/56"]);
-    place.world.network.modify_vpc(&vpc, blocks(&["10.0.0.0/16"])).unwrap();
+    place.world.execute(blocks(&["10.0.0.0/16"])).unwrap();
     assert_eq!(routes(&place), ["10.0.0.0/16", "2001:db8::/56"]);
 }
 
@@ -382,11 +380,11 @@ fn a_vpc_goes_with_its_main_table_but_not_with_others() {
         vpc: vpc.into(),
         tags: Default::default(),
     };
-    let table = world.network.create_route_table(spec, &mut world.rng).unwrap();
-    let refused = world.network.delete_vpc(&vpc.into()).unwrap_err();
+    let table = world.execute(spec).unwrap();
+    let refused = world.execute(DeleteVpc(vpc.into())).unwrap_err();
     assert!(refused.to_string().contains(&table.id.to_string()), "{refused}");
-    world.network.delete_route_table(&ResourceRef::new("t")).unwrap();
-    world.network.delete_vpc(&vpc.into()).unwrap();
+    world.execute(DeleteRouteTable(ResourceRef::new("t"))).unwrap();
+    world.execute(DeleteVpc(vpc.into())).unwrap();
     assert_eq!(world.network.route_tables().count(), 0);
 }
 
@@ -407,34 +405,31 @@ fn a_vpc_begins_with_the_region_s_options_and_may_have_others_or_none() {
         },
         ..CreateDhcpOptions::default()
     };
-    let ours = world.network.create_dhcp_options(spec, &mut world.rng).unwrap().id;
+    let ours = world.execute(spec).unwrap().id;
     let choose = |world: &mut World, choice| {
         let change = ModifyVpc {
             dhcp_options: Some(choice),
-            ..ModifyVpc::default()
+            ..ModifyVpc::new(vpc)
         };
-        world.network.modify_vpc(&vpc.into(), change).unwrap();
+        world.execute(change).unwrap();
     };
     choose(&mut world, DhcpOptionsChoice::Set(ResourceRef::new("ours")));
     assert_eq!(options(&world).domain_name.as_deref(), Some("example.internal"));
-    let refused = world.network.delete_dhcp_options(&ours.into()).unwrap_err();
+    let refused = world.execute(DeleteDhcpOptions(ours.into())).unwrap_err();
     assert_eq!(refused.code(), "DependencyViolation");
     choose(&mut world, DhcpOptionsChoice::None);
     assert_eq!(*options(&world), DhcpOptions::default());
-    world.network.delete_dhcp_options(&ours.into()).unwrap();
+    world.execute(DeleteDhcpOptions(ours.into())).unwrap();
 
     let default = world.network.dhcp_option_sets().next().unwrap().id;
-    assert!(world.network.delete_dhcp_options(&default.into()).is_err());
-    let empty = world
-        .network
-        .create_dhcp_options(CreateDhcpOptions::default(), &mut world.rng);
+    assert!(world.execute(DeleteDhcpOptions(default.into())).is_err());
+    let empty = world.execute(CreateDhcpOptions::default());
     assert_eq!(empty.unwrap_err().code(), "MissingParameter");
 }
 
 #[test]
 fn a_zone_that_is_not_named_is_the_region_s_first() {
-    let mut world = World::new();
-    world.network = Network::in_region(Limits::UNBOUNDED, "eu-central-1");
+    let mut world = World::in_region("eu-central-1");
     let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
     let subnet = world.subnet(vpc, Some("10.0.0.0/24"), None).unwrap();
     assert_eq!(

@@ -3,13 +3,14 @@
 mod rules;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{ResourceRef, SubnetId, VpcId};
 use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
 /// A subnet as declared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Its identifier.
     pub id: SubnetId,
@@ -29,7 +30,7 @@ pub struct Subnet {
     pub tags: Tags,
 }
 
-/// What a new subnet is made from.
+/// Makes a subnet. Outcome: the subnet.
 #[derive(Debug, Clone)]
 pub struct CreateSubnet {
     /// A name that no other subnet has.
@@ -48,11 +49,28 @@ pub struct CreateSubnet {
     pub tags: Tags,
 }
 
-/// What changes about a subnet; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+/// Changes a subnet; `None` leaves a field as it is. Its blocks are for life. Outcome: the subnet as it is now.
+#[derive(Debug, Clone)]
 pub struct ModifySubnet {
+    /// The subnet.
+    pub subnet: ResourceRef<SubnetId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
     /// All tags.
     pub tags: Option<Tags>,
 }
+
+impl ModifySubnet {
+    /// A command that changes nothing yet.
+    pub fn new(subnet: impl Into<ResourceRef<SubnetId>>) -> Self {
+        Self {
+            subnet: subnet.into(),
+            name: None,
+            tags: None,
+        }
+    }
+}
+
+/// Deletes a subnet without interfaces. Outcome: the subnet as it was.
+#[derive(Debug, Clone)]
+pub struct DeleteSubnet(pub ResourceRef<SubnetId>);

@@ -1,33 +1,105 @@
 //! Making, changing and deleting subnets: inside of a block of the VPC, and clear of each other.
 
-use ipnet::IpNet;
-use rand::Rng;
-
+use super::{CreateSubnet, DeleteSubnet, ModifySubnet, Subnet};
+use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
+use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{ResourceRef, SubnetId};
+use crate::model::ids::SubnetId;
 use crate::model::limits::Limits;
-use crate::model::network::{Network, SubnetState, fresh_id, not_found};
+use crate::model::naming::Names;
+use crate::model::network::{Network, SubnetState, fresh_id};
 use crate::model::profile::RouterMac;
 use crate::model::region::default_zone;
-use crate::model::subnet::{CreateSubnet, ModifySubnet, Subnet};
+use crate::model::route_table::Association;
+use ipnet::IpNet;
 
-impl Network {
-    /// Makes a subnet.
-    pub fn create_subnet(&mut self, spec: CreateSubnet, rng: &mut dyn Rng) -> Result<&Subnet, ModelError> {
-        let vpc = self.vpc(&spec.vpc)?;
+impl Record for Subnet {
+    type Id = SubnetId;
+
+    fn id(&self) -> SubnetId {
+        self.id
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl Subnet {
+    /// Its blocks, one of each family at most.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> + use<> {
+        let blocks = [self.cidr_block.map(IpNet::V4), self.ipv6_cidr_block.map(IpNet::V6)];
+        blocks.into_iter().flatten()
+    }
+}
+
+impl Stored for Subnet {
+    fn names(network: &mut Network) -> &mut Names<SubnetId> {
+        &mut network.subnet_names
+    }
+
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        if let Some(before) = before {
+            // Subnets may share the MAC address of their routers.
+            let mut others = network.subnets().filter(|other| other.id != before.id);
+            let shared = others.any(|other| other.vpc_id == before.vpc_id && other.router_mac == before.router_mac);
+            drop(others);
+            if let Some(vpc) = network.vpcs.get_mut(&before.vpc_id) {
+                if !shared {
+                    vpc.macs.remove(&before.router_mac);
+                }
+                vpc.subnets -= 1;
+                for net in before.blocks() {
+                    vpc.blocks.remove(&net.network());
+                }
+            }
+        }
+        let Some(after) = after else {
+            if let Some(before) = before {
+                network.subnets.remove(&before.id);
+            }
+            return;
+        };
+        if let Some(vpc) = network.vpcs.get_mut(&after.vpc_id) {
+            vpc.macs.insert(after.router_mac, None);
+            vpc.subnets += 1;
+            vpc.blocks
+                .extend(after.blocks().map(|net| (net.network(), (net, after.id))));
+        }
+        match network.subnets.get_mut(&after.id) {
+            Some(state) => state.subnet = after.clone(),
+            None => {
+                let state = SubnetState {
+                    subnet: after.clone(),
+                    mappings: Default::default(),
+                    interfaces: 0,
+                    route_table: None,
+                };
+                network.subnets.insert(after.id, state);
+            }
+        }
+    }
+}
+
+impl Command for CreateSubnet {
+    type Outcome = Subnet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Subnet, ModelError> {
+        let vpc = edit.vpc(&self.vpc)?;
         let vpc_id = vpc.id;
-        let siblings = &self.vpcs[&vpc_id];
-        if Limits::reached(self.limits.subnets_per_vpc, siblings.subnets) {
+        let siblings = &edit.vpcs[&vpc_id];
+        if Limits::reached(edit.limits.subnets_per_vpc, siblings.subnets) {
             let text = "The maximum number of subnets has been reached.".into();
             return Err(ModelError::Limit {
                 code: "SubnetLimitExceeded",
                 text,
             });
         }
-        self.subnet_names.check(spec.name.as_deref(), None)?;
-        let cidr_block = spec.cidr_block.map(check_subnet_ipv4).transpose()?;
-        let ipv6_cidr_block = spec.ipv6_cidr_block.map(check_subnet_ipv6).transpose()?;
+        edit.subnet_names.check(self.name.as_deref(), None)?;
+        let cidr_block = self.cidr_block.map(check_subnet_ipv4).transpose()?;
+        let ipv6_cidr_block = self.ipv6_cidr_block.map(check_subnet_ipv6).transpose()?;
         let blocks = [
             (cidr_block.map(IpNet::V4), "cidr_block"),
             (ipv6_cidr_block.map(IpNet::V6), "ipv6_cidr_block"),
@@ -55,91 +127,72 @@ impl Network {
                 });
             }
         }
-        let id = fresh_id(rng, |id| self.subnets.contains_key(&id));
-        let vpc_state = self.vpcs.get_mut(&vpc_id).ok_or_else(|| not_found(&spec.vpc))?;
-        let policy = vpc_state.vpc.profile.router.mac;
+        let id = fresh_id(edit.rng, |id| edit.network.subnets.contains_key(&id));
+        let siblings = &edit.network.vpcs[&vpc_id];
+        let policy = siblings.vpc.profile.router.mac;
         let gateway = cidr_block.and_then(|net| net.hosts().next());
-        let wanted = spec.router_mac.or_else(|| policy.of(gateway));
+        let wanted = self.router_mac.or_else(|| policy.of(gateway));
         // One MAC for the routers of all subnets is taken by each of them.
-        let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && vpc_state.macs.get(mac) == Some(&None));
+        let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && siblings.macs.get(mac) == Some(&None));
         let router_mac = match shared {
             Some(mac) => mac,
-            None => vpc_state.choose_mac(wanted, "router_mac", rng)?,
+            None => siblings.choose_mac(wanted, "router_mac", edit.rng)?,
         };
-        vpc_state.macs.insert(router_mac, None);
-        vpc_state.subnets += 1;
-        let nets = blocks.into_iter().filter_map(|(net, _)| net);
-        vpc_state.blocks.extend(nets.map(|net| (net.network(), (net, id))));
-        self.subnet_names.rename(id, None, spec.name.as_deref());
         let subnet = Subnet {
             id,
-            name: spec.name,
+            name: self.name,
             vpc_id,
             cidr_block,
             ipv6_cidr_block,
-            availability_zone: spec.availability_zone.unwrap_or_else(|| default_zone(&self.region)),
+            availability_zone: self.availability_zone.unwrap_or_else(|| default_zone(&edit.region)),
             router_mac,
-            tags: spec.tags,
+            tags: self.tags,
         };
-        let state = SubnetState {
-            subnet,
-            mappings: Default::default(),
-            interfaces: 0,
-            route_table: None,
-        };
-        Ok(&self.subnets.entry(id).or_insert(state).subnet)
-    }
-
-    /// Changes a subnet's name or tags; its blocks are for life.
-    pub fn modify_subnet(
-        &mut self,
-        reference: &ResourceRef<SubnetId>,
-        spec: ModifySubnet,
-    ) -> Result<&Subnet, ModelError> {
-        let id = self.subnet(reference)?.id;
-        if let Some(name) = &spec.name {
-            self.subnet_names.check(name.as_deref(), Some(id))?;
-        }
-        let Some(SubnetState { subnet, .. }) = self.subnets.get_mut(&id) else {
-            return Err(not_found(reference));
-        };
-        if let Some(name) = spec.name {
-            self.subnet_names.rename(id, subnet.name.as_deref(), name.as_deref());
-            subnet.name = name;
-        }
-        if let Some(tags) = spec.tags {
-            subnet.tags = tags;
-        }
+        edit.create(subnet.clone());
         Ok(subnet)
     }
+}
 
-    /// Deletes a subnet without interfaces.
-    pub fn delete_subnet(&mut self, reference: &ResourceRef<SubnetId>) -> Result<Subnet, ModelError> {
-        let id = self.subnet(reference)?.id;
-        let interfaces = self.subnets.get(&id).map_or(0, |state| state.interfaces);
+impl Command for ModifySubnet {
+    type Outcome = Subnet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Subnet, ModelError> {
+        let before = edit.subnet(&self.subnet)?.clone();
+        if let Some(name) = &self.name {
+            edit.subnet_names.check(name.as_deref(), Some(before.id))?;
+        }
+        let after = Subnet {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            tags: self.tags.unwrap_or_else(|| before.tags.clone()),
+            ..before.clone()
+        };
+        edit.replace(before, after.clone());
+        Ok(after)
+    }
+}
+
+impl Command for DeleteSubnet {
+    type Outcome = Subnet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Subnet, ModelError> {
+        let subnet = edit.subnet(&self.0)?.clone();
+        let state = edit.subnets.get(&subnet.id);
+        let (interfaces, route_table) = state.map_or((0, None), |state| (state.interfaces, state.route_table));
         if interfaces > 0 {
-            let dependents = format!("{interfaces} network interface(s)");
             return Err(ModelError::Dependents {
                 kind: "subnet",
-                id: id.to_string(),
-                dependents,
+                id: subnet.id.to_string(),
+                dependents: format!("{interfaces} network interface(s)"),
             });
         }
-        let SubnetState { subnet, .. } = self.subnets.remove(&id).ok_or_else(|| not_found(reference))?;
-        let shared = self
-            .subnets()
-            .any(|other| other.vpc_id == subnet.vpc_id && other.router_mac == subnet.router_mac);
-        if let Some(vpc) = self.vpcs.get_mut(&subnet.vpc_id) {
-            if !shared {
-                vpc.macs.remove(&subnet.router_mac);
-            }
-            vpc.subnets -= 1;
-            let nets = subnet.cidr_block.map(IpNet::V4).into_iter();
-            for net in nets.chain(subnet.ipv6_cidr_block.map(IpNet::V6)) {
-                vpc.blocks.remove(&net.network());
-            }
-        }
-        self.subnet_names.rename(id, subnet.name.as_deref(), None);
+        edit.make(Association {
+            subnet: subnet.id,
+            before: route_table,
+            after: None,
+        });
+        edit.delete(subnet.clone());
         Ok(subnet)
     }
 }

@@ -5,14 +5,15 @@ mod rules;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::model::dhcp_options::DhcpOptionsChoice;
-use crate::model::ids::{DhcpOptionsId, RouteTableId, VpcId};
+use crate::model::ids::{DhcpOptionsId, ResourceRef, RouteTableId, VpcId};
 use crate::model::naming::Tags;
 use crate::model::profile::Profile;
 
 /// A VPC as declared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     /// Its identifier.
     pub id: VpcId,
@@ -41,7 +42,7 @@ impl Vpc {
     }
 }
 
-/// What a new VPC is made from.
+/// Makes a VPC. Outcome: the VPC.
 #[derive(Debug, Clone)]
 pub struct CreateVpc {
     /// A name that no other VPC has.
@@ -58,9 +59,11 @@ pub struct CreateVpc {
     pub tags: Tags,
 }
 
-/// What changes about a VPC; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+/// Changes a VPC; `None` leaves a field as it is. Outcome: the VPC as it is now.
+#[derive(Debug, Clone)]
 pub struct ModifyVpc {
+    /// The VPC.
+    pub vpc: ResourceRef<VpcId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
     /// All IPv4 blocks: the primary one stays first; a block that a subnet uses stays.
@@ -74,3 +77,22 @@ pub struct ModifyVpc {
     /// All tags.
     pub tags: Option<Tags>,
 }
+
+impl ModifyVpc {
+    /// A command that changes nothing yet.
+    pub fn new(vpc: impl Into<ResourceRef<VpcId>>) -> Self {
+        Self {
+            vpc: vpc.into(),
+            name: None,
+            cidr_blocks: None,
+            ipv6_cidr_blocks: None,
+            profile: None,
+            dhcp_options: None,
+            tags: None,
+        }
+    }
+}
+
+/// Deletes a VPC without subnets, and with it its main route table; others must be gone. Outcome: the VPC as it was.
+#[derive(Debug, Clone)]
+pub struct DeleteVpc(pub ResourceRef<VpcId>);

@@ -1,16 +1,21 @@
 //! Making, changing and deleting VPCs: subnets keep the blocks that they lie in.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rand::Rng;
+use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{CreateVpc, DeleteVpc, ModifyVpc, Vpc};
+use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
+use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{ResourceRef, RouteTableId, VpcId};
+use crate::model::ids::VpcId;
 use crate::model::interface::IPV6_MTU;
 use crate::model::limits::Limits;
-use crate::model::network::{Network, VpcState, fresh_id, not_found};
+use crate::model::naming::Names;
+use crate::model::network::{Network, VpcState, fresh_id};
 use crate::model::profile::Profile;
-use crate::model::vpc::{CreateVpc, ModifyVpc, Vpc};
+use crate::model::route_table::RouteTableRecord;
 
 /// RFC 8200 section 5: a link with IPv6 takes 1280 octets.
 fn check_mtu(profile: &Profile, ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
@@ -32,42 +37,152 @@ fn check_mtu(profile: &Profile, ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
     Ok(())
 }
 
-impl Network {
-    /// Makes a VPC.
-    pub fn create_vpc(&mut self, spec: CreateVpc, rng: &mut dyn Rng) -> Result<&Vpc, ModelError> {
-        if Limits::reached(self.limits.vpcs, self.vpcs.len()) {
+impl Record for Vpc {
+    type Id = VpcId;
+
+    fn id(&self) -> VpcId {
+        self.id
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl Stored for Vpc {
+    fn names(network: &mut Network) -> &mut Names<VpcId> {
+        &mut network.vpc_names
+    }
+
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        match (before, after) {
+            (_, Some(after)) => match network.vpcs.get_mut(&after.id) {
+                Some(state) => state.vpc = after.clone(),
+                None => {
+                    let state = VpcState {
+                        vpc: after.clone(),
+                        macs: Default::default(),
+                        blocks: Default::default(),
+                        subnets: 0,
+                    };
+                    network.vpcs.insert(after.id, state);
+                }
+            },
+            (Some(before), None) => drop(network.vpcs.remove(&before.id)),
+            (None, None) => {}
+        }
+    }
+}
+
+impl Command for CreateVpc {
+    type Outcome = Vpc;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
+        if Limits::reached(edit.limits.vpcs, edit.vpcs.len()) {
             let text = "The maximum number of VPCs has been reached.".into();
             return Err(ModelError::Limit {
                 code: "VpcLimitExceeded",
                 text,
             });
         }
-        self.vpc_names.check(spec.name.as_deref(), None)?;
-        let (cidr_blocks, ipv6_cidr_blocks) = self.check_blocks(&spec.cidr_blocks, &spec.ipv6_cidr_blocks)?;
-        check_mtu(&spec.profile, &ipv6_cidr_blocks)?;
-        let dhcp_options_id = self.chosen_options(spec.dhcp_options.as_ref())?;
-        let id = fresh_id(rng, |id| self.vpcs.contains_key(&id));
-        self.vpc_names.rename(id, None, spec.name.as_deref());
-        let mut vpc = Vpc {
+        edit.vpc_names.check(self.name.as_deref(), None)?;
+        let (cidr_blocks, ipv6_cidr_blocks) = edit.check_blocks(&self.cidr_blocks, &self.ipv6_cidr_blocks)?;
+        check_mtu(&self.profile, &ipv6_cidr_blocks)?;
+        let dhcp_options_id = edit.chosen_options(self.dhcp_options.as_ref())?;
+        let id = fresh_id(edit.rng, |id| edit.network.vpcs.contains_key(&id));
+        let vpc = Vpc {
             id,
-            name: spec.name,
+            name: self.name,
             cidr_blocks,
             ipv6_cidr_blocks,
-            profile: spec.profile,
+            profile: self.profile,
             dhcp_options_id,
-            main_route_table_id: RouteTableId::MIN,
-            tags: spec.tags,
+            main_route_table_id: fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id)),
+            tags: self.tags,
         };
-        vpc.main_route_table_id = self.new_main_table(id, &vpc.ranges(), rng);
-        let state = self.vpcs.entry(id).or_insert(VpcState {
-            vpc,
-            macs: Default::default(),
-            blocks: Default::default(),
-            subnets: 0,
-        });
-        Ok(&state.vpc)
+        edit.create(vpc.clone());
+        edit.create(RouteTableRecord::with_local_routes(
+            vpc.main_route_table_id,
+            None,
+            &vpc,
+            Default::default(),
+        ));
+        Ok(vpc)
     }
+}
 
+impl Command for ModifyVpc {
+    type Outcome = Vpc;
+    type Error = ModelError;
+
+    /// The primary block stays, and so does every block that a subnet lies in.
+    fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
+        let before = edit.vpc(&self.vpc)?.clone();
+        let id = before.id;
+        let (ipv4, ipv6) = edit.check_blocks(
+            self.cidr_blocks.as_deref().unwrap_or(&before.cidr_blocks),
+            self.ipv6_cidr_blocks.as_deref().unwrap_or(&before.ipv6_cidr_blocks),
+        )?;
+        check_mtu(self.profile.as_deref().unwrap_or(&before.profile), &ipv6)?;
+        if ipv4[0] != before.cidr_blocks[0] {
+            return Err(ModelError::PrimaryCidr {
+                net: before.cidr_blocks[0],
+            });
+        }
+        edit.check_subnets_within(id, &ipv4, &ipv6)?;
+        if let Some(name) = &self.name {
+            edit.vpc_names.check(name.as_deref(), Some(id))?;
+        }
+        let dhcp_options_id = match &self.dhcp_options {
+            Some(choice) => edit.chosen_options(Some(choice))?,
+            None => before.dhcp_options_id,
+        };
+        let after = Vpc {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            cidr_blocks: ipv4,
+            ipv6_cidr_blocks: ipv6,
+            profile: self.profile.unwrap_or_else(|| Arc::clone(&before.profile)),
+            dhcp_options_id,
+            tags: self.tags.unwrap_or_else(|| before.tags.clone()),
+            ..before
+        };
+        edit.check_new_ranges(&before, &after)?;
+        edit.replace(before, after.clone());
+        edit.renew_local_routes(&after);
+        Ok(after)
+    }
+}
+
+impl Command for DeleteVpc {
+    type Outcome = Vpc;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
+        let vpc = edit.vpc(&self.0)?.clone();
+        let main = vpc.main_route_table_id;
+        let subnets = edit.subnets().filter(|s| s.vpc_id == vpc.id).map(|s| s.id.to_string());
+        let tables = edit
+            .route_tables
+            .values()
+            .filter(|t| t.vpc_id == vpc.id && t.id != main);
+        let dependents: Vec<String> = subnets.chain(tables.map(|table| table.id.to_string())).collect();
+        if !dependents.is_empty() {
+            return Err(ModelError::Dependents {
+                kind: "vpc",
+                id: vpc.id.to_string(),
+                dependents: dependents.join(", "),
+            });
+        }
+        if let Some(table) = edit.route_tables.get(&main).cloned() {
+            edit.delete(table);
+        }
+        edit.delete(vpc.clone());
+        Ok(vpc)
+    }
+}
+
+impl Network {
     fn check_blocks(&self, ipv4: &[Ipv4Net], ipv6: &[Ipv6Net]) -> Result<(Vec<Ipv4Net>, Vec<Ipv6Net>), ModelError> {
         for count in [ipv4.len(), ipv6.len()] {
             if self.limits.cidr_blocks_per_vpc.is_some_and(|limit| count > limit) {
@@ -82,95 +197,26 @@ impl Network {
         Ok((check_vpc_ipv4(ipv4)?, check_vpc_ipv6(ipv6)?))
     }
 
-    /// Changes a VPC. The primary block stays, and so does every block that a subnet lies in.
-    pub fn modify_vpc(&mut self, reference: &ResourceRef<VpcId>, spec: ModifyVpc) -> Result<&Vpc, ModelError> {
-        let vpc = self.vpc(reference)?;
-        let (id, primary) = (vpc.id, vpc.cidr_blocks[0]);
-        let (old4, old6) = (vpc.cidr_blocks.clone(), vpc.ipv6_cidr_blocks.clone());
-        let (new4, new6) = self.check_blocks(
-            spec.cidr_blocks.as_deref().unwrap_or(&old4),
-            spec.ipv6_cidr_blocks.as_deref().unwrap_or(&old6),
-        )?;
-        check_mtu(spec.profile.as_deref().unwrap_or(&vpc.profile), &new6)?;
-        if new4[0] != primary {
-            return Err(ModelError::PrimaryCidr { net: primary });
-        }
-        for subnet in self.subnets().filter(|subnet| subnet.vpc_id == id) {
+    /// Refuses blocks that would leave a subnet outside of them.
+    fn check_subnets_within(&self, vpc: VpcId, ipv4: &[Ipv4Net], ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
+        for subnet in self.subnets().filter(|subnet| subnet.vpc_id == vpc) {
             let homeless4 = subnet
                 .cidr_block
-                .is_some_and(|net| !new4.iter().any(|block| block.contains(&net)));
+                .filter(|net| !ipv4.iter().any(|block| block.contains(net)))
+                .map(|net| (IpNet::V4(net), "cidr_blocks"));
             let homeless6 = subnet
                 .ipv6_cidr_block
-                .is_some_and(|net| !new6.iter().any(|block| block.contains(&net)));
-            let (net, field) = match (homeless4, homeless6) {
-                (true, _) => (subnet.cidr_block.map(IpNet::V4), "cidr_blocks"),
-                (_, true) => (subnet.ipv6_cidr_block.map(IpNet::V6), "ipv6_cidr_blocks"),
-                _ => continue,
-            };
-            if let Some(net) = net {
-                let with = format!("the new blocks of the VPC: {} uses it", subnet.id);
+                .filter(|net| !ipv6.iter().any(|block| block.contains(net)))
+                .map(|net| (IpNet::V6(net), "ipv6_cidr_blocks"));
+            if let Some((net, field)) = homeless4.or(homeless6) {
                 return Err(ModelError::CidrConflict {
                     net,
-                    with,
+                    with: format!("the new blocks of the VPC: {} uses it", subnet.id),
                     code: "DependencyViolation",
                     field,
                 });
             }
         }
-        let ranges: Vec<IpNet> = new4.iter().copied().map(IpNet::V4).collect();
-        let ranges: Vec<IpNet> = ranges.into_iter().chain(new6.iter().copied().map(IpNet::V6)).collect();
-        self.check_new_ranges(id, &ranges)?;
-        if let Some(name) = &spec.name {
-            self.vpc_names.check(name.as_deref(), Some(id))?;
-        }
-        let dhcp_options = match &spec.dhcp_options {
-            Some(choice) => Some(self.chosen_options(Some(choice))?),
-            None => None,
-        };
-        let Some(VpcState { vpc, .. }) = self.vpcs.get_mut(&id) else {
-            return Err(not_found(reference));
-        };
-        if let Some(name) = spec.name {
-            self.vpc_names.rename(id, vpc.name.as_deref(), name.as_deref());
-            vpc.name = name;
-        }
-        (vpc.cidr_blocks, vpc.ipv6_cidr_blocks) = (new4, new6);
-        if let Some(profile) = spec.profile {
-            vpc.profile = profile;
-        }
-        if let Some(id) = dhcp_options {
-            vpc.dhcp_options_id = id;
-        }
-        if let Some(tags) = spec.tags {
-            vpc.tags = tags;
-        }
-        self.renew_local_routes(id);
-        self.vpc(&id.into())
-    }
-
-    /// Deletes a VPC without subnets, and with it its main route table; others must be gone.
-    pub fn delete_vpc(&mut self, reference: &ResourceRef<VpcId>) -> Result<Vpc, ModelError> {
-        let vpc = self.vpc(reference)?;
-        let (id, main) = (vpc.id, vpc.main_route_table_id);
-        let subnets = self.subnets().filter(|s| s.vpc_id == id).map(|s| s.id.to_string());
-        let tables = self
-            .route_tables
-            .iter()
-            .filter(|(t, state)| state.vpc == id && **t != main);
-        let dependents: Vec<String> = subnets.chain(tables.map(|(t, _)| t.to_string())).collect();
-        if !dependents.is_empty() {
-            let dependents = dependents.join(", ");
-            return Err(ModelError::Dependents {
-                kind: "vpc",
-                id: id.to_string(),
-                dependents,
-            });
-        }
-        let VpcState { vpc, .. } = self.vpcs.remove(&id).ok_or_else(|| not_found(reference))?;
-        self.vpc_names.rename(id, vpc.name.as_deref(), None);
-        if let Some(table) = self.route_tables.remove(&main) {
-            self.route_table_names.rename(main, table.name.as_deref(), None);
-        }
-        Ok(vpc)
+        Ok(())
     }
 }

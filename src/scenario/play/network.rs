@@ -8,15 +8,15 @@ use ipnet::IpNet;
 
 use super::super::format::Modify;
 use super::Marks;
-use crate::control::{Command, ControlError, Controller, Outcome, ResourceCommand};
+use crate::control::{ControlError, Controller};
 use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
 use crate::lab::{Instance, ServeHost};
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{ModifyInterface, SettingsChange};
-use crate::model::network::MappingEdit;
-use crate::model::route_table::RouteEdit;
-use crate::model::{AddressOrPrefix, FaultId, InterfaceId, ResourceRef};
+use crate::model::interface::{DetachInterface, ModifyInterface, SettingsChange};
+use crate::model::mapping::{EditMappings, MappingEdit};
+use crate::model::route_table::{EditRoute, RouteEdit};
+use crate::model::{AddressOrPrefix, Command, FaultId, InterfaceId, ResourceRef};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, StartApi, host_environment};
@@ -225,16 +225,13 @@ impl Stage {
 
     /// Lets something go wrong.
     pub(super) fn begin_fault(&self, spec: FaultSpec) -> Result<FaultId, Refusal> {
-        match self.controller().execute(Command::BeginFault(Box::new(spec))) {
-            Ok(Outcome::Fault(fault)) => Ok(fault.id),
-            Ok(other) => unreachable!("a fault was begun, and the answer is {other:?}"),
-            Err(error) => Err(refusal(&error)),
-        }
+        let begun = self.controller().begin_fault(spec);
+        begun.map(|fault| fault.id).map_err(|error| refusal(&error))
     }
 
     /// Ends a fault; one that has ended by itself needs no end.
     pub(super) fn end_fault(&self, id: FaultId) {
-        let _ = self.controller().execute(Command::CancelFault(id));
+        let _ = self.controller().cancel_fault(id);
     }
 
     /// The hosts and their addresses, for people.
@@ -323,14 +320,14 @@ impl Stage {
                 },
             })
             .collect();
-        self.execute(Command::EditMappings(edits))
+        self.execute(EditMappings(edits))
     }
 
     /// Changes an interface.
     pub(super) fn modify(&self, modify: &Modify) -> Result<(), Refusal> {
         let interface: ResourceRef<_> = ResourceRef::new(&modify.interface.value);
         if modify.detach {
-            self.execute(Command::DetachInterface(interface.clone()))?;
+            self.execute(DetachInterface(interface.clone()))?;
         }
         if let Some(host) = &modify.attach_to {
             let attached = self.runtime.attach_to_host(&interface, &host.value, None);
@@ -347,17 +344,21 @@ impl Stage {
                 ntp_skew_ms: modify.ntp_skew_ms,
                 metadata: modify.metadata.clone(),
             },
-            ..ModifyInterface::default()
+            ..ModifyInterface::new(interface)
         };
-        self.execute(Command::ModifyInterface(interface, change))
+        self.execute(change)
     }
 
     /// Edits a route of a table.
     pub(super) fn edit_route(&self, table: &str, edit: RouteEdit) -> Result<(), Refusal> {
-        self.execute(ResourceCommand::EditRoute(ResourceRef::new(table), edit).into())
+        let table = ResourceRef::new(table);
+        self.execute(EditRoute { table, edit })
     }
 
-    fn execute(&self, command: Command) -> Result<(), Refusal> {
+    fn execute<C: Command>(&self, command: C) -> Result<(), Refusal>
+    where
+        ControlError: From<C::Error>,
+    {
         self.runtime
             .controller()
             .execute(command)

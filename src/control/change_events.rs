@@ -1,0 +1,153 @@
+//! Derives the events of a list of changes.
+
+use super::events::EventKind;
+use crate::model::change::{Change, Delta, Record};
+use crate::model::interface::InterfaceRecord;
+use crate::model::{InterfaceId, Network, RouteTableId};
+
+/// The events of changes that were made, in their order; `network` is as it is after them.
+pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind> {
+    let mut list = List {
+        network,
+        events: Vec::new(),
+        tables: Vec::new(),
+    };
+    for change in changes {
+        list.add(change);
+    }
+    list.events
+}
+
+struct List<'n> {
+    network: &'n Network,
+    events: Vec<EventKind>,
+    /// Route tables of which an event tells already.
+    tables: Vec<RouteTableId>,
+}
+
+/// The event of a record that was made, changed or deleted.
+fn lifecycle<T: Record>(
+    delta: &Delta<T>,
+    created: impl FnOnce(T::Id) -> EventKind,
+    modified: impl FnOnce(T::Id) -> EventKind,
+    deleted: impl FnOnce(T::Id) -> EventKind,
+) -> Option<EventKind> {
+    let id = delta.id()?;
+    Some(match (delta.is_new(), delta.is_gone()) {
+        (true, _) => created(id),
+        (false, true) => deleted(id),
+        (false, false) => modified(id),
+    })
+}
+
+impl List<'_> {
+    fn add(&mut self, change: &Change) {
+        let event = match change {
+            Change::Vpc(delta) => {
+                let event = lifecycle(
+                    delta,
+                    |vpc_id| EventKind::VpcCreated { vpc_id },
+                    |vpc_id| EventKind::VpcModified { vpc_id },
+                    |vpc_id| EventKind::VpcDeleted { vpc_id },
+                );
+                self.events.extend(event);
+                if let (Some(before), Some(after)) = (&delta.before, &delta.after)
+                    && before.main_route_table_id != after.main_route_table_id
+                {
+                    self.table_modified(before.main_route_table_id);
+                    self.table_modified(after.main_route_table_id);
+                }
+                return;
+            }
+            Change::Subnet(delta) => lifecycle(
+                delta,
+                |subnet_id| EventKind::SubnetCreated { subnet_id },
+                |subnet_id| EventKind::SubnetModified { subnet_id },
+                |subnet_id| EventKind::SubnetDeleted { subnet_id },
+            ),
+            Change::Interface(delta) => return self.interface(delta),
+            Change::Instance(delta) => lifecycle(
+                delta,
+                |instance_id| EventKind::InstanceCreated { instance_id },
+                |instance_id| EventKind::InstanceModified { instance_id },
+                |instance_id| EventKind::InstanceDeleted { instance_id },
+            ),
+            Change::RouteTable(delta) => match (delta.id(), delta.is_new() || delta.is_gone()) {
+                (Some(table), false) => return self.table_modified(table),
+                _ => lifecycle(
+                    delta,
+                    |route_table_id| EventKind::RouteTableCreated { route_table_id },
+                    |route_table_id| EventKind::RouteTableModified { route_table_id },
+                    |route_table_id| EventKind::RouteTableDeleted { route_table_id },
+                ),
+            },
+            Change::Route(change) => return self.table_modified(change.table),
+            Change::Association(change) => {
+                for table in [change.before, change.after].into_iter().flatten() {
+                    self.table_modified(table);
+                }
+                return;
+            }
+            // A set never changes.
+            Change::DhcpOptions(delta) => lifecycle(
+                delta,
+                |dhcp_options_id| EventKind::DhcpOptionsCreated { dhcp_options_id },
+                |dhcp_options_id| EventKind::DhcpOptionsCreated { dhcp_options_id },
+                |dhcp_options_id| EventKind::DhcpOptionsDeleted { dhcp_options_id },
+            ),
+            Change::Mappings(changes) => Some(EventKind::mappings(changes)),
+        };
+        self.events.extend(event);
+    }
+
+    fn table_modified(&mut self, table: RouteTableId) {
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
+            self.events
+                .push(EventKind::RouteTableModified { route_table_id: table });
+        }
+    }
+
+    /// The state of a route depends on whether its target is attached, so the table of each such route changes.
+    fn targets_changed(&mut self, interface: InterfaceId) {
+        for table in self.network.tables_towards(interface) {
+            self.table_modified(table);
+        }
+    }
+
+    fn interface(&mut self, delta: &Delta<InterfaceRecord>) {
+        let Some(record) = delta.record() else { return };
+        let (interface_id, subnet_id) = (record.id, record.subnet_id);
+        match (&delta.before, &delta.after) {
+            (None, _) => self.events.push(EventKind::InterfaceCreated {
+                interface_id,
+                subnet_id,
+            }),
+            (Some(_), None) => {
+                self.targets_changed(interface_id);
+                self.events.push(EventKind::InterfaceDeleted {
+                    interface_id,
+                    subnet_id,
+                });
+            }
+            (Some(before), Some(after)) => {
+                let attachment = before.attachment;
+                if attachment != after.attachment {
+                    self.targets_changed(interface_id);
+                }
+                // The port that comes or goes tells of the attachment.
+                let otherwise = InterfaceRecord {
+                    attachment,
+                    ..after.clone()
+                };
+                if otherwise != *before {
+                    self.events.push(EventKind::InterfaceModified {
+                        interface_id,
+                        subnet_id,
+                        source_dest_check: after.source_dest_check,
+                    });
+                }
+            }
+        }
+    }
+}

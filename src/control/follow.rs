@@ -1,0 +1,226 @@
+//! Follows changes of the declared network: brings each before the data path and the ports, in the order in which they were
+//! made. A kind of change that the data path does not care about has an empty arm, by intent.
+
+use std::collections::BTreeSet;
+
+use super::change_events::events_of;
+use super::controller::{Controller, State};
+use super::events::EventKind;
+use super::fabric::subnets_of_table;
+use super::ports::OpenPort;
+use crate::mapping::InterfaceIndex;
+use crate::model::change::{Change, Delta};
+use crate::model::fault::Propagated;
+use crate::model::interface::InterfaceRecord;
+use crate::model::mapping::MappingChange;
+use crate::model::subnet::Subnet;
+use crate::model::vpc::Vpc;
+use crate::model::{InterfaceId, SubnetId};
+use crate::switch::port::PortDevice;
+
+/// What is left to be done when the lock is given back.
+#[derive(Default)]
+pub(super) struct Afterwards {
+    /// Interfaces that the services have to forget.
+    forget: Vec<InterfaceIndex>,
+    /// Devices to close: the kernel takes some 20 ms for a TAP.
+    devices: Vec<PortDevice>,
+    /// Whether hosts may have to be brought into another state.
+    hosts: bool,
+}
+
+impl Controller {
+    /// Brings changes that were made on the network before the data path, and publishes the events that tell of them.
+    ///
+    /// This is where a store commits them first: what it refuses is taken back with `Network::revert`, and nothing of it
+    /// has been seen.
+    pub(super) fn commit(&self, state: &mut State, changes: &[Change], reason: Option<&str>) -> Afterwards {
+        let mut follower = Follower {
+            controller: self,
+            routes_now: BTreeSet::new(),
+            routes_later: BTreeSet::new(),
+            ports_down: Vec::new(),
+            afterwards: Afterwards::default(),
+            // An interface is made and deleted in one step, with its addresses, whatever faults there are.
+            at_once: changes
+                .iter()
+                .any(|change| matches!(change, Change::Interface(delta) if delta.is_new() || delta.is_gone())),
+        };
+        for change in changes {
+            follower.follow(state, change);
+        }
+        follower.publish_routes(state);
+        // Mappings are the one kind of change that no fault names.
+        if changes.iter().any(|change| !matches!(change, Change::Mappings(_))) && self.refresh_faults(state) {
+            follower.afterwards.hosts = true;
+        }
+        for event in events_of(&state.network, changes) {
+            self.publish(event);
+        }
+        for (interface_id, port) in follower.ports_down {
+            self.publish(EventKind::PortDown {
+                interface_id,
+                port: port.port.get(),
+                reason: reason.map(str::to_owned),
+            });
+        }
+        follower.afterwards
+    }
+
+    /// Does what is left, without the lock.
+    pub(super) fn finish(&self, afterwards: Afterwards) {
+        for interface in afterwards.forget {
+            self.forget(interface);
+        }
+        if afterwards.hosts {
+            self.settle_hosts();
+        }
+        drop(afterwards.devices);
+    }
+}
+
+struct Follower<'c> {
+    controller: &'c Controller,
+    /// Subnets whose routes have to be published when all changes have been followed.
+    routes_now: BTreeSet<SubnetId>,
+    /// Those to which edits of routes may be on their way for a while.
+    routes_later: BTreeSet<SubnetId>,
+    ports_down: Vec<(InterfaceId, OpenPort)>,
+    afterwards: Afterwards,
+    at_once: bool,
+}
+
+impl Follower<'_> {
+    fn follow(&mut self, state: &mut State, change: &Change) {
+        match change {
+            Change::Vpc(delta) => self.vpc(state, delta),
+            Change::Subnet(delta) => self.subnet(state, delta),
+            Change::Interface(delta) => self.interface(state, delta),
+            Change::Mappings(changes) => self.mappings(state, changes),
+            Change::Route(change) => {
+                self.routes_later.extend(subnets_of_table(&state.network, change.table));
+            }
+            Change::Association(change) => drop(self.routes_now.insert(change.subnet)),
+            // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
+            Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
+        }
+    }
+
+    fn vpc(&mut self, state: &mut State, delta: &Delta<Vpc>) {
+        let options = |vpc: &Vpc| state.network.options_of(vpc.dhcp_options_id);
+        match (&delta.before, &delta.after) {
+            (None, Some(vpc)) => state.binding.add_vpc(vpc, options(vpc)),
+            (Some(before), Some(vpc)) => {
+                state.binding.set_vpc(vpc, options(vpc));
+                if before.ranges() != vpc.ranges() || before.main_route_table_id != vpc.main_route_table_id {
+                    let subnets = state.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
+                    self.routes_now.extend(subnets.map(|subnet| subnet.id));
+                }
+            }
+            (Some(vpc), None) => state.binding.remove_vpc(vpc.id),
+            (None, None) => {}
+        }
+    }
+
+    fn subnet(&mut self, state: &mut State, delta: &Delta<Subnet>) {
+        match (&delta.before, &delta.after) {
+            (None, Some(subnet)) => {
+                state.binding.add_subnet(subnet);
+                self.routes_now.insert(subnet.id);
+            }
+            (Some(before), Some(subnet)) => {
+                state
+                    .binding
+                    .rename_subnet(subnet.id, before.name.as_deref(), subnet.name.as_deref());
+            }
+            (Some(subnet), None) => {
+                state.binding.remove_subnet(subnet);
+                self.routes_now.remove(&subnet.id);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn interface(&mut self, state: &mut State, delta: &Delta<InterfaceRecord>) {
+        match (&delta.before, &delta.after) {
+            (None, Some(interface)) => {
+                state.binding.add_interface(interface);
+                if interface.attachment.is_some() {
+                    self.targets(state, interface.id);
+                }
+            }
+            (Some(before), Some(interface)) => {
+                if before.settings.mtu != interface.settings.mtu {
+                    state.binding.set_mtu(interface.id, interface.settings.mtu);
+                }
+                if before.source_dest_check != interface.source_dest_check {
+                    state
+                        .binding
+                        .set_source_dest_check(interface.id, interface.source_dest_check);
+                }
+                if before.attachment != interface.attachment {
+                    // A port that is being opened must not be lost for an instant.
+                    if before.attachment.is_some() {
+                        self.unplug(state, interface.id);
+                    }
+                    self.targets(state, interface.id);
+                }
+            }
+            (Some(interface), None) => {
+                self.unplug(state, interface.id);
+                // Before its place is given to another interface, no route leads there.
+                self.targets(state, interface.id);
+                self.publish_routes(state);
+                let index = state.binding.interface_index(interface.id);
+                self.afterwards.forget.extend(index);
+                state.binding.remove_interface(interface.id);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Takes away the port of an interface that is no longer attached where it was.
+    fn unplug(&mut self, state: &mut State, interface: InterfaceId) {
+        state.binding.set_port(interface, None);
+        self.afterwards.forget.extend(state.binding.interface_index(interface));
+        if let Some(port) = state.ports.remove(&interface) {
+            let switch = self.controller.shared.ports.as_ref();
+            let device = switch.and_then(|switch| switch.detach(port.port));
+            self.afterwards.devices.extend(device);
+            self.ports_down.push((interface, port));
+        }
+    }
+
+    /// Routes to this interface have another state than before.
+    fn targets(&mut self, state: &State, interface: InterfaceId) {
+        for table in state.network.tables_towards(interface) {
+            self.routes_now.extend(subnets_of_table(&state.network, table));
+        }
+    }
+
+    fn mappings(&self, state: &mut State, changes: &[MappingChange]) {
+        if state.faults.is_idle() {
+            self.controller.reach_data_path(state, changes);
+        } else if self.at_once {
+            // What is on its way to an interface arrives before the interface is deleted.
+            let parties: BTreeSet<InterfaceId> = changes.iter().filter_map(MappingChange::from).collect();
+            for interface in parties {
+                self.controller.settle(state, interface);
+            }
+            self.controller.reach_data_path(state, changes);
+        } else {
+            let at_once = self.controller.hold_back(state, changes);
+            self.controller.reach_data_path(state, &at_once);
+        }
+    }
+
+    fn publish_routes(&mut self, state: &mut State) {
+        for subnet in std::mem::take(&mut self.routes_now) {
+            self.routes_later.remove(&subnet);
+            state.binding.publish_routes_of_subnet(&state.network, subnet);
+        }
+        for subnet in std::mem::take(&mut self.routes_later) {
+            self.controller.propagate_later(state, Propagated::Routes, subnet);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Defines [`Change`]: what a command did to the declared network, as data.
+//!
+//! A change holds identifiers, MAC addresses and sequence numbers as they were drawn, so that applying it elsewhere gives
+//! the same network. It holds the value before as well, so that it can be taken back. The data path, the events, a trial
+//! run and a journal all read changes; none of them interprets commands.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::dhcp_options::DhcpOptionSet;
+use super::ids::ResourceId;
+use super::instance::Instance;
+use super::interface::InterfaceRecord;
+use super::mapping::MappingChange;
+use super::naming::Names;
+use super::network::Network;
+use super::route_table::{Association, RouteChange, RouteTableRecord};
+use super::subnet::Subnet;
+use super::vpc::Vpc;
+
+/// A resource as it is stored: everything that a user or a draw decided, nothing that can be computed from others.
+pub trait Record: Clone + PartialEq {
+    /// Its identifier.
+    type Id: ResourceId;
+
+    /// Its identifier, which never changes.
+    fn id(&self) -> Self::Id;
+
+    /// Its unique name, if it has one.
+    fn name(&self) -> Option<&str>;
+}
+
+/// How the network stores a record.
+pub(in crate::model) trait Stored: Record {
+    /// The names in use for resources of this kind.
+    fn names(network: &mut Network) -> &mut Names<Self::Id>;
+
+    /// Writes the record in place of the one before, and brings every index in line. At least one of the two is given.
+    /// Names are in line already.
+    fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>);
+}
+
+/// The record of a resource before and after: made if there was none before, deleted if there is none after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta<T> {
+    /// What was stored.
+    pub before: Option<T>,
+    /// What is stored now.
+    pub after: Option<T>,
+}
+
+impl<T: Record> Delta<T> {
+    /// The record that is there, or was until now.
+    pub fn record(&self) -> Option<&T> {
+        self.after.as_ref().or(self.before.as_ref())
+    }
+
+    /// The identifier of the resource.
+    pub fn id(&self) -> Option<T::Id> {
+        self.record().map(T::id)
+    }
+
+    /// Whether the resource is new.
+    pub fn is_new(&self) -> bool {
+        self.before.is_none()
+    }
+
+    /// Whether the resource is gone.
+    pub fn is_gone(&self) -> bool {
+        self.after.is_none()
+    }
+}
+
+/// What every kind of change can do to a network. Neither can fail: what was checked is not checked again.
+pub(in crate::model) trait Effect {
+    /// Makes the change.
+    fn apply(&self, network: &mut Network);
+    /// Takes it back, provided that nothing else has changed since.
+    fn revert(&self, network: &mut Network);
+    /// Whether it changes nothing.
+    fn is_empty(&self) -> bool;
+}
+
+impl<T: Stored> Effect for Box<Delta<T>> {
+    fn apply(&self, network: &mut Network) {
+        put(network, self.before.as_ref(), self.after.as_ref());
+    }
+
+    fn revert(&self, network: &mut Network) {
+        put(network, self.after.as_ref(), self.before.as_ref());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before == self.after
+    }
+}
+
+fn put<T: Stored>(network: &mut Network, before: Option<&T>, after: Option<&T>) {
+    if let Some(id) = after.or(before).map(T::id) {
+        let (old, new) = (before.and_then(T::name), after.and_then(T::name));
+        T::names(network).rename(id, old, new);
+        T::put(network, before, after);
+    }
+}
+
+/// Declares [`Change`] from its kinds, one line each.
+macro_rules! changes {
+    ($($(#[$doc:meta])* $name:ident($kind:ty),)*) => {
+        /// One change of the declared network.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Change {
+            $($(#[$doc])* $name($kind),)*
+        }
+
+        impl Effect for Change {
+            fn apply(&self, network: &mut Network) {
+                match self {
+                    $(Self::$name(change) => Effect::apply(change, network),)*
+                }
+            }
+
+            fn revert(&self, network: &mut Network) {
+                match self {
+                    $(Self::$name(change) => Effect::revert(change, network),)*
+                }
+            }
+
+            fn is_empty(&self) -> bool {
+                match self {
+                    $(Self::$name(change) => Effect::is_empty(change),)*
+                }
+            }
+        }
+
+        $(impl From<$kind> for Change {
+            fn from(change: $kind) -> Self {
+                Self::$name(change)
+            }
+        })*
+    };
+}
+
+changes! {
+    /// A VPC is made, changed or deleted.
+    Vpc(Box<Delta<Vpc>>),
+    /// A subnet is made, changed or deleted.
+    Subnet(Box<Delta<Subnet>>),
+    /// A network interface is made, attached, changed, detached or deleted; its addresses come as mappings.
+    Interface(Box<Delta<InterfaceRecord>>),
+    /// An instance is made, changed or deleted.
+    Instance(Box<Delta<Instance>>),
+    /// A route table is made, changed or deleted, its routes included.
+    RouteTable(Box<Delta<RouteTableRecord>>),
+    /// A DHCP option set is made or deleted.
+    DhcpOptions(Box<Delta<DhcpOptionSet>>),
+    /// A route of a table that lives on is added, has another target, or is taken away.
+    Route(RouteChange),
+    /// A subnet is associated with a route table of its own, or with none.
+    Association(Association),
+    /// Addresses and prefixes have other owners.
+    Mappings(Vec<MappingChange>),
+}
+
+/// What one command did, with what a journal has to know about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its number; each commit has the next one.
+    pub revision: u64,
+    /// When it was made.
+    pub at: SystemTime,
+    /// Who asked for it: the face and its principal, as in `rest` or `instance a`.
+    pub author: String,
+    /// What it changed, in order. Never empty.
+    pub changes: Vec<Change>,
+}

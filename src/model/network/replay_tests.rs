@@ -1,0 +1,336 @@
+//! A network that only applies changes is the network that made them: random sequences of every command, refused ones
+//! included.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::tests::World;
+use super::*;
+use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::instance::{CreateInstance, DeleteInstance, ModifyInstance};
+use crate::model::interface::{
+    AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface,
+    SettingsChange,
+};
+use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
+use crate::model::metadata::MetadataChange;
+use crate::model::profile::Profile;
+use crate::model::route_table::{
+    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
+    RouteEdit, TargetRef,
+};
+use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
+use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
+
+/// One random command: which, on what, and with which small numbers.
+#[derive(Debug, Clone)]
+struct Draw {
+    kind: u8,
+    on: [Index; 3],
+    number: u8,
+    flag: bool,
+}
+
+const KINDS: u8 = 24;
+
+fn draw() -> impl Strategy<Value = Draw> {
+    let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
+    (0..KINDS, indices, 0_u8..8, any::<bool>()).prop_map(|(kind, on, number, flag)| Draw { kind, on, number, flag })
+}
+
+impl Draw {
+    /// One of those that there are; one that there is not, if there is none.
+    fn pick<T: ResourceId>(&self, place: usize, all: impl Iterator<Item = T>) -> ResourceRef<T> {
+        let all: Vec<T> = all.collect();
+        match all.is_empty() {
+            true => T::from_bits(1 << 40).into(),
+            false => self.on[place].get(&all).to_owned().into(),
+        }
+    }
+
+    /// A name that meets others of the same few.
+    fn name(&self) -> Option<String> {
+        self.flag.then(|| format!("n{}", self.number % 3))
+    }
+
+    fn vpc(&self, network: &Network) -> ResourceRef<VpcId> {
+        self.pick(0, network.vpcs().map(|vpc| vpc.id))
+    }
+
+    fn subnet(&self, network: &Network) -> ResourceRef<SubnetId> {
+        self.pick(0, network.subnets().map(|subnet| subnet.id))
+    }
+
+    fn interface(&self, place: usize, network: &Network) -> ResourceRef<InterfaceId> {
+        self.pick(place, network.interface_order.keys().copied())
+    }
+
+    fn instance(&self, network: &Network) -> ResourceRef<InstanceId> {
+        self.pick(1, network.instances().map(|instance| instance.id))
+    }
+
+    fn table(&self, network: &Network) -> ResourceRef<RouteTableId> {
+        self.pick(1, network.route_tables.keys().copied())
+    }
+
+    fn set(&self, network: &Network) -> ResourceRef<DhcpOptionsId> {
+        self.pick(1, network.dhcp_options.keys().copied())
+    }
+
+    /// An address or prefix within, beside or around a subnet.
+    fn block(&self, network: &Network) -> crate::model::AddressOrPrefix {
+        let all: Vec<_> = network.subnets().collect();
+        let subnet = (!all.is_empty()).then(|| self.on[2].get(&all));
+        let text = match (subnet.and_then(|subnet| subnet.cidr_block), self.flag) {
+            (Some(block), false) => format!(
+                "{}",
+                Ipv4Addr::from_bits(block.addr().to_bits() + u32::from(self.number))
+            ),
+            (Some(block), true) => format!("{}/28", Ipv4Addr::from_bits(block.addr().to_bits() + 16)),
+            (None, _) => format!("2001:db8::{}", self.number),
+        };
+        text.parse().unwrap()
+    }
+}
+
+fn mapping_edits(draw: &Draw, network: &Network) -> Vec<MappingEdit> {
+    let address = draw.block(network);
+    let assign = |place, move_allowed| MappingEdit::Assign {
+        interface: draw.interface(place, network),
+        address,
+        move_allowed,
+    };
+    let unassign = |place| MappingEdit::Unassign {
+        interface: draw.interface(place, network),
+        address,
+    };
+    let remove = MappingEdit::Remove {
+        subnet: draw.subnet(network),
+        address,
+    };
+    match draw.number {
+        0 => vec![assign(0, false)],
+        1 => vec![assign(0, true), assign(1, true)],
+        2 => vec![assign(0, true), unassign(0)],
+        3 => vec![unassign(0), assign(1, false)],
+        4 => vec![remove],
+        5 => vec![assign(0, true), unassign(0), assign(0, true)],
+        6 => vec![assign(0, true), assign(1, false)],
+        _ => vec![unassign(1)],
+    }
+}
+
+fn route_edit(draw: &Draw, network: &Network) -> RouteEdit {
+    let destinations = ["192.0.2.0/24", "10.0.0.0/16", "10.0.1.0/24", "2001:db8:f::/48"];
+    let destination = destinations[usize::from(draw.number) % 4].parse().unwrap();
+    let target = match draw.number {
+        0 | 1 => TargetRef::Local,
+        2 => TargetRef::Blackhole,
+        _ => TargetRef::Interface(draw.interface(0, network)),
+    };
+    match (draw.flag, draw.number % 3) {
+        (true, 0) => RouteEdit::Delete(destination),
+        (true, _) => RouteEdit::Put(destination, target),
+        (false, 0) => RouteEdit::Replace(destination, target),
+        (false, _) => RouteEdit::Create(destination, target),
+    }
+}
+
+impl World {
+    /// Carries out a random command. Whether it was accepted.
+    fn random(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(draw.number.into());
+        let tags = || [("k".to_owned(), draw.number.to_string())].into();
+        let metadata = || MetadataChange {
+            instance_tags: Some(draw.flag),
+            ..MetadataChange::default()
+        };
+        match draw.kind {
+            0 => self.accepts(CreateVpc {
+                name: draw.name(),
+                cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+                ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
+                profile: Arc::new(if draw.flag { Profile::azure() } else { Profile::aws() }),
+                dhcp_options: None,
+                tags: tags(),
+            }),
+            1 => self.accepts(ModifyVpc {
+                name: Some(draw.name()),
+                cidr_blocks: Some(
+                    ["10.0.0.0/16", "10.1.0.0/16"][..1 + usize::from(draw.flag)]
+                        .iter()
+                        .map(|text| text.parse().unwrap())
+                        .collect(),
+                ),
+                dhcp_options: draw.flag.then(|| DhcpOptionsChoice::Set(draw.set(network))),
+                ..ModifyVpc::new(draw.vpc(network))
+            }),
+            2 => self.accepts(DeleteVpc(draw.vpc(network))),
+            3 | 4 => self.accepts(CreateSubnet {
+                name: draw.name(),
+                vpc: draw.vpc(network),
+                cidr_block: (draw.number > 0).then(|| format!("10.0.{}.0/24", draw.number).parse().unwrap()),
+                ipv6_cidr_block: draw
+                    .flag
+                    .then(|| format!("2001:db8:0:{}::/64", draw.number).parse().unwrap()),
+                availability_zone: None,
+                router_mac: None,
+                tags: tags(),
+            }),
+            5 => self.accepts(ModifySubnet {
+                name: Some(draw.name()),
+                tags: Some(tags()),
+                ..ModifySubnet::new(draw.subnet(network))
+            }),
+            6 => self.accepts(DeleteSubnet(draw.subnet(network))),
+            7 | 8 => self.accepts(CreateInterface {
+                name: draw.name(),
+                addresses: match draw.number {
+                    0 => vec![AddressRequest::AnyIpv4Prefix, AddressRequest::AnyIpv6],
+                    1 => vec![AddressRequest::Exactly(draw.block(network))],
+                    _ => Vec::new(),
+                },
+                settings: SettingsChange {
+                    metadata: draw.flag.then(metadata),
+                    ..SettingsChange::default()
+                },
+                ..CreateInterface::new(draw.subnet(network))
+            }),
+            9 => self.accepts(ModifyInterface {
+                name: Some(draw.name()),
+                source_dest_check: Some(draw.flag),
+                settings: SettingsChange {
+                    mtu: Some(Some(1499 + u16::from(draw.number))),
+                    metadata: draw.flag.then(metadata),
+                    ..SettingsChange::default()
+                },
+                ..ModifyInterface::new(draw.interface(0, network))
+            }),
+            10 => self.accepts(DeleteInterface(draw.interface(0, network))),
+            11 | 12 => {
+                let instances: Vec<InstanceId> = network.instances().map(|instance| instance.id).collect();
+                let place = (draw.flag && !instances.is_empty()).then(|| Attachment {
+                    instance_id: *draw.on[1].get(&instances),
+                    device_index: u32::from(draw.number % 3),
+                });
+                let interface = draw.interface(0, network);
+                self.accepts(AttachInterface { interface, place, at })
+            }
+            13 => self.accepts(DetachInterface(draw.interface(0, network))),
+            14 => self.accepts(CreateInstance {
+                name: draw.name(),
+                primary_interface: draw.interface(0, network),
+                metadata: metadata(),
+                tags: tags(),
+            }),
+            15 => self.accepts(ModifyInstance {
+                name: Some(draw.name()),
+                metadata: metadata(),
+                tags: Some(tags()),
+                ..ModifyInstance::new(draw.instance(network))
+            }),
+            16 => self.accepts(DeleteInstance(draw.instance(network))),
+            17 | 18 => self.accepts(EditMappings(mapping_edits(draw, network))),
+            19 => self.accepts(AssignAddresses {
+                interface: draw.interface(0, network),
+                addresses: vec![AddressRequest::AnyIpv4, AddressRequest::Exactly(draw.block(network))],
+                move_allowed: draw.flag,
+            }),
+            20 => self.random_on_tables(draw),
+            21 => self.accepts(EditRoute {
+                table: draw.table(network),
+                edit: route_edit(draw, network),
+            }),
+            22 => self.accepts(CreateDhcpOptions {
+                name: draw.name(),
+                options: match draw.number {
+                    0 => DhcpOptions::default(),
+                    _ => DhcpOptions::for_region("eu-central-1"),
+                },
+                tags: tags(),
+            }),
+            _ => self.accepts(DeleteDhcpOptions(draw.set(network))),
+        }
+    }
+
+    fn random_on_tables(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let (table, subnet) = (draw.table(network), draw.subnet(network));
+        match draw.number {
+            0 | 1 => self.accepts(CreateRouteTable {
+                name: draw.name(),
+                vpc: draw.vpc(network),
+                tags: Default::default(),
+            }),
+            2 => self.accepts(ModifyRouteTable {
+                name: Some(draw.name()),
+                main: draw.flag.then_some(true),
+                ..ModifyRouteTable::new(table)
+            }),
+            3 => self.accepts(DeleteRouteTable(table)),
+            4 | 5 => self.accepts(AssociateRouteTable { table, subnet }),
+            _ => self.accepts(DisassociateRouteTable { table, subnet }),
+        }
+    }
+
+    /// Carries out a command, and checks that a refused one leaves everything as it was, and that one that was carried out
+    /// can be taken back and made again.
+    fn accepts<C: Command>(&mut self, command: C) -> bool {
+        let before = self.network.clone();
+        let Ok((_, changes)) = self.changes(command) else {
+            assert_eq!(self.network, before, "a refused command left something");
+            return false;
+        };
+        let mut copy = self.network.clone();
+        copy.revert(&changes);
+        copy.next_sequence = before.next_sequence;
+        assert_eq!(copy, before, "{changes:?} were not taken back");
+        for change in &changes {
+            copy.apply(change);
+        }
+        assert_eq!(copy, self.network);
+        true
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_network_that_applies_the_changes_of_another_is_the_same(draws in prop::collection::vec(draw(), 1..80)) {
+        let (mut world, ..) = World::pair();
+        for draw in &draws {
+            world.random(draw);
+        }
+    }
+}
+
+/// A sequence that accepts nothing, or everything, would prove nothing.
+#[test]
+fn random_commands_are_both_accepted_and_refused_and_reach_every_kind_of_change() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut counts = [[0_u32; 2]; KINDS as usize];
+    for _ in 0..40 {
+        let (mut world, ..) = World::pair();
+        let draws = prop::collection::vec(draw(), 80)
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        for draw in &draws {
+            let accepted = world.random(draw);
+            counts[usize::from(draw.kind)][usize::from(accepted)] += 1;
+        }
+    }
+    for (kind, [_, accepted]) in counts.iter().enumerate() {
+        assert!(*accepted > 0, "no command of kind {kind} was ever accepted: {counts:?}");
+    }
+    assert!(
+        counts.iter().map(|[refused, _]| refused).sum::<u32>() > 100,
+        "{counts:?}"
+    );
+}
