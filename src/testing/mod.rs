@@ -280,7 +280,7 @@ impl Vpc {
     /// # let b = vpc.host(subnet, &["10.0.1.11"]);
     /// vpc.unassign("10.0.1.11", subnet);
     /// let question = vpc.arp(a, "10.0.1.11");
-    /// assert_eq!(vpc.send(a, &question).fate, Fate::Dropped(DropReason::ArpUnknownAddress));
+    /// assert_eq!(vpc.send(a, &question).fate, Fate::Dropped(DropReason::ArpUnknown));
     /// ```
     #[track_caller]
     pub fn unassign(&mut self, address: &str, subnet: Subnet) {
@@ -336,7 +336,7 @@ impl Vpc {
     /// # let b = vpc.host(subnet, &["10.0.1.11"]);
     /// let question = vpc.arp(a, "10.0.1.11");
     /// let sent = vpc.send(a, &question);
-    /// assert_eq!(sent.fate, Fate::Answered(Answered::ArpReply));
+    /// assert_eq!(sent.fate, Fate::Answered(Answered::Arp));
     /// // The answer comes from the VPC, and b never saw the question.
     /// assert_eq!(sent.at(a).count(), 1);
     /// assert_eq!(sent.at(b).count(), 0);
@@ -398,7 +398,7 @@ impl Vpc {
     /// # let a = vpc.host(subnet, &["10.0.1.10"]);
     /// let question = vpc.arp(a, "10.0.1.99");
     /// let (verdict, steps) = vpc.explain(a, &question);
-    /// assert_eq!(verdict, Verdict::Drop(DropReason::ArpUnknownAddress));
+    /// assert_eq!(verdict, Verdict::Drop(DropReason::ArpUnknown));
     /// assert!(steps.iter().any(|step| step.contains("10.0.1.99 is not mapped in this subnet")));
     /// ```
     pub fn explain(&self, from: Host, frame: &[u8]) -> (Verdict, Vec<String>) {

@@ -32,6 +32,7 @@ mod lab_commands;
 mod lab_instances;
 mod left_behind;
 mod probes;
+mod readme;
 mod reported;
 mod rootless;
 mod runs;
