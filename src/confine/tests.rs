@@ -147,6 +147,14 @@ fn a_thread_of_the_api_binds_no_port_and_starts_threads_that_are_confined_as_wel
 }
 
 #[test]
+fn a_panic_in_a_confined_thread_is_caught_as_in_any_other() {
+    for role in [Role::Frames, Role::Requests] {
+        let caught = confined(role, || std::panic::catch_unwind(|| panic!("a planted panic")).is_err());
+        assert!(caught, "{role:?}");
+    }
+}
+
+#[test]
 fn what_is_kept_and_what_is_dangerous_are_apart_and_all_there_is() {
     let dangerous = DANGEROUS.into_iter().fold(CapabilitySet::empty(), CapabilitySet::union);
     assert!((dangerous & KEPT).is_empty());

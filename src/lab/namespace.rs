@@ -159,10 +159,22 @@ fn fd_number(place: &OwnedFd, path: &Path) -> Result<i32, NamespaceError> {
     let number = place.as_raw_fd();
     let is_namespace = fstatfs(place).is_ok_and(|found| found.f_type == NSFS_MAGIC);
     let name = std::fs::read_link(format!("/proc/self/fd/{number}"));
-    if is_namespace && name.is_ok_and(|name| name.as_os_str().as_encoded_bytes().starts_with(b"net:[")) {
+    let is_network = |name: PathBuf| name.as_os_str().as_encoded_bytes().starts_with(b"net:[") || is_mounted_at(&name);
+    if is_namespace && name.is_ok_and(is_network) {
         return Ok(number);
     }
     Err(NamespaceError::NotOne { path: path.to_owned() })
+}
+
+/// Whether a network namespace is mounted at a path, as `ip netns add` does it. The kernel then names the file by that path; what
+/// it is stands in the fourth field, and the path in the fifth (proc_pid_mountinfo(5)).
+fn is_mounted_at(path: &Path) -> bool {
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    table.lines().any(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next(), fields.next().map(|point| point.replace("\\040", " ")));
+        root.is_some_and(|root| root.starts_with("net:[")) && point.as_deref().map(Path::new) == Some(path)
+    })
 }
 
 /// A thread for one job: what it does to its namespaces ends with it.

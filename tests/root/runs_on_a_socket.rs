@@ -224,7 +224,7 @@ async fn logs_are_fetched_by_instance() {
     for (instance, expected) in [
         (
             "a",
-            json!([{ "name": "one", "instance": "a", "stdout": "of a\n", "stderr": "wrong\n" }]),
+            json!([{ "name": "one", "instance": "a", "stopped": false, "stdout": "of a\n", "stderr": "wrong\n" }]),
         ),
         (
             "b",
