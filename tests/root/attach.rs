@@ -57,7 +57,10 @@ async fn a_tap_inside_a_namespace_is_a_port_and_shows_nowhere_else() {
         .post("/v1/explain", &json!({"from": "b", "to": "10.0.1.10"}))
         .await
         .unwrap();
-    assert_eq!(explained["summary"], "Delivered to a");
+    assert_eq!(
+        explained["summary"],
+        "Delivered to a; but the sender is attached to no port, so that nothing is sent"
+    );
 
     client.post("/v1/interfaces/a/detach", &Value::Null).await.unwrap();
     assert!(
