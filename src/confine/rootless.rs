@@ -1,6 +1,6 @@
 //! Gives an ordinary user the rights of a lab, in a user namespace of his own (user_namespaces(7)).
 //!
-//! The process becomes root of a namespace in which nobody else is: it may make network namespaces, TAPs and mounts that belong to
+//! The process becomes root of a namespace with no other user: it may make network namespaces, TAPs and mounts that belong to
 //! it, and may do to the machine what the user may. With newuidmap(1) and a range in /etc/subuid, hosts have the users of a
 //! distribution as well; without them root is their only user.
 
@@ -131,7 +131,7 @@ fn forbidden(error: Errno) -> RootlessError {
     RootlessError::Forbidden { reason, remedy }
 }
 
-/// The user becomes root; nobody else exists (user_namespaces(7), "Defining user and group ID mappings").
+/// The user becomes root, and there is no other user (user_namespaces(7), "Defining user and group ID mappings").
 fn map_alone(user: u32, group: u32) -> Result<(), RootlessError> {
     for (name, text) in [
         // Without it the group cannot be mapped: dropping a group could give rights.

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 /// Where the programs of an instance find the API.
 pub const SOCKET: &str = "/run/localvpc.sock";
 
-/// A shell's way to the API: what `nsenter` starts has the environment of whoever called it.
+/// A shell's way to the API: what `nsenter` starts has its caller's environment.
 pub(super) const PROFILE: &str = "/etc/profile.d/localvpc.sh";
 
 /// What the programs of a host may do by the API.
@@ -77,7 +77,7 @@ impl ApiDoor {
     }
 }
 
-/// What tells a program where the API is.
+/// The variables in which programs find the API.
 pub(super) fn environment() -> BTreeMap<String, String> {
     [
         ("LOCALVPC_SERVER", format!("unix:{SOCKET}")),

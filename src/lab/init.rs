@@ -84,7 +84,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     serve(&control, &prepared?)
 }
 
-/// Returns the descriptor that tells of dead children.
+/// Returns the descriptor that can be read when a child has died.
 fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd> {
     let mut arguments = arguments.into_iter();
     let (Some(hostname), Some(machine_id)) = (arguments.next(), arguments.next().and_then(|id| id.into_string().ok()))
@@ -149,7 +149,7 @@ fn serve(mut control: &UnixStream, deaths: &SignalFd) -> io::Result<()> {
 
 /// Orphans become children of process 1 and stay zombies until it waits for them.
 fn bury(deaths: &SignalFd) -> io::Result<()> {
-    // Several deaths can share one signal: empty the descriptor, then ask until there is nobody left to bury.
+    // Several deaths can share one signal: empty the descriptor, then reap until no zombie is left.
     while deaths.read_signal()?.is_some() {}
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -54,7 +54,7 @@ pub enum MachineError {
     Silent(#[source] io::Error),
 }
 
-/// What process 1 is told.
+/// The arguments of process 1.
 pub(super) struct MachineSpec<'a> {
     pub hostname: &'a str,
     pub machine_id: String,
@@ -93,7 +93,7 @@ impl Machine {
         // The command, and with it our copy of their end, is gone when this returns: only so is its end noticed.
         let child = spawn_as_process_1(spec.namespace.clone(), command).map_err(wrong)?;
         let pid = Pid::from_child(&child);
-        // From here on `machine` ends the child when anything goes wrong. Nobody has reaped it yet, so the number is its.
+        // From here on `machine` ends the child when anything goes wrong. It has not been reaped yet, so the number is its own.
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(error) => {
@@ -260,7 +260,7 @@ fn serve(job: Job) {
     let child = spawn_from_here(&namespace, &mut command);
     // Before the answer: who reads it relies on our copy of the socket being closed.
     drop(command);
-    // Nobody listens only if the asking thread panicked; the child then ends by its socket.
+    // The receiver is gone only if the asking thread panicked; the child then ends by its socket.
     let _ = answer.send(child);
 }
 

@@ -6,7 +6,7 @@
 //! | `/usr`, `/opt`, `/boot`, `/srv` | the same; read-only where another file system is mounted below |
 //! | `/run`, `/dev/shm` | empty, its own |
 //! | `/dev` | its own, without disks: cloud-init would try to resize them |
-//! | `/proc`, `/sys` | its own processes and network; `/sys` is read-only, which tells systemd that no udev runs |
+//! | `/proc`, `/sys` | its own processes and network; `/sys` is read-only, by which systemd knows that no udev runs |
 //! | `/proc/sys`, `/proc/sysrq-trigger` | read-only, but for `/proc/sys/net`: the rest is one for the whole machine |
 //! | all else, `/tmp` among it | the machine's, shared: where files are exchanged |
 

@@ -83,7 +83,7 @@ def slow_and_unread(server, form):
     for _ in range(20):
         status, _ = server.ask("GET", "/healthz", timeout=5)
         if status != 200:
-            raise Finding(f"/healthz beside slow connections: {status}")
+            raise Finding(f"/healthz among slow connections: {status}")
         for sock in held[1:form.slow:2]:
             try:
                 sock.send(b"a")

@@ -62,7 +62,7 @@ fn a_program_in_a_host_moves_an_address_and_the_event_names_the_host() {
     let dropped = nsenter(&server, "editor", &["sh", "-c", line]);
     assert!(stdout(&dropped).contains("10.0.1.50"), "{dropped:?}");
 
-    // By nobody's hand but the user's own: no author.
+    // What the user edits has no author.
     let own = server.ask(&["mappings", "unassign", "10.0.1.50", "--from", "reader"]);
     assert_eq!(code(&own), 0, "{own:?}");
     let curl = Command::new("curl")

@@ -1,4 +1,4 @@
-//! Tests that an ordinary user has a lab, and is told what stands in the way where he has none.
+//! Tests that an ordinary user has a lab, and learns what stands in the way where he has none.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
