@@ -93,9 +93,9 @@ install:
 
 ## every test: unit, property, golden bytes, API, and scenarios with real hosts and tools
 test: test-tools
-	$(CARGO) test --locked --all-targets
-	$(CARGO) test --locked --test root -- $(AS_ROOT)
-	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --features planted-panics --all-targets
+	$(CARGO) test --locked --features planted-panics --test root -- $(AS_ROOT)
+	$(CARGO) test --locked --features planted-panics --doc
 	$(TEST_FIGURES) -- $(AS_ROOT) --test-threads 1
 
 ## the fail-over scenarios, REPEAT (20) times each: every run has to come to the same verdict

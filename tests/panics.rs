@@ -1,0 +1,182 @@
+//! Plants a panic at each kind of thread of the server: what panicked is given up, and the rest goes on.
+//!
+//! A planted panic meets the next thread that comes to its site, so these tests have a process of their own.
+#![allow(missing_docs, clippy::unwrap_used, dead_code)]
+
+#[path = "support"]
+mod support {
+    pub(crate) mod api;
+    pub(crate) mod services;
+}
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use localvpc::contain::planted::{is_planted, plant};
+use localvpc::datapath::{FabricWriter, FrameMeta, InterfaceSpec, Received, SubnetSpec, VpcSpec};
+use localvpc::model::duration::AdvertisementInterval;
+use localvpc::model::profile::Profile;
+use localvpc::services::{Services, ServicesConfig};
+use localvpc::switch::port::UnixPort;
+use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
+use localvpc::wire::MacAddr;
+use serde_json::json;
+
+fn soon(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+struct Hosts {
+    _directory: tempfile::TempDir,
+    _switch: Switch,
+    sockets: Vec<(UnixDatagram, PathBuf)>,
+}
+
+/// Two hosts 10.0.0.10 and 10.0.0.11 on unix sockets, and a router that advertises itself every 50 ms.
+fn hosts() -> Hosts {
+    let mut fabric = FabricWriter::new();
+    let mut profile = Profile::aws();
+    profile.router.advertisement.interval = AdvertisementInterval::constant(Duration::from_millis(50));
+    let vpc = fabric.add_vpc(VpcSpec {
+        profile: Arc::new(profile),
+        cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        dhcp_options: Arc::default(),
+    });
+    let subnet = fabric.add_subnet(SubnetSpec {
+        vpc,
+        ipv4: Some("10.0.0.0/20".parse().unwrap()),
+        ipv6: Some("2001:db8::/64".parse().unwrap()),
+        router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+    });
+    let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let sockets = (10..12)
+        .map(|number| {
+            let address = Ipv4Addr::new(10, 0, 0, number);
+            let interface = fabric.add_interface(InterfaceSpec {
+                subnet,
+                mac: MacAddr([2, 0, 0, 0, 0, number]),
+                source_dest_check: true,
+            });
+            fabric.map(subnet, IpAddr::V4(address).into(), Some(interface));
+            fabric.set_primary(interface, Some(address), None);
+            let to = directory.path().join(format!("switch-{number}"));
+            let own = directory.path().join(format!("host-{number}"));
+            let socket = UnixDatagram::bind(&own).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let port = UnixPort::bind(&to, &own, 1500).unwrap();
+            let ready = |port| fabric.set_port(interface, Some(port));
+            switch.attach(interface, port, AttachOptions::default(), ready).unwrap();
+            (socket, to)
+        })
+        .collect();
+    Hosts {
+        _directory: directory,
+        _switch: switch,
+        sockets,
+    }
+}
+
+fn datagram() -> Vec<u8> {
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 10], [2, 0, 0, 0, 0, 11])
+        .ipv4([10, 0, 0, 10], [10, 0, 0, 11], 64)
+        .udp(1000, 2000)
+        .write(&mut frame, b"hello")
+        .unwrap();
+    frame
+}
+
+impl Hosts {
+    /// The next frame to the second host of this EtherType.
+    fn next(&self, kind: [u8; 2]) -> Vec<u8> {
+        let mut buffer = vec![0; 2000];
+        loop {
+            let length = self.sockets[1].0.recv(&mut buffer).expect("a frame comes");
+            if buffer[12..14] == kind {
+                return buffer[..length].to_vec();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_forwards_after_a_panic() {
+    let hosts = hosts();
+    for _ in 0..3 {
+        plant("worker");
+        hosts.sockets[0].0.send_to(&datagram(), &hosts.sockets[0].1).unwrap();
+        assert_eq!(hosts.next([8, 0])[42..47], *b"hello");
+        soon("a worker panics", || !is_planted("worker"));
+    }
+}
+
+#[test]
+fn the_router_advertises_itself_after_a_panic() {
+    let hosts = hosts();
+    plant("advertiser");
+    soon("the advertiser panics", || !is_planted("advertiser"));
+    hosts.sockets[1].0.set_nonblocking(true).unwrap();
+    let mut buffer = vec![0; 2000];
+    while hosts.sockets[1].0.recv(&mut buffer).is_ok() {}
+    hosts.sockets[1].0.set_nonblocking(false).unwrap();
+    assert_eq!(hosts.next([0x86, 0xdd])[54], 134, "a Router Advertisement");
+}
+
+#[test]
+fn the_services_answer_after_a_panic() {
+    let lab = support::services::Lab::new();
+    let (answers, received) = channel();
+    let inject = move |_port, frame: &[u8]| drop(answers.send(frame.to_vec()));
+    let services = Services::start(lab.source.clone(), ServicesConfig::default(), Arc::new(inject)).unwrap();
+    let host = &lab.hosts[0];
+    plant("services");
+    for number in 0..3 {
+        let syn = host.syn(host.ipv4, 5000 + number, Ipv4Addr::new(169, 254, 169, 254), 80, 1);
+        let (bytes, meta) = (&syn[..], FrameMeta::default());
+        let frame = Received { bytes, meta };
+        services.handle().submit(host.interface, host.port, frame).unwrap();
+        let answer = received.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(answer[47] & 0x3f, 0x12, "SYN and ACK");
+    }
+    soon("the services panic", || !is_planted("services"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_faults_and_runs_fail_alone() {
+    let server = support::api::Server::furnished().await;
+    plant("handler");
+    let answer = server.ask("GET", "/v1/vpcs", &[], "").await;
+    assert_eq!((answer.status, is_planted("handler")), (500, false), "{}", answer.body);
+    assert_eq!(answer.json()["code"], "InternalError");
+    assert_eq!(server.ask("GET", "/v1/vpcs", &[], "").await.status, 200);
+
+    plant("faults");
+    let fault = json!({"fault": {"link_down": {"all": true}}, "duration": "20ms"});
+    server.client.post("/v1/faults", &fault).await.unwrap();
+    soon("the fault ends", || server.controller.faults().is_empty());
+    assert!(!is_planted("faults"));
+
+    plant("run");
+    let text = "name: x\ntopology: { vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }, subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } },
+  instances: { a: { subnet: s } } }\nsteps: [{ ping: { from: a, to: 10.0.1.1 }, expect: answered }]\n";
+    let run = server.client.post("/v1/runs", &json!({"text": text})).await.unwrap();
+    let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
+    for _ in 0..200 {
+        let run = server.client.get(&path).await.unwrap();
+        if run["outcome"] == "broken" {
+            assert!(run["report"]["problem"].as_str().unwrap().contains("panicked"), "{run}");
+            return server.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the run has not ended");
+}
