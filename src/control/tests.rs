@@ -328,7 +328,7 @@ fn a_device_is_attached_once_and_let_go_with_the_detachment() {
     let delete = || DeleteInterface(world.a.into());
     assert_eq!(
         world.controller.execute(delete()).unwrap_err().code(),
-        "InvalidNetworkInterface.InUse"
+        "InvalidParameterValue"
     );
     world.controller.execute(DetachInterface(world.a.into())).unwrap();
     assert_eq!(*world.notebook.detached.lock().unwrap(), [1]);

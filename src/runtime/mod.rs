@@ -178,7 +178,9 @@ fn start_services(
     let services = Services::start(Arc::new(controller.clone()), config, Arc::new(inject))?;
     let handle = services.handle();
     controller.set_services(handle.clone());
-    let sink = move |interface, port, frame: Received<'_>| handle.submit(interface, port, frame);
+    let sink = move |interface, port, frame: Received<'_>, taken: &mut dyn FnMut()| {
+        handle.submit(interface, port, frame, taken)
+    };
     switch.set_services(Arc::new(sink));
     Ok(services)
 }

@@ -138,6 +138,8 @@ impl Shared {
 
 /// Frames that wait for the services' thread.
 const FRAMES: usize = 1024;
+/// Places in the queue for other things than frames.
+const OTHERS: usize = 256;
 /// Octets of the frames that wait.
 const OCTETS: usize = 4 << 20;
 /// The longest sleep: nothing is due then.
@@ -166,26 +168,58 @@ pub struct Services {
 #[derive(Clone)]
 pub struct ServicesHandle {
     input: SyncSender<Input>,
-    octets: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     shared: Arc<Shared>,
 }
 
+/// How much waits for the services' thread.
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: AtomicUsize,
+    octets: AtomicUsize,
+}
+
+impl Waiting {
+    /// Takes room for a frame; false where there is none.
+    fn enter(&self, octets: usize) -> bool {
+        let frames = self.frames.fetch_add(1, Ordering::Relaxed);
+        let fits = self.octets.fetch_add(octets, Ordering::Relaxed) + octets <= OCTETS && frames < FRAMES;
+        if !fits {
+            self.leave(octets);
+        }
+        fits
+    }
+
+    fn leave(&self, octets: usize) {
+        self.frames.fetch_sub(1, Ordering::Relaxed);
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
+    }
+}
+
 impl ServicesHandle {
-    /// Hands over a frame that the decision left to the services. Never waits; what does not fit is dropped.
-    pub fn submit(&self, interface: InterfaceIndex, port: PortId, frame: Received<'_>) -> Result<(), DropReason> {
+    /// Hands over a frame that the decision left to the services. Never waits; what does not fit is dropped. `taken` is
+    /// called once there is room, before anything can answer the frame.
+    pub fn submit(
+        &self,
+        interface: InterfaceIndex,
+        port: PortId,
+        frame: Received<'_>,
+        taken: &mut dyn FnMut(),
+    ) -> Result<(), DropReason> {
         let length = frame.bytes.len();
-        if self.octets.fetch_add(length, Ordering::Relaxed) + length > OCTETS {
-            self.octets.fetch_sub(length, Ordering::Relaxed);
+        if !self.waiting.enter(length) {
             return Err(DropReason::ServiceBusy);
         }
+        taken();
         let input = Input::Frame {
             interface,
             port,
             bytes: frame.bytes.into(),
             checksum_pending: frame.meta.checksum_pending,
         };
+        // The queue has more places than frames may wait, so that this fails where the thread is gone.
         self.input.try_send(input).map_err(|_: TrySendError<Input>| {
-            self.octets.fetch_sub(length, Ordering::Relaxed);
+            self.waiting.leave(length);
             DropReason::ServiceBusy
         })
     }
@@ -209,8 +243,8 @@ impl Services {
     /// # Errors
     /// When a thread or the socket towards the resolver cannot be made.
     pub fn start(source: Arc<dyn Source>, config: ServicesConfig, inject: Arc<Inject>) -> io::Result<Self> {
-        let (input, inputs) = sync_channel(FRAMES);
-        let octets = Arc::new(AtomicUsize::new(0));
+        let (input, inputs) = sync_channel(FRAMES + OTHERS);
+        let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let (mut threads, mut upstream) = (Vec::new(), None);
         let thread_start = config.thread_start;
@@ -225,7 +259,7 @@ impl Services {
             upstream = Some(socket);
         }
         let (made, shared) = sync_channel(1);
-        let waiting = Arc::clone(&octets);
+        let inside = Arc::clone(&waiting);
         let thread = std::thread::Builder::new().name("services".to_owned());
         threads.push(thread.spawn(move || {
             let upstream = upstream.map(|socket| -> Upstream {
@@ -236,13 +270,13 @@ impl Services {
             let clock = Arc::clone(&config.clock);
             let server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
             let _ = made.send(server.shared());
-            run(server, &*clock, &inputs, &waiting);
+            run(server, &*clock, &inputs, &inside);
         })?);
         let shared = shared
             .recv()
             .map_err(|_| io::Error::other("the services' thread ended at once"))?;
         Ok(Self {
-            handle: ServicesHandle { input, octets, shared },
+            handle: ServicesHandle { input, waiting, shared },
             stopping,
             threads,
         })
@@ -267,7 +301,7 @@ impl Drop for Services {
     }
 }
 
-fn run(mut server: Server, clock: &dyn Clock, inputs: &Receiver<Input>, octets: &AtomicUsize) {
+fn run(mut server: Server, clock: &dyn Clock, inputs: &Receiver<Input>, waiting: &Waiting) {
     loop {
         let sleep = server.next().map_or(SLEEP, |at| at.saturating_sub(clock.monotonic()));
         let input = match inputs.recv_timeout(sleep) {
@@ -277,14 +311,14 @@ fn run(mut server: Server, clock: &dyn Clock, inputs: &Receiver<Input>, octets: 
         };
         // A packet that is answered by a panic is answered by nothing; the next one is served.
         contain::once("the link-local services", || {
-            take(&mut server, input, octets);
+            take(&mut server, input, waiting);
             contain::site("services");
             server.advance();
         });
     }
 }
 
-fn take(server: &mut Server, input: Option<Input>, octets: &AtomicUsize) {
+fn take(server: &mut Server, input: Option<Input>, waiting: &Waiting) {
     match input {
         Some(Input::Frame {
             interface,
@@ -292,7 +326,7 @@ fn take(server: &mut Server, input: Option<Input>, octets: &AtomicUsize) {
             bytes,
             checksum_pending,
         }) => {
-            octets.fetch_sub(bytes.len(), Ordering::Relaxed);
+            waiting.leave(bytes.len());
             server.receive(interface, port, &bytes, checksum_pending);
         }
         Some(Input::Resolved(answer)) => server.resolved(answer),

@@ -99,8 +99,7 @@ impl Unasked {
 
     /// Sends the frame that was written last.
     fn send(&mut self, shared: &Shared, port: &Port) -> bool {
-        let sent = send_plain(&port.device, self.reply.frame(), &mut self.spare).is_ok();
-        if let (true, Some(audience)) = (sent, shared.observers.present()) {
+        if let Some(audience) = shared.observers.present() {
             audience.show(
                 place(shared, port),
                 self.reply.frame(),
@@ -108,6 +107,7 @@ impl Unasked {
                 Fate::Fabric(None),
             );
         }
+        let sent = send_plain(&port.device, self.reply.frame(), &mut self.spare).is_ok();
         let block = &port.counters[self.block];
         (if sent { &block.unasked } else { &block.refused }).add(1);
         sent
@@ -141,14 +141,15 @@ impl Unasked {
         let Some(port) = table.get(id.get()).filter(|_| frame.len() <= LARGEST_FRAME) else {
             return false;
         };
+        // Before the host can say anything to it, or a capture has that first.
+        if let Some(audience) = shared.observers.present() {
+            let fate = Fate::Fabric(Some(Answered::Service));
+            audience.show(place(shared, port), frame, &Offload::None, fate);
+        }
         let sent = send_plain(&port.device, frame, &mut self.spare).is_ok();
         let block = &port.counters[self.block];
         let kind = &block.answered[Answered::Service as usize];
         (if sent { kind } else { &block.refused }).add(1);
-        if let (true, Some(audience)) = (sent, shared.observers.present()) {
-            let fate = Fate::Fabric(Some(Answered::Service));
-            audience.show(place(shared, port), frame, &Offload::None, fate);
-        }
         sent
     }
 

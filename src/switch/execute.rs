@@ -347,8 +347,9 @@ impl Executor {
         };
         let outcome = if service == Service::LinkLocal {
             let sink = round.shared.services.get().ok_or(DropReason::NoService);
-            let taken = sink.and_then(|take| take(round.port.interface, round.port.id, question));
-            taken.map(|()| round.show(question.bytes, &offload, Fate::Answered(Answered::Service)))
+            // It is shown before the services can answer it, or a capture has the answer first.
+            let mut taken = || round.show(question.bytes, &offload, Fate::Answered(Answered::Service));
+            sink.and_then(|take| take(round.port.interface, round.port.id, question, &mut taken))
         } else {
             round.serve(service, question, ingress, view, &mut self.served, &mut self.spare)
         };

@@ -144,6 +144,11 @@ pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &
                 if view.faults().is_some_and(down) {
                     Err(DropReason::FaultLinkDown)
                 } else {
+                    // Before the receiver can answer it, or a capture has the answer first.
+                    if let (Some(audience), Some(from)) = (&audience, from) {
+                        let fate = Fate::Arrived { from: from.interface };
+                        audience.show(place(shared, to), &held.bytes[HEADER..], &held.rest, fate);
+                    }
                     let sent = send(&to.device, &mut held.bytes, &held.rest).map_err(drop_reason);
                     let block = &to.counters[worker];
                     if sent.is_ok() {
@@ -151,10 +156,6 @@ pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &
                         block.sent_bytes.add((held.bytes.len() - HEADER) as u64);
                     } else {
                         block.refused.add(1);
-                    }
-                    if let (Ok(()), Some(audience), Some(from)) = (&sent, &audience, from) {
-                        let fate = Fate::Arrived { from: from.interface };
-                        audience.show(place(shared, to), &held.bytes[HEADER..], &held.rest, fate);
                     }
                     sent
                 }

@@ -61,7 +61,8 @@ const REST: usize = 256;
 const LET_GO: Duration = Duration::from_secs(1);
 
 /// Takes over the frames that are for the VPC's link-local services, or says why it does not. It must not wait.
-pub type ServiceSink = dyn Fn(InterfaceIndex, PortId, Received<'_>) -> Result<(), DropReason> + Send + Sync;
+pub type ServiceSink =
+    dyn Fn(InterfaceIndex, PortId, Received<'_>, &mut dyn FnMut()) -> Result<(), DropReason> + Send + Sync;
 
 /// How the switch is to be run.
 #[derive(Clone, Copy, Debug)]

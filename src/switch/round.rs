@@ -166,6 +166,8 @@ impl Round<'_> {
                 self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
                 continue;
             }
+            // Before the receiver can answer it, or a capture has the answer first.
+            self.show_arrival(batch.frame(index), &offload, to);
             let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
                 Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
             } else if to.device.capabilities().accepts(&offload) {
@@ -177,10 +179,7 @@ impl Round<'_> {
                 egress::send(&to.device, copy, &offload, room)
             };
             match outcome {
-                Ok(()) => {
-                    self.show_arrival(batch.frame(index), &offload, to);
-                    self.sent(member.get(), 1, length);
-                }
+                Ok(()) => self.sent(member.get(), 1, length),
                 Err(_) => to.counters[self.worker].refused.add(1),
             }
         }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::tools::needs;
-use crate::support::vpc::{api, begin, host, request, runtime, succeeds};
+use crate::support::vpc::{api, begin, host, move_to, request, runtime, succeeds};
 use http_body_util::BodyExt;
 use localvpc::control::Controller;
 use localvpc::wire::pcapng;
@@ -159,6 +159,78 @@ async fn checksums_in_a_capture_are_complete_and_large_frames_are_cut() {
         .filter_map(|rest| rest.split([')', ':', '\n']).next()?.parse().ok());
     let longest: u32 = longest.max().unwrap();
     assert!(longest <= 9001, "a frame of {longest} octets crossed no wire");
+}
+
+/// What tshark finds in a capture: a line for each packet that a display filter is met by.
+fn tshark(capture: &[u8], filter: &str) -> Vec<String> {
+    needs("tshark", "tshark");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), capture).unwrap();
+    let output = Command::new("tshark")
+        .args(["-n", "-2", "-R", filter, "-r"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Each frame stands in a capture before whatever it brings about, also where the VPC's own services answer, which they do
+/// from a thread of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
+async fn a_capture_is_in_causal_order_to_tshark() {
+    let (runtime, ids) = runtime(&[
+        ("a", "left", &["10.0.1.10", "10.0.1.50"]),
+        ("b", "left", &["10.0.1.11"]),
+        ("c", "left", &["10.0.1.12"]),
+    ]);
+    let controller = runtime.controller().clone();
+    let (a, b, c) = (host(&runtime, "a"), host(&runtime, "b"), host(&runtime, "c"));
+    let all = capture(&controller, "duration=12s").await;
+    tokio::task::spawn_blocking(move || {
+        assert!(succeeds(&c, "ip address add 10.0.1.50/32 dev eth0"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| succeeds(&b, "ping -q -i 0.005 -c 600 10.0.1.50"));
+            scope.spawn(|| {
+                for owner in [ids[2], ids[0]].repeat(10) {
+                    std::thread::sleep(Duration::from_millis(100));
+                    move_to(&controller, "10.0.1.50", owner);
+                }
+            });
+            for _ in 0..15 {
+                assert!(succeeds(
+                    &a,
+                    "curl -s -f -m 3 -o /dev/null http://169.254.169.254/latest/meta-data/mac"
+                ));
+                assert!(succeeds(
+                    &a,
+                    "dig +tcp +tries=1 @169.254.169.253 ip-10-0-1-11.eu-central-1.compute.internal"
+                ));
+            }
+        });
+    })
+    .await
+    .unwrap();
+    let all = all.await.unwrap();
+    for (met, at_least) in [
+        ("http.response.code == 200", 15),
+        ("tcp.port == 53 && dns.flags.response == 1", 15),
+        ("icmp.type == 0", 100),
+    ] {
+        let found = tshark(&all, met).len();
+        assert!(found >= at_least, "{met}: {found}");
+    }
+    for finding in [
+        "tcp.analysis.flags",
+        "dns.flags.response == 1 && !dns.response_to",
+        "icmp.type == 0 && !icmp.resp_to",
+        "frame.time_delta < 0",
+    ] {
+        let found = tshark(&all, finding);
+        assert!(found.is_empty(), "{finding}:\n{}", found.join("\n"));
+    }
 }
 
 #[tokio::test]

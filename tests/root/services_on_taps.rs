@@ -113,8 +113,9 @@ impl Lab {
         };
         let services = Services::start(source.clone(), ServicesConfig::default(), Arc::new(inject)).unwrap();
         let handle = services.handle();
-        let sink =
-            move |interface, port, frame: localvpc::datapath::Received<'_>| handle.submit(interface, port, frame);
+        let sink = move |interface, port, frame: localvpc::datapath::Received<'_>, taken: &mut dyn FnMut()| {
+            handle.submit(interface, port, frame, taken)
+        };
         assert!(switch.set_services(Arc::new(sink)));
 
         let (jobs, queue) = channel::<Job>();

@@ -108,7 +108,8 @@ impl Lab {
         }
         let submitted: Frames<InterfaceIndex> = Arc::default();
         let sink = Arc::clone(&submitted);
-        switch.set_services(Box::new(move |interface, port, frame| {
+        switch.set_services(Box::new(move |interface, port, frame, taken| {
+            taken();
             sink.lock().unwrap().push((interface, port, frame.bytes.to_vec()));
             Ok(())
         }));

@@ -30,20 +30,20 @@ pub struct Dhcpv4Policy {
     /// Option 26 in octets, for clients that ask for it; 0 leaves it out. Observed on EC2: 9001.
     pub interface_mtu: u16,
     /// The address that the server speaks from and names itself by (option 54); null for the gateway's.
-    #[schema(value_type = Option<String>, example = "169.254.169.254")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub server: Option<Ipv4Addr>,
     /// The name server that is told in the place of AmazonProvidedDNS (option 6); null for the VPC's resolver.
-    #[schema(value_type = Option<String>, example = "169.254.169.254")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub name_server: Option<Ipv4Addr>,
     /// The time server that is told where the option set names none (option 42); null for none.
-    #[schema(value_type = Option<String>, example = "169.254.169.254")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub ntp_server: Option<Ipv4Addr>,
     /// Routes that are told by option 121 (RFC 3442) and by Microsoft's 249, to clients that ask for them: `gateway` (to the
     /// gateway, on the link), `default` (by the gateway), or an address (to it, by the gateway). None on EC2.
-    #[schema(value_type = Vec<String>, example = json!(["gateway", "default"]))]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>, example = json!(["gateway", "default"])))]
     pub classless_routes: Vec<LeasedRoute>,
     /// The address that is told by option 245, asked for or not: Azure's wire server. Null for none.
-    #[schema(value_type = Option<String>, example = "168.63.129.16")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "168.63.129.16"))]
     pub option_245: Option<Ipv4Addr>,
     /// Whether a host of a subnet without IPv4 gets a link-local address of its own as a /32, from 169.254.0.1, by which it
     /// reaches the link-local services. Observed on EC2.

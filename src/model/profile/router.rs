@@ -33,7 +33,7 @@ pub struct RouterPolicy {
     /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
     pub errors_per_second: u32,
     /// The gateway's IPv4 address in every subnet, be it within the subnet's range or not; null for the first of the range.
-    #[schema(value_type = Option<String>, example = "172.31.1.1")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "172.31.1.1"))]
     pub gateway: Option<Ipv4Addr>,
     /// The longest packet that is passed on to another subnet, where the way is narrower than the interfaces at its ends;
     /// null for as long as the receiving interface takes.

@@ -63,7 +63,9 @@ fn what_is_handed_over_is_answered_to_the_port_that_it_came_from() {
     let host = &lab.hosts[0];
     let syn = host.syn(host.ipv4, 5000, Ipv4Addr::new(169, 254, 169, 254), 80, 1);
     let handle = services.handle();
-    handle.submit(host.interface, host.port, received(&syn)).unwrap();
+    handle
+        .submit(host.interface, host.port, received(&syn), &mut || ())
+        .unwrap();
     let (port, answer) = answers.recv_timeout(PATIENCE).unwrap();
     assert_eq!(port, host.port);
     assert_eq!(answer[47] & 0x3f, 0x12, "SYN and ACK");
@@ -75,7 +77,12 @@ fn what_is_handed_over_is_answered_to_the_port_that_it_came_from() {
     }
     handle.forget(host.interface);
     handle
-        .submit(host.interface, host.port, received(&question(&lab, "example.com.")))
+        .submit(
+            host.interface,
+            host.port,
+            received(&question(&lab, "example.com.")),
+            &mut || (),
+        )
         .unwrap();
     let (_, answer) = answers.recv_timeout(PATIENCE).unwrap();
     assert_eq!(answer[45] & 0x0f, 5, "REFUSED");
@@ -95,7 +102,12 @@ fn a_resolver_outside_is_asked_and_heard() {
     let host = &lab.hosts[0];
     services
         .handle()
-        .submit(host.interface, host.port, received(&question(&lab, "example.com.")))
+        .submit(
+            host.interface,
+            host.port,
+            received(&question(&lab, "example.com.")),
+            &mut || (),
+        )
         .unwrap();
     let mut query = [0; 512];
     let (length, from) = resolver.recv_from(&mut query).unwrap();
@@ -119,17 +131,21 @@ fn a_full_queue_refuses_without_waiting() {
     let (handle, host) = (services.handle(), &lab.hosts[0]);
     let small = question(&lab, "example.com.");
     let refused = (0..2000)
-        .filter_map(|_| handle.submit(host.interface, host.port, received(&small)).err())
+        .filter_map(|_| {
+            handle
+                .submit(host.interface, host.port, received(&small), &mut || ())
+                .err()
+        })
         .count();
     assert!((2000 - 1026..=2000 - 1024).contains(&refused), "{refused}");
     assert_eq!(
-        handle.submit(host.interface, host.port, received(&small)),
+        handle.submit(host.interface, host.port, received(&small), &mut || ()),
         Err(DropReason::ServiceBusy)
     );
     drop(gate);
     drop(services);
     assert_eq!(
-        handle.submit(host.interface, host.port, received(&small)),
+        handle.submit(host.interface, host.port, received(&small), &mut || ()),
         Err(DropReason::ServiceBusy)
     );
 }
