@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::bodies::{self, Budget};
 use super::connections::{ConnectionCounts, Connections};
 use super::guard::{GuardConfig, Permissions};
-use super::rest::Opening;
+use super::rest::{Containers, Opening};
 use crate::control::Controller;
 use crate::model::InterfaceId;
 use crate::runtime::Runtime;
@@ -40,6 +40,8 @@ struct Inner {
     topology: Mutex<()>,
     /// The threads that open what clients name.
     opening: Opening,
+    /// The containers that devices were attached in.
+    containers: Containers,
     /// The memory for the bodies of requests.
     bodies: Arc<Budget>,
     /// The connections, once there is a socket.
@@ -57,6 +59,7 @@ impl AppState {
             inherited: Mutex::default(),
             topology: Mutex::default(),
             opening: Opening::default(),
+            containers: Containers::default(),
             bodies: Arc::new(Budget::new(bodies::LIMIT)),
             connections: OnceLock::new(),
         };
@@ -104,6 +107,11 @@ impl AppState {
     /// Tells every stream to end.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
+    }
+
+    /// The containers that devices were attached in.
+    pub(crate) fn containers(&self) -> &Containers {
+        &self.inner.containers
     }
 
     /// The memory for the bodies of requests.

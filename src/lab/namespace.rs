@@ -18,7 +18,7 @@ use rustix::io::Errno;
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Where `ip netns add NAME` leaves its bind mounts (ip-netns(8)).
-const NAMED: &str = "/run/netns";
+pub const NAMED: &str = "/run/netns";
 
 /// The namespace of the calling thread. Not `/proc/self`, which is the namespace of the process's first thread.
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";

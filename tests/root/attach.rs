@@ -108,6 +108,65 @@ async fn a_tap_that_is_made_has_the_interfaces_mac_and_mtu_and_is_up() {
     let mac_of = |shown: &str| shown.split("link/ether ").nth(1).map(|rest| rest[..17].to_owned());
     assert_eq!(mac_of(&before), mac_of(&after));
     assert!(after.contains("mtu 1500") && after.contains("state DOWN"), "{after}");
+
+    // NetworkManager makes TAPs without offload headers unless it is told otherwise (tun.vnet-hdr): they are served as well.
+    let make = || {
+        std::process::Command::new("ip")
+            .args(["tuntap", "add", "dev", "eth2", "mode", "tap"])
+            .status()
+    };
+    assert!(namespace.run(make).unwrap().expect("ip (package iproute2)").success());
+    client.post("/v1/interfaces/b/detach", &Value::Null).await.unwrap();
+    client
+        .post("/v1/interfaces/b/attach", &json!({"tap": "eth2", "namespace": path}))
+        .await
+        .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
+async fn a_device_goes_with_the_last_process_of_its_container_unless_it_is_kept() {
+    let server = Server::furnished().await;
+    let client = &server.client;
+    let mut events = client.events("/v1/events?type=port_down", None).await.unwrap();
+    let mut containers = Vec::new();
+    for (interface, keep) in [("a", false), ("b", true)] {
+        let container = std::process::Command::new("unshare")
+            .args(["-n", "sleep", "600"])
+            .spawn();
+        let container = container.expect("unshare (package util-linux)");
+        let path = format!("/proc/{}/ns/net", container.id());
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let began = Instant::now();
+        while std::fs::read_link(&path).unwrap() == own {
+            assert!(began.elapsed() < Duration::from_secs(10), "unshare has not begun");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let attach = json!({"tap": "eth0", "namespace": path, "keep": keep});
+        client
+            .post(&format!("/v1/interfaces/{interface}/attach"), &attach)
+            .await
+            .unwrap();
+        containers.push(container);
+    }
+    // As long as its process is there, so is the device.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(client.get("/v1/interfaces/a").await.unwrap()["status"], "in-use");
+    for mut container in containers {
+        container.kill().unwrap();
+        container.wait().unwrap();
+    }
+    let down = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
+    let down = down.expect("an event").unwrap().unwrap();
+    assert!(
+        down.data.contains("the last process of its network namespace is gone"),
+        "{}",
+        down.data
+    );
+    assert_eq!(client.get("/v1/interfaces/a").await.unwrap()["status"], "available");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(client.get("/v1/interfaces/b").await.unwrap()["status"], "in-use");
     server.stop().await;
 }
 

@@ -1,17 +1,19 @@
 //! Opens what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside, or a
 //! descriptor that the process was started with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::containers::Container;
 use crate::api::caller::Caller;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::OpenedDevice;
 use crate::lab::link::{LinkChange, Netlink};
+use crate::lab::namespace::NAMED;
 use crate::lab::{Namespace, NamespaceError};
 use crate::switch::port::{PortError, TapOptions, TapPort};
 use crate::wire::MacAddr;
@@ -36,6 +38,9 @@ pub(crate) struct AttachRequest {
     pub(crate) instance: Option<String>,
     /// Which of the instance's interfaces it becomes, 1 or more: `eth1` for 1. The next that is free if left out.
     pub(crate) device_index: Option<u32>,
+    /// Whether the device stays attached when the last process of its namespace is gone and nothing names the namespace any
+    /// more; false if left out: it is detached then, with an event.
+    pub(crate) keep: Option<bool>,
     /// Whether frames may be larger than the MTU and without checksums, as between real hosts with offloading network
     /// cards; on if left out.
     offload: Option<bool>,
@@ -51,6 +56,7 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
         ("tap", request.tap.is_some()),
         ("namespace", request.namespace.is_some()),
         ("fd", request.fd.is_some()),
+        ("keep", request.keep.is_some()),
         ("offload", request.offload.is_some()),
         ("mtu", request.mtu.is_some()),
     ];
@@ -79,8 +85,11 @@ pub(crate) struct Purpose {
     pub(crate) caller: Caller,
 }
 
+/// A device, and the container that it is in, where the request names one by its namespace.
+pub(crate) type Opened = (OpenedDevice, Option<Container>);
+
 /// Opens the device that the request describes.
-pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) -> Result<OpenedDevice, Problem> {
+pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) -> Result<Opened, Problem> {
     state.permissions().machine("A device of the machine")?;
     let mut options = TapOptions {
         mtu: purpose.mtu,
@@ -98,7 +107,7 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
     }
     match (&request.tap, &request.namespace, request.fd) {
         (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options, purpose),
-        (None, None, Some(fd)) => adopt(state, fd, options),
+        (None, None, Some(fd)) => adopt(state, fd, options).map(|device| (device, None)),
         (None, None, None) => Err(Problem::missing("tap", REMEDY)),
         (None, Some(_), None) => Err(Problem::missing("tap", "Name the TAP in the namespace.")),
         (_, Some(_), Some(_)) => {
@@ -108,28 +117,26 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
     }
 }
 
-fn open_tap(
-    name: &str,
-    namespace: Option<&str>,
-    options: TapOptions,
-    purpose: Purpose,
-) -> Result<OpenedDevice, Problem> {
-    let tap = match namespace {
-        None => find_or_make(name, options, purpose.mac),
+fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions, purpose: Purpose) -> Result<Opened, Problem> {
+    match namespace {
+        None => find_or_make(name, options, purpose.mac).map(|tap| (tap.into(), None)),
         Some(text) => {
-            let namespace = if text.contains('/') {
-                Namespace::open(Path::new(text))
-            } else {
-                Namespace::open_named(text)
+            let path = match text.contains('/') {
+                true => PathBuf::from(text),
+                false => Path::new(NAMED).join(text),
+            };
+            let namespace = match text.contains('/') {
+                true => Namespace::open(&path),
+                false => Namespace::open_named(text),
             };
             let wrong = |error: NamespaceError| namespace_problem(text, &error, purpose.caller);
-            namespace
-                .map_err(wrong)?
+            let namespace = namespace.map_err(wrong)?;
+            let tap = namespace
                 .run(|| find_or_make(name, options, purpose.mac))
-                .map_err(wrong)?
+                .map_err(wrong)??;
+            Ok((tap.into(), Some(Container::new(&namespace, &path))))
         }
-    };
-    tap.map(OpenedDevice::from)
+    }
 }
 
 /// Why a namespace cannot be used. A caller who is not the owner does not learn which files there are.

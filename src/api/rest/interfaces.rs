@@ -503,20 +503,26 @@ async fn attach(
         mtu,
         caller,
     };
-    let (opener, fd) = (state.clone(), request.fd);
+    let (opener, fd, keep) = (state.clone(), request.fd, request.keep == Some(true));
     let field = if request.namespace.is_some() {
         "namespace"
     } else {
         "tap"
     };
     let opened = state.opening().open(field, move || open(&opener, &request, purpose));
-    let device = opened.await?;
+    let (device, container) = opened.await?;
+    let container = container.filter(|_| !keep);
     blocking(move || {
         let controller = &state.controller;
         let interface = controller.attach(&current.id.into(), device, DevicePlace::Outside)?;
         let view = InterfaceView::of(controller, interface);
         if let (Some(fd), Some(attachment)) = (fd, &view.attachment) {
             state.inherited().insert(fd, (view.id, attachment.port));
+        }
+        if let (Some(container), Some(attachment)) = (container, &view.attachment) {
+            state
+                .containers()
+                .watch(controller, view.id, attachment.port, container);
         }
         Ok(axum::Json(view))
     })

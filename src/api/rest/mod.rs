@@ -1,6 +1,7 @@
 //! The REST API under `/v1`, one file a resource. The same routes make the OpenAPI description, so the two cannot differ.
 
 mod captures;
+mod containers;
 mod devices;
 mod dhcp_options;
 mod events;
@@ -41,6 +42,7 @@ use crate::contain;
 use crate::control::ControlError;
 use crate::model::Command;
 
+pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
