@@ -48,14 +48,17 @@ root:
 	  echo "This makes network namespaces and TAP devices and needs root: run it as root, or with sudo -E env PATH=\"\$$PATH\" make ..." >&2; \
 	  echo "What needs no root: cargo test" >&2; exit 1; fi
 
+# Another program may be installing packages: wait for its lock.
+APT_WAITS := -o DPkg::Lock::Timeout=600
+
 # Installs the commands that are missing.
 tools: root
 	@missing=$$(for pair in $(TOOLS); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair##*:}"; done | sort -u); \
 	if [ -n "$$missing" ]; then \
 	  echo "installing" $$missing; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q >/dev/null; \
-	  apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
+	  apt-get $(APT_WAITS) update -q >/dev/null; \
+	  apt-get $(APT_WAITS) install -q -y --no-install-recommends $$missing >/dev/null; fi
 	@[ -c /dev/net/tun ] || { echo "There is no /dev/net/tun: load the kernel module with 'modprobe tun'" >&2; exit 1; }
 
 # None of the clients is to do anything outside of the scenarios: dhcp6c gets no interface, and cloud-init is switched off
@@ -66,13 +69,13 @@ test-tools: root clients-at-rest tools chronyd python-venv
 # What tests/root/description.rs installs its tools into.
 python-venv: tools
 	@python3 -c 'import ensurepip' 2>/dev/null || \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv >/dev/null
+	  DEBIAN_FRONTEND=noninteractive apt-get $(APT_WAITS) install -q -y --no-install-recommends python3-venv >/dev/null
 
 # chronyd is taken out of its package: installed, the package would take over the clock of this machine.
 chronyd:
 	@command -v chronyd >/dev/null || { \
 	  echo "installing chronyd alone"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cd "$$folder"; chmod 755 .; \
-	  apt-get install -q -y --no-install-recommends libcap2 libedit2 libseccomp2 >/dev/null 2>&1; \
+	  apt-get $(APT_WAITS) install -q -y --no-install-recommends libcap2 libedit2 libseccomp2 >/dev/null 2>&1; \
 	  apt-get download -qq chrony 2>/dev/null; dpkg-deb -x chrony_*.deb .; install usr/sbin/chronyd /usr/local/sbin/; }
 
 clients-at-rest:

@@ -84,6 +84,9 @@ enum Command {
         /// Of which kind of file
         #[arg(value_enum, default_value_t = SchemaKind::Scenario)]
         kind: SchemaKind,
+        /// Print a reference in Markdown instead
+        #[arg(long)]
+        reference: bool,
     },
     /// Print a completion script for a shell; it completes the names of a running server's resources, too
     Completions {
@@ -150,12 +153,15 @@ fn dispatch(cli: Cli) -> Done {
             print(&crate::api::openapi_json());
             Ok(())
         }
-        Command::Schema { kind } => {
+        Command::Schema { kind, reference } => {
             let schema = match kind {
                 SchemaKind::Scenario => crate::scenario::schema::scenario(),
                 SchemaKind::Topology => crate::scenario::schema::topology(),
             };
-            print(&format!("{schema:#}\n"));
+            print(&match reference {
+                true => crate::scenario::reference::reference(&schema),
+                false => format!("{schema:#}\n"),
+            });
             Ok(())
         }
         Command::Completions { shell } => {

@@ -7,5 +7,6 @@
 pub mod format;
 pub mod judge;
 pub mod play;
+pub mod reference;
 pub mod runs;
 pub mod schema;
