@@ -100,7 +100,8 @@ class Server:
                     break
                 answer += part
             return answer
-        except (ConnectionError, BrokenPipeError, socket.timeout):
+        except OSError:
+            # Hung up on before it had all, or silent.
             return b""
         finally:
             sock.close()
