@@ -346,7 +346,8 @@ impl Profile {
     ///
     /// let overrides = serde_json::json!({"router": {"advertisement": {"interval": "2s"}}});
     /// let hasty = Profile::aws().with_overrides(overrides.as_object().unwrap()).unwrap();
-    /// assert_eq!(hasty.router.advertisement.interval.as_secs(), 2);
+    /// let written = serde_json::to_value(&hasty).unwrap();
+    /// assert_eq!(written["router"]["advertisement"]["interval"], "2s");
     ///
     /// let misspelt = serde_json::json!({"router": {"advertisments": {}}});
     /// let error = Profile::aws().with_overrides(misspelt.as_object().unwrap()).unwrap_err();
