@@ -147,15 +147,20 @@ fn admit(
     })
 }
 
-/// The token that a request sends (RFC 6750 section 2.1).
+/// The token that a request sends: as RFC 6750 section 2.1 has it, or, from an AWS client, as the access key of its signature
+/// (`Credential=TOKEN/20261130/us-east-1/ec2/aws4_request`).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = given.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let (scheme, rest) = given.split_once(' ')?;
+    if scheme == "AWS4-HMAC-SHA256" {
+        let credential = rest.split_once("Credential=")?.1;
+        return credential.split_once('/').map(|(key, _)| key);
+    }
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
 }
 
-/// Questions that are asked by POST, because they have a body.
-const QUESTIONS: [&str; 2] = ["/v1/explain", "/v1/topology/plan"];
+/// Questions that are asked by POST, because they have a body. The EC2 API at `/` knows by itself which of its actions read.
+const QUESTIONS: [&str; 3] = ["/v1/explain", "/v1/topology/plan", "/"];
 
 /// What the programs of an instance cannot ask for: it is no part of the network.
 const OF_THE_MACHINE: [&str; 2] = ["/v1/scenarios", "/v1/runs"];
@@ -396,6 +401,14 @@ mod tests {
             ("bearer 0123456789abcdef", Ok(Access::Token)),
             ("Bearer 0123456789abcdeg", Err(401)),
             ("Bearer 0123456789abcde", Err(401)),
+            (
+                "AWS4-HMAC-SHA256 Credential=0123456789abcdef/20261130/us-east-1/ec2/aws4_request, SignedHeaders=host",
+                Ok(Access::Token),
+            ),
+            (
+                "AWS4-HMAC-SHA256 Credential=0123456789abcdeg/20261130/us-east-1/ec2/aws4_request, SignedHeaders=host",
+                Err(401),
+            ),
             ("Basic 0123456789abcdef", Err(401)),
             ("0123456789abcdef", Err(401)),
         ] {

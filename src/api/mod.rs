@@ -7,6 +7,7 @@ pub mod caller;
 pub mod client;
 pub mod commands;
 pub mod connections;
+pub mod ec2;
 pub mod extract;
 pub mod guard;
 pub mod inside;

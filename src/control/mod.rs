@@ -9,6 +9,7 @@ pub mod explain;
 mod fabric;
 pub mod faults;
 mod follow;
+mod lookups;
 pub mod ports;
 #[cfg(test)]
 mod resources_tests;

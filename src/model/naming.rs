@@ -11,6 +11,11 @@ pub type Tags = BTreeMap<String, String>;
 /// The longest name (AWS allows a tag value of 256 characters).
 const LONGEST: usize = 256;
 
+/// Whether a text can be a name at all.
+pub fn is_usable(name: &str) -> bool {
+    !name.is_empty() && name.len() <= LONGEST && !name.contains(|c: char| c.is_control() || c == '/')
+}
+
 /// The names of one kind of resource.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Names<T> {

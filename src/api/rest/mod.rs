@@ -140,9 +140,11 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(state.clone(), bodies::admit))
         .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
-        .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .with_state(state.clone())
+        // It asks for the faults of its own actions.
+        .merge(crate::api::ec2::router(state.clone()))
+        .layer(middleware::from_fn_with_state(state, guard))
         .layer(middleware::from_fn(contain_panic))
-        .with_state(state)
 }
 
 /// A handler that panics answers with a problem, as one that fails does.

@@ -181,6 +181,18 @@ impl MappingTable {
         self.ipv4.len() + self.ipv6.len()
     }
 
+    /// How many IPv4 addresses have an owner, those of delegated prefixes included.
+    pub(crate) fn ipv4_in_use(&self) -> u64 {
+        let size = |entry: &Entry| {
+            if entry.is_prefix {
+                1 << (32 - IPV4_PREFIX_LEN)
+            } else {
+                1
+            }
+        };
+        self.ipv4.values().map(size).sum()
+    }
+
     /// The owner of exactly this address or prefix.
     pub(crate) fn get(&self, block: AddressOrPrefix) -> Option<Owner> {
         let entry = match block.first() {

@@ -162,6 +162,16 @@ impl Network {
         }
     }
 
+    /// How many IPv4 addresses of a subnet no interface has: all but the five that AWS reserves, and those in use.
+    pub fn free_ipv4(&self, subnet: SubnetId) -> u64 {
+        let Some(state) = self.subnets.get(&subnet) else {
+            return 0;
+        };
+        let Some(block) = state.subnet.cidr_block else { return 0 };
+        let all = 1u64 << (32 - block.prefix_len());
+        all.saturating_sub(5).saturating_sub(state.mappings.ipv4_in_use())
+    }
+
     /// How many mappings there are in all.
     pub fn mapping_count(&self) -> usize {
         self.subnets.values().map(|subnet| subnet.mappings.len()).sum()

@@ -1,0 +1,260 @@
+//! What clients ask about the account before they do anything: who they are, regions, zones and attributes.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use super::render::ACCOUNT;
+use crate::api::ec2::action::{Action, Answer, Filter};
+use crate::api::ec2::describe::Selection;
+use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::request::printed;
+use crate::api::ec2::state::Call;
+use crate::api::ec2::xml::Node;
+
+/// How long the credentials of a role last unless asked otherwise (STS, AssumeRole, DurationSeconds).
+const ROLE_SECONDS: i64 = 3600;
+/// What may be asked (same page).
+const ROLE_RANGE: std::ops::RangeInclusive<i64> = 900..=43_200;
+
+/// The zone's identifier, as in `use1-az1`: the region shortened, and the letter as a number ("Availability Zone IDs").
+pub(super) fn zone_id(zone: &str) -> String {
+    let region = crate::model::region::region_of(zone);
+    let letter = zone[region.len()..]
+        .bytes()
+        .next()
+        .map_or(1, |letter| u32::from(letter.saturating_sub(b'a')) + 1);
+    let mut parts = region.split('-');
+    let country = parts.next().unwrap_or_default();
+    let rest: String = parts.filter_map(|part| part.chars().next()).collect();
+    format!("{country}{rest}-az{letter}")
+}
+
+/// Says who calls.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct GetCallerIdentity {}
+
+impl Action for GetCallerIdentity {
+    const NAME: &'static str = "GetCallerIdentity";
+    const HELP: &'static str = "Says who calls";
+    const READS: bool = true;
+
+    fn run(self, _: &Call<'_>) -> Answer {
+        Ok(vec![
+            ("Arn", Node::Text(format!("arn:aws:iam::{ACCOUNT}:root"))),
+            ("UserId", Node::text(ACCOUNT)),
+            ("Account", Node::text(ACCOUNT)),
+        ])
+    }
+}
+
+/// Hands out credentials of a role.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct AssumeRole {
+    role_arn: String,
+    role_session_name: String,
+    duration_seconds: Option<i64>,
+}
+
+impl Action for AssumeRole {
+    const NAME: &'static str = "AssumeRole";
+    const HELP: &'static str = "Hands out credentials of a role; every role exists";
+
+    fn run(self, _: &Call<'_>) -> Answer {
+        let seconds = self.duration_seconds.unwrap_or(ROLE_SECONDS);
+        if !ROLE_RANGE.contains(&seconds) {
+            let message = format!("The requested DurationSeconds {seconds} is not between 900 and 43200");
+            return Err(Ec2Error::new("ValidationError", message));
+        }
+        let role = self.role_arn.rsplit('/').next().unwrap_or_default().to_owned();
+        if !self.role_arn.starts_with("arn:") || role.is_empty() {
+            let message = format!("{} is invalid", printed(&self.role_arn));
+            return Err(Ec2Error::new("ValidationError", message));
+        }
+        let id: u128 = rand::random();
+        let identity = format!("{:016X}", id & 0xffff_ffff_ffff_ffff);
+        let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        let until = SystemTime::now().checked_add(seconds).unwrap_or_else(SystemTime::now);
+        let until = humantime::format_rfc3339_seconds(until);
+        let session = &self.role_session_name;
+        Ok(vec![
+            (
+                "AssumedRoleUser",
+                Node::map([
+                    ("AssumedRoleId", Node::Text(format!("AROA{identity}:{session}"))),
+                    (
+                        "Arn",
+                        Node::Text(format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{session}")),
+                    ),
+                ]),
+            ),
+            (
+                "Credentials",
+                Node::map([
+                    ("AccessKeyId", Node::Text(format!("ASIA{identity}"))),
+                    (
+                        "SecretAccessKey",
+                        Node::Text(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
+                    ),
+                    ("SessionToken", Node::Text(format!("{:032x}", rand::random::<u128>()))),
+                    ("Expiration", Node::text(until)),
+                ]),
+            ),
+        ])
+    }
+}
+
+/// Lists regions: the one that the server is in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeRegions {
+    #[serde(default)]
+    region_name: Vec<String>,
+    #[serde(default)]
+    filter: Vec<Filter>,
+    #[serde(rename = "AllRegions")]
+    _all: Option<bool>,
+}
+
+impl Action for DescribeRegions {
+    const NAME: &'static str = "DescribeRegions";
+    const HELP: &'static str = "Lists regions: the one that the server is in";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let region = call.controller().region();
+        if let Some(other) = self.region_name.iter().find(|name| **name != region) {
+            return Err(Ec2Error::invalid_value(format!("Invalid region: '{}'", printed(other))));
+        }
+        let item = Node::map([
+            ("regionName", Node::text(&region)),
+            ("regionEndpoint", Node::Text(format!("ec2.{region}.amazonaws.com"))),
+            ("optInStatus", Node::text("opt-in-not-required")),
+        ]);
+        let selection = Selection {
+            filters: &self.filter,
+            ..Selection::default()
+        };
+        let page = selection.of(call, [item], "regionName", &[("endpoint", "regionEndpoint")])?;
+        Ok(vec![("regionInfo", Node::List(page.items))])
+    }
+}
+
+/// Lists the zones of the region.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeAvailabilityZones {
+    #[serde(default)]
+    zone_name: Vec<String>,
+    #[serde(default)]
+    zone_id: Vec<String>,
+    #[serde(default)]
+    filter: Vec<Filter>,
+    #[serde(rename = "AllAvailabilityZones")]
+    _all: Option<bool>,
+}
+
+impl Action for DescribeAvailabilityZones {
+    const NAME: &'static str = "DescribeAvailabilityZones";
+    const HELP: &'static str = "Lists the zones of the region: a to f, and those of its subnets";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let region = call.controller().region();
+        let mut zones: Vec<String> = ('a'..='f').map(|letter| format!("{region}{letter}")).collect();
+        zones.extend(
+            call.controller()
+                .subnets()
+                .into_iter()
+                .map(|subnet| subnet.availability_zone),
+        );
+        zones.sort();
+        zones.dedup();
+        if let Some(unknown) = self.zone_name.iter().find(|name| !zones.contains(name)) {
+            return Err(Ec2Error::invalid_value(format!(
+                "Invalid availability zone: [{}]",
+                printed(unknown)
+            )));
+        }
+        if let Some(unknown) = self
+            .zone_id
+            .iter()
+            .find(|id| !zones.iter().any(|zone| zone_id(zone) == **id))
+        {
+            return Err(Ec2Error::invalid_value(format!(
+                "Invalid availability zone-id: [{}]",
+                printed(unknown)
+            )));
+        }
+        let wanted = |zone: &String| {
+            (self.zone_name.is_empty() || self.zone_name.contains(zone))
+                && (self.zone_id.is_empty() || self.zone_id.contains(&zone_id(zone)))
+        };
+        let items = zones.iter().filter(|zone| wanted(zone)).map(|zone| {
+            Node::map([
+                ("zoneName", Node::text(zone)),
+                ("zoneId", Node::Text(zone_id(zone))),
+                ("zoneState", Node::text("available")),
+                ("zoneType", Node::text("availability-zone")),
+                ("regionName", Node::text(&region)),
+                ("groupName", Node::text(&region)),
+                ("networkBorderGroup", Node::text(&region)),
+                ("optInStatus", Node::text("opt-in-not-required")),
+                ("messageSet", Node::List(Vec::new())),
+            ])
+        });
+        let selection = Selection {
+            filters: &self.filter,
+            ..Selection::default()
+        };
+        let places = &[("state", "zoneState")];
+        let page = selection.of(call, items, "zoneName", places)?;
+        Ok(vec![("availabilityZoneInfo", Node::List(page.items))])
+    }
+}
+
+/// Says the attributes of the account.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeAccountAttributes {
+    #[serde(default)]
+    attribute_name: Vec<String>,
+}
+
+impl Action for DescribeAccountAttributes {
+    const NAME: &'static str = "DescribeAccountAttributes";
+    const HELP: &'static str = "Says the attributes of the account";
+    const READS: bool = true;
+
+    fn run(self, _: &Call<'_>) -> Answer {
+        const ATTRIBUTES: [(&str, &str); 6] = [
+            ("supported-platforms", "VPC"),
+            ("default-vpc", "none"),
+            ("max-instances", "20"),
+            ("vpc-max-security-groups-per-interface", "5"),
+            ("max-elastic-ips", "5"),
+            ("vpc-max-elastic-ips", "5"),
+        ];
+        if let Some(unknown) = self
+            .attribute_name
+            .iter()
+            .find(|name| !ATTRIBUTES.iter().any(|(known, _)| known == name))
+        {
+            return Err(Ec2Error::invalid_value(format!(
+                "Invalid account attribute: {}",
+                printed(unknown)
+            )));
+        }
+        let wanted = |name: &str| self.attribute_name.is_empty() || self.attribute_name.iter().any(|one| one == name);
+        let items = ATTRIBUTES.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| {
+            let value = Node::map([("attributeValue", Node::text(value))]);
+            Node::map([
+                ("attributeName", Node::text(name)),
+                ("attributeValueSet", Node::list([value])),
+            ])
+        });
+        Ok(vec![("accountAttributeSet", Node::list(items))])
+    }
+}

@@ -1,0 +1,326 @@
+//! The actions on instances: the hosts that network interfaces are attached to.
+
+use std::time::UNIX_EPOCH;
+
+use serde::Deserialize;
+
+use super::ids::reference;
+use super::interfaces::{ipv6_addresses, private_addresses, private_name};
+use super::render::{ACCOUNT, tag_set};
+use crate::api::ec2::action::{Action, Answer, Filter};
+use crate::api::ec2::describe::{Place, Selection};
+use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::state::Call;
+use crate::api::ec2::xml::Node;
+use crate::model::ids::ResourceId;
+use crate::model::instance::Instance;
+use crate::model::instance::metadata::HttpTokens;
+use crate::model::interface::Attachment;
+use crate::model::{InstanceId, InterfaceId, NetworkInterface};
+
+/// Where filters look that are not called as their element is.
+const PLACES: &[Place] = &[
+    ("availability-zone", "placement.availabilityZone"),
+    ("availability-zone-id", "placement.availabilityZoneId"),
+    ("tenancy", "placement.tenancy"),
+    ("instance-state-name", "instanceState.name"),
+    ("instance-state-code", "instanceState.code"),
+    ("instance.group-id", "groupSet.groupId"),
+    ("instance.group-name", "groupSet.groupName"),
+    ("image-id", "imageId"),
+    ("metadata-options.http-tokens", "metadataOptions.httpTokens"),
+    (
+        "metadata-options.http-put-response-hop-limit",
+        "metadataOptions.httpPutResponseHopLimit",
+    ),
+    ("metadata-options.http-endpoint", "metadataOptions.httpEndpoint"),
+    (
+        "metadata-options.instance-metadata-tags",
+        "metadataOptions.instanceMetadataTags",
+    ),
+    (
+        "network-interface.addresses.primary",
+        "networkInterfaceSet.privateIpAddressesSet.primary",
+    ),
+    (
+        "network-interface.addresses.private-ip-address",
+        "networkInterfaceSet.privateIpAddressesSet.privateIpAddress",
+    ),
+    (
+        "network-interface.attachment.attachment-id",
+        "networkInterfaceSet.attachment.attachmentId",
+    ),
+    (
+        "network-interface.attachment.device-index",
+        "networkInterfaceSet.attachment.deviceIndex",
+    ),
+    (
+        "network-interface.attachment.status",
+        "networkInterfaceSet.attachment.status",
+    ),
+    (
+        "network-interface.attachment.delete-on-termination",
+        "networkInterfaceSet.attachment.deleteOnTermination",
+    ),
+    ("network-interface.description", "networkInterfaceSet.description"),
+    (
+        "network-interface.ipv6-addresses.ipv6-address",
+        "networkInterfaceSet.ipv6AddressesSet.ipv6Address",
+    ),
+    ("network-interface.mac-address", "networkInterfaceSet.macAddress"),
+    (
+        "network-interface.network-interface-id",
+        "networkInterfaceSet.networkInterfaceId",
+    ),
+    ("network-interface.owner-id", "networkInterfaceSet.ownerId"),
+    (
+        "network-interface.private-dns-name",
+        "networkInterfaceSet.privateDnsName",
+    ),
+    (
+        "network-interface.source-dest-check",
+        "networkInterfaceSet.sourceDestCheck",
+    ),
+    ("network-interface.status", "networkInterfaceSet.status"),
+    ("network-interface.subnet-id", "networkInterfaceSet.subnetId"),
+    ("network-interface.vpc-id", "networkInterfaceSet.vpcId"),
+    ("private-dns-name", "privateDnsName"),
+    ("source-dest-check", "sourceDestCheck"),
+    ("reservation-id", "reservationId"),
+    ("owner-id", "ownerId"),
+];
+
+/// The identifier of an attachment: the same for as long as the interface is attached to the instance.
+fn attachment_id(interface: InterfaceId, instance: InstanceId) -> String {
+    let bits = interface.to_bits() ^ instance.to_bits().rotate_left(11);
+    format!("eni-attach-0{bits:016x}")
+}
+
+/// When an instance was launched; an interface that it began with was attached then.
+fn launch_time(instance: Option<&Instance>) -> Node {
+    let launched = instance.and_then(|instance| instance.launched_at);
+    Node::text(humantime::format_rfc3339_millis(launched.unwrap_or(UNIX_EPOCH)))
+}
+
+/// What of an attachment both kinds of answers hold.
+fn attached(interface: &NetworkInterface, place: Attachment, instance: Option<&Instance>) -> Vec<(&'static str, Node)> {
+    vec![
+        (
+            "attachmentId",
+            Node::Text(attachment_id(interface.id, place.instance_id)),
+        ),
+        ("deviceIndex", Node::text(place.device_index)),
+        ("networkCardIndex", Node::text(0)),
+        ("status", Node::text("attached")),
+        ("attachTime", launch_time(instance)),
+        ("deleteOnTermination", Node::text(place.device_index == 0)),
+    ]
+}
+
+/// The `NetworkInterfaceAttachment` of EC2's answers.
+pub(super) fn attachment(call: &Call<'_>, interface: &NetworkInterface) -> Node {
+    let Some(place) = interface.attachment else {
+        return Node::Absent;
+    };
+    let instance = call.controller().instance(&place.instance_id.into()).ok();
+    let mut members = attached(interface, place, instance.as_ref());
+    members.push(("instanceId", Node::text(place.instance_id)));
+    members.push(("instanceOwnerId", Node::text(ACCOUNT)));
+    Node::Map(members)
+}
+
+/// All interfaces of an instance, by device index.
+fn interfaces_of(call: &Call<'_>, instance: InstanceId) -> Vec<NetworkInterface> {
+    let attached = call.controller().attached(instance);
+    let interfaces = attached.values().map(|id| call.controller().interface(&(*id).into()));
+    interfaces.filter_map(Result::ok).collect()
+}
+
+/// The interface of an instance that has one alone.
+pub(super) fn only_interface(call: &Call<'_>, instance: InstanceId) -> Result<InterfaceId, Ec2Error> {
+    call.controller().instance(&instance.into())?;
+    match interfaces_of(call, instance).as_slice() {
+        [one] => Ok(one.id),
+        [] => Err(Ec2Error::new(
+            "InvalidInstanceID",
+            format!("There is no interface attached to instance '{instance}'."),
+        )),
+        _ => Err(Ec2Error::new(
+            "InvalidInstanceID",
+            format!(
+                "There are multiple interfaces attached to instance '{instance}'. Please specify an interface ID for the \
+                 operation instead."
+            ),
+        )),
+    }
+}
+
+fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Instance) -> Node {
+    let primary = interface.primary_ipv4();
+    let place = interface.attachment;
+    Node::map([
+        ("networkInterfaceId", Node::text(interface.id)),
+        ("subnetId", Node::text(interface.subnet_id)),
+        ("vpcId", Node::text(interface.vpc_id)),
+        ("description", Node::text(&interface.description)),
+        ("ownerId", Node::text(ACCOUNT)),
+        ("status", Node::text("in-use")),
+        ("macAddress", Node::text(interface.mac_address)),
+        ("privateIpAddress", Node::maybe(primary)),
+        (
+            "privateDnsName",
+            Node::maybe(primary.map(|address| private_name(call, address))),
+        ),
+        ("sourceDestCheck", Node::text(interface.source_dest_check)),
+        ("groupSet", Node::List(Vec::new())),
+        (
+            "attachment",
+            place.map_or(Node::Absent, |place| {
+                Node::Map(attached(interface, place, Some(instance)))
+            }),
+        ),
+        ("privateIpAddressesSet", private_addresses(call, interface)),
+        ("ipv6AddressesSet", ipv6_addresses(interface)),
+        ("interfaceType", Node::text("interface")),
+    ])
+}
+
+/// The `Instance` of EC2's answers. One that nothing is attached to is stopped.
+fn instance(call: &Call<'_>, instance: &Instance) -> Node {
+    let interfaces = interfaces_of(call, instance.id);
+    let Ok(primary) = call.controller().interface(&instance.primary_interface_id.into()) else {
+        return Node::Absent;
+    };
+    let address = primary.primary_ipv4();
+    let metadata = &instance.metadata;
+    let subnet = call.controller().subnet(&primary.subnet_id.into());
+    let zone = subnet.map(|subnet| subnet.availability_zone).unwrap_or_default();
+    let on = |flag: bool| Node::text(if flag { "enabled" } else { "disabled" });
+    let (code, state) = if interfaces.is_empty() {
+        (80, "stopped")
+    } else {
+        (16, "running")
+    };
+    // An instance of the lab has the name of its primary interface.
+    let name = instance.name.as_deref().or(primary.name.as_deref());
+    Node::map([
+        ("instanceId", Node::text(instance.id)),
+        ("imageId", Node::text("ami-0000000000000c1d0")),
+        (
+            "instanceState",
+            Node::map([("code", Node::text(code)), ("name", Node::text(state))]),
+        ),
+        (
+            "privateDnsName",
+            Node::maybe(address.map(|address| private_name(call, address))),
+        ),
+        ("dnsName", Node::text("")),
+        ("reason", Node::text("")),
+        ("amiLaunchIndex", Node::text(0)),
+        ("productCodes", Node::List(Vec::new())),
+        ("instanceType", Node::text(&metadata.instance_type)),
+        ("launchTime", launch_time(Some(instance))),
+        (
+            "placement",
+            Node::map([
+                ("availabilityZone", Node::text(&zone)),
+                ("availabilityZoneId", Node::Text(super::account::zone_id(&zone))),
+                ("groupName", Node::text("")),
+                ("tenancy", Node::text("default")),
+            ]),
+        ),
+        ("monitoring", Node::map([("state", Node::text("disabled"))])),
+        ("subnetId", Node::text(primary.subnet_id)),
+        ("vpcId", Node::text(primary.vpc_id)),
+        ("privateIpAddress", Node::maybe(address)),
+        ("ipv6Address", Node::maybe(primary.ipv6_addresses.first())),
+        ("sourceDestCheck", Node::text(primary.source_dest_check)),
+        ("groupSet", Node::List(Vec::new())),
+        (
+            "architecture",
+            Node::text(if cfg!(target_arch = "aarch64") {
+                "arm64"
+            } else {
+                "x86_64"
+            }),
+        ),
+        ("rootDeviceType", Node::text("ebs")),
+        ("rootDeviceName", Node::text("/dev/xvda")),
+        ("blockDeviceMapping", Node::List(Vec::new())),
+        ("virtualizationType", Node::text("hvm")),
+        ("hypervisor", Node::text("xen")),
+        ("enaSupport", Node::text(true)),
+        ("ebsOptimized", Node::text(false)),
+        (
+            "networkInterfaceSet",
+            Node::list(interfaces.iter().map(|one| own_interface(call, one, instance))),
+        ),
+        (
+            "metadataOptions",
+            Node::map([
+                ("state", Node::text("applied")),
+                (
+                    "httpTokens",
+                    Node::text(match metadata.http_tokens {
+                        HttpTokens::Optional => "optional",
+                        HttpTokens::Required => "required",
+                    }),
+                ),
+                (
+                    "httpPutResponseHopLimit",
+                    Node::text(metadata.http_put_response_hop_limit),
+                ),
+                ("httpEndpoint", on(metadata.enabled)),
+                ("httpProtocolIpv6", on(metadata.http_protocol_ipv6)),
+                ("instanceMetadataTags", on(metadata.instance_tags)),
+            ]),
+        ),
+        ("tagSet", tag_set(name, &instance.tags)),
+    ])
+}
+
+/// Lists instances.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeInstances {
+    #[serde(default)]
+    instance_id: Vec<String>,
+    #[serde(default)]
+    filter: Vec<Filter>,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+impl Action for DescribeInstances {
+    const NAME: &'static str = "DescribeInstances";
+    const HELP: &'static str = "Lists instances with their interfaces";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        for given in &self.instance_id {
+            call.controller().instance(&reference(given)?)?;
+        }
+        let selection = Selection {
+            ids: Some(("InstanceIds", &self.instance_id)),
+            filters: &self.filter,
+            max_results: self.max_results,
+            next_token: self.next_token.as_deref(),
+        };
+        let all = call.controller().instances();
+        let items = all.iter().map(|one| instance(call, one));
+        let page = selection.of(call, items, "instanceId", PLACES)?;
+        let reservations = page.items.into_iter().map(|item| {
+            let id = item.get("instanceId").and_then(Node::as_text).unwrap_or_default();
+            Node::map([
+                ("reservationId", Node::Text(id.replacen("i-", "r-", 1))),
+                ("ownerId", Node::text(ACCOUNT)),
+                ("groupSet", Node::List(Vec::new())),
+                ("instancesSet", Node::list([item])),
+            ])
+        });
+        Ok(vec![
+            ("reservationSet", Node::list(reservations)),
+            ("nextToken", page.next),
+        ])
+    }
+}

@@ -1,0 +1,69 @@
+//! The table of all actions, a family a file.
+
+mod account;
+mod dhcp_options;
+mod ids;
+mod instances;
+mod interfaces;
+mod render;
+mod route_tables;
+mod subnets;
+mod tags;
+mod vpcs;
+
+use super::action::Entry;
+use super::error::Ec2Error;
+
+/// Every action that is implemented, by name.
+pub static ACTIONS: &[Entry] = &[
+    Entry::of::<interfaces::AssignIpv6Addresses>(),
+    Entry::of::<interfaces::AssignPrivateIpAddresses>(),
+    Entry::of::<dhcp_options::AssociateDhcpOptions>(),
+    Entry::of::<route_tables::AssociateRouteTable>(),
+    Entry::of::<account::AssumeRole>(),
+    Entry::of::<dhcp_options::CreateDhcpOptions>(),
+    Entry::of::<interfaces::CreateNetworkInterface>(),
+    Entry::of::<route_tables::CreateRoute>(),
+    Entry::of::<route_tables::CreateRouteTable>(),
+    Entry::of::<subnets::CreateSubnet>(),
+    Entry::of::<tags::CreateTags>(),
+    Entry::of::<vpcs::CreateVpc>(),
+    Entry::of::<dhcp_options::DeleteDhcpOptions>(),
+    Entry::of::<interfaces::DeleteNetworkInterface>(),
+    Entry::of::<route_tables::DeleteRoute>(),
+    Entry::of::<route_tables::DeleteRouteTable>(),
+    Entry::of::<subnets::DeleteSubnet>(),
+    Entry::of::<tags::DeleteTags>(),
+    Entry::of::<vpcs::DeleteVpc>(),
+    Entry::of::<account::DescribeAccountAttributes>(),
+    Entry::of::<account::DescribeAvailabilityZones>(),
+    Entry::of::<dhcp_options::DescribeDhcpOptions>(),
+    Entry::of::<instances::DescribeInstances>(),
+    Entry::of::<interfaces::DescribeNetworkInterfaces>(),
+    Entry::of::<account::DescribeRegions>(),
+    Entry::of::<route_tables::DescribeRouteTables>(),
+    Entry::of::<subnets::DescribeSubnets>(),
+    Entry::of::<tags::DescribeTags>(),
+    Entry::of::<vpcs::DescribeVpcAttribute>(),
+    Entry::of::<vpcs::DescribeVpcs>(),
+    Entry::of::<route_tables::DisassociateRouteTable>(),
+    Entry::of::<account::GetCallerIdentity>(),
+    Entry::of::<interfaces::ModifyNetworkInterfaceAttribute>(),
+    Entry::of::<route_tables::ReplaceRoute>(),
+    Entry::of::<route_tables::ReplaceRouteTableAssociation>(),
+    Entry::of::<interfaces::UnassignIpv6Addresses>(),
+    Entry::of::<interfaces::UnassignPrivateIpAddresses>(),
+];
+
+/// The names of all actions that are implemented.
+pub fn action_names() -> Vec<&'static str> {
+    ACTIONS.iter().map(|entry| entry.name).collect()
+}
+
+/// The action of a name.
+pub fn find(name: &str) -> Result<&'static Entry, Ec2Error> {
+    let found = ACTIONS.binary_search_by(|entry| entry.name.cmp(name));
+    found
+        .map(|at| &ACTIONS[at])
+        .map_err(|_| Ec2Error::invalid_action(&super::request::printed(name)))
+}

@@ -1,0 +1,21 @@
+//! Renders resources as the elements of EC2's answers.
+
+use crate::api::ec2::xml::Node;
+use crate::model::naming::Tags;
+
+/// The account that everything belongs to: the number of AWS's examples.
+pub(super) const ACCOUNT: &str = "123456789012";
+
+/// A key with its value, as in `tagSet`.
+fn tag(key: &str, value: &str) -> Node {
+    Node::map([("key", Node::text(key)), ("value", Node::text(value))])
+}
+
+/// All tags. The name of a resource is its tag `Name`, unless it has one by itself.
+pub(super) fn tag_set(name: Option<&str>, tags: &Tags) -> Node {
+    let own = name
+        .filter(|_| !tags.contains_key("Name"))
+        .map(|name| tag("Name", name));
+    let others = tags.iter().map(|(key, value)| tag(key, value));
+    Node::list(own.into_iter().chain(others))
+}

@@ -1,0 +1,451 @@
+//! The actions on route tables, their routes and their associations.
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::ids::{id, reference};
+use super::render::{ACCOUNT, tag_set};
+use super::tags::Given;
+use super::vpcs::{ipv4_block, ipv6_block};
+use crate::api::ec2::action::{Action, Answer, Filter, TagSpecification, done};
+use crate::api::ec2::describe::{Place, Selection};
+use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::request::printed;
+use crate::api::ec2::state::Call;
+use crate::api::ec2::xml::Node;
+use crate::model::ids::ResourceId;
+use crate::model::ids::ResourceRef;
+use crate::model::route_table::{
+    AssociateRouteTable as Associate, CreateRouteTable as Create, DeleteRouteTable as Delete,
+    DisassociateRouteTable as Disassociate, EditRoute, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState,
+    RouteTarget, TargetRef,
+};
+use crate::model::{InstanceId, RouteTable, RouteTableId, SubnetId};
+
+/// Where filters look that are not called as their element is.
+const PLACES: &[Place] = &[
+    ("association.gateway-id", "associationSet.gatewayId"),
+    (
+        "association.route-table-association-id",
+        "associationSet.routeTableAssociationId",
+    ),
+    ("association.route-table-id", "associationSet.routeTableId"),
+    ("association.subnet-id", "associationSet.subnetId"),
+    ("association.main", "associationSet.main"),
+    ("route.destination-cidr-block", "routeSet.destinationCidrBlock"),
+    ("route.destination-ipv6-cidr-block", "routeSet.destinationIpv6CidrBlock"),
+    ("route.destination-prefix-list-id", "routeSet.destinationPrefixListId"),
+    (
+        "route.egress-only-internet-gateway-id",
+        "routeSet.egressOnlyInternetGatewayId",
+    ),
+    ("route.gateway-id", "routeSet.gatewayId"),
+    ("route.instance-id", "routeSet.instanceId"),
+    ("route.nat-gateway-id", "routeSet.natGatewayId"),
+    ("route.transit-gateway-id", "routeSet.transitGatewayId"),
+    ("route.origin", "routeSet.origin"),
+    ("route.state", "routeSet.state"),
+    ("route.vpc-peering-connection-id", "routeSet.vpcPeeringConnectionId"),
+];
+
+/// The identifier of an association: of a subnet with the table, or of the VPC with its main one.
+fn association_id(table: RouteTableId, subnet: Option<SubnetId>) -> String {
+    let other = subnet.map_or(0x6d61_696e, ResourceId::to_bits);
+    format!("rtbassoc-0{:016x}", table.to_bits() ^ other.rotate_left(23))
+}
+
+fn association(table: RouteTableId, subnet: Option<SubnetId>) -> Node {
+    Node::map([
+        ("routeTableAssociationId", Node::Text(association_id(table, subnet))),
+        ("routeTableId", Node::text(table)),
+        ("subnetId", Node::maybe(subnet)),
+        ("main", Node::text(subnet.is_none())),
+        ("associationState", associated()),
+    ])
+}
+
+fn associated() -> Node {
+    Node::map([("state", Node::text("associated"))])
+}
+
+fn route(call: &Call<'_>, route: &Route) -> Node {
+    let (ipv4, ipv6) = match route.destination {
+        IpNet::V4(_) => (Node::text(route.destination), Node::Absent),
+        IpNet::V6(_) => (Node::Absent, Node::text(route.destination)),
+    };
+    let interface = match route.target {
+        RouteTarget::Interface(id) => Some(id),
+        _ => None,
+    };
+    // The agent aws-vpc-move-ip looks for the instance of a route by default.
+    let instance = interface
+        .and_then(|id| call.controller().interface(&id.into()).ok())
+        .and_then(|own| own.attachment)
+        .map(|place| place.instance_id);
+    Node::map([
+        ("destinationCidrBlock", ipv4),
+        ("destinationIpv6CidrBlock", ipv6),
+        (
+            "gatewayId",
+            if route.target == RouteTarget::Local {
+                Node::text("local")
+            } else {
+                Node::Absent
+            },
+        ),
+        ("instanceId", Node::maybe(instance)),
+        ("instanceOwnerId", Node::maybe(instance.map(|_| ACCOUNT))),
+        ("networkInterfaceId", Node::maybe(interface)),
+        (
+            "state",
+            Node::text(match route.state {
+                RouteState::Active => "active",
+                RouteState::Blackhole => "blackhole",
+            }),
+        ),
+        (
+            "origin",
+            Node::text(match route.origin {
+                RouteOrigin::CreateRouteTable => "CreateRouteTable",
+                RouteOrigin::CreateRoute => "CreateRoute",
+            }),
+        ),
+    ])
+}
+
+/// The `RouteTable` of EC2's answers.
+fn table(call: &Call<'_>, table: &RouteTable) -> Node {
+    let main = table.main.then(|| association(table.id, None));
+    let subnets = table
+        .subnet_ids
+        .iter()
+        .map(|subnet| association(table.id, Some(*subnet)));
+    Node::map([
+        ("routeTableId", Node::text(table.id)),
+        ("vpcId", Node::text(table.vpc_id)),
+        ("ownerId", Node::text(ACCOUNT)),
+        ("routeSet", Node::list(table.routes.iter().map(|one| route(call, one)))),
+        ("associationSet", Node::list(main.into_iter().chain(subnets))),
+        ("propagatingVgwSet", Node::List(Vec::new())),
+        ("tagSet", tag_set(table.name.as_deref(), &table.tags)),
+    ])
+}
+
+/// Lists route tables.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeRouteTables {
+    #[serde(default)]
+    route_table_id: Vec<String>,
+    #[serde(default)]
+    filter: Vec<Filter>,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+impl Action for DescribeRouteTables {
+    const NAME: &'static str = "DescribeRouteTables";
+    const HELP: &'static str = "Lists route tables with their routes and associations";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        for given in &self.route_table_id {
+            call.controller().route_table(&reference(given)?)?;
+        }
+        let selection = Selection {
+            ids: Some(("RouteTableIds", &self.route_table_id)),
+            filters: &self.filter,
+            max_results: self.max_results,
+            next_token: self.next_token.as_deref(),
+        };
+        let all = call.controller().route_tables(None)?;
+        let page = selection.of(call, all.iter().map(|one| table(call, one)), "routeTableId", PLACES)?;
+        Ok(vec![
+            ("routeTableSet", Node::List(page.items)),
+            ("nextToken", page.next),
+        ])
+    }
+}
+
+/// Makes a route table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct CreateRouteTable {
+    vpc_id: String,
+    #[serde(default)]
+    tag_specification: Vec<TagSpecification>,
+    client_token: Option<String>,
+}
+
+impl Action for CreateRouteTable {
+    const NAME: &'static str = "CreateRouteTable";
+    const HELP: &'static str = "Makes a route table";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let given = Given::of(&self.tag_specification, "route-table")?;
+        let made = call.execute(Create {
+            name: given.free_name(|name| call.controller().route_table(&ResourceRef::new(name)).is_ok()),
+            vpc: reference(&self.vpc_id)?,
+            tags: given.tags,
+        })?;
+        Ok(vec![
+            ("routeTable", table(call, &made)),
+            ("clientToken", Node::maybe(self.client_token.as_ref())),
+        ])
+    }
+}
+
+/// Deletes a route table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DeleteRouteTable {
+    route_table_id: String,
+}
+
+impl Action for DeleteRouteTable {
+    const NAME: &'static str = "DeleteRouteTable";
+    const HELP: &'static str = "Deletes a route table that no subnet is associated with";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        call.execute(Delete(reference(&self.route_table_id)?))?;
+        done()
+    }
+}
+
+/// A destination: one of the two parameters.
+fn destination(ipv4: Option<&str>, ipv6: Option<&str>) -> Result<IpNet, Ec2Error> {
+    match (ipv4, ipv6) {
+        (Some(text), None) => Ok(ipv4_block(text)?.into()),
+        (None, Some(text)) => Ok(ipv6_block(text)?.into()),
+        (None, None) => Err(Ec2Error::missing("DestinationCidrBlock")),
+        (Some(_), Some(_)) => Err(Ec2Error::combination(
+            "The parameter DestinationIpv6CidrBlock cannot be used with the parameter DestinationCidrBlock",
+        )),
+    }
+}
+
+/// Where a route leads, of the parameters that can say it.
+fn target(
+    call: &Call<'_>,
+    interface: Option<&str>,
+    instance: Option<&str>,
+    local: bool,
+) -> Result<TargetRef, Ec2Error> {
+    match (interface, instance, local) {
+        (Some(text), None, false) => Ok(TargetRef::Interface(reference(text)?)),
+        (None, Some(text), false) => {
+            let instance: InstanceId = id(text)?;
+            Ok(super::instances::only_interface(call, instance)?.into())
+        }
+        (None, None, true) => Ok(TargetRef::Local),
+        (None, None, false) => Err(Ec2Error::missing("NetworkInterfaceId")),
+        _ => Err(Ec2Error::combination("Specify exactly one target for the route")),
+    }
+}
+
+/// Adds a route.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct CreateRoute {
+    route_table_id: String,
+    destination_cidr_block: Option<String>,
+    destination_ipv6_cidr_block: Option<String>,
+    network_interface_id: Option<String>,
+    instance_id: Option<String>,
+}
+
+impl Action for CreateRoute {
+    const NAME: &'static str = "CreateRoute";
+    const HELP: &'static str = "Adds a route to a network interface or an instance";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let destination = destination(
+            self.destination_cidr_block.as_deref(),
+            self.destination_ipv6_cidr_block.as_deref(),
+        )?;
+        let target = target(
+            call,
+            self.network_interface_id.as_deref(),
+            self.instance_id.as_deref(),
+            false,
+        )?;
+        call.execute(EditRoute {
+            table: reference(&self.route_table_id)?,
+            edit: RouteEdit::Create(destination, target),
+        })?;
+        done()
+    }
+}
+
+/// Gives a route another target.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ReplaceRoute {
+    route_table_id: String,
+    destination_cidr_block: Option<String>,
+    destination_ipv6_cidr_block: Option<String>,
+    network_interface_id: Option<String>,
+    instance_id: Option<String>,
+    local_target: Option<bool>,
+}
+
+impl Action for ReplaceRoute {
+    const NAME: &'static str = "ReplaceRoute";
+    const HELP: &'static str = "Gives a route another target";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let destination = destination(
+            self.destination_cidr_block.as_deref(),
+            self.destination_ipv6_cidr_block.as_deref(),
+        )?;
+        let local = self.local_target == Some(true);
+        let target = target(
+            call,
+            self.network_interface_id.as_deref(),
+            self.instance_id.as_deref(),
+            local,
+        )?;
+        call.execute(EditRoute {
+            table: reference(&self.route_table_id)?,
+            edit: RouteEdit::Replace(destination, target),
+        })?;
+        done()
+    }
+}
+
+/// Takes a route away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DeleteRoute {
+    route_table_id: String,
+    destination_cidr_block: Option<String>,
+    destination_ipv6_cidr_block: Option<String>,
+}
+
+impl Action for DeleteRoute {
+    const NAME: &'static str = "DeleteRoute";
+    const HELP: &'static str = "Takes a route away";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let destination = destination(
+            self.destination_cidr_block.as_deref(),
+            self.destination_ipv6_cidr_block.as_deref(),
+        )?;
+        call.execute(EditRoute {
+            table: reference(&self.route_table_id)?,
+            edit: RouteEdit::Delete(destination),
+        })?;
+        done()
+    }
+}
+
+/// Associates a subnet with a table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct AssociateRouteTable {
+    route_table_id: String,
+    subnet_id: Option<String>,
+}
+
+impl Action for AssociateRouteTable {
+    const NAME: &'static str = "AssociateRouteTable";
+    const HELP: &'static str = "Associates a subnet with a route table";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let subnet = self.subnet_id.ok_or_else(|| Ec2Error::missing("SubnetId"))?;
+        let (table, subnet): (RouteTableId, SubnetId) = (id(&self.route_table_id)?, id(&subnet)?);
+        call.execute(Associate {
+            table: table.into(),
+            subnet: subnet.into(),
+        })?;
+        Ok(vec![
+            ("associationId", Node::Text(association_id(table, Some(subnet)))),
+            ("associationState", associated()),
+        ])
+    }
+}
+
+/// The association behind an identifier.
+fn associated_with(call: &Call<'_>, text: &str) -> Result<(RouteTable, Option<SubnetId>), Ec2Error> {
+    for table in call.controller().route_tables(None)? {
+        if table.main && association_id(table.id, None) == text {
+            return Ok((table, None));
+        }
+        let subnet = table
+            .subnet_ids
+            .iter()
+            .copied()
+            .find(|subnet| association_id(table.id, Some(*subnet)) == text);
+        if subnet.is_some() {
+            return Ok((table, subnet));
+        }
+    }
+    Err(Ec2Error::new(
+        "InvalidAssociationID.NotFound",
+        format!("The association ID '{}' does not exist", printed(text)),
+    ))
+}
+
+/// Ends an association.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DisassociateRouteTable {
+    association_id: String,
+}
+
+impl Action for DisassociateRouteTable {
+    const NAME: &'static str = "DisassociateRouteTable";
+    const HELP: &'static str = "Gives a subnet back to the main route table";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let (table, subnet) = associated_with(call, &self.association_id)?;
+        let Some(subnet) = subnet else {
+            let message = format!(
+                "cannot disassociate the main route table association {}",
+                self.association_id
+            );
+            return Err(Ec2Error::invalid_value(message));
+        };
+        call.execute(Disassociate {
+            table: table.id.into(),
+            subnet: subnet.into(),
+        })?;
+        done()
+    }
+}
+
+/// Gives an association another table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ReplaceRouteTableAssociation {
+    association_id: String,
+    route_table_id: String,
+}
+
+impl Action for ReplaceRouteTableAssociation {
+    const NAME: &'static str = "ReplaceRouteTableAssociation";
+    const HELP: &'static str = "Associates a subnet with another table, or makes a table the main one";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let (_, subnet) = associated_with(call, &self.association_id)?;
+        let table: RouteTableId = id(&self.route_table_id)?;
+        match subnet {
+            Some(subnet) => {
+                call.execute(Associate {
+                    table: table.into(),
+                    subnet: subnet.into(),
+                })?;
+            }
+            None => {
+                call.execute(ModifyRouteTable {
+                    main: Some(true),
+                    ..ModifyRouteTable::new(table)
+                })?;
+            }
+        }
+        Ok(vec![
+            ("newAssociationId", Node::Text(association_id(table, subnet))),
+            ("associationState", associated()),
+        ])
+    }
+}

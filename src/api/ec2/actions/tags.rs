@@ -1,0 +1,279 @@
+//! Tags: what a request gives to what it makes, and the actions that write and list them.
+//!
+//! Here a name is unique among the resources of its kind, and stands for the identifier in REST. On EC2 `Name` is a tag like
+//! any other. So the tag is always kept, and the resource gets the name as well while it is free.
+
+use serde::Deserialize;
+
+use super::ids::reference;
+use super::render::tag_set;
+use crate::api::ec2::action::{Action, Answer, Filter, Tag, TagSpecification, done};
+use crate::api::ec2::describe::Selection;
+use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::request::printed;
+use crate::api::ec2::state::Call;
+use crate::api::ec2::xml::Node;
+use crate::model::ids::ResourceRef;
+use crate::model::instance::ModifyInstance;
+use crate::model::interface::ModifyInterface;
+use crate::model::naming::Tags;
+use crate::model::route_table::ModifyRouteTable;
+use crate::model::subnet::ModifySubnet;
+use crate::model::vpc::ModifyVpc;
+
+/// Characters of a key and of a value ("Tag your Amazon EC2 resources").
+const LONGEST_KEY: usize = 128;
+const LONGEST_VALUE: usize = 256;
+/// Tags of one resource (same page).
+const MOST_TAGS: usize = 50;
+
+/// Tags that a request gives to what it makes.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// All of them.
+    pub tags: Tags,
+}
+
+impl Given {
+    /// Those of the specifications for one type of resource.
+    pub(super) fn of(specifications: &[TagSpecification], resource_type: &str) -> Result<Self, Ec2Error> {
+        let mut tags = Tags::new();
+        for specification in specifications {
+            let given = specification.resource_type.as_deref();
+            if given.is_some_and(|given| given != resource_type) {
+                let given = printed(given.unwrap_or_default());
+                let message = format!("Value ({given}) for parameter resourceType is invalid. Use {resource_type}.");
+                return Err(Ec2Error::invalid_value(message));
+            }
+            add(&mut tags, &specification.tag)?;
+        }
+        Ok(Self { tags })
+    }
+
+    /// The name for the resource, unless another one has it or it cannot be one.
+    pub(super) fn free_name(&self, taken: impl Fn(&str) -> bool) -> Option<String> {
+        free_name(&self.tags, taken)
+    }
+}
+
+fn free_name(tags: &Tags, taken: impl Fn(&str) -> bool) -> Option<String> {
+    let name = tags.get("Name")?;
+    let usable = crate::model::naming::is_usable(name) && !taken(name);
+    usable.then(|| name.clone())
+}
+
+fn add(tags: &mut Tags, given: &[Tag]) -> Result<(), Ec2Error> {
+    for tag in given {
+        let value = tag.value.clone().unwrap_or_default();
+        if tag.key.is_empty() || tag.key.chars().count() > LONGEST_KEY {
+            return Err(Ec2Error::invalid_value("Tag keys have 1 to 128 characters"));
+        }
+        if tag.key.starts_with("aws:") {
+            return Err(Ec2Error::invalid_value(
+                "Tag keys starting with 'aws:' are reserved for internal use",
+            ));
+        }
+        if value.chars().count() > LONGEST_VALUE {
+            return Err(Ec2Error::invalid_value(
+                "Tag value exceeds the maximum length of 256 characters",
+            ));
+        }
+        tags.insert(tag.key.clone(), value);
+    }
+    if tags.len() > MOST_TAGS {
+        return Err(Ec2Error::new(
+            "TagLimitExceeded",
+            format!("More than {MOST_TAGS} tags specified"),
+        ));
+    }
+    Ok(())
+}
+
+/// What a resource's tags become.
+enum Edit<'a> {
+    Create(&'a [Tag]),
+    /// A tag without value goes whatever its value is; no tag at all means all of them.
+    Delete(&'a [Tag]),
+}
+
+impl Edit<'_> {
+    fn of(&self, name: Option<&str>, tags: &Tags) -> Result<Tags, Ec2Error> {
+        let mut tags = tags.clone();
+        if let Some(name) = name {
+            tags.entry("Name".to_owned()).or_insert_with(|| name.to_owned());
+        }
+        match self {
+            Self::Create(given) => add(&mut tags, given)?,
+            Self::Delete([]) => tags.clear(),
+            Self::Delete(given) => tags.retain(|key, value| {
+                !given
+                    .iter()
+                    .any(|tag| tag.key == *key && tag.value.as_ref().is_none_or(|given| given == value))
+            }),
+        }
+        Ok(tags)
+    }
+}
+
+/// Edits the tags of one resource, whatever its kind: `$modify` has a name and tags.
+macro_rules! retag {
+    ($call:expr, $pass:expr, $edit:expr, $text:expr, $read:ident, $modify:ident) => {{
+        let reference = reference($text)?;
+        let resource = $call.controller().$read(&reference)?;
+        let tags = $edit.of(resource.name.as_deref(), &resource.tags)?;
+        let own = resource.name.as_deref();
+        let name = free_name(&tags, |name| {
+            own != Some(name) && $call.controller().$read(&ResourceRef::new(name)).is_ok()
+        });
+        if $pass == Pass::Edit {
+            $call.execute($modify {
+                name: Some(name),
+                tags: Some(tags),
+                ..$modify::new(reference)
+            })?;
+        }
+        Ok(())
+    }};
+}
+
+/// A request is checked for all of its resources before the first is edited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Check,
+    Edit,
+}
+
+fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(), Ec2Error> {
+    match text.split_once('-').map(|(prefix, _)| prefix) {
+        Some("vpc") => retag!(call, pass, edit, text, vpc, ModifyVpc),
+        Some("subnet") => retag!(call, pass, edit, text, subnet, ModifySubnet),
+        Some("eni") => retag!(call, pass, edit, text, interface, ModifyInterface),
+        Some("rtb") => retag!(call, pass, edit, text, route_table, ModifyRouteTable),
+        Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
+        _ => Err(Ec2Error::new(
+            "InvalidID",
+            format!("The ID '{}' is not valid", printed(text)),
+        )),
+    }
+}
+
+fn retag_all(call: &Call<'_>, resources: &[String], edit: &Edit<'_>) -> Answer {
+    for pass in [Pass::Check, Pass::Edit] {
+        for resource in resources {
+            retag(call, pass, resource, edit)?;
+        }
+    }
+    done()
+}
+
+/// Adds or overwrites tags.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct CreateTags {
+    resource_id: Vec<String>,
+    tag: Vec<Tag>,
+}
+
+impl Action for CreateTags {
+    const NAME: &'static str = "CreateTags";
+    const HELP: &'static str = "Adds or overwrites tags";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        retag_all(call, &self.resource_id, &Edit::Create(&self.tag))
+    }
+}
+
+/// Takes tags away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DeleteTags {
+    resource_id: Vec<String>,
+    #[serde(default)]
+    tag: Vec<Tag>,
+}
+
+impl Action for DeleteTags {
+    const NAME: &'static str = "DeleteTags";
+    const HELP: &'static str = "Takes tags away: by key, by key and value, or all";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        retag_all(call, &self.resource_id, &Edit::Delete(&self.tag))
+    }
+}
+
+/// Lists the tags of all resources.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DescribeTags {
+    #[serde(default)]
+    filter: Vec<Filter>,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+}
+
+impl Action for DescribeTags {
+    const NAME: &'static str = "DescribeTags";
+    const HELP: &'static str = "Lists the tags of all resources";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let controller = call.controller();
+        let mut items = Vec::new();
+        let mut take = |kind: &'static str, id: String, name: Option<&str>, tags: &Tags| {
+            items.extend(tag_set(name, tags).items().iter().map(|tag| {
+                let mut members = tag.members().to_vec();
+                // The page needs an identifier for each row, which is no element of the answer.
+                let place = format!("{id} {}", tag.get("key").and_then(Node::as_text).unwrap_or_default());
+                members.extend([
+                    ("resourceId", Node::text(&id)),
+                    ("resourceType", Node::text(kind)),
+                    (PLACE, Node::Text(place)),
+                ]);
+                Node::Map(members)
+            }));
+        };
+        for vpc in controller.vpcs() {
+            take("vpc", vpc.id.to_string(), vpc.name.as_deref(), &vpc.tags);
+        }
+        for subnet in controller.subnets() {
+            take("subnet", subnet.id.to_string(), subnet.name.as_deref(), &subnet.tags);
+        }
+        for interface in controller.interfaces(None, usize::MAX, |_| true) {
+            take(
+                "network-interface",
+                interface.id.to_string(),
+                interface.name.as_deref(),
+                &interface.tags,
+            );
+        }
+        for table in controller.route_tables(None)? {
+            take("route-table", table.id.to_string(), table.name.as_deref(), &table.tags);
+        }
+        for instance in controller.instances() {
+            take(
+                "instance",
+                instance.id.to_string(),
+                instance.name.as_deref(),
+                &instance.tags,
+            );
+        }
+        for set in controller.dhcp_option_sets() {
+            take("dhcp-options", set.id.to_string(), set.name.as_deref(), &set.tags);
+        }
+        let selection = Selection {
+            filters: &self.filter,
+            max_results: self.max_results,
+            next_token: self.next_token.as_deref(),
+            ..Selection::default()
+        };
+        let page = selection.of(call, items, PLACE, &[("tag-key", "key"), ("tag-value", "value")])?;
+        let items = page.items.into_iter().map(|item| match item {
+            Node::Map(members) => Node::Map(members.into_iter().filter(|(name, _)| *name != PLACE).collect()),
+            other => other,
+        });
+        Ok(vec![("tagSet", Node::list(items)), ("nextToken", page.next)])
+    }
+}
+
+/// The element that a row of DescribeTags is known by while pages are made.
+const PLACE: &str = "place";

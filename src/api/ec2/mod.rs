@@ -1,0 +1,170 @@
+//! Serves the EC2 Query API (2016-11-15) and two actions of STS over the same network as REST: the stock AWS clients edit the
+//! table that the data path reads.
+//!
+//! A request is a form with an `Action`. [`request`] reads it into a tree that is typed by what AWS knows of the action
+//! ([`shape`]); [`action`] turns the tree into the type of the action's parameters, runs it, and refuses what it would
+//! ignore; [`xml`] writes the answer. [`actions::ACTIONS`] is the table that all of this comes from.
+
+pub mod action;
+pub mod actions;
+mod coverage;
+mod describe;
+pub mod error;
+mod request;
+mod shape;
+mod state;
+#[cfg(test)]
+mod tests;
+mod xml;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Extension, Router};
+
+pub use actions::action_names;
+pub use coverage::coverage;
+pub use state::Ec2;
+
+use crate::api::AppState;
+use crate::api::guard::Transport;
+use crate::lab::ApiAccess;
+use error::Ec2Error;
+use request::Request;
+use xml::{Node, document};
+
+/// Where EC2's answers belong.
+const EC2_NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
+/// Where those of STS belong.
+const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+/// Octets of a request. EC2 takes 16 KiB of user data as the largest single value.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// The EC2 endpoint of a server.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/", any(serve))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(Arc::new(Ec2::new(state)))
+}
+
+async fn serve(
+    State(ec2): State<Arc<Ec2>>,
+    transport: Option<Extension<Transport>>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let id = request_id();
+    let request = match Request::parse(query.unwrap_or_default().as_bytes(), &body) {
+        Ok(request) => request,
+        Err(error) => return refused(&error, &id, false),
+    };
+    if let Err(error) = may_call(transport.map(|Extension(transport)| transport), &request.action) {
+        return refused(&error, &id, is_sts(&request));
+    }
+    let fate = ec2.state.controller.api_fate(&request.action);
+    if !fate.delay.is_zero() {
+        tokio::time::sleep(fate.delay).await;
+    }
+    let fault = fate.error.map(|error| {
+        let message = match error.code.as_str() {
+            "RequestLimitExceeded" => "Request limit exceeded.",
+            _ => "A fault lets this request fail.",
+        };
+        let mut refusal = Ec2Error::new(error.code, message);
+        refusal.status = error.status;
+        (refusal, error.carried_out)
+    });
+    if let Some((refusal, false)) = &fault {
+        return refused(refusal, &id, is_sts(&request));
+    }
+    let sts = is_sts(&request);
+    let own_id = id.clone();
+    // An edit may wait for the writer's lock.
+    let answer = crate::api::commands::run(move || answer(&ec2, &request, &own_id)).await;
+    match (answer, fault) {
+        (_, Some((refusal, _))) => refused(&refusal, &id, sts),
+        (Ok(Ok(text)), None) => xml_response(StatusCode::OK, text, &id),
+        (Ok(Err(error)), None) => refused(&error, &id, sts),
+        (Err(_), None) => {
+            let error = Ec2Error::new(
+                "InternalError",
+                "An internal error has occurred. The server's log has more.",
+            );
+            refused(&error, &id, sts)
+        }
+    }
+}
+
+/// Whether a request may come this way: an instance that only reads the network calls only what reads.
+fn may_call(transport: Option<Transport>, action: &str) -> Result<(), Ec2Error> {
+    let reads_only = transport == Some(Transport::Instance(ApiAccess::ReadOnly));
+    if reads_only && !actions::find(action)?.reads {
+        return Err(Ec2Error::new(
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation. The programs of this instance may read the network, and not edit \
+             it: make the instance with 'api: full'.",
+        ));
+    }
+    Ok(())
+}
+
+/// Carries a request out and writes its answer.
+fn answer(ec2: &Ec2, request: &Request, id: &str) -> Result<String, Ec2Error> {
+    let entry = actions::find(&request.action)?;
+    let shape = entry.shape();
+    let members = ec2.call(entry, request.tree(shape)?)?;
+    Ok(response(entry.name, &shape.service, members, id))
+}
+
+/// The document of an answer. STS wraps the result and puts the request's identifier behind it.
+fn response(action: &str, service: &str, members: Vec<(&'static str, Node)>, id: &str) -> String {
+    let root = format!("{action}Response");
+    if service == "sts" {
+        let result: &'static str = match action {
+            "AssumeRole" => "AssumeRoleResult",
+            _ => "GetCallerIdentityResult",
+        };
+        let metadata = Node::map([("RequestId", Node::text(id))]);
+        let content = Node::map([(result, Node::Map(members)), ("ResponseMetadata", metadata)]);
+        return document(&root, Some(STS_NAMESPACE), &content);
+    }
+    let mut content = vec![("requestId", Node::text(id))];
+    content.extend(members);
+    document(&root, Some(EC2_NAMESPACE), &Node::Map(content))
+}
+
+fn is_sts(request: &Request) -> bool {
+    shape::actions()
+        .get(&request.action)
+        .is_some_and(|shape| shape.service == "sts")
+}
+
+fn refused(error: &Ec2Error, id: &str, sts: bool) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let text = if sts { error.to_sts_xml(id) } else { error.to_xml(id) };
+    xml_response(status, text, id)
+}
+
+fn xml_response(status: StatusCode, text: String, id: &str) -> Response {
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml;charset=UTF-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert("x-amzn-requestid", value);
+    }
+    response
+}
+
+/// A random identifier in the form of a version 4 UUID (RFC 9562 section 5.4).
+fn request_id() -> String {
+    let bits: u128 = rand::random();
+    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}

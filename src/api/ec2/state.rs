@@ -1,0 +1,111 @@
+//! What one call of an action works with, and what the EC2 face remembers between calls: client tokens.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+use super::action::{Answer, Entry};
+use super::error::Ec2Error;
+use super::shape::ActionShape;
+use super::xml::Node;
+use crate::api::AppState;
+use crate::control::{ControlError, Controller};
+use crate::model::command::Command;
+
+/// How many client tokens are remembered (EC2 remembers those of a day; "Ensuring idempotency", EC2 API guide).
+const MOST_TOKENS: usize = 10_000;
+
+/// The EC2 face of one server.
+pub struct Ec2 {
+    /// The network and its hosts.
+    pub state: AppState,
+    tokens: Mutex<Tokens>,
+}
+
+/// What one action works with.
+pub struct Call<'a> {
+    /// The face that was called.
+    pub ec2: &'a Ec2,
+    /// The action's name.
+    pub action: &'static str,
+    /// What AWS knows of the action.
+    pub shape: &'static ActionShape,
+}
+
+impl Call<'_> {
+    /// The one writer of the network.
+    pub fn controller(&self) -> &Controller {
+        &self.ec2.state.controller
+    }
+
+    /// Carries out a command.
+    pub(super) fn execute<C: Command>(&self, command: C) -> Result<C::Outcome, Ec2Error>
+    where
+        ControlError: From<C::Error>,
+    {
+        Ok(self.controller().execute(command)?)
+    }
+}
+
+#[derive(Default)]
+struct Tokens {
+    answers: HashMap<(&'static str, String), Remembered>,
+    order: VecDeque<(&'static str, String)>,
+}
+
+struct Remembered {
+    parameters: Map<String, Value>,
+    answer: Vec<(&'static str, Node)>,
+}
+
+impl Ec2 {
+    /// The face of a server.
+    pub fn new(state: AppState) -> Self {
+        Self {
+            state,
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// Calls an action. A client token that was seen before gets the answer that it got then.
+    pub fn call(&self, entry: &Entry, tree: Map<String, Value>) -> Answer {
+        let call = Call {
+            ec2: self,
+            action: entry.name,
+            shape: entry.shape(),
+        };
+        let token = tree
+            .get("ClientToken")
+            .and_then(Value::as_str)
+            .filter(|token| !token.is_empty());
+        let Some(token) = token.map(str::to_owned) else {
+            return entry.call(tree, &call);
+        };
+        // Held while the action runs, so that two requests with one token are carried out once.
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (entry.name, token);
+        if let Some(known) = tokens.answers.get(&key) {
+            if known.parameters == tree {
+                return Ok(known.answer.clone());
+            }
+            return Err(Ec2Error::new(
+                "IdempotentParameterMismatch",
+                "The client token was used before, in a request with other parameters.",
+            ));
+        }
+        let answer = entry.call(tree.clone(), &call)?;
+        if tokens.order.len() == MOST_TOKENS
+            && let Some(oldest) = tokens.order.pop_front()
+        {
+            tokens.answers.remove(&oldest);
+        }
+        tokens.order.push_back(key.clone());
+        let remembered = Remembered {
+            parameters: tree,
+            answer: answer.clone(),
+        };
+        tokens.answers.insert(key, remembered);
+        Ok(answer)
+    }
+}

@@ -1,0 +1,16 @@
+//! Reads what further faces ask of the network: its region, and free addresses.
+
+use super::controller::Controller;
+use crate::model::SubnetId;
+
+impl Controller {
+    /// The region that the network is said to be in.
+    pub fn region(&self) -> String {
+        self.read().network.region().to_owned()
+    }
+
+    /// How many IPv4 addresses of a subnet no interface has.
+    pub fn free_addresses(&self, subnet: SubnetId) -> u64 {
+        self.read().network.free_ipv4(subnet)
+    }
+}

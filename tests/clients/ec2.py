@@ -1,0 +1,244 @@
+"""Drives every implemented EC2 action with botocore's own serializer and holds each answer to the service model.
+
+    python3 ec2.py URL ACTION...
+
+An answer has to be understood by botocore's parser, and its raw XML may hold no element that the model lacks: the parser drops
+those silently. All waiters and paginators of the implemented actions run. Each failure is a line; the last line counts.
+"""
+
+import sys
+import xml.etree.ElementTree as ET
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+URL, ACTIONS = sys.argv[1], sys.argv[2:]
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+failures, called = [], set()
+
+
+def fail(text):
+    failures.append(text)
+    print("FAIL", text)
+
+
+def local(tag):
+    return tag.rsplit("}", 1)[-1]
+
+
+def walk(place, element, shape):
+    """Holds an element to its shape: names, lists, enums and types."""
+    if shape.type_name == "structure":
+        members = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+        for child in element:
+            name = local(child.tag)
+            if name not in members:
+                fail(f"{place}: the model has no {name}")
+            else:
+                walk(f"{place}.{name}", child, members[name])
+    elif shape.type_name == "list":
+        wanted = shape.member.serialization.get("name", "item")
+        for child in element:
+            if local(child.tag) != wanted:
+                fail(f"{place}: a list of {wanted} holds {local(child.tag)}")
+            walk(place, child, shape.member)
+    else:
+        text = element.text or ""
+        if len(element):
+            fail(f"{place}: is a {shape.type_name} and has elements")
+        elif shape.type_name == "boolean" and text not in ("true", "false"):
+            fail(f"{place}: '{text}' is no boolean")
+        elif shape.type_name in ("integer", "long") and not text.lstrip("-").isdigit():
+            fail(f"{place}: '{text}' is no number")
+        elif getattr(shape, "enum", None) and text not in shape.enum:
+            fail(f"{place}: '{text}' is none of {shape.enum[:5]}…")
+
+
+def watch(client):
+    """Walks every answer of a client."""
+
+    def received(operation_model, response_dict, **_):
+        operation_name = operation_model.name
+        called.add(operation_name)
+        root = ET.fromstring(response_dict["body"])
+        if response_dict["status_code"] >= 300:
+            names = [local(child.tag) for child in root]
+            if operation_name not in ("AssumeRole", "GetCallerIdentity") and names != ["Errors", "RequestID"]:
+                fail(f"{operation_name}: an error holds {names}")
+            return
+        shape = client.meta.service_model.operation_model(operation_name).output_shape
+        if local(root.tag) != f"{operation_name}Response":
+            fail(f"{operation_name}: the root is {local(root.tag)}")
+        for child in list(root):
+            name = local(child.tag)
+            if name in ("requestId", "ResponseMetadata") or (name == "return" and (shape is None or "Return" not in shape.members)):
+                root.remove(child)
+            elif name == f"{operation_name}Result":
+                walk(operation_name, child, shape)
+                root.remove(child)
+        if shape is None:
+            if len(root):
+                fail(f"{operation_name}: no output, but {[local(child.tag) for child in root]}")
+        else:
+            walk(operation_name, root, shape)
+
+    client.meta.events.register("before-parse.*.*", received)
+    return client
+
+
+session = boto3.session.Session(**CREDENTIALS)
+config = Config(retries={"total_max_attempts": 1})
+ec2 = watch(session.client("ec2", endpoint_url=URL, config=config))
+sts = watch(session.client("sts", endpoint_url=URL, config=config))
+
+
+def code(call, **arguments):
+    """The error code of a call that has to be refused."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return None
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        fail(f"{what}: {found!r} instead of {wanted!r}")
+
+
+def tags(kind, **values):
+    return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in values.items()]}]
+
+
+def network():
+    """A VPC with two subnets, made as Terraform makes it."""
+    expect("account", sts.get_caller_identity()["Account"], "123456789012")
+    sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/ha", RoleSessionName="test")
+    ec2.describe_account_attributes()
+    ec2.describe_regions()
+    zones = [zone["ZoneName"] for zone in ec2.describe_availability_zones()["AvailabilityZones"]]
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True, TagSpecifications=tags("vpc", Name="main"))["Vpc"]
+    ec2.get_waiter("vpc_available").wait(VpcIds=[vpc["VpcId"]])
+    ec2.get_waiter("vpc_exists").wait(VpcIds=[vpc["VpcId"]])
+    for attribute in ("enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics"):
+        ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=attribute)
+    subnets = []
+    block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+    for number, zone in enumerate(zones[:2]):
+        ipv6 = block.replace("::/56", f"::/64") if number == 0 else None
+        more = {"Ipv6CidrBlock": ipv6} if ipv6 else {}
+        made = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone, **more)
+        subnets.append(made["Subnet"]["SubnetId"])
+    ec2.get_waiter("subnet_available").wait(SubnetIds=subnets)
+    expect("free addresses", ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["AvailableIpAddressCount"], 251)
+    for name, value in (("cidr-block", "10.0.1.0/24"), ("cidr", "10.0.1.0/24"), ("vpc-id", vpc["VpcId"]), ("state", "available")):
+        found = ec2.describe_subnets(Filters=[{"Name": name, "Values": [value]}, {"Name": "subnet-id", "Values": [subnets[1]]}])
+        expect(f"subnet by {name}", [subnet["SubnetId"] for subnet in found["Subnets"]], [subnets[1]])
+    return vpc["VpcId"], subnets
+
+
+def interfaces(subnets):
+    """Interfaces as the VPC CNI makes them, and addresses that move."""
+    made = [
+        ec2.create_network_interface(SubnetId=subnets[0], Description=f"eni {n}", Ipv6AddressCount=1, TagSpecifications=tags("network-interface", node="n"))
+        for n in range(7)
+    ]
+    ids = [one["NetworkInterface"]["NetworkInterfaceId"] for one in made]
+    ec2.get_waiter("network_interface_available").wait(NetworkInterfaceIds=ids)
+    pages = list(ec2.get_paginator("describe_network_interfaces").paginate(PaginationConfig={"PageSize": 5}))
+    expect("pages of interfaces", [len(page["NetworkInterfaces"]) for page in pages], [5, 2])
+    a, b = ids[:2]
+    ec2.assign_private_ip_addresses(NetworkInterfaceId=a, PrivateIpAddresses=["10.0.0.50"])
+    refused = code(ec2.assign_private_ip_addresses, NetworkInterfaceId=b, PrivateIpAddresses=["10.0.0.50"])
+    expect("a move without leave", refused, "InvalidParameterValue")
+    moved = ec2.assign_private_ip_addresses(NetworkInterfaceId=b, PrivateIpAddresses=["10.0.0.50"], AllowReassignment=True)
+    expect("moved", moved["AssignedPrivateIpAddresses"], [{"PrivateIpAddress": "10.0.0.50"}])
+    expect("by count", len(ec2.assign_private_ip_addresses(NetworkInterfaceId=a, SecondaryPrivateIpAddressCount=3)["AssignedPrivateIpAddresses"]), 3)
+    expect("prefixes", len(ec2.assign_private_ip_addresses(NetworkInterfaceId=a, Ipv4PrefixCount=1)["AssignedIpv4Prefixes"]), 1)
+    ec2.unassign_private_ip_addresses(NetworkInterfaceId=b, PrivateIpAddresses=["10.0.0.50"])
+    six = ec2.assign_ipv6_addresses(NetworkInterfaceId=a, Ipv6AddressCount=1)["AssignedIpv6Addresses"]
+    expect("unassigned", ec2.unassign_ipv6_addresses(NetworkInterfaceId=a, Ipv6Addresses=six)["UnassignedIpv6Addresses"], six)
+    expect("IPv6 prefixes", len(ec2.assign_ipv6_addresses(NetworkInterfaceId=a, Ipv6PrefixCount=1)["AssignedIpv6Prefixes"]), 1)
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=a, SourceDestCheck={"Value": False})
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=a, Description={"Value": "moved"})
+    read = ec2.describe_network_interfaces(NetworkInterfaceIds=[a])["NetworkInterfaces"][0]
+    expect("attributes", (read["SourceDestCheck"], read["Description"]), (False, "moved"))
+    # Sent by the SDK by itself: one token, one interface.
+    token = {"SubnetId": subnets[0], "ClientToken": "once"}
+    once = [ec2.create_network_interface(**token)["NetworkInterface"]["NetworkInterfaceId"] for _ in range(2)]
+    expect("a client token", once[0], once[1])
+    expect("another subnet", code(ec2.create_network_interface, SubnetId=subnets[1], ClientToken="once"), "IdempotentParameterMismatch")
+    return ids + once[:1]
+
+
+def routes(vpc, subnets, interface):
+    table = ec2.create_route_table(VpcId=vpc, TagSpecifications=tags("route-table", Name="app"))["RouteTable"]["RouteTableId"]
+    association = ec2.associate_route_table(RouteTableId=table, SubnetId=subnets[0])["AssociationId"]
+    expect("no route", code(ec2.replace_route, RouteTableId=table, DestinationCidrBlock="192.168.0.9/32", NetworkInterfaceId=interface), "InvalidParameterValue")
+    expect("created", ec2.create_route(RouteTableId=table, DestinationCidrBlock="192.168.0.9/32", NetworkInterfaceId=interface)["Return"], True)
+    ec2.replace_route(RouteTableId=table, DestinationCidrBlock="192.168.0.9/32", NetworkInterfaceId=interface)
+    ec2.create_route(RouteTableId=table, DestinationIpv6CidrBlock="2001:db8:9::/48", NetworkInterfaceId=interface)
+    ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": [subnets[0]]}])
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock="192.168.0.9/32")
+    other = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    association = ec2.replace_route_table_association(AssociationId=association, RouteTableId=other)["NewAssociationId"]
+    ec2.disassociate_route_table(AssociationId=association)
+    for one in (table, other):
+        ec2.delete_route_table(RouteTableId=one)
+
+
+def options(vpc):
+    configuration = [{"Key": "domain-name-servers", "Values": ["10.0.0.5"]}, {"Key": "domain-name", "Values": ["example.com"]}]
+    made = ec2.create_dhcp_options(DhcpConfigurations=configuration, TagSpecifications=tags("dhcp-options", Name="own"))
+    name = made["DhcpOptions"]["DhcpOptionsId"]
+    ec2.associate_dhcp_options(DhcpOptionsId=name, VpcId=vpc)
+    ec2.describe_dhcp_options(DhcpOptionsIds=[name])
+    expect("in use", code(ec2.delete_dhcp_options, DhcpOptionsId=name), "DependencyViolation")
+    ec2.associate_dhcp_options(DhcpOptionsId="default", VpcId=vpc)
+    ec2.delete_dhcp_options(DhcpOptionsId=name)
+
+
+def refusals(vpc):
+    missing = {
+        "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
+        "describe_subnets": ("SubnetIds", "subnet-0123456789abcdef0", "InvalidSubnetID.NotFound"),
+        "describe_network_interfaces": ("NetworkInterfaceIds", "eni-0123456789abcdef0", "InvalidNetworkInterfaceID.NotFound"),
+        "describe_route_tables": ("RouteTableIds", "rtb-0123456789abcdef0", "InvalidRouteTableID.NotFound"),
+        "describe_instances": ("InstanceIds", "i-0123456789abcdef0", "InvalidInstanceID.NotFound"),
+    }
+    for name, (parameter, value, wanted) in missing.items():
+        expect(name, code(getattr(ec2, name), **{parameter: [value]}), wanted)
+    expect("an unknown filter", code(ec2.describe_vpcs, Filters=[{"Name": "colour", "Values": ["red"]}]), "InvalidParameterValue")
+    expect("not implemented", code(ec2.describe_transit_gateways), "InvalidAction")
+    expect("without effect", code(ec2.create_vpc, CidrBlock="10.7.0.0/16", Ipv4IpamPoolId="ipam-pool-1"), "UnsupportedOperation")
+    expect("a dry run", code(ec2.create_vpc, CidrBlock="10.7.0.0/16", DryRun=True), "DryRunOperation")
+    expect("dependents", code(ec2.delete_vpc, VpcId=vpc), "DependencyViolation")
+
+
+def main():
+    vpc, subnets = network()
+    ids = interfaces(subnets)
+    routes(vpc, subnets, ids[0])
+    options(vpc)
+    refusals(vpc)
+    ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
+    expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)
+    ec2.delete_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env"}])
+    for name in ("describe_vpcs", "describe_subnets", "describe_route_tables", "describe_dhcp_options", "describe_instances", "describe_tags"):
+        list(ec2.get_paginator(name).paginate(PaginationConfig={"PageSize": 5}))
+    for one in ids:
+        ec2.delete_network_interface(NetworkInterfaceId=one)
+    for one in subnets:
+        ec2.delete_subnet(SubnetId=one)
+    ec2.delete_vpc(VpcId=vpc)
+    expect("gone", code(ec2.describe_vpcs, VpcIds=[vpc]), "InvalidVpcID.NotFound")
+    for action in ACTIONS:
+        if action not in called:
+            fail(f"{action} is implemented and was not called")
+    print(f"{len(called)} actions called, {len(failures)} failures")
+    sys.exit(bool(failures))
+
+
+main()
