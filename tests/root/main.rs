@@ -43,3 +43,4 @@ mod slow_connections;
 mod switch_on_taps;
 mod tap_ports;
 mod topology;
+mod virtual_machine;

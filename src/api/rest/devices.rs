@@ -1,5 +1,5 @@
-//! Opens what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside, or a
-//! descriptor that the process was started with.
+//! Opens what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside, a
+//! descriptor that the process was started with, or a unix socket that a virtual machine's network card is at the other end of.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +15,10 @@ use crate::control::OpenedDevice;
 use crate::lab::link::{LinkChange, Netlink};
 use crate::lab::namespace::NAMED;
 use crate::lab::{Namespace, NamespaceError};
-use crate::switch::port::{PortError, TapOptions, TapPort};
+use crate::switch::port::{PortDevice, PortError, TapOptions, TapPort, UnixPort};
 use crate::wire::MacAddr;
 
-/// What to attach: a TAP by name, or an inherited descriptor.
+/// What to attach: a TAP by name, an inherited descriptor, or a unix socket.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttachRequest {
@@ -32,6 +32,13 @@ pub(crate) struct AttachRequest {
     pub(crate) namespace: Option<String>,
     /// The number of a descriptor of a TAP that the server inherited when it was started.
     pub(crate) fd: Option<i32>,
+    /// The path of a unix datagram socket that the server binds, for a virtual machine: one datagram is one frame, as QEMU's
+    /// `-netdev dgram` has it with this path as `remote.path`.
+    #[schema(example = "/run/vm/switch.sock")]
+    unix: Option<String>,
+    /// The path of the socket at the other end, which need not exist yet: QEMU's `local.path`. Goes with `unix`.
+    #[schema(example = "/run/vm/guest.sock")]
+    peer: Option<String>,
     /// The name of an instance of the server's lab, in which the device appears; down, as one that is plugged into a running
     /// machine. Nothing but `device_index` goes with it.
     #[schema(example = "a")]
@@ -48,7 +55,7 @@ pub(crate) struct AttachRequest {
     mtu: Option<u16>,
 }
 
-const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', or 'instance'.";
+const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', 'unix' and 'peer', or 'instance'.";
 
 /// The instance that the request names, and the place in it. What is about other devices cannot stand beside it.
 pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>)>, Problem> {
@@ -57,6 +64,8 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
         ("namespace", request.namespace.is_some()),
         ("fd", request.fd.is_some()),
         ("keep", request.keep.is_some()),
+        ("unix", request.unix.is_some()),
+        ("peer", request.peer.is_some()),
         ("offload", request.offload.is_some()),
         ("mtu", request.mtu.is_some()),
     ];
@@ -105,6 +114,9 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
         }
         options.mtu = mtu;
     }
+    if request.unix.is_some() || request.peer.is_some() {
+        return open_socket(request, options.mtu, purpose.caller);
+    }
     match (&request.tap, &request.namespace, request.fd) {
         (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options, purpose),
         (None, None, Some(fd)) => adopt(state, fd, options).map(|device| (device, None)),
@@ -115,6 +127,46 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
         }
         (Some(_), None, Some(_)) => Err(Problem::invalid("fd", "There is a TAP beside the descriptor").remedy(REMEDY)),
     }
+}
+
+/// Binds the socket of a virtual machine.
+fn open_socket(request: &AttachRequest, mtu: u16, caller: Caller) -> Result<Opened, Problem> {
+    let others = [
+        ("tap", request.tap.is_some()),
+        ("namespace", request.namespace.is_some()),
+        ("fd", request.fd.is_some()),
+        ("keep", request.keep.is_some()),
+        ("offload", request.offload.is_some()),
+    ];
+    if let Some((field, _)) = others.iter().find(|(_, given)| *given) {
+        return Err(Problem::invalid(*field, "It does not go with a unix socket").remedy("Leave it out."));
+    }
+    let Some(path) = &request.unix else {
+        return Err(Problem::missing("unix", "Name the socket that the server binds."));
+    };
+    let Some(peer) = &request.peer else {
+        return Err(Problem::missing(
+            "peer",
+            "Name the socket that the virtual machine binds.",
+        ));
+    };
+    let (path, peer) = (Path::new(path), Path::new(peer));
+    if let Some((field, _)) = [("unix", path), ("peer", peer)]
+        .iter()
+        .find(|(_, path)| !path.is_absolute())
+    {
+        return Err(Problem::invalid(*field, "The path is not absolute").remedy("Give a path that begins with '/'."));
+    }
+    UnixPort::bind(path, peer, mtu)
+        .map(|port| (PortDevice::Unix(port).into(), None))
+        .map_err(|error| {
+            let detail = if caller.is_owner() {
+                error.to_string()
+            } else {
+                "The socket cannot be bound".to_owned()
+            };
+            Problem::invalid("unix", detail).remedy("Give a path in a folder that exists, where nothing else is.")
+        })
 }
 
 fn open_tap(name: &str, namespace: Option<&str>, options: TapOptions, purpose: Purpose) -> Result<Opened, Problem> {
