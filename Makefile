@@ -120,7 +120,7 @@ attack: test-tools
 lint:
 	$(CARGO) fmt --check
 	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/table.rs
-	$(CARGO) clippy --locked --all-targets --features bench-tools $(FIGURES) -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features bench-tools,planted-panics $(FIGURES) -- -D warnings
 	$(CARGO) check --locked --lib --no-default-features
 	$(CARGO) deny --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps

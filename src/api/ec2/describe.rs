@@ -342,7 +342,7 @@ mod tests {
         ]);
         let mut found = Vec::new();
         visit(&item, &["groupSet".to_owned(), "groupId".to_owned()], &mut |text| {
-            found.push(text.to_owned())
+            found.push(text.to_owned());
         });
         assert_eq!(found, ["sg-1", "sg-2"]);
     }
