@@ -143,7 +143,10 @@ fn the_services_answer_after_a_panic() {
         let syn = host.syn(host.ipv4, 5000 + number, Ipv4Addr::new(169, 254, 169, 254), 80, 1);
         let (bytes, meta) = (&syn[..], FrameMeta::default());
         let frame = Received { bytes, meta };
-        services.handle().submit(host.interface, host.port, frame, &mut || ()).unwrap();
+        services
+            .handle()
+            .submit(host.interface, host.port, frame, &mut || ())
+            .unwrap();
         let answer = received.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(answer[47] & 0x3f, 0x12, "SYN and ACK");
     }

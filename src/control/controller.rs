@@ -12,6 +12,7 @@ use super::error::ControlError;
 use super::events::{Author, EventKind, EventLog, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
+use super::former::Former;
 use super::ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
@@ -93,6 +94,8 @@ pub(super) struct State {
     /// The ports of attached interfaces: what is observed, not declared.
     pub(super) ports: HashMap<InterfaceId, OpenPort>,
     pub(super) faults: Faults,
+    /// Who had addresses before, as far as neighbors may remember it.
+    pub(super) former: Former,
 }
 
 impl State {
@@ -143,6 +146,7 @@ impl Controller {
             rng,
             faults: Faults::new(seed),
             ports: HashMap::new(),
+            former: Former::default(),
         };
         let shared = Shared {
             state: RwLock::new(state),
@@ -315,21 +319,31 @@ impl Controller {
         if !state.faults.is_idle() {
             self.note_former_owners(state, changes);
         }
+        if !state.faults.is_idle() || !state.faults.lag.is_empty() {
+            state.metadata_lags(changes, self.shared.timer.now());
+        }
         state.binding.apply(&state.network, changes);
         self.announce(state, changes);
     }
 
-    /// Announces moved addresses where the profile does. A /28 is sixteen addresses; a /80 is too many to name.
-    fn announce(&self, state: &State, changes: &[MappingChange]) {
+    /// Announces moved addresses where the profile does: those that moved in one step, and those that were taken from
+    /// another interface so recently that a neighbor may remember it. A /28 is sixteen addresses; a /80 is too many to name.
+    fn announce(&self, state: &mut State, changes: &[MappingChange]) {
         let Some(ports) = &self.shared.ports else { return };
+        let now = self.shared.timer.now();
         let mut moved = Vec::new();
-        let is_move = |change: &&MappingChange| change.before.is_some() && change.after.is_some();
-        for change in changes.iter().filter(is_move) {
+        for change in changes {
             let Some(subnet) = state.binding.subnet_index(change.subnet) else {
                 continue;
             };
             let view = state.binding.writer().view().subnet(subnet);
-            if !view.is_some_and(|view| view.profile().neighbor.announce_on_move) {
+            let Some(policy) = view
+                .map(|view| &view.profile().neighbor)
+                .filter(|policy| policy.announce_on_move)
+            else {
+                continue;
+            };
+            if !state.former.moves(change, policy.announce_within.get(), now) {
                 continue;
             }
             match change.address.net() {

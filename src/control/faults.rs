@@ -3,12 +3,14 @@
 
 mod api;
 mod hosts;
+mod lag;
 mod late;
 mod scope;
 mod timer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use rand::SeedableRng;
@@ -25,13 +27,14 @@ use super::error::ControlError;
 use super::events::EventKind;
 use crate::datapath::FaultView;
 use crate::datapath::faults::{
-    Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, Selector, ServiceFaults,
+    Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, PartialMetadataFault, Selector, ServiceFaults,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::duration::{ClockOffset, Delay, TokenLifetime};
-use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, ImpairmentSpec};
+use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, Fraction, ImpairmentSpec, Propagated};
 use crate::model::ids::{FaultId, ResourceId};
 use crate::model::{InterfaceId, MappingChange};
+use lag::Lag;
 use late::Late;
 
 /// How long a frame waits for its turn where there is a rate, unless the fault says otherwise.
@@ -43,6 +46,8 @@ struct Active {
     ends: Option<Duration>,
     lanes: Arc<Lanes>,
     former: Arc<FormerOwners>,
+    /// Requests that it might have befallen.
+    asked: Arc<AtomicU64>,
 }
 
 /// All faults of a Controller.
@@ -51,6 +56,7 @@ pub(super) struct Faults {
     next: u64,
     active: BTreeMap<FaultId, Active>,
     late: Late,
+    pub(super) lag: Lag,
     /// Interfaces whose hosts were told that they have no link.
     unplugged: Vec<(InterfaceId, PortId)>,
 }
@@ -62,6 +68,7 @@ impl Faults {
             next: 1,
             active: BTreeMap::new(),
             late: Late::new(ChaCha8Rng::seed_from_u64(seed)),
+            lag: Lag::default(),
             unplugged: Vec::new(),
         }
     }
@@ -103,6 +110,7 @@ impl Controller {
                 fault: fault.clone(),
                 lanes: Arc::default(),
                 former: Arc::default(),
+                asked: Arc::default(),
             },
         );
         self.publish_faults(state);
@@ -138,6 +146,10 @@ impl Controller {
 
     fn end_fault(&self, state: &mut State, id: FaultId, reason: &str) -> Option<Fault> {
         let active = state.faults.active.remove(&id)?;
+        let lags = |kind: &FaultKind| matches!(kind, FaultKind::LatePropagation { of, .. } if of.contains(&Propagated::Metadata));
+        if !state.faults.kinds().any(lags) {
+            state.faults.lag.end();
+        }
         self.publish_faults(state);
         self.publish(EventKind::FaultEnded {
             fault_id: id,
@@ -173,6 +185,12 @@ impl Controller {
             return ServiceFaults::default();
         };
         faults.services(&interface)
+    }
+
+    /// What is wrong with the metadata service when the host at a place of the fabric asks for a path.
+    pub(super) fn metadata_fault(&self, interface: InterfaceIndex, path: &[&str]) -> Option<MetadataFault> {
+        let view = self.fabric().view_full();
+        view.faults()?.metadata(&view.interface(interface)?, path)
     }
 
     /// Brings faults in line with a network that has changed: names that stand for others, ports that are new. Whether
@@ -344,18 +362,27 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             status,
             token_lifetime,
             delay,
-        } => services(
-            on,
-            ServiceFaults {
-                metadata: Some(MetadataFault {
-                    status: *status,
-                    token_lifetime: token_lifetime.map(TokenLifetime::get),
-                    silent: *silent,
-                    delay: delay.unwrap_or_default().get(),
-                }),
-                ..none
-            },
-        ),
+            paths,
+            chance,
+        } => {
+            let fault = MetadataFault {
+                status: *status,
+                token_lifetime: token_lifetime.map(TokenLifetime::get),
+                silent: *silent,
+                delay: delay.unwrap_or_default().get(),
+            };
+            if paths.is_empty() && *chance == Fraction::always() {
+                let metadata = Some(fault);
+                return services(on, ServiceFaults { metadata, ..none });
+            }
+            let partial = PartialMetadataFault {
+                fault,
+                paths: paths.clone(),
+                chance: Chance::new(chance.get()),
+                asked: Arc::clone(&active.asked),
+            };
+            Some(Effect::PartialMetadata(select(on), Arc::new(partial)))
+        }
         FaultKind::ClockSkew { on, ahead, behind } => {
             let nanoseconds = |offset: &Option<ClockOffset>| offset.map_or(0, |offset| offset.get().as_nanos() as i64);
             services(

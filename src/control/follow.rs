@@ -159,6 +159,7 @@ impl Follower<'_> {
                         .set_source_dest_check(interface.id, interface.source_dest_check);
                 }
                 if before.attachment != interface.attachment {
+                    self.lag(state, before, interface);
                     // A port that is being opened must not be lost for an instant.
                     if before.attachment.is_some() {
                         self.unplug(state, interface.id);
@@ -176,6 +177,21 @@ impl Follower<'_> {
                 state.binding.remove_interface(interface.id);
             }
             (None, None) => {}
+        }
+    }
+
+    /// The metadata of a host may tell of an interface later than it is there, and longer.
+    fn lag(&self, state: &mut State, before: &InterfaceRecord, after: &InterfaceRecord) {
+        if state.faults.is_idle() && state.faults.lag.is_empty() {
+            return;
+        }
+        let now = self.controller.shared.timer.now();
+        let further = |interface: &InterfaceRecord| interface.attachment.filter(|place| place.device_index > 0);
+        if let Some(place) = further(before) {
+            state.detachment_lags(place, after.id, after.subnet_id, now);
+        }
+        if further(after).is_some() {
+            state.attachment_lags(after.id, after.subnet_id, now);
         }
     }
 

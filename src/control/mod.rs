@@ -9,6 +9,7 @@ pub mod explain;
 mod fabric;
 pub mod faults;
 mod follow;
+mod former;
 mod lookups;
 pub mod ports;
 #[cfg(test)]

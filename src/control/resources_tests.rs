@@ -96,6 +96,55 @@ fn a_route_leads_packets_late_where_its_propagation_is_late() {
 }
 
 #[test]
+fn a_fault_of_the_metadata_befalls_the_keys_and_the_part_of_requests_that_it_names() {
+    let world = World::new();
+    world.controller.drive_faults(Duration::ZERO);
+    let begin = |fault: &str| {
+        let fault: Box<FaultSpec> = serde_json::from_str(fault).unwrap();
+        world.controller.begin_fault(*fault)
+    };
+    let index = world.index(world.a);
+    let status = |path: &str| {
+        let path: Vec<&str> = path.split('/').collect();
+        MetadataSource::fault(&world.controller, index, &path).and_then(|fault| fault.status)
+    };
+    begin(
+        r#"{"fault": {"metadata": {"on": {"all": true}, "status": 503,
+            "paths": ["meta-data/network/interfaces/macs/*/local-ipv4s", "/dynamic/**"]}}}"#,
+    )
+    .unwrap();
+    for (path, expected) in [
+        ("meta-data/network/interfaces/macs/0a:00/local-ipv4s", Some(503)),
+        ("meta-data/network/interfaces/macs/0a:00/device-number", None),
+        ("meta-data/network/interfaces/macs/0a:00/local-ipv4s/x", None),
+        ("meta-data/network/interfaces/macs/local-ipv4s", None),
+        ("dynamic/instance-identity/document", Some(503)),
+        ("dynamic", Some(503)),
+        ("api/token", None),
+    ] {
+        assert_eq!(status(path), expected, "{path}");
+    }
+    world.controller.cancel_all_faults();
+    begin(r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "chance": "25%"}}}"#).unwrap();
+    let failed = (0..1000).filter(|_| status("meta-data/mac").is_some()).count();
+    assert!((200..300).contains(&failed), "{failed} of 1000");
+    for (fault, remedy) in [
+        (
+            r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "paths": ["latest/meta-data"]}}}"#,
+            "version",
+        ),
+        (
+            r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "paths": ["/"]}}}"#,
+            "version",
+        ),
+    ] {
+        let error = begin(fault).unwrap_err();
+        assert_eq!(error.field().as_deref(), Some("fault.metadata.paths"));
+        assert!(error.remedy().contains(remedy), "{error}");
+    }
+}
+
+#[test]
 fn the_services_go_by_the_faults_that_are_meant_for_them() {
     let world = World::new();
     world.controller.drive_faults(Duration::ZERO);
@@ -108,12 +157,12 @@ fn the_services_go_by_the_faults_that_are_meant_for_them() {
     }
     let index = world.index(world.a);
     assert_eq!(
-        MetadataSource::fault(&world.controller, index).unwrap().status,
+        MetadataSource::fault(&world.controller, index, &[]).unwrap().status,
         Some(503)
     );
     assert_eq!(world.controller.skew(index), -2_000_000_000);
     world.controller.cancel_all_faults();
-    assert_eq!(MetadataSource::fault(&world.controller, index), None);
+    assert_eq!(MetadataSource::fault(&world.controller, index, &[]), None);
     assert_eq!(world.controller.skew(index), 0);
 }
 

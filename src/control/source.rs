@@ -14,7 +14,7 @@ use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
 use crate::model::region::region_of;
-use crate::model::{InstanceId, InterfaceId, NetworkInterface, Vpc};
+use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
 use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
@@ -43,22 +43,35 @@ impl State {
     }
 
     /// What the data path delivers to the interface, of what was assigned to it.
-    fn arrived<T: Copy>(
+    fn arrived<T: Copy + PartialEq>(
         &self,
-        index: InterfaceIndex,
-        subnet: crate::model::SubnetId,
+        (index, interface): (InterfaceIndex, &NetworkInterface),
         all: &[T],
-        first: impl Fn(T) -> IpAddr,
+        now: Duration,
+        as_block: impl Fn(T) -> Option<AddressOrPrefix>,
+        as_item: impl Fn(AddressOrPrefix) -> Option<T>,
     ) -> Vec<T> {
-        let Some(place) = self.binding.subnet_index(subnet) else {
+        let Some(place) = self.binding.subnet_index(interface.subnet_id) else {
             return Vec::new();
         };
-        let here = |item: &T| self.binding.writer().owner(place, first(*item)) == Some(index);
-        all.iter().copied().filter(here).collect()
+        let (lag, id) = (&self.faults.lag, interface.id);
+        let here = |item: &T| {
+            let Some(block) = as_block(*item) else { return false };
+            let owner = || self.binding.writer().owner(place, block.first());
+            lag.told(id, block, now).unwrap_or_else(|| owner() == Some(index))
+        };
+        let mut told: Vec<T> = all.iter().copied().filter(here).collect();
+        // What it has lost, but is said to have still.
+        for item in lag.still_told(id, now).filter_map(as_item) {
+            if !told.contains(&item) {
+                told.push(item);
+            }
+        }
+        told
     }
 
     /// What the host behind an interface finds: its own instance, whichever of its interfaces it asks by.
-    fn document(&self, index: InterfaceIndex) -> Option<Instance> {
+    fn document(&self, index: InterfaceIndex, now: Duration) -> Option<Instance> {
         let asker = self.binding.interface_id(index)?;
         let own = self.network.instance_of(asker)?;
         let (interface, _, subnet) = self.asker(self.binding.interface_index(own.primary_interface_id)?)?;
@@ -95,29 +108,79 @@ impl State {
             role: metadata.iam_role.as_deref().map(|name| role(name, bits, launched)),
             tags: tags.into_iter().collect(),
             user_data: metadata.user_data.clone().map(String::into_bytes),
-            interfaces: self.interfaces_of(&interface),
+            interfaces: self.interfaces_of(&interface, now),
             options: served(metadata),
         })
     }
 
     /// The primary interface of an instance, and those that it has beside it.
-    fn interfaces_of(&self, primary: &NetworkInterface) -> Vec<Interface> {
+    fn interfaces_of(&self, primary: &NetworkInterface, now: Duration) -> Vec<Interface> {
         let own = self.network.own_instance(primary.id).map(|instance| instance.id);
         let attached = own.into_iter().flat_map(|instance| self.network.attached(instance));
         let further = attached.filter(|(_, id)| *id != primary.id);
+        let gone = own
+            .into_iter()
+            .flat_map(|instance| self.faults.lag.still_listed(instance, now));
         std::iter::once((0, primary.id))
             .chain(further)
-            .filter_map(|(device_number, id)| self.interface_document(device_number, self.binding.interface_index(id)?))
+            .chain(gone)
+            .filter_map(|(device_number, id)| {
+                let index = self.binding.interface_index(id)?;
+                let document = self.interface_document(device_number, index, now)?;
+                self.as_told(index, document, now)
+            })
             .collect()
     }
 
-    fn interface_document(&self, device_number: u32, index: InterfaceIndex) -> Option<Interface> {
+    fn interface_document(&self, device_number: u32, index: InterfaceIndex, now: Duration) -> Option<Interface> {
         let (interface, vpc, subnet) = self.asker(index)?;
         let options = self.network.options_of(vpc.dhcp_options_id);
         // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
         let own_domain = || domain(region_of(&subnet.availability_zone));
         let domain = options.domains().next().map_or_else(own_domain, str::to_owned);
-        let ipv4 = self.arrived(index, subnet.id, &interface.ipv4_addresses, IpAddr::V4);
+        let here = (index, &interface);
+        let host = |address: IpAddr| Some(AddressOrPrefix::from(address));
+        let ipv4 = self.arrived(
+            here,
+            &interface.ipv4_addresses,
+            now,
+            |address| host(address.into()),
+            |block| match block.address()? {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            },
+        );
+        let ipv6 = self.arrived(
+            here,
+            &interface.ipv6_addresses,
+            now,
+            |address| host(address.into()),
+            |block| match block.address()? {
+                IpAddr::V6(address) => Some(address),
+                IpAddr::V4(_) => None,
+            },
+        );
+        let prefix = |block: AddressOrPrefix| block.is_prefix().then(|| block.net());
+        let ipv4_prefixes = self.arrived(
+            here,
+            &interface.ipv4_prefixes,
+            now,
+            |net| AddressOrPrefix::new(net.into()).ok(),
+            |block| match prefix(block)? {
+                IpNet::V4(net) => Some(net),
+                IpNet::V6(_) => None,
+            },
+        );
+        let ipv6_prefixes = self.arrived(
+            here,
+            &interface.ipv6_prefixes,
+            now,
+            |net| AddressOrPrefix::new(net.into()).ok(),
+            |block| match prefix(block)? {
+                IpNet::V6(net) => Some(net),
+                IpNet::V4(_) => None,
+            },
+        );
         let local_hostname = ipv4.first().map(|address| format!("{}.{domain}", ip_name(*address)));
         Some(Interface {
             mac: interface.mac_address,
@@ -125,9 +188,9 @@ impl State {
             device_number,
             network_card: None,
             local_ipv4s: ipv4,
-            ipv6s: self.arrived(index, subnet.id, &interface.ipv6_addresses, IpAddr::V6),
-            ipv4_prefixes: self.arrived(index, subnet.id, &interface.ipv4_prefixes, |net| net.addr().into()),
-            ipv6_prefixes: self.arrived(index, subnet.id, &interface.ipv6_prefixes, |net| net.addr().into()),
+            ipv6s: ipv6,
+            ipv4_prefixes,
+            ipv6_prefixes,
             public_ipv4s: Vec::new(),
             subnet_id: subnet.id.to_string(),
             subnet_ipv4: subnet.cidr_block,
@@ -199,11 +262,12 @@ fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
 
 impl MetadataSource for Controller {
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>> {
-        self.read().document(interface).map(Arc::new)
+        let now = self.shared.timer.now();
+        self.read().document(interface, now).map(Arc::new)
     }
 
-    fn fault(&self, interface: InterfaceIndex) -> Option<MetadataFault> {
-        self.service_faults(interface).metadata
+    fn fault(&self, interface: InterfaceIndex, path: &[&str]) -> Option<MetadataFault> {
+        self.metadata_fault(interface, path)
     }
 }
 

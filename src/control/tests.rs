@@ -310,6 +310,35 @@ fn a_moved_address_is_announced_where_the_profile_says_so() {
     assert_eq!(world.notebook.announced.lock().unwrap().len(), 1);
 }
 
+/// On EC2 an IPv6 address moves in two calls only.
+#[test]
+fn an_address_that_moves_in_two_calls_is_announced_while_neighbors_may_remember_its_owner() {
+    let world = World::new();
+    let announced = || std::mem::take(&mut *world.notebook.announced.lock().unwrap());
+    let at = |seconds| world.controller.drive_faults(std::time::Duration::from_secs(seconds));
+    let cases = [
+        ("2001:db8:0:1::30", 0, 1),
+        ("10.0.1.30", 3600, 1),
+        ("10.0.1.31", 3601, 0),
+    ];
+    for (base, (address, seconds, expected)) in [10_000, 20_000, 30_000].into_iter().zip(cases) {
+        at(base);
+        world.edit(vec![take(world.a, address)]);
+        assert_eq!(announced().len(), 0, "{address}: nobody had it");
+        world.edit(vec![unassign(world.a, address)]);
+        at(base + seconds);
+        world.edit(vec![take(world.b, address)]);
+        assert_eq!(announced().len(), expected, "{address} after {seconds} s");
+        world.edit(vec![unassign(world.b, address)]);
+        world.edit(vec![take(world.b, address)]);
+        assert_eq!(
+            announced().len(),
+            0,
+            "{address}: it came back to whom neighbors remember"
+        );
+    }
+}
+
 #[test]
 fn a_device_is_attached_once_and_let_go_with_the_detachment() {
     let world = World::new();

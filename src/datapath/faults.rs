@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -182,6 +183,44 @@ pub struct MetadataFault {
     pub delay: Duration,
 }
 
+/// A [`MetadataFault`] of some requests only.
+#[derive(Debug, Default)]
+pub struct PartialMetadataFault {
+    /// What is wrong.
+    pub fault: MetadataFault,
+    /// Of the keys that match one of these, or of all where there are none: the path below the version, with `*` for any
+    /// one segment and `**` at the end for any that follow.
+    pub paths: Vec<String>,
+    /// How often.
+    pub chance: Chance,
+    /// Requests that it might have befallen so far.
+    pub asked: Arc<AtomicU64>,
+}
+
+impl PartialMetadataFault {
+    fn befalls(&self, path: &[&str], seed: u64, fault: u64, interface: InterfaceIndex) -> bool {
+        if !self.paths.is_empty() && !self.paths.iter().any(|pattern| matches_path(pattern, path)) {
+            return false;
+        }
+        let sequence = self.asked.fetch_add(1, Ordering::Relaxed);
+        self.chance
+            .happens(mix(mix(mix(mix(seed) ^ fault) ^ u64::from(interface.get())) ^ sequence))
+    }
+}
+
+/// Whether a path is meant by a pattern; segments without text count for nothing, as in requests.
+fn matches_path(pattern: &str, path: &[&str]) -> bool {
+    let mut wanted = pattern.split('/').filter(|segment| !segment.is_empty());
+    let mut given = path.iter();
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) | (Some("**"), _) => return true,
+            (Some(wanted), Some(given)) if wanted == "*" || wanted == *given => {}
+            _ => return false,
+        }
+    }
+}
+
 /// What is wrong with the services that one host uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServiceFaults {
@@ -258,6 +297,8 @@ pub enum Effect {
     },
     /// The interfaces' hosts have services that misbehave.
     Services(Selector, ServiceFaults),
+    /// The metadata service misbehaves towards some requests.
+    PartialMetadata(Selector, Arc<PartialMetadataFault>),
 }
 
 /// All faults of a moment.
@@ -381,6 +422,24 @@ impl FaultView {
             Effect::StaleMapping { seen_by: who, former } if who.selects(seen_by) => former.get(subnet, address),
             _ => None,
         })
+    }
+
+    /// What is wrong with the metadata service when a host asks for a path, given by its segments below the version. Where
+    /// several faults speak of it the latest counts.
+    pub fn metadata(&self, interface: &Interface, path: &[&str]) -> Option<MetadataFault> {
+        let mut found = None;
+        for (number, effect) in &self.effects {
+            match effect {
+                Effect::Services(on, faults) if on.selects(interface) => found = faults.metadata.or(found),
+                Effect::PartialMetadata(on, partial)
+                    if on.selects(interface) && partial.befalls(path, self.seed, *number, interface.index) =>
+                {
+                    found = Some(partial.fault);
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// What is wrong with the services of one host. Where several faults speak of one thing the latest counts.

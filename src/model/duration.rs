@@ -36,6 +36,8 @@ pub type AdvertisementInterval = Span<{ 10 * MILLISECOND }, { 65_535 * SECOND }>
 pub type Interval = Span<0, { 30 * DAY }>;
 /// Time between two echo requests of `ping`, which takes 2 ms without asking who calls it.
 pub type PingInterval = Span<{ 2 * MILLISECOND }, DAY>;
+/// How long a neighbor may remember the former owner of an address.
+pub type Remembered = Span<0, { 6 * HOUR }>;
 /// How long a worker looks for frames before it sleeps.
 pub type Spin = Span<0, SECOND>;
 /// How long an answer is waited for, and the longest that a command may take.

@@ -162,6 +162,14 @@ pub enum FaultKind {
         /// Requests wait so long before they are looked at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delay: Option<Delay>,
+        /// Only requests for these keys, by their path below the version: `*` stands for any one segment, `**` at the end for
+        /// all that follow. All requests if left out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        paths: Vec<String>,
+        /// How many of these requests: `100%` if left out.
+        #[serde(default = "Fraction::always")]
+        #[cfg_attr(feature = "schema", schema(value_type = String))]
+        chance: Fraction,
     },
     /// The time service tells the interfaces a wrong time.
     ClockSkew {
@@ -216,6 +224,9 @@ pub enum Propagated {
     Mappings,
     /// Routes.
     Routes,
+    /// What the metadata service says: it follows the data path after the delay, each key after one of its own. Not among
+    /// what is meant if nothing is named: then it follows at the same instant.
+    Metadata,
 }
 
 /// How long an edit takes to reach the data path.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::duration::AdvertisementInterval;
+use super::duration::{AdvertisementInterval, Remembered};
 
 mod dhcp;
 mod others;
@@ -73,6 +73,9 @@ pub struct NeighborPolicy {
     pub unicast_request: UnicastRequest,
     /// Whether the fabric tells the ports of a subnet that an address has moved.
     pub announce_on_move: bool,
+    /// How long after an address was taken from one interface its assignment to another is announced as well, where moves
+    /// are: as long as a neighbor may remember the former owner. Zero for moves in one step alone.
+    pub announce_within: Remembered,
     /// Answers (ARP, ND) per second and port, over which requests are dropped as `responder_rate_limited`. 0: no limit.
     pub answers_per_second: u32,
 }
@@ -267,6 +270,7 @@ impl Profile {
                 foreign_sender: Answer::Answer,
                 unicast_request: UnicastRequest::Answer,
                 announce_on_move: true,
+                announce_within: const { Remembered::constant(Duration::from_secs(3600)) },
                 answers_per_second: 10_000,
             },
             router: RouterPolicy {

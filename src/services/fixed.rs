@@ -52,7 +52,7 @@ impl MetadataSource for FixedSource {
         self.facts().instances.get(&interface).cloned()
     }
 
-    fn fault(&self, interface: InterfaceIndex) -> Option<MetadataFault> {
+    fn fault(&self, interface: InterfaceIndex, _path: &[&str]) -> Option<MetadataFault> {
         self.facts().metadata_faults.get(&interface).copied()
     }
 }

@@ -12,6 +12,12 @@ scenarios! {
         "gateway-outside.yaml", "default via 172.31.1.1" => "default via 10.135.1.1";
     a_narrow_path_that_says_nothing_is_a_black_hole:
         "silent-path.yaml", "path_mtu_errors: false" => "path_mtu_errors: true";
+    a_key_of_the_metadata_fails_while_the_others_answer:
+        "imds-one-key-fails.yaml", "macs/*/local-ipv4s" => "macs/*/subnet-id";
+    the_metadata_follow_the_data_path_later:
+        "imds-after-the-data-path.yaml", "of: [metadata]" => "of: [mappings]";
+    the_keys_of_an_interface_appear_later_than_its_device:
+        "imds-new-interface.yaml", "of: [metadata]" => "of: [routes]";
     an_advertise_has_a_prefix_that_was_not_asked_for:
         "networkd-iapd.yaml", "profile: aws }" => "profile: { base: aws, overrides: { dhcp: { v6: { unasked_prefix: false } } } } }";
 }

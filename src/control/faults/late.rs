@@ -86,7 +86,7 @@ fn overlap(a: AddressOrPrefix, b: AddressOrPrefix) -> bool {
 }
 
 /// When an edit reaches the data path.
-enum When {
+pub(super) enum When {
     Now,
     At(Duration),
     Never,
@@ -250,7 +250,7 @@ impl Controller {
 }
 
 /// When an edit in a subnet arrives, by the faults that act; the latest of several counts.
-fn draw(state: &mut State, what: Propagated, subnet: SubnetId, now: Duration) -> Option<When> {
+pub(super) fn draw(state: &mut State, what: Propagated, subnet: SubnetId, now: Duration) -> Option<When> {
     let network = &state.network;
     let applies = |kind: &FaultKind| match kind {
         FaultKind::LatePropagation { of, scope, delay } => {

@@ -29,6 +29,11 @@ fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) 
     }
 }
 
+/// What a path begins with.
+fn first_segment(path: &str) -> Option<&str> {
+    path.split('/').find(|segment| !segment.is_empty())
+}
+
 /// Refuses a fault that names what does not exist, or that does nothing.
 pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError> {
     let network = &state.network;
@@ -95,7 +100,21 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
             status,
             token_lifetime,
             delay,
+            paths,
+            chance: _,
         } => {
+            let version = |path: &String| {
+                crate::services::imds::VERSIONS
+                    .iter()
+                    .any(|v| first_segment(path) == Some(*v))
+            };
+            if let Some(path) = paths.iter().find(|path| first_segment(path).is_none() || version(path)) {
+                return Err(wrong(
+                    "fault.metadata.paths",
+                    format!("'{path}' names no key"),
+                    "Write what follows the version, such as meta-data/network/interfaces/macs/*/local-ipv4s or api/token.",
+                ));
+            }
             if !silent && status.is_none() && token_lifetime.is_none() && delay.is_none_or(|delay| delay.is_zero()) {
                 return Err(wrong(
                     "fault.metadata",

@@ -17,7 +17,7 @@ pub trait MetadataSource: Send + Sync + 'static {
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>>;
 
     /// What goes wrong on purpose towards the host of an interface; `None` where nothing does.
-    fn fault(&self, _interface: InterfaceIndex) -> Option<MetadataFault> {
+    fn fault(&self, _interface: InterfaceIndex, _path: &[&str]) -> Option<MetadataFault> {
         None
     }
 }

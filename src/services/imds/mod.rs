@@ -108,8 +108,13 @@ pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: A
 
 async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     let asker = request.extensions().get::<Asker>();
-    let fault = asker.and_then(|asker| imds.source.fault(asker.interface));
+    // A fault names keys as they stand below the version.
+    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let below = segments.get(1..).unwrap_or_default();
+    let fault = asker.and_then(|asker| imds.source.fault(asker.interface, below));
     let fault = fault.unwrap_or_default();
+    drop(segments);
     if !fault.delay.is_zero() {
         let until = imds.clock.monotonic().saturating_add(fault.delay);
         let alarm = request.extensions().get::<Alarm>().cloned().unwrap_or_default();
