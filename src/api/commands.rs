@@ -20,6 +20,28 @@ pub fn appoint(runtime: &tokio::runtime::Runtime) {
     let _ = APPOINTED.set(runtime.handle().clone());
 }
 
+/// Appoints threads of this process where nothing else has: those of a run, whose instances call the API. The calling thread
+/// must have the rights that commands need.
+pub fn appoint_own() -> io::Result<()> {
+    static OWN: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    if APPOINTED.get().is_some() {
+        return Ok(());
+    }
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("api-commands")
+        .enable_all()
+        .build()?;
+    // Another run may have been faster; these threads end then.
+    if let Err(spare) = OWN.set(threads) {
+        spare.shutdown_background();
+    }
+    if let Some(own) = OWN.get() {
+        appoint(own);
+    }
+    Ok(())
+}
+
 /// What reads requests holds no rights.
 pub fn confined() {
     // What the kernel lacks has been logged.

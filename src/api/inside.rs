@@ -55,6 +55,7 @@ impl InsideApi {
 
 /// An API for the hosts of a network that nothing else serves, such as that of a run.
 pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn ServeHost>> {
+    commands::appoint_own()?;
     let state = AppState::of_runtime(Arc::clone(runtime), GuardConfig::default());
     Ok(InsideApi::start(state)?)
 }
