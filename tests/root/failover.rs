@@ -20,6 +20,8 @@ scenarios! {
         "vrrp-split-brain.yaml", "cidr_blocks: [10.0.0.0/16], profile: aws" => "cidr_blocks: [10.0.0.0/16], profile: lan";
     unicast_vrrp_moves_a_secondary_address_through_the_api:
         "keepalived-unicast-secondary-ip.yaml", "outage: { above: 2s, below: 5s }" => "outage: { below: 500ms }";
+    a_pair_in_ten_lines_has_its_address_by_the_api_alone:
+        "keepalived-pair.yaml", "localvpc mappings move 10.0.1.50 --to $(hostname)" => "true";
     an_announced_take_over_works_on_a_lan_and_never_in_a_vpc:
         "garp-failover-fails.yaml", "base: aws," => "base: lan,";
     an_ipv6_address_moves_in_two_steps:
