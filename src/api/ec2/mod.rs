@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -30,8 +30,8 @@ pub use actions::action_names;
 pub use coverage::coverage;
 pub use state::Ec2;
 
-use crate::api::AppState;
 use crate::api::guard::Transport;
+use crate::api::{AppState, Problem};
 use crate::lab::ApiAccess;
 use error::Ec2Error;
 use request::Request;
@@ -54,10 +54,15 @@ pub fn router(state: AppState) -> Router {
 
 async fn serve(
     State(ec2): State<Arc<Ec2>>,
+    method: Method,
     transport: Option<Extension<Transport>>,
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Response {
+    if method == Method::GET && query.is_none() {
+        // No client of EC2 asks so; a reader who looks around does.
+        return nothing_here();
+    }
     let id = request_id();
     let request = match Request::parse(query.unwrap_or_default().as_bytes(), &body) {
         Ok(request) => request,
@@ -98,6 +103,16 @@ async fn serve(
             refused(&error, &id, sts)
         }
     }
+}
+
+fn nothing_here() -> Response {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "InvalidAction",
+        "There is nothing to read at '/'",
+    )
+    .remedy("GET /v1/openapi.json lists what there is; AWS clients POST their actions here.")
+    .into_response()
 }
 
 /// Whether a request may come this way: an instance that only reads the network calls only what reads.
