@@ -24,7 +24,7 @@ TOOLS = cc:build-essential ip:iproute2 ping:iputils-ping arping:iputils-arping n
 # What the scenarios run besides: clients of DHCP, of the instance metadata and of the other services, and what fails over.
 CLIENTS = dhclient:isc-dhcp-client dhcpcd:dhcpcd-base busybox:busybox-static dhcp6c:wide-dhcpv6-client \
           /lib/systemd/systemd-networkd:systemd python3:python3 cloud-init:cloud-init ec2-metadata:amazon-ec2-utils \
-          dig:bind9-dnsutils ntpdate:ntpsec-ntpdate keepalived:keepalived curl:curl jq:jq qemu-system-x86_64:qemu-system-x86
+          dig:bind9-dnsutils ntpdate:ntpsec-ntpdate keepalived:keepalived curl:curl jq:jq qemu-system-x86_64:qemu-system-x86 aws:awscli
 
 # Tests that compare figures (Cargo.toml). Without any optimization a check of a frame takes several times as long, and a copy
 # does not; so the crate itself is optimized a little for them. What it stands on is the other tests' own, and built already.
