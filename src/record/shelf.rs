@@ -16,7 +16,7 @@ use super::recorder::Captures;
 /// Octets of all captures of a server's runs that are kept.
 pub const QUOTA: u64 = 1 << 30;
 
-/// Names another folder than [`FOLDER`].
+/// Names another folder than `FOLDER`.
 pub const VARIABLE: &str = "LOCALVPC_CAPTURE_DIRECTORY";
 
 /// On disk, and everyone's to write in (file-hierarchy(7)); `/tmp` and `/run` are memory on many systems.

@@ -3,7 +3,7 @@
 //!
 //! [`Layout`] is a network by names, [`Running`] reads it off what is declared, [`Plan`] is the difference as a list of
 //! changes and of steps; these three do no I/O. [`apply`](apply()) sends the steps to the one writer, after it has tried them
-//! on a copy, and [`export`] writes a layout down.
+//! on a copy, and `export` writes a layout down.
 
 mod apply;
 mod backend;

@@ -1,9 +1,9 @@
 //! Serves the EC2 Query API (2016-11-15) and two actions of STS over the same network as REST: the stock AWS clients edit the
 //! table that the data path reads.
 //!
-//! A request is a form with an `Action`. [`request`] reads it into a tree that is typed by what AWS knows of the action
-//! ([`shape`]); [`action`] turns the tree into the type of the action's parameters, runs it, and refuses what it would
-//! ignore; [`xml`] writes the answer. [`actions::ACTIONS`] is the table that all of this comes from.
+//! A request is a form with an `Action`. `request` reads it into a tree that is typed by what AWS knows of the action
+//! (`shape`); [`action`] turns the tree into the type of the action's parameters, runs it, and refuses what it would
+//! ignore; `xml` writes the answer. [`actions::ACTIONS`] is the table that all of this comes from.
 
 pub mod action;
 pub mod actions;
