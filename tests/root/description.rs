@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use localvpc::lab::Namespace;
 
 use crate::support::cli::localvpc;
+use crate::support::python::environment;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/api/openapi.json");
@@ -25,33 +26,7 @@ fn says(output: &Output) -> String {
 /// The folder of the installed tools' programs.
 fn tools() -> &'static Path {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
-    TOOLS.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-        let wanted = std::fs::read_to_string(format!("{FOLDER}/requirements.txt")).unwrap();
-        let marker = place.join("installed");
-        if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-            return place.join("bin");
-        }
-        let made = Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&place)
-            .output()
-            .unwrap();
-        assert!(
-            made.status.success(),
-            "packages python3 and python3-venv: {}",
-            says(&made)
-        );
-        let pip = place.join("bin/pip");
-        let installed = Command::new(pip)
-            .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(format!("{FOLDER}/requirements.txt"))
-            .output()
-            .unwrap();
-        assert!(installed.status.success(), "{}", says(&installed));
-        std::fs::write(marker, wanted).unwrap();
-        place.join("bin")
-    })
+    TOOLS.get_or_init(|| environment("python", &format!("{FOLDER}/requirements.txt")))
 }
 
 /// A server in a network namespace of its own, where devices that are made up show nowhere.

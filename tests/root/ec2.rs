@@ -85,13 +85,26 @@ fn the_aws_command_line_moves_an_address_and_packets_follow() {
     assert_eq!(code(&described), 0, "{}", says(&described));
     let described: Value = serde_json::from_str(&stdout(&described)).unwrap();
     let two = &described["NetworkInterfaces"][0];
-    let (id, mac) = (two["NetworkInterfaceId"].as_str().unwrap(), two["MacAddress"].as_str().unwrap());
+    let (id, mac) = (
+        two["NetworkInterfaceId"].as_str().unwrap(),
+        two["MacAddress"].as_str().unwrap(),
+    );
     assert_eq!(two["Status"], "in-use");
 
-    let to_two = ["assign-private-ip-addresses", "--network-interface-id", id, "--private-ip-addresses", "10.0.1.50"];
+    let to_two = [
+        "assign-private-ip-addresses",
+        "--network-interface-id",
+        id,
+        "--private-ip-addresses",
+        "10.0.1.50",
+    ];
     let refused = aws(&to_two);
     assert_ne!(code(&refused), 0);
-    assert!(says(&refused).contains("[10.0.1.50] assigned, but move is not allowed."), "{}", says(&refused));
+    assert!(
+        says(&refused).contains("[10.0.1.50] assigned, but move is not allowed."),
+        "{}",
+        says(&refused)
+    );
     let moved = aws(&[&to_two[..], &["--allow-reassignment"]].concat());
     assert_eq!(code(&moved), 0, "{}", says(&moved));
 

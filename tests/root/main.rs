@@ -12,6 +12,7 @@ mod support {
     pub(crate) mod api;
     pub(crate) mod cli;
     pub(crate) mod lab;
+    pub(crate) mod python;
     #[macro_use]
     pub(crate) mod scenario;
     pub(crate) mod tools;
@@ -24,6 +25,7 @@ mod captures;
 mod cli;
 mod confined;
 mod description;
+mod ec2;
 mod failover;
 mod faults;
 mod host_api;

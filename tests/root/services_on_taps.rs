@@ -231,6 +231,8 @@ fn a_token_does_not_cross_a_hop() {
     // A container behind a router in the host: what is answered to the host reaches it one hop later, or does not. With
     // the check off, its packets pass under their own source.
     for command in [
+        // What a run left that was killed.
+        "rm -f /run/netns/services-c",
         "ip netns add services-c",
         "ip link add veth0 type veth peer name eth0 netns services-c",
         "ip address add 172.17.0.1/24 dev veth0",

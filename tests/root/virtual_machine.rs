@@ -11,7 +11,7 @@ use crate::support::tools::needs;
 const NETWORK: &str = "
 vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
 subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
-interfaces: { vm: { subnet: s, ipv4: [10.0.1.11], mac_address: '0a:00:00:00:0a:01', mtu: 1500 } }
+interfaces: { vm: { subnet: s, ipv4: [10.0.1.11], mac: '0a:00:00:00:0a:01' } }
 instances: { b: { subnet: s, ipv4: [10.0.1.12] } }
 ";
 
@@ -46,7 +46,7 @@ fn a_virtual_machine_boots_to_a_lease_reaches_a_host_and_reads_its_metadata() {
         .unwrap();
     let said = format!("{}{}", stdout(&console), String::from_utf8_lossy(&console.stderr));
     for line in [
-        "vm: lease 10.0.1.11/24 from 10.0.1.1, router 10.0.1.1, mtu 1500",
+        "vm: lease 10.0.1.11/24 from 10.0.1.1, router 10.0.1.1, mtu 9001",
         "3 packets received",
         "vm: instance 10.0.1.11",
         "vm: neighbor 10.0.1.12 dev eth0",
