@@ -43,7 +43,7 @@ impl World {
         let guard = GuardConfig {
             token: None,
             hosts: Vec::new(),
-            permissions: Permissions { exec: false },
+            permissions: Permissions::default(),
             ..GuardConfig::default()
         };
         let state = AppState::of_runtime(Arc::clone(&runtime), guard);

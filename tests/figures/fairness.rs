@@ -147,7 +147,14 @@ fn at_the_copier(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
 fn copy(ports: &[PortDevice], end: &OwnedFd) {
     let queue = epoll::create(epoll::CreateFlags::empty()).unwrap();
     for (number, port) in (0..).zip(ports) {
-        epoll::add(&queue, port, epoll::EventData::new_u64(number), epoll::EventFlags::IN).unwrap();
+        let descriptor = port.descriptor().expect("a TAP has one");
+        epoll::add(
+            &queue,
+            descriptor,
+            epoll::EventData::new_u64(number),
+            epoll::EventFlags::IN,
+        )
+        .unwrap();
     }
     epoll::add(&queue, end, epoll::EventData::new_u64(99), epoll::EventFlags::IN).unwrap();
     let (mut batch, mut egress, mut events) = (Batch::new(), Egress::new(), Vec::with_capacity(8));

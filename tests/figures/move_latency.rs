@@ -64,9 +64,9 @@ impl World {
         let socket = UnixDatagram::bind(path("host")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let device = UnixPort::bind(Path::new(&path("port")), Path::new(&path("host")), 9001).unwrap();
-        let (interface, device) = (interface.id.into(), OpenedDevice::from(PortDevice::from(device)));
+        let device = OpenedDevice::from(PortDevice::from(device));
         self.controller
-            .attach(&interface, device, DevicePlace::Outside)
+            .attach(&interface.id.into(), device, DevicePlace::Outside)
             .unwrap();
         (interface, socket, path("port"))
     }
