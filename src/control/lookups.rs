@@ -3,6 +3,9 @@
 use super::controller::Controller;
 use crate::model::SubnetId;
 
+/// The account that everything belongs to: the number of AWS's examples.
+pub const ACCOUNT: &str = "123456789012";
+
 impl Controller {
     /// The region that the network is said to be in.
     pub fn region(&self) -> String {

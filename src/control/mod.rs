@@ -23,4 +23,5 @@ pub use error::ControlError;
 pub use events::{Author, Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::{ApiFate, HostState, Hosts};
+pub use lookups::ACCOUNT;
 pub use ports::{DevicePlace, OpenPort, OpenedDevice, Ports};

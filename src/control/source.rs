@@ -1,7 +1,7 @@
 //! What the link-local services say, read from the network as it is at the moment of the question: an address that was
 //! moved is gone from one instance's metadata and there in the other's when the data path delivers it there.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,29 +9,20 @@ use data_encoding::BASE32_NOPAD;
 use ipnet::IpNet;
 
 use super::controller::{Controller, State};
+use super::lookups::ACCOUNT;
 use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
-use crate::model::region::region_of;
+use crate::model::region::{ip_name, private_domain, region_of};
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
 use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
 use crate::services::ntp::TimeSource;
 
-/// The account that everything belongs to: the number of AWS's examples.
-const ACCOUNT: &str = "123456789012";
 /// The life of a role's credentials (EC2 guide, "Retrieve security credentials from instance metadata": about 6 hours).
 const CREDENTIALS: Duration = Duration::from_secs(6 * 3600);
-
-/// The domain of private names in a region (VPC guide, "DNS hostnames").
-fn domain(region: &str) -> String {
-    match region {
-        "us-east-1" => "ec2.internal".to_owned(),
-        region => format!("{region}.compute.internal"),
-    }
-}
 
 impl State {
     fn asker(&self, index: InterfaceIndex) -> Option<(NetworkInterface, &Vpc, &crate::model::Subnet)> {
@@ -136,7 +127,7 @@ impl State {
         let (interface, vpc, subnet) = self.asker(index)?;
         let options = self.network.options_of(vpc.dhcp_options_id);
         // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
-        let own_domain = || domain(region_of(&subnet.availability_zone));
+        let own_domain = || private_domain(region_of(&subnet.availability_zone));
         let domain = options.domains().next().map_or_else(own_domain, str::to_owned);
         let here = (index, &interface);
         let host = |address: IpAddr| Some(AddressOrPrefix::from(address));
@@ -221,12 +212,6 @@ impl State {
     }
 }
 
-/// The private name of an address, without the domain (EC2 guide, "IP name").
-fn ip_name(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    format!("ip-{a}-{b}-{c}-{d}")
-}
-
 fn served(metadata: &InstanceMetadata) -> MetadataOptions {
     MetadataOptions {
         http_endpoint: metadata.enabled,
@@ -277,7 +262,7 @@ impl NameSource for Controller {
         let (_, vpc, subnet) = state.asker(asker)?;
         Some(Zone {
             enabled: true,
-            domain: domain(region_of(&subnet.availability_zone)),
+            domain: private_domain(region_of(&subnet.availability_zone)),
             cidrs: vpc.ranges(),
         })
     }

@@ -344,6 +344,16 @@ pub struct ApiError {
     pub carried_out: bool,
 }
 
+impl ApiError {
+    /// What the answer says, in EC2's words where it has some.
+    pub fn message(&self) -> &'static str {
+        match self.code.as_str() {
+            "RequestLimitExceeded" => "Request limit exceeded.",
+            _ => "A fault lets this request fail.",
+        }
+    }
+}
+
 /// A part of a whole, from 0 to 1; written `1%` or `0.01`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
 pub struct Fraction(f64);

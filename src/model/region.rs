@@ -8,6 +8,20 @@ pub fn default_zone(region: &str) -> String {
     format!("{region}a")
 }
 
+/// The domain of private names in a region (VPC guide, "DNS hostnames").
+pub fn private_domain(region: &str) -> String {
+    match region {
+        "us-east-1" => "ec2.internal".to_owned(),
+        region => format!("{region}.compute.internal"),
+    }
+}
+
+/// The private name of an address, without the domain (EC2 guide, "IP name").
+pub fn ip_name(address: std::net::Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("ip-{a}-{b}-{c}-{d}")
+}
+
 /// The region that a zone lies in.
 pub fn region_of(zone: &str) -> &str {
     let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::cli::{code, localvpc, stdout};
+use crate::support::cli::{code, free_port, localvpc, stdout, wait_until_ready};
 
 /// A user without rights, on every Linux.
 const NOBODY: u32 = 65534;
@@ -21,24 +21,14 @@ struct Server {
 impl Server {
     fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Taken and given back: the server takes it a moment later.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port());
         let mut child = localvpc(&["serve", "--listen", &address])
             .args(arguments)
             .env("LOCALVPC_RUN_DIRECTORY", folder.path().join("run"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = std::io::BufReader::new(child.stdout.take().unwrap());
-        let ready = std::io::BufRead::lines(output)
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("Ctrl-C ends it"));
-        assert!(ready, "the server did not start");
+        wait_until_ready(&mut child);
         Self { child, address, folder }
     }
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use localvpc::lab::Namespace;
 
-use crate::support::cli::localvpc;
+use crate::support::cli::{localvpc, wait_until_ready};
 use crate::support::python::environment;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
@@ -51,11 +51,7 @@ impl Server {
                 .unwrap()
         };
         let mut child = namespace.run(start).unwrap();
-        let output = std::io::BufReader::new(child.stdout.take().unwrap());
-        let ready = std::io::BufRead::lines(output)
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("Ctrl-C ends it"));
-        assert!(ready, "the server did not start");
+        wait_until_ready(&mut child);
         Self {
             child,
             namespace,

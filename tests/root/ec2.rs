@@ -1,21 +1,15 @@
 //! Stock clients of EC2 against the Query API: botocore holds every answer to the service model, and the AWS command line moves
 //! an address that packets follow.
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::cli::{Server, code, file, stdout};
+use crate::support::cli::{Server, code, file, free_port, stdout};
 use crate::support::python::environment;
 use crate::support::tools::needs;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
-
-/// A port that nothing listens at. Another program may take it before the server does; then the server says so and the test fails.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn says(output: &Output) -> String {
     stdout(output) + &String::from_utf8_lossy(&output.stderr)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use localvpc::lab::descriptors;
 
-use crate::support::cli::localvpc;
+use crate::support::cli::{free_port, localvpc, wait_until_ready};
 
 const SLOW: usize = 10_000;
 
@@ -25,23 +25,14 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port());
         let mut child = localvpc(&["serve", "--listen", &address, "--socket"])
             .arg(folder.path().join("api.sock"))
             .env("LOCALVPC_RUN_DIRECTORY", folder.path().join("run"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = std::io::BufReader::new(child.stdout.take().unwrap());
-        let ready = std::io::BufRead::lines(output)
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("Ctrl-C ends it"));
-        assert!(ready, "the server did not start");
+        wait_until_ready(&mut child);
         Self { child, address, folder }
     }
 

@@ -37,6 +37,22 @@ pub(crate) fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String
     path.to_str().unwrap().to_owned()
 }
 
+/// Waits until a server whose output is piped says that it serves.
+pub(crate) fn wait_until_ready(server: &mut Child) {
+    let output = BufReader::new(server.stdout.take().unwrap());
+    let ready = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.starts_with("Ctrl-C ends it"));
+    assert!(ready, "the server did not start");
+}
+
+/// A port that nothing listens at: taken and given back, so that a server takes it a moment later.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A server in the foreground of its own process, on a socket in a folder of the test.
 pub(crate) struct Server {
     child: Child,
@@ -51,12 +67,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let ready = output
-            .lines()
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("Ctrl-C ends it"));
-        assert!(ready, "the server did not start");
+        wait_until_ready(&mut child);
         Self { child, socket }
     }
 

@@ -76,10 +76,7 @@ async fn serve(
         tokio::time::sleep(fate.delay).await;
     }
     let fault = fate.error.map(|error| {
-        let message = match error.code.as_str() {
-            "RequestLimitExceeded" => "Request limit exceeded.",
-            _ => "A fault lets this request fail.",
-        };
+        let message = error.message();
         let mut refusal = Ec2Error::new(error.code, message);
         refusal.status = error.status;
         (refusal, error.carried_out)

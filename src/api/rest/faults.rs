@@ -140,10 +140,7 @@ pub(super) async fn misbehave(State(state): State<AppState>, request: Request, n
         drop(next.run(request).await);
     }
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let detail = match error.code.as_str() {
-        "RequestLimitExceeded" => "Request limit exceeded.",
-        _ => "A fault lets this request fail.",
-    };
+    let detail = error.message();
     Problem::new(status, error.code, detail)
         .remedy("Try again after a pause that grows, or end the fault with DELETE /v1/faults.")
         .into_response()

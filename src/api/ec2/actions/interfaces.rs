@@ -17,6 +17,7 @@ use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
 use crate::model::interface::{AddressRequest, CreateInterface, DeleteInterface, ModifyInterface};
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
+use crate::model::region::{ip_name, private_domain};
 use crate::model::{AddressOrPrefix, InterfaceId, NetworkInterface};
 
 /// Where filters look that are not called as their element is.
@@ -47,13 +48,7 @@ const MOST_BY_COUNT: i64 = 50;
 
 /// The private name of an address ("Instance hostname type", EC2 user guide).
 pub(super) fn private_name(call: &Call<'_>, address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    let region = call.controller().region();
-    let domain = match region.as_str() {
-        "us-east-1" => "ec2.internal".to_owned(),
-        region => format!("{region}.compute.internal"),
-    };
-    format!("ip-{a}-{b}-{c}-{d}.{domain}")
+    format!("{}.{}", ip_name(address), private_domain(&call.controller().region()))
 }
 
 /// The `privateIpAddressesSet` of an interface.

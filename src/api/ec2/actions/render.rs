@@ -3,8 +3,7 @@
 use crate::api::ec2::xml::Node;
 use crate::model::naming::Tags;
 
-/// The account that everything belongs to: the number of AWS's examples.
-pub(super) const ACCOUNT: &str = "123456789012";
+pub(super) use crate::control::ACCOUNT;
 
 /// A key with its value, as in `tagSet`.
 fn tag(key: &str, value: &str) -> Node {
