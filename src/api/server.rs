@@ -39,6 +39,17 @@ pub struct ServerConfig {
     pub connections: Option<ConnectionLimits>,
     /// Where the socket is noted, so that it does not outlive a server that is killed.
     pub record: Option<Arc<Record>>,
+    /// Where AWS clients look, beside the addresses above.
+    pub ec2: Option<Ec2Address>,
+}
+
+/// A TCP address at which AWS clients find the EC2 API. The same rules hold there as at the other addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ec2Address {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether the server ends where the address is in use; otherwise it does without.
+    pub required: bool,
 }
 
 /// Why a server did not start.
@@ -70,6 +81,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Bound {
     tcp: Vec<TcpListener>,
+    ec2: Option<TcpListener>,
     unix: Option<(UnixListener, PathBuf)>,
     door: Door,
 }
@@ -81,10 +93,9 @@ impl Bound {
             return Err(ServeError::Nowhere);
         }
         let has_token = state.guard.token.is_some();
-        if let Some(address) = config
-            .listen
-            .iter()
-            .find(|address| !has_token && !is_loopback(address.ip()))
+        let ec2 = config.ec2.map(|ec2| ec2.address);
+        if let Some(address) =
+            (config.listen.iter().chain(&ec2)).find(|address| !has_token && !is_loopback(address.ip()))
         {
             return Err(ServeError::NoToken(*address));
         }
@@ -100,6 +111,10 @@ impl Bound {
             };
             tcp.push(TcpListener::bind(address).await.map_err(wrong)?);
         }
+        let ec2 = match config.ec2 {
+            Some(ec2) => bind_ec2(ec2).await?,
+            None => None,
+        };
         let unix = match &config.unix {
             Some(path) => Some((bind_unix(path, config).await?, path.clone())),
             None => None,
@@ -112,7 +127,7 @@ impl Bound {
             reserve: Arc::new(Reserve::of(RESERVED)),
         };
         state.serves(&door.connections);
-        Ok(Self { tcp, unix, door })
+        Ok(Self { tcp, ec2, unix, door })
     }
 
     /// The TCP addresses, with the ports that the system chose where none was given.
@@ -123,12 +138,17 @@ impl Bound {
             .collect()
     }
 
+    /// The address at which AWS clients are served, where it could be had.
+    pub fn ec2_address(&self) -> Option<SocketAddr> {
+        self.ec2.as_ref()?.local_addr().ok()
+    }
+
     /// Serves until `shutdown` comes, ends the streams, and waits some seconds for the requests that are
     /// under way.
     pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let path = self.unix.as_ref().map(|(_, path)| path.clone());
         let unix = self.unix.map(|(listener, _)| Listener::Unix(listener));
-        let listeners = self.tcp.into_iter().map(Listener::Tcp).chain(unix);
+        let listeners = self.tcp.into_iter().chain(self.ec2).map(Listener::Tcp).chain(unix);
         let mut servers = Vec::new();
         for listener in listeners {
             let serving = listener.serve(router.clone(), self.door.clone(), state.stopping(), GRACE);
@@ -164,6 +184,25 @@ pub async fn serve(
         address: "the open sockets".to_owned(),
         source,
     })
+}
+
+/// Opens the address for AWS clients; none where it is in use and need not be had.
+async fn bind_ec2(ec2: Ec2Address) -> Result<Option<TcpListener>, ServeError> {
+    let Ec2Address { address, required } = ec2;
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(source) if required => Err(ServeError::Bind {
+            address: address.to_string(),
+            source,
+        }),
+        Err(error) => {
+            tracing::warn!(
+                %address, %error,
+                "AWS clients are not served at their usual address: choose another with --ec2 ADDRESS:PORT, or none with --ec2 off"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Makes a unix socket that only its owner, and the group where there is one, can use from the first moment on: it is bound

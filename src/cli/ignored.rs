@@ -76,6 +76,7 @@ const OF_A_START: &[&str] = &[
     "listen",
     "socket",
     "socket_group",
+    "ec2",
     "allowed_hosts",
     "allow_exec",
     "no_offload",

@@ -1,7 +1,7 @@
 //! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::remote::Remote;
 use super::{Done, Failure, print};
 use crate::api::guard::{GuardConfig, Permissions};
 use crate::api::inside::InsideApi;
-use crate::api::server::{Bound, ServerConfig};
+use crate::api::server::{Bound, Ec2Address, ServerConfig};
 use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
@@ -33,6 +33,8 @@ use crate::topology::format::Topology;
 /// Where a server listens unless told otherwise, and where commands look for it.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
+/// Where users of local clouds point their AWS clients.
+const DEFAULT_EC2: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4566);
 
 /// How long the end may take, and how much longer for each host.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +56,10 @@ pub struct ServerArguments {
     /// A group whose members may use the socket, too: name or number
     #[arg(long, value_name = "GROUP", requires = "socket", value_parser = group)]
     socket_group: Option<u32>,
+    /// Where AWS clients are served beside the addresses above: an address, or off; 127.0.0.1:4566 if left out, where that is
+    /// free and the server is on TCP
+    #[arg(long, value_name = "ADDRESS:PORT|off", value_parser = ec2_address)]
+    ec2: Option<Ec2Choice>,
     /// A further host name by which clients may call the server
     #[arg(long = "allow-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
@@ -82,6 +88,23 @@ pub struct ServerArguments {
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// Where AWS clients are to be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ec2Choice {
+    Off,
+    At(SocketAddr),
+}
+
+fn ec2_address(text: &str) -> Result<Ec2Choice, String> {
+    match text {
+        "off" => Ok(Ec2Choice::Off),
+        _ => match text.parse() {
+            Ok(address) => Ok(Ec2Choice::At(address)),
+            Err(_) => Err("write an address with a port, as in 127.0.0.1:4566, or off".to_owned()),
+        },
+    }
 }
 
 /// A group by name or number.
@@ -291,21 +314,34 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     if config.listen.is_empty() && config.unix.is_none() {
         config.listen.push(DEFAULT_LISTEN.parse().map_err(impossible)?);
     }
+    config.ec2 = match arguments.ec2 {
+        Some(Ec2Choice::Off) => None,
+        Some(Ec2Choice::At(address)) => Some(Ec2Address {
+            address,
+            required: true,
+        }),
+        // A server that is on a unix socket alone is so by intent.
+        None => (!config.listen.is_empty()).then_some(Ec2Address {
+            address: DEFAULT_EC2,
+            required: false,
+        }),
+    };
     tokio.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt()).map_err(impossible)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(impossible)?;
         // The sockets first: if they cannot be had, there is nothing to take away again.
         let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
-        let addresses = bound.addresses();
-        let _tokens = guest_token.map(|token| token_files(&addresses, &token, record.as_deref()));
+        let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
+        let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
+        let _tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
         if let Some(topology) = topology {
             let runtime = Arc::clone(&runtime);
             let topology = topology.clone();
             let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
             made.await.map_err(impossible)?.map_err(impossible)?;
         }
-        let ready = Ready::new(&runtime, &addresses, &config);
+        let ready = Ready::new(&runtime, (&addresses, ec2), &config);
         print(&match remote.json {
             // On one line: a script reads it while the server goes on.
             true => format!("{}\n", serde_json::to_value(&ready).map_err(impossible)?),
@@ -372,6 +408,9 @@ struct Ready {
     hosts: Vec<ReadyHost>,
     /// Addresses of the API, as `--server` takes them.
     servers: Vec<String>,
+    /// Where AWS clients are served, as they take it for an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ec2: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -384,7 +423,7 @@ struct ReadyHost {
 }
 
 impl Ready {
-    fn new(runtime: &Runtime, addresses: &[SocketAddr], config: &ServerConfig) -> Self {
+    fn new(runtime: &Runtime, (addresses, ec2): (&[SocketAddr], Option<SocketAddr>), config: &ServerConfig) -> Self {
         let instances = runtime.lab().all();
         let few = instances.len() <= READY_TO_ENTER;
         let http = addresses.iter().map(|address| format!("http://{address}"));
@@ -395,6 +434,7 @@ impl Ready {
                 .filter_map(|instance| ReadyHost::new(runtime, instance, few))
                 .collect(),
             servers: http.chain(socket).collect(),
+            ec2: ec2.map(|address| format!("http://{address}")),
         }
     }
 
@@ -411,6 +451,9 @@ impl Ready {
         }
         for server in &self.servers {
             text.push_str(&format!("API at {server}\n"));
+        }
+        if let Some(ec2) = &self.ec2 {
+            text.push_str(&format!("EC2 API at {ec2}\n"));
         }
         if allow_exec && let Some(server) = self.servers.last() {
             text.push_str(&format!(

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::api::{Options, Server, TOKEN};
 use localvpc::api::guard::{GuardConfig, Permissions};
-use localvpc::api::server::{Bound, ServeError, ServerConfig};
+use localvpc::api::server::{Bound, Ec2Address, ServeError, ServerConfig};
 use localvpc::api::{AppState, Client, Token};
 use localvpc::control::{Controller, ControllerConfig};
 
@@ -112,6 +112,66 @@ async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
     let refused = Bound::bind(&config, &state(false, false)).await;
     assert!(matches!(refused, Err(ServeError::Bind { .. })), "{refused:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn aws_clients_find_their_api_at_an_address_of_its_own() {
+    let state = state(false, false);
+    let config = ServerConfig {
+        ec2: Some(Ec2Address {
+            address: "127.0.0.1:0".parse().unwrap(),
+            required: true,
+        }),
+        ..tcp("127.0.0.1:0")
+    };
+    let bound = Bound::bind(&config, &state).await.unwrap();
+    let address = bound.ec2_address().unwrap();
+    assert!(!bound.addresses().contains(&address));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(bound.serve(localvpc::api::rest::router(state.clone()), state, async {
+        let _ = stopped.await;
+    }));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request =
+        "GET /?Action=DescribeRegions&Version=2016-11-15 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
+        .await
+        .unwrap();
+    assert!(answer.contains("<regionName>us-east-1</regionName>"), "{answer}");
+    stop.send(()).unwrap();
+    served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_for_aws_clients_that_is_in_use_ends_a_server_only_where_it_was_asked_for() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let bind = async |required| {
+        let config = ServerConfig {
+            ec2: Some(Ec2Address { address, required }),
+            ..tcp("127.0.0.1:0")
+        };
+        Bound::bind(&config, &state(false, false)).await
+    };
+    let without = bind(false).await.unwrap();
+    assert_eq!(without.ec2_address(), None);
+    assert_eq!(without.addresses().len(), 1);
+    let refused = bind(true).await.unwrap_err().to_string();
+    assert!(refused.contains(&address.to_string()), "{refused}");
+    // Beyond loopback it takes a token, as everywhere.
+    let config = ServerConfig {
+        ec2: Some(Ec2Address {
+            address: "0.0.0.0:0".parse().unwrap(),
+            required: false,
+        }),
+        ..tcp("127.0.0.1:0")
+    };
+    let refused = Bound::bind(&config, &state(false, false)).await;
+    assert!(matches!(refused, Err(ServeError::NoToken(_))), "{refused:?}");
 }
 
 #[tokio::test]
