@@ -1,9 +1,10 @@
 //! A cloud VPC on one machine: a userspace switch whose ports see exactly what an AWS VPC shows an instance.
 //!
-//! Most people want the program `localvpc`. As a library it is for tests, of which two types are the heart:
+//! The program `localvpc` is what most users want. The library is for tests; begin with two types:
 //!
-//! - [`testing::Vpc`] is a VPC in this process, on virtual time: hosts, addresses that move, what becomes of each packet;
-//! - [`datapath::Verdict`] is that fate, and [`datapath::decide`] the one pure function that finds it.
+//! - [`testing::Vpc`] is a VPC in this process on virtual time: hosts, addresses that move, and what happens to each
+//!   packet;
+//! - [`datapath::Verdict`] is that outcome, and [`datapath::decide`] the one pure function that computes it.
 //!
 //! ```
 //! use localvpc::datapath::DropReason;
@@ -34,15 +35,15 @@
 //! | [`model`] | what a user declares: VPCs, subnets, interfaces, mappings, profiles |
 //! | [`wire`] | packets |
 //!
-//! Without the default feature `server` the library is `wire`, `model`, `mapping` and `datapath`: no tokio, no file
-//! descriptors. The other modules are the program's own, public for its tests, and promise nothing; `ARCHITECTURE.md`
-//! describes them.
+//! Without the default feature `server` the library consists of `wire`, `model`, `mapping` and `datapath`, without
+//! tokio and without file descriptors. The other modules belong to the program. They are public for its tests and make
+//! no promise of stability; `ARCHITECTURE.md` describes them.
 
 #![cfg_attr(
     not(feature = "server"),
     allow(dead_code, unused_imports, reason = "the rooms above the core use it")
 )]
-// What this refuses is set in clippy.toml: arithmetic on durations and clocks, whose overflow is a panic.
+// clippy.toml sets what this refuses: arithmetic on durations and clocks, which panics on overflow.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use localvpc::probe::responder::{RESPONDER_SUBCOMMAND, responder_main};
 use localvpc::{cli, lab};
 
 fn main() -> ExitCode {
-    // Before anything else: process 1 of an instance is this program too, and has no use for the rest of it.
+    // First of all: process 1 of an instance is this program too, and needs nothing else of it.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
         Some(first) if first == lab::INIT_SUBCOMMAND => lab::init_main(arguments),

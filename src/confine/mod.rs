@@ -1,11 +1,12 @@
-//! Takes from a thread, and from the process, what their work does not need.
+//! Drops the privileges that a thread or the process does not need: capabilities, file access (Landlock), system calls
+//! (seccomp).
 //!
-//! What a tenant sends is read by the switch's workers and by the services; what a client sends is read by the threads of the
-//! API. These threads hold no capability, open no file and make no system call beyond their list, whatever they are talked into.
-//! What opens namespaces and starts hosts runs on other threads, which keep [`KEPT`] and read nothing from outside.
+//! The switch's workers and the services read what a tenant sends; the threads of the API read what a client sends.
+//! These threads have no capability, open no file and make no system call outside their list. Other threads create
+//! namespaces and start hosts; they keep [`KEPT`] and read nothing from outside.
 //!
-//! Threads share memory, so this holds for mistakes of logic, and for mistakes of memory only as far as the rest of the process
-//! cannot be reached by them: `SECURITY.md` says what is promised.
+//! Threads share memory. Confinement therefore contains logic errors, and memory errors only as far as they cannot
+//! reach another thread: see `SECURITY.md`.
 
 pub mod rootless;
 mod syscalls;
@@ -25,7 +26,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 /// The newest Landlock whose rights are asked for; an older kernel enforces those that it knows (landlock(7)).
 const LANDLOCK: ABI = ABI::V5;
 
-/// What a server and its hosts need, and hosts are given.
+/// Capabilities that the server and its hosts keep.
 ///
 /// Namespaces and mounts (`SYS_ADMIN`, `SYS_CHROOT`), devices and addresses (`NET_ADMIN`, `NET_RAW`), hosts whose programs change
 /// users and files (`SETUID` and the like), programs that pin themselves (`IPC_LOCK`, `SYS_NICE`), a debugger (`SYS_PTRACE`), BPF
@@ -54,8 +55,8 @@ pub const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::PERFMON)
     .union(CapabilitySet::BPF);
 
-/// What acts on the whole machine, and is no business of a network: modules, the clock, raw memory, device nodes, the kernel's
-/// log, handles of files that a path does not lead to.
+/// Capabilities that affect the whole machine: modules, the clock, raw memory, device nodes, the kernel's log, file
+/// handles that bypass path lookup.
 pub const DANGEROUS: [CapabilitySet; 18] = [
     CapabilitySet::DAC_READ_SEARCH,
     CapabilitySet::LINUX_IMMUTABLE,
@@ -80,13 +81,13 @@ pub const DANGEROUS: [CapabilitySet; 18] = [
 /// What a thread is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Reads and writes frames through descriptors that it is given: workers, the advertiser, the VPC's own services.
+    /// Moves frames on descriptors that it is given: workers, the advertiser, the services.
     Frames,
-    /// Reads requests, and hands on what they ask for: the threads of the API.
+    /// Reads requests and passes them on: the threads of the API.
     Requests,
 }
 
-/// What the kernel does not offer, and what is therefore not enforced.
+/// A protection that the kernel lacks and that is therefore not enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lacking {
     /// No Landlock at all.
@@ -94,21 +95,22 @@ pub enum Lacking {
         "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, lsm=landlock): files are guarded by capabilities alone"
     )]
     Landlock,
-    /// An older Landlock.
+    /// An older Landlock version.
     #[error("this kernel's Landlock is old: devices or TCP ports are not guarded by it")]
     OldLandlock,
-    /// No filter of system calls.
+    /// No seccomp filter.
     #[error("this kernel takes no filter of system calls (CONFIG_SECCOMP_FILTER): they are not limited")]
     Seccomp,
-    /// The capabilities cannot be given up.
+    /// Capabilities cannot be dropped.
     #[error("the kernel does not let capabilities be given up")]
     Capabilities,
 }
 
-/// Confines the calling thread, and every thread that it starts, for good. What the kernel lacks is logged once and returned.
+/// Confines the calling thread and every thread that it starts, irrevocably. Protections that the kernel lacks are
+/// logged once and returned.
 pub fn this_thread(role: Role) -> Vec<Lacking> {
     let mut lacking = Vec::new();
-    // Landlock and the filter ask for it of a thread without CAP_SYS_ADMIN; it has been in Linux since 3.5.
+    // Landlock and seccomp require no_new_privs of a thread without CAP_SYS_ADMIN; Linux has it since 3.5.
     let forbidden = set_no_new_privs(true).and_then(|()| drop_capabilities());
     lacking.extend(forbidden.err().map(|_| Lacking::Capabilities));
     lacking.extend(close_files());
@@ -120,7 +122,7 @@ pub fn this_thread(role: Role) -> Vec<Lacking> {
     lacking
 }
 
-/// Takes [`DANGEROUS`] from the process before it has other threads, and from all that it will start.
+/// Drops [`DANGEROUS`] from the process, before it has other threads, and from all that it starts.
 pub fn process() -> Result<(), Lacking> {
     forbid_dangerous()
         .and_then(|()| {
@@ -137,17 +139,17 @@ pub fn process() -> Result<(), Lacking> {
         .map_err(|_| Lacking::Capabilities)
 }
 
-/// Takes [`DANGEROUS`] from what the calling thread will execute.
+/// Drops [`DANGEROUS`] from the bounding set of the calling thread.
 pub fn forbid_dangerous() -> Result<(), Errno> {
     if !capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
-        // An ordinary user has nothing to give up.
+        // An ordinary user has none to drop.
         return Ok(());
     }
     DANGEROUS.into_iter().try_for_each(remove_capability_from_bounding_set)
 }
 
 fn drop_capabilities() -> Result<(), Errno> {
-    // A thread that a confined one has started has none, and may not even say so.
+    // A thread started by a confined thread has none, and may not call prctl(2).
     if capabilities(None).is_ok_and(|own| own.permitted.is_empty()) {
         return Ok(());
     }
@@ -163,7 +165,7 @@ fn drop_capabilities() -> Result<(), Errno> {
     )
 }
 
-/// No path can be opened any more, no mount be made, and no TCP port be bound or called.
+/// From now on no path can be opened, no mount made, and no TCP port bound or connected to.
 fn close_files() -> Option<Lacking> {
     let restricted = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))

@@ -1,8 +1,8 @@
-//! Gives an ordinary user the rights of a lab, in a user namespace of his own (user_namespaces(7)).
+//! Gives an ordinary user the rights of a lab in a user namespace (user_namespaces(7)).
 //!
-//! The process becomes root of a namespace with no other user: it may make network namespaces, TAPs and mounts that belong to
-//! it, and may do to the machine what the user may. With newuidmap(1) and a range in /etc/subuid, hosts have the users of a
-//! distribution as well; without them root is their only user.
+//! The process becomes root of a namespace in which it may create network namespaces, TAPs and mounts; outside it keeps
+//! the rights of the user. With newuidmap(1) and a range in /etc/subuid, instances have the users of a distribution
+//! too; otherwise root is their only user.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,13 +18,13 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 const TUN: &str = "/dev/net/tun";
 
-/// What the machine calls the user who is root here.
+/// The user's number outside the namespace.
 static OUTSIDE: OnceLock<u32> = OnceLock::new();
 
-/// Why an ordinary user cannot have a lab, and which setting stands in the way.
+/// Why an ordinary user cannot have a lab, and which setting forbids it.
 #[derive(Debug, thiserror::Error)]
 pub enum RootlessError {
-    /// The kernel makes no user namespace for him.
+    /// The kernel refuses a user namespace.
     #[error("an ordinary user may not make user namespaces here: {reason}; {remedy}, or run this as root")]
     Forbidden {
         /// The setting.
@@ -40,7 +40,7 @@ pub enum RootlessError {
         /// What to do about it.
         remedy: &'static str,
     },
-    /// The user cannot become root of it.
+    /// The user cannot be mapped to root.
     #[error("cannot map the user into his namespace ({path}): {source}")]
     Map {
         /// The file or program.
@@ -50,20 +50,20 @@ pub enum RootlessError {
     },
 }
 
-/// The user outside, where this process is root of a namespace of its own.
+/// The user's number outside, if this process is root of its own user namespace.
 pub fn outside() -> Option<u32> {
     OUTSIDE.get().copied()
 }
 
-/// Whether this process is in a user namespace that knows some users only.
+/// Whether this process is in a user namespace that does not map all users.
 pub fn in_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut fields = map.split_whitespace();
-    // The machine's own namespace maps every number to itself (user_namespaces(7)).
+    // The initial namespace maps every number to itself (user_namespaces(7)).
     [fields.next(), fields.next(), fields.next()] != [Some("0"), Some("0"), Some("4294967295")]
 }
 
-/// Enters a user namespace, unless the process may make networks already. Before it has a second thread.
+/// Enters a user namespace, unless the process may create networks already. Call it before there is a second thread.
 pub fn enter() -> Result<(), RootlessError> {
     let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
     if capabilities(None).is_ok_and(|own| own.effective.contains(needed)) {
@@ -77,11 +77,11 @@ pub fn enter() -> Result<(), RootlessError> {
         Some(helper) => helper.map()?,
         None => map_alone(user, group)?,
     }
-    // Where AppArmor restricts user namespaces, one is made that has no rights (Ubuntu 23.10 and later).
+    // Where AppArmor restricts user namespaces, the new one has no capabilities (Ubuntu 23.10 and later).
     if !capabilities(None).is_ok_and(|own| own.effective.contains(needed)) {
         return Err(forbidden(Errno::EPERM));
     }
-    // It is set here only.
+    // This is the only place that sets it.
     let _ = OUTSIDE.set(user);
     Ok(())
 }
@@ -131,10 +131,10 @@ fn forbidden(error: Errno) -> RootlessError {
     RootlessError::Forbidden { reason, remedy }
 }
 
-/// The user becomes root, and there is no other user (user_namespaces(7), "Defining user and group ID mappings").
+/// Maps the user to root, and no other user (user_namespaces(7), "Defining user and group ID mappings").
 fn map_alone(user: u32, group: u32) -> Result<(), RootlessError> {
     for (name, text) in [
-        // Without it the group cannot be mapped: dropping a group could give rights.
+        // Required before a group is mapped: dropping a group could give rights.
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {user} 1")),
         ("gid_map", format!("0 {group} 1")),
@@ -145,11 +145,11 @@ fn map_alone(user: u32, group: u32) -> Result<(), RootlessError> {
     Ok(())
 }
 
-/// A process outside that maps the user's range of subordinate users, once the namespace is there.
+/// A child outside the namespace that maps the user's subordinate range once the namespace exists.
 struct Helper(Child);
 
 impl Helper {
-    /// None where there is no range, or no program that may map it.
+    /// `None` without a range or without newuidmap(1).
     fn start(user: u32) -> Option<Self> {
         let programs = ["newuidmap", "newgidmap"].map(set_user_id_program);
         let [users, groups] = ["/etc/subuid", "/etc/subgid"].map(|path| range(Path::new(path), user));
@@ -198,7 +198,7 @@ impl Helper {
 fn set_user_id_program(name: &str) -> Option<PathBuf> {
     let directories = ["/usr/bin", "/bin", "/usr/local/bin"].into_iter();
     let mut paths = directories.map(|directory| Path::new(directory).join(name));
-    // With file capabilities it would do as well; distributions set the bit.
+    // File capabilities would do as well; distributions set the setuid bit.
     paths.find(|path| {
         path.metadata()
             .is_ok_and(|found| found.permissions().mode() & 0o4000 != 0 && found.uid() == 0)

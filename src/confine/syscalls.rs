@@ -1,8 +1,8 @@
-//! Lists the system calls that threads may make, or may not.
+//! Lists the system calls that threads may make, and those that they may not.
 
 use nix::libc as c;
 
-/// What a thread that moves frames makes: reading, writing and waiting on descriptors that it has, memory, time, and its end.
+/// System calls of a thread that moves frames: reading, writing and waiting on open descriptors, memory, time, exit.
 pub(super) const FRAMES: &[i64] = &[
     // Frames.
     c::SYS_read,
@@ -43,7 +43,7 @@ pub(super) const FRAMES: &[i64] = &[
     c::SYS_madvise,
     c::SYS_brk,
     c::SYS_membarrier,
-    // Time, chance, and who one is.
+    // Time, randomness, identity.
     c::SYS_clock_gettime,
     c::SYS_gettimeofday,
     c::SYS_getrandom,
@@ -62,8 +62,8 @@ pub(super) const FRAMES: &[i64] = &[
     c::SYS_exit_group,
 ];
 
-/// What no thread of the API makes: whatever changes the machine, other processes or its own rights, and whatever would be a way
-/// round this list (io_uring's operations are not filtered).
+/// System calls that no thread of the API makes: those that change the machine, other processes or its own rights, and
+/// those that bypass this list (io_uring's operations are not filtered).
 pub(super) const NEVER: &[i64] = &[
     // Programs and other processes.
     c::SYS_execve,

@@ -1,4 +1,4 @@
-//! Tries what is forbidden, in threads that are confined for it.
+//! Tries forbidden operations in confined threads.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::*;
 
-/// What a thread of this role sees when it does `act`.
+/// The result of `act` in a thread of this role.
 fn confined<T: Send + 'static>(role: Role, act: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::spawn(move || {
         let lacking = this_thread(role);
@@ -37,7 +37,7 @@ fn a_confined_thread_has_no_capability_and_no_way_back() {
                 permitted: KEPT,
                 inheritable: KEPT,
             };
-            // capget(2) is on no list of what a worker needs.
+            // Workers do not need capget(2).
             (
                 capabilities(None).map(|sets| sets.permitted.bits()),
                 set_capabilities(None, all),
@@ -46,7 +46,7 @@ fn a_confined_thread_has_no_capability_and_no_way_back() {
         assert!(matches!(sets, Ok(0) | Err(Errno::PERM)), "{role:?}: {sets:?}");
         assert_eq!(again, Err(Errno::PERM), "{role:?}");
     }
-    // Opened before, because neither role can open it after.
+    // Opened before, because neither role can open it later.
     let own = || {
         let mut file = File::open("/proc/thread-self/status").unwrap();
         this_thread(Role::Frames);
@@ -135,7 +135,7 @@ fn a_thread_that_moves_frames_opens_no_socket_and_starts_no_thread_but_writes_to
 fn a_thread_of_the_api_binds_no_port_and_starts_threads_that_are_confined_as_well() {
     let (bound, opened) = confined(Role::Requests, || {
         let bound = TcpListener::bind("127.0.0.1:0").map(drop).map_err(|error| error.kind());
-        // What starts threads of a pool confines each of them.
+        // A thread pool confines each thread that it starts.
         assert_eq!(std::thread::spawn(|| this_thread(Role::Requests)).join().unwrap(), []);
         let open = || File::open("/etc/hostname").map(drop).map_err(|error| error.kind());
         (bound, std::thread::spawn(open).join().unwrap())

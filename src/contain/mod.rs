@@ -1,16 +1,16 @@
-//! Contains panics: what panicked is given up, and the thread goes on with the state that it has.
+//! Catches panics, so that one unit of work is lost and its thread goes on with the state it has.
 //!
-//! A panic is a defect of this program. It must not end the network and every host in it, nor stop a worker for whose
-//! ports no other worker reads. The panic hook prints its message and place as ever; what is contained is logged besides.
+//! A panic is a defect of this program. It must not end the network and every host in it, nor stop a worker that alone
+//! reads its ports. The panic hook prints message and place as usual; a caught panic is logged in addition.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Between a panic and the next try, so that a defect that comes back at once does not take a CPU.
+/// Pause before the next try, so that a repeated panic does not use up a CPU.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Does `work`; `None` when it panicked. What `work` has changed by then stays changed.
+/// Runs `work`; `None` when it panicked. Changes that `work` made before stay.
 pub(crate) fn once<T>(thread: &str, work: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(value) => Some(value),
@@ -22,21 +22,21 @@ pub(crate) fn once<T>(thread: &str, work: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Does `work` again after each panic, until it ends without one.
+/// Runs `work` again after each panic, until it returns.
 pub(crate) fn until_done(thread: &str, mut work: impl FnMut()) {
     while once(thread, &mut work).is_none() {
         std::thread::sleep(PAUSE);
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
 }
 
-/// Where a test may plant a panic; nothing without the feature `planted-panics`.
+/// A site where a test can plant a panic; empty without the feature `planted-panics`.
 #[inline]
 pub(crate) fn site(_name: &str) {
     #[cfg(feature = "planted-panics")]
@@ -50,7 +50,7 @@ pub mod planted {
 
     static PLANTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-    /// Lets the next thread panic that comes to this site.
+    /// Makes the next thread that reaches this site panic.
     pub fn plant(site: &str) {
         PLANTED
             .lock()
@@ -58,7 +58,7 @@ pub mod planted {
             .push(site.to_owned());
     }
 
-    /// True while no thread has come to the site.
+    /// True while no thread has reached the site.
     pub fn is_planted(site: &str) -> bool {
         let planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
         planted.iter().any(|name| name == site)

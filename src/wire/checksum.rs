@@ -1,19 +1,19 @@
-//! The Internet checksum (RFC 1071), over bytes that may be anywhere in a frame.
+//! Computes the Internet checksum (RFC 1071) over the pieces of a packet.
 
 /// A running one's complement sum. Add pieces of even length; only the last piece may be odd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
 impl Sum {
-    /// The sum of nothing.
+    /// An empty sum.
     pub const fn new() -> Self {
         Self(0)
     }
 
     /// Adds big-endian 16-bit words; an odd last octet counts as if a zero followed.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        // One's complement addition does not care where a carry is folded (RFC 1071 section 2): eight lanes of two words
-        // each leave 32 bits of room for carries, and the compiler the freedom to add them at once.
+        // A carry may be folded in anywhere (RFC 1071 section 2). Eight lanes of two words each leave 32 bits of room
+        // for carries, and the compiler can add them at once.
         let mut lanes = [0_u64; 8];
         let mut chunks = bytes.chunks_exact(32);
         for chunk in &mut chunks {
@@ -32,7 +32,7 @@ impl Sum {
         self
     }
 
-    /// The sum of an IPv4 header without options: nearly every packet's, and summed for each packet that is routed.
+    /// The sum of an IPv4 header without options. Nearly every header is one, and each packet that is routed needs it.
     #[inline]
     pub fn of_ipv4_header(header: &[u8; 20]) -> Self {
         let (words, _) = header.as_chunks::<4>();
@@ -70,12 +70,12 @@ impl Sum {
         sum as u16
     }
 
-    /// What is written into a checksum field that was zero while the sum was taken.
+    /// The value for a checksum field that was zero while the sum was taken.
     pub const fn complement(self) -> u16 {
         !self.fold()
     }
 
-    /// The same for UDP, where an all-zero field would say that there is no checksum (RFC 768, RFC 8200 section 8.1).
+    /// The same for UDP, where zero means "no checksum" and is replaced by all ones (RFC 768, RFC 8200 section 8.1).
     pub const fn udp_complement(self) -> u16 {
         match self.complement() {
             0 => 0xffff,
@@ -83,7 +83,7 @@ impl Sum {
         }
     }
 
-    /// True when the sum included a checksum field that is right.
+    /// True when the sum covered a correct checksum field.
     pub const fn is_valid(self) -> bool {
         self.fold() == 0xffff
     }

@@ -1,9 +1,8 @@
-//! Which frames somebody wants to see, said in the words of a pcap filter: `arp`, `icmp or icmp6`,
-//! `udp port 53 and host 10.0.1.10`, `not (tcp dst port 22)`.
+//! Parses and applies capture filters: `arp`, `icmp or icmp6`, `udp port 53 and host 10.0.1.10`, `not (tcp dst port 22)`.
+//! The language is a subset of pcap-filter(7).
 //!
-//! The language is a part of pcap-filter(7), with its meaning: `not` binds tightest; `and` and `or` have the same
-//! precedence and group from the left; `host` and `net` also look into ARP. Ports of later fragments are unknown, so they
-//! match no port.
+//! As in pcap-filter(7), `not` binds tightest, `and` and `or` have the same precedence and group from the left, and
+//! `host` and `net` also match ARP. A later fragment has no ports and matches no `port`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,7 +16,7 @@ use super::frame::{
     PROTOCOL_TCP, PROTOCOL_UDP,
 };
 
-/// Nested parentheses and `not`s at the most, so that no text can exhaust the stack.
+/// The depth to which parentheses and `not` may nest, so that no text can exhaust the stack.
 const DEEPEST: usize = 64;
 
 /// A compiled filter. The empty text matches every frame.
@@ -39,7 +38,7 @@ enum Node {
     Mac(Side, MacAddr),
 }
 
-/// Whose address or port is meant.
+/// Which side's address or port is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Source,
@@ -57,7 +56,7 @@ impl Side {
     }
 }
 
-/// Text that is no filter.
+/// Text that is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the filter {problem}; write it from arp, ip, ip6, icmp, icmp6, tcp, udp, host A, net N, port P, portrange P-Q, ether host M, src, dst, and, or, not and parentheses"
@@ -66,7 +65,7 @@ pub struct FilterError {
     problem: String,
 }
 
-/// What a filter looks at; found once for each frame.
+/// The fields that a filter compares, found once for each frame.
 struct Fields {
     source_mac: MacAddr,
     destination_mac: MacAddr,
@@ -143,7 +142,7 @@ impl Node {
 }
 
 impl Filter {
-    /// Whether the frame is wanted. What is no Ethernet frame is wanted only by the empty filter.
+    /// Whether the frame matches. Bytes that are no Ethernet frame match the empty filter only.
     pub fn matches(&self, frame: &[u8]) -> bool {
         match &self.root {
             None => true,
@@ -281,7 +280,7 @@ impl Parser {
         Ok(node)
     }
 
-    /// A protocol, an address or a port, with what may stand before it: `tcp`, `udp dst port 53`, `src net 10.0.0.0/8`.
+    /// A protocol, an address or a port with its qualifiers: `tcp`, `udp dst port 53`, `src net 10.0.0.0/8`.
     fn primitive(&mut self) -> Result<Node, FilterError> {
         let protocol = match self.peek() {
             Some("ether") => {

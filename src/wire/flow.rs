@@ -1,5 +1,5 @@
-//! Reads what tells the packets of one flow from those of another: addresses, protocol, and ports or the identifier of an
-//! ICMP echo. Every room that asks for a 5-tuple asks here.
+//! Reads the 5-tuple of a packet: addresses, protocol, and ports or the identifier of an ICMP echo. It is the only
+//! parser of 5-tuples.
 
 use std::net::IpAddr;
 
@@ -24,11 +24,11 @@ pub enum Fragment {
     Whole,
     /// Its beginning, with the upper layer's header.
     First,
-    /// A part without the upper layer's header: nothing can be said of ports.
+    /// A later fragment, without the upper layer's header: its ports are unknown.
     Later,
 }
 
-/// What the upper layer says.
+/// The fields of the upper layer that identify a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Upper {
     /// TCP or UDP (RFC 9293 section 3.1, RFC 768: both have the ports in one place).
@@ -44,14 +44,14 @@ pub enum Upper {
         kind: u8,
         /// Its code.
         code: u8,
-        /// What tells one program's echoes from another's; `None` for other messages (RFC 792, RFC 4443 section 4).
+        /// The identifier of an echo; `None` for other messages (RFC 792, RFC 4443 section 4).
         identifier: Option<u16>,
     },
-    /// Another protocol, a later fragment, or a packet that ends before its upper header does.
+    /// Another protocol, a later fragment, or a packet that ends within its upper header.
     Unknown,
 }
 
-/// What tells the packets of one flow from those of another.
+/// The 5-tuple of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The sender's address.
@@ -60,19 +60,19 @@ pub struct Flow {
     pub destination: IpAddr,
     /// The upper layer's protocol.
     pub protocol: u8,
-    /// What it says.
+    /// Ports, or type, code and identifier.
     pub upper: Upper,
-    /// Which part of the packet said so.
+    /// Which part of the packet was read.
     pub fragment: Fragment,
 }
 
 impl<'a> IpPacket<'a> {
-    /// Reads the packet of a frame; `None` for a frame that carries something else, or no packet at all.
+    /// Reads the packet of a frame; `None` when it holds no valid IP packet.
     pub fn of(frame: &Frame<'a>) -> Option<Self> {
         Self::parse(frame)?.ok()
     }
 
-    /// Reads the packet of a frame; `None` for a frame that does not say that it carries IP.
+    /// Reads the packet of a frame; `None` when its EtherType is not IP.
     #[inline]
     pub fn parse(frame: &Frame<'a>) -> Option<Result<Self, Malformed>> {
         match frame.ethertype {
@@ -192,8 +192,8 @@ impl Upper {
     }
 }
 
-/// Where the headers of a whole packet's upper layer are, counted from the first byte of the Ethernet header. It is what
-/// an offload is checked against, and what frames are merged and cut by.
+/// Where the headers of an unfragmented packet's upper layer are, counted from the first byte of the Ethernet header.
+/// Offloads are validated against it; GRO and segmentation use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// IPv6, not IPv4.

@@ -1,5 +1,5 @@
-//! A borrowed Ethernet frame whose offsets are found once: link layer, network layer, and where the upper layer starts.
-//! Nothing is copied; a field that is not there is a typed reason, never a panic.
+//! Parses an Ethernet frame, its IPv4 or IPv6 header and its extension headers, once and without copying. A field that
+//! is missing or wrong is a typed error, never a panic.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ pub const PROTOCOL_UDP: u8 = 17;
 /// Protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
 
-/// Why bytes are no frame or no packet.
+/// Why bytes are not a frame or a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// Shorter than an Ethernet header.
@@ -36,15 +36,15 @@ pub enum Malformed {
     Ipv6HeaderChain,
 }
 
-/// An Ethernet frame without frame check sequence, as a TAP carries it.
+/// An Ethernet frame without frame check sequence, as a TAP delivers it.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     bytes: &'a [u8],
-    /// Where it goes.
+    /// Destination MAC.
     pub destination: MacAddr,
-    /// Where it says it comes from.
+    /// Source MAC.
     pub source: MacAddr,
-    /// What it carries.
+    /// EtherType.
     pub ethertype: u16,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Ipv4Packet<'a> {
     /// The same packet without IP options.
     pub fn without_options(&self) -> Vec<u8> {
         let mut bytes = self.bytes[..20].to_vec();
-        // A packet that gets shorter still fits its length field.
+        // The packet gets shorter, so its length still fits the field.
         let total = (20 + self.payload().len()) as u16;
         bytes[0] = 0x45;
         bytes[2..4].copy_from_slice(&total.to_be_bytes());
@@ -138,13 +138,13 @@ impl<'a> Ipv4Packet<'a> {
         bytes
     }
 
-    /// Hops that it may still make.
+    /// Time to live.
     pub fn ttl(&self) -> u8 {
         self.bytes[8]
     }
 }
 
-/// An IPv6 packet inside a frame, its extension headers walked.
+/// An IPv6 packet inside a frame, with its extension headers parsed.
 #[derive(Debug, Clone, Copy)]
 pub struct Ipv6Packet<'a> {
     /// Header and payload, without the padding of the frame.
@@ -159,20 +159,21 @@ pub struct Ipv6Packet<'a> {
     pub protocol: u8,
     /// Where the upper layer starts in `bytes`.
     pub upper_offset: usize,
-    /// A fragment header was met.
+    /// It has a fragment header.
     pub fragmented: bool,
-    /// It is a fragment other than the first, so that `upper_offset` points into the middle of something.
+    /// It is a later fragment: `upper_offset` points into the upper layer's payload.
     pub later_fragment: bool,
 }
 
 /// Octets that every ICMPv6 message has: type, code and checksum (RFC 4443 section 2.1).
 const ICMPV6_HEADER: usize = 4;
 
-/// Extension headers that are walked; a longer chain is malformed rather than a way past the rules (RFC 7112's concern).
+/// Extension headers that are parsed. A packet with more is malformed: a long chain must not be a way past the rules
+/// (RFC 7112).
 const MAX_EXTENSIONS: usize = 8;
 
 impl<'a> Ipv6Packet<'a> {
-    /// Reads the fixed header and walks the chain of extension headers (RFC 8200 section 4).
+    /// Parses the fixed header and the chain of extension headers (RFC 8200 section 4).
     pub fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut packet = Self::parse_fixed_header(payload)?;
         if packet.is_extended() {
@@ -182,8 +183,8 @@ impl<'a> Ipv6Packet<'a> {
         Ok(packet)
     }
 
-    /// Reads the fixed header alone. Where the packet [is extended](Self::is_extended), what it says of the upper layer is of
-    /// the first extension header.
+    /// Parses the fixed header alone. Where the packet [is extended](Self::is_extended), the upper-layer fields
+    /// describe the first extension header.
     #[inline(always)]
     pub fn parse_fixed_header(payload: &'a [u8]) -> Result<Self, Malformed> {
         let header = payload.first_chunk::<40>().ok_or(Malformed::Ipv6)?;
@@ -208,7 +209,7 @@ impl<'a> Ipv6Packet<'a> {
         })
     }
 
-    /// Whether what follows is an extension header.
+    /// Whether the next header is an extension header.
     #[inline(always)]
     pub fn is_extended(&self) -> bool {
         matches!(self.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140)
@@ -216,7 +217,7 @@ impl<'a> Ipv6Packet<'a> {
 
     /// Follows hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP and shim6 headers.
     fn walk_extensions(&mut self) -> Result<(), Malformed> {
-        // One more turn than headers, to see what follows the last of them.
+        // One turn more than headers, to read the last one's next header.
         for _ in 0..=MAX_EXTENSIONS {
             let length = match self.protocol {
                 0 | 43 | 60 | 135 | 139 | 140 => (usize::from(self.octet(1)?) + 1) * 8,
@@ -242,8 +243,8 @@ impl<'a> Ipv6Packet<'a> {
         Err(Malformed::Ipv6)
     }
 
-    /// RFC 7112 section 5: the first fragment contains the whole header chain, the upper layer's header included. A filter
-    /// that lets another one pass does not know what it lets pass.
+    /// RFC 7112 section 5: the first fragment contains the whole header chain, including the upper layer's header.
+    /// Otherwise a filter could not know what it lets pass.
     fn has_whole_chain(&self) -> Result<(), Malformed> {
         let upper = match self.protocol {
             PROTOCOL_ICMPV6 => ICMPV6_HEADER,
@@ -257,12 +258,12 @@ impl<'a> Ipv6Packet<'a> {
         Ok(())
     }
 
-    /// The first header that is no hop-by-hop, routing or destination option, and where it begins. What is behind another
-    /// one (an authentication header covers it) is not to be changed on the way.
+    /// The first header that is not hop-by-hop, routing or destination options, and its offset. Behind any other header
+    /// (an authentication header covers it) the packet must not be changed on the way.
     pub fn behind_options(&self) -> (u8, usize) {
         let (mut protocol, mut offset) = (self.bytes[6], 40);
         while offset < self.upper_offset && matches!(protocol, 0 | 43 | 60) {
-            // The chain was walked before, so these are within the packet.
+            // The chain was parsed before, so these are within the packet.
             (protocol, offset) = (
                 self.bytes[offset],
                 offset + (usize::from(self.bytes[offset + 1]) + 1) * 8,
@@ -284,7 +285,7 @@ impl<'a> Ipv6Packet<'a> {
     /// The same packet without extension headers.
     pub fn without_extensions(&self) -> Vec<u8> {
         let mut bytes = self.bytes[..40].to_vec();
-        // A packet that gets shorter still fits its length field.
+        // The packet gets shorter, so its length still fits the field.
         let length = self.payload().len() as u16;
         bytes[4..6].copy_from_slice(&length.to_be_bytes());
         bytes[6] = self.protocol;
@@ -292,13 +293,13 @@ impl<'a> Ipv6Packet<'a> {
         bytes
     }
 
-    /// Whether this is ICMPv6 whose header is not all there, so that no one can say which message it begins.
+    /// Whether this is ICMPv6 with an incomplete header, so that its type is unknown.
     #[inline]
     pub fn hides_icmpv6_type(&self) -> bool {
         self.protocol == PROTOCOL_ICMPV6 && !self.later_fragment && self.payload().len() < ICMPV6_HEADER
     }
 
-    /// The type of an ICMPv6 message; `None` where this is none or its first octet is in another fragment.
+    /// The type of an ICMPv6 message; `None` for other protocols and later fragments.
     #[inline]
     pub fn icmpv6_type(&self) -> Option<u8> {
         if self.protocol == PROTOCOL_ICMPV6 && !self.later_fragment {

@@ -1,5 +1,5 @@
-//! A link-layer address, and the law that ties it to a link-local one: the 64-bit interface identifier is the
-//! address with `ff:fe` in its middle and the universal/local bit flipped (RFC 4291 appendix A).
+//! Reads and writes MAC addresses, and converts between a MAC and its EUI-64 link-local address: `ff:fe` in the middle,
+//! universal/local bit flipped (RFC 4291 appendix A).
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,17 +7,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The universal/local bit of the first octet, which EUI-64 turns over.
+/// The universal/local bit of the first octet, which EUI-64 flips.
 const UNIVERSAL_LOCAL: u8 = 0x02;
 
-/// Six octets in the order in which they stand in an Ethernet header.
+/// Six octets in wire order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
     /// `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: Self = Self([0xff; 6]);
-    /// `00:00:00:00:00:00`, the unknown address of an ARP request.
+    /// `00:00:00:00:00:00`, the target MAC of an ARP request.
     pub const ZERO: Self = Self([0; 6]);
 
     /// Reads the first six octets of `bytes`; `None` when there are fewer.
@@ -47,13 +47,14 @@ impl MacAddr {
         self == Self::BROADCAST
     }
 
-    /// The modified EUI-64 interface identifier, the low half of an address.
+    /// The modified EUI-64 interface identifier: the low 64 bits of an IPv6 address.
     pub const fn interface_identifier(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_be_bytes([a ^ UNIVERSAL_LOCAL, b, c, 0xff, 0xfe, d, e, f])
     }
 
-    /// `fe80::/64` with the EUI-64 interface identifier: what a host makes for itself unless told to hide it.
+    /// `fe80::/64` with the EUI-64 interface identifier: a host's link-local address unless it uses stable privacy
+    /// addresses (RFC 7217).
     ///
     /// ```
     /// let mac: localvpc::wire::MacAddr = "0a:ca:05:9c:fc:14".parse().unwrap();
@@ -63,7 +64,7 @@ impl MacAddr {
         Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(self.interface_identifier()))
     }
 
-    /// The address that an interface identifier was computed from, if it was: `ff:fe` must be in its middle.
+    /// The MAC that an interface identifier was computed from; `None` without `ff:fe` in the middle.
     pub const fn from_interface_identifier(identifier: u64) -> Option<Self> {
         let [a, b, c, x, y, d, e, f] = identifier.to_be_bytes();
         if x == 0xff && y == 0xfe {
@@ -73,7 +74,7 @@ impl MacAddr {
         }
     }
 
-    /// The address behind an EUI-64 link-local; `None` for any other address, RFC 7217 link-locals included.
+    /// The MAC of an EUI-64 link-local address; `None` for any other address, RFC 7217 link-locals included.
     ///
     /// ```
     /// use localvpc::wire::MacAddr;
@@ -144,7 +145,7 @@ impl<'de> Deserialize<'de> for MacAddr {
 mod tests {
     use super::*;
 
-    /// Pairs read off real EC2 hosts (fidelity ledger, "EUI-64 test vectors").
+    /// Pairs read from real EC2 instances (fidelity ledger, "EUI-64 test vectors").
     const SEEN: [(&str, &str); 4] = [
         ("0a:ca:05:9c:fc:14", "fe80::8ca:5ff:fe9c:fc14"),
         ("02:60:cb:cf:19:3e", "fe80::60:cbff:fecf:193e"),

@@ -1,5 +1,5 @@
-//! Reading and writing packets: borrowed views with offsets found once, addresses, checksums, and the frames that
-//! the VPC itself sends. Nothing here knows a VPC.
+//! Parses and writes packets: frames, addresses, checksums, and the messages that the VPC itself sends. It knows
+//! nothing of VPCs.
 
 pub mod checksum;
 pub mod dhcp;

@@ -1,5 +1,5 @@
-//! What a host asks about its neighbors: ARP requests (RFC 826, RFC 5227) and the Neighbor and Router Solicitations of
-//! RFC 4861, read with every validity check that the RFC demands of a receiver.
+//! Parses ARP (RFC 826, RFC 5227) and the Neighbor and Router Solicitations and Advertisements of RFC 4861, with every
+//! validity check that the RFC requires of a receiver.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -61,7 +61,7 @@ impl Arp {
     }
 }
 
-/// Why a neighbor discovery message is not valid (RFC 4861 sections 6.1.1 and 7.1.1, RFC 6980).
+/// Why a Neighbor Discovery message is invalid (RFC 4861 sections 6.1.1 and 7.1.1, RFC 6980).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Invalid {
     /// It could have been forwarded: the hop limit is not 255.
@@ -70,15 +70,15 @@ pub enum Invalid {
     Checksum,
     /// The code is not 0.
     Code,
-    /// Shorter than its fixed part, or an option goes over its end.
+    /// Shorter than its fixed part, or an option runs past its end.
     Truncated,
     /// An option has length 0.
     OptionLength,
     /// The target is a multicast address.
     Target,
-    /// From `::`, but with a source link-layer address option or not to the solicited-node group.
+    /// Its source is `::`, but it has a source link-layer address option or is not sent to the solicited-node group.
     UnspecifiedSource,
-    /// It is sent to a group, but says that it answers a solicitation.
+    /// It is sent to a multicast group with the solicited flag set.
     SolicitedToGroup,
     /// It came in fragments.
     Fragmented,
@@ -87,31 +87,31 @@ pub enum Invalid {
 /// A Neighbor Solicitation that passed the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NeighborSolicitation {
-    /// Who asks; `::` during duplicate address detection.
+    /// Source address; `::` during duplicate address detection.
     pub source: Ipv6Addr,
-    /// Whose link-layer address is asked for.
+    /// The address to resolve.
     pub target: Ipv6Addr,
-    /// The asker's link-layer address, where it tells it.
+    /// The source link-layer address option, if present.
     pub source_mac: Option<MacAddr>,
 }
 
 /// A Neighbor Advertisement that passed the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NeighborAdvertisement {
-    /// Whose link-layer address is told.
+    /// The address that is advertised.
     pub target: Ipv6Addr,
-    /// The link-layer address, where it is told.
+    /// The target link-layer address option, if present.
     pub target_mac: Option<MacAddr>,
-    /// S: it answers a solicitation.
+    /// S: solicited.
     pub solicited: bool,
-    /// O: it shall replace what is cached.
+    /// O: override the receiver's cache entry.
     pub override_cached: bool,
 }
 
 /// A Router Solicitation that passed the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterSolicitation {
-    /// Who asks; `::` when it has no address yet.
+    /// Source address; `::` while the host has none.
     pub source: Ipv6Addr,
 }
 
@@ -122,8 +122,8 @@ pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
 }
 
 impl NeighborSolicitation {
-    /// Checks and reads a message of type 135. `checksum_pending` says that the sender left the checksum to be filled
-    /// in by hardware, so that it cannot be judged.
+    /// Validates and reads a message of type 135. With `checksum_pending` the sender left the checksum to the hardware,
+    /// and it is not verified.
     pub fn parse(packet: &Ipv6Packet<'_>, checksum_pending: bool) -> Result<Self, Invalid> {
         let message = validate(packet, 24, checksum_pending)?;
         let mut target = [0_u8; 16];
@@ -148,7 +148,7 @@ impl NeighborSolicitation {
 }
 
 impl NeighborAdvertisement {
-    /// Checks and reads a message of type 136.
+    /// Validates and reads a message of type 136.
     pub fn parse(packet: &Ipv6Packet<'_>, checksum_pending: bool) -> Result<Self, Invalid> {
         let message = validate(packet, 24, checksum_pending)?;
         let mut target = [0_u8; 16];
@@ -158,7 +158,7 @@ impl NeighborAdvertisement {
             return Err(Invalid::Target);
         }
         let solicited = message[4] & 0x40 != 0;
-        // RFC 4861 section 7.1.2: what is sent to a group answers nobody.
+        // RFC 4861 section 7.1.2: an advertisement to a multicast group is unsolicited.
         if packet.destination.is_multicast() && solicited {
             return Err(Invalid::SolicitedToGroup);
         }
@@ -172,7 +172,7 @@ impl NeighborAdvertisement {
 }
 
 impl RouterSolicitation {
-    /// Checks and reads a message of type 133.
+    /// Validates and reads a message of type 133.
     pub fn parse(packet: &Ipv6Packet<'_>, checksum_pending: bool) -> Result<Self, Invalid> {
         let message = validate(packet, 8, checksum_pending)?;
         let options = Options::read(&message[8..])?;
@@ -184,7 +184,7 @@ impl RouterSolicitation {
     }
 }
 
-/// What all messages share; answers the ICMPv6 message.
+/// The checks that all messages share; returns the ICMPv6 message.
 fn validate<'a>(packet: &Ipv6Packet<'a>, least: usize, checksum_pending: bool) -> Result<&'a [u8], Invalid> {
     if packet.fragmented {
         return Err(Invalid::Fragmented);
@@ -201,7 +201,7 @@ fn validate<'a>(packet: &Ipv6Packet<'a>, least: usize, checksum_pending: bool) -
             &packet.source.octets(),
             &packet.destination.octets(),
             PROTOCOL_ICMPV6,
-            // An IPv6 packet without jumbogram option is shorter than 64 KiB.
+            // An IPv6 packet without the jumbogram option is shorter than 64 KiB.
             message.len() as u32,
         )
         .bytes(message);
@@ -214,14 +214,14 @@ fn validate<'a>(packet: &Ipv6Packet<'a>, least: usize, checksum_pending: bool) -
     Ok(message)
 }
 
-/// The options that a message may carry, as far as they matter here.
+/// The options of a message that matter here.
 struct Options {
     source_link_layer: Option<MacAddr>,
     target_link_layer: Option<MacAddr>,
 }
 
 impl Options {
-    /// Walks them all: an option of length 0 or over the end condemns the message (RFC 4861 section 4.6).
+    /// Reads all options. One of length 0 or past the end makes the message invalid (RFC 4861 section 4.6).
     fn read(mut rest: &[u8]) -> Result<Self, Invalid> {
         let mut options = Self {
             source_link_layer: None,

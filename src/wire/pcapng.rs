@@ -1,7 +1,7 @@
-//! Captures in the pcapng format (draft-ietf-opsawg-pcapng), as Wireshark and tcpdump read them: one section, one
-//! description per interface, time in nanoseconds, and beside each packet its direction and what became of it.
+//! Writes captures in the pcapng format (draft-ietf-opsawg-pcapng) for Wireshark and tcpdump: one section, a
+//! description per interface, time in nanoseconds, and for each packet its direction and a comment with its verdict.
 //!
-//! The functions append whole blocks to a buffer, so that a capture can be written to a file or sent while it grows.
+//! The functions append whole blocks to a buffer, so that a capture can be written or sent while it runs.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
 /// Type of an enhanced packet block (4.3).
 const ENHANCED_PACKET: u32 = 6;
-/// Written in the writer's byte order, which a reader learns from it.
+/// Written in the writer's byte order, from which a reader learns that order.
 const BYTE_ORDER_MAGIC: u32 = 0x1A2B_3C4D;
 /// `LINKTYPE_ETHERNET`.
 const ETHERNET: u16 = 1;
@@ -31,11 +31,10 @@ mod option {
     pub(super) const ISB_OSDROP: u16 = 7;
 }
 
-/// The longest value that an option's length field can tell, kept a multiple of four.
+/// The longest value that an option's length field can hold, rounded down to a multiple of four.
 const LONGEST_OPTION: usize = 0xfffc;
 
-/// Which way a packet crossed its interface, seen from the host that the interface belongs to: as a capture in that
-/// host would say, and as VPC flow logs say it.
+/// Direction of a packet as seen from the interface's host: the meaning of tcpdump in that host and of VPC flow logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -49,17 +48,17 @@ pub enum Direction {
 /// One packet of a capture.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'a> {
-    /// Number of the interface, by the order of the descriptions, from 0.
+    /// Index of the interface among the descriptions, from 0.
     pub interface: u32,
-    /// Since 1970, UTC.
+    /// Since the Unix epoch.
     pub at: Duration,
-    /// Which way it went.
+    /// Its direction.
     pub direction: Direction,
-    /// Octets of the packet before it was cut to what is captured.
+    /// Length of the packet before it was cut to the snaplen.
     pub original_length: usize,
-    /// What is captured of it.
+    /// The captured octets.
     pub bytes: &'a [u8],
-    /// What became of it; empty for no comment.
+    /// Its verdict; empty for no comment.
     pub comment: &'a str,
 }
 
@@ -69,14 +68,14 @@ pub fn section_header(out: &mut Vec<u8>, application: &str) {
         out.extend(BYTE_ORDER_MAGIC.to_le_bytes());
         out.extend(1_u16.to_le_bytes());
         out.extend(0_u16.to_le_bytes());
-        // The length of the section is not known while it grows.
+        // The length of the section is unknown while the capture runs.
         out.extend(u64::MAX.to_le_bytes());
         text_option(out, option::SHB_USERAPPL, application);
         end_of_options(out);
     });
 }
 
-/// Describes the next interface: the first is number 0. `snaplen`: the most that is captured of a packet.
+/// Describes the next interface; the first is number 0. `snaplen`: the largest number of octets captured of a packet.
 pub fn interface(out: &mut Vec<u8>, name: &str, description: &str, snaplen: u32) {
     block(out, INTERFACE_DESCRIPTION, |out| {
         out.extend(ETHERNET.to_le_bytes());
@@ -112,7 +111,7 @@ pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
     });
 }
 
-/// Tells how many packets an interface had that matched, and how many of them the capture lost.
+/// Adds an interface's statistics: packets that matched, and how many of them the capture lost.
 pub fn interface_statistics(out: &mut Vec<u8>, interface: u32, at: Duration, received: u64, lost: u64, comment: &str) {
     block(out, INTERFACE_STATISTICS, |out| {
         out.extend(interface.to_le_bytes());
@@ -142,7 +141,7 @@ fn length(octets: usize) -> [u8; 4] {
     u32::try_from(octets).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Upper half first, each half in the section's byte order.
+/// Upper 32 bits first, each half in the section's byte order.
 fn time(out: &mut Vec<u8>, at: Duration) {
     // Nanoseconds since 1970 fit 64 bits until the year 2554.
     let nanoseconds = at.as_nanos() as u64;
@@ -157,7 +156,7 @@ fn padded(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn raw_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     out.extend(code.to_le_bytes());
-    // Callers cut what might be longer.
+    // Callers cut longer values.
     out.extend((value.len() as u16).to_le_bytes());
     padded(out, value);
 }

@@ -1,5 +1,5 @@
-//! The frames that the VPC itself sends, written into a buffer that is made once: ARP replies, Neighbor and Router
-//! Advertisements, announcements of a move, echo replies.
+//! Writes the frames that the VPC itself sends into a reused buffer: ARP replies, Neighbor and Router Advertisements,
+//! announcements of a moved address, echo replies.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,13 +10,13 @@ use super::checksum::Sum;
 use super::frame::{ETHERNET_HEADER, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6};
 use super::neighbor::{icmpv6, solicited_node};
 
-/// Largest frame that is answered with: an echo reply of an ordinary ping, headers included.
+/// Size of the largest answer: an echo reply to an ordinary ping, headers included.
 pub const REPLY_CAPACITY: usize = 2048;
 
 /// `ff02::1`.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// One frame in the making. Made once per worker, written over for every answer.
+/// A buffer for one frame. A worker has one and overwrites it for every answer.
 pub struct ReplyBuffer {
     bytes: [u8; REPLY_CAPACITY],
     length: usize,
@@ -28,11 +28,11 @@ impl Default for ReplyBuffer {
     }
 }
 
-/// An answer that does not fit into [`REPLY_CAPACITY`].
+/// An answer larger than [`REPLY_CAPACITY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// What a Router Advertisement says, after the profile and the subnet.
+/// The content of a Router Advertisement, from the profile and the subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterAdvertisement {
     /// MAC of the port that it goes to.
@@ -59,11 +59,11 @@ pub struct RouterAdvertisement {
     pub autonomous: bool,
     /// Seconds, valid and preferred.
     pub prefix_lifetime: u32,
-    /// Whether to tell the prefix at all.
+    /// Whether to send the prefix information option.
     pub prefix_information: bool,
-    /// Prefix length of the route to the router that is told beside it.
+    /// Prefix length of the route information option (RFC 4191); `None` for no such option.
     pub route_length: Option<u8>,
-    /// Whether to tell the router's MAC in an option.
+    /// Whether to send the source link-layer address option.
     pub source_link_layer: bool,
 }
 
@@ -74,12 +74,12 @@ pub struct AdvertisementFlags {
     pub router: bool,
     /// S: it answers a solicitation.
     pub solicited: bool,
-    /// O: it shall replace what the receiver has cached.
+    /// O: override the receiver's cache entry.
     pub override_cached: bool,
 }
 
 impl ReplyBuffer {
-    /// An empty one.
+    /// An empty buffer.
     pub const fn new() -> Self {
         Self {
             bytes: [0; REPLY_CAPACITY],
@@ -87,17 +87,17 @@ impl ReplyBuffer {
         }
     }
 
-    /// The frame that was written last.
+    /// The latest frame.
     pub fn frame(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// Forgets the frame.
+    /// Empties the buffer.
     pub fn clear(&mut self) {
         self.length = 0;
     }
 
-    /// An ARP reply: `address` is at `mac`, told to `asker`.
+    /// An ARP reply to `asker`: `address` is at `mac`.
     pub fn arp_reply(&mut self, mac: MacAddr, address: Ipv4Addr, asker_mac: MacAddr, asker: Ipv4Addr) {
         self.arp(
             ArpOperation::Reply,
@@ -142,7 +142,7 @@ impl ReplyBuffer {
         repr.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
     }
 
-    /// A Neighbor Advertisement with target link-layer address option: `target` is at `mac`.
+    /// A Neighbor Advertisement with the target link-layer address option: `target` is at `mac`.
     pub fn neighbor_advertisement(
         &mut self,
         target: Ipv6Addr,
@@ -359,7 +359,7 @@ impl ReplyBuffer {
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
 
-    /// Starts a frame back to the sender of `frame` with `length` octets after the Ethernet header.
+    /// Begins a frame to the sender of `frame` with `length` octets after the Ethernet header.
     fn begin(&mut self, frame: &Frame<'_>, mac: MacAddr, length: usize) -> Result<&mut [u8], TooLong> {
         let total = ETHERNET_HEADER + length;
         if total > REPLY_CAPACITY {
@@ -381,7 +381,7 @@ mod tests {
     const HOST: MacAddr = MacAddr([0x0a, 0xca, 0x05, 0x9c, 0xfc, 0x14]);
     const ROUTER: MacAddr = MacAddr([0x02, 0xd0, 0x0b, 0x1e, 0x7b, 0xbc]);
 
-    /// An echo request with so many octets of data.
+    /// An echo request with this many octets of data.
     fn ping(data: usize) -> Vec<u8> {
         let total = (28 + data) as u16;
         let mut frame = [&ROUTER.0[..], &HOST.0, &[8, 0, 0x45, 0], &total.to_be_bytes()].concat();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_bears_nothing_of_the_one_before_it() {
+    fn an_answer_contains_nothing_of_the_previous_one() {
         let written = |reply: &mut ReplyBuffer| {
             reply.arp_reply(ROUTER, Ipv4Addr::new(10, 0, 1, 1), HOST, Ipv4Addr::new(10, 0, 1, 10));
             reply.frame().to_vec()

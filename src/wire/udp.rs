@@ -1,4 +1,4 @@
-//! A UDP datagram inside a packet (RFC 768), and the frame that carries an answer back: header, checksum and all.
+//! Parses UDP datagrams (RFC 768), and writes frames with a datagram, headers and checksums included.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,26 +12,26 @@ pub const UDP_HEADER: usize = 8;
 const IPV4_HEADER: usize = 20;
 /// Octets of an IPv6 header.
 const IPV6_HEADER: usize = 40;
-/// Hops of a packet that the VPC itself sends.
+/// TTL or hop limit of a packet that the VPC itself sends.
 const HOPS: u8 = 64;
 
-/// A datagram that passed the checks.
+/// A datagram whose length and checksum are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// Where it comes from.
+    /// Source port.
     pub source_port: u16,
-    /// Where it goes.
+    /// Destination port.
     pub destination_port: u16,
-    /// What it carries.
+    /// Payload.
     pub payload: &'a [u8],
 }
 
-/// Why bytes are no datagram.
+/// Why bytes are not a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidDatagram {
-    /// Not UDP, a fragment, or a length that lies.
+    /// Not UDP, a fragment, or a wrong length.
     Malformed,
-    /// The checksum is wrong, or missing where IPv6 demands it.
+    /// The checksum is wrong, or missing where IPv6 requires it.
     Checksum,
 }
 
@@ -46,7 +46,7 @@ pub struct Endpoint<A> {
     pub port: u16,
 }
 
-/// Source and destination port of a datagram, before anything else of it is looked at.
+/// Source and destination port, without any check of the rest.
 #[inline]
 pub fn ports(upper: &[u8]) -> Option<(u16, u16)> {
     let &[a, b, c, d, ..] = upper else { return None };
@@ -54,8 +54,8 @@ pub fn ports(upper: &[u8]) -> Option<(u16, u16)> {
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the datagram of an IPv4 packet. `checksum_pending` says that the sender left the checksum to be filled in by
-    /// hardware, so that it cannot be judged.
+    /// Reads the datagram of an IPv4 packet. With `checksum_pending` the sender left the checksum to the hardware, and
+    /// it is not verified.
     pub fn in_ipv4(packet: &Ipv4Packet<'a>, checksum_pending: bool) -> Result<Self, InvalidDatagram> {
         if packet.protocol != PROTOCOL_UDP || packet.is_fragment() {
             return Err(InvalidDatagram::Malformed);
@@ -67,14 +67,14 @@ impl<'a> Datagram<'a> {
             PROTOCOL_UDP,
             length(whole),
         );
-        // RFC 768: an all-zero checksum means that the sender made none.
+        // RFC 768: an all-zero checksum means that the sender computed none.
         if !checksum_pending && checksum != 0 && !sum.bytes(whole).is_valid() {
             return Err(InvalidDatagram::Checksum);
         }
         Self::read(whole)
     }
 
-    /// Reads the datagram of an IPv6 packet, where the checksum is not optional (RFC 8200 section 8.1).
+    /// Reads the datagram of an IPv6 packet, where the checksum is mandatory (RFC 8200 section 8.1).
     pub fn in_ipv6(packet: &Ipv6Packet<'a>, checksum_pending: bool) -> Result<Self, InvalidDatagram> {
         if packet.protocol != PROTOCOL_UDP || packet.fragmented {
             return Err(InvalidDatagram::Malformed);
@@ -102,7 +102,7 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// The datagram without what follows it in the packet, and its checksum field.
+/// The datagram without the octets that follow it in the packet, and its checksum field.
 fn cut(upper: &[u8]) -> Result<(&[u8], u16), InvalidDatagram> {
     let header = upper.first_chunk::<UDP_HEADER>().ok_or(InvalidDatagram::Malformed)?;
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -118,7 +118,7 @@ fn length(whole: &[u8]) -> u16 {
     whole.len() as u16
 }
 
-/// A payload that no frame can carry: over 65 535 octets with its headers.
+/// A payload too large for a frame: over 65 535 octets with its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -134,7 +134,7 @@ pub fn write_ipv4(
     let mut header = [0_u8; IPV4_HEADER];
     header[0] = 0x45;
     header[2..4].copy_from_slice(&total.to_be_bytes());
-    // Don't fragment: the packet is whole, so its identification may stay 0 (RFC 6864 section 4.1).
+    // Don't Fragment is set, so the identification may stay 0 (RFC 6864 section 4.1).
     header[6] = 0x40;
     header[8] = HOPS;
     header[9] = PROTOCOL_UDP;
@@ -190,7 +190,7 @@ fn begin(out: &mut Vec<u8>, to: MacAddr, from: MacAddr, ethertype: u16) {
 
 fn datagram(out: &mut Vec<u8>, ports: (u16, u16), length: u16, sum: Sum, payload: &[u8]) {
     let sum = sum.word(ports.0).word(ports.1).word(length).bytes(payload).complement();
-    // RFC 768: a checksum that comes out as zero is sent as all ones, for zero means none.
+    // RFC 768: a checksum of zero is sent as all ones, because zero means none.
     let sum = if sum == 0 { 0xffff } else { sum };
     for word in [ports.0, ports.1, length, sum] {
         out.extend_from_slice(&word.to_be_bytes());
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_datagram_over_ipv4_is_written_octet_by_octet_as_the_rfcs_say() {
-        // The checksums 0x24c3 and 0x1473 are another program's.
+        // The checksums 0x24c3 and 0x1473 were computed by another program.
         let expected: [u8; 46] = [
             0x0a, 0, 0, 0, 0, 2, 0x0a, 0, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
             0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0x24, 0xc3, 10, 0, 1, 1, 10, 0, 1, 10, // IPv4
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
-        // The payload is chosen so that the sum of everything else is undone.
+        // The payload is chosen so that the whole sum is zero.
         let sum = u16::from_be_bytes([ipv6(&[0, 0])[60], ipv6(&[0, 0])[61]]);
         let bytes = ipv6(&sum.to_be_bytes());
         assert_eq!(bytes[60..62], [0xff, 0xff]);

@@ -1,30 +1,30 @@
-//! Judges the header of an IP packet as every receiver of one has to, router and host alike.
+//! Checks an IP header as every receiver must, router and host alike (RFC 1812 section 5.2.2, RFC 1122 section 3.2.1,
+//! RFC 8200 section 3, RFC 4291 section 2).
 //!
-//! The law stands here once, and the router, DHCP, DNS, time and metadata ask it (RFC 1812 section 5.2.2, RFC 1122 section
-//! 3.2.1, RFC 8200 section 3, RFC 4291 section 2). What [`Ipv4Packet::parse`] and [`Ipv6Packet::parse`] refuse is not even a
-//! packet: a wrong version, a length that lies, a chain of headers that does not fit.
+//! The router, DHCP, DNS, NTP and IMDS all use these checks. They come after [`Ipv4Packet::parse`] and
+//! [`Ipv6Packet::parse`], which refuse a wrong version, a wrong length and a chain of headers that does not fit.
 //!
-//! Within a subnet the fabric forwards by MAC and judges no header: the receiving host does.
+//! Within a subnet the fabric forwards by MAC and checks no IP header: the receiving host does.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Sum;
 use super::frame::{Ipv4Packet, Ipv6Packet};
 
-/// Why no receiver may take a packet, however well it is formed.
+/// Why a receiver must drop a well-formed packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidHeader {
     /// The checksum of the IPv4 header is wrong.
     Checksum,
-    /// A source that no packet on a link may have: a group, a loopback address, network 0.
+    /// A source address that is not allowed on a link: multicast, loopback, network 0.
     Source,
-    /// A destination that no packet on a link may have: a loopback address, network 0.
+    /// A destination address that is not allowed on a link: loopback, network 0.
     Destination,
 }
 
 impl Ipv4Packet<'_> {
-    /// Checks what RFC 1812 section 5.2.2 and RFC 1122 section 3.2.1 ask of every receiver. The TTL is none of it: a packet
-    /// for the receiver itself is taken whatever its TTL is (RFC 1122 section 3.2.1.7).
+    /// Checks what RFC 1812 section 5.2.2 and RFC 1122 section 3.2.1 require of every receiver. The TTL is not checked:
+    /// a receiver accepts a packet for itself whatever its TTL (RFC 1122 section 3.2.1.7).
     #[inline]
     pub fn validate(&self) -> Result<(), InvalidHeader> {
         let sum = match self.bytes.first_chunk::<20>() {
@@ -34,7 +34,7 @@ impl Ipv4Packet<'_> {
         if !sum.is_valid() {
             return Err(InvalidHeader::Checksum);
         }
-        // 0.0.0.0 is the source of a host that has no address yet; what may be done with such a packet its receiver decides.
+        // 0.0.0.0 is the source of a host without an address; the receiver decides about such a packet.
         let source = self.source;
         if source.is_multicast() || source.is_broadcast() || is_local(source) && !source.is_unspecified() {
             return Err(InvalidHeader::Source);
@@ -47,8 +47,8 @@ impl Ipv4Packet<'_> {
 }
 
 impl Ipv6Packet<'_> {
-    /// Checks what RFC 4291 sections 2.5.2, 2.5.3 and 2.7 ask of every receiver. `::` is the source of a host that has no
-    /// address yet.
+    /// Checks what RFC 4291 sections 2.5.2, 2.5.3 and 2.7 require of every receiver. `::` is the source of a host
+    /// without an address.
     #[inline]
     pub fn validate(&self) -> Result<(), InvalidHeader> {
         if self.source.is_multicast() || self.source == Ipv6Addr::LOCALHOST {
@@ -61,7 +61,7 @@ impl Ipv6Packet<'_> {
     }
 }
 
-/// Networks 0 and 127, which mean something inside of a host alone (RFC 1122 section 3.2.1.3 (a), (b) and (g)).
+/// Networks 0 and 127, valid only inside a host (RFC 1122 section 3.2.1.3 (a), (b) and (g)).
 #[inline]
 fn is_local(address: Ipv4Addr) -> bool {
     matches!(address.octets()[0], 0 | 127)

@@ -1,21 +1,21 @@
-//! DHCP messages of both versions: a client's are read strictly and borrowed, a server's are written.
+//! Parses and writes DHCP messages of both versions. A client's message is parsed strictly; a server's is written.
 //!
-//! Options are written by `dhcproto`. Requests are not read by it: its reader takes a cut option for the end of the message,
-//! follows nested options as deep as a message can nest them, and subtracts from lengths that a client chose, so that a
-//! guest could end the switch with one datagram. The tests read every answer with it, as a second opinion.
+//! `dhcproto` writes the options. It does not parse requests: its parser treats a truncated option as the end of the
+//! message, follows nested options without a limit, and subtracts from lengths that a client chose, so that one
+//! datagram of a guest could end the switch. The tests parse every answer with it as a second opinion.
 
 pub mod v4;
 pub mod v6;
 
-/// Bytes that are no DHCP message: a length, a count or a fixed field contradicts the RFCs.
+/// Bytes that are not a DHCP message: a length, a count or a fixed field contradicts the RFCs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// An answer that is longer than the client takes.
+/// An answer longer than the client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Remembers an option that may stand in a message once.
+/// Stores an option that a message may contain once.
 fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Malformed> {
     match place.replace(value) {
         None => Ok(()),

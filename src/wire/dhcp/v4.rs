@@ -16,11 +16,11 @@ pub const CLIENT_PORT: u16 = 68;
 
 /// Octets before the options, magic cookie included.
 const HEADER: usize = 240;
-/// RFC 2131 section 3: what comes before the options of DHCP.
+/// RFC 2131 section 3: the magic cookie before the options.
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
-/// The shortest message that BOOTP knows (RFC 1542 section 2.1); shorter ones are dropped by some clients.
+/// The shortest BOOTP message (RFC 1542 section 2.1); some clients drop shorter ones.
 const SHORTEST: usize = 300;
-/// RFC 2131 section 2: the IP packet that every client must take, and the headers in it.
+/// RFC 2131 section 2: the IP packet, headers included, that every client must accept.
 const SMALLEST_MAXIMUM: u16 = 576;
 const IP_AND_UDP: usize = 28;
 /// The broadcast bit of the flags (RFC 2131 figure 2).
@@ -37,30 +37,30 @@ pub struct Request {
     pub kind: Option<MessageType>,
     /// Transaction.
     pub xid: u32,
-    /// True where the client asks for answers by broadcast.
+    /// The client asks for answers by broadcast.
     pub broadcast: bool,
     /// `ciaddr`: the address that the client already uses, 0.0.0.0 for none.
     pub client_address: Ipv4Addr,
-    /// `giaddr`: the relay agent that passed the message on, 0.0.0.0 for none.
+    /// `giaddr`: the relay agent, 0.0.0.0 for none.
     pub relay: Ipv4Addr,
     /// `chaddr`.
     pub hardware: MacAddr,
-    /// Option 50: the address that the client would like.
+    /// Option 50: the address that the client requests.
     pub requested: Option<Ipv4Addr>,
-    /// Option 54: the server that the client speaks to.
+    /// Option 54: the server that the client selected.
     pub server: Option<Ipv4Addr>,
-    /// Option 55: the codes of the options that the client wants; `None` where it does not say.
+    /// Option 55: codes of the options that the client requests; `None` without a list.
     pub parameters: Option<Vec<u8>>,
-    /// Option 57: the longest IP packet that the client takes.
+    /// Option 57: the longest IP packet that the client accepts.
     pub longest: Option<u16>,
     /// Option 61.
     pub client_id: Option<Vec<u8>>,
-    /// Option 52: which header fields hold options as well.
+    /// Option 52: which header fields contain options too.
     overload: Option<u8>,
 }
 
 impl Request {
-    /// Reads what a client sent over Ethernet. A message from a server is malformed here.
+    /// Parses a client's message over Ethernet. A server's message is malformed here.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let header = bytes.first_chunk::<HEADER>().ok_or(Malformed)?;
         if header[0] != BOOT_REQUEST || header[1..3] != ETHERNET || header[236..] != MAGIC {
@@ -82,7 +82,7 @@ impl Request {
             overload: None,
         };
         request.read(&bytes[HEADER..])?;
-        // RFC 2131 section 4.1: the fields named by the overload option are read after the options field, `file` first.
+        // RFC 2131 section 4.1: the fields named by option 52 are read after the options field, `file` first.
         let overload = request.overload.unwrap_or(0);
         if overload & 1 != 0 {
             request.read(&header[108..236])?;
@@ -93,7 +93,7 @@ impl Request {
         Ok(request)
     }
 
-    /// Reads options up to the end marker, or to the end of the field where there is none.
+    /// Reads options up to the end marker or the end of the field.
     fn read(&mut self, mut rest: &[u8]) -> Result<(), Malformed> {
         while let Some((&code, after)) = rest.split_first() {
             rest = match code {
@@ -120,7 +120,7 @@ impl Request {
                 &mut self.longest,
                 u16::from_be_bytes(value.try_into().map_err(|_| Malformed)?),
             ),
-            // RFC 3396: a long option comes in pieces that belong together.
+            // RFC 3396: the pieces of a long option are concatenated.
             55 => {
                 self.parameters.get_or_insert_default().extend_from_slice(value);
                 Ok(())
@@ -133,7 +133,7 @@ impl Request {
         }
     }
 
-    /// Whether the client wants an option. One that sends no list gets what there is.
+    /// Whether the client requests an option. Without a list it gets all.
     pub fn wants(&self, code: OptionCode) -> bool {
         self.parameters
             .as_ref()
@@ -152,7 +152,7 @@ fn four(value: &[u8]) -> Result<[u8; 4], Malformed> {
     value.try_into().map_err(|_| Malformed)
 }
 
-/// What a server says.
+/// A server's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// OFFER, ACK or NAK.
@@ -161,16 +161,16 @@ pub struct Answer {
     pub client_address: Ipv4Addr,
     /// `yiaddr`.
     pub your_address: Ipv4Addr,
-    /// What the message cannot do without, beside its kind.
+    /// The options that must be sent, in addition to the message type.
     pub options: Vec<DhcpOption>,
-    /// What is left out, last first, where the client takes no message that long.
+    /// Options that are left out, last first, when the message would be longer than the client accepts.
     pub extras: Vec<DhcpOption>,
 }
 
 impl Answer {
-    /// The message's octets, as an answer to `request`.
+    /// Writes the message as an answer to `request`.
     pub fn write(&self, request: &Request) -> Result<Vec<u8>, TooLong> {
-        // RFC 2131 section 4.1: never less than the minimum, whatever option 57 says.
+        // RFC 2131 section 4.1: never less than the minimum, whatever option 57 contains.
         let longest = usize::from(request.longest.unwrap_or(0).max(SMALLEST_MAXIMUM)) - IP_AND_UDP;
         let mut bytes = vec![0; HEADER];
         bytes[0] = BOOT_REPLY;
@@ -216,7 +216,7 @@ mod tests {
 
     const HOST: MacAddr = MacAddr([0x0a, 0xca, 5, 0x9c, 0xfc, 0x14]);
 
-    /// A REQUEST as `dhclient` sends it on its way from selecting, written out by hand.
+    /// A REQUEST as `dhclient` sends it in the SELECTING state, written by hand.
     fn request() -> Vec<u8> {
         let mut bytes = vec![1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, 0, 3, 0x80, 0];
         bytes.extend([0; 16]);

@@ -17,15 +17,15 @@ pub const CLIENT_PORT: u16 = 546;
 /// `ff02::1:2`, All_DHCP_Relay_Agents_and_Servers (RFC 8415 section 7.1).
 pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 
-/// Identity associations that a message may hold, and addresses and prefixes in all of them: what a host has use for, and
-/// little enough that the answer is a short datagram.
+/// The number of identity associations in a message, and of addresses and prefixes in all of them: enough for a host,
+/// and few enough for a short answer.
 const MOST_ASSOCIATIONS: usize = 16;
 const MOST_LEASES: usize = 32;
 
-/// Octets of a DUID: two of type and at most 128 (RFC 8415 section 11.1).
+/// Octets of a DUID: a type of two and at most 128 more (RFC 8415 section 11.1).
 const DUID: std::ops::RangeInclusive<usize> = 3..=130;
 
-/// What an identity association holds (RFC 8415 sections 21.4, 21.5, 21.21).
+/// The kind of an identity association (RFC 8415 sections 21.4, 21.5, 21.21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Association {
     /// IA_NA.
@@ -41,26 +41,26 @@ pub enum Association {
 pub struct IdentityAssociation {
     /// Its kind.
     pub kind: Association,
-    /// Its number, the client's own.
+    /// IAID, chosen by the client.
     pub id: u32,
-    /// The addresses that the client has or would like.
+    /// The addresses that the client has or requests.
     pub addresses: Vec<Ipv6Addr>,
-    /// The prefixes that the client has or would like.
+    /// The prefixes that the client has or requests.
     pub prefixes: Vec<Ipv6Net>,
 }
 
 /// A client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Its type. Of a relay agent's message nothing else is read.
+    /// Its type. Nothing else is read of a relay agent's message.
     pub kind: MessageType,
     /// Transaction.
     pub xid: [u8; 3],
     /// The client's DUID.
     pub client: Option<&'a [u8]>,
-    /// DUID of the server that the client speaks to.
+    /// DUID of the server that the client selected.
     pub server: Option<&'a [u8]>,
-    /// Whether the client takes a Reply to its Solicit.
+    /// Whether the client accepts a Reply to its Solicit.
     pub rapid_commit: bool,
     /// The identity associations in their order.
     pub associations: Vec<IdentityAssociation>,
@@ -115,7 +115,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// An identity association whose options begin after `fixed` octets. Options deeper than one level matter to no server.
+    /// Reads an identity association whose options begin after `fixed` octets. Servers read one level of options only.
     fn association(&mut self, kind: Association, fixed: usize, value: &[u8]) -> Result<(), Malformed> {
         let (head, options) = value.split_at_checked(fixed).ok_or(Malformed)?;
         let &[a, b, c, d, ..] = head else { return Err(Malformed) };
@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
             match (code, kind) {
                 (OptionCode::IAAddr, Association::Addresses | Association::TemporaryAddresses) => {
                     let (&address, rest) = value.split_first_chunk::<16>().ok_or(Malformed)?;
-                    // The lifetimes follow; a client's wishes about them bind nobody.
+                    // The client's lifetimes are hints, which are ignored.
                     rest.first_chunk::<8>().ok_or(Malformed)?;
                     association.addresses.push(address.into());
                 }
@@ -148,7 +148,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// Whether the client asked for an option.
+    /// Whether the client requests an option.
     pub fn wants(&self, code: OptionCode) -> bool {
         let code = u16::from(code).to_be_bytes();
         self.wanted
@@ -156,7 +156,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Calls `read` with each option of a field; one that goes over the end condemns them all.
+/// Calls `read` for each option of a field. One that runs past the end makes the field malformed.
 fn each_option<'a>(
     mut rest: &'a [u8],
     mut read: impl FnMut(OptionCode, &'a [u8]) -> Result<(), Malformed>,
@@ -182,7 +182,7 @@ pub fn domain_list<'a>(code: OptionCode, domains: impl Iterator<Item = &'a str>)
     let mut data = Vec::new();
     for domain in domains {
         for label in domain.split('.').filter(|label| !label.is_empty()) {
-            // A label is at most 63 octets; what validates domains sees to that, and no longer one is written.
+            // A label has at most 63 octets. Domains are validated before; a longer label would be cut.
             let label = &label.as_bytes()[..label.len().min(63)];
             data.push(label.len() as u8);
             data.extend_from_slice(label);
@@ -192,7 +192,7 @@ pub fn domain_list<'a>(code: OptionCode, domains: impl Iterator<Item = &'a str>)
     DhcpOption::Unknown(UnknownOption::new(code, data))
 }
 
-/// A message of a server, its options in the order given.
+/// Writes a server's message with its options in the given order.
 pub fn write(kind: MessageType, xid: [u8; 3], options: &[DhcpOption]) -> Result<Vec<u8>, TooLong> {
     let mut bytes = vec![u8::from(kind), xid[0], xid[1], xid[2]];
     for option in options {
