@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::process::ExitCode;
 
 use localvpc::switch::batch::{Batch, FRAMES};
-use localvpc::switch::egress::{Egress, Outlets};
+use localvpc::switch::egress::{Destinations, Egress};
 use localvpc::switch::port::{PortDevice, ReceiveError, Ring, SendError, TapOptions, TapPort, VnetHeader};
 use rustix::event::epoll;
 use zerocopy::FromBytes;
@@ -148,7 +148,7 @@ fn coalesce(to: &PortDevice, ring: Option<&mut Ring>, batch: &mut Batch, egress:
 /// The one port that all frames go to.
 struct To<'a>(&'a PortDevice);
 
-impl Outlets for To<'_> {
+impl Destinations for To<'_> {
     fn device(&self, _port: u32) -> Option<&PortDevice> {
         Some(self.0)
     }

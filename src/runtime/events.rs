@@ -69,7 +69,7 @@ fn hand_on(controller: &Controller, event: SwitchEvent) {
                 interface_id: controller.interface_at(frame.interface),
                 port: frame.port.get(),
                 reason: frame.reason.name().to_owned(),
-                count: frame.untold + 1,
+                count: frame.unreported + 1,
                 frame: Some(HEXLOWER.encode(&frame.head)),
             });
         }

@@ -1,6 +1,8 @@
-//! What the fabric says unasked: the Router Advertisements that each port gets every few seconds, and announcements of
-//! moves. They come from a thread of their own, so that workers sleep without a timer and a thousand ports that are told
-//! something at once delay no frame.
+//! Sends frames that no host asked for: Router Advertisements to each port at the profile's interval, and announcements
+//! of moved addresses.
+//!
+//! They have a thread of their own, so that workers sleep without a timer and a burst to a thousand ports delays no
+//! other frame.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,33 +22,33 @@ use crate::datapath::{Answered, Moved, SubnetIndex, View, announcement, unsolici
 use crate::mapping::{Interface, PortId};
 use crate::wire::reply::ReplyBuffer;
 
-/// How long an advertisement is put off while the port's interface is not there yet.
+/// Delay before the next try while the port's interface does not exist yet.
 const PUT_OFF: Duration = Duration::from_millis(100);
 
-/// The shortest time between two advertisements that is obeyed.
+/// The shortest interval between two advertisements; shorter ones are raised to it.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The longest that the thread sleeps, with nothing to do.
+/// The longest sleep of the thread when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// When a port is tried again whose advertisement panicked.
+/// Delay before the next try for a port whose advertisement panicked.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
-/// Announcements that are sent without looking at the clock: the lock on [`Unasked`] is held for some 100 µs.
+/// Announcements between two looks at the clock: the lock on [`Unasked`] is held for some 100 µs.
 const AT_ONCE: usize = 128;
 
-/// The least time that one announcement takes among many. Sending it takes a microsecond or so: the rest is for the workers,
-/// and for the hosts that hear of it.
+/// The least time per announcement in a long list. Sending takes about a microsecond; the rest is left to the workers
+/// and to the hosts that receive it.
 const PACE: Duration = Duration::from_micros(5);
 
-/// What other threads leave for the advertiser.
+/// Input that other threads leave for the advertiser.
 #[derive(Default)]
 pub(super) struct Inbox {
     left: Mutex<Left>,
     change: Condvar,
 }
 
-/// What was left since the advertiser looked last.
+/// Input since the advertiser looked last.
 #[derive(Default)]
 struct Left {
     /// Numbers of ports that were attached.
@@ -60,29 +62,29 @@ impl Inbox {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A port was attached.
+    /// Called when a port was attached.
     pub(super) fn attached(&self, number: u32) {
         self.left().ports.push(number);
         self.change.notify_one();
     }
 
-    /// Addresses have new owners, which the data path knows by now.
+    /// Called when addresses have new owners, after the data path has been updated.
     pub(super) fn moved(&self, moved: Vec<Moved>) {
         self.left().moved.push(moved);
         self.change.notify_one();
     }
 
-    /// The switch is stopped.
+    /// Called when the switch stops.
     pub(super) fn stopped(&self) {
-        // Under the lock, so that the advertiser does not look just before and sleep just after.
+        // Under the lock: otherwise the advertiser could look just before and sleep just after.
         drop(self.left());
         self.change.notify_all();
     }
 }
 
-/// Sends frames of the fabric's own making. There is one, behind a lock: it is the one writer of its counters.
+/// Sends frames that the fabric makes. There is one, behind a lock, because its counters have a single writer.
 pub(super) struct Unasked {
-    /// Which block of a port's counters is its own.
+    /// Its block of a port's counters.
     block: usize,
     reply: ReplyBuffer,
     spare: Box<[u8]>,
@@ -97,7 +99,7 @@ impl Unasked {
         }
     }
 
-    /// Sends the frame that was written last.
+    /// Sends the frame in the buffer.
     fn send(&mut self, shared: &Shared, port: &Port) -> bool {
         if let Some(audience) = shared.observers.present() {
             audience.show(
@@ -113,35 +115,36 @@ impl Unasked {
         sent
     }
 
-    /// Tells the ports of a subnet, except the owner's, where an address is now; returns how many were to be told.
+    /// Announces the address's new place to the ports of its subnet except the owner's; returns the number of
+    /// announcements.
     pub(super) fn announce(&mut self, shared: &Shared, view: &View, table: &PortTable, moved: Moved) -> usize {
-        // Unassigned meanwhile, or its subnet is gone: there is nothing to tell.
+        // Unassigned meanwhile, or its subnet is gone: nothing to announce.
         let Some((subnet, owner)) = moved.owner(view) else {
             return 0;
         };
-        let mut told = 0;
-        // The new owner would take the announcement of its own address for a conflict.
+        let mut announced = 0;
+        // The new owner would take the announcement of its own address for a conflict (RFC 5227 section 2.4).
         for &(id, interface) in subnet.members().iter().filter(|(id, _)| Some(*id) != owner.port) {
             let (Some(port), Some(interface)) = (table.get(id.get()), view.interface(interface)) else {
                 continue;
             };
-            if not_told(view, &interface, subnet.index, moved.address) {
+            if is_excluded(view, &interface, subnet.index, moved.address) {
                 continue;
             }
             announcement(moved.address, owner.mac, interface.mac, &mut self.reply);
             self.send(shared, port);
-            told += 1;
+            announced += 1;
         }
-        told
+        announced
     }
 
-    /// Sends a frame that a service of the VPC made; false when there is no such port, or it takes no frame.
+    /// Sends a frame of a VPC service; false when there is no such port or its device refuses the frame.
     pub(super) fn inject(&mut self, shared: &Shared, id: PortId, frame: &[u8]) -> bool {
         let table = shared.ports.load();
         let Some(port) = table.get(id.get()).filter(|_| frame.len() <= LARGEST_FRAME) else {
             return false;
         };
-        // Before the host can say anything to it, or a capture has that first.
+        // Before sending, because the host's answer must not come first in a capture.
         if let Some(audience) = shared.observers.present() {
             let fate = Fate::Fabric(Some(Answered::Service));
             audience.show(place(shared, port), frame, &Offload::None, fate);
@@ -153,8 +156,8 @@ impl Unasked {
         sent
     }
 
-    /// Sends a port its Router Advertisement, unless this is its coming up, from which the first interval counts.
-    /// Returns the time to the next.
+    /// Sends a port its Router Advertisement. The first call for a port only starts the interval. Returns the time to
+    /// the next.
     pub(super) fn advertise(&mut self, shared: &Shared, view: &View, port: &Port) -> Duration {
         let ingress = view.ingress(port.interface, port.id);
         let Some(ingress) = ingress.filter(|ingress| ingress.interface.port == Some(port.id)) else {
@@ -178,15 +181,15 @@ impl Unasked {
     }
 }
 
-/// Whether an interface hears no announcement: a fault keeps it behind, or without a link.
-fn not_told(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
+/// Whether a fault keeps announcements from an interface: stale neighbors, or a link that is down.
+fn is_excluded(view: &View, interface: &Interface, subnet: SubnetIndex, address: IpAddr) -> bool {
     view.faults()
         .is_some_and(|faults| faults.link_down(interface) || faults.former_owner(interface, subnet, address).is_some())
 }
 
-/// Works until the switch is stopped.
+/// Runs until the switch stops.
 pub(super) fn run(shared: &Shared) {
-    // When each port is due: (time, number, serial).
+    // The next advertisement of each port: (time, number, serial).
     let mut due: BinaryHeap<Reverse<(Duration, u32, u64)>> = BinaryHeap::new();
     let mut moves = Moves::default();
     let mut next_announcement = Duration::ZERO;
@@ -196,13 +199,13 @@ pub(super) fn run(shared: &Shared) {
         let left = wait(shared, next.into_iter().chain(waits).min());
         left.moved.into_iter().for_each(|list| moves.push(list));
         for number in left.ports {
-            // A port that was taken away meanwhile is not due.
+            // Skips a port that was detached meanwhile.
             if let Some(port) = shared.ports.load().get(number) {
                 due.push(Reverse((Duration::ZERO, number, port.serial)));
             }
         }
         let now = shared.now();
-        // A whole snapshot each: nothing here holds up a worker, and a port that is taken away is let go of soon.
+        // Owned snapshots: nothing here holds up a worker, and a detached port is released soon.
         let (view, table): (Arc<View>, Arc<PortTable>) = (shared.fabric.view_full(), shared.ports.load_full());
         let mut unasked = shared.unasked();
         while let Some(&Reverse((at, number, serial))) = due.peek()
@@ -220,19 +223,19 @@ pub(super) fn run(shared: &Shared) {
             }
         }
         if next_announcement <= now && !moves.is_empty() {
-            let mut told = 0;
+            let mut announced = 0;
             contain::once("the advertiser", || {
                 moves.turn(|moved| {
-                    told += unasked.announce(shared, &view, &table, moved);
-                    told < AT_ONCE
+                    announced += unasked.announce(shared, &view, &table, moved);
+                    announced < AT_ONCE
                 });
             });
-            next_announcement = now.saturating_add(PACE.saturating_mul(u32::try_from(told).unwrap_or(u32::MAX)));
+            next_announcement = now.saturating_add(PACE.saturating_mul(u32::try_from(announced).unwrap_or(u32::MAX)));
         }
     }
 }
 
-/// Sleeps until something is due, something was left, or the switch is stopped, and returns what was left.
+/// Sleeps until something is due, there is input, or the switch stops; returns the input.
 fn wait(shared: &Shared, due: Option<Duration>) -> Left {
     let inbox = &shared.advertiser;
     let sleep = due.map_or(LONGEST_SLEEP, |at| at.saturating_sub(shared.now()));

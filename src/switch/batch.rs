@@ -1,23 +1,22 @@
-//! The frames of one round: read one after another into one piece of memory, each right behind the last, and used
-//! again from its beginning in the next round. Small frames thus stay within a few kilobytes that the CPU holds close,
-//! and large ones need no other buffers.
+//! Holds the frames of one round, one right behind the other in one buffer that the next round reuses. Small frames
+//! thus stay within a few kilobytes of cache, and large ones need no other buffer.
 
 use super::port::{HEADER, LARGEST_FRAME, PortDevice, ReceiveError};
 
-/// The most frames that one port may bring in one round, so that a port that floods leaves room for the others.
+/// The most frames that one port may bring in one round, so that a flooding port leaves room for the others.
 pub const FRAMES: usize = 64;
 
-/// Room for one frame of any size with its offload header.
+/// Room for the largest frame with its offload header.
 const LARGEST_SLOT: usize = (HEADER + LARGEST_FRAME).next_multiple_of(LINE);
 
-/// Frames begin at cache lines: none shares one with its neighbor.
+/// Frames begin at cache lines, so that two never share one.
 const LINE: usize = 64;
 
-/// Bytes after which a round ends even with fewer frames: four of the largest, so that large frames too are written
-/// while they are close to the CPU.
+/// Bytes after which a round ends even with fewer frames: four of the largest, so that they are written while they are
+/// still in cache.
 const BUDGET: usize = 4 * LARGEST_SLOT;
 
-/// Where a frame lies, its offload header in the [`HEADER`] bytes before it.
+/// Where a frame begins; its offload header is in the [`HEADER`] bytes before it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     start: u32,
@@ -41,7 +40,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Room for a round; nothing is allocated after this.
+    /// Allocates room for a round; nothing is allocated later.
     pub fn new() -> Self {
         Self {
             memory: vec![0; BUDGET + LARGEST_SLOT].into(),
@@ -51,14 +50,14 @@ impl Batch {
         }
     }
 
-    /// Forgets the frames of the last round.
+    /// Removes the frames of the previous round.
     #[inline]
     pub fn clear(&mut self) {
         (self.count, self.end) = (0, 0);
     }
 
-    /// Reads what is queued at `port`, until there are `most` frames or the budget of a round is used up. `Ok`: more may
-    /// be queued. `Err`: why it ended before; [`ReceiveError::Empty`] is the good case.
+    /// Reads frames from `port` until there are `most` or the budget of a round is used up. `Ok`: more may be queued.
+    /// `Err`: why reading ended earlier, [`ReceiveError::Empty`] in the usual case.
     #[inline]
     pub fn fill(&mut self, port: &PortDevice, most: usize) -> Result<(), ReceiveError> {
         while self.count < most.min(FRAMES) && self.end < BUDGET {
@@ -68,7 +67,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds a frame that lies in other memory, without an offload header: for tests and for ports without a descriptor.
+    /// Copies a frame without an offload header into the batch: for tests and for ports without a descriptor.
     pub fn add(&mut self, frame: &[u8]) -> bool {
         if self.count == FRAMES || self.end >= BUDGET || frame.len() > LARGEST_FRAME {
             return false;
@@ -82,7 +81,7 @@ impl Batch {
 
     #[inline]
     fn push(&mut self, length: usize) {
-        // Both fit: the memory is far smaller than 4 GiB.
+        // Both fit: the buffer is far smaller than 4 GiB.
         self.slots[self.count] = Slot {
             start: (self.end + HEADER) as u32,
             length: length as u32,

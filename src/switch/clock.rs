@@ -1,23 +1,23 @@
-//! Tells the time since a switch was started: the kernel's, or that of whoever drives the switch step by step.
+//! Returns the time since a switch was started: of the kernel's clock, or of a clock that the caller steps.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A switch's clock.
 pub(super) enum Clock {
-    /// It runs by itself since this instant.
+    /// Runs by itself since this instant.
     Running(Instant),
-    /// It stands at so many nanoseconds until the next step.
+    /// Stands at this many nanoseconds until the next step.
     Stepped(AtomicU64),
 }
 
 impl Clock {
-    /// A clock that runs since `start`.
+    /// A clock that has been running since `start`.
     pub(super) fn running(start: Instant) -> Self {
         Self::Running(start)
     }
 
-    /// A clock that stands at zero.
+    /// A stepped clock at zero.
     pub(super) fn stepped() -> Self {
         Self::Stepped(AtomicU64::new(0))
     }
@@ -31,10 +31,10 @@ impl Clock {
         }
     }
 
-    /// Sets a clock that does not run by itself.
+    /// Sets a stepped clock.
     pub(super) fn step(&self, now: Duration) {
         if let Self::Stepped(nanoseconds) = self {
-            // 584 years.
+            // Fits for 584 years.
             nanoseconds.store(now.as_nanos() as u64, Ordering::Relaxed);
         }
     }

@@ -1,10 +1,10 @@
-//! The law of merging: which frames of one flow may cross as one, to be cut again by the receiver, so that nothing but
-//! the number of crossings changes. The rules are those of a network card's receive offload (Linux GRO):
+//! Merges frames of one flow into one that the receiver segments again (GRO), so that fewer system calls move the same
+//! bytes. The rules are those of Linux:
 //!
-//! * everything that a cut repeats must be equal: addresses, ports, TTL, traffic class, DF, TCP acknowledgment and options;
-//! * pieces but the last carry the same number of bytes, in order, nothing missing;
-//! * TCP flags other than ACK, and PSH on the last piece, keep a frame alone;
-//! * a checksum that arrived complete is verified first: the cut computes it anew, and must not heal what was broken.
+//! - what segmentation repeats must be equal: addresses, ports, TTL, traffic class, DF, TCP acknowledgment and options;
+//! - all segments but the last have the same payload length, in order, without a gap;
+//! - a frame with TCP flags other than ACK is not merged, except PSH on the last segment;
+//! - a complete checksum is verified first: segmentation computes it anew, and must not repair a wrong one.
 
 use super::port::vnet::{SegmentKind, Segments};
 use super::port::{ETHERNET, Offload};
@@ -15,30 +15,30 @@ use crate::wire::frame::{PROTOCOL_TCP as TCP, PROTOCOL_UDP as UDP};
 const TCP_ACK: u8 = 0x10;
 const TCP_PSH: u8 = 0x08;
 
-/// Frames that one train may hold (`UDP_MAX_SEGMENTS` of Linux before 6.9).
+/// Frames in one GRO batch (`UDP_MAX_SEGMENTS` of Linux before 6.9).
 pub const MOST_SEGMENTS: usize = 64;
 
-/// The largest IPv4 packet, which a train must not exceed.
+/// The largest IPv4 packet, which a batch must not exceed.
 const LARGEST_PACKET: usize = 65_535;
 
-/// A frame that may become part of a train.
+/// A frame that may be merged.
 #[derive(Clone, Copy, Debug)]
-pub struct Car {
+pub struct Candidate {
     kind: SegmentKind,
     transport: u16,
     headers: u16,
     /// Transport payload in bytes, at least 1.
     payload: u16,
-    /// The checksum is open, as the sender left it; otherwise it is complete and unverified.
+    /// The checksum was left to be computed; otherwise it is complete and unverified.
     open_checksum: bool,
-    /// PSH: the sender wants no more behind it.
+    /// PSH is set: no frame may follow.
     last: bool,
     sequence: u32,
     identification: u16,
 }
 
-impl Car {
-    /// `None` when the frame must cross as it is.
+impl Candidate {
+    /// `None` when the frame must be sent as it is.
     #[inline]
     pub fn new(frame: &[u8], offload: &Offload) -> Option<Self> {
         let transport = Transport::find(frame)?;
@@ -76,7 +76,8 @@ impl Car {
             }
             TCP => {
                 let flags = frame[offset + 13];
-                // The lower half of the byte before holds the length and reserved bits, of which AE is one (RFC 9768).
+                // The lower half of the byte before holds the data offset and reserved bits, one of which is AE (RFC
+                // 9768).
                 if flags & !TCP_PSH != TCP_ACK || frame[offset + 12] & 0x0f != 0 {
                     return None;
                 }
@@ -115,13 +116,13 @@ impl Car {
         self.kind
     }
 
-    /// Where the payload begins.
+    /// Offset of the payload.
     #[inline]
     pub fn headers(&self) -> usize {
         usize::from(self.headers)
     }
 
-    /// A number that is equal for frames of one flow.
+    /// A hash that is equal for frames of one flow.
     #[inline]
     pub fn flow_hash(&self, frame: &[u8]) -> u32 {
         let word = |at: usize| frame[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -135,7 +136,7 @@ impl Car {
         (mixed >> 32) as u32
     }
 
-    /// True when all that a cut repeats is equal in both frames.
+    /// True when all that segmentation repeats is equal in both frames.
     #[inline]
     fn repeats(&self, frame: &[u8], other: &Self, other_frame: &[u8]) -> bool {
         if self.kind != other.kind || self.headers != other.headers {
@@ -143,7 +144,7 @@ impl Car {
         }
         let same = |from: usize, to: usize| frame[from..to] == other_frame[from..to];
         let transport = usize::from(self.transport);
-        // Left out: lengths, identification, checksums, sequence number and flags.
+        // Not compared: lengths, identification, checksums, sequence number and flags.
         let network = if self.kind.is_ipv6() {
             same(0, 18) && same(20, transport + 4)
         } else {
@@ -158,7 +159,7 @@ impl Car {
             && same(transport + 18, self.headers())
     }
 
-    /// Verifies a checksum that arrived complete.
+    /// Verifies a complete checksum.
     fn checksum_holds(&self, frame: &[u8]) -> bool {
         self.open_checksum || {
             let transport = usize::from(self.transport);
@@ -174,7 +175,7 @@ impl Car {
         } else {
             &frame[26..34]
         };
-        // A train is at most one IP packet: 16 bits hold its length.
+        // A batch is at most one IP packet, whose length fits 16 bits.
         Sum::new()
             .bytes(addresses)
             .word(u16::from(if self.kind.is_tcp() { TCP } else { UDP }))
@@ -182,24 +183,24 @@ impl Car {
     }
 }
 
-/// Frames of one flow, in order, that will cross as one.
+/// Frames of one flow, in order, that are sent as one.
 #[derive(Clone, Copy, Debug)]
-pub struct Train {
-    head: Car,
-    /// How many frames.
+pub struct GroBatch {
+    head: Candidate,
+    /// Number of frames.
     count: usize,
-    /// Payload of all in bytes.
+    /// Payload bytes of all frames.
     payload: usize,
-    /// Nothing may follow: a short piece or PSH was the last.
+    /// No frame may follow: the last one was short or had PSH set.
     closed: bool,
-    /// The last frame's PSH, which the cut moves to the last piece.
+    /// The last frame's PSH, which segmentation moves to the last segment.
     push: bool,
 }
 
-impl Train {
+impl GroBatch {
     /// Begins with one frame.
     #[inline]
-    pub fn new(head: Car) -> Self {
+    pub fn new(head: Candidate) -> Self {
         Self {
             head,
             count: 1,
@@ -209,55 +210,55 @@ impl Train {
         }
     }
 
-    /// How many frames it holds, at least 1.
+    /// Number of frames, at least 1.
     #[inline]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The frame that it begins with.
+    /// The first frame.
     #[inline]
-    pub fn head(&self) -> &Car {
+    pub fn head(&self) -> &Candidate {
         &self.head
     }
 
-    /// Adds a frame at the end if the law allows it. `head_frame` is the frame that the train began with.
-    pub fn couple(&mut self, head_frame: &[u8], car: &Car, frame: &[u8]) -> bool {
+    /// Appends a frame if the rules allow it. `head_frame` is the first frame of the batch.
+    pub fn append(&mut self, head_frame: &[u8], candidate: &Candidate, frame: &[u8]) -> bool {
         let head = self.head;
         let fits = !self.closed
             && self.count < MOST_SEGMENTS
-            && car.payload <= head.payload
-            && head.headers() - ETHERNET + self.payload + usize::from(car.payload) <= LARGEST_PACKET
-            && head.repeats(head_frame, car, frame)
-            && self.continues(car, head_frame)
+            && candidate.payload <= head.payload
+            && head.headers() - ETHERNET + self.payload + usize::from(candidate.payload) <= LARGEST_PACKET
+            && head.repeats(head_frame, candidate, frame)
+            && self.continues(candidate, head_frame)
             && (self.count > 1 || head.checksum_holds(head_frame))
-            && car.checksum_holds(frame);
+            && candidate.checksum_holds(frame);
         if fits {
             self.count += 1;
-            self.payload += usize::from(car.payload);
-            self.closed = car.last || car.payload < head.payload;
-            self.push = car.last;
+            self.payload += usize::from(candidate.payload);
+            self.closed = candidate.last || candidate.payload < head.payload;
+            self.push = candidate.last;
         }
         fits
     }
 
-    /// The cut counts sequence numbers and identifications up from the first frame's: what follows must agree.
-    /// Where DF is set the identification means nothing (RFC 6864 section 4.1).
-    fn continues(&self, car: &Car, head_frame: &[u8]) -> bool {
+    /// Segmentation counts sequence numbers and identifications up from the first frame's, so the next frame must
+    /// match. With DF set the identification has no meaning (RFC 6864 section 4.1).
+    fn continues(&self, candidate: &Candidate, head_frame: &[u8]) -> bool {
         let head = &self.head;
-        let in_sequence = !head.kind.is_tcp() || car.sequence == head.sequence.wrapping_add(self.payload as u32);
+        let in_sequence = !head.kind.is_tcp() || candidate.sequence == head.sequence.wrapping_add(self.payload as u32);
         let numbered = head.kind.is_ipv6()
             || head_frame[20] & 0x40 != 0
-            || car.identification == head.identification.wrapping_add(self.count as u16);
+            || candidate.identification == head.identification.wrapping_add(self.count as u16);
         in_sequence && numbered
     }
 
-    /// Makes the first frame's headers those of the whole train, and says how to cut it.
-    pub fn seal(&self, head_frame: &mut [u8]) -> Offload {
+    /// Writes the first frame's headers for the whole batch, and returns how to segment it.
+    pub fn write_headers(&self, head_frame: &mut [u8]) -> Offload {
         let head = &self.head;
         let transport = usize::from(head.transport);
         let length = head.headers() - transport + self.payload;
-        // All lengths are of one IP packet, which `couple` bounds.
+        // All lengths are of one IP packet, which `append` bounds.
         if head.kind.is_ipv6() {
             head_frame[18..20].copy_from_slice(&(length as u16).to_be_bytes());
         } else {
@@ -374,25 +375,25 @@ mod tests {
         frames
     }
 
-    /// Couples frames as long as the law allows; how many it was.
-    fn coupled(frames: &[Vec<u8>]) -> (Train, usize) {
-        let car = |frame: &[u8]| Car::new(frame, &Offload::None).expect("a frame that may be merged");
-        let mut train = Train::new(car(&frames[0]));
+    /// Appends frames as long as the rules allow; returns how many.
+    fn merge_all(frames: &[Vec<u8>]) -> (GroBatch, usize) {
+        let candidate = |frame: &[u8]| Candidate::new(frame, &Offload::None).expect("a frame that may be merged");
+        let mut gro = GroBatch::new(candidate(&frames[0]));
         let count = 1 + frames[1..]
             .iter()
-            .take_while(|frame| train.couple(&frames[0], &car(frame), frame))
+            .take_while(|frame| gro.append(&frames[0], &candidate(frame), frame))
             .count();
-        (train, count)
+        (gro, count)
     }
 
-    /// What the receiver gets: the train's bytes cut again.
-    fn cut(train: &Train, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    /// The frames that the receiver gets after segmentation.
+    fn cut(gro: &GroBatch, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut whole = frames[0].clone();
-        let Offload::Segment(segments) = train.seal(&mut whole) else {
-            panic!("a train is cut")
+        let Offload::Segment(segments) = gro.write_headers(&mut whole) else {
+            panic!("a gro is cut")
         };
         for frame in &frames[1..] {
-            whole.extend_from_slice(&frame[train.head().headers()..]);
+            whole.extend_from_slice(&frame[gro.head().headers()..]);
         }
         let mut cut = Vec::new();
         segment::segment(
@@ -409,7 +410,7 @@ mod tests {
     }
 
     proptest! {
-        /// The law in one sentence: the receiver gets the very frames that were sent.
+        /// The receiver gets exactly the frames that were sent.
         #[test]
         fn what_was_merged_and_cut_again_is_what_was_sent(
             ipv6: bool,
@@ -424,7 +425,7 @@ mod tests {
             payloads.push(last);
             let mut frames = pieces(flow, &payloads);
             if tcp && push {
-                // On the last frame of all: whether it gets so far or not, nothing may change.
+                // On the last frame; whether it is merged or not, nothing may change.
                 let at = frames.len() - 1;
                 let flags = if ipv6 { 54 } else { 34 } + 13;
                 frames[at][flags] |= TCP_PSH;
@@ -433,10 +434,10 @@ mod tests {
                 let sum = crate::wire::checksum::updated(sum, u16::from(TCP_ACK), u16::from(TCP_ACK | TCP_PSH));
                 frames[at][field..field + 2].copy_from_slice(&sum.to_be_bytes());
             }
-            let (train, coupled) = coupled(&frames);
-            prop_assert!(coupled >= count.min(MOST_SEGMENTS).min(60_000 / (size + 60)));
-            if coupled > 1 {
-                prop_assert_eq!(cut(&train, &frames[..coupled]), &frames[..coupled]);
+            let (gro, merge_all) = merge_all(&frames);
+            prop_assert!(merge_all >= count.min(MOST_SEGMENTS).min(60_000 / (size + 60)));
+            if merge_all > 1 {
+                prop_assert_eq!(cut(&gro, &frames[..merge_all]), &frames[..merge_all]);
             }
         }
     }
@@ -492,12 +493,12 @@ mod tests {
             ("a longer piece", head(UDP4), frame(UDP4, 2, 0, &[7; 101], |_| {})),
             ("a broken checksum", head(TCP4), broken),
         ] {
-            assert_eq!(coupled(&[first, second]).1, 1, "{what}");
+            assert_eq!(merge_all(&[first, second]).1, 1, "{what}");
         }
         let mut broken = head(UDP4);
         broken[60] ^= 1;
         assert_eq!(
-            coupled(&[broken, frame(UDP4, 2, 0, &payload, |_| {})]).1,
+            merge_all(&[broken, frame(UDP4, 2, 0, &payload, |_| {})]).1,
             1,
             "a broken checksum at the head"
         );
@@ -506,7 +507,7 @@ mod tests {
             frame(UDP4, 2, 0, &[7; 99], |_| {}),
             frame(UDP4, 3, 0, &[7; 99], |_| {}),
         ];
-        assert_eq!(coupled(&short).1, 2, "nothing follows a short piece");
+        assert_eq!(merge_all(&short).1, 2, "nothing follows a short piece");
     }
 
     #[test]
@@ -534,7 +535,7 @@ mod tests {
             ("padding", padded),
             ("not IP", arp),
         ] {
-            assert!(Car::new(&frame, &Offload::None).is_none(), "{what}");
+            assert!(Candidate::new(&frame, &Offload::None).is_none(), "{what}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What happened at a port, counted without a lock and without an atomic read-modify-write: each worker has its own
-//! block for each port, is the only one who writes it, and whoever wants to know adds the blocks up.
+//! Counts what happens at a port, without a lock and without an atomic read-modify-write: each worker is the only
+//! writer of its own block of each port, and readers add the blocks up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use crate::datapath::{Answered, DropReason};
 pub(super) struct Cell(AtomicU64);
 
 impl Cell {
-    /// Adds. Only the one writer may call this: two would lose counts.
+    /// Adds. Only the one writer may call this; two would lose counts.
     #[inline]
     pub(super) fn add(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
@@ -21,8 +21,8 @@ impl Cell {
     }
 }
 
-/// What one worker counts of one port. Aligned so that two workers never write to the same cache line, nor to the pair
-/// of lines that CPUs fetch together.
+/// The counts of one worker for one port. The alignment keeps two workers from writing to the same cache line, or to
+/// the pair of lines that CPUs fetch together.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Block {
@@ -53,7 +53,7 @@ impl Default for Block {
     }
 }
 
-/// Frames and their bytes, Ethernet header included. A frame that stands for several counts once, as it crossed.
+/// Frames and their bytes, Ethernet header included. A merged frame counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Frames.
@@ -62,22 +62,22 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// All that was counted of one port since it was attached. A frame is counted as dropped where it came *in*.
+/// All counters of one port since it was attached. A frame is counted as dropped at the port where it came *in*.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortCounters {
     /// Read from the port.
     pub received: Traffic,
     /// Delivered to the port from other ports.
     pub sent: Traffic,
-    /// Of these, frames that crossed merged behind another.
+    /// Of these, frames that were merged behind another.
     pub sent_merged: u64,
-    /// Frames that the fabric sent unasked: unsolicited advertisements and announcements.
+    /// Frames that the fabric sent unsolicited: advertisements and announcements.
     pub unasked: u64,
-    /// Frames for this port, of whatever origin, that its device did not take.
+    /// Frames for this port, of any origin, that its device refused.
     pub refused: u64,
-    /// Answers to the port's own questions, by kind.
+    /// Answers to the port's own requests, by kind.
     pub answered: [u64; Answered::COUNT],
-    /// Frames of the port that went nowhere, by reason.
+    /// Frames from the port that were dropped, by reason.
     pub dropped: [u64; DropReason::COUNT],
 }
 
@@ -101,17 +101,17 @@ impl PortCounters {
         }
     }
 
-    /// How many questions of this kind were answered.
+    /// Answers of this kind.
     pub fn answered(&self, kind: Answered) -> u64 {
         self.answered[kind as usize]
     }
 
-    /// How many frames were dropped for this reason.
+    /// Frames dropped for this reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }
 
-    /// The reasons for which any frame was dropped, with how many.
+    /// The reasons with at least one drop, and their counts.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL
             .iter()

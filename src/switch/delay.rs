@@ -1,5 +1,5 @@
-//! Frames that a fault holds up, in the order in which they are due. Their memory is bounded: what does not fit is
-//! dropped with a reason.
+//! Holds frames that a fault delays, ordered by the time at which they are due. Memory is bounded: a frame that does
+//! not fit is dropped with a reason.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,24 +8,24 @@ use std::time::Duration;
 use crate::datapath::DropReason;
 use crate::mapping::PortId;
 
-/// Octets that a worker keeps at the most.
+/// Octets that a worker holds at most.
 const MOST_OCTETS: usize = 64 << 20;
-/// Frames that it keeps at the most.
+/// Frames that a worker holds at most.
 const MOST_FRAMES: usize = 1 << 16;
 
-/// A frame that is held up.
+/// A delayed frame.
 #[derive(Debug)]
 pub(super) struct Held<T> {
     due: Duration,
-    /// Frames that are due at once leave in the order in which they came.
+    /// Frames due at the same time leave in the order of arrival.
     number: u64,
-    /// Where it came in.
+    /// Ingress port.
     pub(super) from: PortId,
-    /// Where it goes.
+    /// Egress port.
     pub(super) to: PortId,
-    /// The frame, with whatever else the switch needs to send it.
+    /// The frame, with anything else that the switch needs to send it.
     pub(super) bytes: Vec<u8>,
-    /// What is left to do to it.
+    /// What is left to do for it.
     pub(super) rest: T,
 }
 
@@ -49,7 +49,7 @@ impl<T> Ord for Held<T> {
     }
 }
 
-/// All frames that are held up.
+/// All delayed frames.
 #[derive(Debug)]
 pub(super) struct Delayed<T> {
     heap: BinaryHeap<Reverse<Held<T>>>,
@@ -66,7 +66,7 @@ impl<T> Delayed<T> {
         }
     }
 
-    /// Keeps a frame until it is due.
+    /// Holds a frame until it is due.
     pub(super) fn hold(
         &mut self,
         due: Duration,

@@ -1,4 +1,4 @@
-//! Keeps the frames that went nowhere, whole, for tests that look at them.
+//! Keeps dropped frames whole, for tests.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -6,17 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::datapath::DropReason;
 use crate::mapping::PortId;
 
-/// Drops that are kept; older ones are forgotten.
+/// Drops that are kept; older ones are discarded.
 const KEPT: usize = 1024;
 
-/// A frame that went nowhere.
+/// A dropped frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Where it came in.
+    /// Ingress port.
     pub port: PortId,
-    /// Why.
+    /// Drop reason.
     pub reason: DropReason,
-    /// All of it.
+    /// The whole frame.
     pub frame: Vec<u8>,
 }
 
@@ -25,7 +25,7 @@ pub struct Dropped {
 pub(super) struct Drops(Mutex<VecDeque<Dropped>>);
 
 impl Drops {
-    /// Keeps one more.
+    /// Adds one.
     pub(super) fn keep(&self, port: PortId, reason: DropReason, frame: &[u8]) {
         // Entries are pushed and taken whole.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +39,7 @@ impl Drops {
         });
     }
 
-    /// Those since the last call, oldest first.
+    /// Returns the drops since the last call, oldest first.
     pub(super) fn take(&self) -> Vec<Dropped> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.drain(..).collect()

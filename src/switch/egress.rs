@@ -1,64 +1,64 @@
-//! What leaves in a round: the frames of one batch, each with its destination, merged where the law of
-//! [`coalesce`](super::coalesce) allows it, written in order. Only what is already there is merged; nothing waits.
+//! Queues the outgoing frames of a round, merges them where [`coalesce`](super::coalesce) allows it, and writes them in
+//! order. Only frames of the same round are merged; none waits for another.
 
 use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
 use super::batch::{Batch, FRAMES};
-use super::coalesce::{Car, Train};
+use super::coalesce::{Candidate, GroBatch};
 use super::port::{HEADER, LARGEST_FRAME, Offload, PortDevice, Ring, SendError, TapPort, VnetHeader, segment, uring};
 
-/// Places in the index of open trains; twice the frames of a round keep it sparse.
+/// Slots in the index of open batches; twice the frames of a round keep it sparse.
 const PLACES: usize = 2 * FRAMES;
 
-/// A ring takes all crossings of a round.
+/// A ring takes all writes of a round.
 const _: () = assert!(FRAMES <= uring::MOST);
 
-/// The end of a train's chain of frames.
+/// End of a batch's chain of frames.
 const END: u8 = u8::MAX;
 
-/// Where frames go to, and who hears what became of them.
-pub trait Outlets {
-    /// The device of a port; `None` when there is no such port any more.
+/// The ports that frames go to, and the counters of what was sent.
+pub trait Destinations {
+    /// The device of a port; `None` when the port no longer exists.
     fn device(&self, port: u32) -> Option<&PortDevice>;
     /// `frames` frames of `bytes` bytes in all were written to `port`.
     fn sent(&mut self, port: u32, frames: usize, bytes: usize);
-    /// `frame` did not go out, nor did the others of its train, `frames` in all. `error` is `None` when there is no such
-    /// port any more.
+    /// `frame` was not sent, nor were the other frames of its batch, `frames` in all. `error` is `None` when the port
+    /// no longer exists.
     fn failed(&mut self, frame: &[u8], frames: usize, port: u32, error: Option<SendError>);
 }
 
-/// One crossing: a frame, or a train of them.
+/// One write: a frame, or a batch of merged frames.
 #[derive(Clone, Copy)]
-struct Crossing {
+struct Outgoing {
     port: u32,
     first: u8,
     last: u8,
-    /// `None`: the frame crosses as it is, whatever follows.
-    train: Option<Train>,
+    /// `None`: the frame is sent as it is.
+    gro: Option<GroBatch>,
     offload: Offload,
 }
 
-impl Crossing {
-    /// The train, if it is more than a frame.
+impl Outgoing {
+    /// The batch, if it has more than one frame.
     #[inline]
-    fn train(&self) -> Option<&Train> {
-        self.train.as_ref().filter(|train| train.count() > 1)
+    fn gro(&self) -> Option<&GroBatch> {
+        self.gro.as_ref().filter(|gro| gro.count() > 1)
     }
 }
 
-/// The crossings of one round.
+/// The writes of one round.
 pub struct Egress {
-    crossings: Vec<Crossing>,
-    /// For each frame of the batch, the one behind it in its train.
+    queued: Vec<Outgoing>,
+    /// For each frame of the round, the next one in its batch.
     next: [u8; FRAMES],
-    /// Flow hash → crossing + 1.
+    /// Flow hash → position in `queued` + 1.
     index: [u8; PLACES],
-    /// Trains before this one take no more frames.
+    /// Batches before this position are closed.
     barrier: usize,
     merged: usize,
-    /// Room for one piece of a frame that is cut here, with its offload header.
+    /// Room for one segment of a frame that is segmented here, with its offload header.
     piece: Box<[u8]>,
 }
 
@@ -69,10 +69,10 @@ impl Default for Egress {
 }
 
 impl Egress {
-    /// Room for a round; nothing is allocated after this.
+    /// Allocates room for a round; nothing is allocated later.
     pub fn new() -> Self {
         Self {
-            crossings: Vec::with_capacity(FRAMES),
+            queued: Vec::with_capacity(FRAMES),
             next: [END; FRAMES],
             index: [0; PLACES],
             barrier: 0,
@@ -81,116 +81,127 @@ impl Egress {
         }
     }
 
-    /// Queues the frame at `index` of the batch for `port`, as it lies there now. With `merge` it may become part of a
-    /// train; the port must then accept segmentation offloads.
+    /// Queues the frame at `index` of the batch for `port`, in its present state. With `merge` it may be merged; the
+    /// port must then accept segmentation offloads.
     #[inline]
     pub fn push(&mut self, batch: &Batch, index: usize, offload: Offload, port: u32, merge: bool) {
-        let car = if merge {
-            Car::new(batch.frame(index), &offload)
+        let candidate = if merge {
+            Candidate::new(batch.frame(index), &offload)
         } else {
             None
         };
-        // A batch has at most FRAMES frames, which a byte can count.
+        // A round has at most FRAMES frames, so the index fits a byte.
         let at = index as u8;
-        let Some(car) = car else {
-            // It may be of a flow that has an open train: nothing of that flow may overtake it.
-            self.barrier = self.crossings.len() + 1;
-            self.crossings.push(Crossing {
+        let Some(candidate) = candidate else {
+            // The frame may belong to a flow with an open batch, whose frames it must not overtake or be overtaken by.
+            self.barrier = self.queued.len() + 1;
+            self.queued.push(Outgoing {
                 port,
                 first: at,
                 last: at,
-                train: None,
+                gro: None,
                 offload,
             });
             return;
         };
         let frame = batch.frame(index);
-        // Most often the frame before was of the same flow.
-        let newest = self.crossings.len();
-        if newest > self.barrier && self.join(batch, newest - 1, at, port, &car, frame) {
+        // Most often the previous frame was of the same flow.
+        let newest = self.queued.len();
+        if newest > self.barrier && self.join(batch, newest - 1, at, port, &candidate, frame) {
             return;
         }
-        let place = (car.flow_hash(frame) as usize ^ port as usize) % PLACES;
+        let place = (candidate.flow_hash(frame) as usize ^ port as usize) % PLACES;
         let open = usize::from(self.index[place]);
-        if open > self.barrier && open < newest && self.join(batch, open - 1, at, port, &car, frame) {
+        if open > self.barrier && open < newest && self.join(batch, open - 1, at, port, &candidate, frame) {
             return;
         }
         self.next[index] = END;
-        self.crossings.push(Crossing {
+        self.queued.push(Outgoing {
             port,
             first: at,
             last: at,
-            train: Some(Train::new(car)),
+            gro: Some(GroBatch::new(candidate)),
             offload,
         });
-        self.index[place] = self.crossings.len() as u8;
+        self.index[place] = self.queued.len() as u8;
     }
 
     #[inline]
-    fn join(&mut self, batch: &Batch, crossing: usize, at: u8, port: u32, car: &Car, frame: &[u8]) -> bool {
-        let crossing = &mut self.crossings[crossing];
-        let Some(train) = crossing.train.as_mut().filter(|_| crossing.port == port) else {
+    fn join(&mut self, batch: &Batch, outgoing: usize, at: u8, port: u32, candidate: &Candidate, frame: &[u8]) -> bool {
+        let outgoing = &mut self.queued[outgoing];
+        let Some(gro) = outgoing.gro.as_mut().filter(|_| outgoing.port == port) else {
             return false;
         };
-        let head = batch.frame(usize::from(crossing.first));
-        if !train.couple(head, car, frame) {
+        let head = batch.frame(usize::from(outgoing.first));
+        if !gro.append(head, candidate, frame) {
             return false;
         }
-        self.next[usize::from(crossing.last)] = at;
+        self.next[usize::from(outgoing.last)] = at;
         self.next[usize::from(at)] = END;
-        crossing.last = at;
+        outgoing.last = at;
         self.merged += 1;
         true
     }
 
-    /// Writes all crossings and forgets them, several by one call of the kernel where there is a ring. Returns how many frames
-    /// crossed behind another.
-    pub fn flush(&mut self, batch: &mut Batch, mut ring: Option<&mut Ring>, outlets: &mut impl Outlets) -> usize {
+    /// Writes all queued frames, several per system call where there is a ring. Returns how many frames were merged
+    /// behind another.
+    pub fn flush(
+        &mut self,
+        batch: &mut Batch,
+        mut ring: Option<&mut Ring>,
+        destinations: &mut impl Destinations,
+    ) -> usize {
         let mut from = 0;
-        while from < self.crossings.len() {
+        while from < self.queued.len() {
             let together = match &mut ring {
-                Some(ring) => self.write_together(from, batch, ring, outlets),
+                Some(ring) => self.write_together(from, batch, ring, destinations),
                 None => 0,
             };
             if together == 0 {
-                self.write_alone(from, batch, outlets);
+                self.write_alone(from, batch, destinations);
             }
             from += together.max(1);
         }
-        if self.crossings.iter().any(|crossing| crossing.train.is_some()) {
+        if self.queued.iter().any(|outgoing| outgoing.gro.is_some()) {
             self.index.fill(0);
         }
-        self.crossings.clear();
+        self.queued.clear();
         self.barrier = 0;
         std::mem::take(&mut self.merged)
     }
 
-    /// Writes as many crossings, beginning with the one at `from`, as a ring takes as they are. Returns how many it was; 0
-    /// where it would be one at the most, which is sooner written by a call of its own.
-    fn write_together(&self, from: usize, batch: &mut Batch, ring: &mut Ring, outlets: &mut impl Outlets) -> usize {
-        let run = self.crossings[from..].iter();
-        let run = run.take_while(|crossing| device_in_batches(outlets, crossing).is_some());
-        let run = &self.crossings[from..][..run.count()];
+    /// Writes as many queued frames from `from` on as the ring takes unchanged, and returns how many. Returns 0 where
+    /// it would be only one, because a system call of its own is cheaper.
+    fn write_together(
+        &self,
+        from: usize,
+        batch: &mut Batch,
+        ring: &mut Ring,
+        destinations: &mut impl Destinations,
+    ) -> usize {
+        let run = self.queued[from..].iter();
+        let run = run.take_while(|outgoing| device_in_batches(destinations, outgoing).is_some());
+        let run = &self.queued[from..][..run.count()];
         if run.len() < 2 {
             return 0;
         }
-        for crossing in run {
-            match crossing.train() {
-                Some(train) => seal(batch, crossing, train),
-                None => write_header(batch.slot_mut(usize::from(crossing.first)), &crossing.offload),
+        for outgoing in run {
+            match outgoing.gro() {
+                Some(gro) => write_headers(batch, outgoing, gro),
+                None => write_header(batch.slot_mut(usize::from(outgoing.first)), &outgoing.offload),
             }
         }
         let mut pieces = [IoSlice::new(&[]); FRAMES];
         let mut ends = [0; FRAMES];
         let mut end = 0;
-        for (crossing, crossing_end) in run.iter().zip(&mut ends) {
-            end += self.pieces(batch, crossing, &mut pieces[end..]);
-            *crossing_end = end;
+        for (outgoing, outgoing_end) in run.iter().zip(&mut ends) {
+            end += self.pieces(batch, outgoing, &mut pieces[end..]);
+            *outgoing_end = end;
         }
         let mut begin = 0;
-        let frames = run.iter().zip(&ends).map_while(|(crossing, &end)| {
+        let frames = run.iter().zip(&ends).map_while(|(outgoing, &end)| {
             let pieces = &pieces[std::mem::replace(&mut begin, end)..end];
-            Some((device_in_batches(outlets, crossing)?, pieces))
+            Some((device_in_batches(destinations, outgoing)?, pieces))
         });
         let mut outcomes = [Err(SendError::Lost); FRAMES];
         match ring.write(frames) {
@@ -198,92 +209,92 @@ impl Egress {
                 .iter_mut()
                 .zip(written)
                 .for_each(|(outcome, written)| *outcome = written),
-            // It is broken, and fails at once from now on: these and all further frames are written by calls of their own.
+            // The ring is broken and fails at once from now on: these and all later frames are written one by one.
             Err(_) => return 0,
         }
-        for (crossing, outcome) in run.iter().zip(outcomes) {
-            self.tell(crossing, batch, outlets, Some(outcome));
+        for (outgoing, outcome) in run.iter().zip(outcomes) {
+            self.report(outgoing, batch, destinations, Some(outcome));
         }
         run.len()
     }
 
     #[inline]
-    fn write_alone(&mut self, crossing: usize, batch: &mut Batch, outlets: &mut impl Outlets) {
-        let crossing = self.crossings[crossing];
-        let first = usize::from(crossing.first);
-        let device = outlets.device(crossing.port);
-        let outcome = match crossing.train() {
-            Some(train) => {
-                seal(batch, &crossing, train);
+    fn write_alone(&mut self, outgoing: usize, batch: &mut Batch, destinations: &mut impl Destinations) {
+        let outgoing = self.queued[outgoing];
+        let first = usize::from(outgoing.first);
+        let device = destinations.device(outgoing.port);
+        let outcome = match outgoing.gro() {
+            Some(gro) => {
+                write_headers(batch, &outgoing, gro);
                 let mut pieces = [IoSlice::new(&[]); FRAMES];
-                let count = self.pieces(batch, &crossing, &mut pieces);
+                let count = self.pieces(batch, &outgoing, &mut pieces);
                 device.map(|device| device.send_pieces(&pieces[..count]))
             }
-            None => device.map(|device| send(device, batch.slot_mut(first), &crossing.offload, &mut self.piece)),
+            None => device.map(|device| send(device, batch.slot_mut(first), &outgoing.offload, &mut self.piece)),
         };
-        self.tell(&crossing, batch, outlets, outcome);
+        self.report(&outgoing, batch, destinations, outcome);
     }
 
-    /// Where a crossing's octets lie, its offload header first: one place for a frame, one more for each that follows it in
-    /// a train. Returns how many places it is.
+    /// The slices of one write: the first frame behind its offload header, then the payload of each further frame.
+    /// Returns their number.
     #[inline]
-    fn pieces<'a>(&self, batch: &'a Batch, crossing: &Crossing, pieces: &mut [IoSlice<'a>]) -> usize {
-        pieces[0] = IoSlice::new(batch.slot(usize::from(crossing.first)));
-        let Some(train) = crossing.train() else { return 1 };
-        let headers = train.head().headers();
-        let behind = self.behind(crossing).zip(&mut pieces[1..]);
+    fn pieces<'a>(&self, batch: &'a Batch, outgoing: &Outgoing, pieces: &mut [IoSlice<'a>]) -> usize {
+        pieces[0] = IoSlice::new(batch.slot(usize::from(outgoing.first)));
+        let Some(gro) = outgoing.gro() else { return 1 };
+        let headers = gro.head().headers();
+        let behind = self.behind(outgoing).zip(&mut pieces[1..]);
         behind.fold(1, |count, (at, piece)| {
             *piece = IoSlice::new(&batch.frame(at)[headers..]);
             count + 1
         })
     }
 
-    /// The frames that follow a crossing's first.
-    fn behind(&self, crossing: &Crossing) -> impl Iterator<Item = usize> {
+    /// The frames of a batch after the first.
+    fn behind(&self, outgoing: &Outgoing) -> impl Iterator<Item = usize> {
         let next = |at: u8| Some(self.next[usize::from(at)]).filter(|&next| next != END);
-        let first = if crossing.train().is_some() {
-            next(crossing.first)
+        let first = if outgoing.gro().is_some() {
+            next(outgoing.first)
         } else {
             None
         };
         std::iter::successors(first, move |&at| next(at)).map(usize::from)
     }
 
-    /// Says what became of a crossing.
+    /// Reports the result of one write.
     #[inline]
-    fn tell(
+    fn report(
         &self,
-        crossing: &Crossing,
+        outgoing: &Outgoing,
         batch: &Batch,
-        outlets: &mut impl Outlets,
+        destinations: &mut impl Destinations,
         outcome: Option<Result<(), SendError>>,
     ) {
-        let frame = batch.frame(usize::from(crossing.first));
-        let count = crossing.train().map_or(1, Train::count);
+        let frame = batch.frame(usize::from(outgoing.first));
+        let count = outgoing.gro().map_or(1, GroBatch::count);
         match outcome {
             Some(Ok(())) => {
-                let behind: usize = self.behind(crossing).map(|at| batch.frame(at).len()).sum();
-                outlets.sent(crossing.port, count, frame.len() + behind);
+                let behind: usize = self.behind(outgoing).map(|at| batch.frame(at).len()).sum();
+                destinations.sent(outgoing.port, count, frame.len() + behind);
             }
-            Some(Err(error)) => outlets.failed(frame, count, crossing.port, Some(error)),
-            None => outlets.failed(frame, count, crossing.port, None),
+            Some(Err(error)) => destinations.failed(frame, count, outgoing.port, Some(error)),
+            None => destinations.failed(frame, count, outgoing.port, None),
         }
     }
 }
 
-/// The device that a crossing goes to, if a ring can write to it and it takes what goes there unfinished.
+/// The device of an outgoing frame, if a ring can write to it and it accepts the frame's offload.
 #[inline]
-fn device_in_batches<'a>(outlets: &'a impl Outlets, crossing: &Crossing) -> Option<&'a TapPort> {
-    let device = outlets.device(crossing.port)?;
+fn device_in_batches<'a>(destinations: &'a impl Destinations, outgoing: &Outgoing) -> Option<&'a TapPort> {
+    let device = destinations.device(outgoing.port)?;
     device
         .in_batches()
-        .filter(|tap| tap.capabilities().accepts(&crossing.offload))
+        .filter(|tap| tap.capabilities().accepts(&outgoing.offload))
 }
 
-/// Makes the first frame of a train the head of all.
-fn seal(batch: &mut Batch, crossing: &Crossing, train: &Train) {
-    let first = usize::from(crossing.first);
-    let offload = train.seal(batch.frame_mut(first));
+/// Writes the headers of a batch into its first frame.
+fn write_headers(batch: &mut Batch, outgoing: &Outgoing, gro: &GroBatch) {
+    let first = usize::from(outgoing.first);
+    let offload = gro.write_headers(batch.frame_mut(first));
     write_header(batch.slot_mut(first), &offload);
 }
 
@@ -292,8 +303,8 @@ fn write_header(slot: &mut [u8], offload: &Offload) {
     slot[..HEADER].copy_from_slice(VnetHeader::from(offload).as_bytes());
 }
 
-/// Writes one frame to a device, finishing first what the device cannot take unfinished. `slot` begins with room for the
-/// offload header, `room` holds the pieces of a frame that must be cut.
+/// Writes one frame, after finishing checksum and segmentation where the device cannot take them over. `slot` begins
+/// with room for the offload header; `room` holds one segment at a time.
 #[inline]
 pub fn send(device: &PortDevice, slot: &mut [u8], offload: &Offload, room: &mut [u8]) -> Result<(), SendError> {
     if device.capabilities().accepts(offload) {
@@ -333,7 +344,7 @@ mod tests {
     use super::super::port::UnixPort;
     use super::*;
 
-    /// Two ports, which record what goes out, and the hosts behind them.
+    /// Two ports that record what is sent, and the hosts behind them.
     struct World {
         _directory: tempfile::TempDir,
         devices: Vec<PortDevice>,
@@ -366,7 +377,7 @@ mod tests {
             }
         }
 
-        /// The transport payloads that came, each crossing one.
+        /// The transport payloads that arrived, one per write.
         fn received(&self, port: usize) -> Vec<Vec<u8>> {
             let mut buffer = [0; 5000];
             std::iter::from_fn(|| {
@@ -379,7 +390,7 @@ mod tests {
         }
     }
 
-    impl Outlets for World {
+    impl Destinations for World {
         fn device(&self, port: u32) -> Option<&PortDevice> {
             self.devices.get(port as usize)
         }
@@ -393,7 +404,7 @@ mod tests {
         }
     }
 
-    /// A datagram of a flow. Its payload is its number, as often as `size` says; a fragment may not be merged.
+    /// A datagram of a flow. Its payload is its number, repeated `size` times; a fragment is never merged.
     fn frame(flow: u16, number: u8, size: usize, fragment: bool) -> Vec<u8> {
         let mut frame = Vec::new();
         PacketBuilder::ethernet2([2; 6], [4; 6])
@@ -411,7 +422,7 @@ mod tests {
         /// Merged or not, the frames of a flow arrive at its port in the order in which they were sent, none missing.
         #[test]
         fn no_frame_overtakes_another_of_its_flow(
-            // As many as a socket queues at the least.
+            // At least as many as a socket queues.
             frames in prop::collection::vec((0_u16..3, 1_usize..3, prop::bool::weighted(0.15), 0_u32..2), 1..10),
             merge: bool,
         ) {
@@ -425,17 +436,17 @@ mod tests {
             let merged = egress.flush(&mut batch, None, &mut world);
             prop_assert!(merge || merged == 0);
             prop_assert_eq!((world.sent.iter().sum::<usize>(), world.failed), (frames.len(), 0));
-            let mut crossings = 0;
+            let mut queued = 0;
             for (port, expected) in expected.iter().enumerate() {
                 let mut arrived = vec![Vec::new(); 3];
                 for payload in world.received(port) {
                     let flow = frames[usize::from(payload[0])].0;
                     arrived[usize::from(flow)].extend(payload);
-                    crossings += 1;
+                    queued += 1;
                 }
                 prop_assert_eq!(&arrived, expected);
             }
-            prop_assert_eq!(crossings + merged, frames.len());
+            prop_assert_eq!(queued + merged, frames.len());
         }
     }
 

@@ -1,5 +1,5 @@
-//! What the switch tells the control plane: ports that were lost, and a sample of the frames that went nowhere. Telling
-//! never waits: when nobody listens fast enough, an event is lost and counted.
+//! Reports to the control plane: lost ports, and a sample of the dropped frames. A worker never waits for it: when the
+//! queue is full, the event is lost and counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,40 +9,40 @@ use tokio::sync::mpsc;
 use crate::datapath::DropReason;
 use crate::mapping::{InterfaceIndex, PortId};
 
-/// Bytes of a dropped frame that are shown.
+/// Bytes of a dropped frame in an event.
 pub const SHOWN: usize = 128;
 
-/// Something that the control plane should know.
+/// An event of the switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwitchEvent {
-    /// A port's device is gone, with its namespace or its holder. The port is not read any more; detach it.
+    /// A port's device is gone, with its namespace or the process that held it. The port is no longer read; detach it.
     PortLost {
         /// The port.
         port: PortId,
         /// The interface that it was attached to.
         interface: InterfaceIndex,
     },
-    /// A frame went nowhere.
+    /// A frame was dropped.
     Dropped(DroppedFrame),
 }
 
-/// A frame that went nowhere: one of a sample, the counters have them all.
+/// A dropped frame, one of a sample; the counters have all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedFrame {
-    /// Where it came in.
+    /// Ingress port.
     pub port: PortId,
     /// The interface attached there.
     pub interface: InterfaceIndex,
-    /// Why.
+    /// Drop reason.
     pub reason: DropReason,
-    /// When, since the switch was started.
+    /// Time since the switch was started.
     pub at: Duration,
-    /// Bytes of the whole frame.
+    /// Length of the whole frame in bytes.
     pub length: usize,
-    /// Its first bytes, [`SHOWN`] at the most.
+    /// Its first bytes, [`SHOWN`] at most.
     pub head: Vec<u8>,
-    /// How many of this port and reason were dropped untold since the last one that was told.
-    pub untold: u64,
+    /// Drops of this port and reason that were not reported since the last one that was.
+    pub unreported: u64,
 }
 
 /// The sending side.
@@ -67,7 +67,7 @@ impl Events {
         )
     }
 
-    pub(super) fn tell(&self, event: SwitchEvent) {
+    pub(super) fn send(&self, event: SwitchEvent) {
         if self.sender.try_send(event).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -78,39 +78,42 @@ impl Events {
     }
 }
 
-/// Which drops of one port are told.
+/// Which drops of one port are reported.
 #[derive(Debug)]
 pub(super) struct Sampler {
     second: u64,
-    told: [u16; DropReason::COUNT],
-    untold: [u64; DropReason::COUNT],
+    reported: [u16; DropReason::COUNT],
+    unreported: [u64; DropReason::COUNT],
 }
 
 impl Sampler {
     pub(super) fn new() -> Self {
         Self {
             second: 0,
-            told: [0; DropReason::COUNT],
-            untold: [0; DropReason::COUNT],
+            reported: [0; DropReason::COUNT],
+            unreported: [0; DropReason::COUNT],
         }
     }
 
-    /// How many were left out since the last one, if this one is to be told.
+    /// `Some` when this drop is to be reported, with the number of drops that were left out since the last one.
     pub(super) fn admit(&mut self, events: &Events, reason: DropReason, now: Duration) -> Option<u64> {
         if now.as_secs() != self.second {
-            (self.second, self.told) = (now.as_secs(), [0; DropReason::COUNT]);
+            (self.second, self.reported) = (now.as_secs(), [0; DropReason::COUNT]);
         }
-        let (told, untold) = (&mut self.told[reason as usize], &mut self.untold[reason as usize]);
-        if *told >= events.samples {
-            *untold += 1;
+        let (reported, unreported) = (
+            &mut self.reported[reason as usize],
+            &mut self.unreported[reason as usize],
+        );
+        if *reported >= events.samples {
+            *unreported += 1;
             return None;
         }
-        *told += 1;
-        Some(std::mem::take(untold))
+        *reported += 1;
+        Some(std::mem::take(unreported))
     }
 }
 
-/// The first bytes of a frame, to show.
+/// The first bytes of a frame.
 pub(super) fn head(frame: &[u8]) -> Vec<u8> {
     frame[..frame.len().min(SHOWN)].to_vec()
 }
@@ -120,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_drops_a_second_are_told_and_the_rest_are_counted() {
+    fn drops_are_reported_up_to_the_rate_and_the_rest_are_counted() {
         let (events, _receiver) = Events::new(1, 2);
         let mut sampler = Sampler::new();
         let mut admit = |second, reason| sampler.admit(&events, reason, Duration::from_secs(second));
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_who_is_slow_costs_events_and_no_waiting() {
+    fn a_slow_listener_loses_events_and_delays_no_worker() {
         let (events, mut receiver) = Events::new(1, 1);
         let event = SwitchEvent::Dropped(DroppedFrame {
             port: PortId::new(1).expect("1 is not 0"),
@@ -147,10 +150,10 @@ mod tests {
             at: Duration::ZERO,
             length: 60,
             head: head(&[1; 60]),
-            untold: 0,
+            unreported: 0,
         });
         for _ in 0..3 {
-            events.tell(event.clone());
+            events.send(event.clone());
         }
         assert_eq!(events.lost(), 2);
         assert_eq!(receiver.try_recv(), Ok(event));

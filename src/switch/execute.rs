@@ -1,8 +1,7 @@
-//! Carries out verdicts: reads a port's frames, has each decided, writes what the decision wants written, and delivers,
-//! answers, floods or drops the frame.
+//! Executes verdicts: reads a port's frames, decides each, commits the effects of the decision, and delivers, answers,
+//! floods or drops the frame.
 //!
-//! Worker threads and the switch that is driven step by step run this same code. They differ in what wakes them, and in
-//! whose clock counts.
+//! Worker threads and the stepped switch run this same code. They differ in what wakes them and in the clock.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::batch::{Batch, FRAMES};
 use super::delay::Delayed;
 use super::egress::Egress;
 use super::event::Sampler;
-use super::impair::{self, Journey};
+use super::impair::{self, ImpairedPath};
 use super::observe::Fate;
 use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
 use super::round::{Round, longest_packet};
@@ -23,32 +22,32 @@ use crate::datapath::{
 };
 use crate::mapping::PortId;
 
-/// Rounds with several frames and nothing merged, after which merging pauses at a port.
+/// Rounds of several frames without a merge, after which merging pauses at a port.
 const FRUITLESS: u8 = 4;
 
-/// Rounds for which it pauses.
+/// Rounds for which merging pauses.
 const PAUSE: u8 = 60;
 
-/// Reads that may fail one after another before a port counts as lost: its descriptor would be ready for ever.
+/// Consecutive failed reads after which a port counts as lost: its descriptor would stay readable for ever.
 const MOST_FAILURES: u8 = 16;
 
-/// Rounds with one frame each, after which a port is read one frame at a time: the look whether another is queued is a
-/// system call, which the frame and its answer need not wait for.
+/// Consecutive rounds with one frame, after which a port is read one frame at a time: checking for another frame is a
+/// system call, which delays the frame and its answer.
 const ALONE: u8 = 8;
 
-/// Rounds of one frame, after which one round looks again whether more are queued.
+/// Rounds of one frame after which the port is checked for more again.
 const LOOK_AGAIN: u8 = 16;
 
-/// What is remembered of a port that is read here.
+/// State of a port that is read here.
 struct Local {
     serial: u64,
     state: PortState,
     fruitless: u8,
     pause: u8,
     failures: u8,
-    /// Rounds with one frame, one after another.
+    /// Consecutive rounds with one frame.
     alone: u8,
-    /// Made when the first frame is dropped.
+    /// Allocated at the first drop.
     sampler: Option<Box<Sampler>>,
 }
 
@@ -65,12 +64,12 @@ impl Local {
         }
     }
 
-    /// Frames that the next round reads at the most.
+    /// The most frames that the next round reads.
     fn most(&self) -> usize {
         if self.alone < ALONE { FRAMES } else { 1 }
     }
 
-    /// Counts a round of so many frames, and whether the read after the last of them failed. True when the port is lost.
+    /// Counts a round of this many frames and the outcome of its last read. True when the port is lost.
     fn count_round(&mut self, frames: usize, outcome: Result<(), ReceiveError>) -> bool {
         self.alone = match frames {
             1 if self.alone < ALONE + LOOK_AGAIN => self.alone + 1,
@@ -87,7 +86,7 @@ impl Local {
     }
 }
 
-/// What a round came to.
+/// The result of a round.
 pub(super) struct RoundOutcome {
     /// Frames that were read.
     pub(super) frames: usize,
@@ -95,22 +94,22 @@ pub(super) struct RoundOutcome {
     pub(super) lost: bool,
 }
 
-/// Carries out the verdicts about the frames of some ports. One thread at a time uses it.
+/// Executes the verdicts for the frames of some ports. Used by one thread at a time.
 pub(super) struct Executor {
-    /// Which block of a port's counters is its own.
+    /// Its block of a port's counters.
     index: usize,
     locals: Vec<Option<Local>>,
     batch: Batch,
     egress: Egress,
-    /// Made by the thread that uses it.
+    /// Created by the thread that uses it.
     ring: Option<Ring>,
     /// Frames that a fault delays.
     delayed: Delayed<Offload>,
     output: Output,
-    /// Room for a frame that is not in the batch, behind its offload header.
+    /// Room for a frame outside the batch, behind its offload header.
     spare: Box<[u8]>,
     room: Box<[u8]>,
-    /// What one of the VPC's own servers answers.
+    /// The answer of a VPC service.
     served: Vec<u8>,
 }
 
@@ -130,7 +129,8 @@ impl Executor {
         }
     }
 
-    /// Gives up the frames that are under way, after a panic: the batch may be half written. Frames that a fault delays stay.
+    /// Discards the frames of the current round after a panic, because the batch may be half written. Delayed frames
+    /// are kept.
     pub(super) fn start_over(&mut self) {
         *self = Self {
             delayed: std::mem::replace(&mut self.delayed, Delayed::new()),
@@ -139,7 +139,7 @@ impl Executor {
         };
     }
 
-    /// Writes several frames by one call from now on. The ring belongs to the calling thread.
+    /// Writes several frames per system call from now on. The ring belongs to the calling thread.
     pub(super) fn use_ring(&mut self, ring: Ring) {
         self.ring = Some(ring);
     }
@@ -165,7 +165,7 @@ impl Executor {
         local.unwrap_or_else(|| Local::new(serial))
     }
 
-    /// Reads what a port has queued, within its budget, and carries out the verdict about each frame.
+    /// Reads the frames queued at a port, within its budget, and executes the verdict for each.
     pub(super) fn round(
         &mut self,
         shared: &Shared,
@@ -174,7 +174,7 @@ impl Executor {
         number: u32,
         now: Duration,
     ) -> RoundOutcome {
-        // Its descriptor was taken out of the set before it left the table: the event is from before.
+        // Its descriptor left the set before it left the table: the event is stale.
         let Some(port) = table.get(number) else {
             return RoundOutcome { frames: 0, lost: false };
         };
@@ -190,7 +190,7 @@ impl Executor {
         RoundOutcome { frames, lost }
     }
 
-    /// Decides about the frames of the batch and carries out the verdicts.
+    /// Decides the frames of the batch and executes the verdicts.
     fn process(
         &mut self,
         shared: &Shared,
@@ -250,7 +250,7 @@ impl Executor {
         }
     }
 
-    /// Decides about one frame and carries out the verdict.
+    /// Decides one frame and executes the verdict.
     #[inline(always)]
     fn frame(
         &mut self,
@@ -287,7 +287,7 @@ impl Executor {
             }
             Verdict::Punt(service) => self.punt(round, ingress, view, index, offload, service),
             Verdict::Flood { reply, punt } => self.flood(round, ingress, view, index, offload, reply, punt),
-            // A question was sent above.
+            // The request was sent above.
             Verdict::Consumed | Verdict::Ask { .. } => {}
             Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
         }
@@ -316,12 +316,12 @@ impl Executor {
             return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::TooLong);
         }
         if let Some(faults) = view.faults()
-            && let Some(journey) = Journey::new(faults, view, ingress, destination)
+            && let Some(path) = ImpairedPath::new(faults, view, ingress, destination)
         {
-            // What is queued came first.
+            // Frames queued before go first.
             self.egress.flush(&mut self.batch, self.ring.as_mut(), round);
             let slot = self.batch.slot(index);
-            return round.travel(&journey, slot, offload, rewrite, destination, &mut self.delayed);
+            return round.send_impaired(&path, slot, offload, rewrite, destination, &mut self.delayed);
         }
         round.show_delivery(self.batch.frame(index), &offload, destination);
         rewrite::apply(self.batch.frame_mut(index), rewrite);
@@ -330,7 +330,7 @@ impl Executor {
         self.egress.push(&self.batch, index, offload, to.get(), merge);
     }
 
-    /// Hands a frame to one of the VPC's own servers.
+    /// Passes a frame to a VPC service.
     #[cold]
     fn punt(
         &mut self,
@@ -347,7 +347,7 @@ impl Executor {
         };
         let outcome = if service == Service::LinkLocal {
             let sink = round.shared.services.get().ok_or(DropReason::NoService);
-            // It is shown before the services can answer it, or a capture has the answer first.
+            // Before the service can answer, because the answer must not come first in a capture.
             let mut taken = || round.show(question.bytes, &offload, Fate::Answered(Answered::Service));
             sink.and_then(|take| take(round.port.interface, round.port.id, question, &mut taken))
         } else {
@@ -358,7 +358,7 @@ impl Executor {
         }
     }
 
-    /// Sends a frame to every other port of the segment, and the router's answer to the one that it came from.
+    /// Sends a frame to every other port of the segment, and the router's answer to its sender.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "the fields of the verdict and of the frame")]
     fn flood(
@@ -371,7 +371,7 @@ impl Executor {
         reply: Option<Answered>,
         punt: Option<Service>,
     ) {
-        // What is queued came first.
+        // Frames queued before go first.
         self.egress.flush(&mut self.batch, self.ring.as_mut(), round);
         round.flood(
             view,
@@ -391,13 +391,13 @@ impl Executor {
             round.answer(answered, self.output.reply.frame(), &mut self.spare, question.bytes);
         }
         if let Some(service) = punt {
-            // The other ports got the question, so that it is not lost where this server has no answer.
+            // The frame reached the other ports, so it is not lost when this server has no answer.
             let _ = round.serve(service, question, ingress, view, &mut self.served, &mut self.spare);
         }
     }
 }
 
-/// What a port's frames are judged by, while the fabric says that its interface is attached to it and has a link.
+/// The ingress of a port, while its interface is attached to it and its link is up.
 pub(super) fn attached<'a>(view: &'a View, port: &Port) -> Result<Ingress<'a>, DropReason> {
     let ingress = view.ingress(port.interface, port.id).ok_or(DropReason::InterfaceGone)?;
     if ingress.interface.port != Some(port.id) {
@@ -409,7 +409,7 @@ pub(super) fn attached<'a>(view: &'a View, port: &Port) -> Result<Ingress<'a>, D
     Ok(ingress)
 }
 
-/// What a slot's offload header leaves to do, if it is to be believed.
+/// The offload of a slot's header, if the header is valid.
 #[inline]
 fn offload(slot: &[u8]) -> Result<Offload, DropReason> {
     let Ok((header, frame)) = VnetHeader::ref_from_prefix(slot) else {
@@ -418,7 +418,7 @@ fn offload(slot: &[u8]) -> Result<Offload, DropReason> {
     header.validate(frame).map_err(|_| DropReason::InvalidOffload)
 }
 
-/// What the decision needs to know of it.
+/// The part of an offload that the decision needs.
 #[inline]
 pub(super) fn meta(offload: &Offload) -> FrameMeta {
     match offload {

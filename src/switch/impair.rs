@@ -1,5 +1,5 @@
-//! Frames on their way under faults: lost, held up, doubled, or cut off. This is off the fast path, and exact rather than
-//! fast: a frame that stands for many packets is cut first, because each of them has a fate of its own.
+//! Applies network faults to a delivery: loss, delay, duplication, partition. This is the slow path: a frame that
+//! stands for many is segmented first, because each packet has its own outcome.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use super::{Port, PortTable, Shared};
 use crate::datapath::{DropReason, FaultView, Ingress, Rewrite, View, rewrite};
 use crate::mapping::Interface;
 
-/// A delivery that faults have a say in.
-pub(super) struct Journey<'a> {
+/// A delivery that faults affect.
+pub(super) struct ImpairedPath<'a> {
     faults: &'a FaultView,
     from: Interface,
     to: Interface,
 }
 
-impl<'a> Journey<'a> {
-    /// The journey from the interface of a batch to that of a port; `None` where no fault can touch it.
+impl<'a> ImpairedPath<'a> {
+    /// The path from the ingress interface to a port's; `None` where no fault affects it.
     #[cold]
     pub(super) fn new(faults: &'a FaultView, view: &View, ingress: &Ingress<'_>, to: &Port) -> Option<Self> {
-        let journey = Self {
+        let path = Self {
             faults,
             from: ingress.interface,
-            // An interface that is gone by now has no faults of its own: the device will refuse.
+            // An interface that was deleted has no faults of its own; its device will refuse the frame.
             to: view.interface(to.interface)?,
         };
-        let touched = journey.severed().is_some() || journey.impaired();
-        touched.then_some(journey)
+        let touched = path.severed().is_some() || path.impaired();
+        touched.then_some(path)
     }
 
     fn severed(&self) -> Option<DropReason> {
@@ -43,36 +43,36 @@ impl<'a> Journey<'a> {
 }
 
 impl Round<'_> {
-    /// Sends a frame on a journey, packet by packet. `slot`: the frame behind its offload header.
+    /// Sends a frame over the path, packet by packet. `slot`: the frame behind its offload header.
     #[cold]
-    pub(super) fn travel(
+    pub(super) fn send_impaired(
         &mut self,
-        journey: &Journey<'_>,
+        path: &ImpairedPath<'_>,
         slot: &[u8],
         offload: Offload,
         rewrite: Rewrite,
         to: &Port,
         delayed: &mut Delayed<Offload>,
     ) {
-        if let Some(reason) = journey.severed() {
+        if let Some(reason) = path.severed() {
             self.drop_unfinished(&slot[HEADER..], &offload, reason);
             return;
         }
         let Offload::Segment(segments) = offload else {
-            self.travel_packet(journey, &mut slot.to_vec(), offload, rewrite, to, delayed);
+            self.send_packet_impaired(path, &mut slot.to_vec(), offload, rewrite, to, delayed);
             return;
         };
         let mut room = vec![0; HEADER + segment::piece_length(&segments)];
         segment::segment(&slot[HEADER..], &segments, &mut room, HEADER, |piece| {
-            self.travel_packet(journey, &mut piece.to_vec(), Offload::None, rewrite, to, delayed);
+            self.send_packet_impaired(path, &mut piece.to_vec(), Offload::None, rewrite, to, delayed);
             true
         });
     }
 
     /// Sends one packet, behind room for an offload header.
-    fn travel_packet(
+    fn send_packet_impaired(
         &mut self,
-        journey: &Journey<'_>,
+        path: &ImpairedPath<'_>,
         slot: &mut [u8],
         offload: Offload,
         rewrite: Rewrite,
@@ -80,7 +80,7 @@ impl Round<'_> {
         delayed: &mut Delayed<Offload>,
     ) {
         let length = slot.len() - HEADER;
-        let passage = match journey.faults.pass(&journey.from, &journey.to, length, self.now) {
+        let passage = match path.faults.pass(&path.from, &path.to, length, self.now) {
             Ok(passage) => passage,
             Err(reason) => return self.drop_unfinished(&slot[HEADER..], &offload, reason),
         };
@@ -92,7 +92,7 @@ impl Round<'_> {
         let sent = slot[HEADER..].to_vec();
         self.show(&sent, &offload, delivered);
         rewrite::apply(&mut slot[HEADER..], rewrite);
-        // The copy first: sending may finish a frame in place.
+        // The duplicate first: sending may finish a frame in place.
         for delay in passage.copy.into_iter().chain([passage.delay]) {
             let outcome = if delay == Duration::ZERO {
                 let mut copy = slot.to_vec();
@@ -128,8 +128,8 @@ fn send(device: &PortDevice, slot: &mut [u8], offload: &Offload) -> Result<(), S
     egress::send(device, slot, offload, &mut room)
 }
 
-/// Delivers the frames that were held up long enough. One whose receiver has lost its link or its port meanwhile is
-/// dropped, and counted where it came in.
+/// Delivers the delayed frames that are due. A frame whose receiver has lost its link or port meanwhile is dropped and
+/// counted at its ingress port.
 #[cold]
 pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &View, delayed: &mut Delayed<Offload>) {
     let now = shared.now();
@@ -144,7 +144,7 @@ pub(super) fn release(shared: &Shared, worker: usize, table: &PortTable, view: &
                 if view.faults().is_some_and(down) {
                     Err(DropReason::FaultLinkDown)
                 } else {
-                    // Before the receiver can answer it, or a capture has the answer first.
+                    // Before sending, because the receiver's answer must not come first in a capture.
                     if let (Some(audience), Some(from)) = (&audience, from) {
                         let fate = Fate::Arrived { from: from.interface };
                         audience.show(place(shared, to), &held.bytes[HEADER..], &held.rest, fate);

@@ -1,6 +1,5 @@
-//! Runs a switch without threads, devices or a clock of its own: the same decisions and the same executor over cables in
-//! memory, when its owner says so and in an order that depends on nothing else. For tests without root, and for hosts that
-//! live in this process.
+//! Runs a switch without threads, devices or a clock: the same decisions and executor over cables in memory, in steps
+//! that the owner makes, in a deterministic order. For tests without root, and for hosts in this process.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,23 +20,23 @@ use crate::mapping::{InterfaceIndex, PortId};
 
 pub use super::Dropped;
 
-/// The block of a port's counters for what the executor does, and the one for what is sent unasked.
+/// Counter blocks of a port: one for the executor, one for unsolicited frames.
 const BLOCKS: usize = 2;
 
 /// A switch that is driven step by step.
 pub struct InProcessSwitch {
     shared: Arc<Shared>,
     executor: Executor,
-    /// Ports that were ever attached.
+    /// Number of ports ever attached.
     count: u32,
-    /// When each port gets its next advertisement, by its number.
+    /// Time of each port's next advertisement, by port number.
     advertisements: Vec<Option<Duration>>,
 }
 
 impl InProcessSwitch {
     /// A switch without ports.
     pub fn new(fabric: Arc<Fabric>) -> Self {
-        // Drops are kept whole instead, so no event is ever read.
+        // Dropped frames are kept whole instead, so no event is read.
         let (events, _) = Events::new(1, 0);
         let observers = Observers::new(SystemTime::UNIX_EPOCH, std::time::Instant::now());
         Self {
@@ -51,17 +50,17 @@ impl InProcessSwitch {
         }
     }
 
-    /// Says what takes over the frames for the link-local services, once. Until then they are dropped as `no_service`.
+    /// Sets the receiver of frames for the link-local services. Until then they are dropped as `no_service`.
     pub fn set_services(&mut self, sink: Box<ServiceSink>) {
         let _ = self.shared.services.set(Arc::from(sink));
     }
 
-    /// Writes a frame of a service to a port; false when there is no such port, or its cable is full.
+    /// Writes a frame of a service to a port; false when there is no such port or its cable is full.
     pub fn inject(&mut self, id: PortId, frame: &[u8]) -> bool {
         self.shared.unasked().inject(&self.shared, id, frame)
     }
 
-    /// Attaches the switch's end of a cable to an interface. The fabric must be told of the port that is returned
+    /// Attaches the switch's end of a cable to an interface. The caller must then set the returned port in the fabric
     /// (`FabricWriter::set_port`).
     ///
     /// # Panics
@@ -83,7 +82,7 @@ impl InProcessSwitch {
         self.shared.ports.store(Arc::new(table));
     }
 
-    /// Takes a port away, and returns its final counters.
+    /// Detaches a port and returns its final counters.
     pub fn detach(&mut self, id: PortId) -> Option<PortCounters> {
         let counters = self.counters(id);
         self.edit(|table| {
@@ -92,8 +91,8 @@ impl InProcessSwitch {
         counters
     }
 
-    /// Decides all frames that were sent so far, port by port, and sends the advertisements that are due at `now`.
-    /// Returns how many frames were decided. Frames that a host sends in answer wait for the next step.
+    /// Decides all frames sent so far, port by port, and sends the advertisements that are due at `now`. Returns the
+    /// number of frames decided. Frames that hosts send in answer wait for the next step.
     pub fn step(&mut self, now: Duration) -> usize {
         self.shared.clock.step(now);
         let (table, view) = (self.shared.ports.load_full(), self.shared.fabric.view_full());
@@ -112,17 +111,17 @@ impl InProcessSwitch {
         count
     }
 
-    /// Begins to observe frames and what becomes of them. Times are those that [`Self::step`] is given, since 1970.
+    /// Begins to observe frames and their verdicts. Times are those given to [`Self::step`], counted from 1970.
     pub fn observe(&self, wanted: Wanted) -> Observation {
         self.shared.observers.observe(wanted)
     }
 
-    /// The next time at which a frame that a fault delays is due.
+    /// The time at which the next delayed frame is due.
     pub fn next_release(&self) -> Option<Duration> {
         self.executor.next_due()
     }
 
-    /// The next time at which [`Self::step`] sends an advertisement of its own accord.
+    /// The time at which [`Self::step`] sends the next advertisement.
     pub fn next_advertisement(&self) -> Option<Duration> {
         let table = self.shared.ports.load();
         let due = self.advertisements.iter().enumerate();
@@ -144,25 +143,26 @@ impl InProcessSwitch {
         }
     }
 
-    /// Tells the ports of the address's subnet, except its owner's, where it is now, and returns how many were told.
+    /// Announces the address's new place to the ports of its subnet except the owner's; returns the number of
+    /// announcements.
     pub fn announce(&mut self, moved: Moved) -> usize {
         let (table, view) = (self.shared.ports.load_full(), self.shared.fabric.view_full());
         self.shared.unasked().announce(&self.shared, &view, &table, moved)
     }
 
-    /// What was counted of a port.
+    /// The counters of a port.
     pub fn counters(&self, id: PortId) -> Option<PortCounters> {
         let table = self.shared.ports.load();
         Some(PortCounters::sum(&table.get(id.get())?.counters))
     }
 
-    /// The frames that went nowhere since the last call, oldest first. Of many only the latest are kept.
+    /// The frames dropped since the last call, oldest first; only the latest are kept.
     pub fn take_dropped(&mut self) -> Vec<Dropped> {
         self.shared.drops.as_ref().map(Drops::take).unwrap_or_default()
     }
 }
 
-/// The host's end of a cable as a network card of `smoltcp`.
+/// The host's end of a cable as a `smoltcp` device.
 impl Device for MemoryHost {
     type RxToken<'a> = ReceivedFrame;
     type TxToken<'a> = Transmit<'a>;
@@ -179,7 +179,7 @@ impl Device for MemoryHost {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        // smoltcp counts the Ethernet header in.
+        // smoltcp includes the Ethernet header.
         capabilities.max_transmission_unit = usize::from(self.mtu()) + ETHERNET;
         capabilities
     }
@@ -201,7 +201,7 @@ impl TxToken for Transmit<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         let mut frame = vec![0; length];
         let result = f(&mut frame);
-        // Like a card, it drops what does not fit.
+        // Like a network card, it drops a frame that does not fit.
         let _ = self.0.send(frame);
         result
     }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_to_nobody_is_counted_where_it_came_in_and_can_be_looked_at() {
+    fn a_frame_to_an_unknown_mac_is_counted_at_its_ingress_port_and_kept() {
         let (_fabric, mut switch, [a, _b], [port, _]) = two_hosts();
         let mut frame = vec![0; 60];
         frame[..6].copy_from_slice(&[0xff; 6]);
@@ -396,7 +396,7 @@ mod tests {
             assert_eq!(switch.announce(moved), 0, "nobody has it");
             fabric.map(subnet, address.into(), owner);
             assert_eq!(switch.announce(moved), 1);
-            let frame = MemoryHost::receive(&b.card).expect("the other host is told");
+            let frame = MemoryHost::receive(&b.card).expect("the other host gets the announcement");
             assert_eq!(frame[..6], b.mac.0);
             assert!(!a.card.has_frame(), "the new owner is not");
         }

@@ -1,7 +1,8 @@
-//! Ports and workers: frames come in, are decided, and go out. The decision itself is
-//! [`datapath::decide`](crate::datapath::decide); here are the threads and devices around it.
+//! Moves frames between ports: devices, worker threads, and the execution of verdicts.
+//! [`datapath::decide`](crate::datapath::decide) makes the decision.
 //!
-//! A frame is read, decided and written by one worker thread in one go. What workers share they only read: the network
+//! One worker thread reads, decides and writes a frame in one go. What workers share is read-only: the network
+//! ([`Fabric`]) and the table of ports, each loaded once a round. Counters and other state belong to one worker.
 //! ([`Fabric`]) and the table of ports, each loaded once a round. What they count and remember is their own.
 
 mod advertiser;
@@ -54,32 +55,32 @@ use port::PortDevice;
 use spin::Spin;
 use worker::{Inbox, WAKE, Worker};
 
-/// The number of a port that was taken away is given to another only after this many others.
+/// The number of a detached port is reused only after this many others were detached.
 const REST: usize = 256;
 
-/// How long [`Switch::detach`] waits for a worker to let go of a port. A round takes far less.
+/// How long [`Switch::detach`] waits for a worker to release a port. A round takes far less.
 const LET_GO: Duration = Duration::from_secs(1);
 
-/// Takes over the frames that are for the VPC's link-local services, or says why it does not. It must not wait.
+/// Takes over the frames for the VPC's link-local services, or returns why it does not. It must not block.
 pub type ServiceSink =
     dyn Fn(InterfaceIndex, PortId, Received<'_>, &mut dyn FnMut()) -> Result<(), DropReason> + Send + Sync;
 
-/// How the switch is to be run.
+/// Settings of a switch.
 #[derive(Clone, Copy, Debug)]
 pub struct SwitchConfig {
-    /// Worker threads; `None`: one on a machine of one or two CPUs, else one a CPU and four at the most.
+    /// Worker threads; `None`: one on a machine of one or two CPUs, otherwise one per CPU and four at most.
     pub workers: Option<NonZeroUsize>,
-    /// How long a worker with nothing to do looks for frames before it sleeps, while they come sooner than that. It spares
-    /// them the wake-up, for a CPU that does nothing else meanwhile; 10 to 20 µs are a good measure. Zero: it sleeps at once.
+    /// How long an idle worker polls before it sleeps, while frames arrive more often than that. It saves the wake-up
+    /// and costs a CPU; 10 to 20 µs are a good value. Zero: never polls.
     pub spin: Duration,
-    /// Whether workers write what leaves together by one call of the kernel (io_uring), where it lets them. It takes about half
+    /// Whether workers write several frames per system call (io_uring), where the kernel allows it. It takes about half
     /// the time for small frames of many flows, and changes nothing else.
     pub ring: bool,
-    /// Dropped frames that are told of per second, port and reason. All are counted.
+    /// Dropped frames reported per second, port and reason. All are counted.
     pub drop_samples: u16,
-    /// Events that may wait for their listener; what is more is lost and counted.
+    /// Events that may wait for the listener; further ones are lost and counted.
     pub events: usize,
-    /// Called first by each thread of the switch: a server confines it.
+    /// Called first by each thread of the switch; the server confines it.
     pub thread_start: fn(),
 }
 
@@ -96,10 +97,10 @@ impl Default for SwitchConfig {
     }
 }
 
-/// How a port is to be treated.
+/// Settings of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct AttachOptions {
-    /// Frames of one flow that are queued together may cross merged towards this port, as one that the host cuts again.
+    /// Frames of one flow that are queued together may be merged towards this port (GRO), and the host segments them.
     /// Off: the host's captures show every frame as it was sent.
     pub coalesce: bool,
 }
@@ -110,18 +111,18 @@ impl Default for AttachOptions {
     }
 }
 
-/// Why the switch could not be started, or a port not attached.
+/// Why the switch could not be started or a port attached.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
-    /// A worker thread or what it waits at could not be made.
+    /// A worker thread or its epoll set could not be created.
     #[error("cannot start a worker: {0}")]
     Worker(#[source] std::io::Error),
-    /// The kernel would not watch the device.
+    /// The kernel refused to watch the device.
     #[error("cannot watch {name}: {source}")]
     Watch {
         /// The device.
         name: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Errno,
     },
     /// There are 2³² − 1 ports.
@@ -132,7 +133,7 @@ pub enum SwitchError {
 /// A port of the switch.
 struct Port {
     id: PortId,
-    /// Tells apart the ports that bear one number after another.
+    /// Distinguishes ports that have the same number one after another.
     serial: u64,
     interface: InterfaceIndex,
     device: PortDevice,
@@ -140,9 +141,9 @@ struct Port {
     worker: usize,
     coalesce: AtomicBool,
     lost: AtomicBool,
-    /// Its first interval between advertisements has begun.
+    /// Its first advertisement interval has begun.
     advertised: AtomicBool,
-    /// One block for each worker, and one for what is sent unasked.
+    /// One block for each worker, and one for unsolicited frames.
     counters: Box<[Block]>,
 }
 
@@ -179,13 +180,13 @@ impl Port {
 /// All ports, by number.
 type PortTable = Numbered<Port>;
 
-/// What workers share.
+/// State that workers share.
 struct Shared {
     fabric: Arc<Fabric>,
     ports: ArcSwap<PortTable>,
     clock: Clock,
     events: Events,
-    /// Frames that went nowhere, where they are kept whole.
+    /// Dropped frames, where they are kept whole.
     drops: Option<Drops>,
     observers: Arc<Observers>,
     services: OnceLock<Arc<ServiceSink>>,
@@ -210,26 +211,26 @@ impl Shared {
         }
     }
 
-    /// The time of this moment.
+    /// The current time.
     #[inline]
     fn now(&self) -> Duration {
         self.clock.now()
     }
 
-    /// The sender of what is sent unasked; one thread at a time.
+    /// The sender of unsolicited frames; one thread at a time.
     fn unasked(&self) -> MutexGuard<'_, Unasked> {
-        // A panic elsewhere leaves a frame in its buffer, which the next one writes over.
+        // A panic elsewhere leaves a frame in its buffer, which the next one overwrites.
         self.unasked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What attaching and detaching changes; one thread at a time.
+/// State that attaching and detaching changes; one thread at a time.
 #[derive(Default)]
 struct Registry {
-    /// Numbers to be given again, oldest first.
+    /// Numbers to be reused, oldest first.
     free: VecDeque<PortId>,
     next_serial: u64,
-    /// Ports of each worker.
+    /// Number of ports of each worker.
     load: Vec<usize>,
 }
 
@@ -241,7 +242,7 @@ struct WorkerHandle {
 
 impl WorkerHandle {
     fn wake(&self) {
-        // The counter of an eventfd is full after 2^64 - 2 wakes; then the worker is awake already.
+        // The counter of an eventfd is full after 2^64 - 2 wakes; the worker is awake then.
         let _ = rustix::io::write(&self.inbox.wake, &1_u64.to_ne_bytes());
     }
 }
@@ -255,7 +256,7 @@ pub struct Switch {
     advertiser: Option<JoinHandle<()>>,
 }
 
-/// A port as it is now.
+/// Status of a port.
 #[derive(Clone, Debug)]
 pub struct PortStatus {
     /// Its number.
@@ -266,7 +267,7 @@ pub struct PortStatus {
     pub name: String,
     /// The largest IP packet in bytes that its host takes.
     pub mtu: u16,
-    /// What its host takes unfinished.
+    /// The offloads that its host accepts.
     pub capabilities: port::Capabilities,
     /// Whether frames are merged towards it.
     pub coalesce: bool,
@@ -274,12 +275,12 @@ pub struct PortStatus {
     pub lost: bool,
     /// The worker that reads it.
     pub worker: usize,
-    /// What was counted.
+    /// Its counters.
     pub counters: PortCounters,
 }
 
 impl Switch {
-    /// Starts the workers of a switch without ports, and returns what it will tell of.
+    /// Starts a switch without ports; returns it with the receiver of its events.
     pub fn start(
         fabric: Arc<Fabric>,
         config: SwitchConfig,
@@ -352,7 +353,7 @@ impl Switch {
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        // What it holds is whole between any two statements that can panic.
+        // Its content is consistent between any two statements that can panic.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -361,28 +362,28 @@ impl Switch {
         self.shared.now()
     }
 
-    /// When the switch was started: where [`Self::now`] is zero.
+    /// When the switch was started: the zero of [`Self::now`].
     pub fn started(&self) -> Instant {
         self.start
     }
 
-    /// Begins to observe frames and what becomes of them.
+    /// Begins to observe frames and their verdicts.
     pub fn observe(&self, wanted: Wanted) -> Observation {
         self.shared.observers.observe(wanted)
     }
 
-    /// Octets of frames that wait for observers, and how many observers there are.
+    /// Octets of frames that wait for observers, and the number of observers.
     pub fn observed(&self) -> (usize, usize) {
         self.shared.observers.held()
     }
 
-    /// How many worker threads there are.
+    /// Number of worker threads.
     pub fn workers(&self) -> usize {
         self.workers.len()
     }
 
-    /// CPU time that each worker has used. Delivering a frame runs the receiving host's network stack within the write,
-    /// so the stack is billed here too. Zero where the kernel keeps no such account (`/proc/self/task/*/schedstat`).
+    /// CPU time of each worker. A write runs the receiving host's network stack, which is included. Zero where the
+    /// kernel keeps no such account (`/proc/self/task/*/schedstat`).
     pub fn cpu_time(&self) -> Vec<Duration> {
         let read = |worker: &WorkerHandle| {
             let path = format!("/proc/self/task/{}/schedstat", worker.inbox.thread.get()?);
@@ -400,14 +401,14 @@ impl Switch {
             .collect()
     }
 
-    /// Events that nobody took in time.
+    /// Events lost because the queue was full.
     pub fn lost_events(&self) -> u64 {
         self.shared.events.lost()
     }
 
-    /// Attaches a device to an interface. `publish` is called with the new port's number after frames can be written to
-    /// it and before the first is read from it: the place to tell the fabric (`FabricWriter::set_port`), so that not even
-    /// a host's first solicitation is lost.
+    /// Attaches a device to an interface. `publish` is called with the new port's number when frames can be written to
+    /// it, before the first is read from it. It is the place to set the port in the fabric (`FabricWriter::set_port`),
+    /// so that not even a host's first solicitation is lost.
     pub fn attach(
         &self,
         interface: InterfaceIndex,
@@ -443,7 +444,7 @@ impl Switch {
         let data = epoll::EventData::new_u64(u64::from(id.get()));
         let watched = match port.device.descriptor() {
             Some(device) => epoll::add(&*handle.queue, device, data, epoll::EventFlags::IN),
-            // A cable in memory is for the switch that is driven step by step.
+            // A cable in memory is for the stepped switch only.
             None => Err(Errno::BADF),
         };
         if let Err(source) = watched {
@@ -456,12 +457,11 @@ impl Switch {
         Ok(id)
     }
 
-    /// Takes a port away and returns its device, which no worker uses any more, with its final counters. Closing a TAP
-    /// keeps the caller waiting for the kernel for some 20 ms, so whoever closes many does so from several threads.
-    /// `None` when there is no such port.
+    /// Detaches a port and returns its device, which no worker uses any more, with its final counters; `None` when
+    /// there is no such port. Closing a TAP blocks for some 20 ms, so close many in several threads.
     pub fn detach(&self, id: PortId) -> Option<(PortDevice, PortCounters)> {
         let port = self.remove(&mut self.registry(), id)?;
-        // Workers let go of the table that they use at the end of their round.
+        // Workers release their table at the end of a round.
         let patience = later(Instant::now(), LET_GO);
         let mut port = port;
         loop {
@@ -470,7 +470,7 @@ impl Switch {
                 Err(port) => port,
             };
             if Instant::now() > patience {
-                // A worker that is stopped in a debugger: it closes the device when it goes on.
+                // A worker stopped in a debugger: it closes the device when it goes on.
                 tracing::warn!(port = id.get(), "a worker holds on to a port that was taken away");
                 return None;
             }
@@ -481,7 +481,7 @@ impl Switch {
     fn remove(&self, registry: &mut Registry, id: PortId) -> Option<Arc<Port>> {
         let mut table = PortTable::clone(&self.shared.ports.load());
         let port = table.remove(id.get())?;
-        // Gone from the set already when its device was lost.
+        // Already removed from the set when its device was lost.
         if let Some(device) = port.device.descriptor() {
             let _ = epoll::delete(&*self.workers[port.worker].queue, device);
         }
@@ -491,21 +491,21 @@ impl Switch {
         Some(port)
     }
 
-    /// Has the ports of each address's subnet told who owns it now, which the fabric must know already. It does not wait
-    /// for that: the announcements are sent from a thread of their own, 200 000 a second at the most, and name the owner of
-    /// the moment of sending. Of several lists none waits until another is through.
+    /// Announces each address's owner to the ports of its subnet; the fabric must have the new owners already. Returns
+    /// at once: the advertiser's thread sends at most 200 000 announcements a second, each with the owner at the time
+    /// of sending. Lists take turns.
     pub fn announce(&self, moved: Vec<Moved>) {
         self.shared.advertiser.moved(moved);
     }
 
-    /// Says who takes over the frames for the link-local services; false when somebody does already. Until then they are
+    /// Sets the receiver of frames for the link-local services; false when there is one already. Until then they are
     /// dropped as `no_service`.
     pub fn set_services(&self, sink: Arc<ServiceSink>) -> bool {
         self.shared.services.set(sink).is_ok()
     }
 
-    /// Writes a frame of a service to a port, in the calling thread; false when there is no such port, or its device did
-    /// not take the frame.
+    /// Writes a frame of a service to a port in the calling thread; false when there is no such port or its device
+    /// refuses the frame.
     pub fn inject(&self, id: PortId, frame: &[u8]) -> bool {
         self.shared.unasked().inject(&self.shared, id, frame)
     }
@@ -520,23 +520,23 @@ impl Switch {
         port.is_some()
     }
 
-    /// Plugs a port's cable in or out, as its host sees it; `None` when there is no such port.
+    /// Sets a port's carrier, as its host sees it; `None` when there is no such port.
     pub fn set_carrier(&self, id: PortId, up: bool) -> Option<Result<(), port::PortError>> {
         let table = self.shared.ports.load_full();
         Some(table.get(id.get())?.device.set_carrier(up))
     }
 
-    /// What was counted of a port.
+    /// The counters of a port.
     pub fn counters(&self, id: PortId) -> Option<PortCounters> {
         Some(PortCounters::sum(&self.shared.ports.load().get(id.get())?.counters))
     }
 
-    /// A port as it is now.
+    /// The status of a port.
     pub fn port(&self, id: PortId) -> Option<PortStatus> {
         self.shared.ports.load().get(id.get()).map(|port| status(port))
     }
 
-    /// All ports as they are now, by number.
+    /// The status of all ports, by number.
     pub fn ports(&self) -> Vec<PortStatus> {
         self.shared.ports.load().iter().map(|port| status(port)).collect()
     }
@@ -547,13 +547,13 @@ impl Drop for Switch {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.advertiser.stopped();
         if let Some(advertiser) = self.advertiser.take() {
-            // One that panicked has said so already.
+            // A panic in it has been reported already.
             let _ = advertiser.join();
         }
         for worker in &mut self.workers {
             worker.wake();
             if let Some(thread) = worker.thread.take() {
-                // A worker that panicked has said so already.
+                // A panic in it has been reported already.
                 let _ = thread.join();
             }
         }
@@ -574,7 +574,7 @@ fn status(port: &Port) -> PortStatus {
     }
 }
 
-/// On two CPUs the hosts need the other one.
+/// On two CPUs the hosts need the second one.
 fn default_workers() -> usize {
     match std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
         0..=2 => 1,

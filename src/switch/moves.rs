@@ -1,6 +1,5 @@
-//! Moves that are still to be announced. Lists take turns, so that the one address that somebody moves now need not wait for
-//! a million that somebody else moved before; and what waits is bounded by the addresses that there are, however often each
-//! of them moves.
+//! Queues moved addresses to be announced. Lists take turns, so that a single move does not wait behind a list of a
+//! million; and the queue never holds more entries than there are addresses, however often each moves.
 
 use std::collections::{HashSet, VecDeque};
 use std::vec::IntoIter;
@@ -9,16 +8,16 @@ use foldhash::fast::RandomState;
 
 use crate::datapath::Moved;
 
-/// Places in the queue, up to which nobody looks for addresses that wait twice: 24 MB.
+/// Queue length below which duplicates are not removed: 24 MB.
 const FEW: usize = 1 << 20;
 
-/// The queue. It holds addresses and not their owners: an owner is looked up when the announcement is written, and so is
-/// never an older one.
+/// The queue holds addresses without owners: the owner is looked up when the announcement is written, so it is never an
+/// outdated one.
 pub(super) struct Moves {
     lists: VecDeque<IntoIter<Moved>>,
     /// Addresses in all lists.
     held: usize,
-    /// When so many are held, addresses that wait twice are looked for.
+    /// Queue length at which duplicates are removed.
     tidy_at: usize,
 }
 
@@ -37,7 +36,7 @@ impl Moves {
         self.lists.is_empty()
     }
 
-    /// Takes a list in, whose addresses have their new owners by now.
+    /// Adds a list of addresses whose new owners are already set.
     pub(super) fn push(&mut self, list: Vec<Moved>) {
         if list.is_empty() {
             return;
@@ -49,8 +48,8 @@ impl Moves {
         }
     }
 
-    /// Goes through the list whose turn it is until `announce` says that it is enough, or the list ends; then it is the
-    /// next one's turn.
+    /// Announces addresses of the list whose turn it is, until `announce` returns false or the list ends; then it is
+    /// the next list's turn.
     pub(super) fn turn(&mut self, mut announce: impl FnMut(Moved) -> bool) {
         let Some(mut list) = self.lists.pop_front() else { return };
         for moved in list.by_ref() {
@@ -64,7 +63,7 @@ impl Moves {
         }
     }
 
-    /// Leaves each address where it comes first: its owner is that of the last move already.
+    /// Removes duplicates, and keeps the first place of each address: its owner is already that of the last move.
     fn tidy(&mut self) {
         let mut seen: HashSet<Moved, RandomState> = HashSet::default();
         let lists = std::mem::take(&mut self.lists);
@@ -97,7 +96,7 @@ mod tests {
         numbers.map(moved).collect()
     }
 
-    /// What is announced in one turn of `most` addresses.
+    /// The addresses announced in one turn of at most `most`.
     fn turn(moves: &mut Moves, most: usize) -> Vec<Moved> {
         let mut announced = Vec::new();
         moves.turn(|moved| {

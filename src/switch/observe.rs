@@ -1,8 +1,9 @@
-//! Observers of the live path: whoever wants to see frames and what became of them, as they cross, without being in the
-//! way. A frame is offered to each observer through a bounded queue; one that is full costs that observer the frame, which
-//! is counted, and costs the worker nothing. While nobody observes, a batch pays one load.
+//! Observes frames and their verdicts on the live path without delaying it. Each observer has a bounded queue: when it
+//! is full, the observer loses the frame, the loss is counted, and the worker goes on. Without an observer, a batch
+//! costs one load.
 //!
-//! What is shown is what stood on the wire of the VPC: checksums complete, and a frame that stands for many cut into them.
+//! An observed frame is shown as on the wire of the VPC: checksums complete, and a frame that stands for many
+//! segmented.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,14 +21,14 @@ pub use crate::wire::pcapng::Direction;
 /// What an observer wants to see.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Frames that match.
+    /// Frames that match this filter.
     pub filter: Filter,
-    /// Both directions at these interfaces. `None`: each frame of every interface once, where it came in, and what the
-    /// fabric sends itself.
+    /// Both directions at these interfaces. `None`: each frame of every interface once, at its ingress, and the frames
+    /// of the fabric.
     pub interfaces: Option<Vec<InterfaceIndex>>,
-    /// Where no interfaces are named: each frame also where it arrives, so that one that is delivered is seen twice.
+    /// Where no interfaces are named: each frame also at its egress, so that a delivered frame is seen twice.
     pub arrivals: bool,
-    /// Octets of each frame that are kept.
+    /// Octets kept of each frame.
     pub snaplen: usize,
     /// Frames that may wait for the observer.
     pub queue: usize,
@@ -35,11 +36,11 @@ pub struct Wanted {
     pub octets: usize,
 }
 
-/// Octets of frames that may wait for one observer unless it says otherwise.
+/// Default for the octets of frames that may wait for one observer.
 pub const OCTETS_OF_ONE: usize = 16 << 20;
 
-/// Octets of frames that may wait for all observers of a switch together. When a further one would exceed it, the oldest is
-/// given up.
+/// Octets of frames that may wait for all observers of a switch. When a new observer would exceed it, the oldest ones
+/// are ended.
 pub const OCTETS_OF_ALL: usize = 256 << 20;
 
 impl Default for Wanted {
@@ -55,49 +56,49 @@ impl Default for Wanted {
     }
 }
 
-/// What became of a frame, or where it comes from.
+/// The verdict on a frame, or its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// From the host: it goes to another interface's port.
+    /// From the host, delivered to another interface's port.
     Delivered {
-        /// Whose.
+        /// The interface.
         to: InterfaceIndex,
-        /// Which.
+        /// The port.
         port: PortId,
-        /// How long a fault holds it up.
+        /// Delay by a fault.
         delay: Duration,
     },
-    /// From the host: the fabric answered it.
+    /// From the host, answered by the fabric.
     Answered(Answered),
-    /// From the host: it goes to all other ports of the segment.
+    /// From the host, flooded to all other ports of the segment.
     Flooded,
-    /// From the host: it goes nowhere.
+    /// From the host, dropped.
     Dropped(DropReason),
     /// To the host, from another interface.
     Arrived {
-        /// Which.
+        /// The sender's interface.
         from: InterfaceIndex,
     },
-    /// To the host, of the fabric's own making; the kind of the answer, or `None` for what nobody asked for.
+    /// To the host, made by the fabric; the kind of the answer, `None` for unsolicited frames.
     Fabric(Option<Answered>),
 }
 
-/// One frame, and what became of it.
+/// One observed frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// When, since the switch was started.
+    /// Time since the switch was started.
     pub at: Duration,
-    /// At which interface.
+    /// The interface where it was observed.
     pub interface: InterfaceIndex,
-    /// At which port.
+    /// The port where it was observed.
     pub port: PortId,
-    /// Whether it came from the host there or went to it.
+    /// From the host there, or to it.
     pub direction: Direction,
-    /// Octets of the whole frame.
+    /// Length of the whole frame in octets.
     pub length: usize,
-    /// Its first octets, as many as are wanted.
+    /// Its first octets, up to the snaplen.
     pub bytes: Vec<u8>,
-    /// What became of it.
+    /// Its verdict.
     pub fate: Fate,
 }
 
@@ -113,7 +114,7 @@ struct Entry {
 struct Counts {
     matched: AtomicU64,
     lost: AtomicU64,
-    /// Octets that wait for the observer.
+    /// Octets of frames in the queue.
     waiting: AtomicUsize,
     given_up: AtomicBool,
 }
@@ -123,7 +124,7 @@ struct Counts {
 pub struct Observers {
     count: AtomicUsize,
     entries: ArcSwap<Vec<Arc<Entry>>>,
-    /// The number of the next one; held while the list is changed.
+    /// The number of the next observer; locked while the list changes.
     next: Mutex<u64>,
     epoch: SystemTime,
     start: Instant,
@@ -136,7 +137,7 @@ impl Default for Observers {
 }
 
 impl Observers {
-    /// Nobody yet. `epoch` and `start`: when the switch was started, by two clocks.
+    /// No observers. `epoch` and `start`: when the switch was started, by two clocks.
     pub fn new(epoch: SystemTime, start: Instant) -> Self {
         Self {
             count: AtomicUsize::new(0),
@@ -147,7 +148,7 @@ impl Observers {
         }
     }
 
-    /// Begins to observe. Frames that a worker decides after this has returned are seen.
+    /// Begins to observe. Frames decided after this returns are seen.
     pub fn observe(self: &Arc<Self>, wanted: Wanted) -> Observation {
         let (sender, receiver) = mpsc::channel(wanted.queue.max(1));
         let counts = Arc::new(Counts::default());
@@ -171,7 +172,7 @@ impl Observers {
         }
     }
 
-    /// Octets of frames that wait for observers now, and how many observers there are.
+    /// Octets of frames that wait for observers, and the number of observers.
     pub fn held(&self) -> (usize, usize) {
         let entries = self.entries.load();
         let waiting = entries.iter().map(|entry| entry.counts.waiting.load(Ordering::Relaxed));
@@ -191,7 +192,7 @@ impl Observers {
         self.store(entries);
     }
 
-    /// Those who are there now; `None` for nobody, which is found out by one load.
+    /// The current observers; `None` without any, which costs one load.
     #[inline]
     pub(super) fn present(&self) -> Option<Audience> {
         if self.count.load(Ordering::Acquire) == 0 {
@@ -202,7 +203,7 @@ impl Observers {
     }
 }
 
-/// Gives up the oldest observers until another with so many octets has room: they are the first of the list.
+/// Ends the oldest observers until a new one with this many octets has room.
 fn make_room(entries: &mut Vec<Arc<Entry>>, octets: usize) {
     let mut reserved: usize = entries.iter().map(|entry| entry.wanted.octets).sum();
     while !entries.is_empty() && reserved.saturating_add(octets) > OCTETS_OF_ALL {
@@ -225,7 +226,7 @@ pub(super) struct Place {
 }
 
 impl Audience {
-    /// Shows a frame to all who want it.
+    /// Offers a frame to all observers that want it.
     #[cold]
     pub(super) fn show(&self, place: Place, frame: &[u8], offload: &Offload, fate: Fate) {
         let direction = match fate {
@@ -277,7 +278,7 @@ impl Entry {
             bytes: frame[..kept].to_vec(),
             fate,
         };
-        // Counted first: what is taken at once is subtracted at once.
+        // Added before sending, because the receiver subtracts at once.
         self.counts.waiting.fetch_add(kept, Ordering::Relaxed);
         if self.sender.try_send(observed).is_err() {
             self.counts.waiting.fetch_sub(kept, Ordering::Relaxed);
@@ -296,13 +297,13 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// The next frame, once there is one.
+    /// Waits for the next frame.
     pub async fn next(&mut self) -> Option<Observed> {
         let next = self.receiver.recv().await;
         self.taken(next)
     }
 
-    /// The next frame, if there is one already.
+    /// The next frame, if one is queued.
     pub fn try_next(&mut self) -> Option<Observed> {
         let next = self.receiver.try_recv().ok();
         self.taken(next)
@@ -321,17 +322,17 @@ impl Observation {
         next
     }
 
-    /// Whether it was given up because later observers needed its memory: nothing more comes then.
+    /// Whether it was ended because later observers needed its memory; no further frame comes then.
     pub fn was_given_up(&self) -> bool {
         self.counts.given_up.load(Ordering::Acquire)
     }
 
-    /// Frames that were wanted so far, those that were lost included.
+    /// Frames that matched so far, lost ones included.
     pub fn matched(&self) -> u64 {
         self.counts.matched.load(Ordering::Relaxed)
     }
 
-    /// Frames that found the queue full and were not seen.
+    /// Frames lost because the queue was full.
     pub fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
@@ -458,14 +459,14 @@ mod tests {
         show(&observers, 1, &frame(0x0806), Fate::Answered(Answered::Arp));
         let newest = observers.observe(Wanted::default());
         assert!(all[0].was_given_up() && !all[1].was_given_up() && !newest.was_given_up());
-        // What it had is still its own, and then it ends.
+        // Its queued frames remain, then it ends.
         assert!(all[0].try_next().is_some());
         assert_eq!(all[0].blocking_next(), None);
         assert_eq!(observers.held().1, most);
     }
 
     #[test]
-    fn an_observer_who_is_slow_loses_frames_and_is_told_how_many() {
+    fn a_slow_observer_loses_frames_and_learns_how_many() {
         let observers = Arc::new(Observers::default());
         let mut observation = observers.observe(Wanted {
             queue: 2,

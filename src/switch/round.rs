@@ -1,14 +1,13 @@
-//! What becomes of the frames of one port in one round: each is delivered, answered, flooded or dropped, and each of these is
-//! counted and shown to those who observe.
+//! Delivers, answers, floods or drops the frames of one port in one round, counts them and shows them to observers.
 
 use std::time::Duration;
 
 use super::batch::Batch;
 use super::counters::Block;
 use super::delay::Delayed;
-use super::egress::{self, Outlets};
+use super::egress::{self, Destinations};
 use super::event::{DroppedFrame, Sampler, SwitchEvent, head};
-use super::impair::Journey;
+use super::impair::ImpairedPath;
 use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, Offload, PortDevice, SendError, VnetHeader};
 use super::{Port, PortTable, Shared};
@@ -23,14 +22,14 @@ pub(super) struct Round<'a> {
     pub(super) block: &'a Block,
     pub(super) worker: usize,
     pub(super) shared: &'a Shared,
-    /// Made when the first frame is dropped.
+    /// Allocated at the first drop.
     pub(super) sampler: &'a mut Option<Box<Sampler>>,
-    /// Those who observe, if there are any.
+    /// The observers, if any.
     pub(super) audience: Option<Audience>,
 }
 
 impl Round<'_> {
-    /// Shows a frame as it came from the port, with what becomes of it, to those who observe.
+    /// Shows observers a frame from the port with its verdict.
     #[inline]
     pub(super) fn show(&self, frame: &[u8], offload: &Offload, fate: Fate) {
         if let Some(audience) = &self.audience {
@@ -48,7 +47,7 @@ impl Round<'_> {
         self.show(frame, offload, fate);
     }
 
-    /// Shows a frame as it goes to another port.
+    /// Shows observers a frame on its way to another port.
     #[inline]
     pub(super) fn show_arrival(&self, frame: &[u8], offload: &Offload, to: &Port) {
         if let Some(audience) = &self.audience {
@@ -57,12 +56,12 @@ impl Round<'_> {
         }
     }
 
-    /// Counts a frame that goes nowhere, and tells of it unless too many were told.
+    /// Counts a dropped frame, and reports it unless the sample is complete.
     pub(super) fn drop(&mut self, frame: &[u8], reason: DropReason) {
         self.drop_unfinished(frame, &Offload::None, reason);
     }
 
-    /// The same, of a frame whose sender left something to do.
+    /// The same for a frame whose checksum or segmentation is unfinished.
     pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
         self.show(frame, offload, Fate::Dropped(reason));
         self.block.dropped[reason as usize].add(1);
@@ -70,15 +69,15 @@ impl Round<'_> {
             drops.keep(self.port.id, reason, frame);
         }
         let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
-        if let Some(untold) = sampler.admit(&self.shared.events, reason, self.now) {
-            self.shared.events.tell(SwitchEvent::Dropped(DroppedFrame {
+        if let Some(unreported) = sampler.admit(&self.shared.events, reason, self.now) {
+            self.shared.events.send(SwitchEvent::Dropped(DroppedFrame {
                 port: self.port.id,
                 interface: self.port.interface,
                 reason,
                 at: self.now,
                 length: frame.len(),
                 head: head(frame),
-                untold,
+                unreported,
             }));
         }
     }
@@ -100,8 +99,8 @@ impl Round<'_> {
         }
     }
 
-    /// Sends a router's question to every port of a subnet, unless it was sent a moment ago, and returns what becomes of
-    /// the packet that raised it.
+    /// Sends a router's ARP request or solicitation to every port of a subnet, unless it was sent a moment ago, and
+    /// returns the outcome for the packet that caused it.
     #[cold]
     pub(super) fn asked(
         &self,
@@ -127,7 +126,7 @@ impl Round<'_> {
         verdict.after_asking(asking)
     }
 
-    /// Lets a server of the VPC's own answer. It allocates, and is asked a few times a minute.
+    /// Passes a request to one of the VPC's own servers. It allocates, and is called a few times a minute.
     #[cold]
     pub(super) fn serve(
         &mut self,
@@ -143,7 +142,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Sends a frame to every other port of the segment, as it came.
+    /// Sends a frame to every other port of the segment, unchanged.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn flood(
         &mut self,
@@ -162,18 +161,21 @@ impl Round<'_> {
             let Some(to) = self.table.get(member.get()).filter(|_| member != self.port.id) else {
                 continue;
             };
-            if let Some(journey) = view.faults().and_then(|faults| Journey::new(faults, view, ingress, to)) {
-                self.travel(&journey, batch.slot(index), offload, Rewrite::None, to, delayed);
+            if let Some(path) = view
+                .faults()
+                .and_then(|faults| ImpairedPath::new(faults, view, ingress, to))
+            {
+                self.send_impaired(&path, batch.slot(index), offload, Rewrite::None, to, delayed);
                 continue;
             }
-            // Before the receiver can answer it, or a capture has the answer first.
+            // Before sending, because the receiver's answer must not come first in a capture.
             self.show_arrival(batch.frame(index), &offload, to);
             let outcome = if longest_packet(&offload, length) > usize::from(to.device.mtu()) {
                 Err(SendError::Refused(rustix::io::Errno::MSGSIZE))
             } else if to.device.capabilities().accepts(&offload) {
                 egress::send(&to.device, batch.slot_mut(index), &offload, room)
             } else {
-                // Finishing a frame changes it, and the next port may take it unfinished.
+                // Finishing changes a frame, and the next port may accept it unfinished.
                 let copy = &mut spare[..HEADER + length];
                 copy.copy_from_slice(batch.slot(index));
                 egress::send(&to.device, copy, &offload, room)
@@ -186,7 +188,7 @@ impl Round<'_> {
     }
 }
 
-impl Outlets for Round<'_> {
+impl Destinations for Round<'_> {
     #[inline]
     fn device(&self, port: u32) -> Option<&PortDevice> {
         self.table.get(port).map(|port| &port.device)
@@ -210,7 +212,7 @@ impl Outlets for Round<'_> {
         if let Some(port) = self.table.get(port) {
             port.counters[self.worker].refused.add(frames as u64);
         }
-        // One of a train is shown, all are counted.
+        // One frame of the batch is reported, all are counted.
         self.drop(frame, reason);
         self.block.dropped[reason as usize].add(frames as u64 - 1);
     }
@@ -223,7 +225,7 @@ pub(super) fn drop_reason(error: SendError) -> DropReason {
     }
 }
 
-/// A port at this moment, for those who observe it.
+/// A port and the current time, for observers.
 pub(super) fn place(shared: &Shared, port: &Port) -> Place {
     Place {
         at: shared.now(),
@@ -232,7 +234,7 @@ pub(super) fn place(shared: &Shared, port: &Port) -> Place {
     }
 }
 
-/// Sends a finished frame that lies elsewhere.
+/// Sends a finished frame from outside the batch.
 pub(super) fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) -> Result<(), SendError> {
     let slot = &mut spare[..HEADER + frame.len()];
     slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
@@ -240,7 +242,7 @@ pub(super) fn send_plain(device: &PortDevice, frame: &[u8], spare: &mut [u8]) ->
     device.send(slot)
 }
 
-/// Bytes of the largest IP packet that a frame is or stands for.
+/// Length of the largest IP packet that a frame is or stands for.
 #[inline]
 pub(super) fn longest_packet(offload: &Offload, frame_length: usize) -> usize {
     match offload {

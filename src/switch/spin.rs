@@ -1,23 +1,23 @@
-//! Whether a worker with nothing to do looks again for a moment before it sleeps. To be woken takes one to three
-//! microseconds, on both sides of a question and its answer; looking takes a whole CPU. So it looks only while frames come
-//! sooner than it would give up, and only where it was told to.
+//! Decides whether an idle worker polls before it sleeps. A wake-up takes one to three microseconds, for a request and
+//! again for its answer; polling takes a whole CPU. So a worker polls only if it is configured to, and only while
+//! frames arrive before it would give up.
 
 use std::time::Duration;
 
-/// Frames that came soon, one after another, before it begins to look.
+/// Consecutive frames that arrived soon, before polling begins.
 const OFTEN: u8 = 4;
 
-/// What is remembered of them: after so many, as many as half of them may come late before it stops.
+/// Bound of the score: after so many early frames, half as many may come late before polling stops.
 const MOST: u8 = 16;
 
-/// A worker's patience.
+/// The polling policy of a worker.
 pub(super) struct Spin {
     longest: Duration,
     soon: u8,
 }
 
 impl Spin {
-    /// With zero it never looks.
+    /// With zero it never polls.
     pub(super) fn new(longest: Duration) -> Self {
         Self { longest, soon: 0 }
     }
@@ -26,7 +26,7 @@ impl Spin {
         self.longest.is_zero()
     }
 
-    /// How long to look now before going to sleep.
+    /// How long to poll now before sleeping.
     pub(super) fn patience(&self) -> Duration {
         if self.soon >= OFTEN {
             self.longest
@@ -35,7 +35,7 @@ impl Spin {
         }
     }
 
-    /// Something came after a worker had nothing to do for so long.
+    /// Records how long the worker was idle before the last frame.
     pub(super) fn waited(&mut self, idle: Duration) {
         self.soon = if idle <= self.longest {
             MOST.min(self.soon + 1)
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_not_told_to_look_sleeps() {
+    fn a_worker_without_a_polling_time_sleeps() {
         let mut spin = Spin::new(Duration::ZERO);
         (0..100).for_each(|_| spin.waited(Duration::from_nanos(1)));
         assert!(spin.is_off() && spin.patience().is_zero());

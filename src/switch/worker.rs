@@ -1,6 +1,6 @@
-//! Runs a worker: one thread that reads a share of the ports, and decides about and writes each frame between the system
-//! call that brought it and the one that delivers it. Nothing is waited for and nothing is handed on in between: waking
-//! another thread alone costs as much as a frame.
+//! Runs a worker: one thread that reads a share of the ports, and decides and writes each frame between the system call
+//! that read it and the one that delivers it. It waits for nothing in between and hands nothing to another thread,
+//! because a wake-up alone costs as much as a frame.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -17,24 +17,24 @@ use super::{Port, PortTable, Shared};
 use crate::contain;
 use crate::datapath::View;
 
-/// A wait that is none.
+/// A timeout of zero.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// The event that is no port's: another thread wakes the worker.
+/// The event that wakes the worker and belongs to no port.
 pub(super) const WAKE: u64 = u64::MAX;
 
-/// Ready ports that are asked for at a time.
+/// Ready ports per epoll_wait(2).
 const EVENTS: usize = 64;
 
 /// How other threads reach a worker.
 pub(super) struct Inbox {
     /// An eventfd in the worker's epoll set.
     pub(super) wake: OwnedFd,
-    /// The worker's thread, as the kernel numbers it.
+    /// The worker's thread ID.
     pub(super) thread: OnceLock<i32>,
 }
 
-/// What one worker owns.
+/// State of one worker.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     queue: Arc<OwnedFd>,
@@ -54,7 +54,8 @@ impl Worker {
         }
     }
 
-    /// Works until the switch is stopped; after a panic it goes on with the next frame. `ring`: several frames are written by one call where the kernel allows that.
+    /// Runs until the switch stops; after a panic it goes on with the next frame. `ring`: several frames per system
+    /// call, where the kernel allows it.
     pub(super) fn run(mut self, ring: bool) {
         // It runs once: nothing has set it before.
         let _ = self.inbox.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
@@ -81,13 +82,13 @@ impl Worker {
         while !shared.stop.load(Ordering::Acquire) {
             events.clear();
             let now = self.wait(&mut events);
-            // One view for all frames of the round. Both are let go of before the worker sleeps, so that a port that is
-            // taken away is really gone soon after.
+            // One view for all frames of the round. Both are released before the worker sleeps, so that a detached port
+            // is closed soon.
             let (table, view) = (shared.ports.load(), shared.fabric.view());
             contain::site("worker");
             for event in &events {
                 match { event.data }.u64() {
-                    // Only the end is worth waking for, and the loop looks at it.
+                    // The loop checks whether the switch stops; nothing else needs a wake-up.
                     WAKE => {}
                     port => self.round(&table, &view, port as u32, now),
                 }
@@ -120,7 +121,8 @@ impl Worker {
                 }
             }
         }
-        // Without a timeout unless a fault delays frames: arming a timer before each sleep would cost as much as a frame.
+        // Without a timeout unless a fault delays frames: arming a timer before each sleep would cost as much as a
+        // frame.
         let release = self.executor.next_due();
         let timeout = release.map(|at| timespec(at.saturating_sub(shared.now())));
         let _ = epoll::wait(&*self.queue, rustix::buffer::spare_capacity(events), timeout.as_ref());
@@ -131,14 +133,14 @@ impl Worker {
         now
     }
 
-    /// Ends the reading of a port whose device is gone. Its descriptor is ready for ever, so it must leave the set now.
+    /// Stops reading a port whose device is gone. Its descriptor stays readable for ever, so it must leave the set now.
     fn lose(&self, port: &Port) {
-        // It may be out already, taken away by another thread.
+        // Another thread may have removed it already.
         if let Some(device) = port.device.descriptor() {
             let _ = epoll::delete(&*self.queue, device.as_fd());
         }
         if !port.lost.swap(true, Ordering::AcqRel) {
-            self.shared.events.tell(SwitchEvent::PortLost {
+            self.shared.events.send(SwitchEvent::PortLost {
                 port: port.id,
                 interface: port.interface,
             });
@@ -146,7 +148,7 @@ impl Worker {
     }
 }
 
-/// Rounded up by the kernel's own granularity at worst: a timer may be late, and is never early.
+/// The kernel may round it up: a timer may be late and is never early.
 fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs().cast_signed(),

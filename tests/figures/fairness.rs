@@ -18,7 +18,7 @@ use localvpc::datapath::{FabricWriter, InterfaceSpec as FabricInterface, SubnetS
 use localvpc::lab::{Instance, InstanceOptions, InstanceSpec, OpenError};
 use localvpc::model::profile::Profile;
 use localvpc::switch::batch::{Batch, FRAMES};
-use localvpc::switch::egress::{Egress, Outlets};
+use localvpc::switch::egress::{Destinations, Egress};
 use localvpc::switch::port::{PortDevice, Ring, SendError, TapOptions, TapPort, VnetHeader};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
 use localvpc::wire::MacAddr;
@@ -182,7 +182,7 @@ fn copy(ports: &[PortDevice], end: &OwnedFd) {
 
 struct To<'a>(&'a PortDevice);
 
-impl Outlets for To<'_> {
+impl Destinations for To<'_> {
     fn device(&self, _port: u32) -> Option<&PortDevice> {
         Some(self.0)
     }

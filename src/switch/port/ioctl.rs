@@ -13,7 +13,7 @@ pub(super) const IFF_TAP: u16 = 0x0002;
 pub(super) const IFF_NO_PI: u16 = 0x1000;
 /// A virtio_net_hdr before each frame.
 pub(super) const IFF_VNET_HDR: u16 = 0x4000;
-/// Made without a carrier.
+/// Created without a carrier.
 pub(super) const IFF_NO_CARRIER: u16 = 0x0040;
 
 /// The reader takes frames with a partial checksum.
@@ -29,9 +29,9 @@ pub(super) const TUN_F_USO4: u32 = 0x20;
 /// The reader takes unsegmented UDP over IPv6.
 pub(super) const TUN_F_USO6: u32 = 0x40;
 
-/// What TUNGETIFF says of a descriptor.
+/// The result of TUNGETIFF.
 pub(super) struct Attached {
-    /// The interface's name in the namespace in which it lives.
+    /// The interface's name in the namespace in which it is.
     pub(super) name: String,
     /// `IFF_*` of the device.
     pub(super) flags: u16,
@@ -63,7 +63,7 @@ fn result(outcome: nix::Result<c_int>) -> Result<(), Errno> {
         .map_err(|error| Errno::from_raw_os_error(error as i32))
 }
 
-/// Binds an open `/dev/net/tun` to the TAP `name`, made if there is none, and returns the name that it got.
+/// Binds an open `/dev/net/tun` to the TAP `name`, created if there is none, and returns its actual name.
 pub(super) fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Result<String, Errno> {
     // SAFETY: ifreq is plain old data; all zeros is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -77,7 +77,8 @@ pub(super) fn set_interface(fd: BorrowedFd<'_>, name: &str, flags: u16) -> Resul
     Ok(interface_name(&request))
 }
 
-/// What the descriptor is bound to; fails with `EBADFD` when it is bound to nothing, `ENOTTY` when it is no TUN at all.
+/// The device of a descriptor. Fails with `EBADFD` when it is bound to none, and with `ENOTTY` when it is no TUN
+/// descriptor.
 pub(super) fn get_interface(fd: BorrowedFd<'_>) -> Result<Attached, Errno> {
     // SAFETY: ifreq is plain old data; all zeros is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -101,7 +102,7 @@ fn interface_name(request: &libc::ifreq) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Says which frames the reader takes unfinished (`TUN_F_*`); `EINVAL` when the kernel does not know one of the bits.
+/// Sets which frames the reader accepts unfinished (`TUN_F_*`); `EINVAL` when the kernel does not know one of the bits.
 pub(super) fn set_offload(fd: BorrowedFd<'_>, bits: u32) -> Result<(), Errno> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetoffload(fd.as_raw_fd(), bits.cast_signed()) })
@@ -121,14 +122,14 @@ pub(super) fn set_little_endian(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     result(unsafe { raw::tunsetvnetle(fd.as_raw_fd(), &raw const on) })
 }
 
-/// Plugs the cable in or out, as the host sees it.
+/// Sets the carrier, as the host sees it.
 pub(super) fn set_carrier(fd: BorrowedFd<'_>, up: bool) -> Result<(), Errno> {
     let up = c_int::from(up);
     // SAFETY: TUNSETCARRIER reads one int, which lives until the call returns; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetcarrier(fd.as_raw_fd(), &raw const up) })
 }
 
-/// Lets the device outlive its last descriptor, or not.
+/// Sets whether the device outlives its last descriptor.
 pub(super) fn set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> Result<(), Errno> {
     // SAFETY: TUNSETPERSIST takes its argument by value; `fd` is open for its lifetime.
     result(unsafe { raw::tunsetpersist(fd.as_raw_fd(), c_int::from(persistent)) })

@@ -1,12 +1,12 @@
-//! A port without a kernel: two queues of frames in memory. The host side belongs to a test, or to a host that lives
-//! in this process; the switch side to a switch that is driven step by step.
+//! Implements a port without a kernel: two queues of frames in memory. The host's end belongs to a test or to a host in
+//! this process, the switch's end to a stepped switch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HEADER, LARGEST_FRAME, ReceiveError, SendError};
 
-/// Frames that a queue holds before it drops, as long as the transmit queue of a TAP.
+/// Frames that a queue holds before it drops: the length of a TAP's transmit queue.
 const QUEUE: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -42,12 +42,12 @@ pub fn cable(mtu: u16) -> (MemoryPort, MemoryHost) {
 }
 
 impl MemoryPort {
-    /// The oldest frame that the host sent.
+    /// The oldest frame from the host.
     pub fn receive(&self) -> Option<Vec<u8>> {
         lock(&self.queues).to_switch.pop_front()
     }
 
-    /// Reads the oldest frame that the host sent behind a plain offload header, as the worker reads it, and returns its
+    /// Reads the oldest frame from the host behind an empty offload header, in the form a worker uses, and returns its
     /// length.
     pub(super) fn receive_into(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
         let frame = self.receive().ok_or(ReceiveError::Empty)?;
@@ -68,17 +68,17 @@ impl MemoryPort {
 }
 
 impl MemoryHost {
-    /// Sends a frame to the switch. It is decided at the switch's next step.
+    /// Sends a frame to the switch, which decides it in its next step.
     pub fn send(&self, frame: impl Into<Vec<u8>>) -> Result<(), SendError> {
         push(&mut lock(&self.queues).to_switch, frame.into())
     }
 
-    /// The oldest frame that the switch delivered.
+    /// The oldest frame from the switch.
     pub fn receive(&self) -> Option<Vec<u8>> {
         lock(&self.queues).to_host.pop_front()
     }
 
-    /// Whether a delivered frame waits.
+    /// Whether a frame from the switch waits.
     pub fn has_frame(&self) -> bool {
         !lock(&self.queues).to_host.is_empty()
     }
@@ -94,13 +94,13 @@ impl MemoryHost {
     }
 }
 
-/// A panic elsewhere leaves whole frames in the queues: they are good to use.
+/// A panic elsewhere leaves whole frames in the queues, so they stay usable.
 fn lock(queues: &Mutex<Queues>) -> MutexGuard<'_, Queues> {
     queues.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn push(queue: &mut VecDeque<Vec<u8>>, frame: Vec<u8>) -> Result<(), SendError> {
-    // A device of the kernel takes no longer frame either.
+    // A device of the kernel accepts no longer frame either.
     if frame.len() > LARGEST_FRAME {
         return Err(SendError::Refused(rustix::io::Errno::MSGSIZE));
     }

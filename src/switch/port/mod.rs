@@ -1,11 +1,11 @@
-//! Ports: where frames come from and go to. A port reads and writes whole Ethernet frames, one system call a frame or, for what
-//! is written to TAPs together, one call for all ([`uring`]), and never waits; what a frame means is decided elsewhere.
+//! Reads and writes whole Ethernet frames at a port: one system call per frame, or one for several that go to TAPs
+//! ([`uring`]). A port never blocks.
 //!
-//! Every port of the switch speaks the same form: [`HEADER`] bytes of offload header ([`vnet`]) directly followed by
-//! the frame. A port that has no such header in its own world (a plain TAP, a datagram socket) leaves those bytes
-//! zero on reading and skips them on writing, so that a worker moves frames between unlike ports without copying.
+//! Every port has the same form of a frame: [`HEADER`] bytes of offload header ([`vnet`]) directly followed by the
+//! frame. A port without such a header (a plain TAP, a datagram socket) leaves those bytes zero on reading and skips
+//! them on writing, so that a worker moves frames between different kinds of port without copying.
 //!
-//! This is the only room of the project in which `unsafe` may stand: each use states the invariant that it rests on.
+//! `unsafe` is allowed in this folder only; each use states its invariant.
 
 #![allow(unsafe_code)]
 
@@ -35,29 +35,29 @@ pub const HEADER: usize = vnet::VnetHeader::LENGTH;
 /// Bytes of an Ethernet header without a tag.
 pub const ETHERNET: usize = 14;
 
-/// The largest frame that a port can bring: an IP packet of 65,535 bytes behind an Ethernet header with one tag.
+/// The largest frame that a port delivers: an IP packet of 65,535 bytes behind an Ethernet header with one tag.
 pub const LARGEST_FRAME: usize = 65_535 + ETHERNET + 4;
 
-/// What a port takes and brings beside plain frames.
+/// The offloads that a port supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Frames may be written whose transport checksum is still to be computed.
+    /// Accepts frames whose transport checksum is still to be computed.
     pub checksum: bool,
-    /// TCP frames larger than the MTU may be written, to be cut by the receiver (both IP versions).
+    /// Accepts TCP frames larger than the MTU, to be segmented by the receiver (both IP versions).
     pub tcp_segmentation: bool,
     /// The same for UDP (`UDP_SEGMENT`).
     pub udp_segmentation: bool,
 }
 
 impl Capabilities {
-    /// Plain frames only.
+    /// No offloads.
     pub const PLAIN: Self = Self {
         checksum: false,
         tcp_segmentation: false,
         udp_segmentation: false,
     };
 
-    /// Whether a frame with this offload can be written as it is.
+    /// Whether a frame with this offload can be written unchanged.
     #[inline]
     pub fn accepts(self, offload: &Offload) -> bool {
         match offload {
@@ -81,7 +81,7 @@ pub enum PortError {
     /// `/dev/net/tun` is missing or closed to this process.
     #[error("cannot open /dev/net/tun: {source}; load the `tun` module and run with CAP_NET_ADMIN")]
     NoTun {
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
     /// Another process holds the TAP.
@@ -90,48 +90,48 @@ pub enum PortError {
         /// The TAP.
         name: String,
     },
-    /// The device has the name of something else than a TAP, or the TAP has several queues.
+    /// The device exists and is not a TAP, or has several queues.
     #[error("`{name}` exists and is not a TAP with one queue")]
     NotATap {
         /// The device.
         name: String,
     },
-    /// The descriptor handed over is not a TAP that can be used.
+    /// The descriptor is not a usable TAP.
     #[error("the descriptor is no usable TAP: {reason}")]
     UnusableDescriptor {
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
-    /// Any other refusal by the kernel.
+    /// Any other error of the kernel.
     #[error("{operation} on `{name}`: {source}")]
     Refused {
         /// The TAP.
         name: String,
-        /// The request that was refused.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Errno,
     },
-    /// A unix socket could not be made.
+    /// A unix socket could not be created.
     #[error("{operation} on {path}: {source}")]
     Socket {
         /// The socket's path.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Errno,
     },
 }
 
-/// Why a read brought no frame.
+/// Why a read returned no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveError {
     /// Nothing is queued.
     Empty,
-    /// The device is gone and will not come back: close the port.
+    /// The device is gone for good: close the port.
     Lost,
-    /// This read failed, a later one may not.
+    /// This read failed; a later one may succeed.
     Failed(Errno),
 }
 
@@ -140,32 +140,31 @@ pub enum ReceiveError {
 pub enum SendError {
     /// The receiver's queue is full, or there is no memory for it.
     Full,
-    /// The interface is down on the host's side.
+    /// The host's interface is down.
     Down,
-    /// Nobody is there: the peer's socket does not exist.
+    /// The peer's socket does not exist.
     NoPeer,
-    /// The device refuses this very frame (too large, or an offload header that it does not take).
+    /// The device refuses this frame (too large, or an unsupported offload header).
     Refused(Errno),
-    /// The device is gone and will not come back: close the port.
+    /// The device is gone for good: close the port.
     Lost,
 }
 
-/// A port of any kind, by value: the worker's match on it costs a predictable branch, not a call
-/// through a table.
+/// A port of any kind, as an enum: the worker's match costs a predictable branch, not an indirect call.
 #[derive(Debug)]
 pub enum PortDevice {
     /// A TAP device.
     Tap(TapPort),
     /// A unix datagram socket.
     Unix(UnixPort),
-    /// A cable in memory, for the switch that is driven step by step: it has no descriptor to wait at.
+    /// A cable in memory, for the stepped switch: it has no descriptor.
     Memory(MemoryPort),
 }
 
 impl PortDevice {
     /// Reads one frame into `slot` behind [`HEADER`] bytes of offload header, and returns the frame's length in bytes
-    /// (without the header). A frame longer than the slot would be cut silently by the kernel, therefore
-    /// a slot holds [`HEADER`] + [`LARGEST_FRAME`] bytes.
+    /// without the header. The kernel would silently truncate a frame longer than the slot, so a slot holds [`HEADER`]
+    /// + [`LARGEST_FRAME`] bytes.
     #[inline]
     pub fn receive(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
         match self {
@@ -175,8 +174,8 @@ impl PortDevice {
         }
     }
 
-    /// Writes one frame. `slot` is [`HEADER`] bytes of offload header and the frame behind them; the header must not
-    /// ask for more than [`Self::capabilities`] offers.
+    /// Writes one frame. `slot` is [`HEADER`] bytes of offload header followed by the frame; the header must not need
+    /// more than [`Self::capabilities`].
     #[inline]
     pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
         match self {
@@ -186,7 +185,7 @@ impl PortDevice {
         }
     }
 
-    /// Writes one frame that lies in pieces. The first piece begins with the offload header, as in [`Self::send`].
+    /// Writes one frame that is in several slices. The first begins with the offload header, as in [`Self::send`].
     #[inline]
     pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
         match self {
@@ -199,7 +198,7 @@ impl PortDevice {
         }
     }
 
-    /// The device as a [`Ring`] reads and writes it; `None` where frames can cross one by one only.
+    /// The device for a [`Ring`]; `None` where frames can be written one by one only.
     #[inline]
     pub fn in_batches(&self) -> Option<&TapPort> {
         match self {
@@ -208,7 +207,7 @@ impl PortDevice {
         }
     }
 
-    /// What may be written beside plain frames.
+    /// The supported offloads.
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Tap(tap) => tap.capabilities(),
@@ -216,7 +215,7 @@ impl PortDevice {
         }
     }
 
-    /// The largest IP packet in bytes that the host behind the port takes.
+    /// The largest IP packet in bytes that the host behind the port accepts.
     pub fn mtu(&self) -> u16 {
         match self {
             Self::Tap(tap) => tap.mtu(),
@@ -225,7 +224,7 @@ impl PortDevice {
         }
     }
 
-    /// Tells the host whether a cable is plugged in. Ports without a carrier ignore it.
+    /// Sets the carrier that the host sees. Ports without a carrier ignore it.
     pub fn set_carrier(&self, up: bool) -> Result<(), PortError> {
         match self {
             Self::Tap(tap) => tap.set_carrier(up),
@@ -233,7 +232,7 @@ impl PortDevice {
         }
     }
 
-    /// What a worker waits at; `None` for a cable in memory.
+    /// The descriptor to wait for; `None` for a cable in memory.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tap(tap) => Some(tap.as_fd()),
@@ -242,7 +241,7 @@ impl PortDevice {
         }
     }
 
-    /// A name for people: the TAP's, or the socket's path.
+    /// A display name: the TAP's name, or the socket's path.
     pub fn name(&self) -> String {
         match self {
             Self::Tap(tap) => tap.name().to_owned(),
@@ -264,8 +263,8 @@ impl From<UnixPort> for PortDevice {
     }
 }
 
-/// The pieces of a frame for a port that knows no offload header. Only ports that know it are sent frames in pieces
-/// as a matter of course, so this may allocate.
+/// The slices of a frame without its offload header. It may allocate, because frames in slices usually go to ports with
+/// offload headers.
 fn without_header<'a>(pieces: &[IoSlice<'a>]) -> Vec<IoSlice<'a>> {
     let mut pieces = pieces.to_vec();
     let mut rest = pieces.as_mut_slice();

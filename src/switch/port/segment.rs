@@ -1,8 +1,7 @@
-//! What a frame's sender left undone, done here: cutting one large frame into the frames that it stands for, and
-//! computing open checksums. Needed only where the receiving port cannot take the work over itself.
+//! Finishes a frame for a port without the offload: segments a large frame, and computes open checksums.
 //!
-//! The rules are those of a network card: every piece repeats the headers; IPv4 identifications count up; TCP
-//! sequence numbers move by the payload before; FIN and PSH belong to the last piece, CWR to the first.
+//! The rules are those of a network card: every segment repeats the headers; IPv4 identifications count up; TCP
+//! sequence numbers advance by the payload; FIN and PSH are set in the last segment, CWR in the first.
 
 use super::ETHERNET;
 use super::vnet::Segments;
@@ -17,24 +16,24 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Computes an open checksum in place. `start` and `offset` come from a validated header
-/// ([`Offload::Checksum`](super::Offload::Checksum)); the field holds the pseudo-header's sum.
+/// ([`Offload::Checksum`](super::Offload::Checksum)); the field contains the pseudo-header's sum.
 pub fn complete_checksum(frame: &mut [u8], start: u16, offset: u16) {
     let start = usize::from(start);
     let field = start + usize::from(offset);
-    // Trailing bytes behind the IP packet are padding, and no part of the sum.
+    // Bytes behind the IP packet are padding and not covered.
     let end = crate::wire::flow::Transport::find(frame).map_or(frame.len(), |transport| transport.end);
     let Some(bytes) = frame.get(start..end) else { return };
     let sum = Sum::new().bytes(bytes);
-    // A UDP checksum must not become "none"; the other protocols know no such value, and 0xffff equals 0 to them.
+    // A UDP checksum must not become "none"; for other protocols 0xffff is equivalent to 0.
     let value = sum.udp_complement();
     if let Some(bytes) = frame.get_mut(field..field + 2) {
         bytes.copy_from_slice(&value.to_be_bytes());
     }
 }
 
-/// Cuts a frame and hands every piece, complete with all checksums, to `emit`. `room` holds one piece at a time behind
-/// `margin` bytes of zeros (the place of a plain offload header) and must have `margin` + [`piece_length`] bytes.
-/// Stops when `emit` returns false.
+/// Segments a frame and passes each segment, with complete checksums, to `emit`, until it returns false. `room` holds
+/// one segment at a time behind `margin` zero bytes (an empty offload header) and must have `margin` + [`piece_length`]
+/// bytes.
 pub fn segment(frame: &[u8], segments: &Segments, room: &mut [u8], margin: usize, mut emit: impl FnMut(&[u8]) -> bool) {
     room[..margin].fill(0);
     let headers = usize::from(segments.headers);
@@ -57,12 +56,12 @@ pub fn segment(frame: &[u8], segments: &Segments, room: &mut [u8], margin: usize
     }
 }
 
-/// The bytes of the largest piece of a frame.
+/// Length of a frame's largest segment.
 pub fn piece_length(segments: &Segments) -> usize {
     usize::from(segments.headers) + usize::from(segments.size)
 }
 
-/// Where in the frame a piece was.
+/// The position of a segment in the frame.
 #[derive(Clone, Copy)]
 struct Position {
     index: usize,
@@ -73,7 +72,7 @@ struct Position {
 
 fn finish_piece(piece: &mut [u8], segments: &Segments, position: Position) {
     let transport = usize::from(segments.transport);
-    // A piece is at most one IP packet: 16 bits hold its lengths.
+    // A segment is at most one IP packet, whose lengths fit 16 bits.
     let transport_length = (piece.len() - transport) as u16;
     let pseudo = if segments.kind.is_ipv6() {
         let payload_length = (piece.len() - ETHERNET - 40) as u16;
@@ -95,7 +94,7 @@ fn finish_piece(piece: &mut [u8], segments: &Segments, position: Position) {
     let segment = &mut piece[transport..];
     if segments.kind.is_tcp() {
         let sequence = u32::from_be_bytes([segment[4], segment[5], segment[6], segment[7]]);
-        // The payload of one IP packet: 32 bits hold it.
+        // The payload of one IP packet fits 32 bits.
         segment[4..8].copy_from_slice(&sequence.wrapping_add(position.before as u32).to_be_bytes());
         if !position.last {
             segment[13] &= !(FIN | PSH);

@@ -1,9 +1,8 @@
-//! A TAP device, the network card of a host. Opened with offload headers, so that its stack may leave checksums and
-//! segmentation undone; plain where the kernel refuses that or the user asked for plain frames.
+//! Opens a TAP, the network card of a host, with offload headers so that the host's stack may leave checksums and
+//! segmentation undone; or plain, where the kernel refuses headers or the user asks for plain frames.
 //!
-//! A TAP that persists remembers what its last holder set. One reopened without offload headers still hands out
-//! unfinished checksums, and no header says so. Therefore every mode sets every property explicitly, the absence of
-//! offloads included.
+//! A persistent TAP remembers the settings of its last holder. Reopened without offload headers it would still deliver
+//! unfinished checksums, with no header to say so. Therefore every mode sets every property explicitly.
 
 use std::fs::OpenOptions;
 use std::io::IoSlice;
@@ -19,18 +18,18 @@ use super::{Capabilities, HEADER, PortError, ReceiveError, SendError, ioctl, wit
 /// How to open a TAP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapOptions {
-    /// Ask for offload headers. Off: plain frames through the `tun-tap` crate, with every checksum complete and no
-    /// frame above the MTU, which reads better in captures and costs most of the throughput.
+    /// Use offload headers. Off: plain frames through the `tun-tap` crate, with complete checksums and no frame above
+    /// the MTU, which is easier to read in captures and costs most of the throughput.
     pub offload: bool,
-    /// Whether the host sees a cable plugged in.
+    /// Whether the host sees a carrier.
     pub carrier: bool,
-    /// The MTU in bytes that the host's interface has; the switch sends nothing larger. Setting it on the interface
-    /// is the business of whoever makes the host.
+    /// The MTU in bytes of the host's interface; the switch sends nothing larger. The code that creates the host sets
+    /// it on the interface.
     pub mtu: u16,
 }
 
 impl Default for TapOptions {
-    /// Offloads, a cable, and the jumbo frames of a VPC.
+    /// Offloads, a carrier, and the jumbo frames of a VPC.
     fn default() -> Self {
         Self {
             offload: true,
@@ -40,25 +39,25 @@ impl Default for TapOptions {
     }
 }
 
-/// An open TAP. Dropping it takes the device away, unless it persists.
+/// An open TAP. Dropping it removes the device, unless it is persistent.
 #[derive(Debug)]
 pub struct TapPort {
     fd: OwnedFd,
     name: String,
-    /// Frames carry a header of [`HEADER`] bytes.
+    /// Frames have an offload header of [`HEADER`] bytes.
     header: bool,
     capabilities: Capabilities,
     mtu: u16,
 }
 
 impl TapPort {
-    /// Opens the TAP `name` in the network namespace of the *current thread*, and makes it if there is none.
-    /// A device that persists in another namespace is not found from here.
+    /// Opens the TAP `name` in the network namespace of the *current thread*, and creates it if there is none. It does
+    /// not find a persistent device of another namespace.
     pub fn open(name: &str, options: TapOptions) -> Result<Self, PortError> {
         check_name(name)?;
         if options.offload {
             match Self::open_with_headers(name, options) {
-                // A kernel without IFF_VNET_HDR or TUNSETVNETHDRSZ: the frames go plain.
+                // A kernel without IFF_VNET_HDR or TUNSETVNETHDRSZ: use plain frames.
                 Err(PortError::Refused { operation: HEADERS, .. }) => {}
                 outcome => return outcome,
             }
@@ -66,8 +65,8 @@ impl TapPort {
         Self::open_plain(name, options)
     }
 
-    /// Adopts a descriptor that a parent or a service manager opened, whatever namespace its device is in.
-    /// The device must be a TAP without packet information; its offloads are set anew.
+    /// Adopts a descriptor opened by a parent or a service manager, in whatever namespace its device is. The device
+    /// must be a TAP without packet information; its offloads are set anew.
     pub fn from_fd(fd: OwnedFd, options: TapOptions) -> Result<Self, PortError> {
         let unusable = |reason| PortError::UnusableDescriptor { reason };
         let attached =
@@ -115,7 +114,7 @@ impl TapPort {
         Self::set_up(fd, name, false, options)
     }
 
-    /// Sets everything that a device remembers.
+    /// Sets every property that a device remembers.
     fn set_up(fd: OwnedFd, name: String, header: bool, options: TapOptions) -> Result<Self, PortError> {
         let capabilities = if header {
             ioctl::set_header_length(fd.as_fd(), HEADER).map_err(refused(&name, HEADERS))?;
@@ -123,8 +122,8 @@ impl TapPort {
             let wanted = if options.offload { EVERYTHING } else { 0 };
             let granted = negotiate(fd.as_fd(), wanted).map_err(refused(&name, "TUNSETOFFLOAD"))?;
             Capabilities {
-                // What may be *written* is bound to the header, not to TUNSETOFFLOAD; only UDP segmentation is
-                // younger than the header, and its absence shows in the bits that the kernel knows.
+                // What may be *written* depends on the header, not on TUNSETOFFLOAD. Only UDP segmentation is newer
+                // than the header; the bits that the kernel accepts show whether it is supported.
                 checksum: true,
                 tcp_segmentation: true,
                 udp_segmentation: granted & USO == USO,
@@ -149,7 +148,7 @@ impl TapPort {
         &self.name
     }
 
-    /// What may be written.
+    /// The supported offloads.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
@@ -159,16 +158,16 @@ impl TapPort {
         self.mtu
     }
 
-    /// Plugs the cable in or out. Without it the kernel discards what is written here and says nothing.
+    /// Sets the carrier. Without it the kernel silently discards what is written here.
     pub fn set_carrier(&self, up: bool) -> Result<(), PortError> {
         match ioctl::set_carrier(self.fd.as_fd(), up) {
-            // Linux before 5.0 has no such request; there the cable is always in.
+            // Linux before 5.0 has no such request; there the carrier is always on.
             Err(Errno::INVAL | Errno::NOTTY) if up => Ok(()),
             outcome => outcome.map_err(refused(&self.name, "TUNSETCARRIER")),
         }
     }
 
-    /// Lets the device outlive this process, with its addresses and its MAC, or not.
+    /// Sets whether the device, with its addresses and its MAC, outlives this process.
     pub fn set_persistent(&self, persistent: bool) -> Result<(), PortError> {
         ioctl::set_persistent(self.fd.as_fd(), persistent).map_err(refused(&self.name, "TUNSETPERSIST"))
     }
@@ -189,7 +188,7 @@ impl TapPort {
         }
     }
 
-    /// Whether frames cross with their offload headers, so that what is written and read is a worker's slot as it lies there.
+    /// Whether frames have offload headers, so that a worker's slot is read and written as it is.
     #[inline]
     pub fn has_headers(&self) -> bool {
         self.header
@@ -226,17 +225,17 @@ impl AsRawFd for TapPort {
     }
 }
 
-/// The operations that only kernels without offload headers refuse.
+/// The operation that fails only on kernels without offload headers.
 const HEADERS: &str = "TUNSETVNETHDRSZ";
 
 /// Both bits together: the kernel takes neither alone.
 const USO: u32 = ioctl::TUN_F_USO4 | ioctl::TUN_F_USO6;
 
-/// All that a switch can pass through untouched.
+/// All offloads that the switch passes through.
 const EVERYTHING: u32 = ioctl::TUN_F_CSUM | ioctl::TUN_F_TSO4 | ioctl::TUN_F_TSO6 | ioctl::TUN_F_TSO_ECN | USO;
 
-/// Sets as much of `wanted` as the kernel knows, and returns it. An older kernel refuses the whole request for one
-/// bit that it does not know, so after a refusal the bits are tried one by one.
+/// Sets as many bits of `wanted` as the kernel supports, and returns them. An older kernel refuses the whole request
+/// for one unknown bit, so after a refusal the bits are tried one by one.
 fn negotiate(fd: BorrowedFd<'_>, wanted: u32) -> Result<u32, Errno> {
     match ioctl::set_offload(fd, wanted) {
         Ok(()) => return Ok(wanted),
@@ -255,12 +254,12 @@ fn negotiate(fd: BorrowedFd<'_>, wanted: u32) -> Result<u32, Errno> {
             granted |= bit;
         }
     }
-    // The last request may have been a refused one: say once more what holds.
+    // The last request may have been refused: set the result once more.
     ioctl::set_offload(fd, granted)?;
     Ok(granted)
 }
 
-/// What the kernel takes as a name (`dev_valid_name`), `%` excepted: it would make a name pattern.
+/// The names that the kernel accepts (`dev_valid_name`), except those with `%`, which would be a pattern.
 fn check_name(name: &str) -> Result<(), PortError> {
     let bad = |c: char| c == '/' || c == '%' || c == ':' || c == '\0' || c.is_whitespace();
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name == "." || name == ".." || name.chars().any(bad) {
@@ -278,7 +277,7 @@ fn refused(name: &str, operation: &'static str) -> impl FnOnce(Errno) -> PortErr
     }
 }
 
-/// TUNSETIFF says EBUSY for a TAP that is held, and EINVAL for a device of another kind or a TAP with queues.
+/// TUNSETIFF returns EBUSY for a TAP in use, and EINVAL for another kind of device or a TAP with several queues.
 fn open_error(name: &str, error: Errno) -> PortError {
     let name = name.to_owned();
     match error {
@@ -292,7 +291,7 @@ fn open_error(name: &str, error: Errno) -> PortError {
     }
 }
 
-/// What a ring's write has come to: octets, or an error below zero.
+/// The result of a ring's write: octets, or a negative error.
 #[inline]
 pub(super) fn written(result: i32) -> Result<(), SendError> {
     if result < 0 {
@@ -305,7 +304,7 @@ pub(super) fn written(result: i32) -> Result<(), SendError> {
 fn receive_error(error: Errno) -> ReceiveError {
     match error {
         Errno::AGAIN | Errno::INTR => ReceiveError::Empty,
-        // EBADFD: the device went away with its namespace. EFAULT: it is on its way out (RCV_SHUTDOWN).
+        // EBADFD: the device was deleted with its namespace. EFAULT: it is being deleted (RCV_SHUTDOWN).
         Errno::BADFD | Errno::BADF | Errno::FAULT | Errno::NODEV => ReceiveError::Lost,
         other => ReceiveError::Failed(other),
     }
@@ -315,7 +314,7 @@ fn receive_error(error: Errno) -> ReceiveError {
 fn send_error(error: Errno) -> SendError {
     match error {
         Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => SendError::Full,
-        // The host has not set its interface up, or has set it down.
+        // The host's interface is not up yet, or was set down.
         Errno::IO | Errno::NETDOWN => SendError::Down,
         Errno::BADFD | Errno::BADF | Errno::NODEV => SendError::Lost,
         other => SendError::Refused(other),

@@ -1,11 +1,11 @@
-//! A unix datagram socket as a port: one datagram is one frame. QEMU speaks it as
-//! `-netdev dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path.
+//! Implements a port on a unix datagram socket: one datagram is one frame. QEMU uses it with `-netdev
+//! dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path.
 //!
-//! How many frames may wait for the guest is a property of the kernel, `net.unix.max_dgram_qlen`, and 10 unless it was
-//! raised: a guest that reads slowly loses frames, which are counted.
+//! The kernel limits the frames that wait for the guest (`net.unix.max_dgram_qlen`, 10 by default): a guest that reads
+//! slowly loses frames, which are counted.
 //!
-//! There is no connection to lose. A peer that is not there yet, or was restarted, costs the frames sent to it and
-//! nothing else; each is reported to the caller, which counts it.
+//! There is no connection to lose. While a peer is absent or restarts, the frames sent to it are lost and counted, and
+//! nothing else is.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,8 +20,7 @@ use rustix::net::{
 use super::vnet::VnetHeader;
 use super::{HEADER, PortError, ReceiveError, SendError, without_header};
 
-/// Room for this many bytes of datagrams on their way to the peer (`SO_SNDBUF`); the kernel caps it at
-/// `net.core.wmem_max`.
+/// `SO_SNDBUF`: bytes of datagrams on their way to the peer; the kernel caps it at `net.core.wmem_max`.
 const SEND_BUFFER: usize = 4 << 20;
 
 /// A bound socket and the path of its peer.
@@ -34,8 +33,8 @@ pub struct UnixPort {
 }
 
 impl UnixPort {
-    /// Binds `path` and sends to `peer`, which need not exist yet. A socket file that nobody listens at any more is
-    /// taken over; one in use, or a file of another kind, is an error.
+    /// Binds `path` and sends to `peer`, which need not exist yet. A socket file without a listener is replaced; one in
+    /// use, or a file of another kind, is an error.
     pub fn bind(path: &Path, peer: &Path, mtu: u16) -> Result<Self, PortError> {
         let failed = |path: &Path, operation| {
             let path = path.to_owned();
@@ -50,7 +49,7 @@ impl UnixPort {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
             .map_err(failed(path, "making a socket"))?;
-        // A smaller buffer than asked for is no error: it drops sooner.
+        // A smaller buffer is no error: it drops sooner.
         sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER).map_err(failed(path, "sizing the buffer"))?;
         match rustix::net::bind(&fd, &local) {
             Err(Errno::ADDRINUSE) if is_stale(path, &local) => {
@@ -71,7 +70,7 @@ impl UnixPort {
         })
     }
 
-    /// Where this side is bound.
+    /// The path of this side.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -85,7 +84,7 @@ impl UnixPort {
     pub fn receive(&self, slot: &mut [u8]) -> Result<usize, ReceiveError> {
         slot[..HEADER].copy_from_slice(&VnetHeader::PLAIN);
         match rustix::net::recv(&self.fd, &mut slot[HEADER..], RecvFlags::empty()) {
-            // An empty datagram is no frame, and not the end of anything.
+            // An empty datagram is no frame and no end of file.
             Ok((_, 0)) => Err(ReceiveError::Failed(Errno::MSGSIZE)),
             Ok((_, length)) => Ok(length),
             Err(Errno::AGAIN | Errno::INTR) => Err(ReceiveError::Empty),
@@ -95,7 +94,7 @@ impl UnixPort {
 
     /// See [`PortDevice::send`](super::PortDevice::send).
     pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
-        // By path every time: the peer may be another process than the last time.
+        // By path every time: the peer may be another process by now.
         let outcome = rustix::net::sendto(&self.fd, &slot[HEADER..], SendFlags::NOSIGNAL, &self.peer);
         outcome.map(drop).map_err(send_error)
     }
@@ -117,12 +116,12 @@ impl AsFd for UnixPort {
 
 impl Drop for UnixPort {
     fn drop(&mut self) {
-        // The file is only a name for the socket; if somebody took it away already, so much the better.
+        // The file is only a name for the socket; it may have been removed already.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// True when `path` is a socket file at which nobody listens.
+/// True when `path` is a socket file without a listener.
 fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     let Ok(probe) = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None) else {
@@ -215,7 +214,7 @@ mod tests {
     fn a_stale_socket_file_is_taken_over_and_a_live_one_is_not() {
         let (_directory, ours, theirs) = place();
         drop(UnixDatagram::bind(&ours).expect("the path is free"));
-        let port = UnixPort::bind(&ours, &theirs, 1500).expect("nobody listens at the file");
+        let port = UnixPort::bind(&ours, &theirs, 1500).expect("no process listens at the file");
         assert!(
             UnixPort::bind(&ours, &theirs, 1500).is_err(),
             "the first port is still there"

@@ -1,11 +1,11 @@
-//! Writing many frames by one call of the kernel (`io_uring_enter`) instead of one each. Frames cross in the order in which
-//! they are given, and all have crossed when a call returns: nothing is under way between two calls.
+//! Writes many frames with one system call (`io_uring_enter`). Frames are written in the given order, and all are
+//! written when the call returns: nothing is in flight between two calls.
 //!
-//! That rests on a property of a TAP that is told not to wait: a write runs the receiver's stack and is done with, whatever
-//! comes of it. The kernel thus completes each entry where it takes it, in order.
+//! This depends on `RWF_NOWAIT`: a write to a TAP then runs the receiver's stack and completes, whatever the result.
+//! The kernel thus completes each entry when it takes it, in order.
 //!
-//! Frames are not read by it: that took no less time than a `read` each, because nobody knows how many are queued, and because
-//! each must have room for the largest.
+//! Frames are not read by io_uring: that took no less time than a `read` each, because the number of queued frames is
+//! unknown and each needs room for the largest.
 
 use std::io::{Error, ErrorKind, IoSlice};
 use std::os::fd::AsRawFd;
@@ -16,23 +16,24 @@ use nix::libc;
 
 use super::{SendError, TapPort, tap};
 
-/// The most frames that cross by one call.
+/// The most frames per system call.
 pub const MOST: usize = 64;
 
-/// Each entry says that it does not wait: a TAP that is opened so (`O_NONBLOCK`) would be waited for by the ring all the same.
+/// Each entry carries it, because io_uring ignores `O_NONBLOCK` on a TAP and would wait.
 const AT_ONCE: i32 = libc::RWF_NOWAIT;
 
 /// A ring, to be used by the thread that made it.
 pub struct Ring {
     ring: IoUring,
-    /// What became of each entry of the last call: octets, or an error below zero.
+    /// The result of each entry of the last call: octets, or a negative error.
     results: [i32; MOST],
-    /// It has failed: entries may be left whose octets are not borrowed any more.
+    /// It has failed: entries may be left whose buffers are no longer borrowed.
     broken: bool,
 }
 
 impl Ring {
-    /// Linux before 6.1 has no such ring, and a container or an administrator may forbid it (`kernel.io_uring_disabled`).
+    /// Linux before 6.1 has no such ring, and a container or an administrator may forbid it
+    /// (`kernel.io_uring_disabled`).
     pub fn new() -> std::io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_single_issuer().setup_defer_taskrun();
@@ -43,14 +44,14 @@ impl Ring {
         })
     }
 
-    /// Whether it has failed, and is not to be used again.
+    /// Whether it has failed and must not be used again.
     #[inline]
     pub fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Writes frames in order, the first [`MOST`] at the most, each in pieces of which the first begins with the offload
-    /// header. An error: none was written, and this ring is not to be used again.
+    /// Writes frames in order, at most [`MOST`], each in slices of which the first begins with the offload header. On
+    /// an error none was written, and this ring must not be used again.
     pub fn write<'a>(
         &mut self,
         frames: impl Iterator<Item = (&'a TapPort, &'a [IoSlice<'a>])>,
@@ -58,11 +59,11 @@ impl Ring {
         let entries = frames.map(|(tap, pieces)| {
             let device = types::Fd(tap.as_raw_fd());
             match pieces {
-                // No frame has 4 GiB.
+                // A frame is smaller than 4 GiB.
                 [whole] => opcode::Write::new(device, whole.as_ptr(), whole.len() as u32)
                     .rw_flags(AT_ONCE)
                     .build(),
-                // An `IoSlice` is an `iovec`, as its documentation promises.
+                // An `IoSlice` has the layout of an `iovec`, as its documentation promises.
                 _ => opcode::Writev::new(device, pieces.as_ptr().cast(), pieces.len() as u32)
                     .rw_flags(AT_ONCE)
                     .build(),
@@ -75,7 +76,7 @@ impl Ring {
         Ok(outcomes.map(|&result| tap::written(result)))
     }
 
-    /// Has the kernel see to entries, and returns how many there were when all are done.
+    /// Submits entries, waits for all of them, and returns their number.
     ///
     /// # Safety
     /// What the entries point to must stay borrowed until this function returns.
@@ -100,7 +101,7 @@ impl Ring {
             match self.ring.submit_and_wait(count - done) {
                 Ok(more) => taken += more,
                 Err(error) if passing(&error) => {}
-                // It has taken none of them, and is not to take them later.
+                // It has taken none of them, and must not take them later.
                 Err(error) if taken == 0 => return Err(error),
                 Err(_) => {}
             }
@@ -111,7 +112,7 @@ impl Ring {
                 done += 1;
             }
         }
-        // A kernel whose TAPs cannot be told not to wait. It says so before it does anything.
+        // A kernel without `RWF_NOWAIT` for TAPs; it fails before it writes anything.
         if count > 0 && self.results[..count].iter().all(|&result| result == -libc::EOPNOTSUPP) {
             return Err(ErrorKind::Unsupported.into());
         }
@@ -120,7 +121,7 @@ impl Ring {
     }
 }
 
-/// Whether the kernel may be asked again.
+/// Whether the call may be repeated.
 fn passing(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }

@@ -1,10 +1,10 @@
-//! The offload header before each frame (virtio 1.2 section 5.1.6, `struct virtio_net_hdr`): what the sender left for
-//! the receiver to do. A local stack leaves the transport checksum open and a TCP stream or a train of datagrams
-//! uncut; passed through untouched, nobody ever has to do it.
+//! Validates the offload header before each frame (virtio 1.2 section 5.1.6, `struct virtio_net_hdr`), which says what
+//! the sender left to be done: the transport checksum, and the segmentation of a TCP stream or a batch of datagrams.
+//! Between two local stacks it is passed through, and the work is never done.
 //!
-//! A port's header is a claim, not a fact. A checksum field that "stands" in the IP source address would let a
-//! receiver rewrite what the checks have passed, so a header is believed only where the frame's own headers agree,
-//! and what is written to a port is made anew from the validated [`Offload`].
+//! A port's header is not trusted. A checksum field at the offset of the IP source address would make the receiver
+//! rewrite what the checks have passed, so a header is accepted only where it agrees with the frame's own headers, and
+//! what is written to a port is made from the validated [`Offload`].
 
 use thiserror::Error;
 use zerocopy::little_endian::U16;
@@ -21,10 +21,10 @@ const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
-/// `gso_type` bit: the TCP segment carries CWR, which only the first piece may keep.
+/// `gso_type` bit: the TCP segment has CWR set, which only the first segment may keep.
 const GSO_ECN: u8 = 0x80;
 
-/// The header as it lies before a frame: 10 bytes, little-endian (the port asks for that byte order).
+/// The header in memory: 10 bytes, little-endian (the port requests that byte order).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct VnetHeader {
@@ -36,46 +36,46 @@ pub struct VnetHeader {
     checksum_offset: U16,
 }
 
-/// What is left to do for a frame, agreed with the frame's own headers. All offsets count from the first byte of the
+/// The work left for a frame, validated against the frame's own headers. All offsets count from the first byte of the
 /// Ethernet header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offload {
     /// Nothing: the frame is finished.
     #[default]
     None,
-    /// The checksum field holds the sum of the pseudo-header only.
+    /// The checksum field contains the sum of the pseudo-header only.
     Checksum {
-        /// Where the bytes to sum begin.
+        /// Offset of the first byte to sum.
         start: u16,
-        /// Where the field stands, counted from `start`.
+        /// Offset of the field, counted from `start`.
         offset: u16,
     },
     /// The frame stands for several, and each needs its checksum.
     Segment(Segments),
 }
 
-/// How to cut a frame that stands for several.
+/// How to segment a frame that stands for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
     /// The transport and IP version.
     pub kind: SegmentKind,
-    /// TCP only: CWR is set, and belongs to the first piece.
+    /// TCP only: CWR is set, and belongs to the first segment.
     pub ecn: bool,
-    /// Transport payload bytes of each piece but the last.
+    /// Transport payload bytes of each segment but the last.
     pub size: u16,
-    /// Where the transport header begins.
+    /// Offset of the transport header.
     pub transport: u16,
-    /// Where the payload begins: the bytes that every piece repeats.
+    /// Offset of the payload; every segment repeats the bytes before it.
     pub headers: u16,
 }
 
 impl Segments {
-    /// The largest IP packet in bytes that the cut will make, to compare with an MTU.
+    /// The largest IP packet in bytes after segmentation, to compare with an MTU.
     pub fn largest_packet(&self) -> usize {
         usize::from(self.headers) - ETHERNET + usize::from(self.size)
     }
 
-    /// How many frames a frame of `frame_length` bytes stands for.
+    /// The number of frames that a frame of `frame_length` bytes stands for.
     pub fn count(&self, frame_length: usize) -> usize {
         frame_length
             .saturating_sub(usize::from(self.headers))
@@ -84,7 +84,7 @@ impl Segments {
     }
 }
 
-/// The kinds of frame that stand for several.
+/// The kinds of segmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// TCP over IPv4 (TSO4).
@@ -108,7 +108,7 @@ impl SegmentKind {
         matches!(self, Self::TcpV6 | Self::UdpV6)
     }
 
-    /// Where the checksum field stands in the transport header.
+    /// Offset of the checksum field in the transport header.
     pub fn checksum_offset(self) -> u16 {
         if self.is_tcp() { TCP_CHECKSUM } else { UDP_CHECKSUM }
     }
@@ -118,13 +118,13 @@ const TCP_CHECKSUM: u16 = 16;
 const UDP_CHECKSUM: u16 = 6;
 const ICMP_CHECKSUM: u16 = 2;
 
-/// Why an offload header was not believed.
+/// Why an offload header was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum VnetError {
-    /// The kind of segmentation is one that no port was offered.
+    /// A segmentation type that no port was offered.
     #[error("unknown segmentation type {0}")]
     UnknownKind(u8),
-    /// Segmentation with pieces of no bytes.
+    /// A segment size of zero.
     #[error("segment size 0")]
     NoSegmentSize,
     /// Segmentation without an open checksum, which no stack sends.
@@ -133,13 +133,13 @@ pub enum VnetError {
     /// The frame is not IP, is a fragment, or ends within its headers.
     #[error("the frame has no whole transport header")]
     NoTransport,
-    /// The header speaks of another transport or IP version than the frame.
+    /// The header is for another transport or IP version than the frame's.
     #[error("the header does not fit the frame's protocol")]
     WrongProtocol,
-    /// The checksum field lies outside of the frame, or in a header that was already checked.
+    /// The checksum field is outside the frame, or in a header that was already checked.
     #[error("the checksum field stands where none can be")]
     WrongChecksumField,
-    /// The IP length does not agree with the frame's.
+    /// The IP length does not agree with the frame's length.
     #[error("the IP length does not agree with the frame's length")]
     WrongLength,
 }
@@ -151,14 +151,14 @@ impl VnetHeader {
     /// A finished frame.
     pub const PLAIN: [u8; Self::LENGTH] = [0; Self::LENGTH];
 
-    /// True when there is nothing to validate: no open checksum, no segmentation. `DATA_VALID` is not believed and
-    /// not passed on, so it does not matter.
+    /// True when there is nothing to validate: no open checksum, no segmentation. `DATA_VALID` is neither trusted nor
+    /// passed on, so it does not matter.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.flags & NEEDS_CSUM == 0 && self.gso_type == GSO_NONE
     }
 
-    /// Holds the header against the frame that follows it.
+    /// Validates the header against the frame that follows it.
     #[inline]
     pub fn validate(&self, frame: &[u8]) -> Result<Offload, VnetError> {
         if self.is_plain() {
@@ -188,7 +188,7 @@ impl VnetHeader {
         if start != transport.offset || self.checksum_offset.get() != kind.checksum_offset() {
             return Err(VnetError::WrongChecksumField);
         }
-        // A frame that is cut is made of its IP packet alone; bytes behind that would end in a piece.
+        // A frame that is segmented ends with its IP packet; bytes behind it would end up in a segment.
         if transport.end != frame.len() {
             return Err(VnetError::WrongLength);
         }
@@ -288,7 +288,7 @@ mod tests {
         VnetHeader {
             flags,
             gso_type,
-            // A lie, which must not matter.
+            // A wrong value, which must not matter.
             header_length: U16::new(0xffff),
             segment_size: U16::new(size),
             checksum_start: U16::new(start),
