@@ -1,4 +1,5 @@
-//! The switch's own record of a stream: where each of its packets was delivered, or why it went nowhere.
+//! Records what the switch did with each packet of a stream: the interface that it was delivered to, or the drop
+//! reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,26 +16,26 @@ use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 use crate::wire::flow::{IpPacket, Upper};
 use crate::wire::frame::Frame;
 
-/// Octets of each packet that are looked at: headers and the payload's first 16.
+/// Octets read of each packet: the headers and the first 16 of the payload.
 const SNAPLEN: usize = 256;
 
-/// Packets that may wait to be looked at: those of half a minute at the highest rate.
+/// Packets in the queue: those of half a minute at the highest rate.
 const QUEUE: usize = 32_768;
 
-/// Between looks.
+/// Time between two reads of the queue.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// What tells the requests of a stream apart.
+/// Identifies a request within its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Number(u64),
     Port(u16),
 }
 
-/// Every packet with its request, and how many were missed.
+/// Each packet with its request, and the number of packets missed.
 type Recorded = (Vec<(Key, PacketFate)>, u64);
 
-/// A record that grows.
+/// A running record.
 #[derive(Debug)]
 pub(super) struct Flow {
     stop: Arc<AtomicBool>,
@@ -49,7 +50,7 @@ impl Flow {
         start: Instant,
     ) -> std::io::Result<Self> {
         let observation = controller.observe(Wanted {
-            // Text of our own making.
+            // The filter is our own text.
             filter: spec.filter().parse().unwrap_or_default(),
             interfaces: Some(controller.interface_index(interface).into_iter().collect()),
             snaplen: SNAPLEN,
@@ -67,13 +68,13 @@ impl Flow {
         })
     }
 
-    /// Ends the record and writes it to the requests. Returns how many packets were missed.
+    /// Ends the record and adds it to the requests. Returns the number of packets missed.
     pub(super) fn stop(mut self, requests: &mut [Request]) -> u64 {
         self.stop.store(true, Ordering::Release);
         let Some(Ok((fates, lost))) = self.thread.take().map(JoinHandle::join) else {
             return u64::MAX;
         };
-        // A port may be used again by a later request: its packets are those after it was sent.
+        // A later request may reuse a port: its packets are those after it was sent.
         let mut places: HashMap<Key, Vec<usize>> = HashMap::new();
         for (number, request) in requests.iter().enumerate() {
             places.entry(Key::Number(number as u64)).or_default().push(number);
@@ -136,7 +137,7 @@ fn record(
     }
 }
 
-/// Which request a packet is of. Of a connection only the SYN counts: it is what reaches the address, or does not.
+/// The request of a packet. Of a connection only the SYN counts, because it shows whether the address is reached.
 fn key(kind: ProbeKind, observed: &Observed) -> Option<Key> {
     let packet = IpPacket::of(&Frame::parse(&observed.bytes).ok()?)?;
     let upper = packet.payload();

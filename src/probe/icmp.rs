@@ -1,4 +1,4 @@
-//! ICMP and ICMPv6 echo (RFC 792, RFC 4443 section 4) over a raw socket of the host's kernel.
+//! Sends ICMP and ICMPv6 echo requests (RFC 792, RFC 4443 section 4) over a raw socket.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::wire::checksum::Sum;
 
 /// A socket that sends echo requests to one address.
 pub(super) struct Echo {
-    /// Not UDP at all: a connected socket of any kind sends and receives datagrams in the same way.
+    /// A raw socket in std's type for datagrams: a connected socket of any kind sends and receives in the same way.
     socket: UdpSocket,
     v6: bool,
     identifier: u16,
@@ -40,7 +40,7 @@ impl Echo {
         self.socket.send(&message).await.map(drop)
     }
 
-    /// The number of the request that an answer is to.
+    /// The number of the request that an answer belongs to.
     pub(super) async fn receive(&self) -> io::Result<Option<(u64, Option<String>)>> {
         let mut buffer = [0; 2048];
         let length = self.socket.recv(&mut buffer).await?;
@@ -52,18 +52,18 @@ fn request(v6: bool, identifier: u16, sequence: u64) -> Vec<u8> {
     let kind = if v6 { 128 } else { 8 };
     let mut message = vec![kind, 0, 0, 0];
     message.extend(identifier.to_be_bytes());
-    // The whole number is in the payload.
+    // The full number is in the payload.
     message.extend((sequence as u16).to_be_bytes());
     message.extend(payload(sequence));
     if !v6 {
-        // For ICMPv6 the kernel does it (RFC 3542 section 3.1).
+        // The kernel computes it for ICMPv6 (RFC 3542 section 3.1).
         let sum = Sum::new().bytes(&message).complement();
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message
 }
 
-/// The number in an echo reply; a raw IPv4 socket gives the IP header too.
+/// The number in an echo reply; a raw IPv4 socket returns the IP header too.
 fn answer(v6: bool, identifier: u16, bytes: &[u8]) -> Option<u64> {
     let message = if v6 {
         bytes

@@ -1,7 +1,7 @@
-//! Probes: a stream of small requests from a host towards an address, each with the time at which it was sent and
-//! answered, and beside it what the switch did with it. From this an outage is computed that can be stood by.
+//! Sends a stream of small requests to an address, records when each was sent and answered and what the switch did with
+//! it, and computes the outage from the record.
 //!
-//! A probe runs in the network namespace of an instance, or of any other host, and uses its kernel's own sockets.
+//! A probe runs in the network namespace of an instance or of any other host, and uses ordinary sockets of its kernel.
 
 mod flow;
 mod icmp;
@@ -27,31 +27,31 @@ use crate::model::InterfaceId;
 use crate::model::duration::{AnswerTimeout, since_epoch};
 use flow::Flow;
 
-/// The port of [`Responder`], unless another is asked for: that of the echo protocol (RFC 862).
+/// The default port of [`Responder`]: the echo protocol's (RFC 862).
 pub const ECHO_PORT: u16 = 7;
 
-/// How many requests a second there may be.
+/// The allowed rates, in requests a second.
 pub const RATES: std::ops::RangeInclusive<u32> = 1..=1000;
 
-/// What a request is.
+/// The kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
     /// An ICMP or ICMPv6 echo request.
     Icmp,
-    /// A datagram that is to be echoed.
+    /// A datagram that the responder echoes.
     Udp,
-    /// A TCP handshake, with a connection of its own each time.
+    /// A TCP handshake on a new connection.
     Tcp,
-    /// A GET request over a connection of its own. Any status below 500 is an answer.
+    /// A GET request on a new connection. Any status below 500 is an answer.
     Http,
 }
 
-/// What to probe.
+/// A stream of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeSpec {
-    /// What is sent.
+    /// The kind of request.
     pub kind: ProbeKind,
     /// To which address.
     #[schema(value_type = String)]
@@ -65,7 +65,7 @@ pub struct ProbeSpec {
     /// Requests a second, 1 to 1000.
     #[serde(default = "default_rate")]
     pub rate: u32,
-    /// An answer that takes longer than this is none.
+    /// An answer that takes longer counts as lost.
     #[serde(default = "default_timeout")]
     pub timeout: AnswerTimeout,
 }
@@ -101,7 +101,7 @@ impl ProbeSpec {
         Duration::from_secs(1) / self.rate.max(1)
     }
 
-    /// The frames of this stream, as a filter.
+    /// A filter that matches the frames of this stream.
     fn filter(&self) -> String {
         let family = if self.target.is_ipv6() { "6" } else { "" };
         match self.kind {
@@ -120,7 +120,7 @@ pub struct PacketFate {
     /// The interface that it was delivered to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_to: Option<InterfaceId>,
-    /// Why it went nowhere.
+    /// The drop reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<DropReason>,
 }
@@ -133,13 +133,13 @@ pub struct Request {
     /// When its answer came, likewise; absent when none came in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u64>,
-    /// Who said that they answered.
+    /// The name that the responder gave in its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// What the host's kernel said, where it was not silence.
+    /// An error of the host's kernel, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The port that its connection came from, while the record is made.
+    /// The source port of its connection, while the record is made.
     #[serde(skip)]
     pub(crate) port: Option<u16>,
     /// What the switch did with its packets, in order.
@@ -147,18 +147,18 @@ pub struct Request {
     pub fates: Vec<PacketFate>,
 }
 
-/// All that was seen of a stream.
+/// The record of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProbeRecord {
     /// What was probed.
     pub spec: ProbeSpec,
-    /// Where from.
+    /// Where it was sent from.
     pub from: String,
     /// When it began, in nanoseconds since 1970, UTC.
     pub began_at: u64,
     /// Every request, in the order of sending.
     pub requests: Vec<Request>,
-    /// Packets whose fate was not recorded because there were too many at once.
+    /// Packets that were not recorded because there were too many at once.
     pub unrecorded: u64,
 }
 
@@ -169,7 +169,7 @@ impl ProbeRecord {
     }
 }
 
-/// Why there is no probe.
+/// Why a probe could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The rate.
@@ -181,9 +181,9 @@ pub enum ProbeError {
     /// A thread, a socket or a runtime.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
 }
@@ -201,16 +201,16 @@ struct Log {
 
 impl Log {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
-        // Plain data that is never half changed.
+        // Plain data without invariants between fields.
         self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {
-        // 584 years.
+        // Fits for 584 years.
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Begins a request, and returns its number.
+    /// Adds a request and returns its number.
     fn begin(&self) -> usize {
         let sent = self.now();
         let mut requests = self.lock();
@@ -221,7 +221,7 @@ impl Log {
         requests.len() - 1
     }
 
-    /// An answer came. Only the first one counts.
+    /// Records an answer. Only the first one counts.
     fn answer(&self, number: usize, by: Option<String>) {
         let now = self.now();
         if let Some(request) = self.lock().get_mut(number)
@@ -238,7 +238,7 @@ impl Log {
     }
 }
 
-/// A probe that runs. Dropping it ends it.
+/// A running probe. Dropping it ends it.
 #[derive(Debug)]
 pub struct Probe {
     spec: ProbeSpec,
@@ -251,8 +251,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts a probe in a namespace. `from` is what the host there is called; with `interface`, the host's own, the switch
-    /// records what it does with each packet. The first request leaves right after this has returned.
+    /// Starts a probe in a namespace. `from` is the name of the host there; with `interface`, the host's own, the
+    /// switch records what it does with each packet. The first request is sent right after this returns.
     pub fn start(
         namespace: &Namespace,
         from: impl Into<String>,
@@ -285,20 +285,20 @@ impl Probe {
             thread: Some(thread),
             flow,
         };
-        // It is told of once the sockets are open, and never when they could not be opened.
+        // Sent once the sockets are open, and never when they cannot be opened.
         if opened.recv().is_err() {
             probe.join()?;
         }
         Ok(probe)
     }
 
-    /// What was seen so far, without what the switch did.
+    /// The requests so far, without the switch's record.
     pub fn so_far(&self) -> Vec<Request> {
         self.log.lock().clone()
     }
 
     fn join(&mut self) -> Result<(), ProbeError> {
-        // A thread that has ended by itself hears nothing; that is as good.
+        // The thread may have ended already.
         let _ = self.stop.take().map(|stop| stop.send(()));
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
@@ -307,7 +307,7 @@ impl Probe {
         }
     }
 
-    /// Ends the probe: nothing is sent any more, and answers that may still come in time are waited for.
+    /// Ends the probe: no more requests are sent, and answers that may still arrive in time are awaited.
     pub fn stop(mut self) -> Result<ProbeRecord, ProbeError> {
         self.join()?;
         let mut requests = std::mem::take(&mut *self.log.lock());
@@ -339,16 +339,16 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if let Err(error) = self.join() {
-            tracing::debug!(%error, "a probe that nobody asked about had failed");
+            tracing::debug!(%error, "a probe that was dropped had failed");
         }
     }
 }
 
-/// What happened while a probe ran, beside its own requests.
+/// An event while a probe ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// Something went wrong on purpose: a fault began, a host was frozen or killed.
+    /// A failure was injected: a fault began, a host was frozen or killed.
     Fault,
     /// A fault ended, a host was thawed.
     FaultEnd,
@@ -360,29 +360,29 @@ pub enum MarkKind {
     FirstPacket,
 }
 
-/// One such thing.
+/// An event on the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Mark {
     /// When, in nanoseconds since the probe began; negative: before it.
     pub at: i64,
-    /// What.
+    /// The kind of event.
     pub kind: MarkKind,
-    /// In words.
+    /// A description.
     pub text: String,
 }
 
-/// A probe with what came of it.
+/// A probe with its results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProbeReport {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The figures.
     pub outage: Outage,
     /// Who owned the address.
     pub owners: Vec<outage::Ownership>,
-    /// Names of the interfaces that occur.
+    /// Names of the interfaces in the record.
     pub names: std::collections::BTreeMap<String, String>,
-    /// What happened in the meantime, in order.
+    /// Events while it ran, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
     /// Every request.

@@ -1,8 +1,8 @@
-//! What an outage was, from a record of requests and of who owned the address: pure arithmetic, so that the same record
+//! Computes an outage from a record of requests and the owners of the address. It is pure arithmetic: the same record
 //! always gives the same figures.
 //!
-//! A window of outage begins with the first request that was lost and ends with the first request after it that was
-//! answered; both are times of sending. A request that was answered too late was lost.
+//! A window of outage begins with the first lost request and ends with the first answered request after it; both are
+//! times of sending. A request that was answered too late counts as lost.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ pub struct Ownership {
     /// Who owns it from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<InterfaceId>,
-    /// When the data path followed, likewise; absent when it has not. The same as `at` when it was one step.
+    /// When the data path followed, likewise; absent when it has not. Equal to `at` when both happened in one step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_data_path: Option<i64>,
 }
 
-/// The changes of the owner of an address that events tell of, in order.
+/// The changes of an address's owner, from the events, in order.
 pub fn ownership(events: &[Arc<Event>], address: IpAddr, began: SystemTime) -> Vec<Ownership> {
     let since = |at: SystemTime| match at.duration_since(began) {
         Ok(after) => after.as_nanos() as i64,
@@ -65,32 +65,32 @@ pub fn ownership(events: &[Arc<Event>], address: IpAddr, began: SystemTime) -> V
     all
 }
 
-/// A time in which requests were lost.
+/// A period in which requests were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Window {
-    /// When the first request that was lost was sent, in nanoseconds since the probe began.
+    /// When the first lost request was sent, in nanoseconds since the probe began.
     pub from: u64,
-    /// When the first request after it that was answered was sent; absent when none was.
+    /// When the first answered request after it was sent; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
     /// Requests that were lost.
     pub lost: u64,
-    /// How long it was, in nanoseconds; up to the last request where it has no end.
+    /// Its length in nanoseconds; up to the last request where it has no end.
     pub length: u64,
 }
 
-/// How long answers took, in nanoseconds.
+/// Latency of answers, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Latency {
-    /// Half of them took no longer.
+    /// Median.
     pub p50: u64,
-    /// 99 of 100 took no longer.
+    /// 99th percentile.
     pub p99: u64,
-    /// The longest.
+    /// Maximum.
     pub max: u64,
 }
 
-/// What an outage was.
+/// The figures of an outage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Outage {
     /// Requests that were sent.
@@ -99,7 +99,7 @@ pub struct Outage {
     pub answered: u64,
     /// Those that were not.
     pub lost: u64,
-    /// Packets that were delivered to an owner that the address had before, after the API was called.
+    /// Packets delivered to a former owner of the address after the API was called.
     pub misdelivered: u64,
     /// Packets that the switch dropped, by reason.
     pub dropped: std::collections::BTreeMap<String, u64>,
@@ -107,15 +107,14 @@ pub struct Outage {
     pub windows: Vec<Window>,
     /// The longest window, in nanoseconds.
     pub longest: u64,
-    /// All windows together, in nanoseconds.
+    /// The sum of all windows, in nanoseconds.
     pub total: u64,
-    /// From the last change of the owner by the API to the first packet that was delivered to the new owner, in
-    /// nanoseconds.
+    /// Nanoseconds from the last change of the owner by the API to the first packet delivered to the new owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_new_owner: Option<u64>,
-    /// How long answers took outside of the windows.
+    /// Latency of answers outside the windows.
     pub latency: Latency,
-    /// Who said that they answered, with how many answers.
+    /// Number of answers by the name that the responder gave.
     pub answered_by: std::collections::BTreeMap<String, u64>,
 }
 
@@ -186,7 +185,7 @@ fn windows(requests: &[Request]) -> Vec<Window> {
 
 fn misdelivered(requests: &[Request], owners: &[Ownership]) -> u64 {
     let to_a_former_owner = |at: u64, to: InterfaceId| {
-        // What fits into 64 bits of nanoseconds fits with a sign for 292 years.
+        // Values that fit 64 bits of nanoseconds fit with a sign for 292 years.
         let past = owners.partition_point(|change| change.at <= at as i64);
         let Some(now) = past.checked_sub(1).map(|last| owners[last].to) else {
             return false;
@@ -223,7 +222,7 @@ fn latency(requests: &[Request], windows: &[Window]) -> Latency {
         .filter_map(|request| Some(request.answered? - request.sent))
         .collect();
     times.sort_unstable();
-    // The nearest-rank percentile: the smallest value that at least so many of 100 do not exceed.
+    // The nearest-rank percentile: the smallest value that at least `percent` of 100 do not exceed.
     let percentile = |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied();
     Latency {
         p50: percentile(50).unwrap_or(0),
@@ -345,7 +344,7 @@ mod tests {
         let outage = Outage::from_record(&record(requests.clone()), &[moved(15, 1, 2)]);
         assert_eq!(outage.misdelivered, 2, "those at 20 and 30 ms");
         assert_eq!(outage.to_new_owner, Some(25 * MS), "from 15 to 40 ms");
-        // Back again: whoever owns it now is not a former owner.
+        // Back again: the present owner is not a former owner.
         let outage = Outage::from_record(&record(requests), &[moved(-10, 1, 2), moved(-5, 2, 1)]);
         assert_eq!(outage.misdelivered, 1, "only that to 2");
     }

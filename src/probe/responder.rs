@@ -1,7 +1,7 @@
-//! The other end of a probe: echoes datagrams, accepts connections, answers GET requests, and says who it is, so that a
-//! record shows which of two hosts with the same address has answered.
+//! Answers probes: echoes datagrams, accepts connections, answers GET requests, and gives its name, so that a record
+//! shows which of two hosts with the same address answered.
 //!
-//! Answers leave from the address that was asked, be it a primary one or not (RFC 862; IPV6_PKTINFO of RFC 3542).
+//! Answers leave from the address that the request was sent to, primary or not (RFC 862; IPV6_PKTINFO of RFC 3542).
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -23,13 +23,13 @@ use tokio::sync::oneshot;
 use super::{ProbeError, io};
 use crate::lab::Namespace;
 
-/// How often the thread that waits for datagrams looks whether it is to stop.
+/// How often the receiving thread checks whether it must stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How long a connection may say nothing.
+/// How long a connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A responder that runs. Dropping it ends it.
+/// A running responder. Dropping it ends it.
 #[derive(Debug)]
 pub struct Responder {
     stop: Arc<AtomicBool>,
@@ -38,7 +38,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Starts a responder at a port of every address of a namespace, by UDP and TCP.
+    /// Starts a responder on a port of every address of a namespace, on UDP and TCP.
     pub fn start(namespace: &Namespace, name: impl Into<String>, port: u16) -> Result<Self, ProbeError> {
         let name: Arc<str> = name.into().into();
         let (datagrams, listener) = namespace
@@ -51,7 +51,7 @@ impl Responder {
             .name("responder-udp".into())
             .spawn(move || echo(&datagrams, &udp_name, &stopped))
             .map_err(io("start a thread"))?;
-        // From here on dropping it ends what has begun.
+        // From here on dropping it ends what has started.
         let mut responder = Self {
             stop,
             end: Some(end),
@@ -66,14 +66,14 @@ impl Responder {
     }
 }
 
-/// The first argument that turns the program into a responder. Not for people to type.
+/// The first argument that turns the program into a responder. Not for manual use.
 pub const RESPONDER_SUBCOMMAND: &str = "instance-respond";
 
-/// What a responder that is a process of its own says once it answers.
+/// Printed by a responder process once it answers.
 pub const READY: &str = "ready";
 
-/// Runs as a responder until it is killed. `arguments` are those after [`RESPONDER_SUBCOMMAND`]: name and port. As a process
-/// of an instance it hangs and dies with it.
+/// Runs as a responder until it is killed. `arguments` are those after [`RESPONDER_SUBCOMMAND`]: name and port. As a
+/// process of an instance it freezes and ends with it.
 #[expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -106,7 +106,7 @@ pub fn responder_main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -
 impl Drop for Responder {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        // One that has ended by itself hears nothing; that is as good.
+        // The thread may have ended already.
         let _ = self.end.take().map(|end| end.send(()));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -116,7 +116,7 @@ impl Drop for Responder {
     }
 }
 
-/// A socket for both families.
+/// A socket for both address families.
 fn open(kind: SockType, port: u16) -> nix::Result<OwnedFd> {
     let socket = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
@@ -144,7 +144,7 @@ fn echo(socket: &OwnedFd, name: &str, stop: &AtomicBool) {
             let mut pieces = [IoSliceMut::new(&mut buffer)];
             let received =
                 recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut pieces, Some(&mut control), MsgFlags::empty());
-            // A timeout, or an error of an answer that found nobody: the next one counts.
+            // A timeout, or an ICMP error for an earlier answer: wait for the next datagram.
             let Ok(received) = received else { continue };
             let info = received.cmsgs().ok().and_then(|mut messages| {
                 messages.find_map(|message| match message {
@@ -161,7 +161,7 @@ fn echo(socket: &OwnedFd, name: &str, stop: &AtomicBool) {
         info.ipi6_ifindex = 0;
         let answer = [IoSlice::new(&buffer[..length]), IoSlice::new(name.as_bytes())];
         let control = [ControlMessage::Ipv6PacketInfo(&info)];
-        // Whoever asked and is gone needs no answer.
+        // The client may be gone; then no answer is needed.
         let _ = sendmsg(socket.as_raw_fd(), &answer, &control, MsgFlags::empty(), Some(&from));
     }
 }
@@ -185,10 +185,10 @@ fn serve(listener: OwnedFd, name: &Arc<str>, ended: oneshot::Receiver<()>) {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let name = Arc::clone(name);
-                        // A connection that breaks is its client's concern.
+                        // A broken connection concerns its client only.
                         tokio::spawn(async move { tokio::time::timeout(PATIENCE, converse(stream, &name)).await });
                     }
-                    // Out of descriptors: some will be free soon.
+                    // Out of descriptors: wait until some are free.
                     Err(_) => tokio::time::sleep(GLANCE).await,
                 }
             }
@@ -200,7 +200,7 @@ fn serve(listener: OwnedFd, name: &Arc<str>, ended: oneshot::Receiver<()>) {
     });
 }
 
-/// Echoes what comes, unless it is a GET request.
+/// Echoes the input, unless it is a GET request.
 async fn converse(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     loop {

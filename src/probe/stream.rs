@@ -1,4 +1,4 @@
-//! Sending, at an even pace whatever becomes of the requests before, and listening for answers.
+//! Sends requests at an even pace, whatever the answers, and receives the answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::icmp::Echo;
 use super::{Log, ProbeError, ProbeKind, ProbeSpec, io};
 
-/// What every request begins with, so that it is known when it is seen.
+/// Every request begins with it, so that it is recognized in a capture.
 pub(super) const MAGIC: [u8; 8] = *b"vpcprobe";
 
-/// What is sent: the magic and the number of the request.
+/// The payload of a request: the magic and its number.
 pub(super) fn payload(number: u64) -> [u8; 16] {
     let mut payload = [0; 16];
     payload[..8].copy_from_slice(&MAGIC);
@@ -25,7 +25,7 @@ pub(super) fn payload(number: u64) -> [u8; 16] {
     payload
 }
 
-/// The number of the request that a payload is of, and what is behind it.
+/// The number in a payload, and the octets behind it.
 pub(super) fn number(payload: &[u8]) -> Option<(u64, &[u8])> {
     let (head, rest) = payload.split_first_chunk::<16>()?;
     let (magic, number) = head.split_first_chunk::<8>()?;
@@ -33,8 +33,8 @@ pub(super) fn number(payload: &[u8]) -> Option<(u64, &[u8])> {
     (*magic == MAGIC).then_some((number, rest))
 }
 
-/// Runs a stream in the namespace of the calling thread until it is stopped. `ready` is told when the first request may
-/// leave.
+/// Runs a stream in the namespace of the calling thread until it is stopped. `ready` is signalled when the first
+/// request can be sent.
 pub(super) fn run(
     spec: &ProbeSpec,
     log: &Arc<Log>,
@@ -85,13 +85,13 @@ pub(super) fn run(
     })
 }
 
-/// Who says that they answered.
+/// The name in an answer.
 fn name(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A stream of datagrams, of whatever kind.
+/// A stream of datagrams.
 async fn datagrams(
     spec: &ProbeSpec,
     log: &Log,
@@ -115,7 +115,7 @@ async fn datagrams(
             match receive().await {
                 Ok(Some((number, by))) => log.answer(number as usize, by),
                 Ok(None) => {}
-                // The kernel tells of an ICMP error that came back; which request it is of does not matter.
+                // An ICMP error came back; it does not matter for which request.
                 Err(_) => tokio::task::yield_now().await,
             }
         }
@@ -126,7 +126,7 @@ async fn datagrams(
         () = sending => {}
         () = &mut receiving => {}
     }
-    // The last requests have a right to their time.
+    // The last requests get their full timeout.
     let answered = async {
         loop {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -147,11 +147,11 @@ async fn datagrams(
             () = answered => {}
         }
     };
-    // What is not there by now is lost.
+    // Answers that are not there by now are lost.
     let _ = timeout(spec.timeout.get(), wait).await;
 }
 
-/// A stream of connections, each a task of its own.
+/// A stream of connections, each in a task of its own.
 async fn connections(spec: &ProbeSpec, log: &Arc<Log>, mut stopped: oneshot::Receiver<()>) {
     let mut pace = interval(spec.interval());
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -181,7 +181,7 @@ async fn connect(spec: &ProbeSpec, log: &Log, number: usize) -> std::io::Result<
     } else {
         TcpSocket::new_v4()?
     };
-    // Bound now, so that the switch's record of the handshake is known by its port.
+    // Bound before connecting, so that the port identifies the handshake in the switch's record.
     let local: SocketAddr = if spec.target.is_ipv6() {
         ([0_u16; 8], 0).into()
     } else {
@@ -193,7 +193,7 @@ async fn connect(spec: &ProbeSpec, log: &Log, number: usize) -> std::io::Result<
         request.port = Some(port);
     }
     let mut stream = socket.connect(SocketAddr::new(spec.target, spec.port())).await?;
-    // The end of one connection must not leave its port waiting for a minute.
+    // Closing must not leave the port in TIME_WAIT.
     stream.set_zero_linger()?;
     if spec.kind == ProbeKind::Http {
         get(spec, &mut stream).await
@@ -202,7 +202,7 @@ async fn connect(spec: &ProbeSpec, log: &Log, number: usize) -> std::io::Result<
     }
 }
 
-/// A GET request; who answered, as the header `Server` says.
+/// Sends a GET request; returns the `Server` header.
 async fn get(spec: &ProbeSpec, stream: &mut TcpStream) -> std::io::Result<Option<String>> {
     let path = spec.path.as_deref().unwrap_or("/");
     let host = SocketAddr::new(spec.target, spec.port());

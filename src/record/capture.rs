@@ -1,5 +1,4 @@
-//! A capture of the live path, in the field's format: every frame with its interface, direction and time, and with what
-//! became of it in its comment.
+//! Writes a live capture as pcapng: every frame with its interface, direction and time, and its verdict as a comment.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -11,29 +10,29 @@ use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 use crate::wire::filter::Filter;
 use crate::wire::pcapng;
 
-/// The most that pcap readers take of one packet (libpcap's `MAXIMUM_SNAPLEN`).
+/// The largest snaplen of pcap readers (libpcap's `MAXIMUM_SNAPLEN`).
 pub const LARGEST_SNAPLEN: usize = 262_144;
 
-/// What is written at the end of a capture that others needed the memory of.
+/// The comment at the end of a capture that was ended because newer ones needed its memory.
 const GIVEN_UP: &str = "the capture was given up: it was the oldest of more than there is memory for";
 
-/// Frames that are handed over in one piece.
+/// Frames in one piece of output.
 const AT_ONCE: usize = 256;
 
 /// What to capture.
 #[derive(Debug, Clone, Default)]
 pub struct CaptureSpec {
-    /// Both directions at these interfaces. None: every frame once, where it came in, and what the fabric sends itself.
+    /// Both directions at these interfaces. Empty: every frame once, at its ingress, and the frames of the fabric.
     pub interfaces: Vec<ResourceRef<InterfaceId>>,
-    /// Frames that match.
+    /// Frames that match this filter.
     pub filter: Filter,
-    /// Octets of each frame that are kept; everything if left out.
+    /// Octets kept of each frame; all if left out.
     pub snaplen: Option<usize>,
     /// Frames after which the capture ends.
     pub count: Option<u64>,
 }
 
-/// A capture that runs. Dropping it ends it.
+/// A running capture. Dropping it ends it.
 #[derive(Debug)]
 pub struct Capture {
     observation: Observation,
@@ -43,7 +42,7 @@ pub struct Capture {
 }
 
 impl Controller {
-    /// Begins a capture. Frames that are decided after this has returned are in it.
+    /// Begins a capture. Frames decided after this returns are in it.
     pub fn capture(&self, spec: CaptureSpec) -> Result<Capture, ControlError> {
         let mut interfaces = Vec::with_capacity(spec.interfaces.len());
         for reference in &spec.interfaces {
@@ -68,8 +67,8 @@ impl Controller {
 }
 
 impl Capture {
-    /// The next piece of the file, whole blocks, once there is one. The first comes at once and holds no frame. `None`
-    /// when the frames that were asked for are all there.
+    /// The next piece of the file, in whole blocks. The first comes at once and has no frame. `None` when the requested
+    /// number of frames has been written.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         if let Some(beginning) = self.beginning() {
             return Some(beginning);
@@ -93,7 +92,7 @@ impl Capture {
         Some(self.write(first))
     }
 
-    /// The last piece: how many frames each interface had, and how many were lost on the way to the capture.
+    /// The last piece: statistics per interface, and the number of frames that the capture lost.
     pub fn end(self) -> Vec<u8> {
         let mut out = Vec::new();
         let comment = if self.observation.was_given_up() { GIVEN_UP } else { "" };
@@ -101,7 +100,7 @@ impl Capture {
         out
     }
 
-    /// Frames that were lost because they were not taken in time.
+    /// Frames lost because they were not read in time.
     pub fn lost(&self) -> u64 {
         self.observation.lost()
     }
@@ -123,7 +122,7 @@ impl Capture {
             if let Some(left) = &mut self.left {
                 *left -= 1;
             }
-            // What is taken from the queue is written: none is taken that this piece has no room for.
+            // A frame taken from the queue must be written: none is taken without room in this piece.
             if written == AT_ONCE || self.left == Some(0) {
                 break;
             }
@@ -136,7 +135,7 @@ impl Capture {
     }
 }
 
-/// Writes what was observed as one section of pcapng: interfaces as they turn up, frames, and at the end how many there were.
+/// Writes observed frames as one section of pcapng: interfaces as they first occur, frames, and statistics at the end.
 #[derive(Debug)]
 pub struct Writer {
     controller: Controller,
@@ -149,7 +148,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// For what an observation brings, of which so many octets of each frame are kept.
+    /// A writer for the frames of an observation, cut to `snaplen`.
     pub fn new(controller: &Controller, observation: &Observation, snaplen: u32) -> Self {
         Self {
             controller: controller.clone(),
@@ -166,7 +165,7 @@ impl Writer {
         pcapng::section_header(out, concat!("localvpc ", env!("CARGO_PKG_VERSION")));
     }
 
-    /// Adds a frame. `lost`: how many frames the observation has lost by now.
+    /// Adds a frame. `lost`: the frames that the observation has lost so far.
     pub fn packet(&mut self, out: &mut Vec<u8>, observed: &Observed, lost: u64) {
         let interface = self.number(out, observed.interface);
         if let Some((_, frames)) = self.numbers.get_mut(&observed.interface) {
@@ -200,7 +199,7 @@ impl Writer {
         self.numbers.values().map(|(_, frames)| frames).sum()
     }
 
-    /// The end of the file: how many frames each interface had, and how many were lost on the way to the capture.
+    /// The end of the file: statistics per interface, and the number of frames that the capture lost.
     pub fn end(self, out: &mut Vec<u8>, lost: u64, comment: &str) {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -208,7 +207,7 @@ impl Writer {
         let mut numbers: Vec<_> = self.numbers.into_values().collect();
         numbers.sort_unstable();
         for (number, frames) in numbers {
-            // Which interface a lost frame was of is not known: the first tells of all.
+            // The interface of a lost frame is unknown: the first interface reports all of them.
             let lost = if number == 0 { lost } else { 0 };
             pcapng::interface_statistics(out, number, now, frames, lost, comment);
         }
@@ -228,7 +227,7 @@ impl Writer {
         next
     }
 
-    /// What an interface is called: by its name, or by its identifier where it has none.
+    /// The name of an interface, or its identifier without one.
     pub fn shown(&mut self, index: InterfaceIndex) -> String {
         let (id, name) = self.name(index);
         if name.is_empty() { id } else { name }

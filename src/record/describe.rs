@@ -1,4 +1,4 @@
-//! Describes a frame in a line of words, as a packet analyzer does: `ARP who has 10.0.1.11`, `ICMP echo request …`.
+//! Describes a frame in one line, like tcpdump: `ARP who has 10.0.1.11`, `ICMP echo request …`.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use crate::wire::frame::{
 /// Protocol number of VRRP (RFC 9568).
 const PROTOCOL_VRRP: u8 = 112;
 
-/// The frame in words. Its payload may be cut off behind the headers.
+/// The description. The payload may be truncated behind the headers.
 pub(crate) fn describe(bytes: &[u8]) -> String {
     let Ok(frame) = Frame::parse(bytes) else {
         return "no Ethernet frame".to_owned();
@@ -25,8 +25,8 @@ pub(crate) fn describe(bytes: &[u8]) -> String {
     }
 }
 
-/// The address that a frame announces unasked: gratuitous ARP (RFC 5227 section 3), or a neighbor advertisement to all
-/// nodes (RFC 4861 section 7.2.6).
+/// The address that an unsolicited announcement is about: gratuitous ARP (RFC 5227 section 3), or a neighbor
+/// advertisement to all nodes (RFC 4861 section 7.2.6).
 pub(crate) fn announced(bytes: &[u8]) -> Option<IpAddr> {
     let frame = Frame::parse(bytes).ok()?;
     let payload = frame.payload();
@@ -99,7 +99,7 @@ fn ipv6_length(payload: &[u8]) -> usize {
         .map_or(0, |length| 40 + usize::from(u16::from_be_bytes([length[0], length[1]])))
 }
 
-/// The packet with zeros in the place of what the record cut off, so that its lengths are those of its header.
+/// The packet with zeros in place of the truncated octets, so that its lengths match its header.
 fn whole(payload: &[u8], length: usize) -> Vec<u8> {
     let mut whole = payload.to_vec();
     whole.resize(length.max(payload.len()), 0);

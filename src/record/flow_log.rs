@@ -1,5 +1,5 @@
-//! The switch's flow records of a run: each packet with its sender, its addresses and what became of it. They are kept only
-//! where a scenario expects something of them.
+//! Keeps flow records of a run: each packet with its sender, its addresses and its verdict. They are kept only where a
+//! scenario has an expectation about flows.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,16 +16,16 @@ use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 use crate::wire::flow::Flow;
 use crate::wire::frame::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
-/// Packets of a run that are recorded, from its beginning.
+/// Packets recorded from the beginning of a run.
 const MOST_RECORDS: usize = 1 << 19;
 
-/// Packets that may wait between two looks.
+/// Packets in the queue.
 const QUEUE: usize = 16384;
 
-/// Between looks.
+/// Time between two reads of the queue.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// The thread looks every few milliseconds; a machine that is out of memory may need longer.
+/// The thread reads every few milliseconds; a machine short of memory may need longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A protocol over IP.
@@ -40,7 +40,7 @@ pub enum FlowProtocol {
     Udp,
 }
 
-/// Which packets are meant; what is left out tells none apart.
+/// Selects packets; a field that is left out matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlowFilter {
     /// The instance that sent them.
@@ -55,14 +55,14 @@ pub struct FlowFilter {
     pub port: Option<u16>,
 }
 
-/// What became of packets.
+/// The verdicts on packets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlowCounts {
-    /// All of them.
+    /// Number of packets.
     pub packets: u64,
-    /// By the instance that they were delivered to.
+    /// Delivered, by receiving instance.
     pub delivered_to: BTreeMap<String, u64>,
-    /// By the reason of the drop.
+    /// Dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Answered by the VPC itself.
     pub answered: u64,
@@ -71,7 +71,7 @@ pub struct FlowCounts {
 /// One packet from an instance.
 #[derive(Debug, Clone, Copy)]
 struct Record {
-    /// Since the switch was started.
+    /// Time since the switch was started.
     at: Duration,
     from: InterfaceIndex,
     flow: Flow,
@@ -79,7 +79,7 @@ struct Record {
 }
 
 impl Record {
-    /// None of what is no packet of the sender's, or no IP packet.
+    /// `None` unless it is an IP packet from its sender.
     fn of(observed: &Observed) -> Option<Self> {
         if matches!(observed.fate, Fate::Fabric(_) | Fate::Arrived { .. }) {
             return None;
@@ -113,9 +113,9 @@ impl Record {
 #[derive(Debug, Default)]
 struct Seen {
     records: Vec<Record>,
-    /// Everything that was decided before this is in the records.
+    /// Everything decided before this instant is in the records.
     until: Option<Instant>,
-    /// Packets that are in no record.
+    /// Packets that are not in the records.
     missing: u64,
     over: bool,
 }
@@ -128,12 +128,12 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        // Plain data that is never half changed.
+        // Plain data without invariants between fields.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Flow records that grow.
+/// Running flow records.
 pub(crate) struct FlowLog {
     shared: Arc<Shared>,
     /// The instant at which the switch's time is zero.
@@ -142,7 +142,7 @@ pub(crate) struct FlowLog {
 }
 
 impl FlowLog {
-    /// Begins; packets that are decided after this has returned are recorded.
+    /// Begins to record; packets decided after this returns are in the records.
     pub(crate) fn start(controller: &Controller) -> Option<Self> {
         let observation = controller.observe(Wanted {
             queue: QUEUE,
@@ -162,7 +162,7 @@ impl FlowLog {
         })
     }
 
-    /// What became of packets since an instant.
+    /// Counts the packets since an instant.
     pub(crate) fn count(
         &self,
         wanted: &FlowFilter,

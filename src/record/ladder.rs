@@ -1,5 +1,5 @@
-//! Records the last packets that crossed the switch, each in a line of words with its sender, its receiver and its drop
-//! reason: the ladder of packets that a report shows of a step that failed.
+//! Records the latest packets that crossed the switch, each as a line with sender, receiver and drop reason: the ladder
+//! diagram in the report of a failed step.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,19 +16,19 @@ use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 
-/// Packets that are kept: the latest.
+/// Packets kept; older ones are discarded.
 const MOST_RUNGS: usize = 2000;
 
-/// Octets of each frame that are read: all headers.
+/// Octets read of each frame: all headers.
 const SNAPLEN: usize = 256;
 
-/// Between two looks.
+/// Time between two reads of the queue.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// How long a step waits for packets that are decided and not read yet.
+/// How long a step waits for packets that are decided but not read yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the VPC itself is called as a sender or a receiver.
+/// The VPC's own name as a sender or receiver.
 pub const VPC: &str = "VPC";
 
 /// One packet: who sent it, who got it.
@@ -38,34 +38,35 @@ pub struct Rung {
     pub at_us: u64,
     /// The instance that sent it, or `VPC`.
     pub from: String,
-    /// The instance that it was delivered to, or `VPC` for what the VPC answers; absent for what was dropped or flooded.
+    /// The instance that it was delivered to, or `VPC` for what the VPC answers; absent for dropped and flooded
+    /// packets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The packet in words: `ARP who has 10.0.1.11`.
+    /// A description: `ARP who has 10.0.1.11`.
     pub packet: String,
-    /// Why it went nowhere.
+    /// The drop reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<String>,
 }
 
-/// Announcements that are kept.
+/// Announcements kept.
 const MOST_ANNOUNCEMENTS: usize = 10_000;
 
-/// A host or the VPC said unasked which MAC an address has.
+/// An unsolicited announcement of an address's MAC by a host or the VPC.
 #[derive(Debug, Clone)]
 pub struct Announcement {
     /// When.
     pub at: SystemTime,
-    /// Who said it: an instance, or `VPC`.
+    /// The announcer: an instance, or `VPC`.
     pub from: String,
-    /// In words.
+    /// A description.
     pub packet: String,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     frames: VecDeque<Observed>,
-    /// With the address that each is about.
+    /// With the address of each.
     announcements: Vec<(IpAddr, Observed)>,
     until: Option<Instant>,
 }
@@ -76,7 +77,7 @@ struct Shared {
     over: AtomicBool,
 }
 
-/// Packets that are being recorded. Dropping it ends that.
+/// A running record of packets. Dropping it ends it.
 #[derive(Debug)]
 pub struct Ladder {
     shared: Arc<Shared>,
@@ -87,7 +88,7 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// Begins. None where there is no thread for it.
+    /// Begins to record. `None` when no thread can be started.
     pub fn start(controller: &Controller) -> Option<Self> {
         let observation = controller.observe(Wanted {
             snaplen: SNAPLEN,
@@ -125,7 +126,7 @@ impl Ladder {
 }
 
 impl Ladder {
-    /// Who announced an address since a time.
+    /// The announcements of an address since a time.
     pub fn announcements(&self, address: IpAddr, since: SystemTime, controller: &Controller) -> Vec<Announcement> {
         let kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let meant = kept.announcements.iter().filter(|(of, _)| *of == address);
@@ -188,7 +189,7 @@ fn rung(observed: &Observed, began: Duration, controller: &Controller) -> Rung {
         Fate::Fabric(_) => (VPC.to_owned(), Some(own), None),
     };
     Rung {
-        // 584 000 years.
+        // Fits for 584 000 years.
         at_us: observed.at.saturating_sub(began).as_micros() as u64,
         from,
         to,

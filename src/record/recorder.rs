@@ -1,5 +1,5 @@
-//! Everything that crosses the switch of a run, kept in memory as pcapng, so that the figures of a report can be checked by
-//! other means: once for the whole network, and once for each instance, as it crossed its interface.
+//! Captures everything that crosses the switch during a run, in memory as pcapng, so that the figures of a report can
+//! be checked by other means: once for the whole network, and once per instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,46 +13,46 @@ use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
 
-/// Octets of a run's capture that are kept, from its beginning; of the captures of its instances together so many again.
+/// Octets kept of a run's capture, from its beginning; the captures of its instances have the same limit together.
 pub const LARGEST_CAPTURE: usize = 32 << 20;
 
-/// What is written at the end of a capture that was full before.
+/// The comment at the end of a capture that reached its limit.
 const FULL: &str = "the capture was full: later frames are not in it";
 
-/// Frames that may wait between two looks: each is seen where it came from and where it arrives.
+/// Frames in the queue: each is seen at its ingress and its egress.
 const QUEUE: usize = 16384;
 
-/// Between looks.
+/// Time between two reads of the queue.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// What was captured of a run.
+/// The captures of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captures {
-    /// Every frame once, where it came from.
+    /// Every frame once, at its ingress.
     pub whole: CaptureFile,
-    /// By instance: every frame that it sent or that was delivered to it.
+    /// By instance: every frame that it sent or received.
     pub instances: BTreeMap<String, CaptureFile>,
 }
 
-/// Frames as pcapng, with what became of each in its comment.
+/// Frames as pcapng, each with its verdict as a comment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CaptureFile {
     /// How many there are.
     pub frames: u64,
-    /// Whether none is missing: there was room for all of them, and none came too fast.
+    /// Whether no frame is missing: none was lost, and all fitted.
     pub complete: bool,
     /// The file; empty when nothing was captured.
     pub bytes: Arc<CaptureBytes>,
 }
 
-/// Captures that grow.
+/// Running captures.
 pub(crate) struct Recorder {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Captures>,
 }
 
 impl Recorder {
-    /// Begins; frames that are decided after this has returned are in it.
+    /// Begins to capture; frames decided after this returns are included.
     pub(crate) fn start(controller: &Controller) -> Option<Self> {
         let observation = controller.observe(Wanted {
             arrivals: true,
@@ -71,7 +71,7 @@ impl Recorder {
         Some(Self { stop, thread })
     }
 
-    /// Ends it: the whole files.
+    /// Ends the captures and returns the files.
     pub(crate) fn stop(self) -> Captures {
         self.stop.store(true, Ordering::Release);
         self.thread.join().unwrap_or_default()
@@ -91,7 +91,7 @@ fn record(mut observation: Observation, mut tapes: Tapes, stop: &AtomicBool) -> 
     }
 }
 
-/// A file, and who writes it.
+/// A file and its writer.
 struct Tape {
     writer: Writer,
     file: Vec<u8>,
@@ -110,12 +110,12 @@ impl Tape {
         }
     }
 
-    /// Writes a frame if there is room for it, and takes that room.
+    /// Writes a frame if it fits in `room`, and subtracts its size.
     fn take(&mut self, observed: &Observed, lost: u64, room: &mut usize) {
         if self.full {
             return;
         }
-        // Described first: what the end of the file says of an interface must have one.
+        // Described first, because the statistics at the end of the file refer to it.
         self.writer.number(&mut self.file, observed.interface);
         let before = self.file.len();
         self.writer.packet(&mut self.file, observed, lost);
@@ -149,7 +149,7 @@ struct Tapes {
 }
 
 impl Tapes {
-    /// One for each interface that there is: a host that is never spoken to has a capture, an empty one.
+    /// One file for each interface: a host without traffic has an empty capture.
     fn new(controller: &Controller, observation: &Observation) -> Self {
         let mut tapes = Self {
             controller: controller.clone(),
@@ -176,7 +176,7 @@ impl Tapes {
 
     fn take(&mut self, observed: &Observed, observation: &Observation) {
         let lost = observation.lost();
-        // In the capture of the whole each frame stands once, where it came from.
+        // The capture of the whole network has each frame once, at its ingress.
         if !matches!(observed.fate, Fate::Arrived { .. }) {
             self.whole.take(observed, lost, &mut self.room);
         }

@@ -1,4 +1,4 @@
-//! Keeps the captures of runs that have ended on disk, up to a quota. The oldest are given up first.
+//! Keeps the captures of finished runs on disk, up to a quota. The oldest are discarded first.
 //!
 //! The files have no names (`O_TMPFILE`, open(2)), so a killed process leaves none.
 
@@ -13,16 +13,16 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::recorder::Captures;
 
-/// Octets of all captures of a server's runs that are kept.
+/// Octets kept of all captures of a server's runs.
 pub const QUOTA: u64 = 1 << 30;
 
-/// Names another folder than `FOLDER`.
+/// Environment variable that names another folder than `FOLDER`.
 pub const VARIABLE: &str = "LOCALVPC_CAPTURE_DIRECTORY";
 
-/// On disk, and everyone's to write in (file-hierarchy(7)); `/tmp` and `/run` are memory on many systems.
+/// On disk and writable by all users (file-hierarchy(7)); `/tmp` and `/run` are in memory on many systems.
 const FOLDER: &str = "/var/tmp";
 
-/// The content of a capture, wherever it is.
+/// The content of a capture, in memory or on disk.
 #[derive(Debug)]
 pub struct CaptureBytes {
     length: u64,
@@ -51,7 +51,7 @@ impl CaptureBytes {
         }
     }
 
-    /// How many octets there are, or were.
+    /// Its length in octets, also after it was discarded.
     pub fn len(&self) -> u64 {
         self.length
     }
@@ -61,7 +61,7 @@ impl CaptureBytes {
         self.length == 0
     }
 
-    /// The octets; none if they were given up for newer ones.
+    /// The octets; `None` if they were discarded for newer ones.
     pub fn read(&self) -> io::Result<Option<Vec<u8>>> {
         let (file, at) = match &*self.place() {
             Place::Memory(bytes) => return Ok(Some(bytes.clone())),
@@ -91,7 +91,7 @@ impl CaptureBytes {
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
-        // It is replaced whole.
+        // The value is always replaced as a whole.
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,7 +104,7 @@ impl PartialEq for CaptureBytes {
 
 impl Eq for CaptureBytes {}
 
-/// The captures of runs that have ended, the oldest first.
+/// The captures of finished runs, the oldest first.
 #[derive(Debug)]
 pub struct Shelf {
     folder: PathBuf,
@@ -126,7 +126,7 @@ impl Default for Shelf {
 }
 
 impl Shelf {
-    /// In this folder, up to so many octets.
+    /// A shelf in this folder with this quota in octets.
     pub fn new(folder: PathBuf, quota: u64) -> Self {
         Self {
             folder,
@@ -140,7 +140,7 @@ impl Shelf {
         self.quota
     }
 
-    /// Octets that are kept now, and of how many runs the captures were given up.
+    /// Octets kept now, and the number of runs whose captures were discarded.
     pub fn usage(&self) -> (u64, u64) {
         let kept = self.kept();
         let octets = kept
@@ -151,8 +151,8 @@ impl Shelf {
         (octets.sum(), kept.given_up)
     }
 
-    /// Moves the captures of a run to disk, and gives up those of older runs for which there is no room any more. Where the
-    /// folder cannot be written to they stay in memory, and count all the same.
+    /// Moves the captures of a run to disk, and discards those of older runs that no longer fit. Where the folder
+    /// cannot be written to, captures stay in memory and count towards the quota.
     pub fn keep(&self, captures: &Captures) {
         let files: Vec<_> = std::iter::once(&captures.whole)
             .chain(captures.instances.values())
@@ -193,12 +193,12 @@ impl Shelf {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Runs are added and removed whole.
+        // Runs are added and removed as a whole.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the run is still remembered.
+/// Whether the run is still kept.
 fn is_held(files: &[Weak<CaptureBytes>]) -> bool {
     files.iter().any(|bytes| bytes.strong_count() > 0)
 }

@@ -1,4 +1,4 @@
-//! Draws a network: VPCs with their subnets, the interfaces and instances in them, and the routes that lead to one.
+//! Draws a network: VPCs with their subnets, interfaces and instances, and the routes whose target is an interface.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::text::escape;
 use crate::topology::{Layout, Target};
 
-/// A network, as far as it is drawn.
+/// A network, reduced to what is drawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = NetworkGraph)]
 pub struct Graph {
@@ -51,7 +51,7 @@ pub struct SubnetNode {
 pub struct InterfaceNode {
     /// Its name.
     pub name: String,
-    /// The instance that it is of.
+    /// Its instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// Its addresses and prefixes.
@@ -64,7 +64,7 @@ pub struct InterfaceNode {
 pub struct RouteEdge {
     /// The route table.
     pub table: String,
-    /// The subnets that follow it.
+    /// The subnets associated with the table.
     pub subnets: Vec<String>,
     /// The destination.
     pub to: String,
@@ -73,7 +73,7 @@ pub struct RouteEdge {
 }
 
 impl Graph {
-    /// Of a network.
+    /// The graph of a network.
     pub fn of(layout: &Layout) -> Self {
         let vpcs = layout.vpcs.iter().map(|(name, vpc)| VpcNode {
             name: name.clone(),
@@ -111,7 +111,7 @@ impl Graph {
         }
     }
 
-    /// In the language of Graphviz.
+    /// As Graphviz DOT.
     pub fn dot(&self) -> String {
         // Writing to a String cannot fail.
         let mut dot =
@@ -152,11 +152,11 @@ impl Graph {
         dot + "}\n"
     }
 
-    /// In the language of Mermaid.
+    /// As Mermaid.
     pub fn mermaid(&self) -> String {
         let mut mermaid = String::from("flowchart LR\n");
         let mut numbers: Vec<&str> = Vec::new();
-        // Names may hold what Mermaid has a meaning for, so that nodes are numbered.
+        // Names may contain Mermaid syntax, so nodes are numbered.
         for vpc in &self.vpcs {
             let _ = writeln!(mermaid, "  subgraph v{}[\"{}\"]", numbers.len(), text(&vpc.label()));
             numbers.push(&vpc.name);
@@ -184,7 +184,7 @@ impl Graph {
         mermaid
     }
 
-    /// As a picture.
+    /// As SVG.
     pub fn svg(&self) -> String {
         drawing(self)
     }
@@ -251,7 +251,7 @@ impl SubnetNode {
 }
 
 impl InterfaceNode {
-    /// Its name, its instance where that has another one, and its addresses.
+    /// Its name, its instance where that has another name, and its addresses.
     fn label(&self, line_break: &str) -> String {
         let of = self.instance.as_ref().filter(|instance| **instance != self.name);
         let of = of.map_or_else(String::new, |instance| format!(" of {instance}"));
@@ -266,7 +266,7 @@ fn bare(name: &str) -> String {
     name.replace(['"', '\\'], "_")
 }
 
-/// A string of DOT.
+/// A quoted string of DOT.
 fn quoted(text: &str) -> String {
     format!(
         "\"{}\"",
@@ -274,12 +274,12 @@ fn quoted(text: &str) -> String {
     )
 }
 
-/// A text of Mermaid.
+/// A quoted text of Mermaid.
 fn text(text: &str) -> String {
     text.replace('"', "#quot;")
 }
 
-/// The identifier of a node of Mermaid: letters and digits, and what is neither by its number.
+/// A node identifier of Mermaid: letters and digits, and any other character by its number.
 fn node(kind: &str, name: &str) -> String {
     let plain = |c: char| match c {
         c if c.is_ascii_alphanumeric() => c.to_string(),
@@ -288,13 +288,13 @@ fn node(kind: &str, name: &str) -> String {
     format!("{kind}_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Measures of the picture.
+/// Sizes in the drawing.
 const HOST: (usize, usize) = (200, 24);
 const GAP: usize = 14;
 const LINE: usize = 16;
 const HEAD: usize = 24;
 
-/// Subnets stand beside each other in the box of their VPC, interfaces below each other in that of their subnet.
+/// Subnets are side by side in the box of their VPC, interfaces below each other in that of their subnet.
 fn drawing(graph: &Graph) -> String {
     let mut body = String::new();
     let mut places: Vec<(String, usize, usize)> = Vec::new();
@@ -345,7 +345,7 @@ fn drawing(graph: &Graph) -> String {
     )
 }
 
-/// Draws a subnet, and remembers where its interfaces are. Its height.
+/// Draws a subnet and records the positions of its interfaces; returns its height.
 fn subnet_box(
     body: &mut String,
     places: &mut Vec<(String, usize, usize)>,

@@ -1,4 +1,4 @@
-//! Renders runs as one page of HTML that needs nothing else, readable on a telephone as on a desk.
+//! Renders runs as one self-contained HTML page, readable on a phone and on a desktop.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::text::{escape, human};
 use super::{ladder, outage};
 use crate::model::duration::since_epoch;
 
-/// How the page looks. Wide drawings and outputs scroll in a box of their own, so that the page never does.
+/// The style sheet. Wide drawings and outputs scroll in a box of their own, so that the page never scrolls sideways.
 const STYLE: &str = ":root{color-scheme:light dark;--fg:#222;--bg:#fff;--line:#ddd;--box:#f4f4f4;--good:#2a7d2a;--bad:#c22;--dim:#777;\
 --owner:#cfe3f7;--late:#f7e3b0}\
 @media(prefers-color-scheme:dark){:root{--fg:#ddd;--bg:#181818;--line:#444;--box:#262626;--good:#6c6;--bad:#f77;--dim:#999;\
@@ -30,7 +30,7 @@ line.lost,.lost line{stroke:var(--bad)}.answered path{fill:var(--good)}.delivere
 .box{fill:none;stroke:var(--dim)}.vpc{fill:var(--box);stroke:var(--dim)}.subnet{fill:var(--owner);stroke:var(--dim)}\
 .host{fill:var(--bg);stroke:var(--fg)}";
 
-/// All runs on one page: steps with all that is known of them, outages with their timelines, what programs wrote.
+/// All runs on one page: steps with their evidence, outages with their timelines, output of background programs.
 pub fn html(reports: &[RunReport]) -> String {
     let names: Vec<&str> = reports.iter().map(|report| report.scenario.as_str()).collect();
     let mut page = begin(&names.join(", "));
@@ -161,7 +161,7 @@ fn step(page: &mut String, step: &StepReport) {
     page.push_str("</div></details>\n");
 }
 
-/// A section that a click opens; what failed is open.
+/// A collapsible section; failures are open.
 fn folded(page: &mut String, section: &Section) {
     let open = if section.kind == Kind::Failure { " open" } else { "" };
     // Writing to a String cannot fail.

@@ -1,4 +1,4 @@
-//! Renders runs as JUnit XML, as CI systems read it: a suite for each run, a case for each step.
+//! Renders runs as JUnit XML for CI systems: a suite per run, a case per step.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::model::duration::since_epoch;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Passed,
-    /// It was not as expected.
+    /// An expectation did not hold.
     Failed(String),
     /// It could not be done.
     Broken(String),
@@ -36,7 +36,7 @@ struct Suite {
     output: Vec<Section>,
 }
 
-/// JUnit XML of runs. Each step is counted once, also where it is one of several in parallel.
+/// JUnit XML of runs. Each step is counted once, also inside a `parallel` step.
 pub fn junit(reports: &[RunReport]) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for report in reports {
@@ -79,7 +79,7 @@ fn suite(report: &RunReport) -> Suite {
 }
 
 fn add_cases(step: &StepReport, cases: &mut Vec<Case>) {
-    // A `parallel` step is a case where something is expected of its steps together; its steps are cases of their own.
+    // A `parallel` step is a case where it has an expectation of its own; its steps are separate cases.
     if let Some(outcome) = step.own_outcome() {
         let mut output = section::of_step(step);
         output.retain(|section| section.kind != Kind::Failure);

@@ -1,14 +1,14 @@
-//! Renders packets as a ladder: a column for each instance, a line for each packet from its sender to its receiver.
+//! Renders packets as a ladder diagram: a column per instance, a line per packet from its sender to its receiver.
 
 use std::fmt::Write as _;
 
 use super::text::{escape, human};
 use crate::record::ladder::{Rung, VPC};
 
-/// Packets that a drawing shows; the text has all of them.
+/// Packets in a drawing; the text has all of them.
 const DRAWN: usize = 80;
 
-/// Distance of columns, height of a line, in the units of the drawing.
+/// Distance of columns and height of a line, in the units of the drawing.
 const COLUMN: usize = 220;
 const LINE: usize = 30;
 const TOP: usize = 34;
@@ -34,7 +34,7 @@ fn end(rung: &Rung) -> String {
     }
 }
 
-/// The ladder as SVG. The latest packets are drawn where there are many.
+/// The ladder as SVG. Of many packets the latest are drawn.
 pub(crate) fn svg(rungs: &[Rung]) -> String {
     let drawn = &rungs[rungs.len().saturating_sub(DRAWN)..];
     let mut columns: Vec<&str> = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn svg(rungs: &[Rung]) -> String {
             columns.push(name);
         }
     }
-    // The VPC is at the right, the instances in the order of their names.
+    // The VPC is at the right, the instances are sorted by name.
     columns.sort_unstable_by_key(|name| (*name == VPC, *name));
     let x = |name: &str| {
         let place = columns.iter().position(|column| *column == name).unwrap_or(0);

@@ -1,8 +1,8 @@
-//! Renders what runs and probes did and saw, for people and for programs.
+//! Renders the results of runs and probes, for people and for programs.
 //!
-//! [`run`] is the record of a run, and its JSON is the record itself. [`html()`](html::html) and
-//! [`junit()`](junit::junit) render it; the console does it in the command line. All three are made of the sections of
-//! `section`, so that none shows less than another.
+//! [`run`] is the record of a run; its JSON is the record itself. [`html()`](html::html), [`junit()`](junit::junit) and
+//! the console of the command line render it. All three use the sections of `section`, so that none shows less than
+//! another.
 
 pub mod graph;
 pub mod html;

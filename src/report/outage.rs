@@ -1,4 +1,4 @@
-//! Renders what a probe saw: its figures, and a timeline of requests, owners and what happened in the meantime.
+//! Renders a probe's results: its figures, and a timeline of requests, owners and events.
 
 use std::fmt::Write as _;
 
@@ -11,11 +11,11 @@ use crate::probe::{Mark, MarkKind, ProbeReport, Request};
 const WIDTH: u64 = 1000;
 /// Height of a row.
 const ROW: u64 = 26;
-/// Where rows begin, right of their names.
+/// Left edge of rows, right of their names.
 const LEFT: u64 = 180;
 
-/// One page: the figures of each probe, and its timeline with a row for each interface that had the address or got a
-/// packet.
+/// One page: the figures of each probe, and its timeline with a row for each interface that owned the address or
+/// received a packet.
 pub fn html(title: &str, reports: &[ProbeReport]) -> String {
     let mut page = html::begin(title);
     // Writing to a String cannot fail.
@@ -27,7 +27,7 @@ pub fn html(title: &str, reports: &[ProbeReport]) -> String {
     page
 }
 
-/// What was probed, in a line.
+/// The probe in one line.
 fn about(report: &ProbeReport) -> String {
     let spec = &report.record.spec;
     let kind = format!("{:?}", spec.kind).to_uppercase();
@@ -37,7 +37,7 @@ fn about(report: &ProbeReport) -> String {
     )
 }
 
-/// The figures, each with what it is.
+/// The figures with their labels.
 fn figures(report: &ProbeReport) -> Vec<(&'static str, String)> {
     let outage = &report.outage;
     let mut rows = vec![
@@ -64,7 +64,7 @@ fn figures(report: &ProbeReport) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// The figures and what happened, as text.
+/// Figures and events as text.
 pub(crate) fn section_of(report: &ProbeReport) -> Section {
     let mut body = format!("{}\n", about(report));
     for (what, value) in figures(report) {
@@ -85,7 +85,7 @@ fn seconds(at: i64) -> String {
     format!("{:+.3} s", at as f64 / 1e9)
 }
 
-/// From the first fault to the first call of the API after it.
+/// From the first fault to the first API call after it.
 fn detection(marks: &[Mark]) -> Option<(i64, i64)> {
     let fault = marks.iter().find(|mark| mark.kind == MarkKind::Fault)?;
     let call = marks
@@ -94,7 +94,7 @@ fn detection(marks: &[Mark]) -> Option<(i64, i64)> {
     Some((fault.at, call.at))
 }
 
-/// From the last call of the API to the first packet at the new owner.
+/// From the last API call to the first packet at the new owner.
 fn takeover(marks: &[Mark]) -> Option<(i64, i64)> {
     let first = marks.iter().find(|mark| mark.kind == MarkKind::FirstPacket)?;
     let call = marks
@@ -103,7 +103,7 @@ fn takeover(marks: &[Mark]) -> Option<(i64, i64)> {
     Some((call.at, first.at))
 }
 
-/// The part of a page that is about one probe.
+/// The section of one probe.
 pub(crate) fn section(page: &mut String, report: &ProbeReport) {
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -128,7 +128,7 @@ pub(crate) fn section(page: &mut String, report: &ProbeReport) {
     }
 }
 
-/// What the lines and boxes of the timeline mean; only those that occur in it.
+/// The legend of the timeline; only lines and boxes that occur in it.
 fn legend(page: &mut String, report: &ProbeReport) {
     let has = |kind| report.marks.iter().any(|mark| mark.kind == kind);
     let line = |class: &str| format!("<line class=\"{class}\" x1=\"8\" x2=\"8\" y1=\"1\" y2=\"11\"/>");
@@ -160,7 +160,7 @@ fn legend(page: &mut String, report: &ProbeReport) {
     page.push_str("</p>\n");
 }
 
-/// Everything that happened, drawn over time.
+/// Draws the timeline.
 fn timeline(page: &mut String, report: &ProbeReport) {
     let requests = &report.record.requests;
     let end = requests
@@ -233,7 +233,7 @@ fn timeline(page: &mut String, report: &ProbeReport) {
     page.push_str("</svg>\n");
 }
 
-/// What happened in the meantime, and the times that it took.
+/// Draws the events, and the times between them.
 fn marks(page: &mut String, marks: &[Mark], bottom: u64, x: &impl Fn(i64) -> u64) {
     let spans = [("detection", detection(marks)), ("takeover", takeover(marks))];
     for (class, span) in spans {
@@ -266,7 +266,7 @@ fn marks(page: &mut String, marks: &[Mark], bottom: u64, x: &impl Fn(i64) -> u64
     }
 }
 
-/// When a host owned the address: by the API's word, and in the data path.
+/// Draws when a host owned the address: in the API, and in the data path.
 fn owned(page: &mut String, report: &ProbeReport, host: &str, row: u64, end: u64, x: &impl Fn(u64) -> u64) {
     let is = |id: Option<crate::model::InterfaceId>| id.is_some_and(|id| id.to_string() == host);
     let time = |at: i64| u64::try_from(at).unwrap_or(0);

@@ -1,4 +1,5 @@
-//! The record of a run: what was done, seen and expected. The console, JSON, JUnit XML and HTML all render this record.
+//! Defines the record of a run: actions, observations and expectations. The console, JSON, JUnit XML and HTML all
+//! render this record.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,9 +15,9 @@ use crate::record::recorder::Captures;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunOutcome {
-    /// All that was expected was seen.
+    /// All expectations held.
     Passed,
-    /// Something else was seen.
+    /// An expectation did not hold.
     Failed,
     /// It could not be done: the network or a command could not be started.
     Broken,
@@ -27,7 +28,7 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
-    /// The word in transcripts.
+    /// The word for it in transcripts.
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "PASS",
@@ -44,42 +45,42 @@ impl RunOutcome {
 pub struct RunReport {
     /// The scenario's name.
     pub scenario: String,
-    /// What it shows.
+    /// What the scenario shows.
     pub description: String,
     /// Where the observations were published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The seed that chooses what the file leaves open, such as MAC addresses. The same seed makes the same network.
+    /// The seed that chooses what the file leaves open, such as MAC addresses. The same seed gives the same network.
     pub seed: u64,
     /// The parameters of the run, defaults included.
     pub parameters: BTreeMap<String, String>,
     /// How it ended.
     pub outcome: RunOutcome,
-    /// Why it could not be played to the end, when that is not the fault of a step.
+    /// Why it could not be completed, when no step is the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub started_at_ms: u64,
-    /// How long it took, network and all, in milliseconds.
+    /// Its duration in milliseconds, including the set-up of the network.
     pub duration_ms: u64,
     /// The steps in the order of the file.
     pub steps: Vec<StepReport>,
     /// The probes in the order of their end: figures, and every request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<ProbeReport>,
-    /// What programs in the background wrote.
+    /// Output of background programs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<ProgramLog>,
-    /// What other runs of the same scenario came to, where it was repeated. All else in this report is of one run: the
-    /// first that did not pass, or the last.
+    /// Results of the other runs, where the scenario was repeated. All else in this report is about one run: the first
+    /// that did not pass, or the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<Repetition>,
-    /// Every frame that crossed the switch. Empty when nothing was captured. It is no part of the JSON.
+    /// Every frame that crossed the switch; empty without a capture. Not part of the JSON.
     #[serde(skip)]
     pub captures: Captures,
 }
 
-/// Runs of one scenario in sum.
+/// The summary of several runs of one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Repetition {
     /// How many there were.
@@ -106,42 +107,42 @@ pub struct RepeatedRun {
     pub outcome: RunOutcome,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// Whether the report that this belongs to shows this run step by step.
+    /// Whether the report shows this run step by step.
     pub shown: bool,
-    /// Why it could not be played to the end, when that is not the fault of a step.
+    /// Why it could not be completed, when no step is the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The steps that did not pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<StepReport>,
-    /// The longest outage that each probe saw, in nanoseconds.
+    /// The longest outage of each probe, in nanoseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outages: BTreeMap<String, u64>,
 }
 
-/// The longest outage that a probe saw in each of several runs, in nanoseconds.
+/// The longest outage of a probe in each of several runs, in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Distribution {
     /// The probe.
     pub probe: String,
-    /// The shortest.
+    /// Minimum.
     pub min: u64,
-    /// Half of them were no longer.
+    /// Median.
     pub p50: u64,
-    /// 90 of 100 were no longer.
+    /// 90th percentile.
     pub p90: u64,
-    /// The longest.
+    /// Maximum.
     pub max: u64,
     /// All of them, in the order of the runs.
     pub all: Vec<u64>,
 }
 
 impl Distribution {
-    /// Of these outages, in the order of the runs; none of no runs.
+    /// The distribution of these outages, in the order of the runs; `None` without runs.
     pub fn of(probe: &str, all: Vec<u64>) -> Option<Self> {
         let mut sorted = all.clone();
         sorted.sort_unstable();
-        // The nearest-rank percentile: the smallest value that at least so many of 100 do not exceed.
+        // The nearest-rank percentile: the smallest value that at least `percent` of 100 do not exceed.
         let percentile = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1).copied();
         Some(Self {
             probe: probe.to_owned(),
@@ -154,7 +155,7 @@ impl Distribution {
     }
 }
 
-/// What a program in the background of an instance wrote.
+/// A background program of an instance and its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProgramLog {
     /// Its name in the scenario.
@@ -177,14 +178,15 @@ pub struct ProgramLog {
 }
 
 impl ProgramLog {
-    /// Whether it ended by itself, with an exit code that says that something went wrong.
+    /// Whether it ended by itself with an exit code other than 0.
     pub fn failed(&self) -> bool {
         !self.stopped && self.exit.is_some_and(|code| code != 0)
     }
 }
 
 impl RunReport {
-    /// How many steps ended so. Steps in parallel are counted one by one, and what is expected of them together as one.
+    /// The number of steps with this outcome. The steps of a `parallel` step are counted one by one, and its own
+    /// expectation as one more.
     pub fn count(&self, outcome: RunOutcome) -> usize {
         fn count(steps: &[StepReport], outcome: RunOutcome) -> usize {
             steps
@@ -212,42 +214,42 @@ impl RunReport {
     }
 }
 
-/// A step: what was done, what was seen, what was expected.
+/// A step: its action, observations and expectations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepReport {
     /// `3`, or `3.1` inside a `parallel` step.
     pub number: String,
     /// Line of the file where the step begins.
     pub line: u64,
-    /// The observation that it proves.
+    /// The observation that it demonstrates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub say: Option<String>,
-    /// What was done, as one would type it: `a$ ping -c 3 10.0.1.11`.
+    /// The action as a command line: `a$ ping -c 3 10.0.1.11`.
     pub did: String,
     /// How it ended.
     pub outcome: RunOutcome,
-    /// How often it was tried until it held; more than 1 only with `within`.
+    /// Number of tries until it held; more than 1 only with `within`.
     pub attempts: u32,
     /// Milliseconds from the start of the run to the start of the step.
     pub started_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// Exit code of the command: 128 + N for signal N, 124 when its time was up.
+    /// Exit code of the command: 128 + N for signal N, 124 after a timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// What it wrote to standard output; of a capture, a line for each packet.
+    /// Standard output; for a capture, a line per packet.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Standard error.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr: String,
     /// Why the step could not be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What was expected, and what was found.
+    /// The expectations, each with what was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
-    /// What else is known of a step that failed.
+    /// Evidence about a step that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     /// The steps of a `parallel` step.
@@ -257,8 +259,8 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    /// How the step itself ended, without the steps in it. None for a `parallel` step of which nothing is expected but what
-    /// its steps expect.
+    /// The outcome of the step itself, without its inner steps. `None` for a `parallel` step without an expectation of
+    /// its own.
     pub fn own_outcome(&self) -> Option<RunOutcome> {
         if self.steps.is_empty() {
             return Some(self.outcome);
@@ -293,17 +295,17 @@ impl StepReport {
     }
 }
 
-/// What the switch and the hosts can tell of a step that failed.
+/// Evidence from the switch and the hosts about a step that failed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
-    /// What each port counted from the start of the step to its end.
+    /// What each port counted during the step.
     pub ports: BTreeMap<String, PortCounts>,
-    /// What each instance sent and received in that time, a line for each packet.
+    /// Packets that each instance sent and received during the step, a line per packet.
     pub captures: BTreeMap<String, Vec<String>>,
-    /// Packets before those, by instance, where there were too many to list all.
+    /// Earlier packets that are not listed, by instance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub omitted: BTreeMap<String, u64>,
-    /// Each packet in that time with its sender, its receiver and its drop reason; the latest where there were many.
+    /// Each packet during the step with sender, receiver and drop reason; the latest of many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<Rung>,
     /// Addresses, routes and neighbors of each instance at the end of the step.
@@ -314,7 +316,7 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Progress {
-    /// The network is being made.
+    /// The network is being created.
     Preparing {
         /// The scenario's name.
         scenario: String,
@@ -323,7 +325,7 @@ pub enum Progress {
         /// How many steps there are.
         steps: usize,
     },
-    /// The network stands.
+    /// The network is up.
     Ready {
         /// The hosts.
         instances: Vec<InstanceSummary>,
@@ -332,21 +334,21 @@ pub enum Progress {
     StepStarted {
         /// The step's number.
         number: String,
-        /// The observation that it proves.
+        /// The observation that it demonstrates.
         say: Option<String>,
-        /// What is being done.
+        /// The action.
         did: String,
     },
     /// A step has ended.
     StepFinished {
-        /// All about it.
+        /// The step's report.
         step: Box<StepReport>,
     },
     /// The run has ended and the network is gone.
     Finished {
-        /// How.
+        /// The outcome.
         outcome: RunOutcome,
-        /// Why it could not be played to the end.
+        /// Why it could not be completed.
         problem: Option<String>,
     },
 }
@@ -382,9 +384,9 @@ pub fn ms(duration: Duration) -> u64 {
 pub struct Check {
     /// What was expected: `exit code 0`.
     pub expected: String,
-    /// Whether it was so.
+    /// Whether it held.
     pub passed: bool,
-    /// What was found, when it was not so.
+    /// What was found, when it did not hold.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub found: String,
 }
@@ -399,17 +401,17 @@ impl Check {
     }
 }
 
-/// What a port counted in some time.
+/// What a port counted in a period.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortCounts {
-    /// Frames that came from the instance and went nowhere, by reason.
+    /// Frames from the instance that were dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// Every other counter, by name.
     pub counters: BTreeMap<String, u64>,
 }
 
 impl PortCounts {
-    /// What was counted since `earlier`.
+    /// The counts since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let difference = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {

@@ -1,5 +1,5 @@
-//! Lists what a record says, as sections with a title and lines: every rendering is made of these, so that none shows
-//! less than another.
+//! Splits a record into sections with a title and lines. Every rendering uses them, so that none shows less than
+//! another.
 
 use std::fmt::Write as _;
 
@@ -10,27 +10,27 @@ use super::text::human;
 /// A millisecond, in nanoseconds.
 pub(crate) const MS: u64 = 1_000_000;
 
-/// Something that is known of a step or a run.
+/// A part of the record of a step or a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
-    /// What it is.
+    /// Its title.
     pub(crate) title: String,
-    /// What is known, in lines.
+    /// Its lines.
     pub(crate) body: String,
-    /// What it is about.
+    /// Its kind.
     pub(crate) kind: Kind,
 }
 
-/// What a section is about.
+/// The kind of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What a command wrote.
+    /// Output of a command.
     Output,
-    /// Why something failed: the first thing to read.
+    /// Why something failed: to be read first.
     Failure,
-    /// What was expected and found so.
+    /// An expectation that held.
     Passed,
-    /// What else is known of a step that failed.
+    /// Evidence about a step that failed.
     Evidence,
     /// The ladder of packets, which HTML draws.
     Ladder,
@@ -46,7 +46,7 @@ impl Section {
     }
 }
 
-/// All that is known of a step, without the steps in it.
+/// The sections of a step, without its inner steps.
 pub(crate) fn of_step(step: &StepReport) -> Vec<Section> {
     let mut sections = Vec::new();
     let mut put = |kind, title: String, body: String| {
@@ -118,7 +118,7 @@ fn counts(port: &PortCounts) -> String {
     format!("dropped: {}\ncounted: {}", list(&port.drops), list(&port.counters))
 }
 
-/// What a program in the background wrote, and how it ended.
+/// The output of a background program, and how it ended.
 pub(crate) fn of_program(program: &ProgramLog) -> Section {
     let ran = program
         .ran_ms
@@ -141,7 +141,7 @@ pub(crate) fn of_program(program: &ProgramLog) -> Section {
     Section::new(kind, format!("{} on {}: {end}", program.name, program.instance), body)
 }
 
-/// One of several runs: the line that says how it ended.
+/// One of several runs: a line with its outcome.
 pub(crate) fn of_run(run: &RepeatedRun) -> Section {
     let mut body = run.problem.clone().unwrap_or_default();
     for (probe, outage) in &run.outages {
@@ -173,7 +173,7 @@ fn line_break(text: &str) -> &'static str {
     if text.is_empty() { "" } else { "\n" }
 }
 
-/// What a step proves, or does where it says nothing, in one line.
+/// The observation that a step demonstrates, or its action, in one line.
 pub(crate) fn title(step: &StepReport) -> String {
     let said = step.say.as_deref().map(str::trim).filter(|said| !said.is_empty());
     said.unwrap_or(&step.did).lines().collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! One record in three renderings: each says all that is known, and counts a step once.
+//! Tests that the three renderings of one record contain everything, and count a step once.
 
 use super::html::html;
 use super::junit::junit;
@@ -24,7 +24,7 @@ fn check(expected: &str, found: Option<&str>) -> Check {
     }
 }
 
-/// What every rendering of [`full`] has to show.
+/// The texts that every rendering of [`full`] must contain.
 pub(crate) const SAID: &[&str] = &[
     "what-the-scenario-shows",
     "parameter-value",

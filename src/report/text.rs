@@ -1,6 +1,6 @@
-//! Writes texts and times for XML, HTML and people.
+//! Formats texts and times for XML, HTML and the terminal.
 
-/// Text inside of XML and HTML. Control characters that XML forbids are left out.
+/// Escapes text for XML and HTML. Control characters that XML forbids are removed.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -18,7 +18,7 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A time as people read it.
+/// A time with a unit.
 pub(crate) fn human(nanoseconds: u64) -> String {
     match nanoseconds {
         0..1_000_000 => format!("{} µs", nanoseconds / 1000),

@@ -1,5 +1,5 @@
-//! Time and randomness come in from outside, so that a test decides both: expiring tokens, idle connections and NTP answers
-//! are played without waiting.
+//! Passes time and randomness in, so that a test controls both: expiring tokens, idle connections and NTP answers are
+//! tested without waiting.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-/// What the services know of time.
+/// The clocks of the services.
 pub trait Clock: Send + Sync + 'static {
     /// Time since some fixed moment; it never goes back.
     fn monotonic(&self) -> Duration;
@@ -40,7 +40,7 @@ impl Clock for HostClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is advanced.
 #[derive(Debug)]
 pub struct ManualClock {
     nanoseconds: AtomicU64,
@@ -56,7 +56,7 @@ impl ManualClock {
         }
     }
 
-    /// Lets `time` pass.
+    /// Advances the clock.
     pub fn advance(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::SeqCst);
@@ -73,7 +73,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Where random octets come from.
+/// A source of random octets.
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
@@ -84,12 +84,12 @@ pub trait Entropy: Send + Sync + 'static {
 pub struct SeededEntropy(Mutex<ChaCha20Rng>);
 
 impl SeededEntropy {
-    /// Octets that `seed` determines.
+    /// Octets determined by `seed`.
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(ChaCha20Rng::seed_from_u64(seed)))
     }
 
-    /// Octets that nobody can foretell.
+    /// Unpredictable octets.
     pub fn unpredictable() -> Self {
         Self(Mutex::new(ChaCha20Rng::from_seed(rand::random())))
     }

@@ -1,5 +1,5 @@
-//! A TCP connection to a service: half-open, open, closing, each for so long and no longer. A peer that sends slowly, reads
-//! slowly or not at all holds its few kilobytes until the deadline and then loses them.
+//! Runs a TCP connection to a service through its states half-open, open and closing, each with a deadline. A peer that
+//! sends slowly, reads slowly or not at all holds a few kilobytes until the deadline.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,30 +19,30 @@ use crate::mapping::InterfaceIndex;
 /// Octets of the receive and send windows.
 const RECEIVE: usize = 4096;
 const SEND: usize = 8192;
-/// Octets of DNS answers that may wait to be sent.
+/// Octets of DNS answers in the send queue.
 const ANSWERS: usize = 16_384;
 
-/// Who talks to what.
+/// The two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tuple {
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
 }
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The handshake is not complete.
     HalfOpen,
-    /// Requests and answers.
+    /// Requests are read and answered.
     Open,
-    /// Nothing more will be answered.
+    /// No further request is answered.
     Closing,
 }
 
-/// What is spoken.
+/// The protocol of a connection.
 enum Speaks {
-    /// Nothing was said yet, so there is nothing to remember.
+    /// Before the first octet: there is no state.
     Nothing,
     Http(HttpConnection),
     Dns {
@@ -61,18 +61,18 @@ pub(super) struct Connection {
     speaks: Speaks,
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Default)]
 pub(super) struct Step {
-    /// Something moved, so that another step may do more.
+    /// Progress was made, so another step may make more.
     pub(super) moved: bool,
-    /// DNS queries that came in whole.
+    /// Complete DNS queries.
     pub(super) queries: Vec<Vec<u8>>,
-    /// Why it is about to end, if not for the usual reason.
+    /// Why it is about to end, unless it ends as usual.
     pub(super) fault: Option<Unanswered>,
 }
 
-/// A socket for a connection that is about to come in.
+/// A listening socket for the next connection.
 pub(super) fn listening(local: SocketAddr) -> Option<tcp::Socket<'static>> {
     let (receive, send) = (vec![0; RECEIVE], vec![0; SEND]);
     let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(receive), tcp::SocketBuffer::new(send));
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Moves octets between the socket and what is spoken, as far as they go.
+    /// Moves octets between the socket and the protocol, as far as possible.
     pub(super) fn step(
         &mut self,
         socket: &mut tcp::Socket<'_>,
@@ -125,7 +125,7 @@ impl Connection {
                 let answered = http.answered();
                 let over = step_http(http, socket, &mut step);
                 if let Some(due) = http.due() {
-                    // Who is held up on purpose is not idle.
+                    // A connection delayed by a fault is not idle.
                     self.deadline = due.saturating_add(limits.idle);
                 } else if http.answered() != answered {
                     self.deadline = now.saturating_add(limits.idle);
@@ -141,7 +141,7 @@ impl Connection {
         step
     }
 
-    /// When a request that is held up on purpose is due.
+    /// When a request delayed by a fault is due.
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.speaks {
             Speaks::Http(http) => http.due(),
@@ -167,7 +167,7 @@ impl Connection {
         (self.phase, self.deadline) = (Phase::Closing, now.saturating_add(limits.closing));
     }
 
-    /// Puts the answer to a DNS query in line.
+    /// Queues the answer to a DNS query.
     pub(super) fn answer(&mut self, message: &[u8], limits: &Limits, now: Duration) -> Result<(), Unanswered> {
         let Speaks::Dns { answers, .. } = &mut self.speaks else {
             return Err(Unanswered::AnswerLost);
@@ -197,7 +197,7 @@ fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut
     }
     http.run();
     if socket.may_send() {
-        // A token does not cross a hop: the TTL goes with the octets that carry it, until they have arrived.
+        // A token must not cross a hop: the TTL applies until the octets that carry it have arrived.
         if http.is_drained() && socket.send_queue() == 0 {
             http.forget_hop_limit();
         }
@@ -212,7 +212,7 @@ fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut
 }
 
 fn step_dns(reader: &mut Reader, answers: &mut Vec<u8>, socket: &mut tcp::Socket<'_>, step: &mut Step) -> bool {
-    // Who does not read answers is not read from either.
+    // A peer that does not read answers is not read from.
     while socket.can_recv() && reader.room() > 0 && answers.len() < ANSWERS / 2 {
         let room = reader.room();
         let taken = socket.recv(|bytes| {

@@ -1,14 +1,14 @@
-//! The link between a stack and its interface: packets in, packets out, both in memory and never waiting for long.
+//! Connects a stack with its interface through two in-memory queues of packets.
 
 use std::collections::VecDeque;
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Octets of the largest packet that is sent: what every path of a VPC carries, whatever the host's MTU is.
+/// The largest packet that is sent: it fits every path of a VPC, whatever the host's MTU.
 const MTU: usize = 1500;
 
-/// Packets on their way.
+/// Packets in both directions.
 #[derive(Default)]
 pub(super) struct Queues {
     /// To the stack.
@@ -17,10 +17,10 @@ pub(super) struct Queues {
     pub(super) outbound: VecDeque<Vec<u8>>,
 }
 
-/// A packet that came in.
+/// A packet to the stack.
 pub(super) struct Incoming(Vec<u8>);
 
-/// A place for a packet to go out.
+/// The place of a packet from the stack.
 pub(super) struct Outgoing<'a>(&'a mut VecDeque<Vec<u8>>);
 
 impl RxToken for Incoming {
@@ -55,7 +55,8 @@ impl Device for Queues {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = MTU;
-        // What comes in was judged before, by whoever knows whether its sender left the checksum to be filled in.
+        // Incoming packets were validated before, by code that knows whether the sender left the checksum to be
+        // computed.
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities.checksum.udp = Checksum::Tx;

@@ -1,4 +1,4 @@
-//! Facts that stand still until they are changed by hand: a source for tests and for whoever has no control plane.
+//! Implements `Source` with fixed data, for tests and for embedding without a control plane.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,36 +13,36 @@ use crate::mapping::InterfaceIndex;
 use crate::model::duration::since_epoch;
 use crate::wire::MacAddr;
 
-/// What is known.
+/// The data.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The instance of each interface.
     pub instances: HashMap<InterfaceIndex, Arc<Instance>>,
     /// The zone of each interface's VPC.
     pub zones: HashMap<InterfaceIndex, Zone>,
-    /// Who has an address. There is one VPC.
+    /// The owner of each address. There is one VPC.
     pub holders: HashMap<IpAddr, Holder>,
     /// Addresses behind resource names.
     pub resource_names: HashMap<String, HostAddresses>,
-    /// How far ahead the time told to an interface is, in nanoseconds.
+    /// The skew of the time served to an interface, in nanoseconds; positive is ahead.
     pub skews: HashMap<InterfaceIndex, i64>,
-    /// What goes wrong with the metadata of an interface.
+    /// The metadata fault of an interface.
     pub metadata_faults: HashMap<InterfaceIndex, MetadataFault>,
 }
 
-/// Facts that can be changed.
+/// A source whose data can be changed.
 #[derive(Debug, Default)]
 pub struct FixedSource(Mutex<Facts>);
 
 impl FixedSource {
-    /// These facts.
+    /// A source with these data.
     pub fn new(facts: Facts) -> Self {
         Self(Mutex::new(facts))
     }
 
-    /// The facts, to read or to change.
+    /// The data, to read or to change.
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
-        // Whoever panicked while changing facts left facts.
+        // A panic while changing the data leaves valid data.
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP over a TCP connection of a stack: hyper reads from and writes to two short queues, which are filled and emptied by
-//! the thread that runs the stack. Nothing is awaited but the peer, so no executor is needed and time stands still in tests.
+//! Serves HTTP over a TCP connection of a stack: hyper reads from and writes to two short queues, which the thread of
+//! the stack fills and drains. Only the peer is awaited, so no executor is needed and tests control time.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ struct Pipe {
 /// hyper's end of the queues.
 struct End(Rc<RefCell<Pipe>>);
 
-/// Remembers that somebody wants to be polled again.
+/// Remembers that a task wants to be polled again.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -64,14 +64,14 @@ pub struct HttpConnection {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// As HTTP lets it.
+    /// As HTTP allows.
     Properly,
-    /// On bytes that are no HTTP.
+    /// Because of bytes that are not HTTP.
     Malformed,
 }
 
 impl HttpConnection {
-    /// A connection of `asker`, whose requests go to `router`.
+    /// A connection from `asker`, whose requests go to `router`.
     pub fn new(router: &Router, asker: Asker) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::default()));
         let (router, state, alarm) = (router.clone(), Rc::clone(&pipe), Alarm::default());
@@ -92,8 +92,8 @@ impl HttpConnection {
             }
         });
         let mut http = http1::Builder::new();
-        // The stack's own deadlines take the place of hyper's, which would need a timer. A host that has sent all it has to
-        // say (`nc -N`) still hears the answer.
+        // The stack's deadlines replace hyper's, which would need a timer. A host that has closed its sending side (`nc
+        // -N`) still gets the answer.
         http.header_read_timeout(None)
             .max_buf_size(HEAD)
             .max_headers(FIELDS)
@@ -108,27 +108,27 @@ impl HttpConnection {
         }
     }
 
-    /// When it wants to be run again, though the peer says nothing.
+    /// When it must run again without input from the peer.
     pub(super) fn due(&self) -> Option<Duration> {
         self.alarm.due()
     }
 
-    /// Octets that can be taken in.
+    /// Octets that can be accepted.
     pub fn room(&self) -> usize {
         QUEUE.saturating_sub(self.pipe.borrow().inbound.len())
     }
 
-    /// Takes octets of the peer in.
+    /// Accepts octets from the peer.
     pub fn push(&mut self, bytes: &[u8]) {
         self.pipe.borrow_mut().inbound.extend(bytes);
     }
 
-    /// The peer sends no more.
+    /// The peer has closed its sending side.
     pub fn end_input(&mut self) {
         self.pipe.borrow_mut().inbound_ended = true;
     }
 
-    /// Lets hyper do what it can.
+    /// Runs hyper as far as possible.
     pub fn run(&mut self) {
         if self.ended.is_some() {
             return;
@@ -149,7 +149,7 @@ impl HttpConnection {
         }
     }
 
-    /// Hands octets for the peer to `send`, which tells how many it took.
+    /// Passes octets for the peer to `send`, which returns how many it accepted.
     pub fn drain(&mut self, send: impl FnOnce(&[u8]) -> usize) -> usize {
         let mut pipe = self.pipe.borrow_mut();
         let sent = send(pipe.outbound.make_contiguous());
@@ -157,17 +157,17 @@ impl HttpConnection {
         sent
     }
 
-    /// True when nothing waits to be sent.
+    /// True when nothing is left to send.
     pub fn is_drained(&self) -> bool {
         self.pipe.borrow().outbound.is_empty()
     }
 
-    /// TTL or hop limit of what is sent from now on, where it differs from the usual one.
+    /// TTL or hop limit of the next packets, where it differs from the default.
     pub fn hop_limit(&self) -> Option<u8> {
         self.pipe.borrow().hop_limit
     }
 
-    /// All that had its own TTL or hop limit has arrived.
+    /// Called when all octets with their own TTL or hop limit have arrived.
     pub fn forget_hop_limit(&mut self) {
         self.pipe.borrow_mut().hop_limit = None;
     }
@@ -177,7 +177,7 @@ impl HttpConnection {
         self.pipe.borrow().answered
     }
 
-    /// Whether it is over, and how.
+    /// How it ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
         self.ended
     }
@@ -187,7 +187,7 @@ impl Read for End {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
         if pipe.inbound.is_empty() {
-            // Whoever fills the queue polls afterwards, so nobody needs to be woken.
+            // The code that fills the queue polls afterwards, so no waker is needed.
             return if pipe.inbound_ended {
                 Poll::Ready(Ok(()))
             } else {

@@ -1,6 +1,6 @@
-//! What a VPC itself serves at its link-local addresses: metadata, DNS and time. No process of the host is in it: each
-//! interface that asks gets an IP stack of its own inside the switch, in one thread beside the workers, which hand packets
-//! over and never wait.
+//! Serves what a VPC offers at its link-local addresses: metadata, DNS and time. Each interface that sends a request
+//! gets an IP stack of its own inside the switch. One thread runs all of them; the workers pass packets to it and never
+//! wait.
 
 pub mod clock;
 mod connection;
@@ -37,27 +37,27 @@ pub use packet::{Served, served};
 pub use server::Server;
 use unanswered::Counters;
 
-/// Who tells the services all that they say.
+/// The data that the services answer with.
 pub trait Source: MetadataSource + NameSource + TimeSource {}
 
 impl<T: MetadataSource + NameSource + TimeSource> Source for T {}
 
-/// Writes a frame to the device of a port. It must not wait for long.
+/// Writes a frame to the device of a port. It must not block for long.
 pub type Inject = dyn Fn(PortId, &[u8]) + Send + Sync;
 
-/// Sends a query to the resolver outside. It must not wait.
+/// Sends a query to the external resolver. It must not block.
 pub type Upstream = Box<dyn FnMut(&[u8]) + Send>;
 
-/// How much the services hold, and for how long. What each connection holds is bounded by some 40 KiB.
+/// The limits of the services. A connection takes at most some 40 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Interfaces with a stack.
     pub interfaces: usize,
     /// Connections of one interface.
     pub per_interface: usize,
-    /// Connections of all interfaces, beyond which each may still have `reserved`.
+    /// Connections of all interfaces; beyond it each may still have `reserved`.
     pub connections: usize,
-    /// Connections that an interface may have however many the others have.
+    /// Connections that an interface may always have.
     pub reserved: usize,
     /// From SYN to the end of the handshake.
     pub handshake: Duration,
@@ -84,18 +84,18 @@ impl Default for Limits {
     }
 }
 
-/// How the services are run.
+/// Settings of the services.
 #[derive(Clone)]
 pub struct ServicesConfig {
-    /// How much they hold.
+    /// The limits.
     pub limits: Limits,
-    /// A resolver for names that are none of a VPC's; without one they are REFUSED.
+    /// A resolver for names outside the VPC's domains; without one they are REFUSED.
     pub forward_to: Option<SocketAddr>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Where tokens and sequence numbers come from.
     pub entropy: Arc<dyn Entropy>,
-    /// Called first by each thread of the services: a server confines it.
+    /// Called first by each thread of the services; the server confines it.
     pub thread_start: fn(),
 }
 
@@ -111,7 +111,7 @@ impl Default for ServicesConfig {
     }
 }
 
-/// What may be read of the services while they run.
+/// State of the services that others may read.
 #[derive(Debug, Default)]
 pub struct Shared {
     counters: DashMap<InterfaceIndex, Arc<Counters>>,
@@ -120,7 +120,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The counts of an interface.
+    /// The counters of an interface.
     pub fn of(&self, interface: InterfaceIndex) -> Arc<Counters> {
         Arc::clone(&self.counters.entry(interface).or_default())
     }
@@ -136,13 +136,13 @@ impl Shared {
     }
 }
 
-/// Frames that wait for the services' thread.
+/// Frames in the queue of the services' thread.
 const FRAMES: usize = 1024;
-/// Places in the queue for other things than frames.
+/// Entries in that queue other than frames.
 const OTHERS: usize = 256;
-/// Octets of the frames that wait.
+/// Octets of the frames in the queue.
 const OCTETS: usize = 4 << 20;
-/// The longest sleep: nothing is due then.
+/// The longest sleep, when nothing is due.
 const SLEEP: Duration = Duration::from_secs(3600);
 
 enum Input {
@@ -157,14 +157,14 @@ enum Input {
     Stop,
 }
 
-/// The services in their thread. Dropping it ends the thread.
+/// The running services. Dropping it ends their thread.
 pub struct Services {
     handle: ServicesHandle,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Hands packets to the services.
+/// Passes packets to the services.
 #[derive(Clone)]
 pub struct ServicesHandle {
     input: SyncSender<Input>,
@@ -172,7 +172,7 @@ pub struct ServicesHandle {
     shared: Arc<Shared>,
 }
 
-/// How much waits for the services' thread.
+/// The fill of the queue.
 #[derive(Debug, Default)]
 struct Waiting {
     frames: AtomicUsize,
@@ -180,7 +180,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Takes room for a frame; false where there is none.
+    /// Reserves room for a frame; false where there is none.
     fn enter(&self, octets: usize) -> bool {
         let frames = self.frames.fetch_add(1, Ordering::Relaxed);
         let fits = self.octets.fetch_add(octets, Ordering::Relaxed) + octets <= OCTETS && frames < FRAMES;
@@ -197,8 +197,8 @@ impl Waiting {
 }
 
 impl ServicesHandle {
-    /// Hands over a frame that the decision left to the services. Never waits; what does not fit is dropped. `taken` is
-    /// called once there is room, before anything can answer the frame.
+    /// Passes a frame that the decision left to the services. Never blocks; a frame that does not fit is dropped.
+    /// `taken` is called once there is room, before the frame can be answered.
     pub fn submit(
         &self,
         interface: InterfaceIndex,
@@ -217,31 +217,31 @@ impl ServicesHandle {
             bytes: frame.bytes.into(),
             checksum_pending: frame.meta.checksum_pending,
         };
-        // The queue has more places than frames may wait, so that this fails where the thread is gone.
+        // The queue has more places than frames may wait, so this fails only when the thread is gone.
         self.input.try_send(input).map_err(|_: TrySendError<Input>| {
             self.waiting.leave(length);
             DropReason::ServiceBusy
         })
     }
 
-    /// Ends what an interface has with the services: it was detached or deleted. Waits for room in the queue.
+    /// Drops the stack of an interface that was detached or deleted. Waits for room in the queue.
     pub fn forget(&self, interface: InterfaceIndex) {
         self.shared.counters.remove(&interface);
-        // Without a thread there is nothing to forget.
+        // Without a thread there is no stack.
         let _ = self.input.send(Input::Forget(interface));
     }
 
-    /// Counts, and how much is held.
+    /// Counters and current sizes.
     pub fn shared(&self) -> &Shared {
         &self.shared
     }
 }
 
 impl Services {
-    /// Starts the services' thread, and a second one that listens to the resolver outside if there is one.
+    /// Starts the services' thread, and a second one for the answers of the external resolver if there is one.
     ///
     /// # Errors
-    /// When a thread or the socket towards the resolver cannot be made.
+    /// When a thread or the socket to the resolver cannot be created.
     pub fn start(source: Arc<dyn Source>, config: ServicesConfig, inject: Arc<Inject>) -> io::Result<Self> {
         let (input, inputs) = sync_channel(FRAMES + OTHERS);
         let waiting = Arc::new(Waiting::default());
@@ -263,7 +263,7 @@ impl Services {
         let thread = std::thread::Builder::new().name("services".to_owned());
         threads.push(thread.spawn(move || {
             let upstream = upstream.map(|socket| -> Upstream {
-                // A query that cannot be sent is one that nobody answers: its asker hears SERVFAIL.
+                // A query that cannot be sent gets no answer, and its client gets SERVFAIL.
                 Box::new(move |query| drop(socket.send(query)))
             });
             thread_start();
@@ -282,7 +282,7 @@ impl Services {
         })
     }
 
-    /// A handle for whoever has packets.
+    /// A handle for code that has packets.
     pub fn handle(&self) -> ServicesHandle {
         self.handle.clone()
     }
@@ -291,7 +291,7 @@ impl Services {
 impl Drop for Services {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        // A thread that is gone needs not be told.
+        // The thread may have ended already.
         let _ = self.handle.input.send(Input::Stop);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -309,7 +309,7 @@ fn run(mut server: Server, clock: &dyn Clock, inputs: &Receiver<Input>, waiting:
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
         };
-        // A packet that is answered by a panic is answered by nothing; the next one is served.
+        // A panic loses the packet; the next one is served.
         contain::once("the link-local services", || {
             take(&mut server, input, waiting);
             contain::site("services");
@@ -335,7 +335,7 @@ fn take(server: &mut Server, input: Option<Input>, waiting: &Waiting) {
     }
 }
 
-/// A socket towards the resolver, which hears nobody else.
+/// A socket connected to the resolver, so that it receives from no other address.
 fn connected(resolver: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = match resolver {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -343,7 +343,7 @@ fn connected(resolver: SocketAddr) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind(any)?;
     socket.connect(resolver)?;
-    // So that the listening thread sees that it shall stop.
+    // So that the receiving thread notices when it must stop.
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     Ok(socket)
 }
@@ -353,11 +353,11 @@ fn listen(socket: &UdpSocket, answers: &SyncSender<Input>, stop: &Weak<AtomicBoo
     while stop.upgrade().is_some_and(|stop| !stop.load(Ordering::Relaxed)) {
         match socket.recv(&mut buffer) {
             Ok(length) => {
-                // A full queue loses the answer; the asker hears SERVFAIL.
+                // A full queue loses the answer, and the client gets SERVFAIL.
                 let _ = answers.try_send(Input::Resolved(buffer[..length].to_vec()));
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            // A resolver that is not there refuses each query; it may come up later.
+            // An absent resolver refuses each query; it may start later.
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }

@@ -1,5 +1,5 @@
-//! Time as the VPC tells it (RFC 5905): the host's, shifted for an interface by as much as was set. A client's request is
-//! answered in mode 4; nothing else is answered, so that no two servers talk to each other.
+//! Answers NTP requests (RFC 5905) with the host's time plus the skew of the interface. Only a client's request is
+//! answered, in mode 4, so that two servers cannot answer each other.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,20 +9,20 @@ use crate::model::duration::since_epoch;
 
 /// Octets of a packet without extensions.
 pub const PACKET: usize = 48;
-/// From 1900, where NTP counts from, to 1970 (RFC 5905 figure 4).
+/// Seconds from 1900, the NTP epoch, to 1970 (RFC 5905 figure 4).
 const ERA_TO_UNIX: u64 = 2_208_988_800;
-/// Hops from a clock; EC2's service shows 3 to its clients (EC2 guide, "Set the time", sample of `chronyc sources`).
+/// Stratum; EC2's service has 3 (EC2 guide, "Set the time", sample of `chronyc sources`).
 const STRATUM: u8 = 3;
-/// About a microsecond, as a power of two of seconds.
+/// About a microsecond, as a power of two in seconds.
 const PRECISION: i8 = -20;
 
-/// Who can tell how wrong an interface's time shall be.
+/// The source of clock skews.
 pub trait TimeSource: Send + Sync + 'static {
-    /// Nanoseconds that the time told to an interface is ahead of the host's; negative when it is behind.
+    /// Nanoseconds by which the time served to an interface is ahead of the host's; negative when it is behind.
     fn skew(&self, asker: InterfaceIndex) -> i64;
 }
 
-/// The answer to a request that came at `now`, `now` being the time to tell.
+/// The answer to a request received at `now`, which is the time to serve.
 pub fn answer(request: &[u8], now: SystemTime) -> Result<[u8; PACKET], Unanswered> {
     // Extension fields and authenticators follow; a server without keys answers without them (RFC 5905 section 9.2).
     let request = request.first_chunk::<PACKET>().ok_or(Unanswered::NtpMalformed)?;
@@ -42,7 +42,8 @@ pub fn answer(request: &[u8], now: SystemTime) -> Result<[u8; PACKET], Unanswere
     // Root delay and dispersion: 0.5 ms and 0.3 ms in 16.16 seconds.
     packet[4..8].copy_from_slice(&33_u32.to_be_bytes());
     packet[8..12].copy_from_slice(&20_u32.to_be_bytes());
-    // The server behind this one: the next link-local address down, which no host has and no client mistakes for itself.
+    // Reference ID, the server's own source: the next lower link-local address, which no host has and no client takes
+    // for itself.
     packet[12..16].copy_from_slice(&[169, 254, 169, 122]);
     let updated = now
         .duration_since(UNIX_EPOCH)
@@ -54,7 +55,7 @@ pub fn answer(request: &[u8], now: SystemTime) -> Result<[u8; PACKET], Unanswere
     Ok(packet)
 }
 
-/// A time of day with its skew in nanoseconds; the time itself where the sum cannot be told.
+/// A time of day plus a skew in nanoseconds; unchanged where the sum is out of range.
 pub fn shifted(time: SystemTime, skew: i64) -> SystemTime {
     let distance = Duration::from_nanos(skew.unsigned_abs());
     let there = if skew < 0 {

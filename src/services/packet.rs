@@ -1,5 +1,5 @@
-//! What arrives for a service is judged before any stack sees it: whole, with right checksums, for an address and a port
-//! that something is served at.
+//! Validates packets for a service before a stack gets them: complete, with correct checksums, for an address and a
+//! port with a service.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,10 +11,10 @@ use crate::wire::flow::{Fragment, IpPacket, Upper};
 use crate::wire::frame::{Frame, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::udp::{Datagram, InvalidDatagram};
 
-/// Octets of the longest datagram that is read; a query or a request is much shorter.
+/// Octets of the longest datagram that is read; queries and requests are much shorter.
 const MAX_DATAGRAM: usize = 2048;
 
-/// A service by what is spoken to it.
+/// A service by its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
     /// HTTP on port 80 of 169.254.169.254 and `fd00:ec2::254`.
@@ -30,34 +30,34 @@ pub enum Served {
 pub(super) enum Transport {
     /// A datagram to a service.
     Datagram(Served),
-    /// A segment; to a service, or to a port where none is.
+    /// A TCP segment, to a service or to a port without one.
     Segment {
-        /// The service there, if one is.
+        /// The service at its port, if any.
         served: Option<Served>,
         /// It opens a connection: SYN without ACK.
         opens: bool,
     },
 }
 
-/// A packet that may go to a stack.
+/// A validated packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
     /// The host's MAC.
     pub(super) host: MacAddr,
     /// The router's MAC.
     pub(super) router: MacAddr,
-    /// Who sends.
+    /// The client's endpoint.
     pub(super) remote: SocketAddr,
-    /// What is spoken to.
+    /// The service's endpoint.
     pub(super) local: SocketAddr,
-    /// How.
+    /// Its transport.
     pub(super) transport: Transport,
     /// The IP packet.
     pub(super) packet: Vec<u8>,
 }
 
 impl Arrival {
-    /// Reads a frame. `checksum_pending` tells that its sender left the upper checksum to be filled in.
+    /// Reads a frame. With `checksum_pending` its sender left the upper checksum to be computed.
     pub(super) fn parse(bytes: &[u8], checksum_pending: bool) -> Result<Self, Unanswered> {
         let frame = Frame::parse(bytes).map_err(|_| Unanswered::Malformed)?;
         let packet = packet(&frame)?;
@@ -96,7 +96,7 @@ impl Arrival {
     }
 }
 
-/// The packet of a frame, if it is whole and valid.
+/// The packet of a frame, if it is complete and valid.
 fn packet<'a>(frame: &Frame<'a>) -> Result<IpPacket<'a>, Unanswered> {
     let packet = IpPacket::of(frame).ok_or(Unanswered::Malformed)?;
     match &packet {
@@ -120,7 +120,7 @@ fn datagram<'a>(packet: &IpPacket<'a>, checksum_pending: bool) -> Result<Datagra
     })
 }
 
-/// Checks a TCP segment; whether it opens a connection.
+/// Validates a TCP segment; returns whether it opens a connection.
 fn segment(packet: &IpPacket<'_>, checksum_pending: bool) -> Result<bool, Unanswered> {
     let upper = packet.payload();
     let header = upper.first_chunk::<20>().ok_or(Unanswered::Malformed)?;
@@ -145,8 +145,8 @@ fn segment(packet: &IpPacket<'_>, checksum_pending: bool) -> Result<bool, Unansw
     Ok(header[13] & 0x12 == 0x02)
 }
 
-/// What is served at an address and port. An IPv4 address that is none of the link-local services is the VPC's resolver: no
-/// other is passed to the services.
+/// The service at an address and port. An IPv4 address other than the link-local services is the VPC's resolver: the
+/// decision passes no other to the services.
 pub fn served(local: SocketAddr, protocol: u8) -> Option<Served> {
     let [metadata, dns, time] = match local.ip() {
         IpAddr::V4(_) => SERVICES_IPV4.map(IpAddr::V4),

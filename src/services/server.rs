@@ -1,5 +1,5 @@
-//! All interfaces' stacks in one place and one thread: packets and answers of the resolver outside come in, frames go out,
-//! and the time is told by whoever drives it.
+//! Runs the stacks of all interfaces in one thread: packets and answers of the external resolver come in, frames go
+//! out, and the caller supplies the time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{Inject, Limits, Shared, Source, Upstream, imds};
 use crate::contain;
 use crate::mapping::{InterfaceIndex, PortId};
 
-/// Everything that answers. It belongs to one thread and does nothing by itself.
+/// All stacks. It is driven by one thread.
 pub struct Server {
     source: Arc<dyn Source>,
     clock: Arc<dyn Clock>,
@@ -28,13 +28,14 @@ pub struct Server {
     inject: Arc<Inject>,
     forwarder: Option<Forwarder<ReplyTo>>,
     stacks: HashMap<InterfaceIndex, (Stack, Duration)>,
-    /// When each stack has something to do.
+    /// When each stack is due.
     agenda: BTreeSet<(Duration, InterfaceIndex)>,
     connections: usize,
 }
 
 impl Server {
-    /// A server without interfaces: they come with their first packet. `upstream` sends a query to the resolver outside.
+    /// A server without stacks: each is created by the first packet of its interface. `upstream` sends a query to the
+    /// external resolver.
     pub fn new(
         source: Arc<dyn Source>,
         clock: Arc<dyn Clock>,
@@ -59,12 +60,12 @@ impl Server {
         }
     }
 
-    /// What others may read while it runs.
+    /// State that others may read while it runs.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    /// A frame from an interface. `checksum_pending` tells that the upper checksum was left to be filled in.
+    /// Processes a frame from an interface. With `checksum_pending` the sender left the upper checksum to be computed.
     pub fn receive(&mut self, interface: InterfaceIndex, port: PortId, frame: &[u8], checksum_pending: bool) {
         let counters = self.shared.of(interface);
         let arrival = match Arrival::parse(frame, checksum_pending) {
@@ -86,7 +87,7 @@ impl Server {
         self.with(interface, Some(link), |stack, around| stack.receive(arrival, around));
     }
 
-    /// An answer of the resolver outside.
+    /// Processes an answer of the external resolver.
     pub fn resolved(&mut self, answer: Vec<u8>) {
         let Some((ticket, answer)) = self.forwarder.as_mut().and_then(|forwarder| forwarder.answered(answer)) else {
             return;
@@ -96,7 +97,7 @@ impl Server {
         });
     }
 
-    /// Does what is due: retransmissions, deadlines, and forgetting who has been silent.
+    /// Does what is due: retransmissions, deadlines, and removing idle stacks.
     pub fn advance(&mut self) {
         let now = self.clock.monotonic();
         let failed = self
@@ -125,14 +126,14 @@ impl Server {
         }
     }
 
-    /// When [`Self::advance`] has something to do, in the clock's time.
+    /// When [`Self::advance`] is due next, in the clock's time.
     pub fn next(&self) -> Option<Duration> {
         let waiting = self.forwarder.as_ref().and_then(Forwarder::next);
         let stacks = self.agenda.first().map(|(at, _)| *at);
         waiting.into_iter().chain(stacks).min()
     }
 
-    /// Drops all that is known of an interface: it was detached or deleted.
+    /// Drops the stack of an interface that was detached or deleted.
     pub fn forget(&mut self, interface: InterfaceIndex) {
         if let Some((stack, at)) = self.stacks.remove(&interface) {
             self.agenda.remove(&(at, interface));
@@ -141,7 +142,7 @@ impl Server {
         }
     }
 
-    /// Whether another stack may be made; the one that was silent for longest gives way.
+    /// Whether another stack may be created; the stack that was idle for longest is removed.
     fn make_room(&mut self) -> bool {
         if self.stacks.len() < self.limits.interfaces {
             return true;
@@ -157,7 +158,7 @@ impl Server {
         true
     }
 
-    /// Runs `act` with an interface's stack, made by `link` if there is none yet, and notes when it is due next.
+    /// Runs `act` with an interface's stack, created with `link` if there is none, and records when it is due next.
     fn with(
         &mut self,
         interface: InterfaceIndex,
@@ -186,12 +187,12 @@ impl Server {
             (None, None) => return self.shared.of(interface).count(Unanswered::AnswerLost),
         };
         self.agenda.remove(&(at, interface));
-        // What panicked in a stack costs its own interface its connections, and no other.
+        // A panic in a stack costs its interface the connections, and no other interface anything.
         if contain::once("the link-local services", || act(&mut stack, &mut around)).is_none() {
             stack.give_up(&mut self.connections);
             return self.publish();
         }
-        // Never at once: something that is due without being done would spin.
+        // Never immediately: a task that is due and makes no progress would spin.
         let next = stack
             .next(&self.limits, now)
             .max(now.saturating_add(Duration::from_micros(100)));

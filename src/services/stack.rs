@@ -1,6 +1,7 @@
-//! The VPC's end of one interface: an IP stack with the service addresses, as if the services stood on the link of that
-//! interface alone. It answers the MAC that a packet came from, so an interface that passes on packets of others (its check
-//! off) gets their answers too (EC2 guide, "Retrieve instance metadata": a router can forward packets to the service).
+//! Runs the VPC's IP stack for one interface, with the service addresses as if they were on that interface's link. It
+//! answers to the MAC that a packet came from, so an interface that forwards packets of others (source/destination
+//! check off) gets their answers too (EC2 guide, "Retrieve instance metadata": a router can forward packets to the
+//! service).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 const DATAGRAMS: usize = 4;
 const DATAGRAM_OCTETS: usize = 4096;
 
-/// What a stack works with and does not own.
+/// What a stack uses and does not own.
 pub(super) struct Surroundings<'a> {
     pub(super) now: Duration,
     pub(super) wall: SystemTime,
@@ -45,14 +46,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) inject: &'a dyn Fn(PortId, &[u8]),
 }
 
-/// Where a DNS answer goes.
+/// The client of a DNS answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyTo {
     Datagram(Tuple),
     Stream(Tuple),
 }
 
-/// Whose end this is. When any of it changes, the stack starts anew.
+/// The endpoints of the link. When any of it changes, the stack is created anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) host: MacAddr,
@@ -101,11 +102,11 @@ impl Stack {
                 .map(IpAddr::V4)
                 .into_iter()
                 .chain(SERVICES_IPV6.map(IpAddr::V6));
-            // Six of the eight places that there are; the resolver's comes with its first packet.
+            // Six of the eight places; the resolver's address is added with its first packet.
             addresses
                 .extend(services.map(|address| IpCidr::new(address.into(), if address.is_ipv4() { 32 } else { 128 })));
         });
-        // All answers leave by the link. The routes' gateways are never asked for: there is no link-layer address here.
+        // All answers leave by the link. The routes' gateways are never resolved: there is no link layer here.
         let routes = stack.routes_mut();
         let _ = routes.add_default_ipv4_route(Ipv4Address::new(169, 254, 0, 1));
         let _ = routes.add_default_ipv6_route(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
@@ -126,7 +127,7 @@ impl Stack {
         }
     }
 
-    /// Takes a packet in and sends what it brings about.
+    /// Processes a packet and sends the packets that result.
     pub(super) fn receive(&mut self, arrival: Arrival, around: &mut Surroundings<'_>) {
         self.last_used = around.now;
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +141,7 @@ impl Stack {
             match served {
                 Some(served) if opens && !known => {
                     if let Err(reason) = self.admit(tuple, served, around) {
-                        // No reset: the host tries again, and then there may be room.
+                        // No reset: the host retries, and there may be room then.
                         self.counters.count(reason);
                         return;
                     }
@@ -153,7 +154,7 @@ impl Stack {
         self.run(around);
     }
 
-    /// The one other address of the services in a VPC is its resolver's.
+    /// Adds the address of the VPC's resolver, the only other service address.
     fn know_resolver(&mut self, arrival: &Arrival) {
         let IpAddr::V4(address) = arrival.local.ip() else {
             return;
@@ -169,7 +170,8 @@ impl Stack {
         });
     }
 
-    /// Makes room for a connection that a SYN opens: a host's flood of them costs its own older half-open ones.
+    /// Makes room for a connection that a SYN opens: a flood of SYNs costs the host its own older half-open
+    /// connections.
     fn admit(&mut self, tuple: Tuple, served: Served, around: &mut Surroundings<'_>) -> Result<(), Unanswered> {
         let limits = around.limits;
         let crowded = *around.connections >= limits.connections && self.connections.len() >= limits.reserved;
@@ -200,7 +202,7 @@ impl Stack {
         *around.connections -= 1;
     }
 
-    /// Lets everything happen that can at this moment.
+    /// Runs as far as possible at the current time.
     pub(super) fn run(&mut self, around: &mut Surroundings<'_>) {
         loop {
             self.stack
@@ -248,7 +250,7 @@ impl Stack {
         }
     }
 
-    /// The answer to a DNS query, if there is one already.
+    /// The answer to a DNS query, if there is one without forwarding.
     fn resolve(&self, query: Vec<u8>, to: ReplyTo, around: &mut Surroundings<'_>) -> Option<Vec<u8>> {
         let datagram = matches!(to, ReplyTo::Datagram(_));
         let names: &dyn dns::NameSource = around.source;
@@ -278,7 +280,7 @@ impl Stack {
         None
     }
 
-    /// The answer to a query that was passed on.
+    /// Processes the answer to a forwarded query.
     pub(super) fn resolved(&mut self, to: ReplyTo, answer: &[u8], around: &mut Surroundings<'_>) {
         match to {
             ReplyTo::Datagram(tuple) => self.reply_datagram(self.dns, tuple, answer),
@@ -318,7 +320,7 @@ impl Stack {
         moved
     }
 
-    /// Ends what is over, and what has taken too long.
+    /// Ends connections that are finished or past their deadline.
     fn end_connections(&mut self, around: &mut Surroundings<'_>) {
         let mut aborted = false;
         for at in (0..self.connections.len()).rev() {
@@ -326,7 +328,7 @@ impl Stack {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(connection.handle);
             let late = connection.deadline <= around.now;
             match (socket.state(), connection.phase) {
-                // A SYN that the stack did not take.
+                // A SYN that the stack refused.
                 (State::Closed | State::Listen, _) => self.remove(at, around),
                 (_, Phase::HalfOpen) if late => {
                     self.counters.count(Unanswered::HandshakeTimeout);
@@ -336,7 +338,7 @@ impl Stack {
                     if phase == Phase::Open {
                         self.counters.count(Unanswered::IdleTimeout);
                     }
-                    // The peer hears a reset, which is written by the next poll; then the socket goes.
+                    // The next poll writes a reset to the peer; then the socket is removed.
                     socket.abort();
                     aborted = true;
                 }
@@ -355,7 +357,7 @@ impl Stack {
         }
     }
 
-    /// Puts the link's header before each packet and hands it over.
+    /// Prepends the link's header to each packet and sends it.
     fn send(&mut self, around: &Surroundings<'_>) {
         let mut frame = Vec::new();
         for packet in self.queues.outbound.drain(..) {
@@ -375,7 +377,7 @@ impl Stack {
         }
     }
 
-    /// When there is something to do without a packet.
+    /// When it must run next without a packet.
     pub(super) fn next(&mut self, limits: &Limits, now: Duration) -> Duration {
         let timers = self.stack.poll_at(instant(now), &self.sockets);
         let timers = timers.map(|at| Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0)).max(now));
@@ -391,12 +393,12 @@ impl Stack {
         })
     }
 
-    /// True when nothing would be lost with it.
+    /// True when dropping it would lose nothing.
     pub(super) fn is_idle(&self) -> bool {
         self.connections.is_empty()
     }
 
-    /// Forgets all connections without a word.
+    /// Drops all connections silently.
     pub(super) fn give_up(mut self, connections: &mut usize) {
         *connections -= self.connections.len();
         self.connections.clear();
@@ -406,14 +408,14 @@ impl Stack {
 fn datagrams(port: u16) -> udp::Socket<'static> {
     let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; DATAGRAMS], vec![0; DATAGRAM_OCTETS]);
     let mut socket = udp::Socket::new(buffer(), buffer());
-    // A fresh socket takes any port but 0.
+    // A fresh socket accepts any port but 0.
     let _ = socket.bind(port);
     socket
 }
 
 fn tuple_of(meta: &udp::UdpMetadata) -> Tuple {
     let port = 0;
-    // A socket always tells where a datagram was sent to.
+    // A socket always returns the destination of a datagram.
     let local = meta.local_address.map_or(SERVICES_IPV4[0].into(), IpAddr::from);
     Tuple {
         remote: socket_address(meta.endpoint),

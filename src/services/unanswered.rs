@@ -1,4 +1,4 @@
-//! A packet for a service that gets no answer, and a connection that is cut short, has one reason; it is counted for the
+//! Names the reasons for which a service does not answer a packet or ends a connection early, and counts them for the
 //! interface that sent it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use crate::datapath::named;
 use crate::wire::validity::InvalidHeader;
 
 named! {
-    /// Why a service stayed silent.
+    /// Why a service did not answer.
     Unanswered {
         /// Not a whole Ethernet, IP, UDP or TCP packet.
         Malformed = "malformed",
@@ -57,7 +57,7 @@ impl From<InvalidHeader> for Unanswered {
     }
 }
 
-/// Counts of an interface, or of all of them.
+/// Counters of an interface, or of all interfaces.
 #[derive(Debug)]
 pub struct Counters {
     /// Packets taken in.
@@ -82,12 +82,12 @@ impl Counters {
         self.unanswered[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often a reason was met.
+    /// How often a reason occurred.
     pub fn unanswered(&self, reason: Unanswered) -> u64 {
         self.unanswered[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// The reasons that were met, and how often.
+    /// The reasons that occurred, and how often.
     pub fn reasons(&self) -> Vec<(Unanswered, u64)> {
         let counts = Unanswered::ALL.iter().map(|reason| (*reason, self.unanswered(*reason)));
         counts.filter(|(_, count)| *count > 0).collect()

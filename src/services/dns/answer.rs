@@ -1,5 +1,5 @@
-//! One DNS message in, one out: `ip-10-0-1-10.<domain>` and `i-….<domain>`, their addresses and the reverse. A name that is
-//! not there is NXDOMAIN, a name without such a record is an empty answer, both with the SOA that RFC 2308 wants.
+//! Answers a DNS query for `ip-10-0-1-10.<domain>`, `i-….<domain>` or a reverse name. An unknown name gets NXDOMAIN, a
+//! name without the requested record an empty answer, both with the SOA that RFC 2308 requires.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,27 +13,27 @@ use crate::datapath::{SERVICES_IPV4, SERVICES_IPV6};
 use crate::mapping::InterfaceIndex;
 use crate::services::unanswered::Unanswered;
 
-/// Seconds that an answer may be kept, and that a name may be held not to exist.
+/// TTL in seconds of an answer, positive or negative.
 const TTL: u32 = 60;
 
-/// What becomes of a query.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// This goes back.
+    /// Send this answer.
     Reply(Vec<u8>),
-    /// The name is none of ours: a resolver outside is to be asked.
+    /// The name is outside the VPC's domains: ask the external resolver.
     Forward,
-    /// Nothing goes back.
+    /// Send nothing.
     Ignore(Unanswered),
 }
 
-/// The answer to a query from an interface. `forwards` tells whether somebody outside can be asked; if not, what is none of
-/// ours is REFUSED.
+/// The answer to a query from an interface. `forwards`: whether there is an external resolver; without one, names
+/// outside the VPC's domains are REFUSED.
 pub fn answer(query: &[u8], datagram: bool, asker: InterfaceIndex, names: &dyn NameSource, forwards: bool) -> Outcome {
     let Some(header) = query.first_chunk::<12>() else {
         return Outcome::Ignore(Unanswered::DnsMalformed);
     };
-    // An answer to an answer could go on for ever.
+    // Answering an answer could loop.
     if header[2] & 0x80 != 0 {
         return Outcome::Ignore(Unanswered::DnsResponse);
     }
@@ -54,7 +54,7 @@ pub fn answer(query: &[u8], datagram: bool, asker: InterfaceIndex, names: &dyn N
     }
 }
 
-/// SERVFAIL to a query, for a forwarded one that nobody answered.
+/// SERVFAIL for a forwarded query without an answer.
 pub(super) fn failure(query: &[u8], datagram: bool) -> Option<Vec<u8>> {
     let message = Message::from_vec(query).ok()?;
     let mut response = response_to(&message);
@@ -62,7 +62,7 @@ pub(super) fn failure(query: &[u8], datagram: bool) -> Option<Vec<u8>> {
     encode(&response, datagram, &message)
 }
 
-/// An answer from outside, cut to what the asker can take in a datagram; `None` where that cannot be done.
+/// An external answer, truncated to what the client accepts in a datagram; `None` where that is impossible.
 pub(super) fn fit(answer: Vec<u8>, query: &[u8]) -> Option<Vec<u8>> {
     let asked = Message::from_vec(query).ok()?;
     if answer.len() <= limit(&asked) {
@@ -93,7 +93,7 @@ fn response_to(query: &Message) -> Message {
     response
 }
 
-/// Octets that the asker takes in a datagram (RFC 6891 section 6.2.5).
+/// Octets that the client accepts in a datagram (RFC 6891 section 6.2.5).
 fn limit(query: &Message) -> usize {
     let offered = query.edns.as_ref().map_or(512, |edns| usize::from(edns.max_payload()));
     offered.clamp(512, MAX_DATAGRAM)
@@ -108,7 +108,7 @@ fn encode(response: &Message, datagram: bool, query: &Message) -> Option<Vec<u8>
     if cut.len() <= limit(query) {
         return Some(cut);
     }
-    // So many questions that their echo alone is too long.
+    // So many questions that even echoing them is too long.
     let metadata = response.metadata;
     Message::error_msg(metadata.id, metadata.op_code, ResponseCode::FormErr)
         .to_vec()
@@ -159,7 +159,7 @@ fn reply_to(
     }
 }
 
-/// What a look-up found; negative answers name the apex that their SOA stands at.
+/// The result of a look-up; a negative one names the apex of its SOA.
 enum Found {
     Records(Vec<Record>),
     NoData(Name),
@@ -203,14 +203,14 @@ fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &
     }
 }
 
-/// The addresses behind the one label below the domain.
+/// The addresses of the single label below the domain.
 fn host(
     label: &str,
     asker: InterfaceIndex,
     names: &dyn NameSource,
 ) -> Option<(Vec<Ipv4Addr>, Vec<std::net::Ipv6Addr>)> {
     if label == "instance-data" {
-        // Where tools of the first days look for the metadata.
+        // The name by which early tools look for the metadata service.
         return Some((vec![SERVICES_IPV4[0]], vec![SERVICES_IPV6[0]]));
     }
     if let Some(address) = address_in(label) {
@@ -223,7 +223,7 @@ fn host(
     Some((addresses.ipv4, addresses.ipv6))
 }
 
-/// `ip-10-0-1-10` as an address; only the one way to write it counts.
+/// Reads `ip-10-0-1-10` as an address; only the canonical form is accepted.
 fn address_in(label: &str) -> Option<Ipv4Addr> {
     let address: Ipv4Addr = label.strip_prefix("ip-")?.replace('-', ".").parse().ok()?;
     (ip_label(address) == label).then_some(address)
@@ -273,7 +273,7 @@ fn domain_name(zone: &Zone) -> Option<Name> {
     Some(name)
 }
 
-/// The SOA record of a negative answer; its last field is how long it may be kept (RFC 2308 section 4).
+/// The SOA record of a negative answer; its last field is the negative TTL (RFC 2308 section 4).
 fn authority(apex: Name, zone: &Zone) -> Record {
     let named = |label: &str| {
         let domain = domain_name(zone).unwrap_or_else(Name::root);

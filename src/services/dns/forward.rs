@@ -1,5 +1,5 @@
-//! Queries for names that are none of the VPC's, passed to one resolver outside and their answers brought back. So many may
-//! wait, an interface only for a part of them, and each only so long.
+//! Forwards queries for names outside the VPC's domains to one external resolver, and returns its answers. The number
+//! of pending queries is limited, in total and per interface, and so is their time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::mapping::InterfaceIndex;
 use crate::services::Upstream;
 use crate::services::unanswered::Unanswered;
 
-/// Queries that wait, from all interfaces.
+/// Pending queries of all interfaces.
 const WAITING: usize = 1024;
-/// Queries that wait, from one interface.
+/// Pending queries of one interface.
 const PER_INTERFACE: usize = 64;
-/// How long an answer may take before the asker hears SERVFAIL.
+/// Time until the client gets SERVFAIL.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where an answer goes.
+/// The client of a forwarded query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket<A> {
-    /// Who asked.
+    /// The client's interface.
     pub interface: InterfaceIndex,
-    /// By datagram, so that it may have to be cut.
+    /// Asked by datagram, so that the answer may have to be truncated.
     pub datagram: bool,
-    /// The way back.
+    /// The client's address.
     pub to: A,
 }
 
@@ -35,14 +35,14 @@ struct Waiting<A> {
     until: Duration,
 }
 
-/// The queries that wait.
+/// The pending queries.
 pub struct Forwarder<A> {
     send: Upstream,
     waiting: HashMap<u16, Waiting<A>>,
 }
 
 impl<A: Copy> Forwarder<A> {
-    /// Queries leave by `send`.
+    /// Queries are sent with `send`.
     pub fn new(send: Upstream) -> Self {
         Self {
             send,
@@ -50,7 +50,7 @@ impl<A: Copy> Forwarder<A> {
         }
     }
 
-    /// Passes a query on under an identifier that nobody can guess from another one.
+    /// Forwards a query with an unpredictable identifier.
     pub fn ask(
         &mut self,
         query: Vec<u8>,
@@ -67,7 +67,7 @@ impl<A: Copy> Forwarder<A> {
             return Err(Unanswered::DnsForwardFull);
         }
         let id = loop {
-            // There are sixty-four times as many identifiers as queries that wait, so this ends.
+            // There are sixty-four times as many identifiers as pending queries, so this ends.
             let id = random();
             if !self.waiting.contains_key(&id) {
                 break id;
@@ -81,12 +81,12 @@ impl<A: Copy> Forwarder<A> {
         Ok(())
     }
 
-    /// An answer from outside, as it goes back to who asked; `None` for one that nobody waits for.
+    /// The answer for the client; `None` for one that matches no pending query.
     pub fn answered(&mut self, mut answer: Vec<u8>) -> Option<(Ticket<A>, Vec<u8>)> {
         let id = u16::from_be_bytes(*answer.first_chunk()?);
         let asked = Message::from_vec(&self.waiting.get(&id)?.query).ok()?;
         let heard = Message::from_vec(&answer).ok()?;
-        // The question must be the one that was asked (RFC 5452 section 9.1).
+        // The question must match the pending query (RFC 5452 section 9.1).
         let is_answer = heard.metadata.message_type == hickory_proto::op::MessageType::Response;
         if !is_answer || heard.queries != asked.queries {
             return None;
@@ -96,12 +96,12 @@ impl<A: Copy> Forwarder<A> {
         if !ticket.datagram {
             return Some((ticket, answer));
         }
-        // Nobody else will answer: what can be read and not be cut is a failure of the resolver.
+        // There is no other answer: one that cannot be truncated counts as a failure of the resolver.
         let answer = fit(answer, &query).or_else(|| failure(&query, true))?;
         Some((ticket, answer))
     }
 
-    /// SERVFAIL for those that have waited long enough.
+    /// SERVFAIL for queries that are past their time.
     pub fn expire(&mut self, now: Duration) -> Vec<(Ticket<A>, Vec<u8>)> {
         let mut failed = Vec::new();
         self.waiting.retain(|_, waiting| {
@@ -114,7 +114,7 @@ impl<A: Copy> Forwarder<A> {
         failed
     }
 
-    /// When the next one has waited long enough.
+    /// When the next query is past its time.
     pub fn next(&self) -> Option<Duration> {
         self.waiting.values().map(|waiting| waiting.until).min()
     }

@@ -1,5 +1,5 @@
-//! DNS of a VPC: the private names of its interfaces and their reverse, for whoever asks from within it; everything else is
-//! left to a resolver outside, if one is named (VPC guide, "DNS attributes for your VPC").
+//! Resolves the private names of a VPC's interfaces and their reverse; queries for other names go to an external
+//! resolver, if one is configured (VPC guide, "DNS attributes for your VPC").
 
 mod answer;
 pub mod forward;
@@ -13,13 +13,13 @@ use crate::mapping::InterfaceIndex;
 
 pub use answer::{Outcome, answer};
 
-/// Octets of the longest answer in a datagram: what fits everywhere without fragments (DNS flag day 2020).
+/// The longest answer in a datagram: the size that is never fragmented (DNS flag day 2020).
 pub const MAX_DATAGRAM: usize = 1232;
 
 /// The names of an interface's VPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
-    /// Whether the resolver answers at all (`enableDnsSupport`).
+    /// Whether the resolver answers (`enableDnsSupport`).
     pub enabled: bool,
     /// As in `eu-central-1.compute.internal`.
     pub domain: String,
@@ -27,7 +27,7 @@ pub struct Zone {
     pub cidrs: Vec<IpNet>,
 }
 
-/// Addresses behind a resource name.
+/// The addresses of a resource name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostAddresses {
     /// A records.
@@ -36,18 +36,18 @@ pub struct HostAddresses {
     pub ipv6: Vec<Ipv6Addr>,
 }
 
-/// Who has an address.
+/// The owner of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// `i-…`, where the interface is attached to an instance that has a resource name.
+    /// `i-…`, where the interface is attached to an instance with a resource name.
     pub instance_id: Option<String>,
 }
 
-/// Who can tell the names of a VPC. Each question is asked for an interface and answered from that interface's VPC.
+/// The source of a VPC's names. Each method answers for the VPC of the asking interface.
 pub trait NameSource: Send + Sync + 'static {
-    /// The names of the asker's VPC; `None` where the interface is gone.
+    /// The names of the asker's VPC; `None` when the interface no longer exists.
     fn zone(&self, asker: InterfaceIndex) -> Option<Zone>;
-    /// Who has an address in the asker's VPC; `None` while no interface has it.
+    /// The owner of an address in the asker's VPC; `None` when no interface has it.
     fn holder(&self, asker: InterfaceIndex, address: IpAddr) -> Option<Holder>;
     /// The addresses behind a resource name (`i-…`, lower case) in the asker's VPC.
     fn instance_addresses(&self, asker: InterfaceIndex, instance_id: &str) -> Option<HostAddresses>;

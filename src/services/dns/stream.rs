@@ -3,7 +3,7 @@
 /// Octets of the longest query that is read.
 const MAX_QUERY: usize = 1024;
 
-/// What was read of a connection and not yet understood.
+/// Octets of a connection that are not a complete message yet.
 #[derive(Default)]
 pub struct Reader {
     bytes: Vec<u8>,
@@ -14,17 +14,17 @@ pub struct Reader {
 pub struct TooLong;
 
 impl Reader {
-    /// Octets that can be taken in.
+    /// Octets that can be accepted.
     pub fn room(&self) -> usize {
         (MAX_QUERY + 2).saturating_sub(self.bytes.len())
     }
 
-    /// Takes octets in.
+    /// Accepts octets.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole message, without its length.
+    /// The next complete message, without its length.
     pub fn message(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let Some(length) = self.bytes.first_chunk::<2>() else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Which keys an instance's metadata has, and what each says (EC2 guide, "Instance metadata categories").
+//! Lists the keys of an instance's metadata and their values (EC2 guide, "Instance metadata categories").
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::document::{Instance, Interface, Role};
 use super::tree::Directory;
 
-/// The newest version's tree for an instance: what is below `/latest/`.
+/// An instance's tree in the newest version: the keys below `/latest/`.
 pub(super) fn tree(instance: &Instance) -> Directory<'_> {
     let mut root = Directory::default();
     // At this level EC2 shows names without slashes.

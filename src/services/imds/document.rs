@@ -1,5 +1,5 @@
-//! What an instance may read of itself: plain data, filled by whoever knows the network. An empty list or `None` is a key
-//! that does not exist, as on EC2, never an empty value.
+//! Defines the data behind an instance's metadata. An empty list or `None` is a key that does not exist, as on EC2,
+//! never an empty value.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 
-/// Who can tell what stands in the metadata.
+/// The source of the metadata.
 pub trait MetadataSource: Send + Sync + 'static {
-    /// The instance that an interface is attached to, as it is at this moment; `None` where there is none.
+    /// The instance that an interface is attached to now; `None` where there is none.
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>>;
 
-    /// What goes wrong on purpose towards the host of an interface; `None` where nothing does.
+    /// The metadata fault that acts on an interface and path, if any.
     fn fault(&self, _interface: InterfaceIndex, _path: &[&str]) -> Option<MetadataFault> {
         None
     }
 }
 
-/// Who asks: put into a request's extensions before it reaches the router.
+/// The asking interface, which the caller puts into a request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asker {
-    /// The interface that the request came in by. It alone decides whose metadata is shown.
+    /// The interface that the request came in by. It alone determines whose metadata is served.
     pub interface: InterfaceIndex,
-    /// The address that was asked, 169.254.169.254 or `fd00:ec2::254`.
+    /// The address that the request was sent to, 169.254.169.254 or `fd00:ec2::254`.
     pub to: IpAddr,
 }
 
@@ -67,7 +67,7 @@ pub struct Instance {
     pub reservation_id: String,
     /// `ami-…`.
     pub ami_id: String,
-    /// Its number among those launched together.
+    /// Its index in its launch.
     pub ami_launch_index: u32,
     /// As in `t3.micro`.
     pub instance_type: String,
@@ -95,7 +95,7 @@ pub struct Instance {
     pub role: Option<Role>,
     /// Key and value.
     pub tags: Vec<(String, String)>,
-    /// What it was launched with.
+    /// Its user data.
     pub user_data: Option<Vec<u8>>,
     /// Its interfaces; device 0 is the primary one.
     pub interfaces: Vec<Interface>,
@@ -140,9 +140,9 @@ pub struct Interface {
     pub mac: MacAddr,
     /// `eni-…`.
     pub interface_id: String,
-    /// Its place in the instance, 0 for the primary one.
+    /// Its device index, 0 for the primary one.
     pub device_number: u32,
-    /// The network card, where the instance tells of cards.
+    /// Its network card index, where the instance reports cards.
     pub network_card: Option<u32>,
     /// IPv4 addresses, the primary one first.
     pub local_ipv4s: Vec<Ipv4Addr>,

@@ -1,6 +1,6 @@
-//! The Instance Metadata Service: who asks is known by the interface that the request came in by, never by anything in the
-//! request. Version 2 opens it with a token that is fetched by PUT and that, by its packets' TTL of 1, does not cross a hop
-//! (EC2 guide, "Use IMDSv2").
+//! Serves the Instance Metadata Service. The instance is determined by the interface that the request came in by, never
+//! by the request's content. Version 2 requires a token, which a PUT returns in packets with a TTL of 1, so that it
+//! does not cross a hop (EC2 guide, "Use IMDSv2").
 
 mod content;
 pub mod document;
@@ -26,13 +26,13 @@ use super::clock::{Clock, Entropy};
 use crate::datapath::faults::MetadataFault;
 use token::Tokens;
 
-/// Life of the token asked for in a PUT; of the token used, in answers.
+/// The lifetime of a token: requested in a PUT, remaining in an answer.
 pub const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 /// The token in a GET.
 pub const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Versions that EC2 lists; each shows the same tree here.
+/// Versions that EC2 lists; each has the same tree here.
 pub const VERSIONS: [&str; 29] = [
     "1.0",
     "2007-01-19",
@@ -69,7 +69,7 @@ pub const VERSIONS: [&str; 29] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HopLimit(pub u8);
 
-/// In a request's extensions: when whoever is held up on purpose wants to be polled again, in the clock's time.
+/// In a request's extensions: when a request delayed by a fault is to be polled again, in the clock's time.
 #[derive(Debug, Clone, Default)]
 pub struct Alarm(Arc<Mutex<Option<Duration>>>);
 
@@ -84,7 +84,7 @@ impl Alarm {
     }
 }
 
-/// What a handler works with.
+/// State of the handlers.
 struct Imds {
     source: Arc<dyn MetadataSource>,
     clock: Arc<dyn Clock>,
@@ -101,14 +101,14 @@ pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: A
         entropy,
         tokens,
     };
-    // Paths are matched by hand: an empty segment counts for nothing wherever it stands (the OCF agent awseip asks for
+    // Paths are matched by hand: an empty segment is ignored anywhere (the OCF agent awseip requests
     // `macs/<mac>//local-ipv4s`), and versions are data.
     Router::new().fallback(serve).with_state(Arc::new(imds))
 }
 
 async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     let asker = request.extensions().get::<Asker>();
-    // A fault names keys as they stand below the version.
+    // A fault names keys without the version.
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let below = segments.get(1..).unwrap_or_default();
@@ -119,7 +119,7 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
         let until = imds.clock.monotonic().saturating_add(fault.delay);
         let alarm = request.extensions().get::<Alarm>().cloned().unwrap_or_default();
         alarm.set(Some(until));
-        // Whoever runs the connection looks at the alarm and polls again when it is due.
+        // The caller that runs the connection reads the alarm and polls again when it is due.
         std::future::poll_fn(|_| match imds.clock.monotonic() < until {
             true => Poll::Pending,
             false => Poll::Ready(()),
@@ -128,7 +128,7 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
         alarm.set(None);
     }
     if fault.silent {
-        // The connection ends by its own limits, as one to a service that hangs does.
+        // The connection ends by its own limits, as one to a hanging service does.
         return std::future::pending().await;
     }
     let answer = imds.answer(
@@ -148,22 +148,22 @@ async fn serve(State(imds): State<Arc<Imds>>, request: Request) -> Response {
     response
 }
 
-/// Why a request is not answered with what it asked for.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     /// The request carries no [`Asker`].
     NoAsker,
     /// There is no such key.
     NotFound,
-    /// The service is switched off, a token is asked for below a version, or through a proxy.
+    /// The service is disabled, the token is requested below a version, or through a proxy.
     Forbidden,
-    /// The token is missing, wrong or too old.
+    /// The token is missing, wrong or expired.
     Unauthorized,
-    /// The token's life is missing or out of range; or the path is not text.
+    /// The token's lifetime is missing or out of range; or the path is not UTF-8.
     BadRequest,
     /// The path does not take the method.
     Method(&'static str),
-    /// Nothing is wrong but on purpose.
+    /// Injected by a fault.
     Fault(StatusCode),
 }
 
@@ -248,7 +248,7 @@ impl Imds {
             [_, "api", "token"] => return Err(Refusal::Forbidden),
             _ => return Err(Refusal::Method("GET, HEAD")),
         }
-        // A request that a proxy passes on could give the token away.
+        // A request forwarded by a proxy could leak the token.
         if headers.contains_key(FORWARDED_FOR) {
             return Err(Refusal::Forbidden);
         }
@@ -258,7 +258,7 @@ impl Imds {
         let ttl = ttl
             .filter(|ttl| (1..=MAX_TTL).contains(ttl))
             .ok_or(Refusal::BadRequest)?;
-        // A life cut short on purpose is told to nobody: the token fails before its time.
+        // A lifetime cut short by a fault is not shown: the token expires early.
         let at_most = at_most.map_or(MAX_TTL, |most| u32::try_from(most.as_secs()).unwrap_or(MAX_TTL));
         let token = self
             .tokens
@@ -277,7 +277,7 @@ impl Imds {
         now: Duration,
     ) -> Result<Response, Refusal> {
         let remaining = match headers.get(TOKEN) {
-            // A wrong token is refused even where none is needed.
+            // A wrong token is refused even where none is required.
             Some(token) => {
                 let remaining = self.tokens.remaining(&instance.instance_id, token.as_bytes(), now);
                 Some(remaining.ok_or(Refusal::Unauthorized)?)

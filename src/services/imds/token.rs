@@ -1,5 +1,5 @@
-//! A token opens the metadata of one instance for as long as was asked for, and of no other instance (EC2 guide, "Use
-//! IMDSv2": instance-specific). Each instance has so many and no more: the oldest gives way.
+//! Issues and checks IMDSv2 tokens. A token is valid for one instance and for the requested time (EC2 guide, "Use
+//! IMDSv2": instance-specific). Each instance has a limited number; the oldest is dropped.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use dashmap::DashMap;
 
 use crate::services::clock::Entropy;
 
-/// The longest life of a token in seconds: six hours (EC2 guide, "Use IMDSv2").
+/// The longest lifetime of a token in seconds: six hours (EC2 guide, "Use IMDSv2").
 pub const MAX_TTL: u32 = 21_600;
 /// Tokens that an instance can hold.
 const PER_INSTANCE: usize = 1024;
-/// Instances with tokens beyond which those without a living one are forgotten.
+/// Instances with tokens, beyond which those without a valid one are removed.
 const INSTANCES: usize = 4096;
-/// Octets of a token before it becomes text: 56 characters, as on EC2.
+/// Octets of a token before encoding: 56 characters, as on EC2.
 const OCTETS: usize = 40;
 
 struct Token {
@@ -51,7 +51,7 @@ impl Tokens {
         data_encoding::BASE64URL.encode(&octets)
     }
 
-    /// Seconds that a token still opens the instance's metadata; `None` where it does not.
+    /// Seconds for which a token is still valid for the instance; `None` where it is not.
     pub(super) fn remaining(&self, instance: &str, text: &[u8], now: Duration) -> Option<u64> {
         use subtle::ConstantTimeEq;
         let octets = data_encoding::BASE64URL.decode(text).ok()?;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_asks_for_ever_more_tokens_loses_its_oldest_and_nobody_else_s() {
+    fn an_instance_with_too_many_tokens_loses_its_own_oldest_one() {
         let (tokens, entropy) = (Tokens::default(), SeededEntropy::new(1));
         let other = tokens.issue("i-2", 60, SECOND, &entropy);
         let first = tokens.issue("i-1", 60, SECOND, &entropy);

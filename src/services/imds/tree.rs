@@ -1,27 +1,27 @@
-//! The metadata is a tree of names: a directory reads as the list of what is in it, a leaf as its value, and what is empty
-//! is not there (EC2 guide, "Instance metadata categories").
+//! Builds the metadata tree: a directory reads as the list of its entries, a leaf as its value, and an empty entry does
+//! not exist (EC2 guide, "Instance metadata categories").
 
 use std::borrow::Cow;
 
-/// What makes a leaf's octets when it is read.
+/// Computes a leaf's octets when it is read.
 type Value<'a> = Box<dyn Fn() -> Cow<'a, [u8]> + 'a>;
 
-/// A place in the tree.
+/// A node of the tree.
 pub(super) enum Node<'a> {
     /// A value.
     Leaf(Value<'a>),
-    /// Names.
+    /// A directory.
     Directory(Directory<'a>),
 }
 
 struct Entry<'a> {
     name: Cow<'a, str>,
-    /// How a listing shows it, where that is not its name with a slash after directories.
+    /// Its name in a listing, where that is not its name with a slash after directories.
     shown: Option<String>,
     node: Node<'a>,
 }
 
-/// Names and what is behind them.
+/// Entries by name.
 #[derive(Default)]
 pub(super) struct Directory<'a> {
     entries: Vec<Entry<'a>>,
@@ -38,7 +38,7 @@ impl<'a> Directory<'a> {
         self.leaf(name, octets)
     }
 
-    /// Adds a leaf whose value is made when it is read.
+    /// Adds a leaf whose value is computed when it is read.
     pub(super) fn leaf(&mut self, name: impl Into<Cow<'a, str>>, value: impl Fn() -> Cow<'a, [u8]> + 'a) -> &mut Self {
         self.push(name.into(), None, Node::Leaf(Box::new(value)))
     }
@@ -51,7 +51,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// Adds a leaf of one line for each of `items`, if there is any.
+    /// Adds a leaf with one line for each of `items`, if there are any.
     pub(super) fn lines<T: ToString>(&mut self, name: &'a str, items: &'a [T]) -> &mut Self {
         if items.is_empty() {
             return self;
@@ -62,7 +62,7 @@ impl<'a> Directory<'a> {
         })
     }
 
-    /// Adds a directory, if anything is in it.
+    /// Adds a directory, unless it is empty.
     pub(super) fn directory(&mut self, name: impl Into<Cow<'a, str>>, fill: impl FnOnce(&mut Self)) -> &mut Self {
         let mut directory = Self::default();
         fill(&mut directory);
@@ -89,7 +89,7 @@ impl<'a> Directory<'a> {
         self
     }
 
-    /// The octets behind a path: a leaf's value or a directory's listing.
+    /// The octets at a path: a leaf's value or a directory's listing.
     pub(super) fn read<'p>(&self, mut path: impl Iterator<Item = &'p str>) -> Option<Cow<'a, [u8]>> {
         let Some(name) = path.next() else {
             return Some(Cow::Owned(self.listing().into_bytes()));
