@@ -1,7 +1,7 @@
-//! A wrong file is answered with the place of the mistake and a remedy.
+//! Reports mistakes in a file with their place and a remedy.
 //!
-//! Every complaint about a scenario or topology file carries the byte range it is about, so that a terminal shows the
-//! line with a caret and an HTTP client gets line and column as numbers.
+//! Every mistake in a scenario or topology file has its byte range, so that a terminal shows the line with a caret and
+//! an HTTP client gets line and column as numbers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ pub struct Mistake {
     /// What to write instead, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Line of the mistake, counted from 1; 0 when it concerns the file as a whole.
+    /// Line of the mistake, counted from 1; 0 for the file as a whole.
     pub line: u64,
-    /// Column in characters, counted from 1; 0 when it concerns the file as a whole.
+    /// Column in characters, counted from 1; 0 for the file as a whole.
     pub column: u64,
-    /// First byte of the range concerned.
+    /// First byte of the range.
     #[serde(skip)]
     pub offset: usize,
     /// Length of that range in bytes.
@@ -32,7 +32,7 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// A mistake at the place where a value stands.
+    /// A mistake at the place of a value.
     pub fn at(location: Location, message: impl Into<String>) -> Self {
         let span = location.span();
         Self {
@@ -64,7 +64,7 @@ impl Mistake {
         self
     }
 
-    /// Adds `did you mean …` when one of the names that would have been right is close to the one that was written.
+    /// Adds `did you mean …` when a valid name is close to the written one.
     #[must_use]
     pub fn nearest<'a>(self, written: &str, right: impl IntoIterator<Item = &'a str>) -> Self {
         match remedy(written, right) {
@@ -73,13 +73,13 @@ impl Mistake {
         }
     }
 
-    /// Narrows the range to the first place in it where `needle` stands: an expression inside a longer text.
+    /// Narrows the range to the first occurrence of `needle` in it: an expression inside a longer text.
     #[must_use]
     pub fn narrowed_to(mut self, source: &str, needle: &str) -> Self {
         let Some(found) = source.get(self.offset..).and_then(|rest| rest.find(needle)) else {
             return self;
         };
-        // A value that came by an alias or a folded block may not hold the needle: stay with the whole value then.
+        // A value from an alias or a folded block may not contain the needle: keep the whole value then.
         if found > self.length.max(1) {
             return self;
         }
@@ -94,7 +94,7 @@ impl Mistake {
 
 /// `did you mean` with the nearest name, or the list of names when none is near.
 ///
-/// Distances are computed for small sets of short names only: a client may send thousands of each.
+/// Distances are computed for small sets of short names only, because a client may send thousands.
 pub fn remedy<'a>(written: &str, right: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let right: Vec<&str> = right.into_iter().take(MOST_COMPARED + 1).collect();
     if right.len() > MOST_COMPARED || written.len() > LONGEST_COMPARED {
@@ -119,16 +119,16 @@ pub struct FileError {
     source: Arc<NamedSource<String>>,
     /// The first of them, in the order of the file: [`MOST_SHOWN`] at most.
     pub mistakes: Vec<Mistake>,
-    /// How many there are beyond those.
+    /// How many more there are.
     pub more: usize,
     /// Whether its lines can be drawn on a terminal.
     drawable: bool,
 }
 
-/// The most mistakes of one file that are shown.
+/// The most mistakes of a file that are shown.
 pub const MOST_SHOWN: usize = 20;
 
-/// The most mistakes of one file that are looked for.
+/// The number of mistakes after which the check of a file stops.
 pub(crate) const MOST_FOUND: usize = 200;
 
 /// The most names that a wrong one is compared with.
@@ -137,8 +137,8 @@ const MOST_COMPARED: usize = 100;
 /// The longest name, in octets, that is compared with others.
 const LONGEST_COMPARED: usize = 64;
 
-/// The longest line, in octets, that a terminal shows with a caret below. What draws it pads with as many spaces, and Rust
-/// pads up to 65 535.
+/// The longest line, in octets, that a terminal shows with a caret. The drawing pads with spaces, and Rust pads up to
+/// 65 535.
 const LONGEST_DRAWN: usize = 2_000;
 
 impl FileError {
@@ -154,7 +154,7 @@ impl FileError {
         }
     }
 
-    /// The file's name as it was given to the reader.
+    /// The file's name as given to the reader.
     pub fn name(&self) -> &str {
         self.source.name()
     }
@@ -218,7 +218,7 @@ impl Diagnostic for FileError {
     }
 }
 
-/// Turns what the YAML reader says into the same form as our own complaints.
+/// Converts an error of the YAML parser into a mistake.
 pub fn from_yaml(error: &serde_saphyr::Error) -> Mistake {
     let error = error.without_snippet();
     let location = error.location().unwrap_or(Location::UNKNOWN);
@@ -236,7 +236,7 @@ pub fn from_yaml(error: &serde_saphyr::Error) -> Mistake {
         other => {
             let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
             let message = other.render_with_options(options);
-            // The reader ends its plain text with the place, which stands in fields of its own here.
+            // The parser appends the place to its text; here it is in fields of its own.
             let message = match message.rfind(" at line ") {
                 Some(place) if location.line() > 0 => message[..place].to_owned(),
                 _ => message,
@@ -246,7 +246,7 @@ pub fn from_yaml(error: &serde_saphyr::Error) -> Mistake {
     }
 }
 
-/// Says in the words of who writes a file what the reader says in those of a YAML parser.
+/// Rewords the parser's terms for users.
 fn in_words(mut mistake: Mistake) -> Mistake {
     let (message, help) = match mistake.message.as_str() {
         "expected sequence start" => ("a list is expected here", "write it in brackets, as in [10.0.1.10]"),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_no_terminal_can_show_is_told_by_its_place() {
+    fn a_line_that_no_terminal_can_show_is_reported_by_its_place() {
         let text = format!("{}x", " ".repeat(70_000));
         let mut mistake = Mistake::in_file("wrong");
         (mistake.line, mistake.column, mistake.offset, mistake.length) = (1, 70_001, 70_000, 1);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_where_a_list_belongs_is_told_as_that() {
+    fn a_value_where_a_list_belongs_is_reported_as_that() {
         let error = crate::file::parse::<std::collections::BTreeMap<String, Vec<String>>>("cidr_blocks: 10.0.0.0/16")
             .map_err(|error| from_yaml(&error))
             .unwrap_err();

@@ -1,4 +1,4 @@
-//! Values that may be written short: a word, a number or a list where the long form is a mapping.
+//! Reads values with a short form: a word, a number or a list instead of a mapping.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::values::{Count, CountRange, Text, Texts};
 
-/// What stands in the file.
+/// A value as it is written.
 pub(crate) enum Form<I, M> {
     Word(String),
     Number(u64),
@@ -18,17 +18,17 @@ pub(crate) enum Form<I, M> {
 
 /// A type with a short and a long form.
 pub(crate) trait Forms<'de>: Sized {
-    /// What may be written, to complete "expected …".
+    /// The allowed forms, to complete "expected …".
     const EXPECTED: &'static str;
-    /// An element, where it may be written as a list.
+    /// The element type, where a list is allowed.
     type Item: Deserialize<'de>;
     /// The long form.
     type Mapping: Deserialize<'de>;
-    /// The value, or why it is none; `None` says that this form is not for this type.
+    /// The value, or why it is wrong; `None` when the type does not have this form.
     fn from_form(form: Form<Self::Item, Self::Mapping>, place: Location) -> Option<Result<Self, String>>;
 }
 
-/// In the place of `Item` or `Mapping` of a type that is never written so.
+/// The `Item` or `Mapping` of a type without that form.
 pub(crate) struct Never;
 
 impl<'de> Deserialize<'de> for Never {
@@ -128,7 +128,7 @@ impl Forms<'_> for Texts {
     fn from_form(form: Form<Text, Never>, place: Location) -> Option<Result<Self, String>> {
         match form {
             Form::Word(text) => Some(Ok(Self(vec![Text::at(text, place)]))),
-            // A number is written without quotes where a text is meant: `contains: 56`.
+            // A number is accepted without quotes where a text is expected: `contains: 56`.
             Form::Number(number) => Some(Ok(Self(vec![Text::at(number.to_string(), place)]))),
             Form::List(texts) => Some(Ok(Self(texts))),
             Form::Mapping(_) => None,

@@ -1,4 +1,4 @@
-//! A text may name what is only known once the network stands: `ping {{ b.ipv6 }}`.
+//! Fills in texts with values that are known only once the network is up: `ping {{ b.ipv6 }}`.
 //!
 //! An expression between `{{` and `}}` is a name, a field or numbered item of it, and filters:
 //!
@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::file::diagnostic::remedy;
 use crate::wire::mac::MacAddr;
 
-/// A text with expressions in it, read once and filled in as often as needed.
+/// A text with expressions, parsed once and filled in as often as needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -39,7 +39,7 @@ enum Part {
 /// One `{{ … }}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expression {
-    /// As it was written, for messages.
+    /// As written, for messages.
     written: String,
     head: String,
     argument: Option<String>,
@@ -55,43 +55,43 @@ enum Filter {
     Escape,
 }
 
-/// Why a template cannot be read or filled in.
+/// Why a template cannot be parsed or filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TemplateError {
     #[error("`{{{{` without `}}}}`")]
     /// An expression does not end.
     Unclosed {
-        /// The text from where it begins.
+        /// The text from the beginning of the expression.
         at: String,
     },
     #[error("`{written}` is not an expression: {why}")]
-    /// What stands between the braces is no expression.
+    /// The text between the braces is not an expression.
     Syntax {
-        /// What stands there.
+        /// That text.
         written: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A name that means nothing here.
+    /// An unknown name.
     #[error("no {what} is called `{name}`")]
     Unknown {
         /// The expression.
         written: String,
-        /// What it should name.
+        /// The kind of name that is expected.
         what: &'static str,
         /// The name.
         name: String,
         /// The nearest name, or all of them.
         remedy: Option<String>,
     },
-    /// A list that is shorter.
+    /// An index past the end of a list.
     #[error("`{written}`: there is no number {index}, only {count}")]
     OutOfRange {
         /// The expression.
         written: String,
-        /// The place asked for, from 0.
+        /// The index, from 0.
         index: usize,
-        /// How many there are.
+        /// Length of the list.
         count: usize,
     },
 }
@@ -116,7 +116,7 @@ impl TemplateError {
 }
 
 impl Template {
-    /// Reads a text.
+    /// Parses a text.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -296,7 +296,7 @@ fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &st
     })
 }
 
-/// The fields of one named thing; each has zero or more values, of which the first is meant when no index is given.
+/// The fields of one named object; each has zero or more values, the first of which is used without an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts(BTreeMap<String, Vec<String>>);
 
@@ -319,12 +319,12 @@ impl Facts {
     }
 }
 
-/// What expressions can name.
+/// The names that expressions can use.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// Instances by name.
     pub instances: BTreeMap<String, Facts>,
-    /// Network interfaces that are no instance's primary one, by name.
+    /// Network interfaces that are not primary, by name.
     pub interfaces: BTreeMap<String, Facts>,
     /// Routers, by the name of their subnet.
     pub routers: BTreeMap<String, Facts>,
@@ -334,7 +334,7 @@ pub struct Scope {
     pub vpcs: BTreeMap<String, Facts>,
     /// Parameters of the run.
     pub parameters: BTreeMap<String, String>,
-    /// What steps have saved.
+    /// Values saved by steps.
     pub saved: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! The small values that scenario files are made of: times, counts, texts with expressions.
+//! Defines the small values of scenario files: times, counts, texts with expressions.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 
 use super::template::{Scope, Template, TemplateError};
 
-/// A text in which `{{ … }}` names what is known only when the network stands. The place in the file is kept.
+/// A text with `{{ … }}` for values that are known only when the network is up. It keeps its place in the file.
 #[derive(Debug, Clone)]
 pub struct Text {
     written: String,
     place: Location,
-    // A text that is not a template is reported by the check of the whole file, together with all other mistakes.
+    // A malformed template is reported by the check of the whole file, together with all other mistakes.
     template: Result<Template, TemplateError>,
 }
 
@@ -27,12 +27,12 @@ impl Text {
         }
     }
 
-    /// The text as it stands in the file.
+    /// The text as written.
     pub fn written(&self) -> &str {
         &self.written
     }
 
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub fn place(&self) -> Location {
         self.place
     }
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Text {
 #[derive(Debug, Clone, Default)]
 pub struct Texts(pub Vec<Text>);
 
-/// How many there must be: `3`, `{ at_least: 1 }`, `{ at_most: 5 }`, or both bounds.
+/// An expected count: `3`, `{ at_least: 1 }`, `{ at_most: 5 }`, or both bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
     /// The lower bound.
@@ -97,7 +97,7 @@ impl Count {
         }
     }
 
-    /// Whether a count is right.
+    /// Whether a count is within the bounds.
     pub fn holds(self, count: u64) -> bool {
         (self.at_least..=self.at_most).contains(&count)
     }

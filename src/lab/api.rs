@@ -1,8 +1,7 @@
 //! Gives the programs of an instance a socket to the API, in the instance's own `/run`.
 //!
-//! An instance has no network but the VPC's, so a script that moves an address as it would by the API of its cloud has no other
-//! way to it. The socket is bound from outside when process 1 is up, and is gone with it: nothing of it has a name on the
-//! machine.
+//! An instance has no network but the VPC's, so a script that moves an address with its cloud's API needs this socket.
+//! It is bound from outside when process 1 is up, and vanishes with it: it has no name on the machine.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,33 +11,33 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Where the programs of an instance find the API.
+/// The path of the API's socket inside an instance.
 pub const SOCKET: &str = "/run/localvpc.sock";
 
-/// A shell's way to the API: what `nsenter` starts has its caller's environment.
+/// Sets the API's variables in login shells: a shell started by `nsenter` has its caller's environment.
 pub(super) const PROFILE: &str = "/etc/profile.d/localvpc.sh";
 
-/// What the programs of a host may do by the API.
+/// What programs of a host may do through the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApiAccess {
-    /// Read and edit the network, as an EC2 instance whose profile allows everything. Commands in other hosts, devices of the
-    /// machine and runs of scenarios are not the network's.
+    /// Read and edit the network, like an EC2 instance whose profile allows everything. Not allowed: commands in other
+    /// hosts, devices of the machine, runs of scenarios.
     #[default]
     Full,
-    /// Read the network, and ask what would become of a packet.
+    /// Read the network, and explain packets.
     ReadOnly,
-    /// There is no socket.
+    /// No socket.
     None,
 }
 
-/// Serves the API to a host. The runtime knows it by this trait, because the API stands above it.
+/// Serves the API to a host. The runtime uses this trait, because the API is a room above it.
 pub trait ServeHost: Send + Sync {
     /// Serves the programs of one instance until it ends.
     fn serve(&self, host: HostSocket) -> io::Result<()>;
 }
 
-/// The socket of one instance that runs.
+/// The API socket of a running instance.
 #[derive(Debug)]
 pub struct HostSocket {
     /// Its name.
@@ -51,7 +50,7 @@ pub struct HostSocket {
     pub ended: UnixStream,
 }
 
-/// What serves the API to the instances of a lab, once there is something that does. It is not kept alive by them.
+/// The server of the API for the instances of a lab, once there is one. It is held weakly.
 #[derive(Clone, Default)]
 pub struct ApiDoor(Arc<RwLock<Option<Weak<dyn ServeHost>>>>);
 
@@ -64,7 +63,7 @@ impl std::fmt::Debug for ApiDoor {
 impl ApiDoor {
     /// Instances that boot from now on reach this server.
     pub fn open(&self, server: &Arc<dyn ServeHost>) {
-        // A value that is replaced whole is never half changed.
+        // The value is always replaced as a whole.
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(server));
     }
 
@@ -77,7 +76,7 @@ impl ApiDoor {
     }
 }
 
-/// The variables in which programs find the API.
+/// The environment variables with the API's address.
 pub(super) fn environment() -> BTreeMap<String, String> {
     [
         ("LOCALVPC_SERVER", format!("unix:{SOCKET}")),

@@ -1,7 +1,7 @@
-//! What an instance sees, as its own tcpdump records it.
+//! Captures what an instance sees, with its own tcpdump.
 //!
-//! This is the guest's view: its kernel's idea of a frame, offloads included. Only frames that arrive are recorded
-//! unless told otherwise: what the guest sent says nothing about what the VPC delivered.
+//! This is the guest's view: frames as its kernel handles them, offloads included. Only arriving frames are recorded by
+//! default, because what the guest sent does not show what the VPC delivered.
 
 use crate::model::duration::later;
 use std::fs::File;
@@ -16,10 +16,10 @@ use super::exec::{CommandSpec, ExecError, Outcome, Running};
 use super::instance::Instance;
 use super::processes::is_busy;
 
-/// tcpdump says "listening on" once its socket is open; it takes some milliseconds.
+/// tcpdump prints "listening on" once its socket is open, which takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between looks at what tcpdump has said.
+/// Time between two looks at tcpdump's output.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// How long tcpdump may take to write its last frames.
@@ -32,7 +32,7 @@ pub struct CaptureSpec {
     pub interface: String,
     /// A pcap filter expression; empty for everything.
     pub filter: String,
-    /// Also what the instance sends.
+    /// Record sent frames too.
     pub outgoing: bool,
 }
 
@@ -46,31 +46,31 @@ impl Default for CaptureSpec {
     }
 }
 
-/// Why there is no capture.
+/// Why a capture failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The file could not be made.
+    /// The file could not be created.
     #[error("cannot write the capture {path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// tcpdump did not start.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// tcpdump started and gave up, for a wrong filter for example.
+    /// tcpdump started and ended, for example because of a wrong filter.
     #[error("tcpdump in instance '{instance}' does not capture: {said}")]
     Refused {
         /// The instance.
         instance: String,
-        /// Its own words.
+        /// Its error output.
         said: String,
     },
 }
 
-/// A capture in progress. Dropping it ends it without waiting for the last frames.
+/// A running capture. Dropping it ends it without waiting for the last frames.
 #[derive(Debug)]
 pub struct Capture {
     tcpdump: Running,
@@ -78,8 +78,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts to record into the pcap file `path` on this machine. Every frame that arrives after this has returned is
-    /// in it.
+    /// Starts to record into the pcap file `path` on this machine. Every frame that arrives after this returns is in
+    /// it.
     pub fn start(instance: &Instance, spec: &CaptureSpec, path: &Path) -> Result<Self, CaptureError> {
         let file = File::create(path).map_err(|source| CaptureError::File {
             path: path.to_owned(),
@@ -131,7 +131,7 @@ impl Capture {
     }
 
     /// Ends the capture; the file is complete when this returns. Every frame that passed the interface before is in it:
-    /// the signal makes tcpdump leave what it has not read yet, but a frame wakes it, so while it sleeps there is none.
+    /// the signal makes tcpdump drop unread frames, but a frame wakes it, so while it sleeps there are none.
     pub fn stop(self) -> Outcome {
         let deadline = later(Instant::now(), GRACE);
         while is_busy(self.tcpdump.pid()) && self.tcpdump.try_wait().is_none() && Instant::now() < deadline {

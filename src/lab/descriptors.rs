@@ -1,5 +1,5 @@
-//! Raises the limit of open files for this process, keeps the former one for the programs that it starts, and sets some
-//! descriptors aside.
+//! Raises the limit of open files for this process, restores the former one for the programs that it starts, and
+//! reserves some descriptors.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -7,11 +7,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
-/// The limit that this process was started with. Programs that close every descriptor up to the limit, or use `select(2)`,
-/// are to find it unchanged (systemd.exec(5), "LimitNOFILE").
+/// The limit that this process was started with. Child programs get it back, because some close every descriptor up to
+/// the limit or use `select(2)` (systemd.exec(5), "LimitNOFILE").
 static FORMER: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the limit of open files as far as the system allows, and returns it.
+/// Raises the limit of open files as far as allowed, and returns it.
 pub fn raise_limit() -> u64 {
     let now = getrlimit(Resource::Nofile);
     let former = FORMER.get_or_init(|| now);
@@ -26,12 +26,12 @@ pub fn raise_limit() -> u64 {
     limit()
 }
 
-/// How many descriptors this process may have.
+/// The current limit of open files.
 pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Gives a process that was just started the limit that this one was started with.
+/// Gives a new child process the original limit.
 pub(crate) fn restore_limit(process: u32) {
     let Some(former) = FORMER.get() else { return };
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
@@ -41,7 +41,7 @@ pub(crate) fn restore_limit(process: u32) {
     }
 }
 
-/// Descriptors that are set aside, so that connections can be accepted when devices have taken all others.
+/// Reserved descriptors, so that connections can be accepted when devices have used all others.
 #[derive(Debug)]
 pub struct Reserve {
     held: Mutex<Vec<OwnedFd>>,
@@ -49,7 +49,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Sets so many aside; fewer if there are no more.
+    /// Reserves this many, or as many as there are.
     pub fn of(size: usize) -> Self {
         let reserve = Self {
             held: Mutex::default(),
@@ -59,12 +59,12 @@ impl Reserve {
         reserve
     }
 
-    /// Gives one up. Whether there was one.
+    /// Releases one; returns whether there was one.
     pub fn release_one(&self) -> bool {
         self.held().pop().is_some()
     }
 
-    /// Sets aside again what was given up, as far as there are descriptors.
+    /// Reserves released descriptors again, as far as possible.
     pub fn refill(&self) {
         let mut held = self.held();
         while held.len() < self.size {
@@ -76,7 +76,7 @@ impl Reserve {
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
-        // A list of descriptors is never half changed.
+        // The list is always consistent.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,8 @@
-//! Running commands in an instance: in the foreground with a time limit, or in the background with a log.
+//! Runs commands in an instance: in the foreground with a time limit, or in the background with a log.
 //!
-//! A command is started by a thread that has joined the instance, and is a child of this process: its exit code comes
-//! back exactly, and a signal to it needs no messenger. It runs in a process group of its own, with no input. What it
-//! writes is read for as long as anything in the instance can write it, so a daemon that it leaves behind never
-//! stalls on a full pipe.
+//! A thread that has joined the instance starts the command as a child of this process, so its exit code is exact and
+//! it can be signaled directly. It runs in its own process group, without input. Its output is read as long as any
+//! process of the instance can write it, so that a daemon left behind never blocks on a full pipe.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,13 +27,13 @@ use super::output::Output;
 use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
 use crate::confine::forbid_dangerous;
 
-/// How much of each stream is kept unless a command says otherwise.
+/// Default for the kept octets of each stream.
 pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;
 
-/// Where programs are looked for beside the owner's own PATH: a user's often lacks the sbin directories.
+/// Searched in addition to the owner's PATH, because a user's often lacks the sbin directories.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// 1 MiB a round: a pipe holds 64 KiB, and no more than 1 MiB unless root raised fs.pipe-max-size (pipe(7)).
+/// 1 MiB per round: a pipe holds 64 KiB, and at most 1 MiB unless root raised fs.pipe-max-size (pipe(7)).
 const READS_A_ROUND: usize = 64;
 const READ_SIZE: usize = 16 << 10;
 
@@ -43,20 +42,20 @@ const READ_SIZE: usize = 16 << 10;
 pub struct CommandSpec {
     /// The program, by path or by name, and its arguments.
     pub argv: Vec<String>,
-    /// Variables beside those that every command of the lab gets; these win.
+    /// Environment variables that are added to, or replace, those of every command of the lab.
     pub environment: BTreeMap<String, String>,
-    /// The working directory, `/` if none is given.
+    /// The working directory; `/` by default.
     pub directory: Option<PathBuf>,
-    /// After this time the command and all below it are killed.
+    /// After this time the command and its descendants are killed.
     pub timeout: Option<Duration>,
     /// Bytes of each stream that are kept.
     pub output_limit: usize,
-    /// A file that gets standard output instead of the log; for captures.
+    /// A file for standard output instead of the log; for captures.
     pub stdout: Option<Arc<File>>,
 }
 
 impl CommandSpec {
-    /// A program and its arguments, taken as they are.
+    /// A program and its arguments, without a shell.
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -68,7 +67,7 @@ impl CommandSpec {
         }
     }
 
-    /// A line for `/bin/sh`.
+    /// A command line for `/bin/sh`.
     pub fn shell(line: impl Into<String>) -> Self {
         Self::new(["/bin/sh".to_owned(), "-c".to_owned(), line.into()])
     }
@@ -88,31 +87,31 @@ impl CommandSpec {
     }
 }
 
-/// Why a command did not run.
+/// Why a command was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// No program in `argv`.
+    /// `argv` is empty.
     #[error("the command is empty: give a program and its arguments")]
     Empty,
-    /// The shell's exit code 127.
+    /// The program does not exist, a shell's exit code 127.
     #[error("instance '{instance}': there is no program '{program}' (install the package that has it)")]
     NotFound {
         /// The instance.
         instance: String,
-        /// As it was asked for.
+        /// As requested.
         program: String,
     },
-    /// The kernel would not start it.
+    /// The kernel refused to start it.
     #[error("instance '{instance}': cannot run '{program}': {source}")]
     Spawn {
         /// The instance.
         instance: String,
-        /// As it was asked for.
+        /// As requested.
         program: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// A background command of this name runs already.
+    /// A background command of this name is running.
     #[error("instance '{instance}': '{name}' is running already: stop it first or choose another name")]
     Busy {
         /// The instance.
@@ -120,7 +119,7 @@ pub enum ExecError {
         /// The background command.
         name: String,
     },
-    /// The instance itself.
+    /// The instance failed.
     #[error(transparent)]
     Instance(Box<InstanceError>),
 }
@@ -128,16 +127,16 @@ pub enum ExecError {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// By itself, with this exit code.
+    /// Exited with this code.
     Exited(i32),
-    /// By this signal.
+    /// Ended by this signal.
     Signaled(i32),
-    /// Killed because its time was up.
+    /// Killed after the time limit.
     TimedOut,
 }
 
 impl End {
-    /// The number that a shell would show: 128 + N for signal N, 124 for a time-out as timeout(1) has it.
+    /// The code that a shell would show: 128 + N for signal N, 124 for a timeout as in timeout(1).
     pub fn code(self) -> i32 {
         match self {
             Self::Exited(code) => code,
@@ -152,20 +151,20 @@ impl End {
     }
 }
 
-/// A command that has ended.
+/// A finished command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How.
+    /// How it ended.
     pub end: End,
-    /// What it had written to standard output by then.
+    /// Standard output up to its end.
     pub stdout: Output,
-    /// What it had written to standard error by then.
+    /// Standard error up to its end.
     pub stderr: Output,
-    /// From start to end.
+    /// Time from start to end.
     pub elapsed: Duration,
 }
 
-/// A command that was started. Clones refer to the same one; dropping them leaves it running.
+/// A command that was started. Clones refer to the same one; dropping them does not end it.
 #[derive(Clone, Debug)]
 pub struct Running {
     shared: Arc<Shared>,
@@ -180,17 +179,17 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// Set once the process has been waited for: from then on its number may be another's.
+    /// Set once the process has been reaped: its PID may be reused from then on.
     outcome: Option<(End, Duration)>,
     timed_out: bool,
-    /// Both outputs when it ended; what daemons write later goes to the logs only.
+    /// Both outputs at its end; later output of daemons goes to the logs only.
     at_end: Option<(Output, Output)>,
     stdout: Output,
     stderr: Output,
 }
 
 impl Running {
-    /// The process number as this machine's `/proc` shows it.
+    /// The PID in this machine's `/proc`.
     pub fn pid(&self) -> i32 {
         self.shared.pid
     }
@@ -206,7 +205,7 @@ impl Running {
         }
     }
 
-    /// Waits until the command has ended, but no longer than `limit`.
+    /// Waits until the command has ended, at most for `limit`.
     pub fn wait_for(&self, limit: Duration) -> Option<Outcome> {
         let state = lock(&self.shared.state);
         let (state, _) = self
@@ -222,22 +221,22 @@ impl Running {
         lock(&self.shared.state).outcome.map(|(end, _)| end)
     }
 
-    /// What has been written to standard output so far, daemons left behind included.
+    /// Standard output so far, including that of daemons left behind.
     pub fn stdout(&self) -> Output {
         lock(&self.shared.state).stdout.clone()
     }
 
-    /// What has been written to standard error so far, daemons left behind included.
+    /// Standard error so far, including that of daemons left behind.
     pub fn stderr(&self) -> Output {
         lock(&self.shared.state).stderr.clone()
     }
 
-    /// Sends a signal to the command's process group. False if the command has ended.
+    /// Signals the command's process group. False if the command has ended.
     pub fn signal(&self, signal: Signal) -> bool {
         self.while_it_runs(|pid| signal_group(pid, signal))
     }
 
-    /// Stops the time of the command and all below it (SIGSTOP). False if the command has ended.
+    /// Stops the command and its descendants (SIGSTOP). False if the command has ended.
     pub fn freeze(&self) -> bool {
         self.while_it_runs(freeze_tree)
     }
@@ -247,12 +246,12 @@ impl Running {
         self.while_it_runs(thaw_tree)
     }
 
-    /// Kills the command and all below it. False if the command has ended.
+    /// Kills the command and its descendants. False if the command has ended.
     pub fn kill(&self) -> bool {
         self.while_it_runs(kill_tree)
     }
 
-    /// Asks the command to end (SIGTERM, and SIGCONT should it be frozen), and kills it when `grace` is over.
+    /// Sends SIGTERM and SIGCONT, and kills the command when `grace` is over.
     pub fn stop(&self, grace: Duration) -> Outcome {
         if self.signal(Signal::SIGTERM) && self.thaw() && self.wait_for(grace).is_none() {
             self.kill();
@@ -260,7 +259,7 @@ impl Running {
         self.wait()
     }
 
-    /// The process is waited for under the same lock, so its number is its own for as long as `act` runs.
+    /// The process is reaped under the same lock, so its PID stays valid while `act` runs.
     fn while_it_runs(&self, act: impl FnOnce(i32) -> nix::Result<()>) -> bool {
         let state = lock(&self.shared.state);
         state.outcome.is_none() && act(self.shared.pid) != Err(Errno::ESRCH)
@@ -313,9 +312,9 @@ pub(super) fn start(
     environment.extend(command.environment.clone());
 
     let mut child = spawn_inside(machine, command, program, &environment, stdout, err_writer.into()).map_err(wrong)?;
-    // Not before: a start can wait for devices that are being closed, and that time is not the command's.
+    // Not earlier: a start can wait for devices being closed, which is not the command's time.
     let started = Instant::now();
-    // Nobody has waited for it yet, so the number is its own.
+    // It has not been reaped yet, so the PID is valid.
     let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(error) => {
@@ -353,9 +352,9 @@ pub(super) fn start(
     Ok(Running { shared })
 }
 
-/// A process that nobody waited for would keep process 1 from ending.
+/// A process that is never reaped would keep process 1 from ending.
 fn abandon(child: &mut Child) {
-    // Both fail only when it is dead and waited for.
+    // Both fail only when it is dead and reaped.
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -377,7 +376,7 @@ fn environment(instance: &str) -> BTreeMap<String, String> {
     fixed.into_iter().chain([("PATH".to_owned(), path)]).collect()
 }
 
-/// Forks from a thread that has joined the instance and ends right after.
+/// Forks from a thread that joins the instance and ends right after.
 fn spawn_inside(
     machine: &Machine,
     spec: &CommandSpec,
@@ -390,8 +389,8 @@ fn spawn_inside(
         machine.enter()?;
         forbid_dangerous()?;
         let path = environment.get("PATH").map_or(STANDARD_PATH, String::as_str);
-        // Looked up here and not by `Command`, which would have to fork all of this process's page tables to search a
-        // PATH that is not its own.
+        // Searched here, because `Command` would fork with all of this process's page tables to search a PATH other
+        // than its own.
         let mut command = Command::new(find(program, path)?);
         command
             .arg0(program)
@@ -403,7 +402,7 @@ fn spawn_inside(
             .stdout(stdout)
             .stderr(stderr);
         if let Some(directory) = &spec.directory {
-            // Said here, because the kernel's "not found" would be taken for the program's.
+            // Checked here, because the kernel's "not found" would seem to be about the program.
             if !directory.is_dir() {
                 return Err(io::Error::other(format!(
                     "there is no directory {}",
@@ -422,7 +421,7 @@ fn spawn_inside(
     })
 }
 
-/// Where execvp(3) would find `program`.
+/// The path that execvp(3) would find for `program`.
 fn find(program: &str, path: &str) -> io::Result<PathBuf> {
     if program.contains('/') {
         return Ok(PathBuf::from(program));
@@ -438,7 +437,7 @@ fn find(program: &str, path: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Watches one command from a thread outside the instance.
+/// Watches one command, from a thread outside the instance.
 struct Supervisor {
     shared: Arc<Shared>,
     child: Arc<Mutex<Child>>,
@@ -459,13 +458,13 @@ impl Supervisor {
             if exited {
                 running = false;
                 self.deadline = None;
-                // All that it wrote was in the pipes when it died, and is read now.
+                // All its output was in the pipes when it died, and has been read now.
                 self.conclude();
             } else if expired {
                 self.deadline = None;
                 let mut state = lock(&self.shared.state);
                 state.timed_out = true;
-                // It fails only when the command has ended in this moment.
+                // It fails only when the command has just ended.
                 let _ = kill_tree(self.shared.pid);
             }
         }
@@ -476,7 +475,7 @@ impl Supervisor {
         let left = self
             .deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A limit beyond what the kernel can count is none.
+        // A limit beyond the kernel's range is none.
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut watched: Vec<PollFd<'_>> = self
             .streams
@@ -487,7 +486,7 @@ impl Supervisor {
         if running {
             watched.push(PollFd::new(&self.pidfd, PollFlags::IN));
         }
-        // An interrupted poll has seen nothing; the loop comes back.
+        // An interrupted poll reports nothing; the loop repeats it.
         let _ = poll(&mut watched, timeout.as_ref());
         let exited = running && watched.last().is_some_and(|pidfd| !pidfd.revents().is_empty());
         (
@@ -496,8 +495,8 @@ impl Supervisor {
         )
     }
 
-    /// Takes what is in one pipe. A pipe that nobody can write any more is closed. One that is being filled as fast as
-    /// it is emptied must not hide that the time is up: the reads are counted, and take more than a pipe can hold.
+    /// Reads what is in one pipe, and closes a pipe without writers. The number of reads is limited to more than a pipe
+    /// holds, so that a pipe filled as fast as it is read cannot hide that the time is up.
     fn read(&mut self, stream: usize) {
         let mut buffer = [0; READ_SIZE];
         for _ in 0..READS_A_ROUND {
@@ -528,7 +527,7 @@ impl Supervisor {
         let end = match status {
             _ if state.timed_out => End::TimedOut,
             Ok(status) => end_of(status),
-            // Somebody else waited for it, against the contract; what its code was is lost.
+            // It was reaped elsewhere, against the contract; its code is lost.
             Err(_) => End::Signaled(0),
         };
         state.at_end = Some((state.stdout.clone(), state.stderr.clone()));
@@ -541,7 +540,7 @@ fn end_of(status: ExitStatus) -> End {
     match (status.code(), status.signal()) {
         (Some(code), _) => End::Exited(code),
         (None, Some(signal)) => End::Signaled(signal),
-        // A status that is neither is a stop, which wait() does not report (waitpid(2)).
+        // Any other status is a stop, which wait() does not report (waitpid(2)).
         (None, None) => End::Signaled(0),
     }
 }

@@ -1,5 +1,5 @@
-//! Files and sockets of an instance, put there from outside: what is written at `/etc` here is in its `/etc` alone, and a
-//! socket that is bound at its `/run` can be reached by its programs alone, though it has no network to us.
+//! Writes files and binds sockets of an instance from outside: a file written to its `/etc` exists there alone, and a
+//! socket bound in its `/run` can be reached by its programs although it has no network to this process.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use std::path::{Component, Path};
 use super::instance::{Instance, InstanceError};
 use super::machine::Machine;
 
-/// Where an instance has files of its own; all else is the machine's.
+/// Directories of which an instance has its own layer; all others are the machine's.
 pub const OWN_DIRECTORIES: [&str; 5] = ["/etc", "/home", "/root", "/run", "/var"];
 
-/// True for a path to a file that is an instance's own.
+/// True for a path in one of the instance's own directories.
 pub fn is_own(path: &Path) -> bool {
     path.components().all(|part| !matches!(part, Component::ParentDir))
         && OWN_DIRECTORIES
@@ -22,7 +22,8 @@ pub fn is_own(path: &Path) -> bool {
 }
 
 impl Instance {
-    /// Writes a file of the instance's own, and the directories above it. A script, which begins with `#!`, can be run.
+    /// Writes a file in the instance, creating its parent directories. A script, which begins with `#!`, becomes
+    /// executable.
     pub fn write_file(&self, path: &Path, content: &str) -> Result<(), InstanceError> {
         self.write_in(&*self.machine()?, path, content)
     }
@@ -32,7 +33,7 @@ impl Instance {
             if let Some(directory) = path.parent() {
                 fs::create_dir_all(directory)?;
             }
-            // What is there may be the machine's own and closed to us, as /etc/shadow is.
+            // An existing file may belong to the machine and be unreadable, like /etc/shadow.
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -43,7 +44,7 @@ impl Instance {
         })
     }
 
-    /// Opens a unix socket at a path of the instance's own, for its root alone. It is gone when the instance crashes.
+    /// Binds a unix socket at a path of the instance, for its root alone. It vanishes when the instance crashes.
     pub fn listen(&self, path: &Path) -> Result<UnixListener, InstanceError> {
         self.bind_in(&*self.machine()?, path, 0o600)
     }

@@ -1,9 +1,9 @@
-//! Process 1 of an instance, from inside: it makes the place its own, buries the dead, and passes on signals.
+//! Runs as process 1 of an instance: sets up mounts and hostname, reaps zombies, and passes on signals.
 //!
 //! It is this program, started again with [`INIT_SUBCOMMAND`] as the first process of a PID namespace, inside the
-//! instance's network namespace, with a socket to its owner as standard input. A line on that socket says that it is
-//! ready or why not. After that each byte from the owner is an [`Order`], echoed once it is carried out. When the
-//! socket closes, the owner is gone, and process 1 ends; the kernel then kills all that it was process 1 of.
+//! instance's network namespace, with a socket to its owner as standard input. It first writes a line to that socket:
+//! ready, or an error. After that each byte from the owner is an [`Order`], echoed once it is carried out. When the
+//! socket closes, the owner is gone and process 1 ends; the kernel then kills all processes of its PID namespace.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -23,13 +23,13 @@ use nix::unistd::{Pid, sethostname, setsid};
 use super::mounts;
 use crate::confine::{forbid_dangerous, rootless};
 
-/// The first argument that turns the program into process 1 of an instance. Not for people to type.
+/// The first argument that turns the program into process 1 of an instance. Not for manual use.
 pub const INIT_SUBCOMMAND: &str = "instance-init";
 
-/// The first line from process 1 when all is well.
+/// The first line from process 1 on success.
 pub(super) const READY: &str = "ready";
 
-/// What the owner can ask for.
+/// An order of the owner.
 #[derive(Clone, Copy)]
 pub(super) enum Order {
     Freeze = b'F' as isize,
@@ -37,11 +37,11 @@ pub(super) enum Order {
     Kill = b'K' as isize,
 }
 
-/// Every process that the caller may signal but itself and process 1 (kill(2)): all others of the instance.
+/// Every process of the instance except the caller and process 1 (kill(2)).
 const ALL_OTHERS: Pid = Pid::from_raw(-1);
 
-/// Runs as process 1 of an instance until the owner is gone. `arguments` are those after [`INIT_SUBCOMMAND`]: the
-/// host name and the machine-id.
+/// Runs as process 1 of an instance until the owner is gone. `arguments` are those after [`INIT_SUBCOMMAND`]: host name
+/// and machine-id.
 #[expect(
     clippy::print_stderr,
     reason = "there is no terminal front end yet at this point, and no log"
@@ -50,7 +50,7 @@ pub fn init_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Seen by a person who typed the subcommand; under an owner standard error is closed.
+            // Visible to a person who typed the subcommand; under an owner standard error is closed.
             eprintln!("localvpc {INIT_SUBCOMMAND}: {error}");
             ExitCode::FAILURE
         }
@@ -58,8 +58,8 @@ pub fn init_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
-    // Everything below takes over the mounts and the name of a machine. Process 1 of a PID namespace with a socket
-    // for standard input is what the owner starts; nothing else may get further.
+    // The code below takes over mounts and host name. The owner starts process 1 in a PID namespace with a socket as
+    // standard input; any other process must not get further.
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     if std::process::id() != 1 || control.peer_addr().is_err() {
         return Err(io::Error::other(
@@ -72,7 +72,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     // Ctrl-C at the owner's terminal is for the owner.
     setsid()?;
     let prepared = prepare(arguments).and_then(|deaths| {
-        // After the mounts; before anything of the instance runs.
+        // After the mounts, before any program of the instance.
         forbid_dangerous()?;
         Ok(deaths)
     });
@@ -84,7 +84,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     serve(&control, &prepared?)
 }
 
-/// Returns the descriptor that can be read when a child has died.
+/// Prepares the instance; returns the descriptor that becomes readable when a child has died.
 fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd> {
     let mut arguments = arguments.into_iter();
     let (Some(hostname), Some(machine_id)) = (arguments.next(), arguments.next().and_then(|id| id.into_string().ok()))
@@ -96,8 +96,8 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
     sethostname(&hostname)?;
     own_file("/etc/hostname", &format!("{}\n", hostname.display()))?;
     own_file("/etc/machine-id", &format!("{machine_id}\n"))?;
-    // As Debian does it (Debian reference, section 5.1.1). A program that asks for the name of its own machine would else wait
-    // for a resolver that may not be there; keepalived does so when it starts.
+    // As Debian does (Debian reference, section 5.1.1). Otherwise a program that resolves its own host name would wait
+    // for a resolver that may be absent; keepalived does so when it starts.
     own_file("/etc/hosts", &hosts(&hostname.to_string_lossy()))?;
     let mut deaths = SigSet::empty();
     deaths.add(Signal::SIGCHLD);
@@ -108,7 +108,7 @@ fn prepare(arguments: impl IntoIterator<Item = OsString>) -> io::Result<SignalFd
     )?)
 }
 
-/// Puts a file in the place of the machine's, which may be another user's: it is removed from the layer, not written to.
+/// Replaces a file of the machine, which may belong to another user: it is removed from the layer first.
 fn own_file(path: &str, text: &str) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -117,7 +117,7 @@ fn own_file(path: &str, text: &str) -> io::Result<()> {
     std::fs::write(path, text)
 }
 
-/// `/etc/hosts` of a machine of this name.
+/// `/etc/hosts` for this host name.
 fn hosts(name: &str) -> String {
     format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n")
 }
@@ -134,7 +134,7 @@ fn serve(mut control: &UnixStream, deaths: &SignalFd) -> io::Result<()> {
         }
         let [order, death] = ready.map(|descriptor| descriptor.any().unwrap_or(false));
         if death {
-            bury(deaths)?;
+            reap(deaths)?;
         }
         if order {
             let mut byte = [0];
@@ -147,9 +147,9 @@ fn serve(mut control: &UnixStream, deaths: &SignalFd) -> io::Result<()> {
     }
 }
 
-/// Orphans become children of process 1 and stay zombies until it waits for them.
-fn bury(deaths: &SignalFd) -> io::Result<()> {
-    // Several deaths can share one signal: empty the descriptor, then reap until no zombie is left.
+/// Reaps zombies: orphans become children of process 1.
+fn reap(deaths: &SignalFd) -> io::Result<()> {
+    // Several deaths can share one signal: drain the descriptor, then reap until no zombie is left.
     while deaths.read_signal()?.is_some() {}
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

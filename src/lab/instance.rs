@@ -1,9 +1,8 @@
-//! An instance: a host of its own behind a TAP named `eth0`.
+//! Creates an instance: a host behind a TAP named `eth0`.
 //!
-//! Until a command runs in it, an instance is a network namespace and the devices in it, no process. Its link-local
-//! address appears once somebody has the TAP open *and* the link is up, so the order is: make the namespace, open
-//! the TAP inside, write the settings that the kernel reads when the link comes up, bring it up, add addresses and
-//! routes.
+//! Until a command runs in it, an instance is a network namespace with its devices, and no process. The kernel adds the
+//! link-local address once the TAP is open *and* the link is up, so the order is: create the namespace, open the TAP
+//! inside, write the settings that the kernel reads when the link comes up, set it up, add addresses and routes.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,55 +19,55 @@ use super::machine::{Machine, MachineError, MachineSpec};
 use super::namespace::{Namespace, NamespaceError};
 use crate::wire::MacAddr;
 
-/// What EC2 gives every interface of a current instance type (EC2 user guide, "Network MTU for your EC2 instance").
+/// The MTU of every current EC2 instance type (EC2 user guide, "Network MTU for your EC2 instance").
 pub const JUMBO_MTU: u32 = 9001;
 
-/// The longest name that `sethostname(2)` takes.
+/// The longest name that `sethostname(2)` accepts.
 const LONGEST_NAME: usize = 64;
 
-/// What the caller's own function said when it could not open the device.
+/// The error of the caller's function that opens the device.
 pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How an interface makes its link-local address.
+/// How an interface generates its link-local address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkLocal {
     /// From the MAC address (RFC 4291 appendix A). The only kind that an AWS VPC resolves.
     #[default]
     Eui64,
-    /// From a secret (RFC 7217), here one derived from the MAC address, so that every run makes the same one.
+    /// From a secret (RFC 7217) that is derived from the MAC address, so that every run gives the same address.
     StablePrivacy,
-    /// None is made.
+    /// No link-local address.
     None,
 }
 
-/// One interface of an instance, and what is configured on it from the start.
+/// An interface of an instance with its initial configuration.
 #[derive(Clone, Debug)]
 pub struct InterfaceSpec {
     /// The name inside the instance.
     pub name: String,
     /// The link-layer address.
     pub mac: MacAddr,
-    /// Octets of IP packet that fit in a frame.
+    /// MTU: the largest IP packet in octets.
     pub mtu: u32,
-    /// Frames that wait for the switch; `None` keeps the kernel's 1000.
+    /// Length of the transmit queue; `None` keeps the kernel's 1000.
     pub tx_queue_len: Option<u32>,
-    /// Addresses as if cloud-init had configured them: an IPv4 one with the subnet's prefix length, IPv6 ones as /128.
+    /// Addresses as cloud-init would configure them: IPv4 with the subnet's prefix length, IPv6 as /128.
     pub addresses: Vec<IpNet>,
-    /// Routes beside those that addresses and router advertisements bring.
+    /// Routes in addition to those from addresses and router advertisements.
     pub routes: Vec<Route>,
-    /// Whether the kernel listens to router advertisements.
+    /// Whether the kernel accepts router advertisements.
     pub accept_ra: bool,
-    /// How the link-local address is made.
+    /// How the link-local address is generated.
     pub link_local: LinkLocal,
-    /// Whether IPv6 addresses, the link-local one included, are first probed for (RFC 4862 section 5.4); this takes
-    /// 1 to 2 s, in which they cannot be used. Without it they can be used within milliseconds.
+    /// Duplicate address detection for IPv6 addresses, the link-local one included (RFC 4862 section 5.4). It takes 1
+    /// to 2 s, during which they cannot be used; without it they are usable within milliseconds.
     pub dad: bool,
-    /// Whether it is up from the start; one that is plugged into a running machine waits for somebody to bring it up.
+    /// Whether the link is up from the start; one attached to a running machine is down until the host sets it up.
     pub up: bool,
 }
 
 impl InterfaceSpec {
-    /// An interface that is up and has no address but its link-local: a machine before DHCP.
+    /// An interface that is up and has only its link-local address: a machine before DHCP.
     pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
         Self {
             name: name.into(),
@@ -93,7 +92,7 @@ impl InterfaceSpec {
         self
     }
 
-    /// Adds an IPv6 address the way DHCPv6 gives it: as a /128, nothing on the link but itself.
+    /// Adds an IPv6 address as DHCPv6 does: as a /128, without an on-link prefix.
     #[must_use]
     pub fn with_ipv6(mut self, address: Ipv6Addr) -> Self {
         self.addresses.push(IpNet::from(IpAddr::from(address)));
@@ -101,19 +100,19 @@ impl InterfaceSpec {
     }
 }
 
-/// A whole instance.
+/// An instance.
 #[derive(Clone, Debug)]
 pub struct InstanceSpec {
     /// Its name in the lab, and its host name.
     pub name: String,
     /// Its first interface.
     pub interface: InterfaceSpec,
-    /// What its programs may do by the API, where the lab's instances are served one.
+    /// What its programs may do through the API, where the lab serves one.
     pub api: ApiAccess,
 }
 
 impl InstanceSpec {
-    /// An instance with a bare `eth0`.
+    /// An instance with an unconfigured `eth0`.
     pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
         Self {
             name: name.into(),
@@ -123,15 +122,15 @@ impl InstanceSpec {
     }
 }
 
-/// What all instances of a lab have in common.
+/// Settings of all instances of a lab.
 #[derive(Clone, Debug)]
 pub struct InstanceOptions {
-    /// The program that becomes process 1 of an instance: one that hands its arguments to [`super::init_main`] when
+    /// The program that becomes process 1 of an instance: one that passes its arguments to [`super::init_main`] when
     /// the first is [`super::INIT_SUBCOMMAND`]. By default the running program itself.
     pub init_program: PathBuf,
     /// Environment variables of every command, such as the address of the API.
     pub environment: BTreeMap<String, String>,
-    /// What serves the API to their programs.
+    /// Serves the API to their programs.
     pub door: ApiDoor,
 }
 
@@ -145,66 +144,66 @@ impl Default for InstanceOptions {
     }
 }
 
-/// Why an instance could not be made or changed.
+/// Why an instance could not be created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// A name that cannot be a host name.
+    /// The name is not a host name.
     #[error("'{0}' cannot name an instance: use 1 to 64 letters, digits, '-' and '.', a letter or digit first")]
     Name(String),
-    /// Two instances of one name.
+    /// The name is taken.
     #[error("there is an instance named '{0}' already")]
     Exists(String),
-    /// The namespace.
+    /// The namespace failed.
     #[error("instance '{name}': {source}")]
     Namespace {
         /// The instance.
         name: String,
-        /// What went wrong.
+        /// The cause.
         source: NamespaceError,
     },
-    /// The device, which the caller's function opens.
+    /// The caller's function could not open the device.
     #[error("instance '{name}': cannot open the device {interface}: {source}")]
     Open {
         /// The instance.
         name: String,
         /// The interface.
         interface: String,
-        /// What the function said.
+        /// The function's error.
         source: OpenError,
     },
-    /// Addresses, routes and the like.
+    /// Addresses, routes or link settings failed.
     #[error("instance '{name}': cannot {source}")]
     Link {
         /// The instance.
         name: String,
-        /// What went wrong.
+        /// The cause.
         source: LinkError,
     },
-    /// A file or socket of its own.
+    /// A file or socket of the instance failed.
     #[error("instance '{name}': {}: {source}", path.display())]
     File {
         /// The instance.
         name: String,
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// It has no power.
+    /// It is switched off.
     #[error("instance '{0}' has crashed, and is off until the fault is over")]
     Off(String),
-    /// Its processes.
+    /// Its processes failed.
     #[error("instance '{name}': {source}")]
     Machine {
         /// The instance.
         name: String,
-        /// What went wrong.
+        /// The cause.
         source: MachineError,
     },
 }
 
-/// A running instance. Dropping it ends every process in it and lets go of its namespace, which the kernel frees once
-/// the devices in it are closed too.
+/// A running instance. Dropping it ends every process in it and releases its namespace, which the kernel frees once its
+/// devices are closed too.
 #[derive(Debug)]
 pub struct Instance {
     name: String,
@@ -212,16 +211,16 @@ pub struct Instance {
     namespace: Namespace,
     options: InstanceOptions,
     api: ApiAccess,
-    /// Made by the first command: its process 1.
+    /// Process 1, started by the first command.
     machine: Mutex<Option<Arc<Machine>>>,
-    /// Whether no process can be started.
+    /// Whether it is switched off, so that no process can be started.
     off: AtomicBool,
     background: Mutex<BTreeMap<String, Running>>,
 }
 
 impl Instance {
-    /// Makes an instance. `open` is called in the new namespace, where a TAP that it opens stays; what it returns is
-    /// handed back. The interface is up when this returns.
+    /// Creates an instance. `open` is called in the new namespace, in which a TAP that it opens stays; its result is
+    /// returned. The interface is up when this returns.
     pub fn create<T, E>(
         spec: &InstanceSpec,
         options: &InstanceOptions,
@@ -257,8 +256,8 @@ impl Instance {
         Ok((instance, device?))
     }
 
-    /// Adds another interface, as attaching a network interface to a running instance does. Detaching it is closing
-    /// the device that `open` returned.
+    /// Adds an interface, as attaching a network interface to a running instance does. To detach it, close the device
+    /// that `open` returned.
     pub fn attach<T, E>(
         &self,
         interface: &InterfaceSpec,
@@ -286,7 +285,7 @@ impl Instance {
         &self.namespace
     }
 
-    /// The addresses that an interface has now.
+    /// The current addresses of an interface.
     pub fn addresses(&self, interface: &str) -> Result<Vec<LinkAddress>, InstanceError> {
         self.link(|netlink| {
             let index = netlink.index(interface)?;
@@ -302,12 +301,12 @@ impl Instance {
         self.inside(|netlink| change(netlink).map_err(link_error(&self.name)))?
     }
 
-    /// Runs a command and waits until it has ended, or its time is up and it was killed.
+    /// Runs a command and waits until it has ended or was killed after its time limit.
     pub fn run(&self, command: &CommandSpec) -> Result<Outcome, ExecError> {
         Ok(self.start(command)?.wait())
     }
 
-    /// Starts a command and returns at once.
+    /// Starts a command and returns immediately.
     pub fn start(&self, command: &CommandSpec) -> Result<Running, ExecError> {
         let machine = self.machine().map_err(|error| ExecError::Instance(Box::new(error)))?;
         let mut environment = self.options.environment.clone();
@@ -317,8 +316,8 @@ impl Instance {
         exec::start(&machine, &self.name, &environment, command)
     }
 
-    /// Starts a command under a name, by which [`Self::background`] finds it again. A name is free again when its
-    /// command has ended; the ended command's log is then forgotten.
+    /// Starts a command under a name, for [`Self::background`]. The name is free again when the command has ended; its
+    /// log is then discarded by the next start.
     pub fn start_named(&self, name: &str, command: &CommandSpec) -> Result<Running, ExecError> {
         let mut background = lock(&self.background);
         if background.get(name).is_some_and(|running| running.try_wait().is_none()) {
@@ -332,17 +331,17 @@ impl Instance {
         Ok(running)
     }
 
-    /// A command started by [`Self::start_named`], running or ended.
+    /// A command started by [`Self::start_named`], running or finished.
     pub fn background(&self, name: &str) -> Option<Running> {
         lock(&self.background).get(name).cloned()
     }
 
-    /// The names of all commands started by [`Self::start_named`], in order.
+    /// The sorted names of all commands started by [`Self::start_named`].
     pub fn background_names(&self) -> Vec<String> {
         lock(&self.background).keys().cloned().collect()
     }
 
-    /// The process 1 of this instance, made now if no command has run yet. `nsenter -t PID -a` goes inside.
+    /// Process 1 of this instance, started now if no command has run yet. `nsenter -t PID -a` enters it.
     pub fn machine(&self) -> Result<Arc<Machine>, InstanceError> {
         let mut machine = lock(&self.machine);
         if self.off.load(Ordering::Relaxed) {
@@ -369,7 +368,7 @@ impl Instance {
         self.api != ApiAccess::None && self.options.door.server().is_some()
     }
 
-    /// Binds the socket of the API, which is gone when process 1 is.
+    /// Binds the socket of the API, which vanishes with process 1.
     fn open_door(&self, machine: &Machine) -> Result<(), InstanceError> {
         let Some(server) = self.options.door.server().filter(|_| self.api != ApiAccess::None) else {
             return Ok(());
@@ -393,8 +392,8 @@ impl Instance {
         self.write_in(machine, Path::new(api::PROFILE), &api::profile())
     }
 
-    /// Stops the time of every process (SIGSTOP). The network stack, being the kernel's, goes on answering ARP and
-    /// pings, as that of a hung machine does.
+    /// Stops every process (SIGSTOP). The kernel's network stack still answers ARP and pings, like that of a hung
+    /// machine.
     pub fn freeze(&self) -> Result<(), InstanceError> {
         self.if_started(Machine::freeze)
     }
@@ -404,13 +403,13 @@ impl Instance {
         self.if_started(Machine::thaw)
     }
 
-    /// Kills every process without warning. Files written stay, and so does the network.
+    /// Kills every process. Files and network stay.
     pub fn kill_processes(&self) -> Result<(), InstanceError> {
         self.if_started(Machine::kill_processes)
     }
 
-    /// Ends process 1 and with it every process, all mounts and what was written to them: a machine that lost power.
-    /// The next command boots it anew. The network namespace stays.
+    /// Ends process 1 and with it every process, all mounts and all written files: a power failure. The next command
+    /// boots it anew. The network namespace stays.
     pub fn crash(&self) {
         let machine = lock(&self.machine).take();
         if let Some(machine) = machine {
@@ -418,7 +417,7 @@ impl Instance {
         }
     }
 
-    /// [`Self::crash`], and nothing can be started until [`Self::switch_on`]. Its devices stay.
+    /// [`Self::crash`], and no process can be started until [`Self::switch_on`]. Its devices stay.
     pub fn switch_off(&self) {
         let mut machine = lock(&self.machine);
         // Under the lock, so that no command boots it in between.
@@ -436,7 +435,7 @@ impl Instance {
 
     fn if_started(&self, act: impl FnOnce(&Machine) -> Result<(), MachineError>) -> Result<(), InstanceError> {
         let machine = lock(&self.machine).clone();
-        // No process was ever started: there is none to act on.
+        // No process was ever started.
         let Some(machine) = machine else { return Ok(()) };
         act(&machine).map_err(|source| InstanceError::Machine {
             name: self.name.clone(),
@@ -456,12 +455,12 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // Commands hold the machine as well, until it has ended.
+        // Running commands hold the machine too; it ends nevertheless.
         self.crash();
     }
 }
 
-/// What holds for the namespace as a whole, before it has a device.
+/// Settings of the namespace, before it has a device.
 fn prepare(netlink: &mut Netlink) -> Result<(), LinkError> {
     netlink.set_link(
         "lo",
@@ -470,10 +469,10 @@ fn prepare(netlink: &mut Netlink) -> Result<(), LinkError> {
             ..LinkChange::default()
         },
     )?;
-    // A new namespace copies the IPv4 settings of the machine (net.core.devconf_inherit_init_net is 0), and one that
-    // runs containers forwards. A host does not (RFC 1122 section 3.3.1).
+    // A new namespace copies the machine's IPv4 settings (net.core.devconf_inherit_init_net is 0), and a machine with
+    // containers forwards. A host does not (RFC 1122 section 3.3.1).
     write_sysctl("ipv4/ip_forward", "0")?;
-    // The kernel's own default: a reverse path filter here would drop what the VPC's checks are to be seen dropping.
+    // The kernel's default: a reverse path filter here would drop what the VPC's checks are to be seen dropping.
     write_sysctl("ipv4/conf/all/rp_filter", "0")?;
     write_sysctl("ipv4/conf/default/rp_filter", "0")
 }
@@ -497,7 +496,7 @@ fn attach<T, E: Into<OpenError>>(
 fn configure(netlink: &mut Netlink, interface: &InterfaceSpec) -> Result<(), LinkError> {
     let link = &interface.name;
     let set = |setting: &str, value: &str| write_sysctl(&format!("ipv6/conf/{link}/{setting}"), value);
-    // All of these are read when the link comes up.
+    // The kernel reads all of these when the link comes up.
     set("accept_ra", if interface.accept_ra { "1" } else { "0" })?;
     set("accept_dad", if interface.dad { "1" } else { "0" })?;
     match interface.link_local {
@@ -528,13 +527,13 @@ fn configure(netlink: &mut Netlink, interface: &InterfaceSpec) -> Result<(), Lin
     Ok(())
 }
 
-/// Any 128 bits that differ by interface and not by run; the kernel hashes them (RFC 7217 section 5).
+/// 128 bits that depend on the interface and not on the run; the kernel hashes them (RFC 7217 section 5).
 fn stable_secret(mac: MacAddr) -> Ipv6Addr {
     Ipv6Addr::from_bits((u128::from(mac.to_bits()) << 64) | u128::from(!mac.to_bits()))
 }
 
-/// DHCP clients derive the DUID and stable link-locals from /etc/machine-id (machine-id(5)): instances that shared
-/// the machine's would be one client to a server. "localvpc" in ASCII, and the MAC address.
+/// DHCP clients derive the DUID and stable link-locals from /etc/machine-id (machine-id(5)): instances with the
+/// machine's would be one client to a server. It is "localvpc" in ASCII and the MAC address.
 fn machine_id(mac: MacAddr) -> String {
     format!("6c6f63616c7670630000{:012x}", mac.to_bits())
 }
@@ -552,7 +551,7 @@ fn link_error(instance: &str) -> impl Fn(LinkError) -> InstanceError + '_ {
     }
 }
 
-/// What these locks guard is replaced whole, so a panic under one leaves nothing half done.
+/// The guarded values are always replaced as a whole, so a panic leaves them consistent.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

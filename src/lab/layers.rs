@@ -1,8 +1,9 @@
-//! Puts a layer of the instance's own over directories of the machine.
+//! Mounts a layer of the instance's own over directories of the machine.
 //!
-//! For root of the machine the layer is an overlay, and a file is copied up when it is written. Root of a user namespace may not
-//! copy up what belongs to a user whom the namespace does not know (EOVERFLOW), and that is all of `/etc` and `/var`. His layer
-//! therefore has their directories from the start, and the small files of `/etc`, and only adds, replaces and removes.
+//! For root the layer is an overlay, and a file is copied up when it is written. Root of a user namespace may not copy
+//! up files of users that the namespace does not map (EOVERFLOW), which are all of `/etc` and `/var`. Its layer
+//! therefore contains their directories from the start, and the small files of `/etc`; it can only add, replace and
+//! remove.
 
 use std::fs;
 use std::io;
@@ -15,19 +16,19 @@ use rustix::fs::{XattrFlags, setxattr};
 use super::mounts::{file_system, mount_at};
 use crate::confine::rootless;
 
-/// Directories under a layer of the instance's own.
+/// Directories with a layer of the instance's own.
 const LAYERED: [&str; 4] = ["etc", "var", "root", "home"];
 
-/// The same, of programs and data that are the machine's. Of those that are links, as on Debian, the target is layered. An
+/// The same for programs and data of the machine. Where one is a symbolic link, as on Debian, its target is layered. An
 /// ordinary user cannot write there anyway.
 const PROGRAMS: [&str; 10] = [
     "usr", "opt", "boot", "srv", "bin", "sbin", "lib", "lib32", "lib64", "libx32",
 ];
 
-/// How deep directories are made anew: `/var/lib/dhcp/x` is as deep as a client's files lie.
+/// How deep directories are recreated: `/var/lib/dhcp/x` is as deep as a client's files are.
 const DEPTH: usize = 4;
 
-/// The largest file that is copied from the start.
+/// The largest file that is copied at the start.
 const SMALL: u64 = 64 << 10;
 
 /// Layers all of them; what is written is kept in `stage`.
@@ -40,7 +41,7 @@ pub(super) fn make(stage: &str) -> io::Result<()> {
         if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) || (user && of_the_machine) {
             continue;
         }
-        // A layer shows one file system, and hides what is mounted below.
+        // A layer shows one file system and hides mounts below it.
         let beneath = format!("{path}/");
         if of_the_machine && below.iter().any(|point| point.starts_with(&beneath)) {
             read_only(&path, &beneath)?;
@@ -49,7 +50,7 @@ pub(super) fn make(stage: &str) -> io::Result<()> {
         let [upper, work] = ["upper", "work"].map(|part| format!("{stage}/{name}-{part}"));
         fs::create_dir(&upper)?;
         fs::create_dir(&work)?;
-        // The layer's root shows its own mode, not that of the directory below it: /root stays closed.
+        // The layer's root has a mode of its own: /root must stay closed.
         fs::set_permissions(&upper, fs::metadata(&path)?.permissions())?;
         let mut options = format!("lowerdir={path},upperdir={upper},workdir={work}");
         if user {
@@ -58,7 +59,8 @@ pub(super) fn make(stage: &str) -> io::Result<()> {
                 continue;
             }
             copy_tree(Path::new(&path), Path::new(&upper), name == "etc", DEPTH)?;
-            // The marks of an overlay are trusted.*, which only root of the machine may set (kernel, overlayfs.rst).
+            // An overlay's marks are trusted.* attributes, which only root of the machine may set (kernel,
+            // overlayfs.rst).
             options.push_str(",userxattr");
         }
         file_system("overlay", &path, MsFlags::empty(), &options)?;
@@ -66,10 +68,11 @@ pub(super) fn make(stage: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the directories of `from` in `to`, and copies small files if `files` is set. What cannot be read is an empty directory.
+/// Recreates the directories of `from` in `to`, and copies small files if `files` is set. An unreadable directory
+/// becomes an empty one.
 fn copy_tree(from: &Path, to: &Path, files: bool, depth: usize) -> io::Result<()> {
     let Ok(entries) = fs::read_dir(from) else {
-        // Where the kernel has no such marks on a tmpfs (before 6.6), it stays as unreadable as it is.
+        // Without such attributes on a tmpfs (before Linux 6.6) it stays unreadable.
         let _ = setxattr(to, "user.overlay.opaque", b"y", XattrFlags::empty());
         return Ok(());
     };
@@ -83,21 +86,21 @@ fn copy_tree(from: &Path, to: &Path, files: bool, depth: usize) -> io::Result<()
             copy_tree(&entry.path(), &target, files, depth - 1)?;
             fs::set_permissions(&target, fs::Permissions::from_mode(found.permissions().mode() & 0o7777))?;
         } else if kind.is_file() && files && found.len() <= SMALL {
-            // One that is closed to the user, as /etc/shadow, stays closed.
+            // A file closed to the user, like /etc/shadow, stays closed.
             let _ = fs::copy(entry.path(), &target);
         }
     }
     Ok(())
 }
 
-/// Where file systems are mounted (proc_pid_mountinfo(5): the fifth field, with blanks as `\040`).
+/// Mount points (proc_pid_mountinfo(5): the fifth field, with blanks as `\040`).
 fn mount_points() -> io::Result<Vec<String>> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     Ok(points.map(|point| point.replace("\\040", " ")).collect())
 }
 
-/// Makes a directory, and what is mounted below it, read-only here.
+/// Makes a directory and the mounts below it read-only in this namespace.
 fn read_only(path: &str, beneath: &str) -> io::Result<()> {
     mount_at(Some(path), path, None, MsFlags::MS_BIND | MsFlags::MS_REC, "")?;
     let points = mount_points()?;

@@ -1,8 +1,8 @@
-//! What `ip link`, `ip address`, `ip route` and `ip neighbour` do, by netlink, inside a namespace.
+//! Does what `ip link`, `ip address`, `ip route` and `ip neighbour` do, by netlink, inside a namespace.
 //!
 //! A [`Netlink`] acts on the namespace of the thread that opened it: open it in a closure given to
-//! [`Namespace::run`](super::Namespace::run). The socket is used synchronously, one request and one answer at a
-//! time; the kernel answers a route request before `sendto` returns, so there is nothing to wait for.
+//! [`Namespace::run`](super::Namespace::run). The socket is used synchronously, one request and one answer at a time;
+//! the kernel answers a route request before `sendto` returns, so there is nothing to wait for.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,27 +20,27 @@ use rtnetlink::{AddressMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::wire::MacAddr;
 
-/// A netlink message carries its length in its first four bytes and starts on a multiple of four (netlink(7)).
+/// A netlink message has its length in its first four bytes and starts on a multiple of four (netlink(7)).
 const ALIGNMENT: usize = 4;
 
-/// A request that the kernel refused, said in the words of `ip`.
+/// A request that the kernel refused, described as an `ip` command.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {source}")]
 pub struct LinkError {
-    /// What was being done, such as `set link eth0`.
+    /// The operation, such as `set link eth0`.
     pub doing: String,
-    /// What the kernel said.
+    /// The kernel's error.
     pub source: io::Error,
 }
 
-/// A change to one link. Fields that are `None` stay as they are.
+/// A change of a link. Fields that are `None` stay unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct LinkChange {
     /// The link-layer address.
     pub mac: Option<MacAddr>,
     /// Octets of IP packet that fit in a frame.
     pub mtu: Option<u32>,
-    /// Frames that wait for whoever reads the TAP: its only buffer.
+    /// Length of the transmit queue, the only buffer before the reader of the TAP.
     pub tx_queue_len: Option<u32>,
     /// Administratively up or down.
     pub up: Option<bool>,
@@ -49,11 +49,11 @@ pub struct LinkChange {
 /// A route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Which packets; `0.0.0.0/0` or `::/0` for the default route.
+    /// The destination; `0.0.0.0/0` or `::/0` for the default route.
     pub destination: IpNet,
-    /// Where to; `None` means that the destination is on the link itself.
+    /// The next hop; `None` for an on-link route.
     pub gateway: Option<IpAddr>,
-    /// Lower wins; `None` leaves it to the kernel (0 for IPv4, 1024 for IPv6).
+    /// The lowest wins; `None` for the kernel's default (0 for IPv4, 1024 for IPv6).
     pub metric: Option<u32>,
 }
 
@@ -81,14 +81,14 @@ impl Route {
     }
 }
 
-/// An address as the kernel has it.
+/// An address as the kernel reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkAddress {
     /// The address and its prefix length.
     pub net: IpNet,
     /// Duplicate address detection has not finished: it may not be used yet (RFC 4862 section 2).
     pub tentative: bool,
-    /// Somebody else answered for it.
+    /// Duplicate address detection found another owner.
     pub duplicate: bool,
 }
 
@@ -105,7 +105,7 @@ impl Netlink {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
-            // An error then repeats the header of the request only, not all of it.
+            // Then an error repeats only the header of the request.
             socket.set_cap_ack(true)?;
             Ok(socket)
         };
@@ -124,8 +124,8 @@ impl Netlink {
         })
     }
 
-    /// `ip link set LINK …`: all of the change in one message, which the kernel applies in the order address, MTU,
-    /// up, queue length.
+    /// `ip link set LINK …`: the whole change in one message, which the kernel applies in the order address, MTU, up,
+    /// queue length.
     pub fn set_link(&mut self, link: &str, change: &LinkChange) -> Result<(), LinkError> {
         let mut message = LinkUnspec::new_with_name(link);
         if let Some(mac) = change.mac {
@@ -149,8 +149,8 @@ impl Netlink {
         })
     }
 
-    /// `ip address add NET dev LINK [nodad]`. With `dad` false the address is usable at once and nobody is asked
-    /// whether it is taken.
+    /// `ip address add NET dev LINK [nodad]`. With `dad` false the address is usable at once, without duplicate address
+    /// detection.
     pub fn add_address(&mut self, link: u32, net: IpNet, dad: bool) -> Result<(), LinkError> {
         let mut message = address_message(link, net);
         if !dad {
@@ -197,7 +197,7 @@ impl Netlink {
                 .output_interface(link);
             builder = match route.gateway {
                 Some(gateway) => builder.gateway(gateway).map_err(io::Error::other)?,
-                // What has no gateway is on this link and no further (rtnetlink(7), RT_SCOPE_LINK).
+                // A route without a gateway has link scope (rtnetlink(7), RT_SCOPE_LINK).
                 None => builder.scope(rtnetlink::packet_route::route::RouteScope::Link),
             };
             if let Some(metric) = route.metric {
@@ -214,7 +214,7 @@ impl Netlink {
         })
     }
 
-    /// `ip neighbour replace ADDRESS lladdr MAC dev LINK nud permanent`: an entry that nothing but a command changes.
+    /// `ip neighbour replace ADDRESS lladdr MAC dev LINK nud permanent`: a static entry.
     pub fn add_neighbor(&mut self, link: u32, address: IpAddr, mac: MacAddr) -> Result<(), LinkError> {
         let mut message = NeighbourMessage::default();
         message.header.family = match address {
@@ -237,7 +237,7 @@ impl Netlink {
             })
     }
 
-    /// Sends one request and returns the kernel's verdict on it.
+    /// Sends one request and returns the kernel's result.
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, NLM_F_ACK | flags)?;
         loop {
@@ -253,7 +253,7 @@ impl Netlink {
         }
     }
 
-    /// Sends a request for a list and collects all of it.
+    /// Sends a dump request and collects all answers.
     fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.send(message, NLM_F_DUMP)?;
         let mut list = Vec::new();
@@ -281,7 +281,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// One datagram's worth of answers to the last request.
+    /// The answers in one datagram.
     fn receive(&self) -> io::Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
         let (datagram, _) = self.socket.recv_from_full()?;
         let mut answers = Vec::new();
@@ -335,7 +335,7 @@ fn link_address(message: &AddressMessage) -> Option<LinkAddress> {
     })
 }
 
-/// Writes a setting under `/proc/sys/net`, which shows the namespace of the thread that opens it.
+/// Writes a setting under `/proc/sys/net`, which belongs to the namespace of the thread that opens it.
 pub fn write_sysctl(path: &str, value: &str) -> Result<(), LinkError> {
     std::fs::write(format!("/proc/sys/net/{path}"), value).map_err(|source| LinkError {
         doing: format!("set net/{path} to {value}"),

@@ -1,9 +1,9 @@
-//! The processes of an instance, seen from outside: one process 1, in whose PID namespace all others live.
+//! Controls the processes of an instance from outside: one process 1, whose PID namespace contains all others.
 //!
-//! When process 1 dies the kernel kills every process of its PID namespace, daemons that detached themselves
-//! included, and frees their mounts (pid_namespaces(7)). Process 1 dies with us, in two independent ways: the kernel
-//! sends it SIGKILL when the thread that started it ends (`PR_SET_PDEATHSIG`), and it ends itself when the socket
-//! between us closes. So nothing outlives the owner, however the owner ends.
+//! When process 1 dies the kernel kills every process of its PID namespace, detached daemons included, and frees their
+//! mounts (pid_namespaces(7)). Process 1 ends with this process in two independent ways: the kernel sends it SIGKILL
+//! when the thread that started it ends (`PR_SET_PDEATHSIG`), and it ends itself when the socket between both closes.
+//! So no process outlives the owner, however the owner ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,17 +25,17 @@ use super::instance::lock;
 use super::namespace::Namespace;
 use crate::confine::rootless;
 
-/// How long process 1 may take to mount its file systems, or to answer an order; it takes some milliseconds.
+/// How long process 1 may take to mount its file systems or to answer an order; it takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// All that a command must join to be inside. The PID namespace is the one that its children will be in.
+/// The namespaces that a command must join. Joining the PID namespace affects its children.
 const INSIDE: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWPID)
     .union(CloneFlags::CLONE_NEWNET)
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWIPC);
 
-/// Why process 1 is not there.
+/// Why process 1 is not running.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// It could not be started.
@@ -43,10 +43,10 @@ pub enum MachineError {
     Start {
         /// The program.
         program: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// It started and gave up.
+    /// It started and ended with an error.
     #[error("process 1 could not prepare the instance: {0}")]
     Prepare(String),
     /// It no longer answers.
@@ -69,7 +69,7 @@ pub struct Machine {
     pidfd: OwnedFd,
     control: Mutex<UnixStream>,
     child: Mutex<Option<Child>>,
-    /// Closed at the end, which the other ends see.
+    /// Closed at the end, which the peers notice.
     watchers: Mutex<Vec<UnixStream>>,
 }
 
@@ -90,10 +90,11 @@ impl Machine {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // The command, and with it our copy of their end, is gone when this returns: only so is its end noticed.
+        // The command with its copy of the peer's socket is dropped when this returns: otherwise the peer's end would
+        // not be noticed.
         let child = spawn_as_process_1(spec.namespace.clone(), command).map_err(wrong)?;
         let pid = Pid::from_child(&child);
-        // From here on `machine` ends the child when anything goes wrong. It has not been reaped yet, so the number is its own.
+        // From here on `machine` ends the child on an error. It has not been reaped yet, so the PID is valid.
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(error) => {
@@ -115,7 +116,7 @@ impl Machine {
     fn wait_until_ready(&self) -> Result<(), MachineError> {
         let control = lock(&self.control);
         let mut said = String::new();
-        // Process 1 says nothing after this line until it is asked, so the buffer takes nothing away.
+        // Process 1 writes nothing after this line until it gets an order, so the buffer consumes nothing else.
         BufReader::new(&*control)
             .read_line(&mut said)
             .map_err(MachineError::Silent)?;
@@ -126,7 +127,7 @@ impl Machine {
         }
     }
 
-    /// The process number as this machine's `/proc` shows it.
+    /// The PID in this machine's `/proc`.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
@@ -161,7 +162,7 @@ impl Machine {
             .map_err(MachineError::Silent)
     }
 
-    /// A stream that is closed when the instance ends.
+    /// A stream that closes when the instance ends.
     pub(super) fn until_end(&self) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         lock(&self.watchers).push(ours);
@@ -178,10 +179,10 @@ impl Machine {
         lock(&self.watchers).clear();
     }
 
-    /// Moves the calling thread into the instance, for good: its children become processes of the instance.
+    /// Moves the calling thread into the instance permanently: its children become processes of the instance.
     pub(super) fn enter(&self) -> io::Result<()> {
-        // Root and working directory are shared among threads; the mount namespace cannot be changed before they are
-        // the thread's own (setns(2)).
+        // Threads share root and working directory; the mount namespace cannot be changed before the thread has its own
+        // (setns(2)).
         unshare(CloneFlags::CLONE_FS)?;
         setns(self, INSIDE)?;
         Ok(())
@@ -201,24 +202,25 @@ impl Drop for Machine {
 }
 
 fn end_child(mut child: Child) {
-    // Both fail only when the process is dead and reaped already.
+    // Both fail only when the process is dead and reaped.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// One process to start, and whom to tell.
+/// A process to start, and where to report it.
 struct Job {
     namespace: Namespace,
     command: Command,
     answer: SyncSender<io::Result<Child>>,
 }
 
-/// Starts `command` inside `namespace` as the first process of a new PID namespace. This happens in one thread that
-/// never ends: a process asked to die with its parent dies when the *thread* that forked it does (prctl(2)).
+/// Starts `command` inside `namespace` as the first process of a new PID namespace, from one thread that never ends:
+/// PR_SET_PDEATHSIG acts when the *thread* that forked ends (prctl(2)).
 fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Child> {
     if rootless::in_user_namespace() {
-        // Such a thread could not leave the namespace again: those of the machine belong to its root. One that ends does as well,
-        // but process 1 cannot be asked to die with it, and goes by its socket alone.
+        // In a user namespace such a thread could not return: the machine's namespaces belong to its root. A
+        // short-lived thread is used instead; then PR_SET_PDEATHSIG cannot be used, and process 1 ends by its socket
+        // alone.
         return std::thread::scope(|scope| {
             let spawn = || {
                 namespace.enter().map_err(io::Error::other)?;
@@ -258,7 +260,7 @@ fn serve(job: Job) {
         answer,
     } = job;
     let child = spawn_from_here(&namespace, &mut command);
-    // Before the answer: who reads it relies on our copy of the socket being closed.
+    // Before the answer, whose receiver relies on this copy of the socket being closed.
     drop(command);
     // The receiver is gone only if the asking thread panicked; the child then ends by its socket.
     let _ = answer.send(child);
@@ -271,7 +273,7 @@ fn spawn_from_here(namespace: &Namespace, command: &mut Command) -> io::Result<C
     let child = unshare(CloneFlags::CLONE_NEWPID)
         .map_err(io::Error::from)
         .and_then(|()| forking::spawn(command));
-    // This thread lives on: were it to stay, it would keep the instance's network, and the TAP in it, alive.
+    // This thread lives on: if it stayed, it would keep the instance's network and its TAP alive.
     let restored = setns(&home_pids, CloneFlags::CLONE_NEWPID)
         .map_err(io::Error::from)
         .and_then(|()| home_network.enter().map_err(io::Error::other));

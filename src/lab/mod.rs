@@ -1,8 +1,8 @@
-//! The lab: instances, which are real hosts as far as any program in them can tell.
+//! Creates instances: hosts that are real to any program in them.
 //!
 //! An instance is a network namespace whose `eth0` is a TAP that the switch reads, and, once a command runs in it, a
-//! PID namespace with files of its own. Nothing of it has a name in the file system and no process of it outlives
-//! this one: there is nothing to sweep up, whichever way a run ended.
+//! PID namespace with files of its own. It has no name in the file system and no process of it outlives this one, so
+//! nothing is left to clean up, however a run ends.
 
 pub mod api;
 pub mod capture;
@@ -32,15 +32,15 @@ pub use instance::{Instance, InstanceError, InstanceOptions, InstanceSpec, Inter
 pub use namespace::{Namespace, NamespaceError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// How many instances are made at once. The kernel makes namespaces one after the other for the most part; more
-/// threads than this make it no faster.
+/// How many instances are created in parallel. The kernel mostly serializes the creation of namespaces; more threads
+/// are no faster.
 const MADE_AT_ONCE: usize = 8;
 
-/// How many things are closed at once. Closing waits for a grace period of the kernel, which all that wait share: 1000
-/// TAPs took 8.7 s with 4 threads, 4.0 s with 8, 1.1 s with 32, on two cores.
+/// How many devices are closed in parallel. Closing waits for an RCU grace period, which all closers share: 1000 TAPs
+/// took 8.7 s with 4 threads, 4.0 s with 8, 1.1 s with 32, on two cores.
 const CLOSED_AT_ONCE: usize = 64;
 
-/// Instances by name. Dropping it takes all of them away.
+/// Instances by name. Dropping it removes all of them.
 #[derive(Debug, Default)]
 pub struct Lab {
     options: InstanceOptions,
@@ -56,8 +56,8 @@ impl Lab {
         }
     }
 
-    /// Makes many instances at once. `open` is called in the namespace of each, in no particular order; what it
-    /// returned comes back in the order of `specs`. Either all are made or none.
+    /// Creates many instances. `open` is called in the namespace of each, in no particular order; the results are in
+    /// the order of `specs`. Either all are created or none.
     pub fn create_all<T, E>(
         &self,
         specs: &[InstanceSpec],
@@ -89,7 +89,7 @@ impl Lab {
         Err(first_error.unwrap_or_else(|| unreachable!("both ways here have set an error")))
     }
 
-    /// Takes all of them in, or gives all back if a name is taken.
+    /// Adds all of them, or returns all if a name is taken.
     #[allow(clippy::type_complexity)]
     fn adopt<T>(&self, made: Vec<(Instance, T)>) -> Result<Vec<T>, (InstanceError, Vec<(Instance, T)>)> {
         let mut instances = lock(&self.instances);
@@ -118,12 +118,12 @@ impl Lab {
         lock(&self.instances).values().cloned().collect()
     }
 
-    /// Forgets an instance; it ends when nobody else holds it.
+    /// Removes an instance; it ends when no other reference is left.
     pub fn remove(&self, name: &str) -> Option<Arc<Instance>> {
         lock(&self.instances).remove(name)
     }
 
-    /// Takes all instances away. The devices are the caller's: close them with [`drop_in_parallel`].
+    /// Removes all instances. The devices are the caller's: close them with [`drop_in_parallel`].
     pub fn clear(&self) {
         let instances = std::mem::take(&mut *lock(&self.instances));
         drop_in_parallel(instances.into_values().collect());
@@ -139,28 +139,28 @@ impl Drop for Lab {
 /// A namespace, a TAP, and with a command process 1's socket and descriptor, and the pipes of one command.
 const DESCRIPTORS_EACH: u64 = 7;
 
-/// What the process needs beside its instances.
+/// Descriptors of the process without its instances.
 const DESCRIPTORS_FOR_ALL: u64 = 256;
 
-/// The usual soft limit of 1024 open files is reached at 150 instances. Commands inherit what is set here, and some
-/// daemons close every number up to the limit when they start, so it is raised by need and not to the hard limit.
+/// The usual soft limit of 1024 open files is reached at 150 instances. Commands inherit the limit, and some daemons
+/// close every number up to it when they start, so it is raised as needed and not to the hard limit.
 fn raise_descriptor_limit(instances: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     let needed = (instances as u64 * DESCRIPTORS_EACH + DESCRIPTORS_FOR_ALL).next_power_of_two();
     let possible = limit.maximum.map_or(needed, |maximum| needed.min(maximum));
     if limit.current.is_some_and(|current| current < possible) {
         limit.current = Some(possible);
-        // Where the limit may not be raised, the instance that is one too many says "Too many open files".
+        // Where the limit may not be raised, the first instance beyond it fails with "Too many open files".
         let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 
-/// Drops many things at once. Closing a TAP waits some 20 ms for the kernel, whatever else is being closed beside it.
+/// Drops many values in parallel. Closing a TAP waits some 20 ms for the kernel, however many are closed at once.
 pub fn drop_in_parallel<T: Send>(things: Vec<T>) {
     in_parallel(CLOSED_AT_ONCE, things, forking::close);
 }
 
-/// Results come in the order of the jobs.
+/// Results are in the order of the jobs.
 fn in_parallel<J: Send, R: Send>(at_once: usize, jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
     let count = jobs.len();
     if count <= 1 {

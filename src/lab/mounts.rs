@@ -1,8 +1,8 @@
-//! The files of an instance: the machine's own, of which nothing can be changed from inside.
+//! Sets up the mounts of an instance: the machine's files, which the instance cannot change.
 //!
 //! | path | what an instance sees |
 //! |---|---|
-//! | `/etc`, `/var`, `/root`, `/home` | the machine's, with a layer over it that takes the writes and dies with the instance |
+//!  `/etc`, `/var`, `/root`, `/home` | the machine's, with a layer over it that takes the writes and is dropped with the instance |
 //! | `/usr`, `/opt`, `/boot`, `/srv` | the same; read-only where another file system is mounted below |
 //! | `/run`, `/dev/shm` | empty, its own |
 //! | `/dev` | its own, without disks: cloud-init would try to resize them |
@@ -19,17 +19,17 @@ use nix::mount::{MsFlags, mount};
 
 use super::layers;
 
-/// Device nodes taken over from the machine.
+/// Device nodes that exist in an instance.
 const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "net/tun"];
 
-/// Where the layers are kept. The instance's own `/run` is mounted over it at the end; the layers stay reachable to
-/// the kernel alone.
+/// Where the layers are kept. The instance's own `/run` is mounted over it at the end; then only the kernel reaches
+/// them.
 const BACKSTAGE: &str = "/run";
 
-/// Rearranges the mounts of the calling process, which must be alone in its mount namespace and in a PID namespace of
-/// its own.
+/// Rearranges the mounts of the calling process, which must be the only one in its mount namespace and in a PID
+/// namespace of its own.
 pub(super) fn make_private() -> io::Result<()> {
-    // Mounts are copies of the machine's, which would otherwise see ours appear (mount_namespaces(7)).
+    // Mounts are copies of the machine's; without this ours would appear there (mount_namespaces(7)).
     mount_at(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, "")?;
     file_system("tmpfs", BACKSTAGE, MsFlags::empty(), "mode=0755")?;
     layers::make(BACKSTAGE)?;
@@ -42,7 +42,7 @@ pub(super) fn make_private() -> io::Result<()> {
     make_directory("/run/netns", 0o755)
 }
 
-/// A fencing agent that writes to sysrq-trigger, or a `sysctl --system` at boot, means its own machine, not ours.
+/// A fencing agent that writes to sysrq-trigger, or `sysctl --system` at boot, must not affect the real machine.
 fn protect_the_machine() -> io::Result<()> {
     let bind = |path: &str| mount_at(Some(path), path, None, MsFlags::MS_BIND, "");
     for path in ["/proc/sys", "/proc/sysrq-trigger"]
@@ -59,7 +59,7 @@ fn protect_the_machine() -> io::Result<()> {
             "",
         )?;
     }
-    // A copy of the read-only mount would be read-only too, and is made writable the same way.
+    // A copy of the read-only mount is read-only too, and is made writable in the same way.
     bind("/proc/sys/net")?;
     mount_at(None, "/proc/sys/net", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, "")
 }

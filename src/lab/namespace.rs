@@ -1,9 +1,9 @@
-//! A network namespace that lives exactly as long as somebody of this process holds it.
+//! Creates and enters network namespaces that live as long as this process holds them.
 //!
-//! The kernel frees a namespace when its last reference goes: a descriptor, a process or a mount. The ones made here
-//! are held by a descriptor only, so nothing is written to the file system and a process that dies in any way, by
-//! `kill -9` too, leaves nothing behind. Namespaces that others made (`ip netns add`, a container) are opened by name
-//! or by path.
+//! The kernel frees a namespace when its last reference goes: a descriptor, a process or a mount. The ones created here
+//! are held by a descriptor only, so nothing is written to the file system, and a process that dies in any way, by
+//! `kill -9` too, leaves nothing behind. Namespaces of others (`ip netns add`, a container) are opened by name or by
+//! path.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,10 +17,10 @@ use rustix::io::Errno;
 /// The file system of namespaces (`linux/magic.h`).
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
-/// Where `ip netns add NAME` leaves its bind mounts (ip-netns(8)).
+/// The directory of `ip netns add NAME` (ip-netns(8)).
 pub const NAMED: &str = "/run/netns";
 
-/// The namespace of the calling thread. Not `/proc/self`, which is the namespace of the process's first thread.
+/// The namespace of the calling thread. `/proc/self` would be that of the process's first thread.
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
 /// A handle on a network namespace. Clones refer to the same namespace, which lives until the last of them is dropped.
@@ -30,27 +30,27 @@ pub struct Namespace {
     inode: u64,
 }
 
-/// Why a namespace could not be made, opened or entered.
+/// Why a namespace could not be created, opened or entered.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// `unshare(2)` refused.
     #[error("cannot make a network namespace: {0} (it takes root, or CAP_SYS_ADMIN)")]
     Create(#[source] io::Error),
-    /// A name that `ip netns` would not take either.
+    /// A name that `ip netns` refuses too.
     #[error("'{0}' is not the name of a network namespace: it is one file name, without '/'")]
     Name(String),
-    /// The file is absent or may not be read.
+    /// The file does not exist or may not be read.
     #[error("cannot open the network namespace {path}: {source}")]
     Open {
-        /// The file that was asked for.
+        /// The requested file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The file is there and is something else.
+    /// The file is not a network namespace.
     #[error("{path} is not a network namespace")]
     NotOne {
-        /// The file that was asked for.
+        /// The requested file.
         path: PathBuf,
     },
     /// `setns(2)` refused: a capability is missing.
@@ -58,22 +58,22 @@ pub enum NamespaceError {
     Enter {
         /// The file, or the inode for a namespace that has no path.
         path: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// No thread to enter it with.
+    /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl Namespace {
-    /// Makes an empty namespace: a loopback interface that is down, and nothing else.
+    /// Creates an empty namespace, with a loopback interface that is down.
     pub fn create() -> Result<Self, NamespaceError> {
         Self::create_and_run(|_| ()).map(|(namespace, ())| namespace)
     }
 
-    /// Makes a namespace and runs `inside` in it, in the thread that made it: one thread and one switch less than
-    /// [`Self::create`] followed by [`Self::run`].
+    /// Creates a namespace and runs `inside` in it, in the thread that created it, which saves a thread and a switch
+    /// compared with [`Self::create`] and [`Self::run`].
     pub fn create_and_run<T: Send>(inside: impl FnOnce(&Self) -> T + Send) -> Result<(Self, T), NamespaceError> {
         in_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| NamespaceError::Create(e.into()))?;
@@ -83,12 +83,12 @@ impl Namespace {
         })
     }
 
-    /// The namespace that the calling thread is in.
+    /// The namespace of the calling thread.
     pub fn current() -> Result<Self, NamespaceError> {
         Self::open(Path::new(OF_THIS_THREAD))
     }
 
-    /// Opens what `ip netns add NAME` made.
+    /// Opens a namespace made by `ip netns add NAME`.
     pub fn open_named(name: &str) -> Result<Self, NamespaceError> {
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
             return Err(NamespaceError::Name(name.to_owned()));
@@ -98,8 +98,8 @@ impl Namespace {
 
     /// Opens a namespace by its file, such as `/proc/1234/ns/net`.
     ///
-    /// The path is a client's, so it is looked at before it is opened: opening a FIFO waits for its other end, and opening a
-    /// device can do anything. `O_PATH` does neither (open(2)).
+    /// A client names the path, so the file is checked before it is opened: opening a FIFO blocks, and opening a device
+    /// can have any effect. `O_PATH` does neither (open(2)).
     pub fn open(path: &Path) -> Result<Self, NamespaceError> {
         let wrong = |source: Errno| NamespaceError::Open {
             path: path.to_owned(),
@@ -115,14 +115,14 @@ impl Namespace {
         })
     }
 
-    /// The number by which `/proc/*/ns/net` and `lsns` show it.
+    /// Its number in `/proc/*/ns/net` and `lsns`.
     pub fn inode(&self) -> u64 {
         self.inode
     }
 
-    /// Runs `inside` in this namespace and returns what it returned. The closure gets a thread of its own, so the
-    /// caller's thread stays where it is; sockets and devices that it opens stay in the namespace for good. The
-    /// thread runs no async runtime. A panic in it goes on in the caller.
+    /// Runs `inside` in this namespace and returns its result. The closure runs in a thread of its own, so the caller's
+    /// thread stays where it is; sockets and devices that it opens stay in the namespace. The thread runs no async
+    /// runtime. A panic in it continues in the caller.
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
         in_a_thread(|| {
             self.enter()?;
@@ -130,7 +130,7 @@ impl Namespace {
         })
     }
 
-    /// Moves the calling thread into the namespace, for good.
+    /// Moves the calling thread into the namespace permanently.
     pub(super) fn enter(&self) -> Result<(), NamespaceError> {
         setns(self, CloneFlags::CLONE_NEWNET).map_err(|e| NamespaceError::Enter {
             path: format!("net:[{}]", self.inode),
@@ -153,8 +153,7 @@ impl PartialEq for Namespace {
 
 impl Eq for Namespace {}
 
-/// The number of a descriptor, if what it refers to is a network namespace: a file of the kernel's nsfs that it calls `net`
-/// (namespaces(7)).
+/// The number of a descriptor, if it refers to a network namespace: a file of nsfs named `net` (namespaces(7)).
 fn fd_number(place: &OwnedFd, path: &Path) -> Result<i32, NamespaceError> {
     let number = place.as_raw_fd();
     let is_namespace = fstatfs(place).is_ok_and(|found| found.f_type == NSFS_MAGIC);
@@ -166,8 +165,8 @@ fn fd_number(place: &OwnedFd, path: &Path) -> Result<i32, NamespaceError> {
     Err(NamespaceError::NotOne { path: path.to_owned() })
 }
 
-/// Whether a network namespace is mounted at a path, as `ip netns add` does it. The kernel then names the file by that path; what
-/// it is stands in the fourth field, and the path in the fifth (proc_pid_mountinfo(5)).
+/// Whether a network namespace is mounted at a path, as `ip netns add` does. Such a mount has the namespace in the
+/// fourth field and the path in the fifth (proc_pid_mountinfo(5)).
 fn is_mounted_at(path: &Path) -> bool {
     let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
     table.lines().any(|line| {
@@ -177,7 +176,7 @@ fn is_mounted_at(path: &Path) -> bool {
     })
 }
 
-/// A thread for one job: what it does to its namespaces ends with it.
+/// Runs one job in a thread of its own, so that changes of its namespaces end with it.
 fn in_a_thread<T: Send>(job: impl FnOnce() -> Result<T, NamespaceError> + Send) -> Result<T, NamespaceError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -1,9 +1,9 @@
-//! What a command wrote, in bounded memory: the beginning and the end of it, and how much is missing between them.
+//! Keeps a command's output in bounded memory: its beginning, its end, and the number of bytes between them.
 
 use std::collections::VecDeque;
 
-/// Bytes that a command wrote to one stream. The first and the last halves of the limit are kept; a run that goes
-/// wrong says why in one of them.
+/// The bytes of one stream. The first and the last half of the limit are kept, because an error is usually in one of
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     head: Vec<u8>,
@@ -23,17 +23,17 @@ impl Output {
         }
     }
 
-    /// Bytes that are no longer here; 0 if all of it is.
+    /// Bytes that were dropped; 0 if all are kept.
     pub fn omitted(&self) -> u64 {
         self.omitted
     }
 
-    /// Bytes that were written, kept or not.
+    /// Bytes written, kept or not.
     pub fn written(&self) -> u64 {
         (self.head.len() + self.tail.len()) as u64 + self.omitted
     }
 
-    /// The bytes kept; where some are missing a line says how many.
+    /// The kept bytes, with a line in place of those that were dropped.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head.clone();
         if self.omitted > 0 {
@@ -45,7 +45,7 @@ impl Output {
         bytes
     }
 
-    /// [`Self::bytes`] as text; what is not UTF-8 becomes U+FFFD.
+    /// [`Self::bytes`] as text; invalid UTF-8 becomes U+FFFD.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
@@ -53,7 +53,7 @@ impl Output {
     pub(super) fn append(&mut self, bytes: &[u8]) {
         let (first, rest) = bytes.split_at(bytes.len().min(self.half - self.head.len()));
         self.head.extend_from_slice(first);
-        // Of more than a half only the last half can stay.
+        // Of more than a half only the last half is kept.
         let (skipped, kept) = rest.split_at(rest.len().saturating_sub(self.half));
         self.tail.extend(kept);
         let excess = self.tail.len().saturating_sub(self.half);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn beginning_and_end_stay_and_the_gap_is_told_however_it_arrives() {
+    fn beginning_and_end_stay_and_the_gap_is_counted_however_it_arrives() {
         let all = b"abcdefghijklmnopqrstuvwxyz";
         for size in 1..=all.len() {
             let mut output = Output::with_limit(8);

@@ -1,7 +1,6 @@
-//! A command and all that it started: the processes below it, and those of its process group.
+//! Signals a command with its descendants and its process group.
 //!
-//! A process that detached itself twice is a child of process 1 by then and no longer its command's; it ends with the
-//! instance.
+//! A process that daemonized is a child of process 1 and no longer the command's; it ends with the instance.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +9,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// While processes are being signaled they can start others: look again until there are none, but not for ever.
+/// Signaled processes can start others meanwhile: repeat until there are none, but not for ever.
 const ROUNDS: usize = 16;
 
-/// What `/proc/PID/stat` says of one process.
+/// Fields of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -22,13 +21,13 @@ struct Process {
     group: i32,
 }
 
-/// Sends `signal` to the process group of `leader`. The caller knows that `leader` is a child that nobody has waited
-/// for, so the number is not another's.
+/// Sends `signal` to the process group of `leader`. The caller knows that `leader` is a child that has not been reaped,
+/// so the PID is valid.
 pub(super) fn signal_group(leader: i32, signal: Signal) -> nix::Result<()> {
     killpg(Pid::from_raw(leader), signal)
 }
 
-/// Stops the time of `leader`, its process group and all processes below any of them, until no new ones turn up.
+/// Stops `leader`, its process group and all descendants, until there are no new ones.
 pub(super) fn freeze_tree(leader: i32) -> nix::Result<()> {
     stop_all(leader).map(drop)
 }
@@ -38,13 +37,13 @@ pub(super) fn thaw_tree(leader: i32) -> nix::Result<()> {
     signal_each(&tree(leader, &processes()), Signal::SIGCONT)
 }
 
-/// Kills what [`freeze_tree`] would freeze. All of it is frozen first: a child of a dead process is a child of
-/// process 1, and its family could no longer be told.
+/// Kills what [`freeze_tree`] would freeze. All are frozen first: a child of a dead process becomes a child of process
+/// 1 and could no longer be found.
 pub(super) fn kill_tree(leader: i32) -> nix::Result<()> {
     signal_each(&stop_all(leader)?, Signal::SIGKILL)
 }
 
-/// Whether a process runs, waits for a processor or for a disk: what it has been woken for is not done yet.
+/// Whether a process is running or waiting for a CPU or a disk: it has not finished reacting to its wake-up.
 pub(super) fn is_busy(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
@@ -70,7 +69,7 @@ fn stop_all(leader: i32) -> nix::Result<BTreeSet<i32>> {
 fn signal_each(processes: &BTreeSet<i32>, signal: Signal) -> nix::Result<()> {
     for &pid in processes {
         match kill(Pid::from_raw(pid), signal) {
-            // It ended in between.
+            // It ended meanwhile.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => return Err(error),
         }
@@ -106,12 +105,12 @@ fn processes() -> Vec<Process> {
                 .to_str()
                 .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
         })
-        // A process that ends while we read is none.
+        // A process that ends meanwhile is skipped.
         .filter_map(|entry| parse_stat(&fs::read_to_string(entry.path().join("stat")).ok()?))
         .collect()
 }
 
-/// `PID (NAME) STATE PARENT GROUP …`; the name may hold anything, parentheses and spaces too (proc_pid_stat(5)).
+/// `PID (NAME) STATE PARENT GROUP …`; the name may contain anything, parentheses and spaces too (proc_pid_stat(5)).
 fn parse_stat(stat: &str) -> Option<Process> {
     let (pid, rest) = stat.split_once(' ')?;
     let mut fields = rest.rsplit_once(')')?.1.split_whitespace();

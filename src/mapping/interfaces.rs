@@ -1,5 +1,5 @@
-//! What a worker must know of an interface to deliver to it: its MAC, its port, its check, its first addresses. Each
-//! interface is a handful of atomic words at a place that never moves.
+//! Stores what workers need of an interface to deliver to it: MAC, port, source/destination check, first addresses.
+//! Each interface is a few atomic words at a place that never moves.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -10,19 +10,19 @@ use crate::wire::MacAddr;
 
 /// Interfaces in a chunk.
 const CHUNK: usize = 1024;
-/// Chunks at the most: 4 M interfaces.
+/// Most chunks: 4 M interfaces.
 const CHUNKS: usize = 4096;
 
-/// Flags beside the MAC in an interface's first word.
+/// Flags above the MAC in an interface's first word.
 const PRESENT: u64 = 1 << 63;
 const CHECKED: u64 = 1 << 62;
 const DELEGATED: u64 = 1 << 61;
 
-/// The place of an interface in the table of interfaces; never zero, so that zero can mean none.
+/// Index of an interface in the table; never zero, so that zero can mean none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct InterfaceIndex(pub(crate) NonZeroU32);
 
-/// A port of the switch; never zero.
+/// Number of a port of the switch; never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct PortId(NonZeroU32);
 
@@ -48,30 +48,31 @@ impl InterfaceIndex {
     }
 }
 
-/// An interface's words. What may change while frames flow is one word each; all of them are in half a cache line.
+/// An interface's words. Each property that may change while frames flow is one word; all of them are in half a cache
+/// line.
 #[derive(Default)]
 #[repr(align(32))]
 struct Slot {
     /// MAC in the low 48 bits, flags above.
     mac: AtomicU64,
-    /// Subnet number in the upper half, port number in the lower; port 0 while it is attached to none.
+    /// Subnet number in the upper half, port number in the lower; port 0 while it is not attached.
     place: AtomicU64,
     /// Host part of the first IPv6 address; 0, which is reserved in every subnet, for none.
     ipv6: AtomicU64,
     /// First IPv4 address, 0.0.0.0 for none.
     ipv4: AtomicU32,
-    /// Largest IP packet, 0 for the profile's.
+    /// MTU; 0 for the profile's.
     mtu: AtomicU16,
-    /// First delegated /80: its 16 bits below the /64, where a flag beside the MAC says that there is one.
+    /// The first delegated /80: its 16 bits below the /64, valid while the flag in the first word is set.
     prefix: AtomicU16,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32);
 
-/// An interface as read at one moment.
+/// A snapshot of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface {
-    /// Its place in the table.
+    /// Its index in the table.
     pub index: InterfaceIndex,
     /// Its MAC.
     pub mac: MacAddr,
@@ -85,7 +86,7 @@ pub struct Interface {
     pub ipv4: Option<Ipv4Addr>,
     /// The low half of its first IPv6 address.
     pub ipv6_host: Option<u64>,
-    /// Largest IP packet that it takes, in octets; `None` for the profile's MTU.
+    /// MTU in octets; `None` for the profile's.
     pub mtu: Option<u16>,
 }
 
@@ -103,7 +104,7 @@ impl Default for InterfaceTable {
 }
 
 impl Slot {
-    /// By the one writer.
+    /// Called by the one writer.
     fn set_flag(&self, flag: u64, on: bool) {
         let old = self.mac.load(Ordering::Relaxed);
         self.mac
@@ -141,7 +142,7 @@ impl InterfaceTable {
         })
     }
 
-    /// Puts an interface into a place that readers no longer look at. False when the table has no such place.
+    /// Puts an interface into a free place. False when the table is full.
     pub(crate) fn insert(&self, index: InterfaceIndex, mac: MacAddr, checked: bool, subnet: NonZeroU32) -> bool {
         let at = index.get() as usize;
         let Some(chunk) = self.chunks.get(at / CHUNK) else {
@@ -155,12 +156,12 @@ impl InterfaceTable {
         slot.mtu.store(0, Ordering::Relaxed);
         slot.prefix.store(0, Ordering::Relaxed);
         let flags = PRESENT | if checked { CHECKED } else { 0 };
-        // Release: whoever sees the interface as present sees the rest of it.
+        // Release: a reader that sees the interface as present sees its other words.
         slot.mac.store(mac.to_bits() | flags, Ordering::Release);
         true
     }
 
-    /// Takes an interface out.
+    /// Removes an interface.
     pub(crate) fn remove(&self, index: InterfaceIndex) {
         if let Some(slot) = self.slot(index) {
             slot.mac.store(0, Ordering::Release);
@@ -187,18 +188,18 @@ impl InterfaceTable {
         }
     }
 
-    /// Says which /80 of its subnet's /64 is delegated to an interface first, by the 16 bits that tell it from the others.
+    /// Sets the /80 of its subnet's /64 that is delegated to an interface first, by its 16 distinguishing bits.
     pub(crate) fn set_delegated_prefix(&self, index: InterfaceIndex, prefix: Option<u16>) {
         if let Some(slot) = self.slot(index) {
             if let Some(bits) = prefix {
                 slot.prefix.store(bits, Ordering::Release);
             }
-            // Release: whoever sees the flag sees the bits.
+            // Release: a reader that sees the flag sees the bits.
             slot.set_flag(DELEGATED, prefix.is_some());
         }
     }
 
-    /// The /80 that is delegated to an interface first. Not part of [`Interface`]: no frame on the hot path needs it.
+    /// The first delegated /80 of an interface. Not part of [`Interface`], because no frame on the hot path needs it.
     pub(crate) fn delegated_prefix(&self, index: InterfaceIndex) -> Option<u16> {
         let slot = self.slot(index)?;
         let delegated = slot.mac.load(Ordering::Acquire) & DELEGATED != 0;

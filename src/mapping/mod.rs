@@ -1,4 +1,4 @@
-//! The Mapping Service's memory: which interface owns an address, a delegated prefix or a MAC.
+//! Stores the mapping table: which interface owns an address, a delegated prefix or a MAC.
 
 pub mod interfaces;
 pub mod registry;

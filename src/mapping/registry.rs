@@ -1,5 +1,5 @@
-//! The mapping table as editors and readers off the per-frame path see it: entry by entry, without waiting for the one
-//! who edits. A move overwrites the entry, so a reader finds the old owner or the new one.
+//! Stores the mapping table for code off the per-frame path: readers look up single entries without waiting for a
+//! running edit. A move overwrites the entry, so a reader finds the old owner or the new one.
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
@@ -9,7 +9,7 @@ use crate::model::address::{IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
 use crate::model::{AddressOrPrefix, InterfaceId, Mapping, ResourceRef, SubnetId};
 use crate::wire::MacAddr;
 
-/// Who owns an address or prefix.
+/// The owner of an address or prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The owner.
@@ -43,7 +43,8 @@ impl Registry {
         self.entries.is_empty()
     }
 
-    /// The mapping that an address belongs to, by itself or in a delegated prefix; or that of exactly this prefix.
+    /// The mapping of an address, its own or that of a delegated prefix around it; or the mapping of exactly this
+    /// prefix.
     pub fn get(&self, subnet: SubnetId, block: AddressOrPrefix) -> Option<Mapping> {
         let found = |block| {
             self.entries.get(&(subnet, block)).map(|entry| Mapping {
@@ -54,15 +55,15 @@ impl Registry {
                 primary: entry.primary,
             })
         };
-        // Between the two looks a writer may exchange an address for the prefix around it: it adds before it removes,
-        // so a third look finds what the first one missed.
+        // Between the two look-ups a writer may replace an address by the prefix around it: it adds before it removes,
+        // so a third look-up finds what the first one missed.
         found(block).or_else(|| {
             let around = around(block)?;
             found(around).or_else(|| found(block))
         })
     }
 
-    /// The subnet behind a reference, if the reference is an identifier or a name in use.
+    /// The subnet of a reference, if it is an identifier or name in use.
     pub fn subnet(&self, reference: &ResourceRef<SubnetId>) -> Option<SubnetId> {
         match reference {
             ResourceRef::Id(id) => Some(*id),
@@ -78,7 +79,7 @@ impl Registry {
         }
     }
 
-    /// Makes a subnet known by its new name only.
+    /// Registers a subnet's new name and removes its old one.
     pub(crate) fn name_subnet(&self, id: SubnetId, old: Option<&str>, new: Option<&str>) {
         if let Some(new) = new {
             self.subnets.insert(new.into(), id);

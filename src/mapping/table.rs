@@ -1,24 +1,24 @@
-//! A table that one writer edits while workers read it: every entry is one atomic word, so an address has its old owner
-//! or its new one, never both and never neither.
+//! Implements a hash table that one writer edits while workers read it: every entry is one atomic word, so an address
+//! has its old owner or its new one, never both and never neither.
 //!
-//! Readers take no lock and write nothing. The writer never takes a key away: a removed entry keeps its slot with no owner,
-//! so that a reader in the middle of a probe cannot see one key's owner under another key. A table that gets full is copied
-//! into a larger one, which the caller publishes; readers of the old one see the state of the moment before.
+//! Readers take no lock and write nothing. The writer never removes a key: a removed entry keeps its slot without an
+//! owner, so that a reader in the middle of a probe cannot see one key's owner under another key. A full table is
+//! copied into a larger one, which the caller publishes; readers of the old one see the state before.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-// The crate in `loom/` takes this file in to try every order of loads and stores.
+// The crate in `loom/` includes this file to try every order of loads and stores.
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Slots of the smallest table; few for the model checker, which tries all that can happen to each.
+/// Slots of the smallest table; few for the model checker, which tries all interleavings.
 const LEAST: usize = if cfg!(loom) { 4 } else { 64 };
-/// Two odd numbers without pattern, the fractions of the golden ratio and of the square root of 3.
+/// Two odd constants without pattern: the fractions of the golden ratio and of the square root of 3.
 const SCATTER: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
-/// Slots in use, of which the table gets a larger successor: 4 of 5.
+/// Fill at which the table is replaced by a larger one: 4 of 5 slots.
 const FULL: (usize, usize) = (4, 5);
 
 /// One entry: 16 octets. `owner` is `scope << 32 | owner`, zero while the slot is free; `key` never changes after that.
@@ -40,13 +40,13 @@ impl Table {
         }
     }
 
-    /// The slot where the search for a key begins: the key scattered by a product folded onto itself, which a look-up can
-    /// afford on every frame, and scaled to the number of slots.
+    /// The first slot of a key's probe sequence: the key multiplied, folded onto itself and scaled to the number of
+    /// slots, which is cheap enough for every frame.
     #[inline(always)]
     fn home(&self, scope: NonZeroU32, key: u64) -> usize {
         let scope = u64::from(scope.get()).wrapping_mul(SCATTER[0]);
         let product = u128::from(key ^ scope) * u128::from(SCATTER[1]);
-        // What the upper bits of the key change is in the upper half, what the lower ones do in the lower.
+        // The upper bits of the key change the upper half, the lower bits the lower half.
         let scattered = (product as u64 ^ (product >> 64) as u64).wrapping_mul(SCATTER[0]);
         ((u128::from(scattered) * self.slots.len() as u128) >> 64) as usize
     }
@@ -74,19 +74,19 @@ impl Table {
         None
     }
 
-    /// Loads the slot where a search begins, and returns the owner there: the key's or another's. Nothing depends on what is
-    /// loaded, so that the slots of many keys are loaded at the same time.
+    /// Loads the first slot of a key's probe sequence and returns its owner, of this key or another. It has no
+    /// dependencies, so that the slots of many keys are loaded in parallel.
     #[inline(always)]
     pub fn touch(&self, scope: NonZeroU32, key: u64) -> u32 {
         self.slots[self.home(scope, key)].owner.load(Ordering::Relaxed) as u32
     }
 
-    /// Octets that the table takes, for the measure of octets per mapping.
+    /// Octets of the table, to compute octets per mapping.
     pub fn size(&self) -> usize {
         self.slots.len() * size_of::<Slot>()
     }
 
-    /// The slot that holds a key, or the free one where it would go.
+    /// The slot with a key, or the free slot where it would go.
     fn slot(&self, scope: NonZeroU32, key: u64) -> (&Slot, bool) {
         let mut at = self.home(scope, key);
         loop {
@@ -111,7 +111,7 @@ impl Table {
             slot.key.store(key, Ordering::Relaxed);
         }
         let word = u64::from(scope.get()) << 32 | u64::from(owner.map_or(0, NonZeroU32::get));
-        // Release: whoever sees this word sees the key as well.
+        // Release: a reader that sees this word sees the key too.
         slot.owner.store(word, Ordering::Release);
         !known
     }
@@ -120,7 +120,7 @@ impl Table {
 /// The writer's side of a [`Table`].
 pub struct TableWriter {
     table: Arc<Table>,
-    /// Slots that are not free, those without owner included.
+    /// Slots in use, including those without an owner.
     used: usize,
 }
 
@@ -139,13 +139,13 @@ impl TableWriter {
         }
     }
 
-    /// What readers are given.
+    /// The readers' side.
     pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
-    /// Gives `key` in `scope` an owner, another owner, or none. True when the table was replaced by a larger one, which
-    /// then must be published.
+    /// Sets, changes or removes the owner of `key` in `scope`. True when the table was replaced by a larger one, which
+    /// must then be published.
     #[must_use = "a table that was replaced must be published"]
     pub fn set(&mut self, scope: NonZeroU32, key: u64, owner: Option<NonZeroU32>) -> bool {
         let grown = (self.used + 1) * FULL.1 > self.table.slots.len() * FULL.0;
@@ -158,7 +158,7 @@ impl TableWriter {
         grown
     }
 
-    /// Copies what has an owner into a table half as large again as that needs.
+    /// Copies the entries with an owner into a table half as large again as they need.
     fn grow(&mut self) {
         let live = |slot: &&Slot| slot.owner.load(Ordering::Relaxed) as u32 != 0;
         let count = self.table.slots.iter().filter(live).count();
@@ -184,7 +184,7 @@ pub struct AddressArray {
 }
 
 impl AddressArray {
-    /// For `size` addresses, at most 65536 (a /16).
+    /// An array for `size` addresses, at most 65536 (a /16).
     pub fn new(size: usize) -> Self {
         let pages = size.div_ceil(PAGE);
         Self {
@@ -200,7 +200,7 @@ impl AddressArray {
         NonZeroU32::new(page.get(host as usize % PAGE)?.load(Ordering::Acquire))
     }
 
-    /// Gives an address an owner, another, or none: one store. A host part outside of the subnet is ignored.
+    /// Sets, changes or removes the owner of an address in one store. A host part outside the subnet is ignored.
     pub fn set(&self, host: u32, owner: Option<NonZeroU32>) {
         let Some(page) = self.pages.get(host as usize / PAGE) else {
             return;

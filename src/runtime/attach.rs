@@ -1,5 +1,6 @@
-//! A network interface is attached to a host that runs, as on EC2: the device appears in it, down and without an address, and
-//! the host has to configure it. Detaching closes the device, which vanishes from the host with all that was configured on it.
+//! Attaches network interfaces to running hosts, as on EC2: the device appears in the host, down and without an
+//! address, and the host has to configure it. Detaching closes the device, which vanishes from the host with its
+//! configuration.
 
 use super::{Runtime, RuntimeError, lock};
 use crate::control::{DevicePlace, OpenedDevice};
@@ -7,38 +8,38 @@ use crate::lab::InterfaceSpec;
 use crate::model::{Attachment, InterfaceId, ModelError, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
-/// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on one
-/// network card).
+/// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on
+/// one network card).
 const MOST: u32 = 15;
 
-/// Why an interface gets no place in a host.
+/// Why an interface cannot be attached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// There is no such host.
     #[error("there is no instance '{0}'")]
     NoSuchHost(String),
-    /// Another interface is there.
+    /// The device index is taken.
     #[error("instance '{host}' has a network interface at device index {index} already")]
     Taken {
         /// The host.
         host: String,
-        /// The place.
+        /// The device index.
         index: u32,
     },
-    /// There is no such place.
+    /// The device index is out of range.
     #[error("there is no device index {0}")]
     NoSuchPlace(u32),
-    /// It has as many as it can.
+    /// It has the maximum number of interfaces.
     #[error("instance '{0}' has {MOST} network interfaces, and takes no more")]
     Full(String),
-    /// The two are in different zones.
+    /// Interface and instance are in different zones.
     #[error("the network interface is in {interface}, and instance '{host}' in {zone}")]
     OtherZone {
         /// The host.
         host: String,
         /// Its availability zone.
         zone: String,
-        /// That of the interface.
+        /// The interface's availability zone.
         interface: String,
     },
 }
@@ -54,7 +55,7 @@ impl PlaceError {
         }
     }
 
-    /// The field of the request that is at fault.
+    /// The request's wrong field.
     pub fn field(&self) -> &'static str {
         match self {
             Self::NoSuchHost(_) | Self::Full(_) | Self::OtherZone { .. } => "instance",
@@ -74,7 +75,7 @@ impl PlaceError {
     }
 }
 
-/// A host that is to take an interface.
+/// A host to attach to.
 #[derive(Debug, Clone, Copy)]
 pub struct PlaceIn<'h> {
     /// The host.
@@ -96,7 +97,7 @@ impl PlaceIn<'_> {
         })
     }
 
-    /// The place that is wanted, or the next that is free.
+    /// The requested device index, or the next free one.
     pub fn choose(self, wanted: Option<u32>, taken: impl Fn(u32) -> bool) -> Result<u32, PlaceError> {
         let host = self.host.to_owned();
         match wanted {
@@ -109,8 +110,8 @@ impl PlaceIn<'_> {
 }
 
 impl Runtime {
-    /// Attaches a network interface to a host that runs, at a device index of 1 or more, or at the next that is free. The
-    /// device has the interface's MAC address, is called `ethN` for the index N, and is down.
+    /// Attaches a network interface to a running host, at a device index of 1 or more, or at the next free one. The
+    /// device has the interface's MAC address, is named `ethN` for index N, and is down.
     pub fn attach_to_host(
         &self,
         interface: &ResourceRef<InterfaceId>,
@@ -122,7 +123,7 @@ impl Runtime {
         let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
         let instance = self.lab().get(host).ok_or_else(no_such_host)?;
         let primary = self.interface_of(host).ok_or_else(no_such_host)?;
-        // A device is not made for an interface that cannot take it.
+        // No device is created for an interface that has a port already.
         if controller.port_of(found.id).is_some() {
             return Err(refused(ModelError::InterfaceInUse { interface: found.id }));
         }

@@ -1,4 +1,4 @@
-//! What the switch notices becomes events of the Controller: a port that was lost, frames that went nowhere.
+//! Turns reports of the switch into events of the Controller: lost ports and dropped frames.
 
 use std::thread::JoinHandle;
 
@@ -9,7 +9,7 @@ use crate::contain;
 use crate::control::{Controller, EventKind};
 use crate::switch::SwitchEvent;
 
-/// Hands on what the switch notices, until it is dropped.
+/// Forwards the switch's reports until it is dropped.
 pub(super) struct EventPump {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -49,7 +49,7 @@ impl EventPump {
 
 impl Drop for EventPump {
     fn drop(&mut self) {
-        // A pump that has ended by itself hears nothing; that is as good.
+        // The thread may have ended already.
         let _ = self.stop.take().map(|stop| stop.send(()));
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

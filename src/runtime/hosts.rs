@@ -1,4 +1,4 @@
-//! Faults of whole instances reach the lab: it freezes them, and switches them off.
+//! Applies faults of whole instances in the lab: freezes them, and switches them off.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -8,7 +8,7 @@ use crate::control::{HostState, Hosts};
 use crate::lab::{Instance, Lab};
 use crate::model::InterfaceId;
 
-/// The hosts of a runtime, for its Controller, which must not keep them alive.
+/// The hosts of a runtime, for its Controller. Held weakly.
 pub(super) struct LabHosts {
     lab: Weak<Lab>,
     hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
@@ -33,7 +33,7 @@ impl LabHosts {
 
 impl Hosts for LabHosts {
     fn bring(&self, primary: InterfaceId, from: HostState, to: HostState) -> Result<(), String> {
-        // One that was taken away meanwhile needs nothing.
+        // An instance that was removed meanwhile needs nothing.
         let Some(instance) = self.find(primary) else {
             return Ok(());
         };

@@ -1,5 +1,5 @@
-//! One network that lives: a Controller, the switch that it writes for, and the instances on its ports. A server has
-//! one, and every run of a scenario has one of its own.
+//! Runs one network: a Controller, the switch that it writes for, and the instances on its ports. A server has one, and
+//! so has every run of a scenario.
 
 mod attach;
 mod events;
@@ -32,22 +32,22 @@ use crate::services::{Services, ServicesConfig};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
 
-/// How a runtime is made.
+/// Settings of a runtime.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
-    /// Where identifiers and MAC addresses come from; random if left out.
+    /// The seed of identifiers and MAC addresses; random if left out.
     pub seed: Option<u64>,
-    /// Whether TAPs carry frames larger than the MTU and unfinished checksums.
+    /// Whether TAPs use offloads: frames larger than the MTU and unfinished checksums.
     pub offload: bool,
-    /// How long the switch's workers look for frames before they sleep, as in [`SwitchConfig::spin`].
+    /// How long the switch's workers poll before they sleep, as in [`SwitchConfig::spin`].
     pub spin: Duration,
     /// Whether the switch may use io_uring, as in [`SwitchConfig::ring`].
     pub ring: bool,
-    /// How much may be declared.
+    /// Limits of the model.
     pub limits: Limits,
-    /// The region that the network is said to be in, which gives the names of zones and hosts.
+    /// The region of the network, which gives the names of zones and hosts.
     pub region: String,
-    /// A resolver for names that are none of a VPC's; without one they are refused.
+    /// A resolver for names outside the VPC's domains; without one they are refused.
     pub resolver: Option<SocketAddr>,
     /// The program that becomes process 1 of an instance; this one if left out.
     pub init_program: Option<PathBuf>,
@@ -71,16 +71,16 @@ impl Default for RuntimeConfig {
     }
 }
 
-/// Why a runtime cannot do what it was asked.
+/// Why a runtime refused an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The switch does not start.
     #[error("the switch does not start: {0}")]
     Switch(#[from] SwitchError),
-    /// The thread that hands on its events does not start.
+    /// The thread that forwards its events does not start.
     #[error("a thread does not start: {0}")]
     Thread(#[from] std::io::Error),
-    /// An instance cannot be made.
+    /// An instance cannot be created.
     #[error(transparent)]
     Instance(#[from] InstanceError),
     /// The Controller refused.
@@ -91,25 +91,26 @@ pub enum RuntimeError {
     Place(#[from] attach::PlaceError),
 }
 
-/// Starts what serves the API of a network to its hosts. The API is a room above; who makes a network hands it in.
+/// Starts the server of the API for a network's hosts. The API is a room above; the caller that creates a network
+/// passes it in.
 pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn ServeHost>>;
 
-/// A host to make.
+/// A host to create.
 #[derive(Debug, Clone)]
 pub struct HostSpec {
-    /// Its name, which is also its host name.
+    /// Its name and host name.
     pub name: String,
-    /// The network interface that its `eth0` is.
+    /// The network interface of its `eth0`.
     pub interface: ResourceRef<InterfaceId>,
     /// Whether its addresses are configured when it starts, as by DHCP.
     pub configured: bool,
-    /// Which link-local address it makes itself.
+    /// How it generates its link-local address.
     pub link_local: LinkLocal,
-    /// Whether its kernel listens to Router Advertisements.
+    /// Whether its kernel accepts Router Advertisements.
     pub accept_ra: bool,
-    /// Whether its kernel probes for duplicates of its addresses.
+    /// Whether its kernel does duplicate address detection.
     pub dad: bool,
-    /// What its programs may do by the API.
+    /// What its programs may do through the API.
     pub api: ApiAccess,
 }
 
@@ -127,7 +128,7 @@ impl HostSpec {
         }
     }
 
-    /// The interface that its `eth0` is, where it is known by its identifier.
+    /// The interface of its `eth0`, where it is given by identifier.
     pub fn interface_id(&self) -> Option<InterfaceId> {
         match &self.interface {
             ResourceRef::Id(id) => Some(*id),
@@ -136,14 +137,14 @@ impl HostSpec {
     }
 }
 
-/// A network that lives. Dropping it takes everything away.
+/// A running network. Dropping it removes everything.
 pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
     /// Each host as it was started, with its primary interface by identifier.
     hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
-    /// Held while an interface is given a place in a host.
+    /// Held while an interface gets a device index.
     placing: Mutex<()>,
     door: ApiDoor,
     offload: bool,
@@ -152,22 +153,22 @@ pub struct Runtime {
     _services: Services,
 }
 
-/// What reads what tenants send needs no right but to move frames.
+/// Threads that read a tenant's input need no right but to move frames.
 fn confined() {
-    // What the kernel lacks has been logged.
+    // Missing protections have been logged.
     let _ = confine::this_thread(Role::Frames);
 }
 
-/// Metadata, DNS and time: their thread reads what the controller knows, and writes to the switch's ports.
+/// Starts metadata, DNS and NTP: their thread reads from the controller and writes to the switch's ports.
 fn start_services(
     controller: &Controller,
     switch: &Arc<Switch>,
     resolver: Option<SocketAddr>,
 ) -> std::io::Result<Services> {
-    // The switch holds the way into the services, so they must not hold the switch.
+    // The switch holds the handle of the services, so they must not hold the switch.
     let ports = Arc::downgrade(switch);
     let inject = move |port, frame: &[u8]| {
-        // A frame for a port that is gone is lost, as on a cable that was pulled.
+        // A frame for a port that is gone is lost, as on a pulled cable.
         let _ = ports.upgrade().map(|switch| switch.inject(port, frame));
     };
     let config = ServicesConfig {
@@ -245,12 +246,12 @@ impl Runtime {
         &self.lab
     }
 
-    /// Gives the programs of hosts that boot from now on the API. The caller keeps `server` alive.
+    /// Serves the API to the programs of hosts that boot from now on. The caller keeps `server` alive.
     pub fn serve_hosts(&self, server: &Arc<dyn ServeHost>) {
         self.door.open(server);
     }
 
-    /// Makes hosts on interfaces that exist; all of them or none.
+    /// Creates hosts on existing interfaces; all of them or none.
     pub fn create_hosts(&self, hosts: &[HostSpec]) -> Result<(), RuntimeError> {
         let mut specs = Vec::with_capacity(hosts.len());
         let mut interfaces = Vec::with_capacity(hosts.len());
@@ -268,7 +269,7 @@ impl Runtime {
             };
             TapPort::open(&spec.interface.name, options)
         })?;
-        // Before they have a port: from then on a fault may mean them.
+        // Before they have a port: from then on a fault may name them.
         let started = hosts.iter().zip(&interfaces).map(|(host, interface)| {
             let host = HostSpec {
                 interface: (*interface).into(),
@@ -285,7 +286,7 @@ impl Runtime {
                 .attach(&interface.into(), device, DevicePlace::HostPrimary);
             if let Err(error) = attach {
                 for interface in attached {
-                    // What was attached a moment ago can be detached, or is gone already.
+                    // The interface was attached above and can be detached, or is gone already.
                     let _ = self.controller.execute(DetachInterface(ResourceRef::Id(interface)));
                 }
                 for host in hosts {
@@ -299,13 +300,13 @@ impl Runtime {
         Ok(())
     }
 
-    /// Takes a host away; its interfaces stay, detached. Whether there was one.
+    /// Removes a host; its interfaces stay, detached. Returns whether there was one.
     pub fn remove_host(&self, name: &str) -> Result<bool, RuntimeError> {
         let Some(instance) = self.lab.remove(name) else {
             return Ok(false);
         };
         let host = lock(&self.hosts).remove(name);
-        // Its processes end before its cable is pulled, as when a machine is switched off.
+        // Its processes end before its port, as when a machine is switched off.
         instance.crash();
         drop(instance);
         let interface = host.and_then(|host| host.interface_id());
@@ -321,7 +322,7 @@ impl Runtime {
         Ok(true)
     }
 
-    /// The primary interface of a host: the one that it was made on.
+    /// The primary interface of a host: the one that it was created on.
     pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
         lock(&self.hosts).get(host)?.interface_id()
     }
@@ -331,7 +332,7 @@ impl Runtime {
         lock(&self.hosts).values().cloned().collect()
     }
 
-    /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and its MTU.
+    /// The lab's spec of a host: addresses as DHCP would give them, MAC and MTU of the interface.
     fn instance_spec(&self, host: &HostSpec, interface: &NetworkInterface) -> Result<InstanceSpec, RuntimeError> {
         let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
         let profile = self.controller.vpc(&interface.vpc_id.into())?.profile;
@@ -343,11 +344,11 @@ impl Runtime {
             let subnet = self.controller.subnet(&interface.subnet_id.into())?;
             for (number, address) in interface.ipv4_addresses.iter().enumerate() {
                 let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
-                // The primary address brings the default route, by the router at base + 1.
+                // The primary address comes with the default route, by the router at base + 1.
                 let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
                 let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
                 if let Some(gateway) = gateway.filter(|_| length == 32) {
-                    // A host that is its own network has to be told that the gateway is on the link.
+                    // A /32 host needs an on-link route to the gateway.
                     eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
                 }
                 if let Ok(net) = Ipv4Net::new(*address, length) {
@@ -366,7 +367,7 @@ impl Runtime {
     }
 }
 
-/// What every program in a host finds in its environment: a PATH on which `program` is, which can talk to the API.
+/// The environment of every program in a host: a PATH on which `program`, the API's client, is found.
 pub fn host_environment(program: &Path) -> BTreeMap<String, String> {
     let own = std::env::var("PATH").unwrap_or_default();
     let directory = program.parent().unwrap_or(Path::new("/usr/bin")).display();
@@ -374,7 +375,7 @@ pub fn host_environment(program: &Path) -> BTreeMap<String, String> {
     [("PATH".to_owned(), path)].into()
 }
 
-/// A map in which single entries are put and removed is never half changed.
+/// Single entries are inserted and removed, so the map is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -382,7 +383,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.lab.clear();
-        // The kernel takes some 20 ms to close a TAP, however many are closed at once.
+        // Closing a TAP takes the kernel some 20 ms, however many are closed at once.
         let ports = self.switch.ports();
         let devices = ports.iter().filter_map(|port| self.switch.detach(port.port)).collect();
         drop_in_parallel(devices);

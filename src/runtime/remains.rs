@@ -1,11 +1,11 @@
-//! What a process could leave on the machine if it is killed, and who takes it away.
+//! Keeps a cleanup record of what a killed process could leave behind, and removes what dead processes left.
 //!
-//! Namespaces, TAPs, mounts and the processes in instances end with the process that made them, however it ends: the kernel
-//! sees to that. What has a name in the file system stays: a unix socket, a report that was half written. So every process
-//! with a network of its own keeps a record of such names, and whoever starts next takes away what the dead have left.
+//! Namespaces, TAPs, mounts and the processes in instances end with the process that created them. What has a name in
+//! the file system stays: a unix socket, a half-written report. So every process with a network of its own keeps a
+//! record of such names, and the next process that starts removes what dead ones have left.
 //!
-//! A record is a file that its process holds locked (flock(2)) for as long as it lives. The kernel gives the lock up when the
-//! process is gone, and at no other time, so the living are never taken for dead, whatever number a process has.
+//! A record is a file that its process holds locked (flock(2)). The kernel releases the lock exactly when the process
+//! is gone, so a living process is never taken for a dead one, whatever happens to its PID.
 
 use crate::model::duration::since_epoch;
 use std::fs::{self, File, OpenOptions};
@@ -22,72 +22,72 @@ use serde::{Deserialize, Serialize};
 
 use crate::confine::rootless;
 
-/// Names another directory for the records than the usual one.
+/// Environment variable with another directory for the records.
 pub const VARIABLE: &str = "LOCALVPC_RUN_DIRECTORY";
 
-/// How the file of a record ends.
+/// Extension of a record's file.
 const EXTENSION: &str = "record";
 
-/// How a file ends that is not all there yet.
+/// Extension of an unfinished file.
 const PART: &str = "part";
 
-/// How the file of a server's token ends.
+/// Extension of a server's token file.
 pub const TOKEN: &str = "token";
 
-/// The only name in a directory in which a socket is made.
+/// The only name that a socket has in its directory.
 pub const SOCKET: &str = "s";
 
 /// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Owner {
     pid: u32,
-    /// What it was started for, as one would type it.
+    /// The command line that started the process.
     command: String,
     /// In seconds since 1970.
     began: u64,
 }
 
-/// Each further line: something that has, or is about to have, a name.
+/// Each further line: a name that was created or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Made {
-    /// A unix socket, known by more than its name: another server may have put its own there since.
+    /// A unix socket, identified by device and inode, because another server may have replaced it since.
     Socket { path: PathBuf, device: u64, inode: u64 },
-    /// A directory for a socket that is being made.
+    /// A directory for a socket that is being created.
     Directory { path: PathBuf },
-    /// A file that gets its real name when it is complete.
+    /// A file that is renamed when it is complete.
     Part { path: PathBuf },
-    /// The file of a server's token.
+    /// A server's token file.
     Token { path: PathBuf },
 }
 
 /// Why there is no record.
 #[derive(Debug, thiserror::Error)]
 pub enum RemainsError {
-    /// There is no place for it.
+    /// There is no directory for it.
     #[error("there is no directory for it: set {VARIABLE}, or XDG_RUNTIME_DIR")]
     Nowhere,
-    /// Whoever can write there could have files of ours removed.
+    /// Other users could write to the directory, and could have our files removed.
     #[error("{0} belongs to somebody else, or others may write there: set {VARIABLE} to a directory of your own")]
     Foreign(PathBuf),
-    /// The file system says no.
+    /// A file system operation failed.
     #[error("{path}: {source}")]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What it said.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// The directory of records: that of [`VARIABLE`], `/run/localvpc` for root, or `localvpc` in the user's `XDG_RUNTIME_DIR`.
+/// The directory of records: [`VARIABLE`], `/run/localvpc` for root, or `localvpc` in the user's `XDG_RUNTIME_DIR`.
 pub fn directory() -> Result<PathBuf, RemainsError> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    // Root of a user namespace is an ordinary user, who has no /run of his own.
+    // Root of a user namespace is an ordinary user, without a writable /run.
     let usual = || match geteuid().is_root() && rootless::outside().is_none() {
         true => Some(PathBuf::from("/run/localvpc")),
         false => set("XDG_RUNTIME_DIR").map(|directory| directory.join("localvpc")),
@@ -95,20 +95,20 @@ pub fn directory() -> Result<PathBuf, RemainsError> {
     set(VARIABLE).or_else(usual).ok_or(RemainsError::Nowhere)
 }
 
-/// The directory of records, made if there is none; an error where others could write in it.
+/// The directory of records, created if needed; an error where other users could write to it.
 pub fn own_directory() -> Result<PathBuf, RemainsError> {
     let directory = directory()?;
     ours(&directory)?;
     Ok(directory)
 }
 
-/// A process that is gone, and what it had left.
+/// A dead process and what it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remains {
     owner: Option<Owner>,
-    /// What was there and is taken away.
+    /// What was removed.
     pub removed: Vec<PathBuf>,
-    /// What is there still, and why.
+    /// What could not be removed, and why.
     pub kept: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ impl std::fmt::Display for Remains {
     }
 }
 
-/// The record of this process. Dropping it says that the process has ended in order.
+/// The record of this process. Dropping it marks an orderly end.
 #[derive(Debug)]
 pub struct Record {
     path: PathBuf,
@@ -145,14 +145,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins the record of this process, which was started for `command`.
+    /// Begins the record of this process, which was started as `command`.
     pub fn begin(directory: &Path, command: &str) -> Result<Self, RemainsError> {
         ours(directory)?;
         let wrong = |source: rustix::io::Errno| RemainsError::Io {
             path: directory.to_owned(),
             source: source.into(),
         };
-        // Locked and written before it has a name: nobody ever sees it without its lock.
+        // Locked and written before it has a name, so that no process sees it without its lock.
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
         let file = File::from(open(directory, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?);
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(wrong)?;
@@ -177,7 +177,7 @@ impl Record {
         })
     }
 
-    /// Notes a socket under the name that it is about to get.
+    /// Adds a socket under the name that it is about to get.
     pub fn socket(&self, path: &Path, made: &fs::Metadata) -> io::Result<()> {
         self.note(&Made::Socket {
             path: std::path::absolute(path)?,
@@ -186,14 +186,14 @@ impl Record {
         })
     }
 
-    /// Notes a directory that is about to be made for a socket named [`SOCKET`].
+    /// Adds a directory that is about to be created for a socket named [`SOCKET`].
     pub fn directory(&self, path: &Path) -> io::Result<()> {
         self.note(&Made::Directory {
             path: std::path::absolute(path)?,
         })
     }
 
-    /// Notes the file of a token, which ends in [`TOKEN`], before it is written.
+    /// Adds a token file, which ends in [`TOKEN`], before it is written.
     pub fn token(&self, path: &Path) -> io::Result<()> {
         self.note(&Made::Token {
             path: std::path::absolute(path)?,
@@ -201,21 +201,21 @@ impl Record {
     }
 
     fn note(&self, made: &Made) -> io::Result<()> {
-        // Appending a line is all that is done under it.
+        // The lock guards one append.
         write_line(&self.file.lock().unwrap_or_else(PoisonError::into_inner), made)
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // A server that could not begin has its socket already.
+        // A server that could not start may have bound its socket already.
         let remains = File::open(&self.path).and_then(|file| take_away(&file));
         match remains {
             Ok(remains) if !remains.kept.is_empty() => tracing::warn!(kept = ?remains.kept, "something is left"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the record of this process cannot be read"),
         }
-        // One that cannot be removed is taken for that of a dead process, of which nothing is left.
+        // A record that cannot be removed is taken for a dead process's, of which nothing is left.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -226,12 +226,13 @@ fn write_line(mut file: &File, line: &impl Serialize) -> io::Result<()> {
     file.write_all(&text)
 }
 
-/// Writes a file that has its name only when it is complete. What is no regular file, such as a terminal, is written to.
+/// Writes a file under a temporary name and renames it when it is complete. A terminal or another special file is
+/// written directly.
 pub fn write_whole(record: Option<&Record>, path: &Path, content: &[u8]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, content);
     }
-    // A file that is reached by a link is replaced where it is, not the link.
+    // Through a symbolic link the target is replaced, not the link.
     let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -242,13 +243,13 @@ pub fn write_whole(record: Option<&Record>, path: &Path, content: &[u8]) -> io::
     }
     let written = fs::write(&part, content).and_then(|()| fs::rename(&part, &path));
     if written.is_err() {
-        // It may not be there at all.
+        // It may not exist.
         let _ = fs::remove_file(&part);
     }
     written
 }
 
-/// Takes away what dead processes have left, and tells of each. One that lives is not touched.
+/// Removes what dead processes have left, and returns it. Living processes are not touched.
 pub fn sweep(directory: &Path) -> Result<Vec<Remains>, RemainsError> {
     ours(directory)?;
     let wrong = |source| RemainsError::Io {
@@ -259,13 +260,13 @@ pub fn sweep(directory: &Path) -> Result<Vec<Remains>, RemainsError> {
     for entry in fs::read_dir(directory).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            found.extend(bury(&path).map_err(|source| RemainsError::Io { path, source })?);
+            found.extend(clean_up(&path).map_err(|source| RemainsError::Io { path, source })?);
         }
     }
     Ok(found)
 }
 
-/// Makes the directory if there is none, and refuses one in which others could write.
+/// Creates the directory if needed, and refuses one in which other users could write.
 fn ours(directory: &Path) -> Result<(), RemainsError> {
     let wrong = |source| RemainsError::Io {
         path: directory.to_owned(),
@@ -285,15 +286,15 @@ fn ours(directory: &Path) -> Result<(), RemainsError> {
     }
 }
 
-/// Takes away one record and what it names, unless its process lives.
-fn bury(path: &Path) -> io::Result<Option<Remains>> {
+/// Removes one record and what it names, unless its process lives.
+fn clean_up(path: &Path) -> io::Result<Option<Remains>> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        // Its process has just ended in order, or somebody else has been faster.
+        // Its process has just ended in order, or another process was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -310,7 +311,7 @@ fn bury(path: &Path) -> io::Result<Option<Remains>> {
     Ok(Some(remains))
 }
 
-/// Takes away what a record names.
+/// Removes what a record names.
 fn take_away(record: &File) -> io::Result<Remains> {
     let mut remains = Remains {
         owner: None,
@@ -323,7 +324,7 @@ fn take_away(record: &File) -> io::Result<Remains> {
             remains.owner = serde_json::from_str(&line).ok();
             continue;
         }
-        // A line that is cut off was never acted on: it is written before its file is made.
+        // A truncated line was never acted on: it is written before its file is created.
         if let Ok(made) = serde_json::from_str::<Made>(&line) {
             remove(&made, &mut remains);
         }
@@ -331,7 +332,7 @@ fn take_away(record: &File) -> io::Result<Remains> {
     Ok(remains)
 }
 
-/// Removes what was made, if it is there and is what was made.
+/// Removes a file, if it exists and is the recorded one.
 fn remove(made: &Made, remains: &mut Remains) {
     let found = |path: &Path| fs::symlink_metadata(path).ok();
     let outcome = match made {
@@ -343,7 +344,7 @@ fn remove(made: &Made, remains: &mut Remains) {
         Made::Directory { path } => {
             let inner = path.join(SOCKET);
             if found(&inner).is_some_and(|file| file.file_type().is_socket()) {
-                // Whether that went well is seen by the next step.
+                // The next step shows whether it worked.
                 let _ = fs::remove_file(&inner);
             }
             found(path)
@@ -373,7 +374,7 @@ mod tests {
 
     use super::*;
 
-    /// A record as its process leaves it when it is killed: with its file, without its lock.
+    /// A record as a killed process leaves it: with its file, without its lock.
     fn killed(record: Record) -> PathBuf {
         let path = record.path.clone();
         let (aside, nothing) = (path.with_extension("aside"), path.with_extension("nothing"));
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_living_are_not_touched_and_the_dead_are_told_of_once() {
+    fn living_processes_are_not_touched_and_dead_ones_are_reported_once() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
@@ -417,7 +418,7 @@ mod tests {
         let old = UnixListener::bind(&socket).unwrap();
         let record = Record::begin(directory.path(), "serve").unwrap();
         record.socket(&socket, &socket.symlink_metadata().unwrap()).unwrap();
-        // The old one stays open, so that its inode is not used again.
+        // The old one stays open, so that its inode is not reused.
         fs::remove_file(&socket).unwrap();
         let _new = UnixListener::bind(&socket).unwrap();
         killed(record);
@@ -441,7 +442,7 @@ mod tests {
         );
         fs::write(&part, "hal").unwrap();
         record.note(&Made::Part { path: part.clone() }).unwrap();
-        // No record makes a whole file go, whatever it says.
+        // A record never makes a complete file go, whatever it contains.
         record.note(&Made::Part { path: report.clone() }).unwrap();
         (&*record.file.lock().unwrap()).write_all(b"{\"part\": {\"pa").unwrap();
         killed(record);

@@ -1,4 +1,4 @@
-//! Builds the frames that a host of a [`Vpc`] sends: with its own MAC, to the MAC that it would have learned.
+//! Builds frames of a [`Vpc`]'s hosts: from the host's MAC, to the MAC that it would have learned.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,11 +7,11 @@ use crate::wire::MacAddr;
 use crate::wire::frame::ETHERTYPE_ARP;
 use crate::wire::udp::{self, Endpoint};
 
-/// The ports of the datagrams that are built here.
+/// The ports of datagrams built here.
 const PORTS: (u16, u16) = (50_000, 7);
 
 impl Vpc {
-    /// An ARP question of a host: who has the address?
+    /// An ARP request of a host for an address.
     ///
     /// ```
     /// use localvpc::testing::Vpc;
@@ -39,8 +39,8 @@ impl Vpc {
         frame
     }
 
-    /// A datagram from the host's primary address. It goes to the MAC of the address's owner where the host's subnet has
-    /// one, and to the subnet's router otherwise.
+    /// A datagram from the host's primary address. It goes to the MAC of the address's owner if the owner is in the
+    /// host's subnet, and to the subnet's router otherwise.
     #[track_caller]
     pub fn udp(&self, from: Host, to: &str, payload: &[u8]) -> Vec<u8> {
         let source = match parse::<IpAddr>(to) {
@@ -50,7 +50,7 @@ impl Vpc {
         self.datagram(source, from, parse(to), payload)
     }
 
-    /// A datagram from an address that need not be the host's.
+    /// A datagram from any source address.
     #[track_caller]
     pub fn udp_from(&self, source: &str, from: Host, to: &str, payload: &[u8]) -> Vec<u8> {
         self.datagram(parse(source), from, parse(to), payload)
@@ -77,7 +77,7 @@ impl Vpc {
         frame
     }
 
-    /// The MAC that a host whose neighbor table is up to date sends to.
+    /// The destination MAC of a host with a current neighbor table.
     fn next_hop(&self, from: Host, to: IpAddr) -> MacAddr {
         let subnet = &self.subnets[self.hosts[from.0].subnet.0];
         let owner = self

@@ -1,8 +1,8 @@
-//! Builds a VPC in this process, on virtual time: hosts, addresses that move, and what becomes of each packet.
+//! Builds a VPC in this process on virtual time: hosts, addresses that move, and the fate of each packet.
 //!
-//! Nothing here needs root, a device or a clock. A [`Vpc`] is the switch that `localvpc` runs, over cables in memory; a
-//! [`Host`] is a network interface with a cable in it. Frames are built by the VPC's own helpers or by you, and
-//! [`Vpc::send`] returns the [`Fate`] of one and every frame that arrived anywhere because of it.
+//! It needs no root, device or clock. A [`Vpc`] is the switch that `localvpc` runs, over cables in memory; a [`Host`]
+//! is a network interface with a cable. Frames are built by the VPC's helpers or by you; [`Vpc::send`] returns the
+//! [`Fate`] of one and every frame that arrived anywhere because of it.
 //!
 //! ```
 //! use localvpc::testing::{Fate, Vpc};
@@ -22,8 +22,8 @@
 //! ```
 //!
 //! # Panics
-//! As in a test's own code, a mistake panics, at the line of the caller: an address that is none, one outside of the
-//! subnet, a frame longer than the cable takes.
+//! A mistake panics at the line of the caller, as in a test's own code: a malformed address, one outside the subnet, a
+//! frame longer than the cable accepts.
 
 mod frames;
 #[cfg(test)]
@@ -46,47 +46,47 @@ use crate::switch::observe::{self, Observation, Observed, Wanted};
 use crate::switch::port::memory::{MemoryHost, cable};
 use crate::wire::MacAddr;
 
-/// The MTU of an instance of today's EC2.
+/// The MTU of a current EC2 instance.
 const MTU: u16 = 9001;
 
 /// A subnet of a [`Vpc`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subnet(usize);
 
-/// A host of a [`Vpc`]: a network interface with a cable in it.
+/// A host of a [`Vpc`]: a network interface with a cable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Host(usize);
 
-/// What became of a frame.
+/// The fate of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes to this host.
+    /// Delivered to this host.
     Delivered(Host),
-    /// The VPC answered it: ARP, Neighbor Discovery, DHCP, the router's ping.
+    /// Answered by the VPC: ARP, Neighbor Discovery, DHCP, ping of the router.
     Answered(Answered),
-    /// It goes to every other host of the segment, as on a LAN.
+    /// Flooded to every other host of the segment, as on a LAN.
     Flooded,
-    /// It goes nowhere.
+    /// Dropped.
     Dropped(DropReason),
-    /// The VPC took it and has nothing to say.
+    /// Taken by the VPC without an answer.
     Consumed,
 }
 
 /// A frame that arrived at a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// Where.
+    /// The host.
     pub host: Host,
-    /// All of it.
+    /// The whole frame.
     pub frame: Vec<u8>,
 }
 
-/// What came of one frame.
+/// The result of sending one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// Of the frame itself.
+    /// The fate of the frame itself.
     pub fate: Fate,
-    /// What arrived anywhere because of it, answers included, in the order of the hosts.
+    /// Frames that arrived anywhere because of it, answers included, in the order of the hosts.
     pub arrivals: Vec<Arrival>,
 }
 
@@ -116,7 +116,7 @@ struct HostState {
     addresses: Vec<IpAddr>,
 }
 
-/// A VPC in this process. Time stands still until it is moved.
+/// A VPC in this process. Its time advances only when told to.
 pub struct Vpc {
     writer: FabricWriter,
     switch: InProcessSwitch,
@@ -129,14 +129,14 @@ pub struct Vpc {
 }
 
 impl Vpc {
-    /// A VPC of today's EC2, with the blocks 10.0.0.0/16 and 2001:db8::/56.
+    /// A VPC of current EC2, with the blocks 10.0.0.0/16 and 2001:db8::/56.
     pub fn aws() -> Self {
         Self::new(Profile::aws())
     }
 
-    /// A VPC that behaves as a profile says, with the blocks 10.0.0.0/16 and 2001:db8::/56.
+    /// A VPC with a profile, with the blocks 10.0.0.0/16 and 2001:db8::/56.
     ///
-    /// On a conventional LAN, a broadcast reaches everybody:
+    /// On a conventional LAN, a broadcast reaches every host:
     ///
     /// ```
     /// use localvpc::model::Profile;
@@ -235,7 +235,7 @@ impl Vpc {
 
     /// Assigns an address to a host, or moves it there; where the profile says so, the VPC announces the move.
     ///
-    /// A peer that remembers the old owner's MAC sends its packets there, and the old owner's check drops them:
+    /// A peer with the old owner's MAC in its neighbor table sends there, and the old owner's check drops the packets:
     ///
     /// ```
     /// # use localvpc::datapath::DropReason;
@@ -269,7 +269,7 @@ impl Vpc {
         }
     }
 
-    /// Takes an address away from the host that has it.
+    /// Unassigns an address from its owner.
     ///
     /// ```
     /// # use localvpc::datapath::DropReason;
@@ -325,7 +325,7 @@ impl Vpc {
         self.by_interface(index)
     }
 
-    /// Sends a frame, lets everything happen that takes no time, and returns what came of it.
+    /// Sends a frame, runs everything that takes no time, and returns the result.
     ///
     /// ```
     /// # use localvpc::testing::{Fate, Vpc};
@@ -363,7 +363,7 @@ impl Vpc {
         }
     }
 
-    /// Lets time pass, and returns what arrived meanwhile: Router Advertisements, announcements.
+    /// Advances time, and returns what arrived meanwhile: Router Advertisements, announcements.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -388,7 +388,7 @@ impl Vpc {
         self.take_arrivals()
     }
 
-    /// The decision about a frame and each step that led to it, without sending it.
+    /// Returns the decision about a frame and each step that led to it, without sending it.
     ///
     /// ```
     /// # use localvpc::datapath::{DropReason, Verdict};
@@ -425,7 +425,7 @@ impl Vpc {
         )
     }
 
-    /// Everything that takes no time. Returns how many frames were decided.
+    /// Runs everything that takes no time. Returns the number of frames decided.
     fn settle(&mut self) -> usize {
         let mut decided = 0;
         loop {
@@ -465,7 +465,7 @@ impl Vpc {
         self.hosts.iter().position(|host| host.index == index).map(Host)
     }
 
-    /// Strikes an address from the host that has it, and returns that host's interface.
+    /// Removes an address from its owner, and returns that host's interface.
     fn forget(&mut self, subnet: SubnetIndex, address: IpAddr) -> Option<InterfaceIndex> {
         let index = self.writer.owner(subnet, address)?;
         if let Some(host) = self.by_interface(index) {
