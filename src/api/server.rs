@@ -18,7 +18,7 @@ use super::connections::{ConnectionLimits, Connections};
 use super::guard::is_loopback;
 use super::state::AppState;
 use crate::lab::descriptors::{self, Reserve};
-use crate::runtime::remains::{Record, SOCKET};
+use crate::runtime::cleanup::{Record, SOCKET};
 
 /// How long requests that are under way may take when the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);

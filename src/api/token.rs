@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use subtle::ConstantTimeEq;
 
-use crate::runtime::remains::{self, Record};
+use crate::runtime::cleanup::{self, Record};
 
 /// A bearer token. It is compared in constant time and never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl TokenFile {
     /// Writes the token of the server that listens on `address` where the commands of the same user look for it. The server
     /// holds the address, so a file that is there already is that of a server that is gone.
     pub fn write(address: SocketAddr, token: &Token, record: Option<&Record>) -> Result<Self, TokenError> {
-        let directory = remains::own_directory().map_err(|error| TokenError::File {
+        let directory = cleanup::own_directory().map_err(|error| TokenError::File {
             path: place(Path::new(""), address),
             source: io::Error::other(error),
         })?;
@@ -168,13 +168,13 @@ impl Drop for TokenFile {
 }
 
 fn place(directory: &Path, address: SocketAddr) -> PathBuf {
-    directory.join(format!("{address}.{}", remains::TOKEN))
+    directory.join(format!("{address}.{}", cleanup::TOKEN))
 }
 
 /// The token that the server at `HOST:PORT` wrote for the commands of its user; none where there is no such file. Only names
 /// and addresses of the loopback have one.
 pub fn of_server(authority: &str) -> Option<Token> {
-    let directory = remains::directory().ok()?;
+    let directory = cleanup::directory().ok()?;
     candidates(authority)
         .into_iter()
         .find_map(|address| Token::from_file(&place(&directory, address)).ok())

@@ -34,7 +34,7 @@ use clap_complete::aot::Shell;
 use clap_complete::env::CompleteEnv;
 
 use crate::confine::{self, rootless};
-use crate::runtime::remains::{self, Record};
+use crate::runtime::cleanup::{self, Record};
 pub use failure::Failure;
 
 /// A cloud VPC on one machine.
@@ -180,8 +180,8 @@ fn print(text: &str) {
 
 /// Takes away what killed processes have left, says so, and begins the record of this one. Without one all goes on as well.
 fn begin_record(command: &str) -> Option<Record> {
-    let begun = remains::directory().and_then(|directory| {
-        for dead in remains::sweep(&directory)? {
+    let begun = cleanup::directory().and_then(|directory| {
+        for dead in cleanup::sweep(&directory)? {
             // Standard error that is closed has nobody to tell.
             let _ = writeln!(std::io::stderr(), "localvpc: {dead}.");
         }

@@ -13,7 +13,7 @@ use crate::record::recorder::{CaptureFile, Captures};
 use crate::report::html::html;
 use crate::report::junit::junit;
 use crate::report::run::{RunOutcome, RunReport};
-use crate::runtime::remains::{self, Record};
+use crate::runtime::cleanup::{self, Record};
 use crate::scenario::format::{self, Scenario};
 use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
 
@@ -148,7 +148,7 @@ fn octets(capture: &CaptureFile, file: &Path) -> Result<Vec<u8>, Failure> {
 /// What is asked for is written whatever the outcome: it is read most of all when something failed.
 fn write_artifacts(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
     let write = |file: &Path, content: &[u8]| {
-        remains::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
+        cleanup::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
     };
     if let Some(file) = &arguments.junit {
         write(file, junit(reports).as_bytes())?;

@@ -25,7 +25,7 @@ use crate::lab::{ApiAccess, Instance, ServeHost};
 use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
-use crate::runtime::remains::Record;
+use crate::runtime::cleanup::Record;
 use crate::runtime::{Runtime, RuntimeConfig, host_environment};
 use crate::topology::declare;
 use crate::topology::format::Topology;

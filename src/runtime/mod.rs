@@ -2,9 +2,9 @@
 //! so has every run of a scenario.
 
 mod attach;
+pub mod cleanup;
 mod events;
 mod hosts;
-pub mod remains;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -63,7 +63,7 @@ enum Made {
 
 /// Why there is no record.
 #[derive(Debug, thiserror::Error)]
-pub enum RemainsError {
+pub enum CleanupError {
     /// There is no directory for it.
     #[error("there is no directory for it: set {VARIABLE}, or XDG_RUNTIME_DIR")]
     Nowhere,
@@ -81,7 +81,7 @@ pub enum RemainsError {
 }
 
 /// The directory of records: [`VARIABLE`], `/run/localvpc` for root, or `localvpc` in the user's `XDG_RUNTIME_DIR`.
-pub fn directory() -> Result<PathBuf, RemainsError> {
+pub fn directory() -> Result<PathBuf, CleanupError> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -92,11 +92,11 @@ pub fn directory() -> Result<PathBuf, RemainsError> {
         true => Some(PathBuf::from("/run/localvpc")),
         false => set("XDG_RUNTIME_DIR").map(|directory| directory.join("localvpc")),
     };
-    set(VARIABLE).or_else(usual).ok_or(RemainsError::Nowhere)
+    set(VARIABLE).or_else(usual).ok_or(CleanupError::Nowhere)
 }
 
 /// The directory of records, created if needed; an error where other users could write to it.
-pub fn own_directory() -> Result<PathBuf, RemainsError> {
+pub fn own_directory() -> Result<PathBuf, CleanupError> {
     let directory = directory()?;
     ours(&directory)?;
     Ok(directory)
@@ -104,7 +104,7 @@ pub fn own_directory() -> Result<PathBuf, RemainsError> {
 
 /// A dead process and what it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remains {
+pub struct Leftovers {
     owner: Option<Owner>,
     /// What was removed.
     pub removed: Vec<PathBuf>,
@@ -112,7 +112,7 @@ pub struct Remains {
     pub kept: Vec<String>,
 }
 
-impl std::fmt::Display for Remains {
+impl std::fmt::Display for Leftovers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.owner {
             Some(Owner { pid, command, began }) => {
@@ -146,9 +146,9 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of this process, which was started as `command`.
-    pub fn begin(directory: &Path, command: &str) -> Result<Self, RemainsError> {
+    pub fn begin(directory: &Path, command: &str) -> Result<Self, CleanupError> {
         ours(directory)?;
-        let wrong = |source: rustix::io::Errno| RemainsError::Io {
+        let wrong = |source: rustix::io::Errno| CleanupError::Io {
             path: directory.to_owned(),
             source: source.into(),
         };
@@ -165,7 +165,7 @@ impl Record {
             began: began.as_secs(),
         };
         let path = directory.join(format!("{}-{:08x}.{EXTENSION}", owner.pid, rand::random::<u32>()));
-        write_line(&file, &owner).map_err(|source| RemainsError::Io {
+        write_line(&file, &owner).map_err(|source| CleanupError::Io {
             path: path.clone(),
             source,
         })?;
@@ -209,9 +209,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         // A server that could not start may have bound its socket already.
-        let remains = File::open(&self.path).and_then(|file| take_away(&file));
-        match remains {
-            Ok(remains) if !remains.kept.is_empty() => tracing::warn!(kept = ?remains.kept, "something is left"),
+        let leftovers = File::open(&self.path).and_then(|file| take_away(&file));
+        match leftovers {
+            Ok(leftovers) if !leftovers.kept.is_empty() => tracing::warn!(kept = ?leftovers.kept, "something is left"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the record of this process cannot be read"),
         }
@@ -250,9 +250,9 @@ pub fn write_whole(record: Option<&Record>, path: &Path, content: &[u8]) -> io::
 }
 
 /// Removes what dead processes have left, and returns it. Living processes are not touched.
-pub fn sweep(directory: &Path) -> Result<Vec<Remains>, RemainsError> {
+pub fn sweep(directory: &Path) -> Result<Vec<Leftovers>, CleanupError> {
     ours(directory)?;
-    let wrong = |source| RemainsError::Io {
+    let wrong = |source| CleanupError::Io {
         path: directory.to_owned(),
         source,
     };
@@ -260,15 +260,15 @@ pub fn sweep(directory: &Path) -> Result<Vec<Remains>, RemainsError> {
     for entry in fs::read_dir(directory).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            found.extend(clean_up(&path).map_err(|source| RemainsError::Io { path, source })?);
+            found.extend(clean_up(&path).map_err(|source| CleanupError::Io { path, source })?);
         }
     }
     Ok(found)
 }
 
 /// Creates the directory if needed, and refuses one in which other users could write.
-fn ours(directory: &Path) -> Result<(), RemainsError> {
-    let wrong = |source| RemainsError::Io {
+fn ours(directory: &Path) -> Result<(), CleanupError> {
+    let wrong = |source| CleanupError::Io {
         path: directory.to_owned(),
         source,
     };
@@ -282,12 +282,12 @@ fn ours(directory: &Path) -> Result<(), RemainsError> {
     if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0 {
         Ok(())
     } else {
-        Err(RemainsError::Foreign(directory.to_owned()))
+        Err(CleanupError::Foreign(directory.to_owned()))
     }
 }
 
 /// Removes one record and what it names, unless its process lives.
-fn clean_up(path: &Path) -> io::Result<Option<Remains>> {
+fn clean_up(path: &Path) -> io::Result<Option<Leftovers>> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
@@ -306,14 +306,14 @@ fn clean_up(path: &Path) -> io::Result<Option<Remains>> {
     if file.metadata()?.nlink() == 0 {
         return Ok(None);
     }
-    let remains = take_away(&file)?;
+    let leftovers = take_away(&file)?;
     fs::remove_file(path)?;
-    Ok(Some(remains))
+    Ok(Some(leftovers))
 }
 
 /// Removes what a record names.
-fn take_away(record: &File) -> io::Result<Remains> {
-    let mut remains = Remains {
+fn take_away(record: &File) -> io::Result<Leftovers> {
+    let mut leftovers = Leftovers {
         owner: None,
         removed: Vec::new(),
         kept: Vec::new(),
@@ -321,19 +321,19 @@ fn take_away(record: &File) -> io::Result<Remains> {
     for (number, line) in BufReader::new(record).lines().enumerate() {
         let line = line?;
         if number == 0 {
-            remains.owner = serde_json::from_str(&line).ok();
+            leftovers.owner = serde_json::from_str(&line).ok();
             continue;
         }
         // A truncated line was never acted on: it is written before its file is created.
         if let Ok(made) = serde_json::from_str::<Made>(&line) {
-            remove(&made, &mut remains);
+            remove(&made, &mut leftovers);
         }
     }
-    Ok(remains)
+    Ok(leftovers)
 }
 
 /// Removes a file, if it exists and is the recorded one.
-fn remove(made: &Made, remains: &mut Remains) {
+fn remove(made: &Made, leftovers: &mut Leftovers) {
     let found = |path: &Path| fs::symlink_metadata(path).ok();
     let outcome = match made {
         Made::Socket { path, device, inode } => {
@@ -362,8 +362,8 @@ fn remove(made: &Made, remains: &mut Remains) {
     };
     match outcome {
         None => {}
-        Some((path, Ok(()))) => remains.removed.push(path.clone()),
-        Some((path, Err(error))) => remains.kept.push(format!("{}: {error}", path.display())),
+        Some((path, Ok(()))) => leftovers.removed.push(path.clone()),
+        Some((path, Err(error))) => leftovers.kept.push(format!("{}: {error}", path.display())),
     }
 }
 
@@ -470,7 +470,7 @@ mod tests {
             Record::begin(directory.path(), "serve").map(drop),
             sweep(directory.path()).map(drop),
         ] {
-            assert!(matches!(refused, Err(RemainsError::Foreign(_))), "{refused:?}");
+            assert!(matches!(refused, Err(CleanupError::Foreign(_))), "{refused:?}");
         }
     }
 }
