@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::ControlError;
 use crate::model::ModelError;
+use crate::model::error::RefusalKind;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -106,7 +107,15 @@ impl Problem {
 
 /// The HTTP status that goes with a refusal of the model.
 fn status_of(error: &ModelError) -> StatusCode {
+    let of_kind = |kind| match kind {
+        RefusalKind::NotFound => StatusCode::NOT_FOUND,
+        RefusalKind::Conflict => StatusCode::CONFLICT,
+        RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+    };
     match error {
+        ModelError::SecurityGroup(error) => of_kind(error.kind()),
+        ModelError::NetworkAcl(error) => of_kind(error.kind()),
+        ModelError::PrefixList(error) => of_kind(error.kind()),
         ModelError::NotFound { .. } | ModelError::NoMapping { .. } | ModelError::NoRoute { .. } => {
             StatusCode::NOT_FOUND
         }

@@ -3,7 +3,7 @@
 use super::events::EventKind;
 use crate::model::change::{Change, Delta, Record};
 use crate::model::interface::InterfaceRecord;
-use crate::model::{InterfaceId, Network, RouteTableId};
+use crate::model::{InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
 /// The events of changes that were made, in their order; `network` is as it is after them.
 pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind> {
@@ -11,6 +11,7 @@ pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind>
         network,
         events: Vec::new(),
         tables: Vec::new(),
+        new_groups: Vec::new(),
     };
     for change in changes {
         list.add(change);
@@ -23,6 +24,8 @@ struct List<'n> {
     events: Vec<EventKind>,
     /// Route tables of which an event tells already.
     tables: Vec<RouteTableId>,
+    /// Security groups that were made by these changes.
+    new_groups: Vec<SecurityGroupId>,
 }
 
 /// The event of a record that was made, changed or deleted.
@@ -95,9 +98,48 @@ impl List<'_> {
                 |dhcp_options_id| EventKind::DhcpOptionsCreated { dhcp_options_id },
                 |dhcp_options_id| EventKind::DhcpOptionsDeleted { dhcp_options_id },
             ),
+            Change::SecurityGroup(delta) => self.group(delta),
+            Change::NetworkAcl(delta) => lifecycle(
+                delta,
+                |network_acl_id| EventKind::NetworkAclCreated { network_acl_id },
+                |network_acl_id| EventKind::NetworkAclModified { network_acl_id },
+                |network_acl_id| EventKind::NetworkAclDeleted { network_acl_id },
+            ),
+            Change::AclAssociation(change) => match (change.before, change.after) {
+                (Some(before), Some(after)) => {
+                    for network_acl_id in [before.acl, after.acl] {
+                        self.events.push(EventKind::NetworkAclModified { network_acl_id });
+                    }
+                    return;
+                }
+                // The subnet that is made or deleted has an event of its own.
+                _ => return,
+            },
+            Change::PrefixList(delta) => lifecycle(
+                delta,
+                |prefix_list_id| EventKind::PrefixListCreated { prefix_list_id },
+                |prefix_list_id| EventKind::PrefixListModified { prefix_list_id },
+                |prefix_list_id| EventKind::PrefixListDeleted { prefix_list_id },
+            ),
             Change::Mappings(changes) => Some(EventKind::mappings(changes)),
         };
         self.events.extend(event);
+    }
+
+    /// A new group is made first and gets its rules afterwards, which may name it: that is one event.
+    fn group(&mut self, delta: &Delta<SecurityGroup>) -> Option<EventKind> {
+        let id = delta.id()?;
+        if delta.is_new() {
+            self.new_groups.push(id);
+        } else if !delta.is_gone() && self.new_groups.contains(&id) {
+            return None;
+        }
+        lifecycle(
+            delta,
+            |security_group_id| EventKind::SecurityGroupCreated { security_group_id },
+            |security_group_id| EventKind::SecurityGroupModified { security_group_id },
+            |security_group_id| EventKind::SecurityGroupDeleted { security_group_id },
+        )
     }
 
     fn table_modified(&mut self, table: RouteTableId) {

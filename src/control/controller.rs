@@ -23,7 +23,8 @@ use crate::model::mapping::{MappingFilter, MappingPage, PageCursor};
 use crate::model::region::DEFAULT_REGION;
 use crate::model::{
     AddressOrPrefix, Command, DhcpOptionsId, Instance, InstanceId, InterfaceId, Limits, Mapping, MappingChange,
-    ModelError, Network, NetworkInterface, ResourceRef, RouteTable, RouteTableId, Subnet, SubnetId, Vpc, VpcId,
+    ModelError, Network, NetworkAcl, NetworkAclId, NetworkInterface, PrefixList, PrefixListId, ResourceRef, RouteTable,
+    RouteTableId, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Vpc, VpcId,
 };
 use crate::services::ServicesHandle;
 use crate::switch::PortStatus;
@@ -539,6 +540,50 @@ impl Controller {
     /// One route table.
     pub fn route_table(&self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTable, ControlError> {
         Ok(self.read().network.route_table(reference)?)
+    }
+
+    /// Security groups by identifier, those of one VPC or all.
+    pub fn security_groups(&self, vpc: Option<&ResourceRef<VpcId>>) -> Result<Vec<SecurityGroup>, ControlError> {
+        let state = self.read();
+        let vpc = vpc.map(|vpc| state.network.vpc(vpc)).transpose()?.map(|vpc| vpc.id);
+        let groups = state.network.security_groups();
+        let groups = groups.filter(|group| vpc.is_none_or(|vpc| group.vpc_id == vpc));
+        Ok(groups.cloned().collect())
+    }
+
+    /// One security group.
+    pub fn security_group(&self, reference: &ResourceRef<SecurityGroupId>) -> Result<SecurityGroup, ControlError> {
+        Ok(self.read().network.security_group(reference)?.clone())
+    }
+
+    /// Network ACLs by identifier, those of one VPC or all.
+    pub fn network_acls(&self, vpc: Option<&ResourceRef<VpcId>>) -> Result<Vec<NetworkAcl>, ControlError> {
+        let state = self.read();
+        let vpc = vpc.map(|vpc| state.network.vpc(vpc)).transpose()?.map(|vpc| vpc.id);
+        let acls = state.network.network_acls();
+        Ok(acls
+            .filter(|acl| vpc.is_none_or(|vpc| acl.record.vpc_id == vpc))
+            .collect())
+    }
+
+    /// One network ACL.
+    pub fn network_acl(&self, reference: &ResourceRef<NetworkAclId>) -> Result<NetworkAcl, ControlError> {
+        Ok(self.read().network.network_acl(reference)?)
+    }
+
+    /// All prefix lists, by identifier.
+    pub fn prefix_lists(&self) -> Vec<PrefixList> {
+        self.read().network.prefix_lists().cloned().collect()
+    }
+
+    /// One prefix list.
+    pub fn prefix_list(&self, reference: &ResourceRef<PrefixListId>) -> Result<PrefixList, ControlError> {
+        Ok(self.read().network.prefix_list(reference)?.clone())
+    }
+
+    /// Reads the declared network under the lock; `what` must not wait.
+    pub fn inspect<T>(&self, what: impl FnOnce(&Network) -> T) -> T {
+        what(&self.read().network)
     }
 
     /// All DHCP option sets, by identifier.

@@ -11,7 +11,8 @@ use tokio::sync::broadcast;
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
 use crate::model::{
-    AddressOrPrefix, DhcpOptionsId, FaultId, InstanceId, InterfaceId, MappingChange, RouteTableId, SubnetId, VpcId,
+    AddressOrPrefix, DhcpOptionsId, FaultId, InstanceId, InterfaceId, MappingChange, NetworkAclId, PrefixListId,
+    RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 
 /// Changes that one event spells out; beyond that it only counts them.
@@ -194,6 +195,51 @@ pub enum EventKind {
         /// Which.
         dhcp_options_id: DhcpOptionsId,
     },
+    /// A security group came to be.
+    SecurityGroupCreated {
+        /// Which.
+        security_group_id: SecurityGroupId,
+    },
+    /// A security group changed: its rules, its name or tags.
+    SecurityGroupModified {
+        /// Which.
+        security_group_id: SecurityGroupId,
+    },
+    /// A security group is gone.
+    SecurityGroupDeleted {
+        /// Which.
+        security_group_id: SecurityGroupId,
+    },
+    /// A network ACL came to be.
+    NetworkAclCreated {
+        /// Which.
+        network_acl_id: NetworkAclId,
+    },
+    /// A network ACL changed: its entries, its subnets, its name or tags.
+    NetworkAclModified {
+        /// Which.
+        network_acl_id: NetworkAclId,
+    },
+    /// A network ACL is gone.
+    NetworkAclDeleted {
+        /// Which.
+        network_acl_id: NetworkAclId,
+    },
+    /// A prefix list came to be.
+    PrefixListCreated {
+        /// Which.
+        prefix_list_id: PrefixListId,
+    },
+    /// A prefix list changed: its entries, its size, its name or tags.
+    PrefixListModified {
+        /// Which.
+        prefix_list_id: PrefixListId,
+    },
+    /// A prefix list is gone.
+    PrefixListDeleted {
+        /// Which.
+        prefix_list_id: PrefixListId,
+    },
     /// Frames were dropped; one event stands for `count` of them.
     FrameDropped {
         /// The interface that sent them.
@@ -213,7 +259,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 24] = [
+    pub const TYPES: [&'static str; 33] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -238,6 +284,15 @@ impl EventKind {
         "instance_created",
         "instance_modified",
         "instance_deleted",
+        "security_group_created",
+        "security_group_modified",
+        "security_group_deleted",
+        "network_acl_created",
+        "network_acl_modified",
+        "network_acl_deleted",
+        "prefix_list_created",
+        "prefix_list_modified",
+        "prefix_list_deleted",
     ];
 
     /// The name of the type.
@@ -267,6 +322,15 @@ impl EventKind {
             Self::InstanceCreated { .. } => 21,
             Self::InstanceModified { .. } => 22,
             Self::InstanceDeleted { .. } => 23,
+            Self::SecurityGroupCreated { .. } => 24,
+            Self::SecurityGroupModified { .. } => 25,
+            Self::SecurityGroupDeleted { .. } => 26,
+            Self::NetworkAclCreated { .. } => 27,
+            Self::NetworkAclModified { .. } => 28,
+            Self::NetworkAclDeleted { .. } => 29,
+            Self::PrefixListCreated { .. } => 30,
+            Self::PrefixListModified { .. } => 31,
+            Self::PrefixListDeleted { .. } => 32,
         };
         Self::TYPES[place]
     }

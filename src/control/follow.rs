@@ -101,6 +101,7 @@ impl Follower<'_> {
                 self.routes_later.extend(subnets_of_table(&state.network, change.table));
             }
             Change::Association(change) => drop(self.routes_now.insert(change.subnet)),
+            Change::SecurityGroup(_) | Change::NetworkAcl(_) | Change::AclAssociation(_) | Change::PrefixList(_) => {}
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }

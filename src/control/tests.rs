@@ -429,6 +429,8 @@ fn every_change_is_heard_of_once_and_in_order() {
         [
             "vpc_created",
             "route_table_created",
+            "network_acl_created",
+            "security_group_created",
             "subnet_created",
             "interface_created",
             "mappings_changed",

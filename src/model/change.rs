@@ -15,7 +15,10 @@ use super::interface::InterfaceRecord;
 use super::mapping::MappingChange;
 use super::naming::Names;
 use super::network::Network;
+use super::network_acl::{AclAssociationChange, NetworkAclRecord};
+use super::prefix_list::PrefixList;
 use super::route_table::{Association, RouteChange, RouteTableRecord};
+use super::security_group::SecurityGroup;
 use super::subnet::Subnet;
 use super::vpc::Vpc;
 
@@ -159,6 +162,14 @@ changes! {
     Route(RouteChange),
     /// A subnet is associated with a route table of its own, or with none.
     Association(Association),
+    /// A security group is made, changed or deleted, its rules included.
+    SecurityGroup(Box<Delta<SecurityGroup>>),
+    /// A network ACL is made, changed or deleted, its entries included.
+    NetworkAcl(Box<Delta<NetworkAclRecord>>),
+    /// A subnet has another network ACL.
+    AclAssociation(AclAssociationChange),
+    /// A prefix list is made, changed or deleted, its entries included.
+    PrefixList(Box<Delta<PrefixList>>),
     /// Addresses and prefixes have other owners.
     Mappings(Vec<MappingChange>),
 }

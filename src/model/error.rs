@@ -7,7 +7,21 @@ use ipnet::{IpNet, Ipv4Net};
 use super::address::AddressOrPrefix;
 use super::dhcp_options::DhcpOptionsError;
 use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
+use super::network_acl::NetworkAclError;
+use super::prefix_list::PrefixListError;
+use super::security_group::SecurityGroupError;
 use crate::wire::MacAddr;
+
+/// What sort of refusal it is: a face answers each with a status of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// What is named is not there.
+    NotFound,
+    /// What there is stands against it.
+    Conflict,
+    /// It could never be.
+    Invalid,
+}
 
 /// One refusal. `Display` is the message; where tools parse the message of AWS it is AWS's, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -289,6 +303,15 @@ pub enum ModelError {
     /// A set of DHCP options that breaks a rule.
     #[error(transparent)]
     DhcpOptions(#[from] DhcpOptionsError),
+    /// A security group, or a rule of one, that breaks a rule.
+    #[error(transparent)]
+    SecurityGroup(#[from] SecurityGroupError),
+    /// A network ACL, or an entry of one, that breaks a rule.
+    #[error(transparent)]
+    NetworkAcl(#[from] NetworkAclError),
+    /// A prefix list that breaks a rule.
+    #[error(transparent)]
+    PrefixList(#[from] PrefixListError),
     /// A value out of its range.
     #[error("'{field}' cannot be {given}")]
     OutOfRange {
@@ -320,6 +343,11 @@ impl ModelError {
             "rtb" => ("routeTable ID", "route_table"),
             "dopt" => ("dhcpOption ID", "dhcp_options"),
             "i" => ("instance ID", "instance"),
+            "sg" => ("security group", "group"),
+            "sgr" => ("security group rule ID", "rule"),
+            "acl" => ("networkAcl ID", "network_acl"),
+            "aclassoc" => ("association ID", "association"),
+            "pl" => ("prefix list ID", "prefix_list"),
             _ => (T::KIND, "id"),
         };
         Self::NotFound {
@@ -350,6 +378,9 @@ impl ModelError {
             Self::NoRoute { .. } => "InvalidRoute.NotFound",
             Self::NotAssociated { .. } => "InvalidAssociationID.NotFound",
             Self::DhcpOptions(error) => error.code(),
+            Self::SecurityGroup(error) => error.code(),
+            Self::NetworkAcl(error) => error.code(),
+            Self::PrefixList(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -388,6 +419,9 @@ impl ModelError {
             Self::NotAssociated { .. } | Self::DifferentNetworks { .. } => Some("subnet"),
             Self::MainRouteTable { .. } => Some("main"),
             Self::DhcpOptions(error) => Some(error.option()),
+            Self::SecurityGroup(error) => error.field(),
+            Self::NetworkAcl(error) => error.field(),
+            Self::PrefixList(error) => error.field(),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -457,6 +491,9 @@ impl ModelError {
             Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
+            Self::SecurityGroup(error) => error.remedy(),
+            Self::NetworkAcl(error) => error.remedy(),
+            Self::PrefixList(error) => error.remedy(),
             Self::Limit { .. } => {
                 "Remove something of the kind, or raise the limit in the server's configuration.".into()
             }

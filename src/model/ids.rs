@@ -170,6 +170,41 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a security group.
+    SecurityGroupId,
+    "sg",
+    "security group",
+    "InvalidGroup.NotFound"
+);
+resource_id!(
+    /// Names a rule of a security group.
+    SecurityGroupRuleId,
+    "sgr",
+    "security group rule",
+    "InvalidSecurityGroupRuleId.NotFound"
+);
+resource_id!(
+    /// Names a network ACL.
+    NetworkAclId,
+    "acl",
+    "network ACL",
+    "InvalidNetworkAclID.NotFound"
+);
+resource_id!(
+    /// Names the association of a subnet with its network ACL.
+    NetworkAclAssociationId,
+    "aclassoc",
+    "network ACL association",
+    "InvalidAssociationID.NotFound"
+);
+resource_id!(
+    /// Names a prefix list.
+    PrefixListId,
+    "pl",
+    "prefix list",
+    "InvalidPrefixListID.NotFound"
+);
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

@@ -17,6 +17,18 @@ pub struct Limits {
     pub route_tables_per_vpc: Option<usize>,
     /// Routes of one table beside the local ones, each family by itself.
     pub routes_per_table: Option<usize>,
+    /// Security groups of one VPC.
+    pub security_groups_per_vpc: Option<usize>,
+    /// Rules of one security group, each direction and family by itself; a prefix list weighs its size.
+    pub rules_per_group: Option<usize>,
+    /// Security groups of one interface; AWS raises its quota up to 16.
+    pub groups_per_interface: Option<usize>,
+    /// Network ACLs of one VPC.
+    pub network_acls_per_vpc: Option<usize>,
+    /// Entries of one network ACL, each direction and family by itself, the last one included.
+    pub entries_per_network_acl: Option<usize>,
+    /// Prefix lists in all.
+    pub prefix_lists: Option<usize>,
     /// Network interfaces in all.
     pub interfaces: Option<usize>,
     /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
@@ -33,6 +45,12 @@ impl Limits {
         cidr_blocks_per_vpc: None,
         route_tables_per_vpc: None,
         routes_per_table: None,
+        security_groups_per_vpc: None,
+        rules_per_group: None,
+        groups_per_interface: None,
+        network_acls_per_vpc: None,
+        entries_per_network_acl: None,
+        prefix_lists: None,
         interfaces: None,
         ipv4_per_interface: None,
         ipv6_per_interface: None,
@@ -45,6 +63,12 @@ impl Limits {
         cidr_blocks_per_vpc: Some(5),
         route_tables_per_vpc: Some(200),
         routes_per_table: Some(50),
+        security_groups_per_vpc: Some(2500),
+        rules_per_group: Some(60),
+        groups_per_interface: Some(5),
+        network_acls_per_vpc: Some(200),
+        entries_per_network_acl: Some(20),
+        prefix_lists: Some(100),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),
         ipv6_per_interface: Some(10),

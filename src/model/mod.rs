@@ -18,23 +18,33 @@ pub mod limits;
 pub mod mapping;
 pub mod naming;
 pub mod network;
+pub mod network_acl;
+pub mod prefix_list;
 pub mod profile;
 pub mod region;
 pub mod route_table;
+pub mod security_group;
 pub mod subnet;
+pub mod traffic;
 pub mod vpc;
 
 pub use address::AddressOrPrefix;
 pub use change::Change;
 pub use command::Command;
 pub use error::ModelError;
-pub use ids::{DhcpOptionsId, FaultId, InstanceId, InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+pub use ids::{
+    DhcpOptionsId, FaultId, InstanceId, InterfaceId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+};
 pub use instance::{Instance, metadata};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};
 pub use network::Network;
+pub use network_acl::NetworkAcl;
+pub use prefix_list::PrefixList;
 pub use profile::Profile;
 pub use route_table::RouteTable;
+pub use security_group::SecurityGroup;
 pub use subnet::Subnet;
 pub use vpc::Vpc;

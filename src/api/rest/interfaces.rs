@@ -28,7 +28,8 @@ use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
 use crate::model::{
-    AddressOrPrefix, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SubnetId, VpcId,
+    AddressOrPrefix, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SecurityGroupId,
+    SubnetId, VpcId,
 };
 use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
@@ -69,6 +70,9 @@ pub struct InterfaceView {
     pub mac_address: MacAddr,
     /// Whether packets must have an address of the interface as source or destination.
     pub source_dest_check: bool,
+    /// Its security groups.
+    #[serde(default)]
+    pub group_ids: Vec<SecurityGroupId>,
     /// Free text.
     #[serde(default)]
     pub description: String,
@@ -148,6 +152,7 @@ impl InterfaceView {
             subnet_id: interface.subnet_id,
             mac_address: interface.mac_address,
             source_dest_check: interface.source_dest_check,
+            group_ids: interface.groups,
             description: interface.description,
             status: interface.status,
             attachment,
@@ -183,6 +188,9 @@ struct InterfaceFilter {
     /// Of this subnet only: identifier or name.
     #[param(value_type = Option<String>)]
     subnet: Option<ResourceRef<SubnetId>>,
+    /// With this security group only: identifier or name.
+    #[param(value_type = Option<String>)]
+    group: Option<ResourceRef<SecurityGroupId>>,
     /// Entries of a page, 1 to 1000; 100 if left out.
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
@@ -205,6 +213,10 @@ struct CreateInterfaceRequest {
     mac_address: Option<MacAddr>,
     /// On if left out.
     source_dest_check: Option<bool>,
+    /// Its security groups, up to 16: identifiers or names; the VPC's default group if left out.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: Vec<ResourceRef<SecurityGroupId>>,
     /// Free text.
     #[serde(default)]
     description: String,
@@ -245,6 +257,9 @@ struct ModifyInterfaceRequest {
     name: Option<Option<String>>,
     /// Turns the source/destination check on or off.
     source_dest_check: Option<bool>,
+    /// All its security groups, at least one.
+    #[schema(value_type = Option<Vec<String>>)]
+    groups: Option<Vec<ResourceRef<SecurityGroupId>>>,
     /// Other free text.
     description: Option<String>,
     /// Another MTU, 576 to 9001, or null for the profile's.
@@ -350,8 +365,15 @@ async fn list(
             .map(|subnet| controller.subnet(&subnet))
             .transpose()?
             .map(|subnet| subnet.id);
+        let group = filter
+            .group
+            .map(|group| controller.security_group(&group))
+            .transpose()?
+            .map(|group| group.id);
         let matches = |interface: &NetworkInterface| {
-            vpc.is_none_or(|vpc| interface.vpc_id == vpc) && subnet.is_none_or(|subnet| interface.subnet_id == subnet)
+            vpc.is_none_or(|vpc| interface.vpc_id == vpc)
+                && subnet.is_none_or(|subnet| interface.subnet_id == subnet)
+                && group.is_none_or(|group| interface.groups.contains(&group))
         };
         let mut found = controller.interfaces(filter.cursor, limit + 1, matches);
         let more = found.len() > limit;
@@ -395,6 +417,7 @@ async fn create(
         subnet: request.subnet,
         mac_address: request.mac_address,
         source_dest_check: request.source_dest_check.unwrap_or(true),
+        groups: request.groups,
         description: request.description,
         addresses: wanted(request.addresses, counts)?,
         settings: SettingsChange {
@@ -441,6 +464,7 @@ async fn modify(
         interface: reference(&path),
         name: request.name,
         source_dest_check: request.source_dest_check,
+        groups: request.groups,
         description: request.description,
         settings: SettingsChange {
             mtu: request.mtu,

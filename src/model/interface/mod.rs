@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::address::AddressOrPrefix;
 use crate::model::duration::ClockOffset;
 use crate::model::error::ModelError;
-use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SubnetId, VpcId};
+use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SecurityGroupId, SubnetId, VpcId};
 use crate::model::instance::Instance;
 use crate::model::instance::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
@@ -34,6 +34,8 @@ pub struct NetworkInterface {
     pub mac_address: MacAddr,
     /// Whether packets must have the interface's own addresses as source or destination; on by default.
     pub source_dest_check: bool,
+    /// Its security groups, at least one, in the order in which they were given.
+    pub groups: Vec<SecurityGroupId>,
     /// Free text.
     pub description: String,
     /// Whether it is attached to an instance.
@@ -175,6 +177,8 @@ pub struct CreateInterface {
     pub mac_address: Option<MacAddr>,
     /// On unless said otherwise.
     pub source_dest_check: bool,
+    /// Its security groups; the VPC's default group if none is named.
+    pub groups: Vec<ResourceRef<SecurityGroupId>>,
     /// Free text.
     pub description: String,
     /// Addresses and prefixes in order. The first IPv4 address becomes the primary one; where none is given in a subnet
@@ -194,6 +198,7 @@ impl CreateInterface {
             subnet: subnet.into(),
             mac_address: None,
             source_dest_check: true,
+            groups: Vec::new(),
             description: String::new(),
             addresses: Vec::new(),
             settings: SettingsChange::default(),
@@ -211,6 +216,8 @@ pub struct ModifyInterface {
     pub name: Option<Option<String>>,
     /// Switches the source/destination check.
     pub source_dest_check: Option<bool>,
+    /// All its security groups, at least one.
+    pub groups: Option<Vec<ResourceRef<SecurityGroupId>>>,
     /// New free text.
     pub description: Option<String>,
     /// What changes about the settings.
@@ -226,6 +233,7 @@ impl ModifyInterface {
             interface: interface.into(),
             name: None,
             source_dest_check: None,
+            groups: None,
             description: None,
             settings: SettingsChange::default(),
             tags: None,
@@ -268,6 +276,8 @@ pub struct InterfaceRecord {
     pub mac_address: MacAddr,
     /// Whether packets must have the interface's own addresses as source or destination.
     pub source_dest_check: bool,
+    /// Its security groups, at least one.
+    pub groups: Vec<SecurityGroupId>,
     /// Free text.
     pub description: String,
     /// Where it is attached, while it is.
@@ -364,6 +374,7 @@ impl InterfaceState {
             subnet_id: record.subnet_id,
             mac_address: record.mac_address,
             source_dest_check: record.source_dest_check,
+            groups: record.groups,
             description: record.description,
             status: match record.attachment {
                 Some(_) => InterfaceStatus::InUse,

@@ -7,12 +7,13 @@ use super::{
 use crate::model::change::{Change, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::InterfaceId;
+use crate::model::ids::{InterfaceId, SecurityGroupId};
 use crate::model::instance::Instance;
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::{MappingChange, Owner};
 use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id};
+use crate::model::security_group::SecurityGroupError;
 
 impl Record for InterfaceRecord {
     type Id = InterfaceId;
@@ -32,6 +33,11 @@ impl Stored for InterfaceRecord {
     }
 
     fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
+        let groups = |record: Option<&Self>| record.map(|record| record.groups.clone()).unwrap_or_default();
+        if groups(before) != groups(after) {
+            let id = after.or(before).map(|record| record.id);
+            network.change_members(id, &groups(before), &groups(after));
+        }
         if let Some(place) = before.and_then(|before| before.attachment) {
             network.attachments.remove(&(place.instance_id, place.device_index));
         }
@@ -54,6 +60,22 @@ impl Stored for InterfaceRecord {
 }
 
 impl Network {
+    /// Brings the members of groups in line with what an interface had and has.
+    fn change_members(&mut self, id: Option<InterfaceId>, before: &[SecurityGroupId], after: &[SecurityGroupId]) {
+        let Some(id) = id else { return };
+        for group in before {
+            if let Some(members) = self.group_members.get_mut(group) {
+                members.remove(&id);
+                if members.is_empty() {
+                    self.group_members.remove(group);
+                }
+            }
+        }
+        for group in after {
+            self.group_members.entry(*group).or_default().insert(id);
+        }
+    }
+
     fn add_interface(&mut self, record: InterfaceRecord) {
         let id = record.id;
         if let Some(vpc) = self.vpcs.get_mut(&record.vpc_id) {
@@ -105,6 +127,7 @@ impl Command for CreateInterface {
         }
         edit.interface_names.check(self.name.as_deref(), None)?;
         let settings = self.settings.applied_to(&InterfaceSettings::default(), has_ipv6)?;
+        let groups = edit.chosen_groups(vpc_id, &self.groups)?;
         let id = fresh_id(edit.rng, |id| edit.network.interfaces.contains_key(&id));
         let vpc = &edit.network.vpcs[&vpc_id];
         let record = InterfaceRecord {
@@ -114,6 +137,7 @@ impl Command for CreateInterface {
             subnet_id,
             mac_address: vpc.choose_mac(self.mac_address, "mac_address", edit.rng)?,
             source_dest_check: self.source_dest_check,
+            groups,
             description: self.description,
             attachment: None,
             settings,
@@ -159,7 +183,13 @@ impl Command for ModifyInterface {
         }
         let before = edit.state(id).record.clone();
         let ipv6 = edit.subnet(&before.subnet_id.into())?.ipv6_cidr_block.is_some();
+        let groups = match &self.groups {
+            Some(groups) if groups.is_empty() => return Err(SecurityGroupError::NoGroups.into()),
+            Some(groups) => edit.chosen_groups(before.vpc_id, groups)?,
+            None => before.groups.clone(),
+        };
         let after = InterfaceRecord {
+            groups,
             name: self.name.unwrap_or_else(|| before.name.clone()),
             source_dest_check: self.source_dest_check.unwrap_or(before.source_dest_check),
             description: self.description.unwrap_or_else(|| before.description.clone()),

@@ -10,7 +10,7 @@ pub(super) mod tests;
 #[cfg(test)]
 mod words_tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -20,14 +20,20 @@ use super::change::{Change, Effect};
 use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
 use super::error::ModelError;
-use super::ids::{DhcpOptionsId, InstanceId, InterfaceId, ResourceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use super::ids::{
+    DhcpOptionsId, InstanceId, InterfaceId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceId,
+    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+};
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::Names;
+use super::network_acl::NetworkAclRecord;
+use super::prefix_list::PrefixList;
 use super::region::DEFAULT_REGION;
 use super::route_table::RouteTableRecord;
+use super::security_group::SecurityGroup;
 use super::subnet::Subnet;
 use super::vpc::Vpc;
 use crate::wire::MacAddr;
@@ -50,12 +56,26 @@ pub struct Network {
     pub(super) primaries: Hashed<InterfaceId, InstanceId>,
     pub(super) route_tables: BTreeMap<RouteTableId, RouteTableRecord>,
     pub(super) dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptionSet>,
+    pub(super) security_groups: BTreeMap<SecurityGroupId, SecurityGroup>,
+    /// Security groups by their names in their VPCs.
+    pub(super) group_names: BTreeMap<(VpcId, String), SecurityGroupId>,
+    /// The group that each rule is of.
+    pub(super) group_rules: Hashed<SecurityGroupRuleId, SecurityGroupId>,
+    /// The interfaces that have a group.
+    pub(super) group_members: Hashed<SecurityGroupId, BTreeSet<InterfaceId>>,
+    pub(super) network_acls: BTreeMap<NetworkAclId, NetworkAclRecord>,
+    /// The subnet of each association with a network ACL.
+    pub(super) acl_associations: BTreeMap<NetworkAclAssociationId, SubnetId>,
+    pub(super) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(super) vpc_names: Names<VpcId>,
     pub(super) subnet_names: Names<SubnetId>,
     pub(super) interface_names: Names<InterfaceId>,
     pub(super) instance_names: Names<InstanceId>,
     pub(super) route_table_names: Names<RouteTableId>,
     pub(super) dhcp_options_names: Names<DhcpOptionsId>,
+    pub(super) security_group_names: Names<SecurityGroupId>,
+    pub(super) network_acl_names: Names<NetworkAclId>,
+    pub(super) prefix_list_names: Names<PrefixListId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -77,6 +97,8 @@ pub(super) struct SubnetState {
     pub(super) interfaces: usize,
     /// The table that it is associated with; the VPC's main one if none.
     pub(super) route_table: Option<RouteTableId>,
+    /// Its network ACL, and the association with it. Each subnet that is not being made or deleted has one.
+    pub(super) network_acl: Option<(NetworkAclAssociationId, NetworkAclId)>,
 }
 
 impl SubnetState {
@@ -111,12 +133,22 @@ impl Network {
             primaries: Hashed::default(),
             route_tables: BTreeMap::new(),
             dhcp_options: BTreeMap::from([(set.id, set)]),
+            security_groups: BTreeMap::new(),
+            group_names: BTreeMap::new(),
+            group_rules: Hashed::default(),
+            group_members: Hashed::default(),
+            network_acls: BTreeMap::new(),
+            acl_associations: BTreeMap::new(),
+            prefix_lists: BTreeMap::new(),
             vpc_names: Names::default(),
             subnet_names: Names::default(),
             interface_names: Names::default(),
             instance_names: Names::default(),
             route_table_names: Names::default(),
             dhcp_options_names: Names::default(),
+            security_group_names: Names::default(),
+            network_acl_names: Names::default(),
+            prefix_list_names: Names::default(),
             next_sequence: 0,
         }
     }

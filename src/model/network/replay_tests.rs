@@ -18,12 +18,23 @@ use crate::model::interface::{
 };
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
+use crate::model::network_acl::{
+    AclAction, AclEntry, AssociateNetworkAcl, AssociationRef, CreateNetworkAcl, DeleteNetworkAcl, EditEntry, EntryEdit,
+};
+use crate::model::prefix_list::{
+    CreatePrefixList, DeletePrefixList, EntriesChange, ModifyPrefixList, RestorePrefixList,
+};
 use crate::model::profile::Profile;
 use crate::model::route_table::{
     AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
     RouteEdit, TargetRef,
 };
+use crate::model::security_group::{
+    AuthorizeRules, CreateSecurityGroup, DeleteSecurityGroup, ModifyRules, ModifySecurityGroup, PeerRef, RevokeRules,
+    RuleChange, RuleRef, RuleSpec,
+};
 use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
+use crate::model::traffic::{Direction, Traffic};
 use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
 
 /// One random command: which, on what, and with which small numbers.
@@ -35,7 +46,7 @@ struct Draw {
     flag: bool,
 }
 
-const KINDS: u8 = 24;
+const KINDS: u8 = 30;
 
 fn draw() -> impl Strategy<Value = Draw> {
     let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
@@ -138,6 +149,20 @@ fn route_edit(draw: &Draw, network: &Network) -> RouteEdit {
         (false, 0) => RouteEdit::Replace(destination, target),
         (false, _) => RouteEdit::Create(destination, target),
     }
+}
+
+fn group_rules(draw: &Draw, network: &Network) -> Vec<RuleSpec> {
+    let peer = match draw.number % 3 {
+        0 => PeerRef::Cidr("10.0.0.0/8".parse().unwrap()),
+        1 => PeerRef::PrefixList(draw.pick(0, network.prefix_lists.keys().copied())),
+        _ => PeerRef::Group(draw.pick(0, network.security_groups.keys().copied())),
+    };
+    let direction = if draw.flag {
+        Direction::Ingress
+    } else {
+        Direction::Egress
+    };
+    vec![RuleSpec::new(direction, Traffic::Other(draw.number), peer)]
 }
 
 impl World {
@@ -254,7 +279,130 @@ impl World {
                 },
                 tags: tags(),
             }),
-            _ => self.accepts(DeleteDhcpOptions(draw.set(network))),
+            23 => self.accepts(DeleteDhcpOptions(draw.set(network))),
+            24..=26 => self.random_on_groups(draw),
+            27 | 28 => self.random_on_acls(draw),
+            _ => self.random_on_lists(draw),
+        }
+    }
+
+    fn random_on_groups(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let group = draw.pick(1, network.security_groups.keys().copied());
+        let rules = group_rules(draw, network);
+        let of_group = || {
+            let known = network.security_group(&group).ok();
+            known.and_then(|group| group.rules.first().map(|rule| rule.id))
+        };
+        let first = of_group().unwrap_or(SecurityGroupRuleId::from_bits(1 << 40));
+        match draw.number {
+            0 => self.accepts(CreateSecurityGroup {
+                name: draw.name(),
+                vpc: draw.vpc(network),
+                group_name: Some(format!("g{}", draw.number)),
+                description: None,
+                rules: draw.flag.then_some(rules),
+                tags: Default::default(),
+            }),
+            1 => self.accepts(ModifySecurityGroup {
+                name: Some(draw.name()),
+                rules: draw.flag.then_some(rules),
+                ..ModifySecurityGroup::new(group)
+            }),
+            2 => self.accepts(DeleteSecurityGroup(group)),
+            3 | 4 => self.accepts(AuthorizeRules { group, rules }),
+            5 => self.accepts(RevokeRules {
+                group,
+                rules: vec![RuleRef::Id(first)],
+                direction: None,
+            }),
+            6 => self.accepts(ModifyRules {
+                group,
+                rules: vec![(
+                    first,
+                    RuleChange {
+                        traffic: Traffic::Other(draw.number),
+                        peer: rules[0].peer.clone(),
+                        description: draw.name(),
+                    },
+                )],
+            }),
+            _ => {
+                let groups = [0, 1].map(|place| draw.pick(place, network.security_groups.keys().copied()));
+                self.accepts(ModifyInterface {
+                    groups: Some(groups[..1 + usize::from(draw.flag)].to_vec()),
+                    ..ModifyInterface::new(draw.interface(2, network))
+                })
+            }
+        }
+    }
+
+    fn random_on_acls(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let acl = draw.pick(1, network.network_acls.keys().copied());
+        let direction = if draw.flag {
+            Direction::Ingress
+        } else {
+            Direction::Egress
+        };
+        let entry = AclEntry {
+            action: if draw.flag { AclAction::Allow } else { AclAction::Deny },
+            traffic: Traffic::Other(draw.number),
+            cidr: "10.0.0.0/16".parse().unwrap(),
+        };
+        let edit = match draw.number {
+            0 | 1 => {
+                return self.accepts(CreateNetworkAcl {
+                    name: draw.name(),
+                    vpc: draw.vpc(network),
+                    entries: vec![(direction, 7, entry)],
+                    tags: Default::default(),
+                });
+            }
+            2 => return self.accepts(DeleteNetworkAcl(acl)),
+            3 | 4 => {
+                let subnet = AssociationRef::Subnet(draw.subnet(network));
+                return self.accepts(AssociateNetworkAcl { acl, subnet });
+            }
+            5 => EntryEdit::Create(entry),
+            6 => EntryEdit::Put(entry),
+            _ => EntryEdit::Delete,
+        };
+        let number = 5 + u16::from(draw.number % 3);
+        self.accepts(EditEntry {
+            acl,
+            direction,
+            number,
+            edit,
+        })
+    }
+
+    fn random_on_lists(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let list = draw.pick(1, network.prefix_lists.keys().copied());
+        let block = (format!("10.{}.0.0/16", draw.number).parse().unwrap(), String::new());
+        match draw.number {
+            0..=2 => self.accepts(CreatePrefixList {
+                name: draw.name(),
+                list_name: Some("l".to_owned()),
+                family: None,
+                max_entries: Some(3),
+                entries: vec![block],
+                tags: Default::default(),
+            }),
+            3 => self.accepts(RestorePrefixList {
+                list,
+                previous_version: 1,
+                current_version: 2,
+            }),
+            4 => self.accepts(DeletePrefixList(list)),
+            _ => self.accepts(ModifyPrefixList {
+                entries: EntriesChange::Edit {
+                    add: vec![block],
+                    remove: Vec::new(),
+                },
+                ..ModifyPrefixList::new(list)
+            }),
         }
     }
 

@@ -75,6 +75,7 @@ impl Stored for Subnet {
                     mappings: Default::default(),
                     interfaces: 0,
                     route_table: None,
+                    network_acl: None,
                 };
                 network.subnets.insert(after.id, state);
             }
@@ -149,6 +150,9 @@ impl Command for CreateSubnet {
             tags: self.tags,
         };
         edit.create(subnet.clone());
+        if let Some(acl) = edit.default_acl(vpc_id) {
+            edit.associate_acl(id, acl);
+        }
         Ok(subnet)
     }
 }
@@ -192,6 +196,7 @@ impl Command for DeleteSubnet {
             before: route_table,
             after: None,
         });
+        edit.dissociate_acl(subnet.id);
         edit.delete(subnet.clone());
         Ok(subnet)
     }

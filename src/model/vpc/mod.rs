@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::model::dhcp_options::DhcpOptionsChoice;
-use crate::model::ids::{DhcpOptionsId, ResourceRef, RouteTableId, VpcId};
+use crate::model::ids::{DhcpOptionsId, NetworkAclId, ResourceRef, RouteTableId, VpcId};
 use crate::model::naming::Tags;
 use crate::model::profile::Profile;
 
@@ -29,6 +29,8 @@ pub struct Vpc {
     pub dhcp_options_id: Option<DhcpOptionsId>,
     /// The table of the subnets that are associated with none.
     pub main_route_table_id: RouteTableId,
+    /// The network ACL that it was made with, which new subnets have.
+    pub default_network_acl_id: NetworkAclId,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -93,6 +95,7 @@ impl ModifyVpc {
     }
 }
 
-/// Deletes a VPC without subnets, and with it its main route table; others must be gone. Outcome: the VPC as it was.
+/// Deletes a VPC without subnets, and with it its main route table, its default security group and its default network
+/// ACL; others must be gone. Outcome: the VPC as it was.
 #[derive(Debug, Clone)]
 pub struct DeleteVpc(pub ResourceRef<VpcId>);

@@ -99,6 +99,7 @@ impl Command for CreateVpc {
             profile: self.profile,
             dhcp_options_id,
             main_route_table_id: fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id)),
+            default_network_acl_id: fresh_id(edit.rng, |id| edit.network.network_acls.contains_key(&id)),
             tags: self.tags,
         };
         edit.create(vpc.clone());
@@ -108,6 +109,9 @@ impl Command for CreateVpc {
             &vpc,
             Default::default(),
         ));
+        edit.create_default_acl(vpc.default_network_acl_id, &vpc);
+        let group = fresh_id(edit.rng, |id| edit.network.security_groups.contains_key(&id));
+        edit.create_default_group(group, &vpc)?;
         Ok(vpc)
     }
 }
@@ -148,8 +152,13 @@ impl Command for ModifyVpc {
             ..before
         };
         edit.check_new_ranges(&before, &after)?;
+        let gets_ipv6 = before.ipv6_cidr_blocks.is_empty() && !after.ipv6_cidr_blocks.is_empty();
         edit.replace(before, after.clone());
         edit.renew_local_routes(&after);
+        if gets_ipv6 {
+            edit.let_ipv6_out(id);
+            edit.let_ipv6_through(&after);
+        }
         Ok(after)
     }
 }
@@ -166,7 +175,16 @@ impl Command for DeleteVpc {
             .route_tables
             .values()
             .filter(|t| t.vpc_id == vpc.id && t.id != main);
-        let dependents: Vec<String> = subnets.chain(tables.map(|table| table.id.to_string())).collect();
+        let default = edit.default_group(vpc.id);
+        let groups = edit.security_groups.values();
+        let groups = groups.filter(|group| group.vpc_id == vpc.id && Some(group.id) != default);
+        let acls = edit.network_acls.values();
+        let acls = acls.filter(|acl| acl.vpc_id == vpc.id && acl.id != vpc.default_network_acl_id);
+        let dependents: Vec<String> = subnets
+            .chain(tables.map(|table| table.id.to_string()))
+            .chain(groups.map(|group| group.id.to_string()))
+            .chain(acls.map(|acl| acl.id.to_string()))
+            .collect();
         if !dependents.is_empty() {
             return Err(ModelError::Dependents {
                 kind: "vpc",
@@ -176,6 +194,12 @@ impl Command for DeleteVpc {
         }
         if let Some(table) = edit.route_tables.get(&main).cloned() {
             edit.delete(table);
+        }
+        if let Some(group) = default.and_then(|group| edit.security_groups.get(&group).cloned()) {
+            edit.delete(group);
+        }
+        if let Some(acl) = edit.network_acls.get(&vpc.default_network_acl_id).cloned() {
+            edit.delete(acl);
         }
         edit.delete(vpc.clone());
         Ok(vpc)
