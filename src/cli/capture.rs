@@ -1,4 +1,4 @@
-//! `localvpc capture`: frames as they cross the switch, those that are dropped too, for whatever reads pcapng.
+//! Implements `localvpc capture`: frames as they cross the switch, dropped ones included, as pcapng.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::remote::{failed, with_query};
 use super::{Done, Failure, names};
 use crate::api::Client;
 
-/// What to capture, and where to.
+/// What to capture, and where to write it.
 #[derive(Debug, Args)]
 pub struct CaptureArguments {
     /// Both directions at this interface, several times for several; without it every frame once, where it comes in
@@ -32,12 +32,12 @@ pub struct CaptureArguments {
     filter: Vec<String>,
 }
 
-/// Writes until the count or the time is over, the server ends, or the reader goes away.
+/// Writes until the count or the time is reached, the server ends, or the reader closes its end.
 pub(super) async fn capture(client: &Client, arguments: CaptureArguments) -> Done {
     let unusable = |report: miette::Report| Failure::new(Failure::USAGE, report);
     let mut out: Box<dyn Write> = match &arguments.write {
         Some(path) => {
-            // Whoever mistypes a name keeps the file that has it.
+            // A mistyped interface must not cost an existing file its content.
             let file = std::fs::File::create_new(path)
                 .map_err(|error| unusable(miette::miette!("cannot make the file {}: {error}", path.display())))?;
             Box::new(file)
@@ -70,7 +70,7 @@ pub(super) async fn capture(client: &Client, arguments: CaptureArguments) -> Don
     while let Some(chunk) = stream.next().await.map_err(failed)? {
         match out.write_all(&chunk).and_then(|()| out.flush()) {
             Ok(()) => {}
-            // A reader that went away (`| tcpdump -c 3`) wants no more, which is no error.
+            // A reader that ended (`| tcpdump -c 3`) is no error.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
             Err(error) => {
                 return Err(Failure::new(

@@ -1,4 +1,4 @@
-//! Says why a command did not do what it was asked: in words, or under `--json` as JSON; and chooses the exit code.
+//! Reports why a command failed, as text or with `--json` as JSON, and chooses the exit code.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::file::diagnostic::FileError;
 
-/// Why a command did not do what it was asked, and the exit code for that.
+/// Why a command failed, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// What is shown on standard error; nothing when the output has said it.
+    /// Shown on standard error; `None` when the output contains it already.
     pub(super) report: Option<miette::Report>,
-    /// What the server said, where it was the server.
+    /// The server's problem document, where the server refused.
     pub(super) document: Option<Value>,
     /// The process's exit code.
     pub(super) code: u8,
@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    /// With the problem document of the server (RFC 9457).
+    /// Adds the problem document of the server (RFC 9457).
     #[must_use]
     pub(super) fn with_document(mut self, document: Option<Value>) -> Self {
         self.document = document;
@@ -59,7 +59,7 @@ impl Failure {
             (true, Some(report)) => format!("{:#}\n", self.as_json(report)),
             (false, Some(report)) => format!("{report:?}\n"),
         };
-        // Standard error that is closed has no reader.
+        // Standard error may be closed.
         let _ = std::io::stderr().write_all(text.as_bytes());
         ExitCode::from(self.code)
     }
@@ -92,13 +92,13 @@ fn title(code: u8) -> &'static str {
     }
 }
 
-/// Wrong usage, as clap found it; or what `--help` and `--version` print.
+/// A usage error found by clap; or the output of `--help` and `--version`.
 pub(super) fn of_usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         let text = text.trim().trim_start_matches("error: ");
         let document = json!({ "title": title(Failure::USAGE), "detail": text, "exit_code": Failure::USAGE });
-        // Standard error that is closed has no reader.
+        // Standard error may be closed.
         let _ = writeln!(std::io::stderr(), "{document:#}");
     } else {
         let _ = error.print();

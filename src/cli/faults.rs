@@ -1,4 +1,4 @@
-//! `localvpc faults`: what goes wrong on purpose, in the words in which scenario files and the API say it.
+//! Implements `localvpc faults`: lists, begins and ends faults, in the form of scenario files and the API.
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
@@ -9,10 +9,10 @@ use super::show::FAULTS;
 use super::{Done, Failure, names};
 use crate::api::Client;
 
-/// Faults, and what becomes of them.
+/// Faults.
 #[derive(Debug, Args)]
 pub struct FaultArguments {
-    /// What to do; those that act are listed otherwise.
+    /// What to do; without it active faults are listed.
     #[command(subcommand)]
     action: Option<FaultAction>,
 }

@@ -1,4 +1,5 @@
-//! `localvpc graph`: the network of a file, or of a running server, as a drawing; or which instance reaches which.
+//! Implements `localvpc graph`: draws the network of a file or of a running server, or shows which instance reaches
+//! which.
 
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ enum Format {
     Mermaid,
 }
 
-/// Prints the drawing, or under `--json` what is in it.
+/// Prints the drawing, or with `--json` its content.
 pub(super) fn graph(remote: &Remote, arguments: &GraphArguments) -> Done {
     if arguments.reach {
         let (client, runtime) = remote.connect()?;
@@ -67,7 +68,7 @@ pub(super) fn graph(remote: &Remote, arguments: &GraphArguments) -> Done {
     Ok(())
 }
 
-/// Asks about an echo request from each instance to each other one, in each family that both have.
+/// Explains an echo request from each instance to each other one, in each family that both have.
 async fn reach(client: &Client, as_json: bool) -> Done {
     let instances = fetch(client, "/v1/instances", "instances").await?;
     let interfaces = fetch(client, "/v1/interfaces", "interfaces").await?;
@@ -112,7 +113,7 @@ async fn reach(client: &Client, as_json: bool) -> Done {
     Ok(())
 }
 
-/// `yes`, or why the last frame went nowhere.
+/// `yes`, or the drop reason of the last frame.
 fn verdict(answer: &Value) -> String {
     if answer["arrives"] == true {
         return "yes".to_owned();

@@ -1,10 +1,10 @@
-//! Refuses options that a command would ignore: what is asked for and not done is a mistake.
+//! Refuses options that a command would ignore.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// Options of several commands that a command has no use for, with what to know about that.
+/// Options that a command does not use, with the reason.
 const WITHOUT_USE: &[(&str, &[&str], &str)] = &[
     (
         "serve",
@@ -45,7 +45,7 @@ const WITHOUT_USE: &[(&str, &[&str], &str)] = &[
     ("capture", &["json"], "it writes pcapng"),
 ];
 
-/// Commands that show tables of resources, which have identifiers.
+/// Commands that show tables of resources with identifiers.
 const TABLES: &[&str] = &[
     "vpcs",
     "subnets",
@@ -59,7 +59,7 @@ const TABLES: &[&str] = &[
     "faults",
 ];
 
-/// What `run --check` does not do, because it plays nothing.
+/// Options without effect under `run --check`, which plays nothing.
 const NOT_CHECKED: &[&str] = &[
     "seed",
     "keep_going",
@@ -71,7 +71,7 @@ const NOT_CHECKED: &[&str] = &[
     "no_offload",
 ];
 
-/// What `up` uses only where it starts the server itself.
+/// Options of `up` that apply only when it starts the server itself.
 const OF_A_START: &[&str] = &[
     "listen",
     "socket",
@@ -88,7 +88,7 @@ const OF_A_START: &[&str] = &[
     "seed",
 ];
 
-/// The first option of a command line that its command would ignore, as an error of usage.
+/// A usage error for the first option that the command would ignore.
 pub(super) fn refuse(mut command: Command, matches: &ArgMatches) -> Result<(), clap::Error> {
     let Some((name, inner)) = matches.subcommand() else {
         return Ok(());
@@ -127,7 +127,7 @@ fn first_given(matches: &ArgMatches, options: &[&str], why: &str, command: &mut 
     Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("--{shown} {why}\n")).with_cmd(command))
 }
 
-/// Whether an option stands on the command line; one of the environment is for the commands that use it.
+/// Whether an option is on the command line; environment variables are for the commands that use them.
 fn given(matches: &ArgMatches, option: &str) -> bool {
     let known = matches.ids().any(|id| id == option);
     known && matches.value_source(option) == Some(ValueSource::CommandLine)

@@ -1,4 +1,4 @@
-//! `localvpc man`: manual pages, made of the same descriptions as `--help`.
+//! Implements `localvpc man`: manual pages from the same descriptions as `--help`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args, Command};
 
 use super::{Done, Failure, print};
 
-/// Where to.
+/// Where to write the pages.
 #[derive(Debug, Args)]
 pub(super) struct ManArguments {
     /// Write a page for each command into this folder, such as /usr/local/share/man/man1
@@ -14,7 +14,7 @@ pub(super) struct ManArguments {
     folder: Option<PathBuf>,
 }
 
-/// Prints the page of the whole, or writes those of all commands.
+/// Prints the page of localvpc, or writes those of all commands.
 pub(super) fn man(command: Command, arguments: &ManArguments) -> Done {
     let impossible =
         |error: std::io::Error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("no manual page: {error}"));

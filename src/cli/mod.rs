@@ -1,4 +1,4 @@
-//! The command line: what a person types, and the exit code that a script reads.
+//! Implements the command line and its exit codes.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -106,9 +106,9 @@ enum SchemaKind {
 
 type Done = Result<(), Failure>;
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // A shell that asks for completions gets them here, and the process ends.
+    // A shell that requests completions gets them here, and the process ends.
     CompleteEnv::with_factory(Cli::command).complete();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = Cli::command()
@@ -127,7 +127,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Gives the process the rights that a network takes, and no others. Before it has a second thread.
+/// Gives the process the rights that a network requires, and no others. Call it before there is a second thread.
 fn become_capable() -> Done {
     rootless::enter().map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))?;
     if let Err(lacking) = confine::process() {
@@ -172,17 +172,17 @@ fn dispatch(cli: Cli) -> Done {
     }
 }
 
-/// Writes to standard output. A reader that went away (`| head`) wants no more, which is no error.
+/// Writes to standard output. A reader that ended (`| head`) is no error.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Takes away what killed processes have left, says so, and begins the record of this one. Without one all goes on as well.
+/// Removes and reports what killed processes have left, and begins the record of this one. An error is not fatal.
 fn begin_record(command: &str) -> Option<Record> {
     let begun = cleanup::directory().and_then(|directory| {
         for dead in cleanup::sweep(&directory)? {
-            // Standard error that is closed has nobody to tell.
+            // Standard error may be closed.
             let _ = writeln!(std::io::stderr(), "localvpc: {dead}.");
         }
         Record::begin(&directory, command)
@@ -192,7 +192,7 @@ fn begin_record(command: &str) -> Option<Record> {
         .ok()
 }
 
-/// Whether a stream shows colors: a terminal does, a pipe and a file do not, and `NO_COLOR` is honored.
+/// Whether to write colors: to a terminal, unless `NO_COLOR` is set.
 fn colors(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
+    fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

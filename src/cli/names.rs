@@ -1,4 +1,4 @@
-//! Completes the names of resources: a shell asks this program, which asks the server.
+//! Completes the names of resources: the shell runs this program, which queries the server.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::Failure;
 use super::remote::Remote;
 
-/// A shell does not wait for a server that hangs.
+/// Completion must not wait for a server that hangs.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The script that makes a shell ask this program for completions.
+/// The script by which a shell requests completions from this program.
 pub(super) fn script(shell: Shell) -> Result<String, Failure> {
     let impossible = |error: std::io::Error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("no script: {error}"));
     let shells = clap_complete::env::Shells::builtins();
@@ -35,7 +35,7 @@ pub(super) fn script(shell: Shell) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&script).into_owned())
 }
 
-/// The names, or identifiers of what has no name, of what the server lists at a path.
+/// The names, or else identifiers, of the resources that the server lists at a path.
 fn names(path: &str, list: &str, typed: &OsStr) -> Vec<CompletionCandidate> {
     let remote = Remote::of_environment();
     let Ok((client, runtime)) = remote.connect() else {

@@ -1,4 +1,4 @@
-//! `localvpc profiles`: how the networks behave that a VPC can be. It takes no server: the profiles are in this program.
+//! Implements `localvpc profiles`: shows the profiles, without a server.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ pub(super) struct ProfileArguments {
     name: Option<String>,
 }
 
-/// Shows them with all their fields.
+/// Shows them with all fields.
 pub(super) fn profiles(arguments: &ProfileArguments, as_json: bool) -> Done {
     let meant = |name: &&&str| arguments.name.as_deref().is_none_or(|wanted| wanted == **name);
     let profiles: Result<Vec<Value>, _> = Profile::NAMES

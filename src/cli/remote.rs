@@ -1,4 +1,4 @@
-//! Commands that ask a running server: what there is, why a frame goes where it goes, what happens.
+//! Implements the commands that query a running server: lists, explanations, events.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -19,10 +19,10 @@ use crate::api::{Client, ClientError, Token, token};
 use crate::lab::api::SOCKET;
 use crate::wire::MacAddr;
 
-/// A server on this machine answers within this time.
+/// Timeout of a server on this machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Which server is asked.
+/// The server to use.
 #[derive(Debug, Clone, Args)]
 pub struct Remote {
     /// The server: http://HOST:PORT, HOST:PORT or unix:PATH
@@ -44,7 +44,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// As the environment says, for what has no command line.
+    /// From environment variables alone, for code without a command line.
     pub(super) fn of_environment() -> Self {
         Self {
             server: std::env::var("LOCALVPC_SERVER")
@@ -56,32 +56,32 @@ impl Remote {
         }
     }
 
-    /// The token, if there is a file with one.
+    /// The token, if a file is given.
     pub fn token(&self) -> Result<Option<Token>, Failure> {
         let token = self.token_file.as_deref().map(Token::from_file).transpose();
         token.map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
     }
 
-    /// Whether a server answers at the usual address.
+    /// Whether a server answers at the default address.
     pub(super) fn answers(&self) -> bool {
         let Ok((client, runtime)) = self.connect() else {
             return false;
         };
         let asked = client.get("/healthz");
         let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await });
-        // A server that refuses is one that runs.
+        // A server that refuses is running.
         matches!(answer, Ok(Ok(_) | Err(ClientError::Problem(..))))
     }
 
-    /// A client of the server, and what its requests run on.
+    /// A client of the server, and the runtime of its requests.
     pub(super) fn connect(&self) -> Result<(Client, tokio::runtime::Runtime), Failure> {
-        // Inside of a host: there the server is at its socket, whatever the environment says.
+        // Inside a host the server is at its socket, whatever the environment says.
         let inside = || Path::new(SOCKET).exists().then(|| format!("unix:{SOCKET}"));
         let server = self.server.clone().or_else(inside);
         let server = server.as_deref().unwrap_or(super::server::DEFAULT_URL);
         let token = match self.token()? {
             Some(token) => Some(token),
-            // What a server of ours wrote at its start, where it wrote something.
+            // The token that a server wrote at its start, if there is one.
             None => token::of_server(server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/')),
         };
         let client = Client::connect(server, token).map_err(failed)?;
@@ -93,7 +93,7 @@ impl Remote {
     }
 }
 
-/// What can be asked.
+/// The queries.
 #[derive(Debug, Subcommand)]
 pub enum Query {
     /// List VPCs
@@ -177,7 +177,7 @@ pub enum Switched {
     Off,
 }
 
-/// Which mappings, and what of them.
+/// Selects mappings, and edits them.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct MappingArguments {
@@ -276,7 +276,7 @@ impl Carried {
     }
 }
 
-/// Asks, and shows the answer.
+/// Sends the query, and shows the answer.
 pub fn query(remote: &Remote, query: Query) -> Done {
     let (client, runtime) = remote.connect()?;
     let output = Output {
@@ -340,7 +340,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
                 return Ok(());
             }
             print(text(&answer, "stdout"));
-            // Standard error that is closed has nobody to tell.
+            // Standard error may be closed.
             let _ = std::io::stderr().write_all(text(&answer, "stderr").as_bytes());
             match answer["exit"].as_u64().and_then(|code| u8::try_from(code).ok()) {
                 Some(0) => Ok(()),
@@ -350,15 +350,15 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
     }
 }
 
-/// How answers are shown.
+/// How to show answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     pub(super) json: bool,
-    /// Identifiers as well as names.
+    /// Show identifiers as well as names.
     pub(super) wide: bool,
 }
 
-/// All entries of a list, of all its pages.
+/// All entries of a list, from all its pages.
 pub(super) async fn fetch(client: &Client, path: &str, field: &str) -> Result<Vec<Value>, Failure> {
     let mut entries: Vec<Value> = Vec::new();
     let mut page = path.to_owned();
@@ -384,7 +384,7 @@ pub(super) async fn list(client: &Client, output: Output, path: &str, field: &st
     entries_shown(client, output, &entries, view).await
 }
 
-/// Shows entries as a table, with the names of what they refer to.
+/// Shows entries as a table, with the names of the resources that they refer to.
 pub(super) async fn entries_shown(client: &Client, output: Output, entries: &[Value], view: &View) -> Done {
     let mut names = Names::default();
     if !entries.is_empty() {
@@ -396,7 +396,7 @@ pub(super) async fn entries_shown(client: &Client, output: Output, entries: &[Va
     Ok(())
 }
 
-/// Shows the answer as JSON, or the entries in it as a table.
+/// Shows the answer as JSON, or its entries as a table.
 pub(super) async fn answer_shown(
     client: &Client,
     output: Output,
@@ -454,7 +454,7 @@ async fn mappings(client: &Client, output: Output, arguments: MappingArguments) 
     Ok(())
 }
 
-/// Where lists of edits go.
+/// Path of lists of edits.
 const BULK: &str = "/v1/mappings/bulk";
 
 async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Done {
@@ -491,7 +491,7 @@ async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Do
     }
 }
 
-/// The frames with their stages, as a person reads them.
+/// The frames with their stages, as text.
 fn explanation(answer: &Value) -> String {
     let mut shown = way(answer);
     if answer["reply"].is_object() {
@@ -501,7 +501,7 @@ fn explanation(answer: &Value) -> String {
     shown
 }
 
-/// One way of an explanation.
+/// One direction of an explanation.
 fn way(answer: &Value) -> String {
     let mut shown = String::new();
     for frame in answer["frames"].as_array().into_iter().flatten() {
@@ -546,7 +546,7 @@ fn event_line(kind: &str, data: &str) -> String {
     format!("{at}  {kind:20} {}\n", details.join(" "))
 }
 
-/// `10.0.1.50 eni-1 -> eni-2`: who had it, and who has it now.
+/// `10.0.1.50 eni-1 -> eni-2`: the former owner and the present one.
 fn change(change: &Value) -> String {
     let owner = |field: &str| change[field].as_str().unwrap_or("nobody");
     format!("{} {} -> {}", text(change, "address"), owner("from"), owner("to"))
@@ -581,7 +581,7 @@ pub(super) fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// A refusal of the server is one thing, a server that cannot be asked another.
+/// Distinguishes a refusal by the server from a server that cannot be reached.
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn failed(error: ClientError) -> Failure {
     let code = match &error {

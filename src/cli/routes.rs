@@ -1,4 +1,4 @@
-//! `localvpc route-tables`: where packets go that leave their subnet, and editing that a route at a time.
+//! Implements `localvpc route-tables`: shows route tables and edits single routes.
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
@@ -9,10 +9,10 @@ use super::show::{ROUTE_TABLES, ROUTES};
 use super::{Done, names};
 use crate::api::Client;
 
-/// Route tables, and what becomes of their routes.
+/// Route tables.
 #[derive(Debug, Args)]
 pub struct RouteTableArguments {
-    /// What to do with a route; all tables are listed otherwise.
+    /// What to do with a route; without it all tables are listed.
     #[command(subcommand)]
     action: Option<RouteAction>,
 }

@@ -1,5 +1,5 @@
-//! `localvpc run`: scenarios from files, played in this process, with a transcript for people or JSON for scripts: one
-//! report, or with several files one a line.
+//! Implements `localvpc run`: plays scenarios from files in this process, with a transcript or with JSON: one report,
+//! or with several files one per line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::runtime::cleanup::{self, Record};
 use crate::scenario::format::{self, Scenario};
 use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
 
-/// What can be said about a run.
+/// Options of a run.
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// Scenario files, YAML or JSON; `-` for standard input
@@ -63,7 +63,7 @@ fn parameter(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Reads all files before the first is played, so that a mistake in the last does not cost minutes.
+/// Reads all files before the first is played, so that a mistake in the last one is reported at once.
 pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     let scenarios = arguments
         .files
@@ -139,13 +139,13 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     }
 }
 
-/// The content of a capture, which of a run on the command line is always there.
+/// The content of a capture; a run on the command line always has it.
 fn octets(capture: &CaptureFile, file: &Path) -> Result<Vec<u8>, Failure> {
     let read = capture.bytes.read().map_err(|error| unwritten(file, &error))?;
     Ok(read.unwrap_or_default())
 }
 
-/// What is asked for is written whatever the outcome: it is read most of all when something failed.
+/// Written whatever the outcome, because a failed run needs it most.
 fn write_artifacts(arguments: &RunArguments, reports: &[RunReport], record: Option<&Record>) -> Done {
     let write = |file: &Path, content: &[u8]| {
         cleanup::write_whole(record, file, content).map_err(|error| unwritten(file, &error))
@@ -177,8 +177,8 @@ fn unwritten(place: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Failure::IMPOSSIBLE, report)
 }
 
-/// Names in a scenario file are letters, digits and hyphens; an interface that a program made by the API may be called
-/// anything, and is no way out of the folder.
+/// Names in a scenario file are letters, digits and hyphens. An interface that a program created through the API may
+/// have any name, which must not lead out of the folder.
 fn file_name(instance: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "-_".contains(c) {
@@ -230,7 +230,7 @@ pub(super) fn read_text(file: &Path) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
-/// The first SIGINT or SIGTERM ends the run in order; the second ends the process, and the kernel takes what is left.
+/// The first SIGINT or SIGTERM ends the run in order; the second ends the process, and the kernel frees the rest.
 fn cancel_on_signal(cancel: &Cancel) -> Done {
     let impossible =
         |error: std::io::Error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("cannot wait for signals: {error}"));

@@ -1,4 +1,4 @@
-//! `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
+//! Implements `serve`, `up` and `lab`: a network that lives as long as the command, with its API.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,21 +30,21 @@ use crate::runtime::{Runtime, RuntimeConfig, host_environment};
 use crate::topology::declare;
 use crate::topology::format::Topology;
 
-/// Where a server listens unless told otherwise, and where commands look for it.
+/// The default address of a server, for servers and clients.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8460";
 /// Where users of local clouds point their AWS clients.
 const DEFAULT_EC2: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4566);
 
-/// How long the end may take, and how much longer for each host.
+/// How long shutting down may take, and how much longer for each host.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_A_HOST: Duration = Duration::from_millis(20);
 
-/// Up to so many hosts have a process from the start, so that `nsenter -t` finds all of the host; it takes some
-/// milliseconds each. Of more hosts the way into their network is shown, and a process comes with the first command.
+/// Up to this many hosts get a process at the start, so that `nsenter -t` enters all namespaces; it takes some
+/// milliseconds each. Of further hosts only the network can be entered before their first command.
 const READY_TO_ENTER: usize = 16;
 
-/// How a server is to be reached, and what it allows.
+/// Addresses of a server, and its permissions.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArguments {
     /// A TCP address to listen on, several times for several; beyond loopback it takes a token
@@ -119,7 +119,7 @@ fn group(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A region becomes a part of host names.
+/// A region, which becomes a part of host names.
 fn region(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=32).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') && !text.ends_with('-') {
@@ -129,7 +129,7 @@ fn region(text: &str) -> Result<String, String> {
     }
 }
 
-/// What `up` makes.
+/// Options of `up`.
 #[derive(Debug, Args)]
 pub struct UpArguments {
     /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
@@ -144,7 +144,7 @@ pub struct UpArguments {
     arguments: ServerArguments,
 }
 
-/// What `lab` makes.
+/// Options of `lab`.
 #[derive(Debug, Args)]
 pub struct LabArguments {
     /// How many hosts
@@ -171,10 +171,10 @@ pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
     live("serve", arguments, remote, None)
 }
 
-/// Makes a topology, and serves it; or changes what runs to it.
+/// Creates a topology and serves it; or changes a running server to it.
 ///
-/// A server runs already where one is named on the command line or in `LOCALVPC_SERVER`, or where one answers at the usual
-/// address and this command names no other one to listen on.
+/// A server is running where one is named on the command line or in `LOCALVPC_SERVER`, or where one answers at the
+/// default address and this command names no other address to listen on.
 pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     let (text, topology) = super::topology::read(&arguments.topology)?;
     let elsewhere = !arguments.arguments.listen.is_empty() || arguments.arguments.socket.is_some();
@@ -196,10 +196,10 @@ pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     }
 }
 
-/// Makes some hosts in one subnet, and serves them.
+/// Creates some hosts in one subnet, and serves them.
 pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
     let hosts: Vec<String> = (0..arguments.hosts).map(host_name).collect();
-    // Addresses that one can type: .10, .11 … and ::10, ::11 …; beyond the block the Controller chooses.
+    // Addresses that are easy to type: .10, .11 … and ::10, ::11 …; beyond the block the Controller chooses.
     let block = arguments.ipv4.unwrap_or_else(|| default_block(arguments.hosts));
     let ipv4 = block.hosts().skip(9).map(Some).chain(std::iter::repeat(None));
     let ipv6 = arguments.ipv6.hosts().skip(16).map(Some).chain(std::iter::repeat(None));
@@ -217,7 +217,7 @@ pub fn lab(arguments: &LabArguments, remote: &Remote) -> Done {
             (name.clone(), instance)
         })
         .collect();
-    // A /56 around the /64, as AWS gives one to a VPC.
+    // A /56 around the /64, the size that AWS gives to a VPC.
     let around = Ipv6Net::new(arguments.ipv6.network(), 56).map_or(arguments.ipv6, |net| net.trunc());
     let document = json!({
         "vpcs": { "lab": {
@@ -253,13 +253,13 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
     Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}"))
 }
 
-/// Starts the network, makes the topology, serves until a signal comes, and takes everything away.
+/// Starts the network, creates the topology, serves until a signal comes, and removes everything.
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
     super::become_capable()?;
     crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
-    // One thread starts those that carry commands out; the others read requests, and hold no rights.
+    // One thread starts those that carry out commands; the others read requests, without rights.
     let commanding = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("commands")
@@ -330,7 +330,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt()).map_err(impossible)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(impossible)?;
-        // The sockets first: if they cannot be had, there is nothing to take away again.
+        // The sockets first: if they cannot be bound, there is nothing to remove.
         let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
         let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
@@ -343,7 +343,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         }
         let ready = Ready::new(&runtime, (&addresses, ec2), &config);
         print(&match remote.json {
-            // On one line: a script reads it while the server goes on.
+            // On one line, because a script reads it while the server runs.
             true => format!("{}\n", serde_json::to_value(&ready).map_err(impossible)?),
             false => ready.text(arguments.allow_exec),
         });
@@ -357,22 +357,23 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
             }
             let for_hosts = PATIENCE_A_HOST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
             end_within(PATIENCE.saturating_add(for_hosts));
-            // Runs end while the last requests are answered; on a thread of their own, which no blocked request delays.
+            // Runs end while the last requests are answered; on a thread of their own, so that no blocked request
+            // delays them.
             std::thread::spawn(move || runs.end_all());
         });
         served.await.map_err(impossible)
     })?;
-    // What handlers held of it ends with their runtime; the network goes when the last of them lets go.
+    // The runtime drops its handlers' references; the network goes with the last of them.
     tokio.shutdown_timeout(PATIENCE);
     commanding.shutdown_timeout(PATIENCE);
     drop(inside);
     drop(runtime);
-    // Until here something could have been left.
+    // Until here something could have been left behind.
     drop(record);
     Ok(())
 }
 
-/// Writes the token of this start for each loopback address. Without it the owner is served as well.
+/// Writes the token of this start for each loopback address. The owner is served without it too.
 fn token_files(addresses: &[SocketAddr], token: &Token, record: Option<&Record>) -> Vec<TokenFile> {
     let loopback = addresses.iter().filter(|address| address.ip().is_loopback());
     let written = loopback.map(|address| TokenFile::write(*address, token, record));
@@ -384,12 +385,12 @@ fn token_files(addresses: &[SocketAddr], token: &Token, record: Option<&Record>)
         .collect()
 }
 
-/// Ends the process when it has not ended by itself: a thread that waits for something that a client has named must not keep
-/// it alive. The kernel takes hosts and devices away, and the next start what has a name.
+/// Ends the process when it does not end by itself: a thread that waits for something that a client has named must not
+/// keep it alive. The kernel frees hosts and devices, and the next start removes files.
 fn end_within(patience: Duration) {
     let watch = move || {
         std::thread::sleep(patience);
-        // Standard error that is closed has no reader.
+        // Standard error may be closed.
         let _ = writeln!(
             std::io::stderr(),
             "localvpc: something is still under way after {}: it is broken off.",
@@ -402,11 +403,11 @@ fn end_within(patience: Duration) {
     }
 }
 
-/// What a network has that is ready: how to enter its hosts, where its API is.
+/// The description of a network that is ready: how to enter its hosts, and the addresses of its API.
 #[derive(Debug, Serialize)]
 struct Ready {
     hosts: Vec<ReadyHost>,
-    /// Addresses of the API, as `--server` takes them.
+    /// Addresses of the API, for `--server`.
     servers: Vec<String>,
     /// Where AWS clients are served, as they take it for an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -470,13 +471,14 @@ impl ReadyHost {
         let interface = runtime.controller().interface(&interface.into()).ok()?;
         let ipv4 = interface.ipv4_addresses.iter().map(ToString::to_string);
         let ipv6 = interface.ipv6_addresses.iter().map(ToString::to_string);
-        // The way into its network alone takes no process in it.
+        // Entering only its network requires no process in it.
         let place = || {
             let descriptor = instance.namespace().as_fd().as_raw_fd();
             format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
         };
         let machine = few.then(|| instance.machine().ok()).flatten();
-        // In a user namespace of one user nsenter(1) must not drop groups, and may enter what is of that namespace only.
+        // In a user namespace with one user nsenter(1) must not drop groups, and can enter only namespaces of that user
+        // namespace.
         let (nsenter, all) = match rootless::outside() {
             Some(_) => ("nsenter --preserve-credentials", "-U -m -u -i -n -p"),
             None => ("nsenter", "-a"),

@@ -1,4 +1,4 @@
-//! Answers of the server as people read them: tables of what matters, outlines of everything.
+//! Formats answers of the server: tables with the main fields, outlines with all.
 
 use std::collections::HashMap;
 
@@ -13,18 +13,18 @@ pub(super) struct Column {
     field: Field,
 }
 
-/// What a column shows of an entry.
+/// The content of a column.
 #[derive(Debug, Clone, Copy)]
 enum Field {
-    /// The name, or the identifier of what has no name.
+    /// The name, or the identifier without one.
     Name,
-    /// The identifier, which `--wide` shows.
+    /// The identifier, shown with `--wide`.
     Id,
-    /// What is at this path.
+    /// The value at this path.
     At(&'static str),
-    /// All that is at these paths.
+    /// All values at these paths.
     All(&'static [&'static str]),
-    /// The resource, or the resources, whose identifier is at this path, by name.
+    /// The names of the resources whose identifiers are at this path.
     Named(&'static str),
 }
 
@@ -32,7 +32,7 @@ enum Field {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) columns: &'static [Column],
-    /// Lists in which the resources are that its entries refer to: path, and field of the answer.
+    /// Lists with the resources that entries refer to: path, and field of the answer.
     pub(super) named_in: &'static [(&'static str, &'static str)],
 }
 
@@ -63,7 +63,7 @@ const ID: Column = Column {
     field: Field::Id,
 };
 
-/// A view without resources of other lists.
+/// A view without references to other lists.
 const fn view(columns: &'static [Column]) -> View {
     View { columns, named_in: &[] }
 }
@@ -180,7 +180,7 @@ pub(super) const FAULTS: View = view(&[
 pub(super) struct Names(HashMap<String, String>);
 
 impl Names {
-    /// Takes the names of the resources in a list.
+    /// Adds the names of the resources in a list.
     pub(super) fn learn(&mut self, entries: &[Value]) {
         for entry in entries {
             if let (Some(id), Some(name)) = (entry["id"].as_str(), entry["name"].as_str()) {
@@ -189,7 +189,7 @@ impl Names {
         }
     }
 
-    /// The text with the names of the identifiers in it.
+    /// Replaces identifiers in a text by names.
     fn of(&self, text: &str) -> String {
         let words = text
             .split(' ')
@@ -273,7 +273,7 @@ pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// Fields, one a line, what is inside others further in.
+/// Fields, one per line, nested ones indented.
 pub(super) fn outline(value: &Value, depth: usize) -> String {
     let margin = "  ".repeat(depth);
     match value {

@@ -1,6 +1,6 @@
-//! `top`: what flows through each port of a server's switch at this moment, and why frames are dropped.
+//! Implements `top`: the current traffic of each port of a server's switch, and its drops by reason.
 //!
-//! The switch only counts. A rate is the difference of two looks at its counters, so watching costs the data path
+//! The switch only counts. A rate is the difference of two readings of its counters, so watching costs the data path
 //! nothing.
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub struct TopArguments {
     ports: usize,
 }
 
-/// `GET /v1/ports`, as far as it is shown here.
+/// The fields of `GET /v1/ports` that are shown.
 #[derive(Debug, Deserialize)]
 struct Ports {
     ports: Vec<Port>,
@@ -59,7 +59,7 @@ struct Traffic {
     bytes: u64,
 }
 
-/// What happened at a port, per second.
+/// The rates of a port, per second.
 #[derive(Debug, PartialEq, Serialize)]
 struct Rates {
     port: u32,
@@ -70,7 +70,7 @@ struct Rates {
     received: Rate,
     sent: Rate,
     answered: f64,
-    /// By reason; only reasons for which a frame was dropped in this time.
+    /// By reason; only reasons with a drop in this interval.
     dropped: BTreeMap<String, f64>,
 }
 
@@ -84,7 +84,7 @@ struct Rate {
 pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
     let interval = arguments.interval.get();
     let (client, runtime) = remote.connect()?;
-    // Only a terminal is wiped; a file or a pipe gets one block after another.
+    // Only a terminal is cleared; a file or a pipe gets one block after another.
     let wipe = std::io::stdout().is_terminal() && !arguments.once && !remote.json;
     let keys = wipe.then(Keys::new).flatten();
     runtime.block_on(async {
@@ -118,23 +118,23 @@ pub fn top(remote: &Remote, arguments: &TopArguments) -> Done {
     })
 }
 
-/// The keyboard, read key by key. Dropping it gives the terminal back as it was.
+/// The keyboard, read key by key. Dropping it restores the terminal.
 struct Keys {
     before: Termios,
     quit: Arc<Notify>,
 }
 
 impl Keys {
-    /// None where standard input is no terminal.
+    /// `None` where standard input is no terminal.
     fn new() -> Option<Self> {
         let before = tcgetattr(std::io::stdin()).ok()?;
         let mut now = before.clone();
-        // Without ICANON a key is read when it is pressed, without ECHO it is not shown; Ctrl-C stays as it is.
+        // Without ICANON a key is read when it is pressed, without ECHO it is not shown; Ctrl-C keeps its meaning.
         now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         tcsetattr(std::io::stdin(), OptionalActions::Now, &now).ok()?;
         let quit = Arc::new(Notify::new());
         let pressed = Arc::clone(&quit);
-        // The thread ends with the process: a read of a terminal cannot be broken off.
+        // The thread ends with the process: a read of a terminal cannot be interrupted.
         let reading = std::thread::Builder::new().name("keys".into()).spawn(move || {
             for key in std::io::stdin().lock().bytes() {
                 if matches!(key, Ok(b'q' | b'Q') | Err(_)) {
@@ -147,7 +147,7 @@ impl Keys {
         Some(Self { before, quit })
     }
 
-    /// Waits; whether `q` was pressed in the meantime, or standard input ended.
+    /// Waits; returns whether `q` was pressed meanwhile, or standard input ended.
     async fn quit_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.quit.notified()).await.is_ok()
     }
@@ -155,7 +155,7 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
+        // The terminal may be gone.
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
 }
@@ -165,10 +165,10 @@ async fn look(client: &Client) -> Result<Ports, Failure> {
     serde_json::from_value(answer).map_err(|error| Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}")))
 }
 
-/// The difference of two looks, the busiest port first.
+/// The difference of two readings, the busiest port first.
 fn rates(before: &Ports, after: &Ports, time: Duration) -> Vec<Rates> {
     let old: BTreeMap<u32, &Port> = before.ports.iter().map(|port| (port.port, port)).collect();
-    // A counter that went back belongs to another port of the same number, which began with nothing.
+    // A counter that decreased belongs to a new port with the same number, which began with zero.
     let per_second = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now) as f64 / time.as_secs_f64();
     let mut rates: Vec<Rates> = after
         .ports
@@ -203,7 +203,7 @@ fn rates(before: &Ports, after: &Ports, time: Duration) -> Vec<Rates> {
     rates
 }
 
-/// As a person reads it: the sum, a line for each port, and what was left out.
+/// As text: the sum, a line for each port, and the number of ports left out.
 fn shown(rates: &[Rates], most: usize) -> String {
     let total = |of: fn(&Rates) -> f64| rates.iter().map(of).sum::<f64>();
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! `diff`, `export`, `down`, and `up` on a server that runs: the whole network as one file.
+//! Implements `diff`, `export`, `down`, and `up` on a running server.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::scenario::format;
 use crate::topology::format::Topology;
 use crate::topology::{Action, Change, Extras, Layout, Plan, Running, yaml};
 
-/// A file that is compared with what runs.
+/// A file to compare with the running network.
 #[derive(Debug, Args)]
 pub struct DiffArguments {
     /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
@@ -27,14 +27,14 @@ pub struct DiffArguments {
     prune: bool,
 }
 
-/// A file whose content goes.
+/// A file whose resources are removed.
 #[derive(Debug, Args)]
 pub struct DownArguments {
     /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
     topology: PathBuf,
 }
 
-/// Reads a file, and refuses a wrong one with the place of the mistake before anybody is asked.
+/// Reads a file, and reports mistakes with their places before the server is contacted.
 pub(super) fn read(file: &std::path::Path) -> Result<(String, Topology), Failure> {
     let (name, text) = read_text(file)?;
     let topology = format::read_any_topology(&name, &text);
@@ -60,7 +60,7 @@ pub(super) fn ask(remote: &Remote, method: Method, path: &str, text: Option<Stri
     })
 }
 
-/// What a plan did before it was stopped, if it did anything.
+/// The changes that a plan made before it was stopped, if any.
 fn what_was_done(error: &ClientError) -> String {
     let Some(document) = error.document() else {
         return String::new();
@@ -96,7 +96,7 @@ fn plan_of(answer: &Value) -> Result<PlanView, Failure> {
     })
 }
 
-/// The changes, and what stays without being in the file.
+/// The changes, and the resources that stay although the file does not name them.
 fn shown(plan: &PlanView) -> String {
     let mut text = lines(&plan.changes);
     for kept in &plan.kept {
@@ -108,7 +108,7 @@ fn shown(plan: &PlanView) -> String {
     text
 }
 
-/// How many changes of each kind there are, in the words for it.
+/// The number of changes of each kind, in words.
 fn summary(changes: &[Change], words: [&str; 4]) -> String {
     if changes.is_empty() {
         return "Nothing to change\n".to_owned();
@@ -128,7 +128,7 @@ fn with_prune(path: &str, prune: bool) -> String {
     }
 }
 
-/// Shows what `up` would change. As of diff(1), the exit code is 1 if that is anything, and 2 in trouble.
+/// Shows what `up` would change. As in diff(1), the exit code is 1 if there is a difference, and 2 on errors.
 pub fn diff(arguments: &DiffArguments, remote: &Remote) -> Done {
     let trouble = |failure: Failure| Failure {
         code: Failure::USAGE,
@@ -155,7 +155,7 @@ fn show_plan(remote: &Remote, answer: &Value, plan: &PlanView) {
     print(&(shown(plan) + &summary(&plan.changes, words)));
 }
 
-/// Changes what runs on a server to what the file says, or shows what that would change.
+/// Changes a running server to the file, or shows what that would change.
 pub(super) fn up(remote: &Remote, text: String, prune: bool, dry_run: bool) -> Done {
     if dry_run {
         let answer = ask(
@@ -175,7 +175,7 @@ pub(super) fn up(remote: &Remote, text: String, prune: bool, dry_run: bool) -> D
     done(remote, &answer)
 }
 
-/// What would be made where nothing is yet.
+/// The changes that create the file's network from nothing.
 pub(super) fn dry_run(remote: &Remote, topology: &Topology) -> Done {
     let desired = Layout::desired(topology, &Scope::default());
     let desired = desired.map_err(|refusal| Failure::new(Failure::REFUSED, miette::miette!("{refusal}")))?;
@@ -185,7 +185,7 @@ pub(super) fn dry_run(remote: &Remote, topology: &Topology) -> Done {
     Ok(())
 }
 
-/// Takes away what the file names.
+/// Removes the resources of the file.
 pub fn down(arguments: &DownArguments, remote: &Remote) -> Done {
     let (text, _) = read(&arguments.topology)?;
     let answer = ask(remote, Method::POST, "/v1/topology/remove", Some(text))?;
@@ -203,7 +203,7 @@ fn done(remote: &Remote, answer: &Value) -> Done {
     Ok(())
 }
 
-/// Writes what runs as a file.
+/// Writes the running network as a file.
 pub fn export(remote: &Remote) -> Done {
     let file = ask(remote, Method::GET, "/v1/topology", None)?;
     print(&match remote.json {

@@ -1,4 +1,4 @@
-//! A run as a person reads it: what was done, what was seen, what that proves.
+//! Writes the transcript of a run: actions, observations, and what they demonstrate.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,25 +10,25 @@ use crate::report::run::{InstanceSummary, Progress, RunOutcome, RunReport, StepR
 use crate::report::section::{self, Kind, Section};
 use crate::report::text::human;
 
-/// Lines of a command's output that are shown of a step that passed.
+/// Lines shown of a command's output in a step that passed.
 const SHOWN_LINES: usize = 12;
 
-/// Lines of packets, neighbors and logs that are shown of one that failed.
+/// Lines shown of packets, neighbors and logs in a step that failed.
 const SHOWN_EVIDENCE: usize = 40;
 
-/// How the transcript looks.
+/// The style of a transcript.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
-    /// Colors and a line that shows what is being done.
+    /// Colors, and a line with the current action.
     pub terminal: bool,
-    /// All output of all commands.
+    /// Show all output of all commands.
     pub verbose: bool,
-    /// Steps that did not pass, and a line for each scenario.
+    /// Show steps that did not pass, and a line per scenario.
     pub quiet: bool,
 }
 
 impl Style {
-    /// What suits the standard output of this process. `NO_COLOR` is honored.
+    /// The style for the standard output of this process. Honors `NO_COLOR`.
     pub fn of_stdout(verbose: bool, quiet: bool) -> Self {
         Self {
             terminal: super::colors(&io::stdout()),
@@ -38,12 +38,12 @@ impl Style {
     }
 }
 
-/// Writes a run as it goes on.
+/// Writes a run while it goes on.
 pub struct Transcript<W> {
     out: Mutex<W>,
     style: Style,
     spinner: ProgressBar,
-    /// `7/29 ` where this is one of many.
+    /// `7/29 ` for one of many.
     place: String,
 }
 
@@ -75,7 +75,7 @@ impl<W: Write> Transcript<W> {
         self
     }
 
-    /// Writes what there is to write of this.
+    /// Writes a progress entry.
     pub fn show(&self, progress: &Progress) {
         let text = match progress {
             Progress::Preparing {
@@ -107,7 +107,7 @@ impl<W: Write> Transcript<W> {
         self.write(&text);
     }
 
-    /// Writes how it ended, in a line.
+    /// Writes the outcome in one line.
     pub fn summary(&self, report: &RunReport) {
         let counts: Vec<String> = [
             (RunOutcome::Passed, "passed"),
@@ -139,7 +139,7 @@ impl<W: Write> Transcript<W> {
         ));
     }
 
-    /// What the probes came to.
+    /// The figures of the probes.
     fn figures(&self, report: &RunReport) -> String {
         let probes = report.probes.iter().map(|probe| {
             let outage = &probe.outage;
@@ -215,10 +215,10 @@ impl<W: Write> Transcript<W> {
         text
     }
 
-    /// A section, cut in the middle where it is long and a way to see the rest is named.
+    /// A section, cut in the middle where it is long; a note says how to see the rest.
     fn section(&self, section: &Section, limit: usize, rest: &str) -> String {
         let title = match section.kind {
-            // What a command wrote and what failed explain themselves.
+            // Output and failures need no title.
             Kind::Output | Kind::Failure => String::new(),
             _ => format!("     {}\n", self.bold(&section.title)),
         };
@@ -240,7 +240,7 @@ impl<W: Write> Transcript<W> {
         text
     }
 
-    /// What programs in the background wrote, where that may say why a run failed.
+    /// Output of background programs, where it may explain a failed run.
     fn programs(&self, report: &RunReport) -> String {
         let all = self.style.verbose || report.outcome != RunOutcome::Passed;
         let meant = report.programs.iter().filter(|program| all || program.failed());
@@ -254,7 +254,7 @@ impl<W: Write> Transcript<W> {
             .collect()
     }
 
-    /// How each of several scenarios ended, in a table.
+    /// The outcome of each of several scenarios, in a table.
     pub fn closing(&self, reports: &[RunReport], asked: usize) {
         let width = reports.iter().map(|report| report.scenario.len()).max().unwrap_or(0);
         let mut text = String::from("\n");
@@ -291,7 +291,7 @@ impl<W: Write> Transcript<W> {
     fn write(&self, text: &str) {
         self.spinner.suspend(|| {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            // A reader that went away (`| head`) does not stop the run, whose report may go elsewhere.
+            // A reader that ended (`| head`) does not stop the run, whose report may be written elsewhere.
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         });
     }
@@ -314,7 +314,7 @@ impl<W: Write> Transcript<W> {
         self.paint(text, "36")
     }
 
-    /// SGR parameters of ECMA-48, as every terminal has them.
+    /// SGR parameters of ECMA-48.
     fn paint(&self, text: &str, parameters: &str) -> String {
         match self.style.terminal && !text.is_empty() {
             true => format!("\u{1b}[{parameters}m{text}\u{1b}[0m"),
@@ -334,7 +334,7 @@ fn indent(text: &str, by: &str) -> String {
         .join("\n")
 }
 
-/// Output of a command: the beginning and the end of it when it is long, and how to see the rest.
+/// Output of a command: the beginning and the end when it is long, and a note on how to see the rest.
 fn shown(output: &str, limit: usize, rest: &str) -> String {
     let lines: Vec<&str> = output.trim_end().lines().collect();
     let put = |lines: &[&str]| indent(&lines.join("\n"), "       ") + "\n";

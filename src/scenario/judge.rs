@@ -1,4 +1,4 @@
-//! What was seen is compared with what was expected. Nothing here does anything: it reads and says what differs.
+//! Compares what a step saw with what was expected. It is pure: it reads and reports differences.
 
 mod figures;
 mod flows;
@@ -15,7 +15,7 @@ use crate::probe::ProbeReport;
 use crate::record::flow_log::{FlowCounts, FlowFilter};
 use crate::report::run::{Check, PortCounts};
 
-/// What a step saw.
+/// Observations of a step.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Exit code of the command.
@@ -24,29 +24,29 @@ pub struct Seen {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
-    /// Code and message with which the Controller refused.
+    /// Code and message of the Controller's refusal.
     pub refused: Option<(String, String)>,
-    /// The command was killed because its time was up.
+    /// The command was killed after its time limit.
     pub timed_out: bool,
-    /// The name of a program in the background that ended as soon as it was started, with an error.
+    /// The name of a background program that ended with an error right after its start.
     pub ended_at_once: Option<String>,
 }
 
-/// What expectations other than those of the command look at.
+/// Observations other than those of the command.
 pub trait Witness {
-    /// What the port of an instance counted since the step says.
+    /// Counters of an instance's port since the start of the interval in question.
     fn port(&self, instance: &str) -> Option<PortCounts>;
-    /// What a capture has seen so far, a line for each packet.
+    /// The packets of a capture so far, a line per packet.
     fn capture(&self, name: &str) -> Result<String, String>;
-    /// A probe that was stopped.
+    /// A stopped probe.
     fn probe(&self, name: &str) -> Result<Arc<ProbeReport>, String>;
-    /// How many events of a type there were since the step says.
+    /// The number of events of a type in the interval.
     fn events(&self, kind: &str) -> u64;
-    /// What became of packets since the step says.
+    /// The verdicts on packets in the interval.
     fn flows(&self, wanted: &FlowFilter) -> Result<FlowCounts, String>;
 }
 
-/// Compares all that a step expects, written or implied, with what it saw.
+/// Compares all expectations of a step, written or implied, with its observations.
 pub fn judge(
     action: &Action,
     expect: &ExpectFields,
@@ -146,7 +146,7 @@ fn judge_refusal(expect: &ExpectFields, seen: &Seen) -> Check {
     }
 }
 
-/// What `ping` says at its end.
+/// The summary at the end of `ping`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PingSummary {
     transmitted: u64,
@@ -154,7 +154,7 @@ struct PingSummary {
     duplicates: u64,
 }
 
-/// Reads `3 packets transmitted, 3 received, +2 duplicates, 0% packet loss` (iputils).
+/// Parses `3 packets transmitted, 3 received, +2 duplicates, 0% packet loss` (iputils).
 fn ping_summary(stdout: &str) -> Option<PingSummary> {
     let line = stdout
         .lines()
@@ -332,8 +332,8 @@ fn judge_lines(
     Ok(())
 }
 
-/// What is counted, and the lines that count. Of those with the same first group of `distinct` it is the first; one in which
-/// it does not match counts for itself.
+/// A description of what is counted, and the counted lines. Of lines with the same first group of `distinct` only the
+/// first counts; a line without a match counts.
 fn counted<'l>(meant: &str, lines: &[&'l str], distinct: Option<&Regex>) -> (String, Vec<&'l str>) {
     let Some(distinct) = distinct else {
         return (meant.to_owned(), lines.to_vec());
@@ -380,10 +380,11 @@ fn judge_port(instance: &str, expected: &PortExpectation, counts: &PortCounts, c
     }
 }
 
-/// The largest regular expression when it is compiled, in octets: a larger one takes a client's scenario seconds to read.
+/// The largest compiled regular expression, in octets: a larger one in a client's scenario would take seconds to
+/// compile.
 const LARGEST_PATTERN: usize = 256 << 10;
 
-/// `^` and `$` mean a line, as everybody expects who reads output of commands.
+/// `^` and `$` match at lines, as usual for the output of commands.
 pub(in crate::scenario) fn pattern(written: &str) -> Result<Regex, String> {
     RegexBuilder::new(written)
         .multi_line(true)
@@ -393,7 +394,7 @@ pub(in crate::scenario) fn pattern(written: &str) -> Result<Regex, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The lines that matter, or the first ones.
+/// The lines that matter, or else the first ones.
 fn found_in(text: &str, matters: impl Fn(&str) -> bool) -> String {
     const SHOWN: usize = 3;
     let mut lines: Vec<&str> = text.lines().filter(|line| matters(line)).take(SHOWN).collect();

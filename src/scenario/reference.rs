@@ -1,10 +1,10 @@
-//! Writes the reference of a file format as Markdown, from the schema of the types that read it.
+//! Writes the reference of a file format as Markdown, from the schema of its types.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// The reference of a schema: a section for each kind of mapping, with a line for each field.
+/// The reference of a schema: a section per kind of mapping, with a line per field.
 pub fn reference(schema: &Value) -> String {
     let title = schema["title"].as_str().unwrap_or_default();
     let root = schema["$ref"].as_str().unwrap_or_default();
@@ -57,7 +57,7 @@ fn sentence(schema: &Value) -> String {
         .to_owned()
 }
 
-/// What may be written.
+/// The allowed values.
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Runs that go on by themselves: each in a thread of its own, whoever listens. A run survives the client that began it.
+//! Runs scenarios in the background, each in a thread of its own. A run survives the client that started it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use crate::contain;
 use crate::record::shelf::Shelf;
 use crate::report::run::{Progress, RunReport, StepReport, unix_ms};
 
-/// Runs that may go on at the same time; each has namespaces and worker threads of its own.
+/// Concurrent runs; each has namespaces and worker threads of its own.
 pub const MOST_RUNNING: usize = 8;
 
-/// Runs that have ended and are remembered.
+/// Finished runs that are kept.
 pub const MOST_REMEMBERED: usize = 100;
 
 /// Scenarios that are stored.
@@ -26,45 +26,45 @@ pub const MOST_STORED: usize = 1000;
 /// Octets of all scenarios that are stored.
 pub const MOST_OCTETS: usize = 64 << 20;
 
-/// Why a run or a scenario is not taken.
+/// Why a run or a scenario is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunsError {
-    /// Too many at a time.
+    /// Too many concurrent runs.
     #[error("{MOST_RUNNING} runs are going on already")]
     Busy,
     /// Too many scenarios.
     #[error("{MOST_STORED} scenarios are stored already")]
     Full,
-    /// The scenarios are too long together.
+    /// The stored scenarios are too large together.
     #[error("the stored scenarios have {} MiB together already", MOST_OCTETS >> 20)]
     NoRoom,
-    /// The system gives no thread.
+    /// No thread could be started.
     #[error("no thread for the run: {0}")]
     Thread(String),
 }
 
-/// A scenario that is kept under its name.
+/// A stored scenario.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// The file's content.
     pub text: String,
-    /// What was read from it.
+    /// The parsed scenario.
     pub scenario: Arc<Scenario>,
 }
 
-/// What a run is now.
+/// The state of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Copy, Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
-    /// It goes on.
+    /// Running.
     Running,
-    /// It was asked to end and has not ended yet.
+    /// Cancelled, and not finished yet.
     Cancelling,
-    /// It has ended: there is a report.
+    /// Finished: there is a report.
     Finished,
 }
 
-/// A run, going on or ended.
+/// A run, running or finished.
 pub struct Run {
     id: String,
     scenario: Arc<Scenario>,
@@ -72,7 +72,7 @@ pub struct Run {
     started_at_ms: u64,
     cancel: Cancel,
     told: Mutex<Told>,
-    /// How much has been told; wakes those who listen.
+    /// The number of progress entries; wakes listeners.
     count: watch::Sender<usize>,
 }
 
@@ -88,12 +88,12 @@ impl Run {
         &self.id
     }
 
-    /// What is played.
+    /// Its scenario.
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }
 
-    /// The seed that it was given, or that was chosen for it.
+    /// Its seed, given or chosen.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -103,7 +103,7 @@ impl Run {
         self.started_at_ms
     }
 
-    /// What it is now.
+    /// Its current state.
     pub fn state(&self) -> RunState {
         match (self.report(), self.cancel.is_cancelled()) {
             (Some(_), _) => RunState::Finished,
@@ -112,12 +112,12 @@ impl Run {
         }
     }
 
-    /// The report, once it has ended.
+    /// The report, once it is finished.
     pub fn report(&self) -> Option<Arc<RunReport>> {
         self.told().report.clone()
     }
 
-    /// The steps that have ended, in the order of their end; those of a `parallel` step before it, too.
+    /// The finished steps in the order of their end; those of a `parallel` step come before it.
     pub fn steps(&self) -> Vec<StepReport> {
         let told = self.told();
         told.progress
@@ -129,27 +129,27 @@ impl Run {
             .collect()
     }
 
-    /// What has happened since `after` things had.
+    /// The progress entries after the first `after`.
     pub fn progress(&self, after: usize) -> Vec<Arc<Progress>> {
         self.told().progress.iter().skip(after).cloned().collect()
     }
 
-    /// Whether nothing more will happen.
+    /// Whether no further progress will come.
     pub fn is_over(&self) -> bool {
         self.told().report.is_some()
     }
 
-    /// Changes whenever something happens.
+    /// Changes with each progress entry.
     pub fn changes(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
     }
 
-    /// Asks it to end.
+    /// Requests its end.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// The report comes with the last thing that is told.
+    /// Adds a progress entry. The report comes with the last one.
     fn tell(&self, progress: Progress, report: Option<RunReport>) {
         let mut told = self.told();
         told.report = report.map(Arc::new);
@@ -160,7 +160,7 @@ impl Run {
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
-        // Pushing is all that is done under it.
+        // The lock guards one push.
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -181,7 +181,7 @@ struct Inner {
 }
 
 impl Runs {
-    /// An empty store; the networks of its runs are made so.
+    /// An empty store; `stage` sets up the networks of its runs.
     pub fn new(stage: StageOptions) -> Self {
         Self {
             stage,
@@ -190,7 +190,7 @@ impl Runs {
         }
     }
 
-    /// Where the captures of runs that have ended are.
+    /// The captures of finished runs.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
     }
@@ -200,7 +200,7 @@ impl Runs {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a scenario under its name, in the place of one that had it. Whether there was one.
+    /// Stores a scenario under its name, replacing an earlier one. Returns whether there was one.
     pub fn store(&self, text: String, scenario: Arc<Scenario>) -> Result<bool, RunsError> {
         let mut inner = self.inner();
         let name = scenario.name.clone();
@@ -225,12 +225,12 @@ impl Runs {
         self.inner().scenarios.get(name).cloned()
     }
 
-    /// Forgets a scenario; runs of it go on.
+    /// Removes a scenario; its runs continue.
     pub fn forget_scenario(&self, name: &str) -> Option<Stored> {
         self.inner().scenarios.remove(name)
     }
 
-    /// Begins a run, which plays the scenario so many times.
+    /// Begins a run, which plays the scenario this many times.
     pub fn start(&self, scenario: Arc<Scenario>, mut options: PlayOptions, repeat: u32) -> Result<Arc<Run>, RunsError> {
         options.stage = self.stage.clone();
         let seed = *options.seed.get_or_insert_with(rand::random);
@@ -263,7 +263,7 @@ impl Runs {
         Ok(run)
     }
 
-    /// All runs that are remembered, in the order of their start.
+    /// All kept runs, in the order of their start.
     pub fn runs(&self) -> Vec<Arc<Run>> {
         self.inner().runs.iter().map(|(run, _)| Arc::clone(run)).collect()
     }
@@ -277,7 +277,7 @@ impl Runs {
             .map(|(run, _)| Arc::clone(run))
     }
 
-    /// Forgets a run that has ended. Whether there was one.
+    /// Removes a finished run. Returns whether there was one.
     pub fn forget(&self, id: &str) -> bool {
         let mut inner = self.inner();
         let before = inner.runs.len();
@@ -285,7 +285,7 @@ impl Runs {
         inner.runs.len() < before
     }
 
-    /// Cancels all runs and waits until their networks are gone.
+    /// Cancels all runs and waits until their networks are removed.
     pub fn end_all(&self) {
         let threads: Vec<JoinHandle<()>> = {
             let mut inner = self.inner();
@@ -307,7 +307,7 @@ impl Drop for Runs {
 }
 
 fn carry_out(run: &Run, options: &PlayOptions, repeat: u32, shelf: &Shelf) {
-    // The end is told together with the report, so that whoever hears of it finds it.
+    // The last entry comes together with the report, so that a listener that gets it finds the report.
     let tell = |progress: &Progress| {
         if !matches!(progress, Progress::Finished { .. }) {
             run.tell(progress.clone(), None);
@@ -317,7 +317,7 @@ fn carry_out(run: &Run, options: &PlayOptions, repeat: u32, shelf: &Shelf) {
         contain::site("run");
         play_repeatedly(&run.scenario, options, repeat, &run.cancel, &tell)
     });
-    // The network of the run is gone with what panicked; who waits for the run hears how it ended.
+    // The panic dropped the run's network; the report says how the run ended.
     let report = played.unwrap_or_else(|| {
         let mut report = not_played(&run.scenario, options, run.seed);
         report.problem = Some("the run panicked, which is a defect of localvpc: please report it".to_owned());
@@ -331,7 +331,7 @@ fn carry_out(run: &Run, options: &PlayOptions, repeat: u32, shelf: &Shelf) {
     run.tell(finished, Some(report));
 }
 
-/// Whether a scenario runs commands that its author chose.
+/// Whether a scenario runs commands of its author.
 pub fn runs_commands(scenario: &Scenario) -> bool {
     fn any(steps: &[Step]) -> bool {
         steps.iter().any(|step| match &step.action {

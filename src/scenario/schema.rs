@@ -1,6 +1,6 @@
-//! The JSON Schema of scenario and topology files, made from the types that read them.
+//! Generates the JSON Schema of scenario and topology files from the types that read them.
 //!
-//! `api/scenario.schema.json` is this schema; editors use it to complete and to check while one types.
+//! `api/scenario.schema.json` is this schema; editors use it to complete and check files.
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, Object, ObjectBuilder, Type};
@@ -39,7 +39,7 @@ fn of<T: ToSchema>(name: &str, title: &str) -> Value {
     schema
 }
 
-/// OpenAPI keeps its schemas under `components`, a schema of its own keeps them under `$defs`.
+/// OpenAPI has its schemas under `components`, a plain JSON Schema under `$defs`.
 fn localize(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -78,7 +78,7 @@ fn reference<T: ToSchema>() -> Ref {
     Ref::from_schema_name(T::name())
 }
 
-/// A type whose schema is written here because it has short forms, with the types that its long form refers to.
+/// Implements the schema of a type with short forms, with the types that its long form refers to.
 macro_rules! schema_of_forms {
     ($type:ty, $name:literal, [$($part:ty),*], $schema:expr) => {
         impl PartialSchema for $type {

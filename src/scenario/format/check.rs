@@ -1,4 +1,4 @@
-//! A scenario is checked before anything is made: a step does one thing, names what exists, and can fail.
+//! Checks a scenario before anything is created: a step does one thing, uses existing names, and can fail.
 
 mod expect;
 mod failover;
@@ -21,18 +21,18 @@ use crate::model::AddressOrPrefix;
 use crate::model::duration::Interval;
 use crate::topology::format::{Topology, check_for_steps, check_topology, expected_scope, is_word, read_topology};
 
-/// A run that is not told otherwise is given up after this time.
+/// The default time limit of a run.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The most regular expressions of one file: each may take milliseconds to read.
+/// The most regular expressions of one file: each may take milliseconds to compile.
 const MOST_PATTERNS: usize = 500;
 
-/// A scenario in which every name is known to exist.
+/// A scenario whose names have all been checked.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// Its short name.
     pub name: String,
-    /// What it shows, for people.
+    /// A description of what it shows.
     pub description: String,
     /// Where the observations were published.
     pub source: Option<String>,
@@ -40,71 +40,71 @@ pub struct Scenario {
     pub requires: Vec<String>,
     /// Values that a run may set.
     pub parameters: BTreeMap<String, Parameter>,
-    /// The run is given up after this time.
+    /// The run is ended after this time.
     pub timeout: Duration,
     /// The network.
     pub topology: Topology,
-    /// What is done, in this order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One thing that is done, and what is expected of it.
+/// An action and its expectations.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// `3`, or `3.1` inside a `parallel` step.
     pub number: String,
     /// Line of the file where it begins.
     pub line: u64,
-    /// The observation that it proves.
+    /// The observation that it demonstrates.
     pub say: Option<Text>,
-    /// The name of its start in later expectations.
+    /// A name for its start in later expectations.
     pub id: Option<String>,
-    /// What it does.
+    /// Its action.
     pub action: Action,
-    /// What must hold afterwards.
+    /// Its expectations.
     pub expect: ExpectFields,
-    /// From when counters of ports are counted.
+    /// The start of the interval in which counters are counted.
     pub since: Since,
-    /// The step is repeated until it passes, for no longer than this.
+    /// The step is repeated until it passes, at most for this time.
     pub within: Option<Duration>,
-    /// Values to save from standard output, by name, with the expression whose first group is the value.
+    /// Values to save from standard output: a name, and a regular expression whose first group is the value.
     pub save: BTreeMap<String, Text>,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Runs a command in an instance.
     Exec(Exec),
     /// Sends echo requests from an instance.
     Ping(Ping),
-    /// Edits the mapping table: all of the list or none.
+    /// Edits the mapping table: the whole list or nothing.
     Mapping(Vec<Edit>),
     /// Changes a network interface.
     Modify(Modify),
     /// Changes a route.
     Route(RouteChange),
-    /// Does nothing for a time.
+    /// Waits for this time.
     Wait(Duration),
     /// Starts a capture.
     Capture(Capture),
-    /// Starts a server that answers probes.
+    /// Starts a responder for probes.
     Responder(ResponderForm),
     /// Starts a stream of requests.
     Probe(ProbeForm),
-    /// Lets something go wrong.
+    /// Begins a fault.
     Fault(FaultForm),
-    /// Does something to the processes of an instance.
+    /// Changes the processes of an instance.
     Instance(InstanceChange, String),
-    /// Ends a capture, a probe, a fault, a responder or a command in the background.
+    /// Ends a capture, a probe, a fault, a responder or a background command.
     Stop(String),
-    /// Steps at the same time.
+    /// Steps in parallel.
     Parallel(Vec<Step>),
-    /// Nothing but the expectation.
+    /// No action, only expectations.
     Expect,
 }
 
-/// From when counters of ports are counted.
+/// The start of the interval in which counters are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
     /// The start of the step itself.
@@ -115,7 +115,7 @@ pub enum Since {
     Id(String),
 }
 
-/// Reads a scenario. `name` is what the file is called in messages.
+/// Reads a scenario. `name` is the file's name in messages.
 pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
     let document: Document = parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
     let mut checker = Checker::new(text, &document);
@@ -142,7 +142,7 @@ pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
     }))
 }
 
-/// Reads a file that holds a topology alone, or a scenario, of which the topology is taken.
+/// Reads a file with a topology alone, or with a scenario, of which the topology is used.
 pub fn read_any_topology(name: &str, text: &str) -> Result<Topology, FileError> {
     let error = match read_topology(name, text) {
         Ok(topology) => return Ok(topology),
@@ -150,7 +150,7 @@ pub fn read_any_topology(name: &str, text: &str) -> Result<Topology, FileError> 
     };
     match read(name, text) {
         Ok(scenario) => Ok(scenario.topology.clone()),
-        // What is wrong with it as a topology is what the user wants to know, unless it was meant as a scenario.
+        // Its mistakes as a topology are reported, unless it was meant as a scenario.
         Err(of_scenario) => {
             let meant = text
                 .lines()
@@ -168,14 +168,14 @@ struct Checker<'t> {
     /// Route tables of the topology.
     tables: BTreeSet<String>,
     captures: BTreeSet<String>,
-    /// Probes that were started, and those of them that were stopped.
+    /// Probes that were started, and those that were stopped.
     probes: BTreeSet<String>,
     stopped_probes: BTreeSet<String>,
-    /// Faults and probes, of which nothing can be read like the output of a command.
+    /// Faults and probes, which have no readable output.
     mute: BTreeSet<String>,
-    /// Captures and commands that run, which a `stop` step may name.
+    /// Running captures and commands, which a `stop` step may name.
     running: BTreeSet<String>,
-    /// How many regular expressions were read.
+    /// Number of regular expressions so far.
     patterns: usize,
 }
 
@@ -498,13 +498,13 @@ impl<'t> Checker<'t> {
         }
     }
 
-    /// Fills a text with what is known already. `None` when it is wrong, which has been noted, or when it depends on
-    /// what only the run knows.
+    /// Fills a text with values known now. `None` when it is wrong, which has been recorded, or depends on values of
+    /// the run.
     fn fill(&mut self, text: &Text) -> Option<String> {
         match text.fill(&self.scope) {
             Ok(_) if text.written().contains("saved.") || text.written().contains("parameters.") => None,
             Ok(filled) => Some(filled),
-            // The place of each is looked for in the whole text.
+            // The place of each is searched in the whole text.
             Err(_) if self.mistakes.len() >= MOST_FOUND => None,
             Err(error) => {
                 let mut mistake = Mistake::at(text.place(), error.to_string()).narrowed_to(self.text, error.needle());
@@ -550,7 +550,7 @@ impl<'t> Checker<'t> {
 }
 
 impl Action {
-    /// The word by which the file names it.
+    /// Its name in the file.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Exec(Exec {

@@ -1,5 +1,5 @@
-//! Steps of a fail-over test, as they are written: streams of requests whose answers are counted, hosts that hang or die,
-//! faults; and the figures that are expected of a stream.
+//! Defines the steps of a failover test, as written: streams of requests, hosts that hang or die, faults; and the
+//! figures that are expected of a stream.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use crate::model::duration::{AnswerTimeout, Interval};
 use crate::model::fault::FaultSpec;
 use crate::probe::ProbeKind;
 
-/// A stream of requests from an instance. It goes on until a `stop` step; its figures are known from then on.
+/// A stream of requests from an instance, until a `stop` step. Its figures are known from then on.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Probe)]
@@ -24,18 +24,18 @@ pub struct ProbeForm {
     /// The instance that sends.
     #[schema(value_type = String)]
     pub from: Spanned<String>,
-    /// The address that is probed.
+    /// The destination address.
     pub to: Text,
-    /// What is sent. `icmp` when left out; the others need a `responder`, or a program that answers.
+    /// The kind of request. `icmp` when left out; the others need a `responder`, or another program that answers.
     #[serde(default = "icmp")]
     pub kind: ProbeKind,
     /// Requests a second, 1 to 1000. 100 when left out.
     pub rate: Option<u32>,
-    /// The port; 7, and 80 with `http`, when left out.
+    /// The destination port; 7, and 80 with `http`, when left out.
     pub port: Option<u16>,
     /// The path of a GET request; `/` when left out.
     pub path: Option<String>,
-    /// An answer that takes longer is none. 1 s when left out.
+    /// Timeout of an answer; a later one counts as lost. 1 s when left out.
     pub timeout: Option<AnswerTimeout>,
 }
 
@@ -43,42 +43,42 @@ fn icmp() -> ProbeKind {
     ProbeKind::Icmp
 }
 
-/// A server in an instance that answers probes and says who it is: it echoes UDP and TCP, and answers GET requests.
+/// A server in an instance that answers probes with its name: it echoes UDP and TCP, and answers GET requests.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Responder)]
 pub struct ResponderForm {
-    /// The name by which a `stop` step ends it.
+    /// A name for the `stop` step.
     #[schema(value_type = String)]
     pub start: Spanned<String>,
-    /// The instance; its name is what the answers say.
+    /// The instance; its name is in the answers.
     #[schema(value_type = String)]
     pub on: Spanned<String>,
-    /// The port, by UDP and TCP. 7 when left out.
+    /// The port, on UDP and TCP. 7 when left out.
     pub port: Option<u16>,
 }
 
-/// What happens to the processes of an instance: one of the four.
+/// A change of an instance's processes: one of the four.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InstanceChange)]
 pub struct InstanceForm {
-    /// Its processes stop (SIGSTOP). Its kernel goes on answering ARP and pings, as that of a hung machine does.
+    /// Stops its processes (SIGSTOP). Its kernel still answers ARP and pings, like that of a hung machine.
     #[schema(value_type = Option<String>)]
     pub freeze: Option<Spanned<String>>,
-    /// Its frozen processes go on.
+    /// Continues its processes (SIGCONT).
     #[schema(value_type = Option<String>)]
     pub thaw: Option<Spanned<String>>,
-    /// Its processes are killed. Files stay.
+    /// Kills its processes. Files stay.
     #[schema(value_type = Option<String>)]
     pub kill: Option<Spanned<String>>,
-    /// Its processes are killed, and what they wrote is lost. Its kernel goes on answering ARP and pings, for which there is
-    /// the fault `link_down`.
+    /// Kills its processes and discards the files that they wrote. Its kernel still answers ARP and pings; the fault
+    /// `link_down` stops that.
     #[schema(value_type = Option<String>)]
     pub crash: Option<Spanned<String>>,
 }
 
-/// What happens to the processes of an instance.
+/// A change of an instance's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceChange {
     /// SIGSTOP.
@@ -87,12 +87,12 @@ pub enum InstanceChange {
     Thaw,
     /// SIGKILL.
     Kill,
-    /// SIGKILL, and files are lost.
+    /// SIGKILL, and written files are discarded.
     Crash,
 }
 
 impl InstanceForm {
-    /// What is asked for, in the order of the fields.
+    /// The requested changes, in the order of the fields.
     pub(super) fn changes(&self) -> Vec<(InstanceChange, &Spanned<String>)> {
         [
             (InstanceChange::Freeze, &self.freeze),
@@ -107,7 +107,7 @@ impl InstanceForm {
 }
 
 impl InstanceChange {
-    /// The word in files.
+    /// Its name in files.
     pub fn word(self) -> &'static str {
         match self {
             Self::Freeze => "freeze",
@@ -118,13 +118,12 @@ impl InstanceChange {
     }
 }
 
-/// A fault: its kind as in the API, and beside it `start` (a name by which a `stop` step ends it), `duration` and
-/// `description`.
+/// A fault: its kind as in the API, and in addition `start` (a name for the `stop` step), `duration` and `description`.
 #[derive(Debug, Clone)]
 pub struct FaultForm {
-    /// The name by which a `stop` step ends it.
+    /// A name for the `stop` step.
     pub start: Option<String>,
-    /// What the API would be sent, with expressions.
+    /// The request of the API, with expressions.
     body: Value,
 }
 
@@ -156,21 +155,21 @@ impl<'de> Deserialize<'de> for FaultForm {
 /// Why a fault cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultFormError {
-    /// An expression.
+    /// An expression is wrong.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// It is no fault.
+    /// It is not a fault.
     #[error("this is not a fault: {0}")]
     Unknown(#[from] serde_json::Error),
 }
 
 impl FaultForm {
-    /// What is to begin, with expressions replaced.
+    /// The fault, with expressions replaced.
     pub fn spec(&self, scope: &Scope) -> Result<FaultSpec, FaultFormError> {
         Ok(serde_json::from_value(filled(&self.body, scope)?)?)
     }
 
-    /// It as one would type it.
+    /// The fault as written in a file.
     pub fn shown(&self, scope: &Scope) -> String {
         let body = filled(&self.body, scope).unwrap_or_else(|_| self.body.clone());
         let duration = body.get("duration").and_then(Value::as_str);
@@ -203,7 +202,7 @@ impl PartialSchema for FaultForm {
         };
         let more = ObjectBuilder::new()
             .schema_type(Type::Object)
-            .property("start", text("The name by which a `stop` step ends it."))
+            .property("start", text("A name for the `stop` step."))
             .property("duration", text("When it ends by itself, such as `10s`."))
             .property("description", text("What to call it in events and reports."));
         RefOr::T(Schema::AllOf(
@@ -230,18 +229,18 @@ impl ToSchema for FaultForm {
     }
 }
 
-/// Between which lengths of time something must lie.
+/// Bounds of a length of time.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeRange {
-    /// It is shorter.
+    /// Upper bound, exclusive.
     pub below: Option<Interval>,
-    /// It is longer.
+    /// Lower bound, exclusive.
     pub above: Option<Interval>,
 }
 
 impl TimeRange {
-    /// Whether a length of time is right.
+    /// Whether a length of time is within the bounds.
     pub fn holds(self, length: std::time::Duration) -> bool {
         self.below.is_none_or(|below| length < below.get()) && self.above.is_none_or(|above| length > above.get())
     }

@@ -1,5 +1,5 @@
-//! What is expected of the switch's flow records: which packets are meant, in the words of VPC flow logs, and what became of
-//! them.
+//! Defines the expectations about the switch's flow records, as written: which packets, in the terms of VPC flow logs,
+//! and their verdicts.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::record::flow_log::FlowProtocol;
 use crate::file::template::Scope;
 use crate::file::values::{Count, Text};
 
-/// What the switch recorded of the packets of a flow. Each packet is counted once, where it came from its sender. Those that
-/// are not told apart by what is left out are counted together.
+/// Expectations about the switch's flow records. Each packet is counted once, at its ingress. A field that is left out
+/// matches all packets.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FlowExpectation)]
@@ -29,28 +29,28 @@ pub struct FlowForm {
     pub protocol: Option<FlowProtocol>,
     /// Their destination port, of TCP or UDP.
     pub port: Option<u16>,
-    /// How many there were, whatever became of them.
+    /// Number of packets, whatever their verdict.
     pub packets: Option<Count>,
-    /// Those that were delivered, by instance.
+    /// Delivered packets, by instance.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub delivered_to: BTreeMap<String, Spanned<Count>>,
-    /// Those that went nowhere, by the reason of the drop.
+    /// Dropped packets, by drop reason.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, Count>)]
     pub dropped: BTreeMap<String, Spanned<Count>>,
-    /// Those that the VPC answered itself.
+    /// Packets answered by the VPC.
     pub answered: Option<Count>,
 }
 
 impl FlowForm {
-    /// Whether it says what packets are to be like, and nothing of what became of them.
+    /// Whether it selects packets without an expectation.
     pub(super) fn expects_nothing(&self) -> bool {
         let counts = [self.packets, self.answered];
         counts.iter().all(Option::is_none) && self.delivered_to.is_empty() && self.dropped.is_empty()
     }
 
-    /// Which packets are meant, for people.
+    /// The selection, for messages.
     pub fn shown(&self, scope: &Scope) -> String {
         let text = |text: &Text| text.fill(scope).unwrap_or_else(|_| text.written().to_owned());
         let protocol = self.protocol.map(|protocol| format!("{protocol:?}").to_uppercase());

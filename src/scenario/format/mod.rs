@@ -1,6 +1,6 @@
-//! The scenario file: read, checked as a whole, and refused with the place of every mistake.
+//! Reads a scenario file, checks it as a whole, and reports every mistake with its place.
 //!
-//! YAML, of which JSON is a part. [`read`] gives a [`Scenario`] in which every name is known to exist.
+//! The format is YAML, which includes JSON. [`read`] returns a [`Scenario`] whose names have all been checked.
 
 mod check;
 mod document;

@@ -1,4 +1,4 @@
-//! Reads the short forms of a scenario's fields: a word, a number or a list where the long form is a mapping.
+//! Reads the short forms of a scenario's fields: a word, a number or a list instead of a mapping.
 
 use serde_saphyr::{Location, Spanned};
 

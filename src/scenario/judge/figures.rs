@@ -1,4 +1,4 @@
-//! Figures of a probe, and events, compared with what was expected of them.
+//! Compares the figures of a probe, and events, with the expectations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::{Check, Witness};
 use crate::file::values::Count;
 use crate::probe::ProbeReport;
 
-/// Adds what is expected of a probe and of events.
+/// Adds the checks of probes and events.
 pub(super) fn judge(action: &Action, expect: &ExpectFields, witness: &dyn Witness, checks: &mut Vec<Check>) {
     if expect.asks_of_a_probe() {
         let name = match (&expect.probe, action) {
             (Some(probe), _) => probe.value.as_str(),
             (None, Action::Stop(name)) => name,
-            // The check of the file lets no other form through.
+            // The check of the file excludes other forms.
             (None, _) => "",
         };
         match witness.probe(name) {
@@ -46,7 +46,7 @@ fn judge_probe(name: &str, report: &ProbeReport, expect: &ExpectFields, checks: 
                 _ => shown(found),
             },
         ));
-        // What never came back was not only out for the time in which somebody asked.
+        // An outage without an end was longer than the probe could measure.
         if range.below.is_some() {
             let ended = outage.windows.last().is_none_or(|window| window.to.is_some());
             checks.push(Check::new(format!("probe `{name}`: the outage ends"), ended, || {
@@ -90,7 +90,7 @@ fn judge_probe(name: &str, report: &ProbeReport, expect: &ExpectFields, checks: 
     by_name("delivered to", &expect.delivered_to, &delivered(report));
 }
 
-/// How many packets each instance got.
+/// Number of packets delivered to each instance.
 fn delivered(report: &ProbeReport) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let fates = report.record.requests.iter().flat_map(|request| &request.fates);
@@ -102,7 +102,7 @@ fn delivered(report: &ProbeReport) -> BTreeMap<String, u64> {
 }
 
 fn shown(time: Duration) -> String {
-    // To the microsecond: more digits say nothing.
+    // In microseconds: more digits have no meaning.
     let whole = Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     humantime::format_duration(whole).to_string()
 }

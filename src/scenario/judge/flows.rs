@@ -1,4 +1,4 @@
-//! Flow records compared with what was expected of them.
+//! Compares flow records with the expectations.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::file::template::{Scope, TemplateError};
 use crate::file::values::Text;
 use crate::record::flow_log::{FlowCounts, FlowFilter};
 
-/// Adds what is expected of flows.
+/// Adds the checks of flows.
 pub(super) fn judge(
     expect: &ExpectFields,
     scope: &Scope,
@@ -70,7 +70,7 @@ fn judge_flow(shown: &str, flow: &FlowForm, counts: &FlowCounts, checks: &mut Ve
     }
 }
 
-/// All that became of the packets.
+/// All verdicts on the packets, as text.
 fn told(counts: &FlowCounts) -> String {
     let delivered = counts
         .delivered_to

@@ -1,4 +1,4 @@
-//! Expectations against what a step could have seen.
+//! Tests expectations against possible observations of a step.
 
 use std::collections::BTreeMap;
 
@@ -39,12 +39,12 @@ impl Witness for Told {
     }
 }
 
-/// What is found wrong when a step with this action and expectation sees this.
+/// The failed checks of a step with this action and expectation.
 fn wrong(step: &str, seen: &Seen) -> Vec<String> {
     wrong_at(1, step, seen)
 }
 
-/// The same of the step at this place.
+/// The same for the step at this place.
 fn wrong_at(place: usize, step: &str, seen: &Seen) -> Vec<String> {
     let text = format!(
         "name: t\ntopology: {{ vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}, subnets: {{ s: {{ vpc: v, \

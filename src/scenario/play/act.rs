@@ -1,4 +1,4 @@
-//! The doing of a step: commands in instances, edits through the Controller, captures.
+//! Does the action of a step: commands in instances, edits through the Controller, captures.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,16 +19,16 @@ use crate::model::duration::later;
 use crate::model::route_table::RouteEdit;
 use crate::topology::format::route_target;
 
-/// A command that says nothing of its time is killed after this.
+/// Default time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A program in the background that cannot read its configuration ends within this time.
+/// A background program with an unreadable configuration ends within this time.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// A stopped command may take this long to end by itself.
+/// Time for a stopped command to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The step as one would type it.
+/// The action as a command line.
 pub(super) fn describe(action: &Action, scope: &Scope) -> String {
     let text = |text: &Text| text.fill(scope).unwrap_or_else(|_| text.written().to_owned());
     match action {
@@ -66,7 +66,7 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
                     } => {
                         format!("unassign {} from {}", text(address), from.value)
                     }
-                    // The check of the file lets no other form through.
+                    // The check of the file excludes other forms.
                     _ => "edit".to_owned(),
                 })
                 .collect();
@@ -137,7 +137,7 @@ fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
     line
 }
 
-/// The time that a ping takes when nothing answers, and some for a busy machine.
+/// The time of an unanswered ping, and some more for a busy machine.
 fn ping_timeout(ping: &Ping) -> Duration {
     let interval = ping
         .interval
@@ -167,7 +167,7 @@ fn capture_line(capture: &Capture, scope: &Scope) -> String {
 }
 
 impl Player<'_> {
-    /// Does it. An error says why it could not be done; what was done and went wrong is for the judge.
+    /// Does the action. An error says why it could not be done; a bad result is for the judge.
     pub(super) fn act(&self, action: &Action) -> Result<Seen, String> {
         let scope = self.scope();
         match action {
@@ -222,7 +222,7 @@ impl Player<'_> {
             Action::Fault(fault) => self.fault(fault, &scope),
             Action::Instance(change, instance) => self.change_instance(*change, instance),
             Action::Stop(name) => self.stop(name),
-            // Steps in parallel are played by the Player; an expectation alone does nothing.
+            // The Player plays steps in parallel; an expectation alone does nothing.
             Action::Parallel(_) | Action::Expect => Ok(Seen::default()),
         }
     }
@@ -260,7 +260,7 @@ impl Player<'_> {
         Ok(begun(&running, &name.value))
     }
 
-    /// Remembers a command that goes on.
+    /// Stores a background command.
     pub(super) fn keep(&self, name: &str, instance: &str, running: Running) {
         lock(&self.started_programs).push((name.to_owned(), instance.to_owned(), running.clone()));
         lock(&self.background).insert(name.to_owned(), running);
@@ -285,7 +285,7 @@ impl Player<'_> {
         Ok(seen(&self.wait(&running)))
     }
 
-    /// Waits for a command, and kills it when the run is over before it.
+    /// Waits for a command, and kills it when the run ends before.
     fn wait(&self, running: &Running) -> Outcome {
         loop {
             if let Some(outcome) = running.wait_for(GLANCE) {
@@ -312,7 +312,7 @@ impl Player<'_> {
             }
             return Ok(seen(&running.stop(GRACE)));
         }
-        if let Some(seen) = self.stop_trouble(name)? {
+        if let Some(seen) = self.stop_probe_or_fault(name)? {
             return Ok(seen);
         }
         let mut captures = lock(&self.captures);
@@ -336,14 +336,14 @@ pub(super) fn fill(text: &Text, scope: &Scope) -> Result<String, String> {
     text.fill(scope).map_err(|error| error.to_string())
 }
 
-/// A program that was started in the background. One that ends at once with an error has not begun what the next steps need.
+/// The observations of a background program. If it ends at once with an error, the next steps lack it.
 fn begun(running: &Running, name: &str) -> Seen {
     match running.wait_for(AT_ONCE) {
         Some(outcome) if outcome.end.code() != 0 => Seen {
             ended_at_once: Some(name.to_owned()),
             ..seen(&outcome)
         },
-        // It runs, or it has become a daemon.
+        // It is running, or it has daemonized.
         _ => Seen::default(),
     }
 }

@@ -1,6 +1,6 @@
-//! What is shown of a step that failed: the packets of its time, the verdicts on them, the state of the hosts.
+//! Collects evidence about a failed step: its packets with their verdicts, and the state of the hosts.
 //!
-//! Packets are recorded in each instance from the start of the run, in memory, so that nothing is left on a disk.
+//! Packets are recorded in each instance from the start of the run, in memory, so that no file is left.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,23 +17,23 @@ use crate::record::ladder::Rung;
 use crate::report::run::Evidence;
 use crate::report::run::PortCounts;
 
-/// Packets of each instance that are kept, the last ones.
+/// Packets kept of each instance; older ones are discarded.
 const MOST_PACKETS: usize = 2000;
 
-/// What the hosts are asked.
+/// The commands that show a host's state.
 const HOST_STATE: &str = "ip -brief address show dev eth0; ip route; ip -6 route show dev eth0; ip neigh";
 
-/// Packets of one instance, kept in memory.
+/// The packets of one instance, in memory.
 pub(super) struct Recording {
     capture: Option<Capture>,
     memory: File,
-    /// Whether every field of a packet is told.
+    /// Whether every field of a packet is shown.
     verbose: bool,
 }
 
 impl Recording {
-    /// Records what arrives at an instance, and with `outgoing` what leaves it too. What arrives after this has
-    /// returned is recorded.
+    /// Records packets that arrive at an instance, and with `outgoing` those that leave it too, from the moment this
+    /// returns.
     pub(super) fn start(instance: &Instance, filter: Option<String>, outgoing: bool) -> Result<Self, String> {
         let memory = memfd_create("capture", MemfdFlags::CLOEXEC)
             .map_err(|error| format!("no memory for a capture: {error}"))?
@@ -52,21 +52,21 @@ impl Recording {
         })
     }
 
-    /// Whether [`Self::lines`] tells every field of a packet.
+    /// Sets whether [`Self::lines`] shows every field of a packet.
     pub(super) fn tell_all(&mut self, verbose: bool) {
         self.verbose = verbose;
     }
 
-    /// Ends it; its packets can still be read.
+    /// Ends the recording; its packets can still be read.
     pub(super) fn stop(&mut self) {
         if let Some(capture) = self.capture.take() {
             capture.stop();
         }
     }
 
-    /// A line for each packet so far, or a line and those that belong to it, with the time in seconds since 1970 first.
+    /// The packets so far, each a line or several, with the time in seconds since 1970 first.
     pub(super) fn lines(&self) -> Result<String, String> {
-        // A new open file, so that reading begins at the beginning and does not disturb the writer.
+        // A new open file, so that reading starts at the beginning and does not disturb the writer.
         let file = File::open(path_of(&self.memory)).map_err(|error| error.to_string())?;
         let output = Command::new("tcpdump")
             .args(["-n", "-e", "-tt"])
@@ -76,7 +76,7 @@ impl Recording {
             .stderr(Stdio::piped())
             .output()
             .map_err(|error| format!("tcpdump: {error}"))?;
-        // tcpdump complains of a last packet that is only half there yet, and has told the others.
+        // tcpdump reports an error for a half-written last packet, after it has printed the others.
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
@@ -85,7 +85,7 @@ fn path_of(memory: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()))
 }
 
-/// Begins to record everything in every instance, where `tcpdump` is installed.
+/// Records all packets of every instance, where `tcpdump` is installed.
 pub(super) fn record_all(stage: &Stage) -> BTreeMap<String, Recording> {
     let names = stage.instance_names();
     std::thread::scope(|scope| {
@@ -110,7 +110,7 @@ pub(super) fn record_all(stage: &Stage) -> BTreeMap<String, Recording> {
     })
 }
 
-/// All that is known of the time since a step began.
+/// The evidence since a step began.
 pub(super) fn gather(
     stage: &Stage,
     recordings: &BTreeMap<String, Recording>,
@@ -162,7 +162,7 @@ pub(super) fn gather(
     }
 }
 
-/// Whether a line of `tcpdump -tt` is of this time or later. Lines that continue another have no time and are left out.
+/// Whether a line of `tcpdump -tt` is of this time or later. Continuation lines have no time and are skipped.
 fn is_after(line: &str, ms: u64) -> bool {
     let seconds = line.split(' ').next().and_then(|time| time.parse::<f64>().ok());
     seconds.is_some_and(|seconds| seconds * 1000.0 >= ms as f64)

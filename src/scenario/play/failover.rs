@@ -1,4 +1,4 @@
-//! The doing of fail-over steps: probes and what comes of them, faults, hosts that hang or die.
+//! Does failover steps: probes and their results, faults, hosts that hang or die.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::probe::responder::{READY, RESPONDER_SUBCOMMAND};
 use crate::probe::{ECHO_PORT, Mark, MarkKind, Outage, Probe, ProbeRecord, ProbeReport, ProbeSpec};
 use crate::report::run::{ProgramLog, ms};
 
-/// A responder needs some milliseconds; a machine that is out of memory may need longer.
+/// A responder needs some milliseconds; a machine short of memory may need longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What happened so long before or after a probe, in nanoseconds, stands in its timeline.
+/// Events within this many nanoseconds before or after a probe are in its timeline.
 const MARGIN: i64 = 10_000_000_000;
 
-/// A probe that runs.
+/// A running probe.
 pub(super) struct Probing {
     probe: Probe,
     /// The last event before it began.
     after: u64,
 }
 
-/// The step as one would say it.
+/// The action in words.
 pub(super) fn describe(action: &Action, scope: &Scope) -> String {
     match action {
         Action::Responder(responder) => format!(
@@ -131,14 +131,14 @@ impl Player<'_> {
         done.map(|()| Seen::default()).map_err(|error| error.to_string())
     }
 
-    /// Ends a probe or a fault. None when there is none of this name.
-    pub(super) fn stop_trouble(&self, name: &str) -> Result<Option<Seen>, String> {
+    /// Ends a probe or a fault; `None` when there is none of this name.
+    pub(super) fn stop_probe_or_fault(&self, name: &str) -> Result<Option<Seen>, String> {
         if let Some(fault) = lock(&self.faults).remove(name) {
             self.note(MarkKind::FaultEnd, format!("fault {name} ends"));
             self.stage.end_fault(fault);
             return Ok(Some(Seen::default()));
         }
-        // In a statement of its own: other steps go on while the last answers are waited for.
+        // A statement of its own: the lock is released while the last answers are awaited.
         let probing = lock(&self.probes).remove(name);
         match probing {
             Some(probing) => {
@@ -167,12 +167,12 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Remembers what a timeline shows beside requests.
+    /// Records an event for the timeline.
     fn note(&self, kind: MarkKind, text: String) {
         lock(&self.happened).push((SystemTime::now(), kind, text));
     }
 
-    /// What happened while a probe ran, in order.
+    /// The events while a probe ran, in order.
     fn marks(&self, record: &ProbeRecord, owners: &[Ownership], names: &BTreeMap<String, String>) -> Vec<Mark> {
         let since = |at: SystemTime| match at.duration_since(record.began()) {
             Ok(after) => after.as_nanos() as i64,
@@ -219,14 +219,14 @@ impl Player<'_> {
                 text: format!("first packet at {}", name(owner.to)),
             });
         }
-        // What was long before or after the probe is of another part of the scenario.
+        // Events long before or after the probe belong to another part of the scenario.
         let end = record.requests.iter().map(|request| request.sent).max().unwrap_or(0) as i64;
         marks.retain(|mark| (-MARGIN..=end + MARGIN).contains(&mark.at));
         marks.sort_by_key(|mark| mark.at);
         marks
     }
 
-    /// Ends what still runs. What probes saw, and what programs wrote.
+    /// Ends everything that is still running; returns the reports of probes and the output of programs.
     pub(super) fn end(self) -> (Vec<ProbeReport>, Vec<ProgramLog>) {
         let probes = std::mem::take(&mut *lock(&self.probes));
         for (name, probing) in probes {

@@ -1,6 +1,6 @@
-//! A scenario is played on a network of its own: made for the run, and gone when the run has ended, however it ended.
+//! Plays a scenario on a network of its own, which is created for the run and removed at its end, however it ends.
 //!
-//! Nothing of it is visible to the machine but processes; runs side by side do not know of each other.
+//! On the machine only its processes are visible; concurrent runs are independent.
 
 mod act;
 mod evidence;
@@ -33,27 +33,27 @@ use failover::Probing;
 pub use network::{Stage, StageError, StageOptions};
 pub use repeat::play_repeatedly;
 
-/// Between two tries of a step with `within`.
+/// Time between two tries of a step with `within`.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
-/// How long the switch may take on a busy machine until it has counted what a command sent.
+/// How long the switch on a busy machine may take to count what a command sent.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Between two looks at whether the run was cancelled.
+/// Time between two checks for a cancelled run.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What a run may choose.
+/// Options of a run.
 #[derive(Debug, Clone, Default)]
 pub struct PlayOptions {
-    /// Where MAC addresses and the like come from; chosen at random, and reported, when left out.
+    /// The seed of MAC addresses and identifiers; chosen at random, and reported, when left out.
     pub seed: Option<u64>,
-    /// Values of the scenario's parameters; those that are missing have their defaults.
+    /// Values of the scenario's parameters; missing ones have their defaults.
     pub parameters: BTreeMap<String, String>,
-    /// Plays on after a step has failed.
+    /// Goes on after a failed step.
     pub keep_going: bool,
     /// Keeps every frame that crosses the switch, up to [`LARGEST_CAPTURE`].
     pub capture: bool,
-    /// How the network is made.
+    /// How the network is set up.
     pub stage: StageOptions,
 }
 
@@ -62,12 +62,12 @@ pub struct PlayOptions {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks the run to end; what runs in its instances is killed.
+    /// Requests the end of the run; commands in its instances are killed.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked.
+    /// Whether the end was requested.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -76,12 +76,12 @@ impl Cancel {
 /// Why a run cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayError {
-    /// The run sets a parameter that the scenario does not have.
+    /// The scenario does not have this parameter.
     #[error("the scenario has no parameter `{name}`{}", remedy.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
     UnknownParameter {
-        /// As it was given.
+        /// Its name as given.
         name: String,
-        /// The nearest one.
+        /// The nearest name.
         remedy: Option<String>,
     },
     /// A parameter without a default is not set.
@@ -89,7 +89,7 @@ pub enum PlayError {
     MissingParameter {
         /// Its name.
         name: String,
-        /// What it is for.
+        /// Its description.
         description: String,
     },
     /// Programs that the steps use are not installed.
@@ -97,15 +97,15 @@ pub enum PlayError {
     MissingPrograms {
         /// Their names.
         programs: Vec<String>,
-        /// What installs them on Debian.
+        /// The Debian command that installs them.
         install: Option<String>,
     },
-    /// The network could not be made.
+    /// The network could not be created.
     #[error(transparent)]
     Stage(#[from] Box<StageError>),
 }
 
-/// Plays a scenario and reports. Blocks until the network is gone again.
+/// Plays a scenario and returns its report. Blocks until the network is removed.
 pub fn play(
     scenario: &Scenario,
     options: &PlayOptions,
@@ -164,7 +164,7 @@ fn outcome(steps: &[StepReport], cancel: &Cancel) -> RunOutcome {
     }
 }
 
-/// The values of a scenario's parameters: those given, and defaults for the others.
+/// The values of a scenario's parameters: given values, and defaults for the others.
 pub fn parameters(
     scenario: &Scenario,
     given: &BTreeMap<String, String>,
@@ -196,13 +196,13 @@ fn skipped(step: &Step) -> StepReport {
     report
 }
 
-/// What ports had counted at some moment.
+/// Counters of ports at some moment.
 type Marks = BTreeMap<String, PortCounts>;
 
-/// The last event before a step, and when the step began.
+/// The last event before a step, and the start of the step.
 type Begun = (u64, Instant);
 
-/// The report of a scenario of which no step has been played.
+/// The report of a scenario before its first step.
 pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) -> RunReport {
     RunReport {
         scenario: scenario.name.clone(),
@@ -222,7 +222,7 @@ pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) 
     }
 }
 
-/// A run in progress.
+/// A running scenario.
 struct Player<'a> {
     stage: &'a Stage,
     options: &'a PlayOptions,
@@ -232,30 +232,30 @@ struct Player<'a> {
     deadline: Instant,
     timeout: Duration,
     saved: Mutex<BTreeMap<String, String>>,
-    /// Counters at the start of steps that have an id.
+    /// Counters at the start of steps with an id.
     marks: Mutex<BTreeMap<String, Marks>>,
     at_start: Marks,
     captures: Mutex<BTreeMap<String, Recording>>,
     background: Mutex<BTreeMap<String, Running>>,
-    /// Every command that was started in the background, with its name and its instance.
+    /// Every background command, with its name and its instance.
     started_programs: Mutex<Vec<(String, String, Running)>>,
     probes: Mutex<BTreeMap<String, Probing>>,
-    /// Probes that were stopped, in the order of their end.
+    /// Stopped probes, in the order of their end.
     probed: Mutex<Vec<Arc<ProbeReport>>>,
     faults: Mutex<BTreeMap<String, FaultId>>,
-    /// The number of the last event before the scenario, and before each step that has an id.
+    /// The number of the last event before the scenario, and before each step with an id.
     first_event: u64,
     event_marks: Mutex<BTreeMap<String, u64>>,
-    /// What became of each packet, where the scenario expects something of flows; and when the steps that have an id began.
+    /// Flow records, where the scenario has an expectation about flows; and the start of steps with an id.
     flow_log: Option<FlowLog>,
     time_marks: Mutex<BTreeMap<String, Instant>>,
-    /// Everything that each instance sends and receives, for the evidence of a step that fails.
+    /// The packets of each instance, as evidence for a failed step.
     recordings: BTreeMap<String, Recording>,
-    /// The latest packets, for the same.
+    /// The latest packets, for the same purpose.
     ladder: Option<Ladder>,
-    /// Faults and changes of hosts, with when they were made.
+    /// Faults and changes of hosts, with their times.
     happened: Mutex<Vec<(SystemTime, MarkKind, String)>>,
-    /// Programs in the background that a step stopped.
+    /// Background programs that a step stopped.
     stopped_programs: Mutex<BTreeSet<String>>,
 }
 
@@ -373,7 +373,7 @@ impl<'a> Player<'a> {
         )
     }
 
-    /// Does a step once and judges it.
+    /// Does the action of a step once and judges it.
     fn attempt(&self, step: &Step, marks: &Marks, begun: Begun, report: &mut StepReport) {
         report.problem = None;
         report.checks.clear();
@@ -406,7 +406,7 @@ impl<'a> Player<'a> {
                 }
             }
         }
-        // Ports and captures can be expected of steps in parallel as a whole.
+        // A `parallel` step can have expectations about ports and captures.
         if matches!(step.action, Action::Parallel(_)) {
             let outcome = report.outcome;
             self.judge_settled(step, marks, begun, &Seen::default(), report);
@@ -416,8 +416,8 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Judges a step, and what is counted outside of its command again until that holds: the switch reads a frame after
-    /// the kernel has told its sender that it is gone, and on a busy machine later than the command ends.
+    /// Judges a step. Counters are read again until the checks hold: the switch reads a frame after the kernel has
+    /// reported it as sent, on a busy machine later than the command ends.
     fn judge_settled(&self, step: &Step, marks: &Marks, begun: Begun, seen: &Seen, report: &mut StepReport) {
         let until = later(Instant::now(), SETTLING);
         loop {
@@ -425,7 +425,7 @@ impl<'a> Player<'a> {
             self.judge(step, marks, begun, seen, report);
             let settled =
                 report.outcome != RunOutcome::Failed || !step.expect.looks_outside() || Instant::now() >= until;
-            // A step with `within` is done again anyway.
+            // A step with `within` is repeated anyway.
             if settled || step.within.is_some() || !self.pause(GLANCE) {
                 break;
             }
@@ -436,7 +436,7 @@ impl<'a> Player<'a> {
         report.exit = seen.exit;
         report.stdout.clone_from(&seen.stdout);
         report.stderr.clone_from(&seen.stderr);
-        // What the step changed is seen by what it expects.
+        // The expectations see what the step changed.
         let scope = self.scope();
         let earlier = match &step.since {
             Since::Step => marks.clone(),
@@ -521,7 +521,7 @@ impl<'a> Player<'a> {
         scope
     }
 
-    /// Waits, unless the run is cancelled or its time is up. Whether all of the time has passed.
+    /// Waits; returns false when the run is cancelled or its time is up.
     fn pause(&self, time: Duration) -> bool {
         let until = later(Instant::now(), time);
         loop {
@@ -549,13 +549,13 @@ impl Drop for Player<'_> {
     }
 }
 
-/// What expectations look at beside the command's own output.
+/// Observations other than the command's output.
 struct Eyes<'p, 'a> {
     now: Marks,
     earlier: Marks,
     /// Events after this number count.
     after: u64,
-    /// Packets from this instant on count.
+    /// Packets after this instant count.
     since: Instant,
     player: &'p Player<'a>,
 }
@@ -594,12 +594,12 @@ impl Witness for Eyes<'_, '_> {
     }
 }
 
-/// What these locks guard is changed in one call each, so a panic under one leaves nothing half done.
+/// The guarded values change in one call each, so a panic leaves them consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether steps expect something of flows.
+/// Whether steps have an expectation about flows.
 fn flows_are_expected(steps: &[Step]) -> bool {
     steps.iter().any(|step| {
         let inner = match &step.action {

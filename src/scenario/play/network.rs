@@ -1,4 +1,4 @@
-//! The network of one run: a runtime of its own, looked at by the names of the file.
+//! Sets up the network of one run: a runtime of its own, addressed by the names of the file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, StartApi, host_enviro
 use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
 use crate::topology::{DeclareError, declare};
 
-/// How the network of a run is made.
+/// Settings for the network of a run.
 #[derive(Debug, Clone)]
 pub struct StageOptions {
-    /// Whether TAPs carry frames larger than the MTU and unfinished checksums.
+    /// Whether TAPs use offloads: frames larger than the MTU and unfinished checksums.
     pub offload: bool,
     /// The program that becomes process 1 of an instance; this one if left out.
     pub init_program: Option<PathBuf>,
-    /// Starts what serves the API to the programs in instances; without it they have none.
+    /// Starts the server of the API for the programs in instances; without it they have no API.
     pub api: Option<StartApi>,
 }
 
@@ -44,13 +44,13 @@ impl Default for StageOptions {
     }
 }
 
-/// Why the network of a run cannot be made.
+/// Why the network of a run cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// The switch or the lab does not start.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Something of the topology was refused.
+    /// The Controller refused a part of the topology.
     #[error(transparent)]
     Declare(#[from] DeclareError),
     /// The API for the programs in instances does not start.
@@ -58,7 +58,7 @@ pub enum StageError {
     Api(#[from] std::io::Error),
 }
 
-/// Code and message of the Controller.
+/// Code and message of a refusal by the Controller.
 pub(super) type Refusal = (String, String);
 
 /// An edit of the mapping table, by the names of the file.
@@ -75,24 +75,24 @@ pub(super) enum Change {
     },
 }
 
-/// The network of one run. Dropping it takes everything away.
+/// The network of one run. Dropping it removes everything.
 pub struct Stage {
-    /// Serves the API to the hosts for as long as the stage stands.
+    /// Serves the API to the hosts as long as the stage exists.
     _inside: Option<Arc<dyn ServeHost>>,
     runtime: Arc<Runtime>,
-    /// This program, as instances can start it.
+    /// The path of this program for instances.
     program: PathBuf,
     /// The subnets of the file, and the instances with their subnets.
     vpcs: Vec<String>,
     subnets: Vec<String>,
     instances: BTreeMap<String, String>,
-    /// Interfaces that are nobody's primary one, with their subnets.
+    /// Interfaces that are not primary, with their subnets.
     interfaces: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
 }
 
 impl Stage {
-    /// Makes the network; when this returns, its hosts are up.
+    /// Creates the network; when this returns, its hosts are up.
     pub fn build(
         topology: &Topology,
         parameters: BTreeMap<String, String>,
@@ -137,7 +137,7 @@ impl Stage {
         })
     }
 
-    /// What expressions can name now.
+    /// The names that expressions can use now.
     pub(super) fn scope(&self) -> Scope {
         let controller = self.runtime.controller();
         let mut scope = Scope {
@@ -191,14 +191,14 @@ impl Stage {
             .ok_or_else(|| format!("there is no instance `{name}`"))
     }
 
-    /// A host whose programs reach the API.
+    /// A host whose programs can reach the API.
     pub(super) fn booted(&self, name: &str) -> Result<Arc<Instance>, String> {
         let instance = self.instance(name)?;
         instance.machine().map_err(|error| error.to_string())?;
         Ok(instance)
     }
 
-    /// This program, as instances can start it.
+    /// The path of this program for instances.
     pub(super) fn program(&self) -> &Path {
         &self.program
     }
@@ -223,18 +223,18 @@ impl Stage {
         Ok(interface.map_err(|error| error.to_string())?.id)
     }
 
-    /// Lets something go wrong.
+    /// Begins a fault.
     pub(super) fn begin_fault(&self, spec: FaultSpec) -> Result<FaultId, Refusal> {
         let begun = self.controller().begin_fault(spec);
         begun.map(|fault| fault.id).map_err(|error| refusal(&error))
     }
 
-    /// Ends a fault; one that has ended by itself needs no end.
+    /// Ends a fault, unless it has ended by itself.
     pub(super) fn end_fault(&self, id: FaultId) {
         let _ = self.controller().cancel_fault(id);
     }
 
-    /// The hosts and their addresses, for people.
+    /// The hosts and their addresses, for display.
     pub fn summaries(&self) -> Vec<InstanceSummary> {
         let controller = self.runtime.controller();
         self.instances
@@ -266,7 +266,7 @@ impl Stage {
             .collect()
     }
 
-    /// What every port has counted, by instance.
+    /// The counters of every port, by instance.
     pub(super) fn ports(&self) -> Marks {
         let controller = self.runtime.controller();
         controller
@@ -300,7 +300,7 @@ impl Stage {
             .collect()
     }
 
-    /// Edits the mapping table: all of it or nothing.
+    /// Edits the mapping table: the whole list or nothing.
     pub(super) fn edit(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         let edits = changes
             .into_iter()

@@ -1,8 +1,8 @@
-//! The programs that a scenario uses, and the packages that they are in.
+//! Checks for the programs that a scenario uses, and names the packages that contain them.
 
 use super::PlayError;
 
-/// Debian's package of a program that scenarios use, where the two differ.
+/// Debian's package of a program, where the names differ.
 const PACKAGES: &[(&str, &str)] = &[
     ("/lib/systemd/systemd-networkd", "systemd"),
     ("arping", "iputils-arping"),
@@ -22,9 +22,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sysctl", "procps"),
 ];
 
-/// An error that names those that are not installed, and what installs them.
+/// An error with the missing programs and the command that installs them.
 pub(super) fn check(programs: &[String]) -> Result<(), PlayError> {
-    // The same places in which the lab looks for programs.
+    // The places in which the lab searches for programs.
     let path = std::env::var("PATH").unwrap_or_default();
     let places: Vec<&str> = path
         .split(':')

@@ -1,4 +1,4 @@
-//! Plays a scenario several times: one run is an anecdote, many are a distribution.
+//! Plays a scenario several times and reports the distribution of its outages.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use super::super::format::Scenario;
 use super::{Cancel, PlayOptions, play};
 use crate::report::run::{Distribution, Progress, RepeatedRun, Repetition, RunOutcome, RunReport, StepReport};
 
-/// Failed runs whose steps are kept with all that is known of them; of further ones the checks are kept.
+/// Failed runs whose steps are kept with all evidence; of further ones only the checks are kept.
 const MOST_WITH_EVIDENCE: usize = 20;
 
-/// Plays a scenario so many times, one after the other, with seeds that follow each other. The report shows the first run
-/// that did not pass, or the last, step by step; it has the end of every run with the steps that failed, and the
-/// distribution of each outage. A run that is cancelled is the last.
+/// Plays a scenario this many times, one run after the other, with consecutive seeds. The report shows the first run
+/// that did not pass, or the last, step by step; it has the outcome of every run with its failed steps, and the
+/// distribution of each outage. A cancelled run is the last.
 pub fn play_repeatedly(
     scenario: &Scenario,
     options: &PlayOptions,
@@ -41,7 +41,7 @@ pub fn play_repeatedly(
     for run in &mut each {
         run.shown = run.seed == shown.seed;
         if run.shown {
-            // The report has them.
+            // They are in the report.
             run.failed.clear();
         }
     }

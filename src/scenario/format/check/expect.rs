@@ -1,4 +1,4 @@
-//! The check of what is expected: it is of the kind that the step can show, it names what there is, and it could fail.
+//! Checks expectations: each fits its step, uses existing names, and can fail.
 
 use serde_saphyr::{Location, Spanned};
 
@@ -8,7 +8,7 @@ use crate::datapath::{Answered, DropReason};
 use crate::file::diagnostic::Mistake;
 use crate::file::values::Texts;
 
-/// Counters of a port beside drops and answers, as `GET /v1/ports` has them.
+/// Counters of a port other than drops and answers, as in `GET /v1/ports`.
 const COUNTERS: [&str; 7] = [
     "received_frames",
     "received_bytes",

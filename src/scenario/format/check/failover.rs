@@ -1,5 +1,5 @@
-//! The check of fail-over steps: what is probed is an address, what goes wrong is a fault, and a figure is expected of a
-//! probe that has been stopped.
+//! Checks failover steps: a probe's target is an address, a fault is well-formed, and figures are expected of a stopped
+//! probe.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ use crate::file::values::Count;
 use crate::lab::files::{OWN_DIRECTORIES, is_own};
 use crate::probe::RATES;
 
-/// What one would call a host that is behind no interface of the VPC.
+/// A name that a user might give to a host outside the VPC.
 const OUTSIDE: &str = "outside";
 
 impl Checker<'_> {
-    /// The actions of this kind that a step has.
+    /// The failover actions of a step.
     pub(super) fn failover(&mut self, fields: &StepFields) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(responder) = &fields.responder {
@@ -106,7 +106,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Files that a command needs.
+    /// Checks the files of a command.
     pub(super) fn files(&mut self, exec: &Exec) {
         for (path, content) in &exec.files {
             if !is_own(Path::new(path)) {
@@ -123,7 +123,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Counts by drop reason.
+    /// Checks counts by drop reason.
     pub(super) fn reasons_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
         for (reason, count) in counts {
             if DropReason::from_name(reason).is_none() {
@@ -134,14 +134,14 @@ impl Checker<'_> {
         }
     }
 
-    /// Counts by instance, or by network interface of its own name.
+    /// Checks counts by instance, or by a network interface with a name of its own.
     pub(super) fn interfaces_of(&mut self, counts: &BTreeMap<String, Spanned<Count>>) {
         for (name, count) in counts {
             self.interface(&Spanned::new(name.clone(), count.referenced, count.defined));
         }
     }
 
-    /// What is expected of probes and events. Whether anything is.
+    /// Checks the expectations about probes and events. Returns whether there are any.
     pub(super) fn figures(&mut self, expect: &ExpectFields, action: &Action, place: Location) -> bool {
         if let Action::Stop(name) = action
             && self.probes.contains(name)
@@ -199,12 +199,12 @@ impl Checker<'_> {
 }
 
 impl ExpectFields {
-    /// Whether anything is expected of what the network does by itself: counters, packets, events.
+    /// Whether there is an expectation about the network's own counters, packets or events.
     pub(in crate::scenario) fn looks_outside(&self) -> bool {
         !(self.ports.is_empty() && self.captures.is_empty() && self.events.is_empty() && self.flows.is_empty())
     }
 
-    /// Whether anything is expected of a probe.
+    /// Whether there is an expectation about a probe.
     pub(in crate::scenario) fn asks_of_a_probe(&self) -> bool {
         let counts = [self.sent, self.answered, self.lost, self.misdelivered];
         let lists = [&self.answered_by, &self.delivered_to, &self.dropped];

@@ -1,4 +1,4 @@
-//! The check of what is expected of flow records: addresses, instances and reasons that there are.
+//! Checks the expectations about flow records: addresses, instances and drop reasons exist.
 
 use std::net::IpAddr;
 
