@@ -1,8 +1,9 @@
-//! What a decision costs: nanoseconds per frame by kind of frame, by number of mappings, and by how many of them are in use.
+//! Measures the decision in nanoseconds per frame: by kind of frame, by number of mappings, and by how many of them are
+//! used.
 //!
-//! Frames are judged in batches, as a worker does: the view and the ingress are loaded once a batch, then each frame is
-//! decided. `criterion` reports the time per frame (`Throughput::Elements`); run `cargo bench --bench decision`, or with a
-//! filter, as in `cargo bench --bench decision -- 1M`.
+//! Frames are decided in batches, as in a worker: the view and the ingress are loaded once per batch. `criterion`
+//! reports the time per frame (`Throughput::Elements`); run `cargo bench --bench decision`, or with a filter, as in
+//! `cargo bench --bench decision -- 1M`.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,18 +26,18 @@ use localvpc::wire::checksum::Sum;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Addresses on each interface; the rest of a network are more interfaces and more subnets.
+/// Addresses on each interface; the remaining mappings need more interfaces and subnets.
 const ADDRESSES_PER_INTERFACE: usize = 50;
 /// Assigned addresses of each family in a subnet, a /16.
 const PER_SUBNET: usize = 50_000;
-/// Frames that a benchmark goes round in: more than any cache holds the destinations of.
+/// Frames in a cycle: their destinations exceed every cache.
 const FRAMES: usize = 1 << 16;
 /// Frames of the hot case, which stay in the first-level cache.
 const HOT_FRAMES: usize = 256;
 /// Destinations of the hot case.
 const HOT: usize = 64;
 
-/// A network with so many mappings, half of them IPv4 and half IPv6.
+/// A network with this many mappings, half of them IPv4 and half IPv6.
 struct Network {
     writer: FabricWriter,
     fabric: Arc<Fabric>,
@@ -58,7 +59,7 @@ fn mac(number: usize) -> MacAddr {
     MacAddr::from_bits(0x0a00_0000_0000 | number as u64)
 }
 
-/// Frames of one length, one after the other: a worker finds a frame in its cache, because it has just been read.
+/// Frames of one length in a row: a worker finds a frame in cache, because it has just been read.
 struct Frames {
     bytes: Vec<u8>,
     length: usize,
@@ -82,7 +83,7 @@ impl Frames {
 impl Network {
     fn new(mappings: usize) -> Self {
         let mut writer = FabricWriter::new();
-        // A limit on answers would be what the benchmark of answers measures.
+        // A rate limit would distort the benchmark of answers.
         let mut profile = Profile::aws();
         profile.neighbor.answers_per_second = 0;
         let vpc = writer.add_vpc(VpcSpec {
@@ -119,7 +120,7 @@ impl Network {
                     interface = Some(index);
                 }
                 let v4 = Ipv4Addr::from_bits(ipv4.network().to_bits() + 4 + at as u32);
-                // Interface identifiers are spread over the /64, as EC2 deals them.
+                // Interface identifiers are spread over the /64, as EC2 assigns them.
                 let v6 = Ipv6Addr::from_bits(base6.to_bits() | u128::from(scatter(at as u64 + 4)));
                 writer.map(index, IpNet::from(IpAddr::V4(v4)), interface);
                 writer.map(index, IpNet::from(IpAddr::V6(v6)), interface);
@@ -214,7 +215,7 @@ impl Network {
     }
 }
 
-/// What a benchmark sends.
+/// A kind of frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Ipv4,
@@ -295,7 +296,7 @@ fn frame6(to: MacAddr, from: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, n
     ethernet(to, from, 0x86dd, &packet)
 }
 
-/// Decides about `rounds` batches, going round in `frames`.
+/// Decides `rounds` batches, cycling through `frames`.
 fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Duration {
     let (state, mut output) = (PortState::default(), Output::default());
     let memory = Memory {
@@ -304,7 +305,7 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
     };
     let port = PortId::new(1).expect("counted from 1");
     let mut chunks = frames.bytes.chunks_exact(batch * frames.length).cycle();
-    // What other programs do meanwhile is not the decision's cost.
+    // Time of other programs is not the decision's cost.
     let since = ThreadTime::now();
     for _ in 0..rounds {
         let view = network.fabric.view();
@@ -331,7 +332,7 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
     since.elapsed()
 }
 
-/// Fails where a benchmark would measure something else than it says.
+/// Fails where a benchmark would not measure what its name says.
 fn check(network: &Network, kind: Kind, frames: &Frames) {
     let (state, mut output) = (PortState::default(), Output::default());
     let memory = Memory {
@@ -387,7 +388,7 @@ fn decision(c: &mut Criterion) {
                 let frames = network.frames(kind, hot);
                 check(&network, kind, &frames);
                 for batch in [32, 64] {
-                    // The size of the batch matters to how often the view is loaded, not to what is decided.
+                    // The batch size determines how often the view is loaded, not the decision.
                     if batch == 64 && kind != Kind::Ipv4 {
                         continue;
                     }
@@ -402,7 +403,7 @@ fn decision(c: &mut Criterion) {
     }
 }
 
-/// The tables by themselves, with keys uniformly at random.
+/// The tables alone, with uniformly random keys.
 fn lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup");
     group
@@ -435,7 +436,7 @@ fn lookup(c: &mut Criterion) {
                     .fold(0, u32::wrapping_add)
             });
         });
-        // As a worker does it: the slots of a batch are under way together.
+        // As in a worker: the slots of a batch are loaded in parallel.
         group.bench_function(BenchmarkId::new("hash_in_batches", size), |b| {
             b.iter(|| {
                 keys.chunks(32)
@@ -476,7 +477,7 @@ fn lookup(c: &mut Criterion) {
     group.finish();
 }
 
-/// Edits by the one writer: what a million of them take.
+/// Edits by the one writer: the time of a million.
 fn edits(c: &mut Criterion) {
     let mut group = c.benchmark_group("edits");
     group

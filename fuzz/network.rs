@@ -1,4 +1,4 @@
-//! A fixed network of every profile, and what must hold of each verdict in it, whatever a host sends.
+//! Builds a fixed network of every profile, and checks the promises about each verdict in it, whatever a host sends.
 //!
 //! The fuzz target and the test `noise` of the crate share this file.
 
@@ -21,15 +21,15 @@ use localvpc::wire::udp::{self, Endpoint};
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
 pub(crate) const HEADER: usize = 5;
 
-/// The offload header says that the checksum is to be filled in.
+/// The offload header says that the checksum is to be computed.
 const CHECKSUM_PENDING: u8 = 1;
-/// The frame gets the source MAC of its interface, without which it dies at once.
+/// The frame gets the source MAC of its interface; otherwise it is dropped at once.
 const OWN_MAC: u8 = 2;
-/// The frame gets a destination MAC that means something.
+/// The frame gets a valid destination MAC.
 const KNOWN_MAC: u8 = 4;
-/// The ICMPv6 checksum is set right.
+/// The ICMPv6 checksum is corrected.
 const CHECKSUM: u8 = 8;
-/// The frame is offered many times at one instant.
+/// The frame is sent many times at one instant.
 const REPEATED: u8 = 16;
 
 /// Octets before the message in an input for [`Network::ask`]: port, version of DHCP and destination.
@@ -39,7 +39,7 @@ pub(crate) const QUESTION_HEADER: usize = 2;
 pub(crate) struct Network {
     fabric: Arc<Fabric>,
     ports: Vec<(InterfaceIndex, PortId, MacAddr)>,
-    /// Destinations that mean something: routers, hosts, groups.
+    /// Valid destinations: routers, hosts, groups.
     macs: Vec<MacAddr>,
     _writer: FabricWriter,
 }
@@ -57,7 +57,7 @@ impl Network {
         ];
         for (number, name) in (0_u8..).zip(Profile::NAMES) {
             let mut profile = Profile::named(name).expect("built in");
-            // One of them answers pings, so that this is tried too.
+            // One of them answers pings, so that this is covered too.
             profile.router.answers_echo |= name == "aws-xen";
             let vpc = writer.add_vpc(VpcSpec {
                 profile: Arc::new(profile),
@@ -95,7 +95,7 @@ impl Network {
                     }
                     let ipv6 = (part == 1).then(|| ipv6.parse().expect("an address"));
                     writer.set_primary(interface, ipv4.parse().ok(), ipv6);
-                    // The last host of each subnet is attached to no port and cannot send.
+                    // The last host of each subnet is not attached and cannot send.
                     if host != 12 {
                         let port = PortId::new(ports.len() as u32 + 1).expect("counted from 1");
                         writer.set_port(interface, Some(port));
@@ -113,7 +113,7 @@ impl Network {
         }
     }
 
-    /// Asks a server of the VPC's own with a datagram that holds the input, and fails where a promise is broken.
+    /// Sends a datagram with the input to one of the VPC's own servers, and fails on a broken promise.
     pub(crate) fn ask(&self, input: &[u8]) {
         let Some((&[port, version], message)) = input.split_first_chunk::<QUESTION_HEADER>() else {
             return;
@@ -125,7 +125,7 @@ impl Network {
         let mut bytes = Vec::new();
         let service = if version & 1 == 0 {
             let mut message = message.to_vec();
-            // The hardware address must be the interface's own, or the question ends there.
+            // The hardware address must be the interface's own, or the request is dropped.
             if version & 2 == 0 && message.len() >= 34 {
                 message[28..34].copy_from_slice(&mac.0);
             }
@@ -147,7 +147,7 @@ impl Network {
         serve(service, Received { bytes: &bytes, meta }, &ingress, &view);
     }
 
-    /// Sends what the input says and fails where a promise is broken.
+    /// Sends the input's frame and fails on a broken promise.
     pub(crate) fn judge(&self, input: &[u8]) {
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else {
             return;
@@ -237,7 +237,7 @@ fn endpoint<A>(mac: MacAddr, address: A, port: u16) -> Endpoint<A> {
     Endpoint { mac, address, port }
 }
 
-/// Lets a server of the VPC's own answer: always the same, and to nobody but the one who asked.
+/// Runs one of the VPC's own servers: it must be deterministic, and answer only the client.
 fn serve(service: Service, frame: Received<'_>, ingress: &Ingress<'_>, view: &View) {
     let (mut said, mut again) = (Vec::new(), vec![0xa5; 3]);
     let answered = responder::answer(service, frame, ingress, view, &mut said);
@@ -253,7 +253,7 @@ fn serve(service: Service, frame: Received<'_>, ingress: &Ingress<'_>, view: &Vi
     }
 }
 
-/// Sets the checksum of an ICMPv6 message right behind an IPv6 header, if that is what it is.
+/// Sets the checksum of an ICMPv6 message directly behind an IPv6 header.
 fn set_checksum(bytes: &mut [u8]) {
     let Some((header, message)) = bytes.split_at_mut_checked(54) else {
         return;
@@ -261,7 +261,7 @@ fn set_checksum(bytes: &mut [u8]) {
     if header[12..14] != [0x86, 0xdd] || header[20] != 58 || message.len() < 4 {
         return;
     }
-    // Only what the packet's length covers is summed; what follows is padding.
+    // The sum covers the packet's length; the rest is padding.
     let length = usize::from(u16::from_be_bytes([header[18], header[19]])).min(message.len());
     let message = &mut message[..length];
     if length < 4 {

@@ -1,4 +1,5 @@
-//! The link-local services with fixed facts, and what must hold of each answer, whatever a host or a resolver sends.
+//! Runs the link-local services with fixed data, and checks the promises about each answer, whatever a host or a
+//! resolver sends.
 //!
 //! The fuzz targets `dns`, `ntp`, `http` and `tcp` and the test `services_noise` of the crate share this file.
 
@@ -24,9 +25,9 @@ use localvpc::services::{Limits, Server, ntp};
 use localvpc::wire::MacAddr;
 use localvpc::wire::checksum::Sum;
 
-/// What an instance must not be told: the secret key of a role.
+/// A secret that no answer may contain: the secret key of a role.
 const SECRET: &str = "fuzz/SecretKeyOfARole";
-/// The user data that an answer may carry at most; the rest of an answer is shorter than a kilobyte or two.
+/// The most user data in an answer; the rest of an answer is shorter than a kilobyte or two.
 const USER_DATA: usize = 2048;
 /// Octets that wait between HTTP and TCP at most.
 const QUEUE: usize = 4096;
@@ -37,7 +38,7 @@ const ROUTER: MacAddr = MacAddr([0x0e, 0, 0, 0, 0, 1]);
 /// Sequence number of each connection's SYN.
 const FIRST: u32 = 1000;
 
-/// How much the services hold in [`Services::packets`]: little, so that its ends are reached.
+/// The limits of [`Services::packets`]: low, so that they are reached.
 const LIMITS: Limits = Limits {
     interfaces: 2,
     per_interface: 6,
@@ -139,10 +140,11 @@ impl Services {
         }
     }
 
-    /// A DNS message by datagram, by TCP in pieces, or from the resolver outside. Returns whether it was answered.
+    /// Processes a DNS message by datagram, by TCP in pieces, or from the external resolver. Returns whether it was
+    /// answered.
     ///
-    /// Octets before the message: how it comes (bits: 1 by TCP, 2 names outside are passed on, 4 it is an answer from
-    /// outside), and the length of the pieces.
+    /// Octets before the message: how it arrives (bits: 1 by TCP, 2 forwarding is on, 4 from the external resolver),
+    /// and the length of the pieces.
     pub(crate) fn dns(&self, input: &[u8]) -> bool {
         let Some((&[how, piece], message)) = input.split_first_chunk() else {
             return false;
@@ -152,7 +154,7 @@ impl Services {
             return self.heard_outside(message, datagram);
         }
         if datagram {
-            // What is longer is not read (`packet.rs`).
+            // Longer messages are not read (`packet.rs`).
             return self.query(&message[..message.len().min(2048)], true, forwards);
         }
         let (mut reader, mut answered) = (Reader::default(), false);
@@ -204,7 +206,7 @@ impl Services {
                     };
                     assert!(inside, "{record} is none of the VPC's names");
                 }
-                // Whoever sends it back, as if it were a question, hears nothing.
+                // An answer sent back as a query gets no answer.
                 let again = answer(&bytes, datagram, asker, &*self.source, forwards);
                 assert_eq!(again, Outcome::Ignore(Unanswered::DnsResponse));
                 said.answers.len() + said.authorities.len() > 0
@@ -222,7 +224,7 @@ impl Services {
         }
     }
 
-    /// A resolver's answer to a question that was passed on. Returns whether it went to who asked.
+    /// A resolver's answer to a forwarded query. Returns whether it went to the client.
     fn heard_outside(&self, said: &[u8], datagram: bool) -> bool {
         // example.org, A, number 0x1234, no EDNS.
         let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0\x01\0\x01";
@@ -250,7 +252,7 @@ impl Services {
             assert_eq!(heard.queries, asked, "an answer to another question");
             assert!(forwarder.answered(said.to_vec()).is_none(), "answered twice");
         }
-        // Who was not answered hears that in the end, and nothing waits any longer.
+        // A client without an answer gets SERVFAIL in the end, and no query stays pending.
         let failed = forwarder.expire(Duration::from_secs(60));
         assert_eq!(failed.len(), usize::from(passed.is_none()));
         assert!(
@@ -261,7 +263,7 @@ impl Services {
         passed.is_some()
     }
 
-    /// An NTP packet at a time of day that is wrong by a skew. Returns whether it was answered.
+    /// An NTP packet at a time of day with a skew. Returns whether it was answered.
     ///
     /// Octets before the packet: nanoseconds of skew (8, signed), seconds since 1970 (8).
     pub(crate) fn ntp(&self, input: &[u8]) -> bool {
@@ -292,14 +294,14 @@ impl Services {
         );
         let since_1900 = unix.div_euclid(1_000_000_000) + 2_208_988_800;
         assert_eq!(told, since_1900 as u32, "not the time that it is");
-        // No two servers talk to each other.
+        // Servers do not answer each other.
         assert_eq!(ntp::answer(&packet, now), Err(Unanswered::NtpMode));
         true
     }
 
     /// The octets of one HTTP connection to the metadata service. Returns how many requests were answered with 200.
     ///
-    /// Octets before them: whose connection it is, octets that arrive at a time, octets that are taken away at a time.
+    /// Octets before them: the host, octets per arrival, octets per read of the peer.
     pub(crate) fn http(&self, input: &[u8]) -> usize {
         let Some((&[who, arrive, leave], bytes)) = input.split_first_chunk() else {
             return 0;
@@ -329,7 +331,7 @@ impl Services {
             );
             sent
         };
-        // Ends once nothing moves for a while after the peer's last octet.
+        // Ends after some rounds without progress since the peer's last octet.
         while silent < 3 {
             let room = http.room();
             assert!(room <= QUEUE);
@@ -372,12 +374,12 @@ impl Services {
         text.matches("HTTP/1.1 200 ").count() + text.matches("HTTP/1.0 200 ").count()
     }
 
-    /// Packets of three hosts, in any order, over any time. Returns how many frames came back.
+    /// Packets of three hosts, in any order, over any time. Returns the number of frames that came back.
     ///
-    /// The input is a list of steps, each begun by its kind (the octet modulo 8) and who does it (the same octet by 8):
-    /// 0 lets time pass (one octet, times 20 ms); 1 sends a frame as it stands (length, octets); 2 to 6 send a segment of a
-    /// connection (which one, flags, length, octets) in its place in the stream; 7 the same at a place of its own (two
-    /// octets before).
+    /// The input is a list of steps, each begun by its kind (the octet modulo 8) and its host (the same octet divided
+    /// by 8): 0 advances time (one octet, times 20 ms); 1 sends a frame unchanged (length, octets); 2 to 6 send a
+    /// segment of a connection (which one, flags, length, octets) at its place in the stream; 7 the same at another
+    /// place (two octets before).
     pub(crate) fn packets(&self, input: &[u8]) -> usize {
         let clock = Arc::new(ManualClock::new(UNIX_EPOCH));
         type Sent = Arc<Mutex<Vec<(PortId, Vec<u8>)>>>;
@@ -417,7 +419,7 @@ impl Services {
                 }
             };
             if let Some(frame) = frame {
-                // The upper checksum is right or left to be filled in, or nothing would come of it.
+                // The upper checksum is right or pending; otherwise the packet would be dropped.
                 server.receive(self.interfaces[who], port, &frame, true);
             }
             server.advance();
@@ -444,7 +446,7 @@ impl Services {
                 }
             }
         }
-        // Left alone, the services forget everything, and never ask for a time that brings nothing.
+        // Without input, the services drop all state, and never request a wake-up without work.
         for rounds in 0.. {
             let Some(at) = server.next() else { break };
             assert!(rounds < 20_000, "the services never come to rest");
@@ -477,11 +479,11 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// What a host knows of a connection of its own.
+/// A host's state of a connection.
 struct Stream {
     /// The sequence number of its next octet.
     next: u32,
-    /// What it acknowledges.
+    /// Its acknowledgment number.
     heard: u32,
 }
 

@@ -1,5 +1,5 @@
-//! The mapping table under a model checker: every order in which a writer and a reader can take turns, and every value
-//! that the memory model lets the reader see. `make loom` runs it.
+//! Checks the mapping table under a model checker: every interleaving of a writer and a reader, and every value that
+//! the memory model allows. `make loom` runs it.
 #![cfg(loom)]
 #![allow(dead_code, missing_docs)]
 
@@ -19,7 +19,7 @@ mod tests {
         NonZeroU32::new(n).expect("the tests count from 1")
     }
 
-    /// Everybody's first key; with so few slots it shares its way with the others.
+    /// The first key of all; with so few slots others share its probe sequence.
     const OLD: u64 = 7;
 
     #[test]
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_new_key_is_never_seen_under_another_ones_owner() {
-        // Of so many keys some pass by the slots of others. A slot whose key is not there yet looks like one of key 0.
+        // Some of these keys probe the slots of others. A slot without a key looks like one with key 0.
         for key in (1..16).filter(|key| *key != OLD) {
             loom::model(move || {
                 let mut writer = TableWriter::new();

@@ -1,5 +1,4 @@
-//! Measures the memory of a flood of connections. It reads the resident memory of its own process, so it is a binary of
-//! its own.
+//! Measures the memory of a flood of connections, as the resident memory of its own process.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "support"]
@@ -14,24 +13,25 @@ use localvpc::services::Limits;
 use support::services::Lab;
 
 const IMDS: &str = "169.254.169.254";
-/// Octets that may be more after ten thousand connections than after a thousand: pieces of the heap, no connection more.
+/// Additional octets allowed for ten thousand connections instead of a thousand: fragments of the heap, no further
+/// connection.
 const MORE: usize = 4 << 20;
 
-/// Octets of memory that the process has.
+/// Resident memory of the process in octets.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
     pages * rustix::param::page_size()
 }
 
-/// Opens at least so many connections of every bad kind; each host goes away without a word.
+/// Opens at least this many connections of every bad kind; each host then goes silent.
 fn flood(lab: &mut Lab, connections: u16) -> usize {
     let unfinished = format!("GET /latest/user-data HTTP/1.1\r\nX: {}", "y".repeat(3000));
     let unread = format!("GET /latest/user-data HTTP/1.1\r\nHost: {IMDS}\r\n\r\n").repeat(4);
     let (mut opened, mut most) = (0, 0);
     while opened < connections {
         for n in 0..24 {
-            // Half open: a SYN from a port that nobody listens at.
+            // Half open: a SYN from a port without a listener.
             let (own, service) = (lab.hosts[1].ipv4, Ipv4Addr::new(169, 254, 169, 254));
             let syn = lab.hosts[1].syn(own, 1024 + opened + n, service, 80, i32::from(n));
             lab.hosts[1].card.send(syn).unwrap();
@@ -63,7 +63,7 @@ fn ten_thousand_connections_hold_no_more_memory_than_a_thousand() {
     let before = resident();
     let many = flood(&mut lab, 10_000);
     let after = resident();
-    // The flood is one: both hosts' connections pile up to what a host may have.
+    // It is one flood: the connections of both hosts reach the limit per host.
     assert!(
         few > limits.per_interface && many <= 2 * limits.per_interface,
         "{few} and {many}"

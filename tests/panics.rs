@@ -1,6 +1,6 @@
-//! Plants a panic at each kind of thread of the server: what panicked is given up, and the rest goes on.
+//! Plants a panic in each kind of thread of the server: one unit of work is lost, and the rest goes on.
 //!
-//! A planted panic meets the next thread that comes to its site, so these tests have a process of their own.
+//! A planted panic hits the next thread that reaches its site, so these tests have a process of their own.
 #![allow(missing_docs, clippy::unwrap_used, dead_code)]
 
 #[path = "support"]

@@ -1,9 +1,10 @@
-//! The reference: two TAPs and the shortest way between them. No lookup, no check, no counter; it stands for what a
-//! userspace switch on TAPs can reach at best, so that a benchmark compares ratios on whatever machine it runs.
+//! The reference for benchmarks: copies frames between two TAPs by the shortest way, without look-up, check or counter.
+//! It is the best that a userspace switch on TAPs can reach, so that benchmarks compare ratios on any machine.
 //!
-//! `reference-copier MODE NAMESPACE NAMESPACE`: makes a TAP `eth0` in each of the two network namespaces, prints `ready`
-//! and copies until it is killed. Modes: `plain` (no offload headers, frame by frame), `vnet` (offload headers, frame by
-//! frame), `uring` (as `vnet`, but what is queued together is written by one call of io_uring), `coalesce` (offload headers;
+//! `reference-copier MODE NAMESPACE NAMESPACE`: creates a TAP `eth0` in each of the two network namespaces, prints
+//! `ready` and copies until it is killed. Modes: `plain` (no offload headers, frame by frame), `vnet` (offload headers,
+//! frame by frame), `uring` (as `vnet`, but frames queued together are written with one io_uring call), `coalesce`
+//! (offload headers; queued frames of one flow are merged), `merged` (`uring` and `coalesce`).
 //! what is queued together and of one flow crosses merged), `merged` (`uring` and `coalesce` at once).
 #![allow(missing_docs, clippy::print_stderr)]
 
@@ -73,7 +74,7 @@ fn run(mode: Mode, namespaces: &[String]) -> Result<(), Box<dyn std::error::Erro
     loop {
         events.clear();
         match epoll::wait(&queue, rustix::buffer::spare_capacity(&mut events), None) {
-            // A tracer attached itself.
+            // A tracer attached.
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -109,24 +110,24 @@ fn open(namespace: &str, options: TapOptions) -> Result<PortDevice, Box<dyn std:
     Ok(port?.into())
 }
 
-/// Frame by frame: what was read is written before the next is read, header and all.
+/// Frame by frame: a frame is written before the next is read, with its offload header.
 fn copy(from: &PortDevice, to: &PortDevice, slot: &mut [u8]) -> Result<(), ReceiveError> {
     for _ in 0..FRAMES {
         let length = from.receive(slot)?;
-        // A host that is down loses its frames, here as anywhere.
+        // A host that is down loses its frames, as with any switch.
         let _ = to.send(&slot[..VnetHeader::LENGTH + length]);
     }
     Ok(())
 }
 
-/// What was queued together is written at once, header and all.
+/// Frames queued together are written at once, with their offload headers.
 fn write_at_once(to: &PortDevice, ring: &mut Ring, batch: &Batch) -> Result<(), Box<dyn std::error::Error>> {
     let to = to.in_batches().ok_or("the kernel has no offload headers for TAPs")?;
     let mut pieces = [IoSlice::new(&[]); FRAMES];
     for (index, piece) in (0..batch.len()).zip(&mut pieces) {
         *piece = IoSlice::new(batch.slot(index));
     }
-    // A host that is down loses its frames, here as anywhere.
+    // A host that is down loses its frames, as with any switch.
     let written = ring.write(pieces[..batch.len()].chunks(1).map(|piece| (to, piece)))?;
     written.for_each(drop);
     Ok(())
@@ -145,7 +146,7 @@ fn coalesce(to: &PortDevice, ring: Option<&mut Ring>, batch: &mut Batch, egress:
     egress.flush(batch, ring, &mut To(to));
 }
 
-/// The one port that all frames go to.
+/// The one port of all frames.
 struct To<'a>(&'a PortDevice);
 
 impl Destinations for To<'_> {

@@ -179,7 +179,7 @@ fn udp_send(from: &str, to: &str, duration: &str, rate: &str, flows: &str) -> Ou
     let start = Instant::now();
     let (mut sent, mut next) = (0_u64, 0);
     while start.elapsed() < duration {
-        // A paced sender sends alone what is due; one without a pace sends in bursts.
+        // With a rate, each datagram is sent alone when it is due; without one, in bursts.
         let due = if rate == 0 {
             BURST as u64
         } else {
@@ -187,7 +187,7 @@ fn udp_send(from: &str, to: &str, duration: &str, rate: &str, flows: &str) -> Ou
         };
         if rate == 0 && sockets.len() == 1 {
             let fd = sockets[0].as_raw_fd();
-            // A full queue of the interface is the switch's limit, and shows in what arrives.
+            // A full interface queue is the switch's limit, and shows in the number of received datagrams.
             let count = nix::sys::socket::sendmmsg(fd, &mut headers, &pieces, addresses, [], MsgFlags::empty());
             sent += count.map_or(0, |results| results.count() as u64);
             continue;

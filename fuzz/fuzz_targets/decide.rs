@@ -1,4 +1,4 @@
-//! Arbitrary bytes from an arbitrary port find no panic and no broken promise in the decision.
+//! Feeds arbitrary bytes from an arbitrary port to the decision, which must not panic or break a promise.
 #![no_main]
 
 #[path = "../network.rs"]

@@ -1,4 +1,4 @@
-//! Arbitrary messages to the DHCP servers of every profile find no panic and no answer to somebody who did not ask.
+//! Feeds arbitrary messages to the DHCP servers of every profile, which must not panic and must answer the client only.
 #![no_main]
 
 #[path = "../network.rs"]

@@ -1,5 +1,5 @@
-//! Arbitrary DNS messages, by datagram, by TCP and from the resolver outside, find no panic, no answer that is too long and none
-//! to an answer.
+//! Feeds arbitrary DNS messages by datagram, by TCP and from the external resolver: no panic, no answer that is too
+//! long, no answer to an answer.
 #![no_main]
 
 #[path = "../services.rs"]

@@ -1,5 +1,4 @@
-//! Arbitrary octets to the metadata service, however slowly they come, find no panic, no queue that grows and nothing that the
-//! asker must not be told.
+//! Feeds arbitrary octets to the metadata service at any speed: no panic, no growing queue, no secret in an answer.
 #![no_main]
 
 #[path = "../services.rs"]

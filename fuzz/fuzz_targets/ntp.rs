@@ -1,4 +1,4 @@
-//! Arbitrary NTP packets at arbitrary times find no panic, no wrong time and no server that answers a server.
+//! Feeds arbitrary NTP packets at arbitrary times: no panic, no wrong time, no answer to a server.
 #![no_main]
 
 #[path = "../services.rs"]

@@ -1,5 +1,5 @@
-//! Arbitrary packets to the services, from several hosts and over any time, find no panic, no limit that does not hold and
-//! nothing that is kept for ever.
+//! Feeds arbitrary packets of several hosts over any time to the services: no panic, every limit holds, no state is
+//! kept for ever.
 #![no_main]
 
 #[path = "../services.rs"]

@@ -1,5 +1,5 @@
-//! The table of mappings is edited by the thousand while others talk: nobody who is not concerned loses a packet. Real
-//! hosts and `ping`, so it needs root.
+//! Edits thousands of mappings a second while other hosts exchange packets, and checks that none of these is lost. It
+//! uses real hosts and `ping`, so it needs root.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_localvpc");
 
-/// Two hosts `a` and `b` in one subnet, and a server of the API for them. `x` and `y` are the interfaces between which
-/// addresses are moved; nothing is attached to them.
+/// Two hosts `a` and `b` in one subnet, and a server of the API. Addresses move between the interfaces `x` and `y`,
+/// which are not attached.
 struct World {
     runtime: Arc<Runtime>,
     client: Client,
@@ -78,7 +78,7 @@ impl World {
         Self { runtime, client, tokio }
     }
 
-    /// `count` moves from `x` to `y` or back, the addresses beginning with number `first`.
+    /// `count` moves from `x` to `y` or back, of addresses from number `first` on.
     fn moves(first: u32, count: u32, to: &str) -> Value {
         let address = |number: u32| {
             let host = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 0x1_0000;
@@ -88,7 +88,7 @@ impl World {
         json!({ "edits": (first..first + count).map(edit).collect::<Vec<_>>() })
     }
 
-    /// Pings from `a` to `b` 100 times a second, `count` times, while `edit` goes on; returns what was lost.
+    /// Pings from `a` to `b` 100 times a second, `count` times, while `edit` runs; returns the number of lost packets.
     fn ping(&self, count: u32, edit: impl Future<Output = ()>) -> u32 {
         let a = self.runtime.lab().get("a").unwrap();
         let line = format!("ping -i 0.01 -W 1 -q -c {count} 10.0.0.11");
@@ -136,7 +136,7 @@ fn no_ping_of_others_is_lost_while_ten_thousand_mappings_a_second_move() {
         }
         took = start.elapsed();
     });
-    eprintln!("{edited} edits in {took:.2?} beside 300 pings: {lost} lost");
+    eprintln!("{edited} edits in {took:.2?} during 300 pings: {lost} lost");
     assert_eq!(lost, 0);
     // A machine that is busy, in a build with little optimisation.
     assert!(edited >= 3_000, "only {edited} edits in {took:?}");
@@ -144,11 +144,12 @@ fn no_ping_of_others_is_lost_while_ten_thousand_mappings_a_second_move() {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn a_long_list_is_applied_in_one_piece_beside_traffic_that_loses_nothing() {
+fn a_long_list_is_applied_in_one_piece_and_no_traffic_is_lost() {
     let world = World::new();
-    // A million where it means something: building the list takes a build without optimisation longer than editing.
+    // A million where it is a measurement: in a build without optimization creating the list takes longer than the
+    // edits.
     let count = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
-    // The second list takes from `x` what the first gave it, and each of these moves is announced to both hosts.
+    // The second list moves what the first assigned to `x`, and each move is announced to both hosts.
     for (owner, counted) in [("x", "assigned"), ("y", "moved")] {
         let bytes = serde_json::to_vec(&World::moves(0, count, owner)).unwrap();
         let megabytes = bytes.len() >> 20;

@@ -1,6 +1,5 @@
-//! A port that floods takes from the others no more than it would take from them at a switch that does nothing but copy.
-//! Both are measured here, one after the other and several times, so that the machine's own speed cancels out. Real hosts
-//! with TAPs, so it needs root.
+//! Compares a flooding port's effect on other ports with its effect at a switch that only copies. Both are measured in
+//! turn, several times, so that the machine's speed cancels out. It uses hosts with TAPs, so it needs root.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -28,7 +27,7 @@ use zerocopy::FromBytes;
 /// How long each rate is measured.
 const SPELL: Duration = Duration::from_millis(500);
 
-/// Pairs of runs; which threads share a CPU changes single ones by a factor of two.
+/// Number of pairs of runs; which threads share a CPU changes single ones by a factor of two.
 const PAIRS: usize = 7;
 
 fn address(number: u8) -> Ipv4Addr {
@@ -39,7 +38,7 @@ fn mac(number: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 1, number])
 }
 
-/// Hosts 0 and 1 talk, 2 floods 3.
+/// Hosts 0 and 1 exchange packets, 2 floods 3.
 fn hosts() -> Vec<(Instance, TapPort)> {
     let options = InstanceOptions::default();
     let host = |number: u8| {
@@ -61,7 +60,7 @@ fn socket(host: &Instance, number: u8, port: u16) -> UdpSocket {
     socket
 }
 
-/// Round trips a second of the quiet pair, alone or beside a flood; what is lost is asked for again.
+/// Round trips a second of the quiet pair, with or without a flood; a lost request is repeated.
 fn round_trips(hosts: &[Instance], flood: bool) -> f64 {
     let sockets: Vec<UdpSocket> = (0..4).map(|n| socket(&hosts[usize::from(n)], n, 4000)).collect();
     let done = AtomicBool::new(false);
@@ -131,7 +130,7 @@ fn at_the_switch(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
     [false, true].map(|flood| round_trips(&instances, flood))
 }
 
-/// A copier that knows which port belongs to which, with the same budget a port and round.
+/// A copier with fixed pairs of ports, with the same budget per port and round.
 fn at_the_copier(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
     let (instances, taps): (Vec<Instance>, Vec<TapPort>) = hosts.into_iter().unzip();
     let ports: Vec<PortDevice> = taps.into_iter().map(PortDevice::from).collect();
@@ -167,7 +166,7 @@ fn copy(ports: &[PortDevice], end: &OwnedFd) {
             let from = { event.data }.u64() as usize;
             let Some(port) = ports.get(from) else { return };
             batch.clear();
-            // Why it ended does not matter: who has more is ready again.
+            // Why it ended does not matter: a port with more frames is ready again.
             let _ = batch.fill(port, FRAMES);
             let merge = batch.len() > 1;
             for index in 0..batch.len() {
@@ -198,7 +197,7 @@ fn a_flood_costs_a_quiet_pair_no_more_than_at_a_switch_that_only_copies() {
     let mut ratios = Vec::new();
     for _ in 0..PAIRS {
         let (copier, switch) = (at_the_copier(hosts()), at_the_switch(hosts()));
-        // What is left to the pair beside the flood, of what it has alone.
+        // The pair's rate during the flood, relative to its rate alone.
         let left = |[alone, beside]: [f64; 2]| beside / alone;
         eprintln!(
             "round trips/s alone and beside a flood: copier {:.0} {:.0}, switch {:.0} {:.0}; left {:.3} and {:.3}",

@@ -1,5 +1,5 @@
-//! How long a moved mapping takes to count: from the moment the Controller is asked to the first frame that the new owner
-//! gets, with packets on their way all the time. Over unix sockets, so it needs no root.
+//! Measures the time from a request to the Controller to move a mapping until the first frame at the new owner, under
+//! constant traffic. It uses unix sockets and needs no root.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -26,7 +26,7 @@ use localvpc::switch::{Switch, SwitchConfig};
 
 /// Frames a second while mappings move.
 const RATE: u32 = 10_000;
-/// Mappings of others in the same tables.
+/// Mappings of other interfaces in the same tables.
 const OTHERS: u64 = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
 const MOVES: usize = 500;
 
@@ -53,7 +53,7 @@ impl World {
         self.controller.execute(command).unwrap()
     }
 
-    /// An interface, and the socket of the host on it with the path to write to.
+    /// An interface, the socket of its host, and the path to write to.
     fn host(&self, subnet: &Subnet, address: Ipv4Addr) -> (NetworkInterface, UnixDatagram, std::path::PathBuf) {
         let spec = CreateInterface {
             addresses: vec![AddressRequest::Exactly(block(address))],
@@ -104,7 +104,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         dhcp_options: None,
     };
     world.controller.execute(vpc).unwrap();
-    // The sender is in another subnet: its frames go to the router's MAC, whoever owns the address behind it.
+    // The sender is in another subnet: its frames go to the router's MAC, whoever owns the destination address.
     let here = world.subnet("v", "10.0.1.0/24", "2001:db8:0:1::/64");
     let there = world.subnet("v", "10.0.2.0/24", "2001:db8:0:2::/64");
     let (sender, out, to) = world.host(&here, Ipv4Addr::new(10, 0, 1, 10));
@@ -135,7 +135,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                // A full socket is the switch being late: what is lost then is not waited for.
+                // A full socket means that the switch is late; a lost frame is not repeated.
                 let _ = out.send_to(&frame, &to);
                 let due = start + Duration::from_secs(1) * number / RATE;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -153,7 +153,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
             });
         }
         for number in 1..=MOVES {
-            // Frames that were queued for the owner before are read by now.
+            // Frames that were queued for the old owner have been read by now.
             std::thread::sleep(Duration::from_millis(3));
             let owner = number % 2;
             let asked = since(Instant::now());

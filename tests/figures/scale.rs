@@ -1,6 +1,6 @@
-//! How much fits: a thousand hosts on one switch, ten thousand subnets, a hundred thousand interfaces, and how long they
-//! take to come and go. Each test prints what it measured (`make bench-scale`); what it demands is far more than a quiet
-//! machine takes, so that a busy one passes. Hosts need root.
+//! Measures a thousand hosts on one switch, ten thousand subnets, a hundred thousand interfaces, and the times to
+//! create and remove them. Each test prints its figures (`make bench-scale`); the bounds are far above those of an idle
+//! machine. Hosts need root.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -87,7 +87,7 @@ fn ten_thousand_subnets_and_a_hundred_thousand_interfaces_are_declared_while_one
     assert!(declared + filled < Duration::from_secs(120), "{declared:?} {filled:?}");
 }
 
-/// CPU time of all threads of this process that live.
+/// CPU time of all threads of this process.
 fn process_time() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let time = |task: std::fs::DirEntry| {
@@ -97,7 +97,7 @@ fn process_time() -> Duration {
     Duration::from_nanos(tasks.filter_map(time).sum())
 }
 
-/// A network of so many hosts, without the traffic that IPv6 makes on its own.
+/// A network with this many hosts, without the traffic that IPv6 makes on its own.
 fn hosts(count: u32) -> (Runtime, Duration) {
     let runtime = Runtime::start(RuntimeConfig {
         init_program: Some(BINARY.into()),
@@ -151,7 +151,7 @@ fn a_thousand_hosts_that_say_nothing_cost_no_cpu() {
     );
 }
 
-/// Starts `localvpc lab`, pings from the first host to the second as soon as it is told how, and ends it. Returns the
+/// Starts `localvpc lab`, pings from the first host to the second as soon as it is ready, and ends it. Returns the
 /// times from the command to the first answer, and from Ctrl-C to the end.
 fn lab(count: u32) -> (Duration, Duration) {
     let start = Instant::now();

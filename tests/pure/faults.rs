@@ -1,5 +1,5 @@
-//! Checks faults without hosts: in a switch that is driven step by step, where the same seed gives the same outcome byte
-//! for byte, and over HTTP.
+//! Tests faults without hosts: in a stepped switch, where the same seed gives the same outcome byte for byte, and over
+//! HTTP.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A VPC over cables in memory, whose time the test owns.
+/// A VPC over cables in memory, whose time the test controls.
 struct Bench {
     controller: Controller,
     switch: Arc<Mutex<InProcessSwitch>>,
@@ -72,7 +72,7 @@ impl Bench {
         }
     }
 
-    /// Lets time pass in steps of a millisecond.
+    /// Advances time in steps of a millisecond.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -89,7 +89,7 @@ impl Bench {
 }
 
 impl Host {
-    /// A datagram to an address of the same subnet, by the MAC of who has it.
+    /// A datagram to an address of the same subnet, to the MAC of its owner.
     fn frame(&self, to: &Host, address: [u8; 4], number: u16) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2(self.mac, to.mac)
             .ipv4(self.address, address, 64)
@@ -103,12 +103,12 @@ impl Host {
         self.card.send(self.frame(to, to.address, number)).unwrap();
     }
 
-    /// Everything that came.
+    /// All frames received.
     fn received(&self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.card.receive()).collect()
     }
 
-    /// How many IPv4 packets came: announcements of a move come too.
+    /// Number of IPv4 packets received; announcements of a move arrive too.
     fn packets(&self) -> usize {
         self.received()
             .iter()
@@ -117,10 +117,10 @@ impl Host {
     }
 }
 
-/// What arrived and when, and what did not and why.
+/// Received frames with their times, and dropped frames with their reasons.
 type Fates = (Vec<(Duration, Vec<u8>)>, Vec<(DropReason, Vec<u8>)>);
 
-/// Everything that two hosts of a bad network get in two seconds, with the time at which they get it, and every drop.
+/// All frames that two hosts of a bad network receive in two seconds, with their times, and every drop.
 fn fates(seed: u64) -> Fates {
     let mut bench = Bench::new(seed);
     let (a, b) = (
@@ -155,7 +155,7 @@ fn fates(seed: u64) -> Fates {
 
 #[test]
 fn one_seed_gives_the_same_fates_byte_for_byte() {
-    // Identifiers, and so MACs, come from the same seed: the frames are the same too.
+    // Identifiers, and so MACs, depend on the seed: the frames are the same too.
     let (first, again, other) = (fates(7), fates(7), fates(8));
     assert_eq!(first, again);
     let numbers = |fates: &Fates| -> Vec<(Duration, Vec<u8>)> {
@@ -198,7 +198,7 @@ fn a_late_mapping_reaches_the_data_path_and_the_metadata_at_one_instant() {
         (has(&old), has(&new))
     };
     let reaches = |bench: &mut Bench| {
-        // The sender knows both MACs; only the owner of the moment may receive the packet.
+        // The sender has both MACs; only the present owner may receive the packet.
         for host in [&old, &new] {
             client.card.send(client.frame(host, address.octets(), 1)).unwrap();
         }
@@ -238,7 +238,7 @@ fn edits_of_one_address_arrive_in_the_order_in_which_they_were_made() {
     for n in 0..10 {
         move_to(&bench.controller, "10.0.1.99", if n % 2 == 0 { a.id } else { b.id });
     }
-    // Without the fault a new edit would be at once; it still comes after those that are on their way.
+    // Without the fault a new edit would arrive at once; it still comes after those that are pending.
     end_all(&bench.controller);
     move_to(&bench.controller, "10.0.1.99", a.id);
     bench.run(400 * MS);
@@ -267,7 +267,7 @@ fn an_edit_that_is_accepted_and_lost_never_reaches_the_data_path() {
         seen.ipv4_addresses.contains(&"10.0.1.99".parse().unwrap())
     };
     assert_eq!((has(&a), has(&b)), (true, false));
-    // The next edit is whole again.
+    // The next edit takes effect again.
     move_to(&bench.controller, "10.0.1.99", a.id);
     move_to(&bench.controller, "10.0.1.99", b.id);
     assert_eq!((has(&a), has(&b)), (false, true));
@@ -428,7 +428,7 @@ async fn ask(controller: &Controller, method: &str, path: &str, body: Value) -> 
 }
 
 #[tokio::test]
-async fn faults_are_begun_listed_and_ended_over_http_and_told_of_in_events() {
+async fn faults_are_begun_listed_and_ended_over_http_with_events() {
     let bench = Bench::new(1);
     bench.host("web", "left", "10.0.1.10");
     let controller = &bench.controller;

@@ -1,5 +1,4 @@
-//! The fidelity ledger names tests that exist, fields that profiles have, and no fact without either a test or the word
-//! that it is not built yet.
+//! Checks the fidelity ledger: every fact names existing tests and profile fields, or says that it is not built yet.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +42,7 @@ fn shown() -> BTreeSet<String> {
     names
 }
 
-/// What stands between backquotes.
+/// The texts in backquotes.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

@@ -1,6 +1,6 @@
-//! Noise from every port: plausible frames, bent at random, find no panic and no broken promise in the decision.
+//! Feeds mutated plausible frames from every port to the decision, which must not panic or break a promise.
 //!
-//! The same judge as the fuzz target's, fed from a fixed seed, so that every test run does it.
+//! It uses the judge of the fuzz target with a fixed seed, in every test run.
 
 #[path = "../../fuzz/network.rs"]
 mod network;
@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 /// Frames in a run.
 const FRAMES: usize = 300_000;
 
-/// What hosts usually send, as hexadecimal digits after the MACs: what is bent starts out meaning something.
+/// Usual frames of hosts, as hexadecimal digits after the MACs: mutations start from valid input.
 const USUAL: [&str; 11] = [
     // ARP request for 10.0.1.11, and a probe
     "0806 0001080006040001 0aca0500010a 0a00010a 000000000000 0a00010b",
@@ -38,7 +38,7 @@ const USUAL: [&str; 11] = [
     "86dd 6000000000091140 20010db800010001000000000000000a 20010db800010001000b000000000001 0009000900090000 ff",
 ];
 
-/// Bends a frame: some octets changed, cut off, or added.
+/// Mutates a frame: some octets are changed, removed or added.
 fn bend(frame: &mut Vec<u8>, random: &mut ChaCha8Rng) {
     for _ in 0..random.random_range(0..4) {
         let at = random.random_range(0..frame.len());
@@ -71,7 +71,7 @@ fn noise_from_every_port_breaks_no_promise() {
         let mut frame = usual[round % usual.len()].clone();
         bend(&mut frame, &mut random);
         let mut input: Vec<u8> = (0..network::HEADER).map(|_| random.random()).collect();
-        // Mostly with MACs that mean something and without segments; once in a while over and over.
+        // Mostly with valid MACs and without segments; sometimes repeated.
         if random.random_range(0..8) != 0 {
             input[1] = input[1] & 0xe9 | 6;
             input[3..5].fill(0);
@@ -97,7 +97,7 @@ fn pure_noise_breaks_no_promise() {
     }
 }
 
-/// Questions to the DHCP servers, as hexadecimal digits: DISCOVER, REQUEST, INFORM; SOLICIT, REQUEST, RENEW, CONFIRM.
+/// Requests to the DHCP servers, as hexadecimal digits: DISCOVER, REQUEST, INFORM; SOLICIT, REQUEST, RENEW, CONFIRM.
 const QUESTIONS: [(u8, &str); 7] = [
     (0, "350101 3707011c02030f061a ff"),
     (0, "350103 36040a000101 32040a00010a 370101 ff"),

@@ -1,5 +1,5 @@
-//! What differs from network to network: who answers a question about an address, with which MAC, what a router says of
-//! itself, and how a router that has no mapping table finds a station.
+//! Tests what differs between profiles: who answers ARP and Neighbor Solicitations, with which MAC, what a router
+//! advertises, and how a router without a mapping table resolves a neighbor.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -112,8 +112,8 @@ impl World {
         (verdict, answer)
     }
 
-    /// The verdict about a frame, whether its question is sent, and the answer. The decision is carried out, or only asked
-    /// for.
+    /// The verdict about a frame, whether its request is sent, and the answer. The decision is committed, or only
+    /// computed.
     fn decided(&self, host: usize, frame: &[u8], carry_out: bool) -> (Verdict, Option<Asking>, Vec<u8>) {
         let view = self.writer.view();
         let port = PortId::new(host as u32 + 1).expect("it is not 0");
@@ -134,7 +134,7 @@ impl World {
         (verdict, asking, output.reply.frame().to_vec())
     }
 
-    /// A host asks for an address with ARP or a Neighbor Solicitation from its own address.
+    /// A host resolves an address with ARP or a Neighbor Solicitation from its own address.
     fn ask(&self, host: usize, address: IpAddr) -> (Verdict, Vec<u8>) {
         let mut question = ReplyBuffer::new();
         let number = if host == C { 2 } else { 1 };
@@ -151,12 +151,12 @@ impl World {
         self.send(host, question.frame())
     }
 
-    /// The answer to a question in a word: who was named, or why nobody was.
+    /// The answer in a word: the owner of the MAC, or the drop reason.
     fn answer(&self, host: usize, address: IpAddr) -> String {
         let (verdict, answer) = self.ask(host, address);
         match verdict {
             Verdict::Reply(Answered::Arp) => self.name(&answer[22..28]),
-            // The option is the last of the message.
+            // The option is at the end of the message.
             Verdict::Reply(Answered::Neighbor) => self.name(&answer[answer.len() - 6..]),
             Verdict::Flood { reply: Some(_), .. } => format!("flood, {}", self.name(&answer[6..12])),
             Verdict::Flood { reply: None, .. } => "flood".to_owned(),
@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    /// A UDP packet from a to the router's MAC; a question that it raises is sent.
+    /// A UDP packet from a to the router's MAC; a request that it causes is sent.
     fn route(&self, destination: &str) -> Verdict {
         let (verdict, asking, _) = self.decided(A, &packet(A, self.router_mac(0), ip(destination)), true);
         match asking {
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// c tells the router that it has an address.
+    /// c advertises that it has an address.
     fn advertise(&self, address: &str, flags: AdvertisementFlags) -> Verdict {
         let mut told = ReplyBuffer::new();
         let to = (self.router_mac(1), self.router_link_local(1));
@@ -192,7 +192,7 @@ impl World {
         self.send(C, told.frame()).0
     }
 
-    /// The same, only asked about.
+    /// The same without committing.
     fn advertise_dry(&self, address: &str) -> Verdict {
         let mut told = ReplyBuffer::new();
         let to = (self.router_mac(1), self.router_link_local(1));
@@ -298,7 +298,7 @@ fn who_answers_arp_and_with_which_mac() {
             );
         }
     }
-    // A probe for an address of one's own (sender 0.0.0.0) is answered nowhere: the host would give the address up.
+    // An ARP probe for the host's own address (sender 0.0.0.0) is never answered: the host would give the address up.
     let mut probe = ReplyBuffer::new();
     probe.arp_request(MACS[A], Ipv4Addr::UNSPECIFIED, v4("10.0.1.10"));
     for profile in ["aws", "gcp", "azure"] {
@@ -371,7 +371,8 @@ fn who_answers_solicitations_and_with_which_mac() {
 
 #[test]
 fn what_a_router_says_of_itself() {
-    // Source, length of the message, M flag, and options: P the prefix with its flags L and A, R a route with its length.
+    // Source, length of the message, M flag, and options: P the prefix with its flags L and A, R a route with its
+    // length.
     let cases = [
         ("aws", "fe80::ff:fe00:101", "M hop 0: P L- S"),
         ("aws-xen", "fe80::ff:fe00:101", "M hop 0: P L- S"),
@@ -454,7 +455,7 @@ fn on_azure_neighbors_of_a_subnet_meet_through_the_router() {
         };
         assert_eq!(world.route(address), expected, "{address}");
     }
-    // The answer to everything does not make everything exist.
+    // An answer to every request does not mean that every address exists.
     assert_eq!(world.route("10.0.1.77"), Verdict::Drop(DropReason::NoMapping));
 }
 
@@ -542,7 +543,7 @@ fn a_host_that_answers_for_its_container_gets_the_container_s_packets() {
         rewrite: world.to_c(),
     };
     assert_eq!(world.route(container), delivered);
-    // On AWS nobody is asked, and what nobody has is not delivered.
+    // On AWS the router sends no request, and a packet for an unmapped address is dropped.
     let aws = World::new("aws");
     assert_eq!(aws.route(container), Verdict::Drop(DropReason::NoMapping));
     assert_eq!(
@@ -578,14 +579,14 @@ fn a_neighbor_not_heard_of_for_long_is_asked_again_while_packets_still_go_there(
     world.pass(Duration::from_secs(29));
     assert_eq!(world.route(address), delivered);
     world.pass(second);
-    // Three questions, a second apart, that nobody answers; then the neighbor is gone.
+    // Three requests, a second apart, without an answer; then the entry is removed.
     for _ in 0..3 {
         assert_eq!(world.route(address), world.asked(to_c));
         assert_eq!(world.route(address), delivered);
         world.pass(second);
     }
     assert_eq!(world.route(address), world.asked(None));
-    // One answer, and it is there again for half a minute.
+    // One answer, and the entry is valid for another half minute.
     world.advertise(address, SOLICITED);
     world.pass(Duration::from_secs(29));
     assert_eq!(world.route(address), delivered);
@@ -597,7 +598,7 @@ fn whether_another_station_takes_an_address_is_for_its_flags_to_say() {
     let address = "2001:db8:0:2::77";
     world.route(address);
     let mut told = ReplyBuffer::new();
-    // A first station, of which only the MAC is of interest: it sends from c's port.
+    // A first station, given only by its MAC: it sends from c's port.
     let first = MacAddr([0x0a, 0, 0, 0, 2, 0x77]);
     let to = (world.router_mac(1), world.router_link_local(1));
     told.neighbor_advertisement(v6(address), first, v6(address), to, SOLICITED);
@@ -642,7 +643,7 @@ fn a_gratuitous_arp_moves_a_known_address_on_a_lan_and_teaches_no_unknown_one() 
         }
     );
     assert_eq!(world.route("10.0.2.50"), world.asked(None), "nobody had asked");
-    // Somebody answers, and later another takes over.
+    // A station answers, and later another one takes over.
     let first = MacAddr([0x0a, 0, 0, 0, 2, 0x50]);
     let mut told = ReplyBuffer::new();
     told.arp_reply(first, v4("10.0.2.50"), world.router_mac(1), v4("10.0.2.1"));
@@ -693,7 +694,7 @@ fn a_scan_of_a_subnet_fills_the_table_and_not_the_memory() {
         rewrite: world.to_c(),
     };
     assert_eq!(world.route(known), delivered, "who is known stays");
-    // What nobody answered is forgotten when the place is needed.
+    // An entry without an answer is reused when its place is needed.
     world.pass(Duration::from_secs(2));
     assert_eq!(world.route(&scanned(30_000)), world.asked(None));
     assert_eq!(world.route(known), delivered);

@@ -1,7 +1,7 @@
 //! Checks the arrows between rooms: every `crate::` path of `src/` against the table in ARCHITECTURE.md.
 //!
-//! A room is a folder of `src/`. Its row names the rooms that it may use, all of which stand in rows above it, so an arrow
-//! never points up and no circle is possible.
+//! A room is a folder of `src/`. Its row lists the rooms that it may use, all of which are in rows above it, so an
+//! arrow never points up and no cycle is possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names right behind each `crate::`, those of a group included.
+/// The names after each `crate::`, those of a group included.
 fn used(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let code: String = text
@@ -80,7 +80,7 @@ fn first_name(path: &str) -> String {
         .collect()
 }
 
-/// Every arrow that exists, with the files that draw it: (from, to) to files relative to the crate.
+/// Every existing arrow, with its files: (from, to) to files relative to the crate.
 fn arrows(rooms: &BTreeSet<String>) -> BTreeMap<(String, String), Vec<String>> {
     let mut arrows: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for room in rooms {

@@ -1,4 +1,5 @@
-//! `api/scenario.schema.json` and `api/topology.schema.json` are what the code reads, and the shipped files fit them.
+//! Checks that `api/scenario.schema.json` and `api/topology.schema.json` match the code, and that the shipped files
+//! match them.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -28,7 +29,7 @@ fn the_topology_schema_is_that_of_the_code() {
 }
 
 #[test]
-fn every_reference_in_the_schema_leads_somewhere() {
+fn every_reference_in_the_schema_resolves() {
     fn references(value: &serde_json::Value, found: &mut Vec<String>) {
         match value {
             serde_json::Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! The threaded switch over unix datagram sockets, which need no root: what its threads do beside moving frames.
+//! Tests the threaded switch over unix datagram sockets, without root: order, advertisements, announcements, counters.
 #![allow(missing_docs)]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +15,7 @@ use localvpc::switch::port::UnixPort;
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig, SwitchEvent};
 use localvpc::wire::MacAddr;
 
-/// A host: its socket, and what the switch knows of it.
+/// A host: its socket, and its port and interface at the switch.
 struct Host {
     socket: UnixDatagram,
     to: std::path::PathBuf,
@@ -140,7 +140,7 @@ fn advertising_every(interval: Duration) -> Profile {
     profile
 }
 
-/// Waits until `condition` holds, and says whether it came to that.
+/// Waits until `condition` holds; false when it does not in time.
 fn soon(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !condition() {
@@ -156,7 +156,7 @@ fn soon(mut condition: impl FnMut() -> bool) -> bool {
 fn frames_that_come_alone_and_then_together_arrive_at_once_and_in_order() {
     let mut world = World::new(Profile::aws(), 1);
     let (a, b) = (world.host(10, 1500), world.host(11, 1500));
-    // Beside the datagrams come advertisements of the router.
+    // The router's advertisements arrive between the datagrams.
     let next = || loop {
         let frame = b.receive().expect("a frame comes");
         if frame[12..14] == [8, 0] {
@@ -167,7 +167,7 @@ fn frames_that_come_alone_and_then_together_arrive_at_once_and_in_order() {
         a.send(&datagram(&a, &b, &[number]));
         assert_eq!(next(), number);
     }
-    // As many as a socket queues at the least, more often than it takes to look for more than one again.
+    // At least as many as a socket queues, more often than it takes to check for more than one again.
     for round in 0..30 {
         (0..8).for_each(|number| a.send(&datagram(&a, &b, &[round, number])));
         assert_eq!([(); 8].map(|()| next()), [round; 8]);
@@ -297,7 +297,7 @@ fn a_frame_above_the_receivers_mtu_is_dropped_with_its_reason() {
 }
 
 #[test]
-fn drops_are_all_counted_and_a_few_are_told() {
+fn drops_are_all_counted_and_a_few_are_reported() {
     let mut world = World::new(Profile::aws(), 1);
     let (a, b) = (world.host(10, 9001), world.host(11, 9001));
     let mut broadcast = datagram(&a, &b, &[7; 300]);

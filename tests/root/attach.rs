@@ -1,4 +1,5 @@
-//! Attaching TAPs over HTTP: inside a namespace so that nothing shows outside, or by an inherited descriptor.
+//! Tests attaching TAPs over HTTP: inside a namespace so that they are invisible outside, or by an inherited
+//! descriptor.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -40,7 +41,7 @@ async fn a_tap_inside_a_namespace_is_a_port_and_shows_nowhere_else() {
     let ports = client.get("/v1/ports").await.unwrap();
     let port = &ports["ports"][0];
     assert_eq!((&port["interface_name"], &port["mtu"]), (&json!("a"), &json!(1500)));
-    // Every counter is there, those that are zero too.
+    // Every counter is listed, zero ones too.
     assert_eq!(
         port["dropped"].as_object().unwrap().len(),
         localvpc::datapath::DropReason::COUNT
@@ -93,7 +94,7 @@ async fn a_tap_that_is_made_has_the_interfaces_mac_and_mtu_and_is_up() {
     assert!(shown.contains("mtu 9001") && shown.contains(",UP"), "{shown}");
     assert_eq!(client.get("/v1/ports").await.unwrap()["ports"][0]["mtu"], 9001);
 
-    // One that is there already is its maker's.
+    // An existing device stays its creator's.
     let theirs = namespace
         .run(|| {
             let tap = TapPort::open("eth1", TapOptions::default()).unwrap();
@@ -109,7 +110,7 @@ async fn a_tap_that_is_made_has_the_interfaces_mac_and_mtu_and_is_up() {
     assert_eq!(mac_of(&before), mac_of(&after));
     assert!(after.contains("mtu 1500") && after.contains("state DOWN"), "{after}");
 
-    // NetworkManager makes TAPs without offload headers unless it is told otherwise (tun.vnet-hdr): they are served as well.
+    // NetworkManager creates TAPs without offload headers by default (tun.vnet-hdr): they work too.
     let make = || {
         std::process::Command::new("ip")
             .args(["tuntap", "add", "dev", "eth2", "mode", "tap"])
@@ -178,7 +179,7 @@ async fn what_is_named_as_a_namespace_and_is_none_blocks_nothing() {
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let attach = json!({"tap": "eth0", "namespace": fifo});
-    // More than there are threads that a request may block.
+    // More than the threads for blocking requests.
     let attempts: Vec<_> = (0..600)
         .map(|_| {
             let (client, attach) = (server.client.clone(), attach.clone());
@@ -209,7 +210,7 @@ async fn an_inherited_descriptor_is_attached_once_and_can_come_back() {
         .unwrap();
     let fd = tap.as_fd().as_raw_fd();
     let attach = json!({ "fd": fd });
-    // The server opened it itself, so it is none that was handed to it.
+    // The server opened it itself, so it was not inherited.
     let refused = client.post("/v1/interfaces/a/attach", &attach).await.unwrap_err();
     assert!(refused.to_string().contains("was not inherited"), "{refused}");
     // What the program that started the server would have left open.

@@ -1,4 +1,4 @@
-//! Who may call a server: root and its own user as ever, other users of the machine with the token alone.
+//! Tests who may call a server: root and its own user always, other users of the machine with the token only.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -93,7 +93,7 @@ fn over_loopback_root_is_served_and_another_user_needs_the_token() {
 #[ignore = "needs root: make test"]
 fn the_command_line_finds_the_token_that_the_start_wrote() {
     let server = Server::start(&["--allow-exec"]);
-    // Commands in instances take a token: that there is no such instance is said only to a caller who sent it.
+    // Commands in instances require a token: only an authenticated caller learns that the instance does not exist.
     let output = localvpc(&["--server", &server.address, "exec", "nowhere", "true"])
         .env("LOCALVPC_RUN_DIRECTORY", server.folder.path().join("run"))
         .output()
@@ -119,7 +119,7 @@ fn the_token_is_gone_with_its_server_however_it_ends() {
     killed.child.wait().unwrap();
     let file = killed.token_file();
     assert!(file.exists());
-    // The next start takes away what it left.
+    // The next start removes what it left.
     let mut next = localvpc(&["serve", "--socket"])
         .arg(killed.folder.path().join("next.sock"))
         .env("LOCALVPC_RUN_DIRECTORY", killed.folder.path().join("run"))

@@ -1,4 +1,4 @@
-//! Captures of the live path, read by tcpdump.
+//! Tests captures of the live path with tcpdump and tshark.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use localvpc::wire::pcapng;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-/// What tcpdump makes of a capture.
+/// tcpdump's output for a capture.
 fn tcpdump(capture: &[u8], options: &[&str]) -> String {
     needs("tcpdump", "tcpdump");
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -60,7 +60,7 @@ fn tcpdump_reads_what_the_writer_writes() {
     assert_eq!(lines.lines().collect::<Vec<_>>(), [expected; 2]);
 }
 
-/// Begins a capture over HTTP; what it brings comes when it ends.
+/// Begins a capture over HTTP; the result is there when it ends.
 async fn capture(controller: &Controller, query: &str) -> tokio::task::JoinHandle<Vec<u8>> {
     let path = format!("/v1/captures?{query}");
     let response = api(controller)
@@ -161,7 +161,7 @@ async fn checksums_in_a_capture_are_complete_and_large_frames_are_cut() {
     assert!(longest <= 9001, "a frame of {longest} octets crossed no wire");
 }
 
-/// What tshark finds in a capture: a line for each packet that a display filter is met by.
+/// tshark's output for a capture: a line for each packet that matches a display filter.
 fn tshark(capture: &[u8], filter: &str) -> Vec<String> {
     needs("tshark", "tshark");
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -176,8 +176,7 @@ fn tshark(capture: &[u8], filter: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Each frame stands in a capture before whatever it brings about, also where the VPC's own services answer, which they do
-/// from a thread of their own.
+/// A capture has each frame before its consequences, also where the VPC's services answer from a thread of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root: make test"]
 async fn a_capture_is_in_causal_order_to_tshark() {

@@ -1,5 +1,4 @@
-//! The program as a script sees it: output, exit codes, and nothing left behind. These tests make namespaces, so they
-//! take root.
+//! Tests the program as a script uses it: output, exit codes, and nothing left behind. It needs root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -287,12 +286,12 @@ fn routes_faults_and_captures_are_there_on_the_command_line() {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn a_topology_is_made_once_and_fits_beside_another() {
+fn a_topology_is_made_once_and_another_one_can_be_added() {
     let folder = tempfile::tempdir().unwrap();
     let topology = file(&folder, "topology.yaml", TOPOLOGY);
     let server = Server::start(&folder, &["up", "--allow-exec", &topology]);
     assert_eq!(code(&server.ask(&["interfaces", "check", "b", "off"])), 0);
-    // The same topology is there already, but for the check that was switched off; another one fits beside it.
+    // The same topology exists already, except for the check that was switched off; another one can be added.
     let again = server.ask(&["up", &topology]);
     assert_eq!(code(&again), 0);
     assert_eq!(
@@ -331,7 +330,7 @@ fn a_lab_has_as_many_hosts_as_were_asked_for() {
 }
 
 #[test]
-fn a_server_that_cannot_be_asked_is_told_from_one_that_refuses() {
+fn an_unreachable_server_and_one_that_refuses_differ_in_exit_code() {
     let output = run(&["--server", "http://127.0.0.1:9", "vpcs"]);
     assert_eq!(code(&output), 3);
     assert!(String::from_utf8_lossy(&output.stderr).contains("localvpc serve"));

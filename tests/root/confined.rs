@@ -1,4 +1,4 @@
-//! Tests that a server keeps only the rights that it needs, and that its hosts are not given more.
+//! Tests that a server keeps only the rights that it needs, and that its hosts get no more.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +77,7 @@ fn a_host_cannot_change_the_machine_by_mistake() {
         let path = format!("/{directory}/localvpc-test");
         assert!(!std::path::Path::new(&path).exists(), "{path} is on the machine");
     }
-    // What hosts exchange is shared.
+    // Hosts exchange files in shared folders.
     let shared = folder.path().join("shared");
     assert_eq!(code(&ask(&format!("echo x > {}", shared.display()))), 0);
     assert!(shared.exists());

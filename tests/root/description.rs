@@ -1,5 +1,5 @@
-//! Other people's tools read the OpenAPI description, and find that it is true: schemathesis holds the server to it, and the
-//! client that openapi-python-client makes of it has every operation.
+//! Tests the OpenAPI description with external tools: schemathesis compares the server with it, and the client that
+//! openapi-python-client generates has every operation.
 //!
 //! Both come from PyPI at the versions of `tests/openapi/requirements.txt`, into a folder that is kept between runs.
 
@@ -16,7 +16,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/api/openapi.json");
 const ADDRESS: &str = "127.0.0.1:8460";
 
-/// The requests that schemathesis makes have to be at least so many.
+/// The least number of schemathesis's requests.
 const CASES: u32 = 2000;
 
 fn says(output: &Output) -> String {
@@ -66,10 +66,10 @@ impl Server {
                 .args(["--config-file", &format!("{FOLDER}/schemathesis.toml"), "run"])
                 .arg(format!("http://{ADDRESS}/v1/openapi.json"))
                 .args(["--checks", "all", "--max-examples", "25", "--no-color"])
-                // How fast examples are found says nothing about the server.
+                // The speed of generating examples does not matter here.
                 .args(["--suppress-health-check", "all"])
                 .args(operations)
-                // It keeps a cache where it is.
+                // It keeps a cache in its working directory.
                 .current_dir(self.folder.path())
                 .output()
         };
@@ -125,7 +125,7 @@ fn a_client_made_of_the_description_has_every_operation_and_can_be_imported() {
     for operation in operations.flat_map(|item| item.as_object().unwrap().values()) {
         let tag = operation["tags"][0].as_str().unwrap().replace('-', "_");
         let name = operation["operationId"].as_str().unwrap();
-        // Python's own words get an underscore.
+        // Python's keywords get an underscore.
         let own = client.join(format!("api/{tag}/{name}_.py")).exists();
         modules.push(format!("client.api.{tag}.{name}{}", if own { "_" } else { "" }));
     }

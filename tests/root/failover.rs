@@ -1,5 +1,5 @@
-//! Fail-over scenarios that ship, with real programs: each passes, and each fails when one of its expectations is turned
-//! around. And what their steps promise by themselves. They take root.
+//! Plays the shipped failover scenarios with real programs: each passes, and each fails when one of its expectations is
+//! inverted. Also tests the steps themselves. It needs root.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -127,7 +127,7 @@ fn a_frozen_host_answers_pings_and_no_requests_and_a_killed_one_lets_go_of_them(
 
 #[test]
 #[ignore = "needs root: make test"]
-fn programs_have_files_of_their_own_and_reach_the_api_also_after_a_crash() {
+fn programs_have_files_of_their_own_and_reach_the_api_after_a_crash() {
     let steps = "
 - exec:
     on: a
@@ -149,7 +149,7 @@ fn programs_have_files_of_their_own_and_reach_the_api_also_after_a_crash() {
 }
 
 #[test]
-fn a_mistake_in_a_fail_over_step_is_told_before_anything_starts() {
+fn a_mistake_in_a_failover_step_is_reported_before_anything_starts() {
     for (steps, message) in [
         (
             "- probe: { start: p, from: c, to: 10.0.1.11 }",
@@ -230,7 +230,7 @@ const LOSS: &str = "
   expect: { outage: { above: 200ms, below: 1s }, dropped: { fault_partition: { at_least: 10 } } }
 ";
 
-/// A move and a partition under a probe; then what holds of them, and the same turned around.
+/// A move and a partition during a probe; then expectations that hold, and their inversions.
 const FIGURES: &str = "
 - responder: { start: at-a, on: a }
 - responder: { start: at-b, on: b }
@@ -360,7 +360,7 @@ fn the_outage_of_a_run_is_the_one_that_its_capture_shows() {
     let windows = seen["windows"].as_array().unwrap();
     assert_eq!((windows.len(), outage.windows.len()), (1, 1));
     let length = windows[0]["to"].as_u64().unwrap() - windows[0]["from"].as_u64().unwrap();
-    // Between a host's send and the switch's read lies its scheduler.
+    // A host's send and the switch's read are a scheduler's latency apart.
     assert!(
         length.abs_diff(outage.longest) < 50_000_000,
         "{length} and {}",
@@ -457,7 +457,8 @@ fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
         );
         let report: RunReport = serde_json::from_slice(&content("report.json")).unwrap();
         assert_eq!(report.probes.len(), 1, "{example}");
-        // In that of all each request stands once; at each of the two hosts it was sent or, unless it was lost, arrived.
+        // The whole capture has each request once; each of the two hosts' captures has a request that was sent or that
+        // arrived.
         let requests = |name: &str| {
             let tcpdump = Command::new("tcpdump")
                 .args(["-n", "-r"])

@@ -1,4 +1,4 @@
-//! Faults between real hosts: what a ping, a carrier and a TCP stream see of them.
+//! Tests faults between real hosts, as a ping, a carrier and a TCP stream show them.
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ fn loss_is_as_frequent_as_was_asked_for_and_tcp_survives_it() {
         json!({"fault": {"impairment": {"on": {"interfaces": ["b"]}, "direction": "ingress", "loss": "5%"}}}),
     );
     let (a, b) = (host(&runtime, "a"), host(&runtime, "b"));
-    // Segmentation offload makes frames of many packets: each of them has a fate of its own.
+    // Segmentation offload puts many packets into one frame; each of them has its own outcome.
     let received = std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             b.namespace()

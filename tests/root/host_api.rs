@@ -1,4 +1,4 @@
-//! Tests that the programs of a host reach the API: in `lab`, in `up` and for hosts made over the API alike.
+//! Tests that programs of a host reach the API: in `lab`, in `up` and for hosts created over the API.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ fn server(folder: &tempfile::TempDir, topology: &str) -> Server {
     Server::start(folder, &["up", &path, "--allow-exec"])
 }
 
-/// What a person does who enters a host: the environment is that of his own shell.
+/// As a person enters a host: with the environment of his own shell.
 fn nsenter(server: &Server, host: &str, command: &[&str]) -> Output {
     let instances: Value = serde_json::from_slice(&server.ask(&["--json", "instances"]).stdout).unwrap();
     let found = instances["instances"].as_array().unwrap();
@@ -62,7 +62,7 @@ fn a_program_in_a_host_moves_an_address_and_the_event_names_the_host() {
     let dropped = nsenter(&server, "editor", &["sh", "-c", line]);
     assert!(stdout(&dropped).contains("10.0.1.50"), "{dropped:?}");
 
-    // What the user edits has no author.
+    // An edit by the user has no author.
     let own = server.ask(&["mappings", "unassign", "10.0.1.50", "--from", "reader"]);
     assert_eq!(code(&own), 0, "{own:?}");
     let curl = Command::new("curl")

@@ -1,4 +1,5 @@
-//! What befalls hosts that run: faults of whole instances, and network interfaces that come and go. They take root.
+//! Tests running hosts under faults of whole instances, and network interfaces that are attached and detached. It needs
+//! root.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +20,7 @@ use localvpc::runtime::Runtime;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-/// Asks the API of a server that has these hosts. Status and body.
+/// Sends a request to the API of a server with these hosts. Returns status and body.
 fn ask(runtime: &Arc<Runtime>, method: &str, path: &str, body: Value) -> (u16, Value) {
     let router = rest::router(AppState::of_runtime(Arc::clone(runtime), GuardConfig::default()));
     let threads = tokio::runtime::Builder::new_multi_thread()
@@ -60,7 +61,7 @@ fn a_host_hangs_for_as_long_as_it_is_frozen_and_its_kernel_does_not() {
     assert_eq!(status, 201, "{begun}");
     assert!(!ticks(), "its processes are stopped when the answer comes");
     assert!(succeeds(&a, "ping -c 1 -W 2 10.0.1.11"), "its kernel answers");
-    // A second fault of the kind: it goes on when the last one is over.
+    // A second fault of the same kind: the state lasts until the first one is over too.
     let short = json!({"fault": {"instance_freeze": {"subnets": ["left"]}}, "duration": "200ms"});
     let mut events = runtime.controller().events(None);
     assert_eq!(ask(&runtime, "POST", "/v1/faults", short).0, 201);
@@ -144,7 +145,7 @@ fn an_interface_that_is_attached_appears_down_and_is_the_host_s_to_configure() {
     assert!(!succeeds(&c, "ping -c 1 -W 0.3 10.0.1.50"), "nobody has configured it");
     let configure = "ip link set eth1 up && ip address add 10.0.1.50/24 dev eth1 noprefixroute";
     assert!(succeeds(&a, configure));
-    // A host with two interfaces in one subnet answers by the one that the address is on only if it is told to.
+    // A host with two interfaces in one subnet answers by the interface with the address only with policy routing.
     let by_eth1 = "ip rule add from 10.0.1.50 table 50 && ip route add 10.0.1.0/24 dev eth1 table 50";
     assert!(succeeds(&a, by_eth1));
     eventually("it answers", || succeeds(&c, "ping -c 1 -W 1 10.0.1.50"));
@@ -191,7 +192,7 @@ fn an_interface_that_is_attached_appears_down_and_is_the_host_s_to_configure() {
     assert!(succeeds(&b, &by_eth1.replace("eth1", "eth3")));
     eventually("the other host answers", || succeeds(&c, "ping -c 1 -W 1 10.0.1.50"));
     assert!(said(&c, "ip neighbor show 10.0.1.50").contains(&mac.to_string()));
-    // The host goes, and leaves the interface behind.
+    // The host is removed; the interface stays.
     assert_eq!(ask(&runtime, "DELETE", "/v1/instances/b", Value::Null).0, 204);
     let (_, left) = ask(&runtime, "GET", "/v1/interfaces/service", Value::Null);
     assert_eq!(left["status"], "available");

@@ -1,5 +1,5 @@
-//! Commands in an instance: their ends, their outputs, their time, and what they leave behind. These tests make
-//! namespaces, so they take root.
+//! Tests commands in an instance: exit codes, output, time limits, and processes left behind. It needs root for
+//! namespaces.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -180,7 +180,7 @@ fn a_frozen_command_does_nothing_until_it_is_thawed() {
         let before = ticks(&running);
         eventually("it ticks", || ticks(&running) > before);
         freeze();
-        // What was in the pipe when it stopped may still arrive.
+        // Output in the pipe when it stopped may still arrive.
         std::thread::sleep(Duration::from_millis(50));
         let frozen = ticks(&running);
         std::thread::sleep(Duration::from_millis(100));
@@ -259,7 +259,7 @@ fn a_capture_has_the_frames_that_arrived_and_not_those_that_were_sent() {
     });
     let outcome = capture.stop();
     assert!(outcome.end.success(), "{}", outcome.stderr.text());
-    // The kernel's own multicast listener report is sent within a second of link up, and must not be here.
+    // The kernel sends a multicast listener report within a second of link up, which must not be recorded.
     assert!(!recorded().windows(6).any(|window| window == mac(1).0));
 
     let wrong = CaptureSpec {
@@ -290,7 +290,7 @@ fn a_command_does_not_wait_for_the_end_of_a_hundred_others() {
         }
         slowest
     });
-    println!("slowest command beside 100 TAPs being closed: {slowest:?}");
-    // A child that was left to close them one by one took two seconds.
+    println!("slowest command while 100 TAPs are closed: {slowest:?}");
+    // A child that closes them one by one took two seconds.
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }

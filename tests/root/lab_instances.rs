@@ -1,5 +1,4 @@
-//! Instances as a program in them, and as the machine around them, sees them. These tests make namespaces, so they
-//! take root.
+//! Tests instances as seen by a program in them, and by the machine around them. It needs root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -84,7 +83,7 @@ fn addresses_and_the_default_route_are_there_when_create_returns() {
     let link_local = format!("{}/64", mac(1).link_local());
     for wanted in ["10.0.1.10/24", "2001:db8:1::10/128", &link_local] {
         let net: IpNet = wanted.parse().unwrap();
-        // The kernel makes the link-local one, and lifts "tentative" even without a probe, a little later.
+        // The kernel adds the link-local one, and clears "tentative" even without a probe, a little later.
         assert!(wanted == link_local || has(&|address| address.net == net), "{wanted}");
         let usable = LinkAddress {
             net,
@@ -134,7 +133,7 @@ fn the_link_local_is_made_as_asked() {
                 .collect()
         };
         if kind == LinkLocal::None {
-            // Long enough for the others to have come.
+            // Long enough for other addresses to appear.
             std::thread::sleep(Duration::from_millis(100));
         } else {
             eventually("it has a link-local address", || !all().is_empty());
@@ -213,7 +212,7 @@ fn a_port_of_the_switch_opened_in_an_instance_receives_what_it_sends() {
             "1 9001"
         );
         let mut slot = vec![0; HEADER + LARGEST_FRAME];
-        // The first that a host sends without being asked is a multicast listener report or a router solicitation.
+        // The first unsolicited frame of a host is a multicast listener report or a router solicitation.
         eventually("a frame with the instance's address as its source", || {
             port.receive(&mut slot).is_ok() && slot[HEADER + 6..HEADER + 12] == mac(3).0
         });
@@ -222,7 +221,7 @@ fn a_port_of_the_switch_opened_in_an_instance_receives_what_it_sends() {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn a_device_that_cannot_be_opened_is_told_by_instance_and_interface() {
+fn a_device_that_cannot_be_opened_is_reported_with_instance_and_interface() {
     let spec = InstanceSpec::new("no-device", mac(1));
     let refused = Instance::create(&spec, &options(), || Err::<(), OpenError>("no more devices".into())).unwrap_err();
     assert_eq!(
@@ -302,7 +301,7 @@ fn root_in_an_instance_cannot_harm_the_machine() {
             .end
             .success()
     );
-    // Should it be written after all: 'h' prints help to the kernel log.
+    // In case it is written after all: 'h' prints help to the kernel log.
     assert!(!shell(&a, "echo h >/proc/sysrq-trigger").end.success());
     let refused = shell(&a, "date -s @$(date +%s) >/dev/null");
     assert!(
@@ -319,7 +318,7 @@ fn root_in_an_instance_cannot_harm_the_machine() {
     running.kill();
 }
 
-/// `ip netns add`, in what it does; and `ip netns del` at the end.
+/// A namespace like that of `ip netns add`, removed at the end.
 struct Named(&'static str);
 
 impl Named {
@@ -444,7 +443,7 @@ fn nothing_is_left_after_kill_9_of_the_owner() {
             .iter()
             .all(|(namespace, pid)| in_use.contains(namespace) && is_running(*pid))
     );
-    // A namespace that nobody holds has no file by which it could be entered; hold one to see that its TAP goes.
+    // A namespace without a holder has no file by which it could be entered; hold one to see that its TAP vanishes.
     let witness = Namespace::open(&PathBuf::from(format!("/proc/{}/ns/net", owned[0].1))).unwrap();
 
     owner.kill().unwrap();
@@ -512,7 +511,7 @@ fn a_lab_makes_all_of_its_instances_or_none() {
     drop_in_parallel(devices);
 }
 
-/// Makes and takes away `count` configured instances; prints and returns the two times.
+/// Creates and removes `count` configured instances; prints and returns the two times.
 fn come_and_go(count: u16) -> [Duration; 2] {
     let lab = Lab::new(options());
     let net = |n: u16| Ipv4Net::new(Ipv4Addr::from_bits(0x0a_00_00_00 + u32::from(n)), 16).unwrap();
@@ -537,7 +536,7 @@ fn come_and_go(count: u16) -> [Duration; 2] {
 #[ignore = "needs root: make test"]
 fn a_hundred_instances_are_made_and_taken_away_in_a_moment() {
     let [made, gone] = come_and_go(100);
-    // What is aimed at is 0.5 s and 1 s on an idle machine; this catches a return to one after the other.
+    // The goals are 0.5 s and 1 s on an idle machine; this catches serial creation.
     assert!(made < Duration::from_secs(3), "{made:?}");
     assert!(gone < Duration::from_secs(4), "{gone:?}");
 }

@@ -1,7 +1,6 @@
-//! What is left of a process that was killed in the middle of its work: nothing, or what the next start takes away. These
-//! tests make namespaces, so they take root.
+//! Tests that a killed process leaves nothing, or only what the next start removes. It needs root for namespaces.
 //!
-//! Each plays in a network and a mount namespace of its own, where everything can be counted: devices, mounts, files.
+//! Each test uses a network and a mount namespace of its own, in which devices, mounts and files can be counted.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -21,7 +20,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 const PROGRAM: &str = "/opt/localvpc";
 
-/// Where programs leave files. What the machine has there is covered.
+/// Where programs leave files. Mounts hide those of the machine.
 const PLACES: [&str; 5] = ["run", "tmp", "var/tmp", "dev/shm", "opt"];
 
 const TOPOLOGY: &str = "
@@ -35,7 +34,7 @@ topology:
 steps:
 ";
 
-/// Daemons of every kind, captures and a probe; then a step that is not over when the process is killed.
+/// Daemons, captures and a probe; then a step that is still running when the process is killed.
 const LONG: &str = "
 - responder: { start: echo, on: b }
 - exec: { on: a, background: front, run: 'exec sleep 4712.1' }
@@ -51,13 +50,13 @@ fn scenario(name: &str, steps: &str) -> String {
     TOPOLOGY.replace("NAME", name) + steps
 }
 
-/// A process and the second at which it began, since numbers are used again.
+/// A process and its start time, because PIDs are reused.
 type Process = (i32, String);
 
 fn stat(pid: i32) -> Option<(i32, String)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    // Zombies are dead.
+    // Zombies count as dead.
     (fields[0] != "Z").then_some(())?;
     Some((fields[1].parse().ok()?, fields[19].to_owned()))
 }
@@ -69,7 +68,7 @@ fn all_pids() -> Vec<i32> {
         .collect()
 }
 
-/// A process and all below it.
+/// A process and its descendants.
 fn tree(root: i32) -> BTreeSet<Process> {
     let all: BTreeMap<i32, (i32, String)> = all_pids()
         .into_iter()
@@ -95,7 +94,7 @@ fn tree(root: i32) -> BTreeSet<Process> {
 
 const KINDS: [&str; 5] = ["net", "mnt", "pid", "uts", "ipc"];
 
-/// The namespaces that a process is in, or holds open.
+/// The namespaces that a process is in, or has open.
 fn namespaces(pid: i32) -> BTreeSet<String> {
     let links = |directory: &str| {
         let entries = fs::read_dir(format!("/proc/{pid}/{directory}"))
@@ -115,7 +114,7 @@ struct Place {
     holder: Child,
 }
 
-/// All that could be left in a place.
+/// Everything that could be left in a place.
 #[derive(Debug, PartialEq, Eq)]
 struct Count {
     devices: String,
@@ -129,7 +128,7 @@ impl Place {
         for place in PLACES.iter().filter(|place| **place != "opt") {
             script += &format!("mount -t tmpfs t /{place};");
         }
-        // `--propagation private` is what unshare(1) does by itself: nothing of it is seen outside.
+        // `--propagation private` is the default of unshare(1): its mounts are invisible outside.
         let holder = Command::new("unshare")
             .args([
                 "--net",
@@ -150,12 +149,12 @@ impl Place {
         self.holder.id().try_into().unwrap()
     }
 
-    /// A file of the place, as this process reaches it.
+    /// A file of the place, as a path of this process.
     fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid()))
     }
 
-    /// A command in it. `nsenter` becomes the program, so that the child is it.
+    /// A command in it. `nsenter` execs the program, so that the child is the program.
     fn command(&self, argv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -222,7 +221,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Both fail only when it is dead and waited for.
+        // Both fail only when it is dead and reaped.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
@@ -238,7 +237,7 @@ fn list(directory: &Path, shown: &Path, files: &mut BTreeSet<String>) {
     }
 }
 
-/// A process that is to be killed. A test that fails leaves none behind.
+/// A process to be killed. It ends with a failing test too.
 struct Victim(Child);
 
 impl Victim {
@@ -246,7 +245,7 @@ impl Victim {
         self.0.id().try_into().unwrap()
     }
 
-    /// All that has to be gone: processes, and the namespaces that are not those of the test.
+    /// What must be gone: processes, and namespaces other than those of the test.
     fn belongings(&self, place: &Place) -> (BTreeSet<Process>, BTreeSet<String>) {
         let processes = tree(self.pid());
         let own: BTreeSet<String> = namespaces(std::process::id().try_into().unwrap());
@@ -293,7 +292,7 @@ fn in_the_middle(victim: &Victim) {
     eventually("the last step runs", || runs(&tree(victim.pid()), "sleep 4712.4"));
 }
 
-/// Namespaces, processes and mounts of two hosts are gone after this, by nobody's doing but the kernel's.
+/// After this, namespaces, processes and mounts of two hosts are gone; the kernel freed them.
 fn everything_of_the_hosts_is_gone(place: &Place, victim: &mut Victim) {
     let (processes, spaces) = victim.belongings(place);
     for line in [
@@ -327,8 +326,8 @@ fn everything_of_the_hosts_is_gone(place: &Place, victim: &mut Victim) {
             .iter()
             .any(|(pid, began)| stat(*pid).is_some_and(|(_, now)| now == *began))
     });
-    // A namespace lives by a process, a descriptor or a mount (namespaces(7)).
-    eventually("nobody holds a namespace of it", || {
+    // A namespace is kept by a process, a descriptor or a mount (namespaces(7)).
+    eventually("no process holds a namespace of it", || {
         !all_pids().into_iter().any(|pid| {
             let mounted = || {
                 let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
@@ -339,7 +338,7 @@ fn everything_of_the_hosts_is_gone(place: &Place, victim: &mut Victim) {
     });
 }
 
-/// What the next start says on standard error.
+/// Standard error of the next start.
 fn next_start(place: &Place) -> String {
     let output = place.run(&[PROGRAM, "run", "/run/short.yaml"]);
     String::from_utf8(output.stderr).unwrap()
@@ -433,7 +432,7 @@ fn of_a_server_that_is_killed_with_a_run_going_on_the_next_start_takes_the_socke
     assert!(living.devices.contains("tap7"), "{living:?}");
     assert!(living.files.contains("run/api.sock"), "{living:?}");
 
-    // Whoever starts beside it leaves it alone.
+    // A process that starts next to it leaves it alone.
     assert_eq!(next_start(&place), "");
     let runs = place.ask("/run/api.sock", "GET", "/runs", &Value::Null);
     assert_eq!(runs["runs"][0]["state"], "running", "{runs}");
@@ -458,7 +457,7 @@ fn of_a_server_that_is_killed_with_a_run_going_on_the_next_start_takes_the_socke
     );
     assert_eq!(place.count(), before);
 
-    // A socket of one that lives stays, also when the one before it had the same name.
+    // A living process's socket stays, also when a former one had the same name.
     let mut first = serve("/run/api.sock");
     let inode = place.path("/run/api.sock").metadata().unwrap().ino();
     first.kill();

@@ -1,4 +1,4 @@
-//! Tests with real hosts and real programs. They make namespaces and TAP devices, so they take root: `make test`.
+//! Tests with real hosts and real programs. They need root for namespaces and TAP devices: `make test`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

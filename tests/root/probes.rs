@@ -1,4 +1,4 @@
-//! Probes between real hosts: an address moves, and the figures say what that meant. They take root.
+//! Tests probes between real hosts: an address moves, and the figures show the outage. It needs root.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::net::IpAddr;
@@ -96,7 +96,7 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
     let _new = Responder::start(new.namespace(), "new", ECHO_PORT).unwrap();
     move_to(controller, SERVICE, ids[1]);
     said(&old, &format!("ip address add {SERVICE}/32 dev eth0"));
-    // The client resolves the address anew at once, and late propagation sends packets to the old owner for a while.
+    // The client resolves the address anew at once, and late propagation delivers packets to the old owner for a while.
     said(
         &client,
         "sysctl -qw net.ipv4.neigh.eth0.base_reachable_time_ms=100 net.ipv4.neigh.eth0.delay_first_probe_time=0 net.ipv4.neigh.eth0.retrans_time_ms=20",
@@ -110,7 +110,7 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
         controller,
         json!({"fault": {"late_propagation": {"delay": {"fixed": "200ms"}}}}),
     );
-    // The old owner dies, and only then the address is moved.
+    // The old owner dies, and only then the address moves.
     said(&old, &format!("ip address del {SERVICE}/32 dev eth0"));
     said(&new, &format!("ip address add {SERVICE}/32 dev eth0"));
     move_to(controller, SERVICE, ids[2]);
@@ -145,7 +145,7 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
     assert!(outage.to_new_owner.unwrap() >= 200_000_000);
     assert_eq!(outage.answered_by.keys().collect::<Vec<_>>(), ["new", "old"]);
 
-    // The record tells the same to whoever reads it from JSON, and the page draws it.
+    // The record is the same when it is read from JSON, and the page draws it.
     let names = ids
         .iter()
         .zip(["client", "old", "new"])
@@ -195,7 +195,7 @@ fn drops_by_a_fault_are_in_the_record_with_their_reason() {
     );
 }
 
-/// What a script computes from the capture of a stream, without knowing anything else.
+/// Figures that a script computes from the capture of a stream alone.
 fn from_capture(capture: &[u8], client: &str, target: &str) -> serde_json::Value {
     needs("python3", "python3");
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -252,7 +252,7 @@ fn the_outage_is_the_one_that_the_capture_shows() {
     let windows = seen["windows"].as_array().unwrap();
     assert_eq!(windows.len(), outage.windows.len());
     for (window, seen) in outage.windows.iter().zip(windows) {
-        // Between a host's send and the switch's read lies its scheduler.
+        // A host's send and the switch's read are a scheduler's latency apart.
         let length = seen["to"].as_u64().unwrap() - seen["from"].as_u64().unwrap();
         let off = length.abs_diff(window.length);
         assert!(

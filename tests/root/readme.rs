@@ -1,8 +1,8 @@
 //! Plays the console blocks of README: each command as it is printed, each output compared with what README shows.
 //!
-//! What differs from run to run (MACs, identifiers, process ids, times, counts of packets) is taken out of both before they
-//! are compared. `[…]` stands for any lines. All of it runs in a network namespace and a mount namespace of its own, so that
-//! the default address of the server is free.
+//! Parts that differ between runs (MACs, identifiers, process ids, times, counts of packets) are removed from both
+//! before they are compared. `[…]` stands for any lines. Everything runs in a network namespace and a mount namespace
+//! of its own, so that the default address of the server is free.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -50,7 +50,7 @@ fn shown(block: &str) -> Vec<Shown> {
     all
 }
 
-/// A line without what differs from run to run.
+/// A line without the parts that differ between runs.
 fn plain(line: &str) -> String {
     let rules = [
         (r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC"),
@@ -76,7 +76,7 @@ fn fits(shown: &[String], said: &[String]) -> bool {
     }
 }
 
-/// Namespaces with a shell's worth of nothing in them but `lo`.
+/// Namespaces with nothing but `lo`.
 struct Place {
     holder: Child,
     folder: tempfile::TempDir,
@@ -163,14 +163,14 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         for server in self.servers.iter_mut().chain([&mut self.holder]) {
-            // One that has ended already cannot be killed, and need not be.
+            // A server that has ended cannot be killed.
             let _ = server.kill();
             let _ = server.wait();
         }
     }
 }
 
-/// Plays commands until README's lines come; says all that did not.
+/// Plays commands until their output matches README; reports all other outputs.
 fn play(place: &Place, block: &[Shown], instead: &dyn Fn(&str) -> String) {
     let mut wrong = String::new();
     for shown in block {
@@ -180,7 +180,7 @@ fn play(place: &Place, block: &[Shown], instead: &dyn Fn(&str) -> String) {
             if fits(&shown.output, &said) {
                 break;
             }
-            // Counters and neighbor entries take a moment to be what they are at rest.
+            // Counters and neighbor entries take a moment to settle.
             if began.elapsed() > SOON / 6 {
                 let (expected, said) = (shown.output.join("\n  "), said.join("\n  "));
                 writeln!(wrong, "# {}\nREADME:\n  {expected}\nhere:\n  {said}", shown.command).unwrap();
@@ -223,7 +223,7 @@ fn hosts_to_play_with_and_the_api_are_as_readme_shows_them() {
         .flatten()
         .partition(|shown| shown.command == "localvpc ports");
     play(&place, &others, &instead);
-    // The counters depend on what the hosts' kernels said so far: the columns and the first words of each row do not.
+    // Counters depend on packets of the hosts' kernels: only the columns and the first words of each row are compared.
     let said = place.play(&ports[0].command);
     let begins = |line: &String| plain(line).split(' ').take(3).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(
@@ -239,11 +239,11 @@ fn hosts_to_play_with_and_the_api_are_as_readme_shows_them() {
         .unwrap();
     place.servers.push(traffic);
     let http: Vec<Shown> = blocks("Over HTTP").into_iter().flatten().collect();
-    // What is moved stays moved, so each is played once; the capture shows whatever crosses just then.
+    // A move is permanent, so each command is played once; the capture shows the frames of that moment.
     for shown in http {
         let said = place.play(&shown.command);
         if shown.command.contains("capture") {
-            // What tcpdump says of its input is not shown.
+            // tcpdump's line about its input is not in README.
             let said: Vec<_> = said.iter().filter(|line| !line.starts_with("reading from")).collect();
             assert_eq!(said.len(), shown.output.len(), "{}: {said:#?}", shown.command);
             assert!(

@@ -1,5 +1,5 @@
-//! What users of clouds have reported, as scenarios: each plays and passes, and fails when an expectation is turned around.
-//! The report stands in each file. They take root.
+//! Plays reports of cloud users as scenarios: each passes, and fails when an expectation is inverted. Each file names
+//! its report. It needs root.
 
 scenarios! {
     a_host_of_a_subnet_without_ipv4_has_a_link_local_lease_and_metadata:

@@ -1,4 +1,4 @@
-//! Tests that an ordinary user has a lab, and learns what stands in the way where he has none.
+//! Tests that an ordinary user can run a lab, and gets a clear error where a setting forbids it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::support::cli::{code, file, stdout};
 
 const USER: &str = "1000";
 
-/// A place of the user's, with the program in it.
+/// A folder of the user with the program in it.
 fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_localvpc"), folder.path().join("localvpc")).unwrap();
@@ -114,7 +114,7 @@ fn what_stands_in_the_way_of_a_user_is_named_with_its_remedy() {
     let said = stderr(&output).replace("\n  │ ", " ");
     assert!(said.contains("chmod 666 /dev/net/tun"), "{said}");
 
-    // A namespace of its own has a limit of its own.
+    // A new namespace has a limit of its own.
     let inner = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --inh-caps -all \
                  $localvpc lab --socket $0/api.sock";
     let output = as_user(folder.path(), "666", &format!("unshare -Ur sh -c '{inner}' $0"));

@@ -1,4 +1,4 @@
-//! Scenarios over HTTP: stored, played, followed, cancelled. These tests make namespaces, so they take root.
+//! Tests scenarios over HTTP: stored, played, followed, cancelled. It needs root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 

@@ -1,5 +1,5 @@
-//! A CI job's view of runs: the program serves a socket, and clients come, leave, and fetch what a run has left. These tests
-//! make namespaces, so they take root.
+//! Tests runs as a CI job uses them: the program serves a socket, and clients come, leave, and fetch the artifacts of a
+//! run. It needs root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 #![allow(clippy::needless_pass_by_value, reason = "a body is written where it is used")]
@@ -75,7 +75,7 @@ impl Server {
         self.get(&format!("/v1/runs/{run}/report.json")).await
     }
 
-    /// Status, media type and body of what is no JSON.
+    /// Status, media type and body of an answer that is not JSON.
     async fn fetch(&self, path: &str) -> (StatusCode, String, Vec<u8>) {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -120,7 +120,7 @@ fn scenario(steps: &str) -> String {
     )
 }
 
-/// A line for each packet, as tcpdump tells it.
+/// A line for each packet, in tcpdump's format.
 fn tcpdump(capture: &[u8], filter: &str) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), capture).unwrap();
@@ -188,13 +188,13 @@ async fn the_captures_of_a_run_are_fetched_as_one_and_one_by_one_and_tcpdump_rea
         assert_eq!(tcpdump(instance, "icmp[icmptype] == icmp-echo").len(), requests);
         assert_eq!(tcpdump(instance, "icmp[icmptype] == icmp-echoreply").len(), replies);
     }
-    // What became of a packet, and where it came from.
+    // The comment has the verdict, and the sender.
     assert!(holds(a, "delivered to b (eni-") && holds(a, "from b (eni-") && holds(a, "answered by the VPC: arp_reply"));
     assert!(holds(b, "delivered to a (eni-") && holds(b, "from a (eni-") && !holds(b, "delivered to b (eni-"));
     assert!(holds(a, "dropped: arp_unknown_address") && !holds(b, "arp_unknown_address"));
     assert!(!holds(c, "delivered to") && !holds(c, "from a (eni-"));
 
-    // In that of all, each frame stands once.
+    // The whole capture has each frame once.
     let (_, _, all) = server.fetch(&path("/capture")).await;
     assert_eq!(tcpdump(&all, "icmp").len(), 4);
     assert!(holds(&all, "delivered to b (eni-") && !holds(&all, "from a (eni-"));
@@ -234,7 +234,7 @@ async fn logs_are_fetched_by_instance() {
     ] {
         let mut logs = server.get(&format!("/v1/runs/{run}/logs/{instance}")).await;
         for program in logs["programs"].as_array_mut().unwrap() {
-            // How long it ran differs.
+            // Its duration differs between runs.
             program.as_object_mut().unwrap().remove("ran_ms");
         }
         assert_eq!(logs["programs"], expected);
@@ -243,10 +243,10 @@ async fn logs_are_fetched_by_instance() {
 
 #[tokio::test]
 #[ignore = "needs root: make test"]
-async fn a_run_survives_its_clients_and_tells_who_comes_back_the_rest() {
+async fn a_run_survives_its_clients_and_a_new_one_gets_the_rest() {
     let server = Server::start().await;
     let steps = "- wait: 500ms\n- ping: { from: a, to: 10.0.1.11 }";
-    // This client hangs up without having read the answer.
+    // This client closes its connection without reading the answer.
     {
         let body = json!({ "text": scenario(steps) }).to_string();
         let stream = UnixStream::connect(&server.socket).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_run_survives_its_clients_and_tells_who_comes_back_the_rest() {
             stream.writable().await.unwrap();
             sent += stream.try_write(&request.as_bytes()[sent..]).unwrap_or(0);
         }
-        // Until it has been taken; who hangs up before may as well never have asked.
+        // Until the request has been read; a client that closes earlier has no effect.
         stream.readable().await.unwrap();
     }
     let runs = server.get("/v1/runs").await;

@@ -1,5 +1,4 @@
-//! The scenarios that ship, played against real hosts with real tools, and what a run promises whatever it plays.
-//! These tests make namespaces, so they take root.
+//! Plays the shipped scenarios with real hosts and tools, and tests what a run promises. It needs root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -86,7 +85,7 @@ fn every_scenario_that_ships_is_played_as_it_is_and_turned_around() {
     .concat();
     for file in std::fs::read_dir(folder).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        // As the line of `scenarios!` that plays it both ways has it.
+        // As written in the line of `scenarios!` that plays it both ways.
         assert!(here.contains(&format!("        \"{name}\", \"")), "{name}");
     }
 }

@@ -1,5 +1,5 @@
-//! Runs the clients of EC2 hosts against the link-local services: a network namespace with a TAP on the switch, and the
-//! services behind it.
+//! Runs the usual clients of EC2 instances against the link-local services, in a network namespace with a TAP on the
+//! switch.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::process::{Command, Output, Stdio};
@@ -120,7 +120,8 @@ impl Lab {
 
         let (jobs, queue) = channel::<Job>();
         let thread = std::thread::spawn(move || {
-            // A mount namespace too, so that what `ip netns add` mounts is seen by no other test and goes with the thread.
+            // A mount namespace too, so that mounts of `ip netns add` are invisible to other tests and go with the
+            // thread.
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
@@ -164,7 +165,7 @@ impl Lab {
     fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
         let (sender, receiver) = channel();
         let job: Job = Box::new(move || {
-            // The test is gone when nobody listens.
+            // The receiver is gone only with the test.
             let _ = sender.send(job());
         });
         self.jobs.as_ref().unwrap().send(job).unwrap();
@@ -179,7 +180,7 @@ impl Lab {
         })
     }
 
-    /// What a command prints; it must succeed.
+    /// Output of a command, which must succeed.
     fn says(&self, command: &str) -> String {
         let output = self.sh(command);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -214,11 +215,11 @@ fn curl_reads_metadata_with_and_without_a_token() {
             "curl -gs -o /dev/null -w '%{{http_code}}' {base}/latest/meta-data/no"
         ));
         assert_eq!(status, "404");
-        // A request of sixty kilobytes leaves a TAP as one frame with its checksum pending.
+        // A TAP delivers a request of sixty kilobytes as one frame with its checksum pending.
         let long = lab.sh(&format!("curl -gs -H 'X: {}' {base}/", "x".repeat(60_000)));
         assert!(!String::from_utf8_lossy(&long.stdout).contains("latest"));
     }
-    // Half a thousand in a row, each on a connection of its own.
+    // Two hundred in a row, each on a connection of its own.
     let many = "sh -c 'for i in $(seq 200); do curl -s --max-time 10 http://169.254.169.254/latest/meta-data/mac || exit 1; done | wc -c'";
     assert_eq!(lab.says(many), (17 * 200).to_string());
 }
@@ -228,10 +229,10 @@ fn curl_reads_metadata_with_and_without_a_token() {
 fn a_token_does_not_cross_a_hop() {
     needs("curl", "curl");
     let lab = Lab::checked(false);
-    // A container behind a router in the host: what is answered to the host reaches it one hop later, or does not. With
-    // the check off, its packets pass under their own source.
+    // A container behind a router in the host: answers to the host reach it one hop later. With the check off, its
+    // packets pass with their own source.
     for command in [
-        // What a run left that was killed.
+        // Left by a killed run.
         "rm -f /run/netns/services-c",
         "ip netns add services-c",
         "ip link add veth0 type veth peer name eth0 netns services-c",

@@ -1,4 +1,4 @@
-//! Connections that send nothing, or a header that never ends, cost the server little and keep no other client out.
+//! Tests that connections that send nothing, or an endless header, cost the server little and exclude no other client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -68,7 +68,7 @@ fn healthy(mut stream: impl Read + Write) -> bool {
     stream.write_all(HEALTH).is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
-/// How long a client over TCP, and one over the socket, waits for an answer.
+/// The latency of a client over TCP, and of one over the socket.
 fn waits(server: &Server) -> Duration {
     let asked = Instant::now();
     let tcp = TcpStream::connect(&server.address).unwrap();
@@ -85,7 +85,7 @@ fn slow(address: &str, count: usize) -> Vec<TcpStream> {
     (0..count)
         .map(|_| {
             let mut stream = TcpStream::connect(address).unwrap();
-            // The server may have given it up already.
+            // The server may have closed it already.
             let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: local");
             stream
         })
@@ -94,7 +94,7 @@ fn slow(address: &str, count: usize) -> Vec<TcpStream> {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn ten_thousand_slow_connections_keep_nobody_out_and_take_no_memory() {
+fn ten_thousand_slow_connections_exclude_no_client_and_take_no_memory() {
     assert!(
         descriptors::raise_limit() > SLOW as u64 + 1000,
         "raise the hard limit of open files"
@@ -122,7 +122,7 @@ fn a_connection_that_sends_no_request_is_closed_after_half_a_minute() {
     let server = Server::start();
     let mut idle = TcpStream::connect(&server.address).unwrap();
     let mut slow = slow(&server.address, 1).remove(0);
-    // A client that goes on a little at a time gains nothing by it.
+    // A client that sends a little at a time gets no more time.
     let began = Instant::now();
     for stream in [&mut idle, &mut slow] {
         stream.set_read_timeout(Some(Duration::from_secs(45))).unwrap();
@@ -138,7 +138,7 @@ fn a_connection_that_sends_no_request_is_closed_after_half_a_minute() {
 fn a_server_without_a_descriptor_left_answers_all_the_same() {
     let server = Server::start();
     let pid = rustix::process::Pid::from_raw(server.child.id().cast_signed());
-    // As many as it has now, and a few: what devices and namespaces would have taken.
+    // The present number and a few more, as if devices and namespaces had used the others.
     let most = server.descriptors() as u64 + 4;
     let limit = rustix::process::Rlimit {
         current: Some(most),

@@ -1,4 +1,4 @@
-//! Runs the threaded switch between real hosts: network namespaces with a TAP each, in threads of this process.
+//! Tests the threaded switch between real hosts: network namespaces with a TAP each, in threads of this process.
 #![allow(missing_docs, clippy::print_stderr)]
 
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ impl Drop for Host {
 }
 
 impl Host {
-    /// Begins `job` in the host's namespace; the result comes when it is done.
+    /// Starts `job` in the host's namespace; the result comes when it is done.
     fn begin<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> std::sync::mpsc::Receiver<R> {
         let (sender, receiver) = channel();
         let job: Job = Box::new(move || drop(sender.send(job())));
@@ -257,14 +257,14 @@ fn small_datagrams_that_are_queued_together_cross_merged_unless_the_port_says_no
     let mut lab = Lab::new(1);
     let (a, b) = (lab.host(10, OFFLOAD), lab.host(11, OFFLOAD));
     let (sender, receiver) = (a.address, b.address);
-    // The first datagram waits for the neighbor, and a host may send later ones before those that wait.
+    // The first datagram waits for the neighbor entry, and a host may send later ones before it.
     let socket = b.run(move || udp(receiver));
     a.run(move || udp(sender).send_to(b"first", (receiver, 4000)).expect("the host is up"));
     b.run(move || assert_eq!(socket.recv(&mut [0; 10]).expect("a datagram came"), 5));
     let merged = || lab.switch.counters(b.port).expect("the port is attached").sent_merged;
     let exchange = |expect_merged: bool| {
         let deadline = Instant::now() + Duration::from_secs(10);
-        // A worker counts what it has sent, so what came here may not be counted yet.
+        // A worker counts after it has written, so an arrived frame may not be counted yet.
         let mut before = merged();
         loop {
             std::thread::sleep(Duration::from_millis(100));
@@ -273,7 +273,8 @@ fn small_datagrams_that_are_queued_together_cross_merged_unless_the_port_says_no
                 break;
             }
         }
-        // How much is queued together is up to the scheduler: try until it happens, or a few times to see that it does not.
+        // The scheduler decides how much is queued together: retry until it happens, or a few times to see that it does
+        // not.
         for round in 0.. {
             let socket = b.run(move || udp(receiver));
             let count = a.run(move || {
@@ -322,7 +323,7 @@ fn frames_of_many_flows_arrive_in_order_whether_the_kernel_is_called_for_each_or
         let (a, b) = (lab.host(10, OFFLOAD), lab.host(11, OFFLOAD));
         let (sender, receiver) = (a.address, b.address);
         let socket = b.run(move || udp(receiver));
-        // The first datagram waits for the neighbor, and a host may send later ones before those that wait.
+        // The first datagram waits for the neighbor entry, and a host may send later ones before it.
         a.run(move || udp(sender).send_to(b"first", (receiver, 4000)).expect("the host is up"));
         let arrived = b.begin(move || {
             assert_eq!(socket.recv(&mut [0; 10]).expect("a datagram came"), 5);

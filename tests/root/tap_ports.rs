@@ -1,5 +1,5 @@
-//! Checks what a TAP really does, seen from the port driver. Each test makes a network namespace of its own, so nothing of
-//! it shows outside.
+//! Tests the behaviour of a TAP through the port driver. Each test has a network namespace of its own, so nothing of it
+//! is visible outside.
 
 use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -48,7 +48,7 @@ fn configure(name: &str, up: bool) {
         let (connection, handle, _) = rtnetlink::new_connection().expect("netlink is there");
         let connection = tokio::spawn(connection);
         let index = nix::net::if_::if_nametoindex(name.as_str()).expect("the interface is in this namespace");
-        // An address that is already there is what we want.
+        // An existing address is fine.
         let _ = handle.address().add(index, HOST.into(), 24).execute().await;
         let link = LinkUnspec::new_with_index(index).arp(false);
         let link = if up { link.up() } else { link.down() };
@@ -62,7 +62,7 @@ fn configure(name: &str, up: bool) {
     });
 }
 
-/// Reads frames until one is IPv4 UDP (the kernel also says hello over IPv6), and returns its slot.
+/// Reads frames until one is IPv4 UDP (the kernel sends IPv6 packets of its own), and returns its slot.
 fn next_udp(port: &TapPort) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
@@ -103,7 +103,7 @@ fn verified_payload(frame: &[u8]) -> Vec<u8> {
     udp.payload().to_vec()
 }
 
-/// Makes a datagram one back to where it came from, addresses and ports turned round: the sum stays as it was.
+/// Turns a datagram into one to its sender, with addresses and ports exchanged: the checksum stays the same.
 fn turn_round(frame: &mut [u8]) {
     for i in 0..6 {
         frame.swap(i, 6 + i);
@@ -155,7 +155,7 @@ fn a_host_leaves_its_checksums_open_and_a_host_takes_open_ones() {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn a_train_of_datagrams_crosses_as_one_frame_and_is_cut_right() {
+fn a_batch_of_datagrams_crosses_as_one_frame_and_is_segmented_right() {
     in_own_namespace(|| {
         let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
         configure("sw-a", true);
@@ -232,7 +232,7 @@ fn an_inherited_descriptor_is_adopted_for_what_it_is() {
 
 #[test]
 #[ignore = "needs root: make test"]
-fn a_host_whose_interface_is_down_is_told_apart() {
+fn a_host_whose_interface_is_down_has_an_error_of_its_own() {
     in_own_namespace(|| {
         let port = TapPort::open("sw-a", TapOptions::default()).expect("a TAP can be made");
         let slot = [0; HEADER + 60];
@@ -258,11 +258,11 @@ fn frames_written_by_one_call_arrive_in_order_and_each_device_answers_for_its_ow
         socket.send_to(b"?", (PEER, 5000)).expect("the host is up");
         let mut slot = next_udp(&up);
         turn_round(&mut slot[HEADER..]);
-        // The checksum is open, so each may say something else: its number.
+        // The checksum is open, so each payload may differ: its number.
         let slots: Vec<Vec<u8>> = (0..64_u8)
             .map(|number| [&slot[..slot.len() - 1], &[number]].concat())
             .collect();
-        // Every third in one piece, the others in two.
+        // Every third in one slice, the others in two.
         let pieces: Vec<Vec<IoSlice<'_>>> = (0..)
             .zip(&slots)
             .map(|(number, slot)| match number % 3 {
@@ -313,7 +313,7 @@ fn the_carrier_is_what_the_host_sees() {
         };
         let port = TapPort::open("sw-a", options).expect("a TAP can be made");
         configure("sw-a", true);
-        // The kernel tells the host of a change in its own time.
+        // The kernel notifies the host of a change after some delay.
         let becomes = |up: bool| {
             let deadline = Instant::now() + Duration::from_secs(5);
             while running() != up && Instant::now() < deadline {
@@ -362,7 +362,7 @@ fn move_to_mortal_namespace(name: &str) -> (std::sync::mpsc::Sender<()>, std::th
     (end, thread)
 }
 
-/// The trap: the descriptor of a device that is gone is ready for ever, and an event loop that does not drop it spins.
+/// The descriptor of a vanished device stays readable for ever, and an event loop that does not drop it spins.
 #[test]
 #[ignore = "needs root: make test"]
 fn a_port_whose_namespace_is_gone_is_lost_for_reading_and_writing() {
@@ -386,8 +386,8 @@ fn a_port_whose_namespace_is_gone_is_lost_for_reading_and_writing() {
     });
 }
 
-/// A descriptor holds the namespace in which `/dev/net/tun` was opened, so a host made by opening its TAP inside lives
-/// until the port is closed, whoever else has left.
+/// A descriptor holds the namespace in which `/dev/net/tun` was opened, so a host whose TAP was opened inside lives
+/// until the port is closed, whatever else has ended.
 #[test]
 #[ignore = "needs root: make test"]
 fn a_port_opened_inside_a_namespace_keeps_it_alive() {
@@ -402,7 +402,7 @@ fn a_port_opened_inside_a_namespace_keeps_it_alive() {
 
 #[test]
 fn without_the_right_to_make_a_tap_the_error_says_what_is_missing() {
-    // Capabilities are a thread's own (capabilities(7)), and as root this thread has the one that matters.
+    // Capabilities belong to a thread (capabilities(7)), and as root this thread has the relevant one.
     let thread = std::thread::spawn(|| {
         let mut sets = rustix::thread::capabilities(None).expect("every thread has capabilities");
         sets.effective.remove(CapabilitySet::NET_ADMIN);

@@ -1,5 +1,5 @@
-//! A whole network as one file: `up`, `diff`, `export` and `down` against a server with real hosts. These tests make
-//! namespaces, so they take root.
+//! Tests the whole network as one file: `up`, `diff`, `export` and `down` against a server with real hosts. It needs
+//! root for namespaces.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
@@ -111,7 +111,7 @@ fn a_further_interface_goes_with_the_file_from_host_to_host() {
     assert!(replaced.contains("-/+ instance b"), "{replaced}");
     assert!(devices("b").contains("eth1"));
 
-    // Zones do not share interfaces.
+    // An instance cannot use an interface of another zone.
     let astray = NETWORK.replace("attached_to: a", "attached_to: c");
     let astray = file(&folder, "astray.yaml", &astray);
     let refused = server.ask(&["up", &astray]);
@@ -150,7 +150,7 @@ fn a_host_that_a_change_does_not_concern_goes_on_and_loses_nothing() {
     .unwrap();
     std::thread::sleep(Duration::from_millis(500));
 
-    // A host comes, one is replaced, a VPC gets another profile, routes change; a and b keep what they have.
+    // A host is added, one is replaced, a VPC gets another profile, routes change; a and b keep their processes.
     let changed = NETWORK
         .replace("interval: 2s", "interval: 3s")
         .replace("c: { subnet: right, configure: none,", "c: { subnet: right,")

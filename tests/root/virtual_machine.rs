@@ -1,5 +1,5 @@
-//! Boots a virtual machine whose network card is a unix socket of the switch: it gets a lease, reaches a host and reads its
-//! metadata, as any other instance does.
+//! Boots a virtual machine whose network card is a unix socket of the switch: it gets a lease, reaches a host and reads
+//! its metadata, like any other instance.
 
 use std::process::Command;
 

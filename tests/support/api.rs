@@ -1,4 +1,4 @@
-//! A server on a loopback port of its own, and ways to talk to it that a well-behaved client does not have.
+//! Starts a server on a loopback port of its own, and sends requests that a well-behaved client would not.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Server {
         }
     }
 
-    /// Sends the bytes of a request as they are, with `Connection: close`, and reads the whole answer.
+    /// Sends the bytes of a request unchanged, with `Connection: close`, and reads the whole answer.
     pub(crate) async fn raw(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.authority).await.unwrap();
         // The server may refuse before it has read everything.
@@ -118,7 +118,7 @@ impl Server {
         Answer::parse(&bytes)
     }
 
-    /// A request with a right host and these further header lines.
+    /// Sends a request with a valid host and these further header lines.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
@@ -172,7 +172,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts that this is a problem document that says this.
+    /// Asserts that this is a problem document with these values.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str, field: Option<&str>) {
         assert_eq!(self.status, status, "{self:?}");

@@ -1,4 +1,4 @@
-//! The program as a script sees it, and a server of it in a process of its own.
+//! Runs the program as a script does, and starts servers in processes of their own.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -37,7 +37,7 @@ pub(crate) fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String
     path.to_str().unwrap().to_owned()
 }
 
-/// Waits until a server whose output is piped says that it serves.
+/// Waits until a server with piped output reports that it is ready.
 pub(crate) fn wait_until_ready(server: &mut Child) {
     let output = BufReader::new(server.stdout.take().unwrap());
     let ready = output
@@ -47,7 +47,7 @@ pub(crate) fn wait_until_ready(server: &mut Child) {
     assert!(ready, "the server did not start");
 }
 
-/// A port that nothing listens at: taken and given back, so that a server takes it a moment later.
+/// A free port: bound and released, so that a server can bind it a moment later.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -115,10 +115,10 @@ impl Server {
     }
 }
 
-/// A test that fails leaves no server behind.
+/// A failing test leaves no server behind.
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
+        // A server that has ended cannot be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

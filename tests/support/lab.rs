@@ -1,4 +1,4 @@
-//! What the tests of the lab share: an instance with a TAP of its own, and shell commands in it.
+//! Shared code of the lab's tests: an instance with a TAP of its own, and shell commands in it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Processes of this machine whose command line holds `text`.
+/// Processes of this machine whose command line contains `text`.
 pub(crate) fn processes_with(text: &str) -> Vec<i32> {
     let number = |process: &fs::DirEntry| process.file_name().to_str()?.parse::<i32>().ok();
     let matches = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, text));

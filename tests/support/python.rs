@@ -7,7 +7,7 @@ fn says(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The folder of the programs of a virtual environment that has what a file of requirements names.
+/// The folder of the programs of a virtual environment with the packages of a requirements file.
 pub(crate) fn environment(name: &str, requirements: &str) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let wanted = std::fs::read_to_string(requirements).unwrap();

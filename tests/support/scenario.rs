@@ -1,4 +1,4 @@
-//! What the tests of scenarios that ship share: each passes, and each fails when one of its expectations is turned around.
+//! Plays shipped scenarios: each must pass, and must fail when one of its expectations is inverted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ fn text_of(name: &str) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
-/// What goes wrong is shown as the CLI shows it, without the steps that passed: a log of many tests may be cut.
+/// A failure is shown as by the CLI, without the steps that passed: a long log may be truncated.
 pub(crate) fn passes(name: &str) {
     let (report, shown) = run_and_show(&read(name, &text_of(name)));
     let passed = |paragraph: &&str| paragraph.lines().any(|line| line.starts_with("     PASS "));
@@ -53,7 +53,7 @@ pub(crate) fn passes(name: &str) {
     assert_eq!(report.outcome, RunOutcome::Passed, "\n{}", wrong.join("\n\n"));
 }
 
-/// With `from` replaced by `to` the scenario expects what is not so.
+/// With `from` replaced by `to` the scenario has an expectation that does not hold.
 pub(crate) fn fails_turned_around(name: &str, from: &str, to: &str) {
     let text = text_of(name);
     assert!(text.contains(from), "{name}: {from}");
@@ -61,7 +61,7 @@ pub(crate) fn fails_turned_around(name: &str, from: &str, to: &str) {
     assert_eq!(report.outcome, RunOutcome::Failed, "\n{shown}");
 }
 
-/// A sentence about the network, the file that shows it, and an expectation of it with what it is turned into.
+/// A sentence about the network, the file that shows it, and an expectation with its inversion.
 macro_rules! scenarios {
     ($($sentence:ident: $file:literal, $from:literal => $to:literal;)*) => {
         mod holds {

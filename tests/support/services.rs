@@ -1,5 +1,5 @@
-//! A VPC in memory: hosts with an IP stack of their own on a switch that is driven step by step, the services beside it,
-//! and a clock that stands still until it is moved.
+//! Builds a VPC in memory: hosts with their own IP stacks on a stepped switch, the services, and a clock that the test
+//! advances.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -41,9 +41,9 @@ pub struct Lab {
     pub source: Arc<FixedSource>,
     pub clock: Arc<ManualClock>,
     pub hosts: Vec<Host>,
-    /// Everything that the services sent, oldest first.
+    /// Frames that the services sent, oldest first.
     pub sent: Vec<(PortId, Vec<u8>)>,
-    /// Queries that went to the resolver outside.
+    /// Queries sent to the external resolver.
     pub upstream: Arc<Mutex<Vec<Vec<u8>>>>,
     submitted: Frames<InterfaceIndex>,
     injected: Frames<()>,
@@ -60,7 +60,7 @@ pub struct Host {
     pub ipv6: Ipv6Addr,
     pub interface: InterfaceIndex,
     pub port: PortId,
-    /// Its stack sleeps: nothing that arrives is read, nothing answered.
+    /// Its stack is stopped: it reads nothing and answers nothing.
     pub deaf: bool,
     next_port: u16,
 }
@@ -142,7 +142,7 @@ impl Lab {
         }
     }
 
-    /// One pass over hosts, switch and services. Returns whether anything moved.
+    /// One pass over hosts, switch and services. Returns whether there was progress.
     fn step(&mut self) -> bool {
         let now = self.clock.monotonic();
         for host in &mut self.hosts {
@@ -161,7 +161,7 @@ impl Lab {
         moved
     }
 
-    /// Lets everything happen that can without time passing.
+    /// Runs everything that takes no time.
     pub fn settle(&mut self) {
         let mut quiet = 0;
         while quiet < 3 {
@@ -169,7 +169,7 @@ impl Lab {
         }
     }
 
-    /// Lets time pass in steps of 50 ms.
+    /// Advances time in steps of 50 ms.
     pub fn pass(&mut self, time: Duration) {
         let step = Duration::from_millis(50);
         let mut left = time;
@@ -201,7 +201,7 @@ impl Lab {
         panic!("{} octets were not taken", left.len());
     }
 
-    /// Everything that has arrived on a connection, read until nothing more comes.
+    /// Everything that has arrived on a connection.
     pub fn read(&mut self, host: usize, handle: SocketHandle) -> Vec<u8> {
         let mut read = Vec::new();
         loop {
@@ -222,7 +222,7 @@ impl Lab {
         }
     }
 
-    /// One request on a connection of its own, and all that comes back.
+    /// One request on a connection of its own, and the whole answer.
     pub fn http(&mut self, host: usize, to: &str, request: &str) -> String {
         let handle = self.connect(host, to, 80);
         self.send(host, handle, request.as_bytes());
@@ -248,7 +248,7 @@ impl Lab {
         answer
     }
 
-    /// How often a host met a reason for silence.
+    /// How often a reason for not answering occurred at a host.
     pub fn unanswered(&self, host: usize, reason: Unanswered) -> u64 {
         self.server.shared().of(self.hosts[host].interface).unanswered(reason)
     }
@@ -347,7 +347,7 @@ impl Host {
         self.sockets.add(socket)
     }
 
-    /// A SYN from `source` to a service, as a frame: nobody keeps a connection for it.
+    /// A SYN from `source` to a service, as a frame, without a connection that would complete the handshake.
     pub fn syn(&self, source: Ipv4Addr, port: u16, to: Ipv4Addr, service: u16, sequence: i32) -> Vec<u8> {
         use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
         let segment = TcpRepr {

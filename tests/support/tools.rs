@@ -1,4 +1,4 @@
-//! Insists on the programs that a test runs: a test that lacks one fails, and names its package.
+//! Checks for the programs of a test: a test without one fails, and names the package.
 
 /// Fails the test, with the name of the package, unless the command is on the path.
 #[track_caller]

@@ -1,4 +1,4 @@
-//! What the tests of faults, captures and probes share: a VPC with two zones, and hosts in it.
+//! Shared code of the tests of faults, captures and probes: a VPC with two zones, and hosts in it.
 #![allow(clippy::needless_pass_by_value, reason = "a body is written where it is used")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -58,7 +58,7 @@ pub(crate) fn interface(controller: &Controller, name: &str, subnet: &str, addre
     controller.execute(spec).unwrap().id
 }
 
-/// Begins a fault that is written as over HTTP.
+/// Begins a fault given as in HTTP.
 pub(crate) fn begin(controller: &Controller, fault: serde_json::Value) -> Fault {
     let spec: FaultSpec = serde_json::from_value(fault).unwrap();
     controller.begin_fault(spec).unwrap()
@@ -68,7 +68,7 @@ pub(crate) fn end_all(controller: &Controller) {
     controller.cancel_all_faults();
 }
 
-/// Moves an address to an interface, by whatever it takes.
+/// Moves an address to an interface, with the calls that its family requires.
 pub(crate) fn move_to(controller: &Controller, address: &str, interface: InterfaceId) {
     let edit = MappingEdit::Assign {
         interface: interface.into(),
@@ -97,7 +97,7 @@ pub(crate) fn request(method: &str, path: &str, body: serde_json::Value) -> axum
     request.body(body.into()).unwrap()
 }
 
-/// A running VPC with a host for each interface, which is called as the interface.
+/// A running VPC with a host for each interface, with the interface's name.
 pub(crate) fn runtime(hosts: &[(&str, &str, &[&str])]) -> (Runtime, Vec<InterfaceId>) {
     let runtime = Runtime::start(RuntimeConfig {
         seed: Some(1),
@@ -123,7 +123,7 @@ pub(crate) fn host(runtime: &Runtime, name: &str) -> Arc<Instance> {
     runtime.lab().get(name).unwrap()
 }
 
-/// Standard output of a command, whatever its end.
+/// Standard output of a command, whatever its exit code.
 pub(crate) fn said(instance: &Instance, line: &str) -> String {
     let outcome = instance.run(&CommandSpec::shell(line).timeout(SOON)).unwrap();
     outcome.stdout.text().trim().to_owned()

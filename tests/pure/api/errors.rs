@@ -1,4 +1,4 @@
-//! Whatever is wrong with a request, the answer is a problem document that names the field, and nothing has changed.
+//! Tests that every wrong request gets a problem document that names the field, and changes nothing.
 
 use crate::support::api::{Options, Server};
 
@@ -528,7 +528,7 @@ async fn a_foreign_host_and_a_foreign_site_are_refused() {
     page.assert_problem(403, "UnauthorizedOperation", Some("Origin"));
     let page = server.ask("GET", "/v1/vpcs", &["Sec-Fetch-Site: cross-site"], "").await;
     page.assert_problem(403, "UnauthorizedOperation", Some("Sec-Fetch-Site"));
-    // A path that does not exist is no way around the guard.
+    // A path that does not exist does not bypass the guard.
     let page = server.ask("GET", "/nothing", &["Sec-Fetch-Site: cross-site"], "").await;
     page.assert_problem(403, "UnauthorizedOperation", Some("Sec-Fetch-Site"));
     let own = server
@@ -563,7 +563,7 @@ async fn with_a_token_nothing_but_the_sign_of_life_is_open() {
 }
 
 #[tokio::test]
-async fn commands_are_run_for_nobody_unless_allowed_and_then_only_for_who_is_known() {
+async fn commands_run_only_where_allowed_and_only_for_an_authenticated_caller() {
     const EXEC: (&str, &str) = ("/v1/instances/a/exec", r#"{"argv": ["true"]}"#);
     let server = Server::start().await;
     let answer = server.ask("POST", EXEC.0, &[JSON], EXEC.1).await;
@@ -581,11 +581,11 @@ async fn commands_are_run_for_nobody_unless_allowed_and_then_only_for_who_is_kno
     answer.assert_problem(401, "AuthFailure", Some("Authorization"));
     let bearer = format!("Authorization: Bearer {}", crate::support::api::TOKEN);
     let answer = server.ask("POST", EXEC.0, &[JSON, &bearer], EXEC.1).await;
-    // Past the guard; there is no such instance to run it in.
+    // It passes the guard; then the instance does not exist.
     assert!(![401, 403].contains(&answer.status), "{answer:?}");
     server.stop().await;
 
-    // A server that may exec, over TCP without token, is reached by the socket alone: this caller is nobody.
+    // With exec allowed and without a token, only the socket authenticates: this caller is anonymous.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
     let options = Options {

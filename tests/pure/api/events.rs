@@ -1,4 +1,4 @@
-//! Events are heard in order, once each, by whoever listens and by whoever comes back.
+//! Tests that each listener gets events in order, once each, also after it reconnects.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn a_listener_that_comes_back_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_told_as_missed() {
+async fn discarded_events_are_reported_as_missed() {
     let server = Server::with(Options {
         event_history: Some(2),
         ..Options::default()
@@ -91,7 +91,7 @@ async fn what_is_forgotten_is_told_as_missed() {
         ("missed", &json!(last - 2))
     );
     assert_eq!(data(&next(&mut stream).await)["id"], last - 1);
-    // An id of an earlier start of the server means nothing now, and the listener is told.
+    // An id from before the server's restart is invalid, and the listener gets a notice.
     let mut stream = server.client.events("/v1/events", Some("abc-3")).await.unwrap();
     let missed = next(&mut stream).await;
     assert_eq!(
@@ -140,7 +140,7 @@ async fn a_slow_listener_loses_nothing_that_is_kept() {
     let mut stream = server.client.events("/v1/events", None).await.unwrap();
     let controller = server.controller.clone();
     let vpc = controller.vpcs()[0].id;
-    // More than the channel to each listener holds.
+    // More than the channel of each listener holds.
     for _ in 0..5000 {
         controller.publish(localvpc::control::EventKind::VpcModified { vpc_id: vpc });
     }

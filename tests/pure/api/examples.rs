@@ -1,7 +1,7 @@
-//! The request examples in `api/examples` work: each is sent to a fresh server, in order, and brings what it says it does.
+//! Sends the request examples in `api/examples` to a new server, in order, and checks the documented answers.
 //!
-//! An example is a file as editors and REST clients know it (`.http`): requests separated by `###`, variables as
-//! `{{base}}`. What is expected stands in comments: `# expect: 201`, and `# expect /name: "home"` for a field of the body.
+//! An example is a file for editors and REST clients (`.http`): requests separated by `###`, variables as `{{base}}`.
+//! Expectations are in comments: `# expect: 201`, and `# expect /name: "home"` for a field of the body.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! Every field of the API and of both file formats takes its extremes without a panic: it is accepted, or refused with a
-//! problem. The fields come from the OpenAPI description and from the schemas of the files, so a new one is met as well.
+//! Sends extreme values in every field of the API and of both file formats: each is accepted, or refused with a
+//! problem, without a panic. The fields come from the OpenAPI description and from the schemas of the files, so new
+//! ones are included.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,8 +25,8 @@ fn count_panics() -> usize {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // The threads of tests are named by their path: a test that fails is no panic of the program, and a program
-            // that panics on the thread of a test fails it.
+            // Threads of tests are named by their path: a failing test is no panic of the program, and a program that
+            // panics on the thread of a test fails it.
             if !std::thread::current().name().is_some_and(|name| name.contains("::")) {
                 PANICS.fetch_add(1, Ordering::SeqCst);
             }
@@ -35,7 +36,7 @@ fn count_panics() -> usize {
     PANICS.load(Ordering::SeqCst)
 }
 
-/// Numbers that have broken parsers, clocks or allocations.
+/// Numbers that often break parsers, clocks or allocations.
 fn numbers() -> Vec<Value> {
     let whole = [
         0,
@@ -55,7 +56,7 @@ fn numbers() -> Vec<Value> {
     all
 }
 
-/// Texts that have broken parsers, clocks or allocations.
+/// Texts that often break parsers, clocks or allocations.
 fn texts() -> Vec<Value> {
     let short = [
         "",
@@ -124,7 +125,7 @@ fn extremes() -> Vec<Value> {
     [numbers(), texts(), shapes()].concat()
 }
 
-/// Makes values of a JSON Schema: a right one, and all those that have one extreme in them.
+/// Generates values of a JSON Schema: a valid one, and all those with one extreme.
 struct Maker {
     root: Value,
 }
@@ -156,7 +157,7 @@ impl Maker {
             .filter(|choice| choice["type"] != "null")
     }
 
-    /// A value as the schema and the name of the field ask for it.
+    /// A valid value for the schema and the name of the field.
     fn right(&self, name: &str, schema: &Value, depth: usize) -> Value {
         if schema["$ref"].as_str().is_some_and(|of| of.ends_with("/Scope")) {
             return json!({"all": true});
@@ -199,7 +200,7 @@ impl Maker {
         }
     }
 
-    /// Right values but for one extreme each.
+    /// Valid values except for one extreme each.
     fn wrong(&self, schema: &Value, depth: usize) -> Vec<Value> {
         if schema["$ref"]
             .as_str()
@@ -284,7 +285,7 @@ fn joined(one: Value, other: Value) -> Value {
     }
 }
 
-/// What names and addresses there are in the network that requests meet.
+/// Names and addresses of the network that requests refer to.
 fn known(field: &str) -> Option<Value> {
     Some(match field {
         "vpc" | "vpcs" => json!("home"),
@@ -301,7 +302,7 @@ struct Network {
 
 impl Network {
     async fn new() -> Self {
-        // Without a switch: nothing here is to make a device.
+        // Without a switch: the test must create no device.
         let controller = Controller::new(ControllerConfig {
             seed: Some(1),
             limits: Limits {
@@ -405,7 +406,7 @@ async fn every_field_of_every_request_takes_its_extremes_without_a_panic() {
             let shown: String = body.to_string().chars().take(300).collect();
             assert!(status != 500, "{method} {path} {shown}: {said}");
             if status < 300 && path == "/v1/faults" {
-                // A fault of the API is not to answer the next request.
+                // A fault of the API must not answer the next request.
                 network
                     .send("DELETE", "/v1/faults", "application/json", String::new())
                     .await;
@@ -414,7 +415,7 @@ async fn every_field_of_every_request_takes_its_extremes_without_a_panic() {
         }
     }
     assert_eq!(count_panics(), before, "a thread has panicked");
-    // A test whose requests are all refused for another reason would show nothing.
+    // Requests that are all refused for another reason would show nothing.
     assert!(
         sent > 10_000 && accepted > 200,
         "{accepted} of {sent} requests were accepted"

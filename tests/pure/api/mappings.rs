@@ -1,4 +1,4 @@
-//! The mapping service over HTTP: one step a move, all or nothing a list, and a look-up that never waits.
+//! Tests the mapping service over HTTP: a move is one step, a list is all or nothing, and a look-up never waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

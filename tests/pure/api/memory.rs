@@ -1,4 +1,4 @@
-//! What the server holds is bounded, each kind by its own budget, and shown in its metrics.
+//! Tests that each kind of memory of the server has a budget of its own, and that the metrics show it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::api::Server;
 
-/// Begins a request with a body of this length, and sends none of it.
+/// Begins a request with a body of this length, and sends no part of the body.
 async fn announce(server: &Server, path: &str, length: u64) -> TcpStream {
     let mut stream = TcpStream::connect(&server.authority).await.unwrap();
     let request = format!(
@@ -18,7 +18,7 @@ async fn announce(server: &Server, path: &str, length: u64) -> TcpStream {
     stream
 }
 
-/// What the server has answered by now.
+/// The server's answer so far.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut answer = vec![0; 4096];
     match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await {
@@ -71,7 +71,7 @@ async fn bodies_under_way_share_one_budget() {
     let said = answer(&mut third).await;
     assert!(said.starts_with("HTTP/1.1 503") && said.contains("512 MiB"), "{said}");
     assert_eq!(metric(&server, "localvpc_request_bodies_refused_total").await, 1);
-    // What has no body is served all the same, and the room comes back.
+    // A request without a body is still served, and the budget is returned.
     server.client.get("/v1/vpcs").await.unwrap();
     drop((first, second));
     let freed = async { while metric(&server, "localvpc_request_bodies_bytes").await > 0 {} };

@@ -1,4 +1,4 @@
-//! The HTTP API, spoken to over real sockets.
+//! Tests the HTTP API over real sockets.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

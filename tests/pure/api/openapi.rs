@@ -1,4 +1,4 @@
-//! The description in the repository is the one that the code makes.
+//! Checks that the OpenAPI description in the repository matches the code.
 
 use crate::support::api::Server;
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn every_operation_is_described_and_can_fail_with_a_problem() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), count, "operation identifiers are unique");
-    // Every reference leads somewhere.
+    // Every reference resolves.
     let text = api.to_string();
     for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();

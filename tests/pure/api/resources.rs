@@ -1,4 +1,4 @@
-//! Route tables, DHCP option sets and what an interface is set up with, over HTTP.
+//! Tests route tables, DHCP option sets and the settings of interfaces over HTTP.
 
 use crate::support::api::Server;
 use serde_json::{Value, json};

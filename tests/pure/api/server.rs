@@ -1,4 +1,4 @@
-//! Where a server listens, and where it refuses to.
+//! Tests on which addresses a server listens, and which it refuses.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -66,7 +66,7 @@ async fn the_unix_socket_is_its_owners_alone_and_needs_no_token() {
     let mut events = client.events("/v1/events?after=0", None).await.unwrap();
     server.furnish().await;
     assert_eq!(events.next().await.unwrap().unwrap().event, "vpc_created");
-    // Nothing but the socket is left in its directory, and nothing at all after the end.
+    // Only the socket is in its directory, and nothing after the end.
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     server.stop().await;
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
@@ -81,7 +81,7 @@ async fn a_server_that_is_too_busy_to_answer_keeps_its_socket() {
     let busy = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
     bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
     listen(&busy, 0).unwrap();
-    // Nobody takes this one, and there is no room for another.
+    // This one is not accepted, and the backlog is full.
     let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let refused = tokio::net::UnixStream::connect(&path).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
@@ -94,7 +94,7 @@ async fn a_server_that_is_too_busy_to_answer_keeps_its_socket() {
 }
 
 #[tokio::test]
-async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() {
+async fn a_socket_without_a_server_is_replaced_and_one_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -162,7 +162,7 @@ async fn an_address_for_aws_clients_that_is_in_use_ends_a_server_only_where_it_w
     assert_eq!(without.addresses().len(), 1);
     let refused = bind(true).await.unwrap_err().to_string();
     assert!(refused.contains(&address.to_string()), "{refused}");
-    // Beyond loopback it takes a token, as everywhere.
+    // Beyond loopback it requires a token, as everywhere.
     let config = ServerConfig {
         ec2: Some(Ec2Address {
             address: "0.0.0.0:0".parse().unwrap(),
@@ -175,7 +175,7 @@ async fn an_address_for_aws_clients_that_is_in_use_ends_a_server_only_where_it_w
 }
 
 #[tokio::test]
-async fn a_client_says_where_it_found_nobody() {
+async fn a_client_names_the_address_without_a_server() {
     let client = Client::connect("unix:/nonexistent/api.sock", None).unwrap();
     let error = client.get("/healthz").await.unwrap_err().to_string();
     assert!(error.contains("unix:/nonexistent/api.sock"), "{error}");

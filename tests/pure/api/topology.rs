@@ -1,4 +1,4 @@
-//! The whole network as one file, over HTTP.
+//! Tests the whole network as one file, over HTTP.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ async fn what_is_edited_by_others_is_a_difference_and_what_they_add_stays() {
     assert_eq!(owner, client.get("/v1/interfaces/a").await.unwrap()["id"]);
     assert_eq!(plan(&server, "plan?prune=true", FILE).await, ["remove interface x"]);
 
-    // Taking away what the file names is refused while something stands on it, and changes nothing.
+    // Removing the file's resources is refused while another resource depends on one, and changes nothing.
     let refused = client
         .send_file(Method::POST, "/v1/topology/remove", FILE.to_owned())
         .await

@@ -1,4 +1,4 @@
-//! The law of the network, naively.
+//! Implements the network's law naively, as the reference for the decision.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,25 +9,25 @@ use localvpc::wire::MacAddr;
 
 use super::world::{Host, World};
 
-/// What becomes of a frame.
+/// The expected result of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// This host gets it, and nobody else.
+    /// Delivered to this host only.
     Delivered(usize),
-    /// The sender hears this, and nobody hears anything else.
+    /// Only the sender gets this answer.
     Answered(Said),
-    /// Nobody hears anything.
+    /// Nothing is sent.
     Nothing,
 }
 
-/// What the fabric says.
+/// The content of the fabric's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// The address is at the MAC; told to this IP address.
+    /// The address is at the MAC; sent to this IP address.
     IsAt(IpAddr, MacAddr, IpAddr),
     /// A Router Advertisement to this address, for this prefix.
     Router(Ipv6Addr, Ipv6Addr),
-    /// The packet of this sender is too long for its way.
+    /// The packet of this sender exceeds an MTU.
     TooBig(IpAddr),
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
             let Ok(ip) = Ipv6Slice::from_slice(&bytes[14..]) else {
                 return Fate::Nothing;
             };
-            // RFC 8200 section 4: what the fixed header says follows has to be in the payload. etherparse takes a payload
-            // without octets for a jumbogram (RFC 2675), which no Ethernet frame is.
+            // RFC 8200 section 4: the next header must be in the payload. etherparse takes a payload without octets for
+            // a jumbogram (RFC 2675), which no Ethernet frame is.
             let extension = matches!(ip.header().next_header().0, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140);
             if ip.header().payload_length() == 0 && extension {
                 return Fate::Nothing;
@@ -128,8 +128,8 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
             .iter()
             .position(|h| h.subnet == sender.subnet && h.mac == to_mac && h.mac != sender.mac)
     };
-    // "It arrives only for a destination that the interface owns", and not longer than 9001 octets; of a routed packet that is
-    // longer, the gateway tells the sender, if there is one.
+    // "It arrives only for a destination that the interface owns", and not longer than 9001 octets; for a longer routed
+    // packet, the gateway notifies the sender, if there is a gateway.
     let Some(to) = to.filter(|to| !world.hosts[*to].checked || world.hosts[*to].owns(destination)) else {
         return Fate::Nothing;
     };
@@ -155,7 +155,7 @@ pub(crate) fn fate(world: &World, from: usize, bytes: &[u8]) -> Fate {
     }
 }
 
-/// RFC 1812 section 5.2.2 and RFC 8200: what a router may pass on.
+/// RFC 1812 section 5.2.2 and RFC 8200: what a router may forward.
 fn well_headed(packet: &[u8], source: IpAddr, destination: IpAddr) -> bool {
     let (sum, hops) = match source {
         IpAddr::V4(_) => {
@@ -231,7 +231,7 @@ fn router_solicitation_fate(
     }
 }
 
-/// Whose MAC an address has, as the fabric tells `sender`.
+/// The MAC of an address, as the fabric answers `sender`.
 fn answer(world: &World, sender: &Host, target: IpAddr, to: IpAddr) -> Fate {
     let subnet = &world.subnets[sender.subnet];
     let owner = world
@@ -267,7 +267,7 @@ fn mac(bytes: &[u8]) -> MacAddr {
     MacAddr(bytes.try_into().expect("6 octets"))
 }
 
-/// The types of the options; `None` where one has length 0 or goes over the end.
+/// The types of the options; `None` where one has length 0 or runs past the end.
 fn options(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut kinds = Vec::new();
     while !rest.is_empty() {
@@ -295,7 +295,7 @@ fn sum_is_right(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> bool
     sum.is_multiple_of(0xffff)
 }
 
-/// What a frame of the fabric says.
+/// The content of a frame from the fabric.
 pub(crate) fn said(frame: &[u8]) -> Said {
     let packet = SlicedPacket::from_ethernet(frame).expect("the fabric sends whole frames");
     let ip16 = |bytes: &[u8]| Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("16 octets"));

@@ -1,9 +1,9 @@
-//! The decision against a naive model of the network's law: on a random network, edited at random, with random frames, no
-//! frame reaches a port that the law does not allow, each frame that the law delivers is delivered, and what the fabric
-//! answers is what the law says.
+//! Compares the decision with a naive model of the network's law: on a random network, edited at random, with random
+//! frames, no frame reaches a port that the law does not allow, each frame that the law delivers is delivered, and the
+//! fabric's answers are the law's.
 //!
-//! The model (`law`) is written from the sentences of the specification, with lists and `contains` instead of tables, and
-//! its frames are read by etherparse instead of the crate's own parser.
+//! The model (`law`) follows the sentences of the specification, with lists and `contains` instead of tables, and
+//! parses frames with etherparse instead of the crate's own parser.
 
 mod law;
 mod world;
@@ -17,7 +17,7 @@ use proptest::strategy::ValueTree;
 use law::{Fate, fate};
 use world::{Edit, Question, World, question};
 
-/// One thing that happens: the network is edited, or a host sends a frame.
+/// A step: an edit of the network, or a frame from a host.
 #[derive(Debug, Clone)]
 enum Happens {
     Edit(Edit),
@@ -31,7 +31,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// What the fabric made of a frame, in the model's words.
+/// The fabric's result in the model's terms.
 fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
     let fabric = world.writer.fabric();
     let view = fabric.view();
@@ -61,7 +61,7 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
         Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {
             panic!("nothing is flooded or asked for in these profiles")
         }
-        // What a service answers is not the decision's to say.
+        // The decision does not include a service's answer.
         Verdict::Punt(_) | Verdict::Drop(_) => Fate::Nothing,
     }
 }
@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// The generator must not spend its time on frames that all meet the same fate.
+/// The generator must not spend its time on frames with the same result.
 #[test]
 fn the_random_frames_meet_every_fate() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

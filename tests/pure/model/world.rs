@@ -1,4 +1,4 @@
-//! A random network, told twice: to the fabric, and as lists that the law reads; and what random hosts send in it.
+//! Generates a random network, in the fabric and as lists for the law, and random frames of its hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use localvpc::wire::MacAddr;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// A host behind an interface; one that was deleted stays in the list without subnet-mates that could see it.
+/// A host behind an interface; a deleted one stays in the list without neighbors in its subnet.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) index: InterfaceIndex,
     pub(crate) port: PortId,
     pub(crate) mac: MacAddr,
     pub(crate) vpc: usize,
-    /// Place in the world's list; `usize::MAX` once deleted.
+    /// Index in the world's list; `usize::MAX` once deleted.
     pub(crate) subnet: usize,
     pub(crate) checked: bool,
     pub(crate) attached: bool,
-    /// Addresses and delegated prefixes in order of assignment; the first IPv4 address is there for life.
+    /// Addresses and delegated prefixes in order of assignment; the first IPv4 address is permanent.
     pub(crate) nets: Vec<IpNet>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for World {
 }
 
 impl Host {
-    /// In a list of addresses and prefixes: is it there?
+    /// Whether the address is in a list of addresses and prefixes.
     pub(crate) fn assigned(&self, address: IpAddr) -> bool {
         self.subnet != usize::MAX && self.nets.iter().any(|net| net.contains(&address))
     }
@@ -103,7 +103,7 @@ impl Subnet {
         Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
     }
 
-    /// One of the few addresses and prefixes that are dealt out.
+    /// One of the few addresses and prefixes that are used.
     fn net(&self, which: u8) -> Option<IpNet> {
         let (v4, v6) = (self.ipv4, self.ipv6);
         let text = match which % 20 {
@@ -125,12 +125,12 @@ impl Subnet {
     }
 }
 
-/// An edit of the network; numbers are taken modulo what there is.
+/// An edit of the network; numbers are taken modulo the number of objects.
 #[derive(Debug, Clone)]
 pub(crate) enum Edit {
-    /// The address or prefix now belongs to the host, whoever had it.
+    /// The address or prefix is assigned to the host, or moved to it.
     Assign(Index, u8),
-    /// The address or prefix belongs to nobody.
+    /// The address or prefix is unassigned.
     Unassign(Index, u8),
     /// The source/destination check.
     Check(Index, bool),
@@ -203,7 +203,7 @@ impl World {
             let subnet = subnet.index(world.subnets.len());
             world.add(subnet, number, *checked);
             let last = world.hosts.len() - 1;
-            // One address of each family to begin with, where nobody has it yet.
+            // One address of each family to begin with, unless it is assigned already.
             for net in [number % 8, 10 + number % 8].iter().chain(nets) {
                 world.assign(last, *net);
             }
@@ -233,7 +233,7 @@ impl World {
         });
     }
 
-    /// Tells the fabric which addresses of a host come first.
+    /// Sets a host's first addresses in the fabric.
     fn tell_primary(&mut self, host: usize) {
         let host = &self.hosts[host];
         self.writer
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    /// Takes an address from whoever has it and gives it to another, in one edit; false where it is a primary one.
+    /// Takes an address from its owner and gives it to another host, in one edit; false where it is a primary one.
     fn forget(&mut self, subnet: usize, net: IpNet, next: Option<InterfaceIndex>) -> bool {
         let holder = self
             .hosts
@@ -312,7 +312,7 @@ impl World {
     }
 }
 
-/// An address as a host may choose it.
+/// An address that a host may use.
 #[derive(Debug, Clone)]
 enum Pick {
     Own(Index),
@@ -340,10 +340,10 @@ fn pick() -> impl Strategy<Value = Pick> {
     ]
 }
 
-/// A MAC as a host may choose it.
+/// A MAC that a host may use.
 #[derive(Debug, Clone)]
 enum To {
-    /// The next hop, as a host with right neighbor entries has it.
+    /// The next hop of a host with correct neighbor entries.
     Right,
     Host(Index),
     Router(Index),
@@ -363,7 +363,7 @@ enum Kind {
     RouterSolicitation,
 }
 
-/// A frame to be, in terms of whatever network there will be.
+/// A frame in terms of any network.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     from: Index,
@@ -373,7 +373,7 @@ pub(crate) struct Question {
     to: To,
     hop_by_hop: bool,
     bent: Vec<(Index, u8)>,
-    /// Bent before the checksum was computed, not after.
+    /// Mutated before the checksum was computed, not after.
     lies: bool,
     length: u16,
 }
@@ -399,7 +399,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
     let source = prop_oneof![4 => any::<Index>().prop_map(Pick::Own), 1 => pick()];
     let value = prop_oneof![any::<u8>(), Just(0), Just(1)];
     let bent = prop_oneof![4 => Just(vec![]), 1 => prop::collection::vec((any::<Index>(), value), 1..3)];
-    // 0 and 1 are where lengths and flags turn.
+    // Lengths and flags change meaning at 0 and 1.
     let length = prop_oneof![20 => 0..30_u16, 1 => 8940..9000_u16];
     (
         any::<Index>(),
@@ -428,7 +428,7 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
 }
 
 impl World {
-    /// Who sends, and the frame's bytes; `None` where nobody is attached.
+    /// The sender and the frame's bytes; `None` where no host is attached.
     pub(crate) fn frame(&self, question: &Question) -> Option<(usize, Vec<u8>)> {
         let attached: Vec<usize> = (0..self.hosts.len()).filter(|at| self.hosts[*at].attached).collect();
         if attached.is_empty() {
@@ -494,7 +494,7 @@ impl World {
         }
         for (at, value) in &question.bent {
             let at = at.index(bytes.len().min(100));
-            // Another next header would make a fragment or a longer chain of the packet: the unit tests see to those.
+            // Another next header would make the packet a fragment or a longer chain: the unit tests cover those.
             if bytes[12] != 0x86 || ![20, 54].contains(&at) {
                 bytes[at] = *value;
             }

@@ -1,4 +1,4 @@
-//! What an instance reads of itself: every key with its value, and every refusal with its status.
+//! Tests the metadata of an instance: every key with its value, and every refusal with its status.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +23,7 @@ const MAC: MacAddr = MacAddr([0x0a, 0, 0, 0, 0, 1]);
 const SECOND_MAC: MacAddr = MacAddr([0x0a, 0, 0, 0, 0, 2]);
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-/// An instance with everything that metadata can tell, on two interfaces.
+/// An instance with every metadata key, on two interfaces.
 fn full() -> Instance {
     let mut instance = sample_instance(Ipv4Addr::new(10, 0, 1, 10), MAC);
     let made = UNIX_EPOCH + Duration::from_secs(1_795_340_400);
@@ -272,7 +272,7 @@ async fn whatever_a_listing_names_can_be_read() {
     while let Some(directory) = directories.pop() {
         for line in service.get(&directory).await.text().lines() {
             let name = match line.split_once('=') {
-                // A key is shown with its name, and read by its number.
+                // A key is listed with its name, and read by its number.
                 Some((number, _)) => format!("{number}/"),
                 None => line.to_owned(),
             };
@@ -450,7 +450,7 @@ async fn a_token_opens_until_it_expires_and_only_its_own_instance() {
     assert_eq!((answer.status, answer.ttl.as_deref()), (StatusCode::OK, Some("1")));
     service.clock.advance(Duration::from_millis(500));
     assert_eq!(ask(&token).await.status, StatusCode::UNAUTHORIZED);
-    // Where no token is needed, a wrong one is refused all the same.
+    // Where no token is needed, a wrong one is still refused.
     service.change(|instance| instance.options.tokens_required = false);
     assert_eq!(
         service.get("/latest/meta-data/instance-id").await.status,

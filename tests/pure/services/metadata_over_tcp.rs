@@ -1,4 +1,5 @@
-//! Metadata as hosts get it: by TCP from the link-local address, each its own, with the token's TTL, however rude they are.
+//! Tests metadata over TCP from the link-local address: each host gets its own, with the token's TTL, whatever other
+//! hosts do.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
@@ -45,7 +46,7 @@ fn each_host_reads_its_own_metadata_over_ipv4_and_ipv6() {
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
             assert_eq!(body(&answer), address);
         }
-        // The hosts' stacks ask for one neighbor a second.
+        // The hosts' stacks send one neighbor request a second.
         lab.pass(Duration::from_secs(1));
     }
 }
@@ -144,7 +145,7 @@ fn a_port_without_a_service_refuses_and_other_services_ports_are_not_shared() {
 }
 
 #[test]
-fn what_is_no_http_ends_the_connection_and_harms_nobody() {
+fn bytes_that_are_not_http_end_their_connection_only() {
     let mut lab = Lab::new();
     let long_header = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
@@ -229,7 +230,7 @@ fn a_flood_of_half_open_connections_costs_only_itself() {
     let limits = Limits::default();
     let mut lab = Lab::new();
     lab.hosts[1].deaf = true;
-    // Ten thousand SYNs in twenty seconds, of which nobody completes a handshake.
+    // Ten thousand SYNs in twenty seconds, without a completed handshake.
     for round in 0..400 {
         for n in 0..25_u16 {
             let port = 1024 + (round * 25 + n) % 60_000;
@@ -276,12 +277,12 @@ fn ten_thousand_connections_are_held_to_the_limits() {
                 lab.server.shared().connections()
             );
             for handle in burst {
-                // Gone without a word, as from a host that crashed: the service must not depend on it.
+                // Removed silently, as from a host that crashed: the service must not depend on a FIN.
                 lab.hosts[host].sockets.remove(handle);
             }
         }
         lab.pass(Duration::from_millis(200));
-        // A third host always finds its reserved places.
+        // A third host always gets its reserved connections.
         if opened.is_multiple_of(800) {
             let answer = lab.http(2, IMDS, &get("/latest/meta-data/local-ipv4", "Connection: close\r\n"));
             assert_eq!(body(&answer), "10.0.2.12");
@@ -399,10 +400,10 @@ fn packets_that_are_broken_are_counted_and_reach_no_stack() {
         assert_eq!(lab.unanswered(0, reason), before + 1, "{reason} {frame:02x?}");
     }
     assert_eq!(lab.server.shared().interfaces(), 0);
-    // A checksum that the sender's card was to fill in is not judged.
+    // A checksum that the sender left to the hardware is not verified.
     lab.server.receive(interface, port, &changed(50, 0x12), true);
     assert_eq!(lab.server.shared().connections(), 1);
-    // Whatever the bytes are, nothing panics: every octet of the frame in turn, with several values.
+    // No bytes cause a panic: every octet of the frame in turn, with several values.
     for at in 0..syn.len() {
         for to in [0, 1, 0x45, 0x7f, 0x80, 0xff] {
             lab.server.receive(interface, port, &changed(at, to), true);
@@ -440,7 +441,7 @@ fn datagram(from: u16, to: u16, payload: &[u8], behind: usize) -> Vec<u8> {
     [&words[..], payload, &vec![0; behind]].concat()
 }
 
-/// RFC 1122 section 3.2.1: what one service of the VPC takes or refuses for its header, all of them do.
+/// RFC 1122 section 3.2.1: all services of the VPC accept and refuse the same headers.
 #[test]
 fn the_same_header_is_judged_alike_by_every_service() {
     let mut discover = vec![0; 240];

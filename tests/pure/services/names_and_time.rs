@@ -1,4 +1,4 @@
-//! DNS and NTP as hosts get them: the VPC's names and their reverse, honest refusals, and the time with its skew.
+//! Tests DNS and NTP as hosts use them: the VPC's names and their reverse, refusals, and the time with its skew.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn records(answer: &Message) -> Vec<String> {
 }
 
 #[test]
-fn names_lead_to_addresses_and_addresses_to_names() {
+fn names_resolve_to_addresses_and_addresses_to_names() {
     use RecordType::{A, AAAA, ANY, MX, PTR};
     use ResponseCode::{NXDomain, NoError, Refused};
     let mut lab = Lab::new();
@@ -130,7 +130,7 @@ fn the_resolver_is_reached_from_every_subnet_at_each_of_its_addresses() {
         }
         lab.pass(Duration::from_secs(1));
     }
-    // Base + 2 of a subnet is reserved, but nobody answers there.
+    // Base + 2 of a subnet is reserved, but there is no resolver.
     assert!(resolve(&mut lab, 0, "10.0.1.2", &question).is_none());
     let counters = lab.switch.counters(lab.hosts[0].port).unwrap();
     assert_eq!(counters.dropped(DropReason::NoService), 1);
@@ -184,7 +184,7 @@ fn dns_over_tcp_answers_one_query_after_another() {
     assert_eq!(found, expected);
     lab.pass(Duration::from_secs(11));
     assert_eq!(lab.server.shared().connections(), 0);
-    // A length that no query has ends the connection.
+    // A length beyond any query ends the connection.
     let handle = lab.connect(0, RESOLVER, 53);
     lab.send(0, handle, &[0xff, 0xff, 1, 2, 3]);
     assert_eq!(lab.unanswered(0, Unanswered::TooLong), 1);
@@ -250,7 +250,7 @@ fn odd_queries_get_the_code_that_fits_and_broken_ones_nothing_or_formerr() {
     response[2] |= 0x80;
     assert_eq!(lab.ask(0, RESOLVER, 53, &response), None);
     assert_eq!(lab.unanswered(0, Unanswered::DnsResponse), 1);
-    // A name that points at itself, a label that runs out of the message, and every way to cut it short.
+    // A compression loop, a label that runs out of the message, and every truncation.
     let mut loops = bytes[..12].to_vec();
     loops.extend([0xc0, 12, 0, 1, 0, 1]);
     let mut runs_out = bytes[..12].to_vec();
@@ -295,7 +295,7 @@ fn the_rest_is_forwarded_if_it_may_be_and_comes_back_under_the_asker_s_own_numbe
         answer.metadata.message_type = MessageType::Response;
         answer
     };
-    // Nobody asked under this number, or not this.
+    // No query has this identifier, or this question.
     let mut wrong = answer_to(&asked[1]);
     wrong.metadata.id ^= 0x5555;
     lab.server.resolved(wrong.to_vec().unwrap());
@@ -309,7 +309,7 @@ fn the_rest_is_forwarded_if_it_may_be_and_comes_back_under_the_asker_s_own_numbe
     let answer = lab.read(1, handle);
     assert_eq!(answer[2..4], bytes[..2]);
     assert_eq!(usize::from(answer[1]), answer.len() - 2);
-    // The other one waits in vain: its asker is told.
+    // The other query gets no answer: its client gets SERVFAIL.
     lab.sent.clear();
     lab.pass(Duration::from_secs(3));
     let told = lab
@@ -322,14 +322,14 @@ fn the_rest_is_forwarded_if_it_may_be_and_comes_back_under_the_asker_s_own_numbe
         (told.metadata.id, told.metadata.response_code),
         (4711, ResponseCode::ServFail)
     );
-    // What is the VPC's own is not asked of others.
+    // The VPC's own names are never forwarded.
     let own = query("ip-10-0-1-99.eu-central-1.compute.internal", RecordType::A);
     assert_eq!(
         resolve(&mut lab, 0, RESOLVER, &own).unwrap().metadata.response_code,
         ResponseCode::NXDomain
     );
     assert!(lab.upstream.lock().unwrap().is_empty());
-    // So many may wait, and no more.
+    // The number of pending queries is limited.
     for _ in 0..70 {
         lab.ask(2, RESOLVER, 53, &bytes);
     }
@@ -376,7 +376,7 @@ fn an_answer_from_outside_that_cannot_be_cut_is_a_failure_of_the_resolver() {
 }
 
 #[test]
-fn the_time_is_told_with_the_skew_that_was_set() {
+fn the_time_has_the_skew_that_was_set() {
     let mut lab = Lab::new();
     let mut request = [0_u8; 48];
     (request[0], request[40]) = (0x23, 0x77);

@@ -1,7 +1,7 @@
-//! Noise towards the link-local services: messages that mean something, bent at random, find no panic and no broken promise
-//! in DNS, NTP, HTTP and the stack below.
+//! Feeds mutated valid messages to the link-local services: DNS, NTP, HTTP and the stack below must not panic or break
+//! a promise.
 //!
-//! The same judges as the fuzz targets', fed from a fixed seed with the messages that the fuzzer begins with.
+//! It uses the judges of the fuzz targets with a fixed seed and the fuzzer's initial corpus.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../../../fuzz/services.rs"]
@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use services::Services;
 
-/// What a fuzz target begins with, name and octets.
+/// The seeds of a fuzz target, name and octets.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let directory = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
     let mut seeds: Vec<_> = std::fs::read_dir(directory)
@@ -26,7 +26,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Judges each seed, which must be answered, and `rounds` bent ones.
+/// Judges each seed, which must be answered, and `rounds` mutated ones.
 fn bend(target: &str, rounds: usize, judge: impl Fn(&[u8]) -> bool) {
     let seeds = seeds(target);
     for (name, seed) in &seeds {

@@ -1,5 +1,5 @@
-//! The services in their thread: what a worker hands over is answered, what does not fit is refused at once, and a
-//! resolver outside is asked over its socket.
+//! Tests the services' thread: a frame from a worker is answered, a frame that does not fit is refused at once, and an
+//! external resolver is queried over its socket.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, UdpSocket};
@@ -123,7 +123,7 @@ fn a_full_queue_refuses_without_waiting() {
     let lab = Lab::new();
     let (gate, wait) = channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    // A port that takes no frame holds the thread up.
+    // A port that accepts no frame blocks the thread.
     let inject = move |_, _: &[u8]| {
         let _ = wait.lock().unwrap().recv();
     };
