@@ -14,7 +14,7 @@ fn matches(name: &str, schema: &serde_json::Value) {
     let stored = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         stored == text,
-        "api/{name} has drifted from the code: run the tests with UPDATE_API=1 and review the change"
+        "api/{name} has drifted from the code: run `cargo xtask regenerate` and review the change"
     );
 }
 

@@ -14,7 +14,7 @@ fn the_description_has_not_drifted_from_the_code() {
     let stored = std::fs::read_to_string(FILE).unwrap_or_default();
     assert!(
         stored == generated,
-        "api/openapi.json is not what the code makes: run 'LOCALVPC_UPDATE_OPENAPI=1 cargo test --test pure'"
+        "api/openapi.json is not what the code makes: run 'cargo xtask regenerate'"
     );
 }
 

@@ -1,0 +1,93 @@
+//! Runs the developer's tasks: `cargo xtask regenerate`, `tools`, `fuzz`, `loom`, `figures` and `repeat`.
+//!
+//! The Makefile and `.ci/run` call it. Settings are environment variables of the same names as the Makefile's variables.
+
+mod failover;
+mod fuzz;
+mod packages;
+mod run;
+
+use std::process::ExitCode;
+
+use run::{Outcome, cargo};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+regenerate        write api/openapi.json, the schemas and api/ec2-coverage.md anew
+tools [tests]     install the programs of the demo, or those of all tests (root)
+fuzz [build]      fuzz each target, or only build them
+loom              run the mapping table under the model checker
+figures ARGUMENTS run the tests that compare figures, with some optimization
+repeat            play each failover scenario several times
+
+Variables: CARGO, FUZZ_SECONDS, FUZZ_TARGETS, FUZZ_TARGET, FUZZ_BUILD, REPEAT";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["regenerate"] => regenerate(),
+        ["tools"] => packages::install(packages::DEMO),
+        ["tools", "tests"] => packages::install_for_tests(),
+        ["fuzz"] => fuzz::fuzz(),
+        ["fuzz", "build"] => fuzz::build(),
+        ["loom"] => loom(),
+        ["figures", rest @ ..] => figures(rest),
+        ["repeat"] => failover::repeat(),
+        ["--help" | "-h" | "help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes the files that are generated from the code. Each test that compares one with the code writes it instead.
+fn regenerate() -> Outcome {
+    cargo(["test", "--locked", "--test", "pure", "--", "openapi", "schema"])
+        .env("LOCALVPC_UPDATE_OPENAPI", "1")
+        .env("UPDATE_API", "1")
+        .run()?;
+    cargo(["test", "--locked", "--lib", "--", "api::ec2::tests"])
+        .env("LOCALVPC_UPDATE_EC2", "1")
+        .run()
+}
+
+/// Tries every order in which a writer and a reader of the mapping table can take turns.
+fn loom() -> Outcome {
+    cargo([
+        "test",
+        "--locked",
+        "--release",
+        "--manifest-path",
+        "loom/Cargo.toml",
+        "--target-dir",
+        "loom/target",
+    ])
+    .env("RUSTFLAGS", "--cfg loom")
+    .env("LOOM_MAX_PREEMPTIONS", "3")
+    .run()
+}
+
+/// Runs the tests that compare figures. Without any optimization a check of a frame takes several times as long, and a copy
+/// does not; so the crate itself is optimized a little. Its dependencies are the other tests', and built already.
+fn figures(arguments: &[&str]) -> Outcome {
+    let mut command = cargo(["test", "--locked", "--features", "bench-tools"]);
+    for setting in ["opt-level=1", "debug-assertions=false", "overflow-checks=false"] {
+        command = command
+            .arg("--config")
+            .arg(format!("profile.dev.package.localvpc.{setting}"));
+    }
+    command
+        .args(["--test", "figures"])
+        .args(arguments.iter().copied())
+        .run()
+}
