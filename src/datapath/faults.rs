@@ -1,9 +1,9 @@
-//! What goes wrong on purpose, as the data path sees it. A fault acts on what crosses the VPC, from one interface to
-//! another; what the fabric answers itself (ARP, neighbor discovery, metadata) never crosses it, so only faults of those
-//! very services touch it.
+//! Applies injected faults in the data path. A fault acts on frames that cross the VPC from one interface to another;
+//! answers of the fabric (ARP, neighbor discovery, metadata) never cross it, so only faults of those services affect
+//! them.
 //!
-//! Chance has no memory: the fate of a frame is a function of the seed, the fault's number, the interface and direction,
-//! and how many frames passed there before it. The same seed and frames give the same fates.
+//! Chance has no memory: the outcome for a frame is a function of the seed, the fault's number, the interface and
+//! direction, and the number of frames that passed there before. The same seed and frames give the same outcomes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::mapping::{Interface, InterfaceIndex};
 
 mod lanes;
 
-/// Which interfaces a fault is about.
+/// The interfaces that a fault affects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     /// All of them.
@@ -35,7 +35,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether the interface is meant.
+    /// Whether the interface is selected.
     pub fn selects(&self, interface: &Interface) -> bool {
         self.everything
             || self.interfaces.contains(&interface.index)
@@ -43,17 +43,17 @@ impl Selector {
     }
 }
 
-/// How likely something is.
+/// A probability.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Chance(u64);
 
 impl Chance {
     /// Never.
     pub const NEVER: Self = Self(0);
-    /// In these many of 2⁵³ cases.
+    /// The unit is 1 of 2⁵³ cases.
     const BITS: u32 = 53;
 
-    /// From 0, never, to 1, always. What lies outside counts as the nearer of the two.
+    /// From 0, never, to 1, always. Other values are clamped.
     pub fn new(fraction: f64) -> Self {
         Self((fraction.clamp(0.0, 1.0) * (1_u64 << Self::BITS) as f64) as u64)
     }
@@ -68,26 +68,26 @@ impl Chance {
     }
 }
 
-/// What befalls frames that pass an interface in one direction.
+/// Impairments of frames at an interface in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Impairment {
     /// How often a frame is lost.
     pub loss: Chance,
     /// How often a frame arrives twice.
     pub duplicate: Chance,
-    /// How often a frame overtakes those that are held up: it is not delayed itself.
+    /// How often a frame overtakes delayed ones: it is not delayed itself.
     pub reorder: Chance,
-    /// How long a frame is held up.
+    /// Delay of a frame.
     pub delay: Duration,
-    /// By how much that varies: evenly between `delay - jitter` and `delay + jitter`. It changes no order.
+    /// Variation of the delay: uniform between `delay - jitter` and `delay + jitter`. It changes no order.
     pub jitter: Duration,
-    /// Bits a second, Ethernet headers counted.
+    /// Bits a second, Ethernet headers included.
     pub rate: Option<NonZeroU64>,
-    /// How long a frame may wait for its turn when there is a rate; one that would wait longer is dropped.
+    /// How long a frame may wait in the queue of the rate limit; one that would wait longer is dropped.
     pub queue: Duration,
 }
 
-/// What chance has in store for one frame.
+/// The random outcome for one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lot {
     /// It is lost.
@@ -96,7 +96,7 @@ pub struct Lot {
     pub duplicated: bool,
     /// It overtakes others.
     pub overtakes: bool,
-    /// It is held up.
+    /// Its delay.
     pub delay: Duration,
 }
 
@@ -148,14 +148,14 @@ impl fmt::Display for Impairment {
 }
 
 impl Impairment {
-    /// What chance has in store for frame number `sequence`, counted from 0, at an interface in one direction.
+    /// The random outcome for frame number `sequence`, counted from 0, at an interface in one direction.
     pub fn lot(&self, seed: u64, fault: u64, interface: InterfaceIndex, way: Way, sequence: u64) -> Lot {
         let place = u64::from(interface.get()) << 1 | u64::from(way == Way::Ingress);
         let base = mix(mix(mix(seed) ^ fault) ^ place) ^ sequence;
-        // One draw for each question, so that the answer to one does not depend on whether another was asked.
+        // One draw for each question, so that the answers are independent.
         let draw = |question: u64| mix(mix(base).wrapping_add(question.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let jitter = self.jitter.as_nanos() as u64;
-        // The upper half of the product is evenly spread over 0..=2 jitter.
+        // The upper half of the product is uniform over 0..=2 jitter.
         let spread = (u128::from(draw(4)) * (u128::from(jitter) * 2 + 1)) >> 64;
         let delay = self
             .delay
@@ -170,30 +170,30 @@ impl Impairment {
     }
 }
 
-/// What the metadata service does to the hosts that a fault selects.
+/// A fault of the metadata service for the hosts that it selects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MetadataFault {
     /// Answers every request with this HTTP status.
     pub status: Option<u16>,
-    /// Session tokens live no longer than this, whatever was asked for.
+    /// The longest lifetime of session tokens, whatever was requested.
     pub token_lifetime: Option<Duration>,
     /// Does not answer at all.
     pub silent: bool,
-    /// Lets every request wait so long before it looks at it.
+    /// Delays every request.
     pub delay: Duration,
 }
 
 /// A [`MetadataFault`] of some requests only.
 #[derive(Debug, Default)]
 pub struct PartialMetadataFault {
-    /// What is wrong.
+    /// The fault.
     pub fault: MetadataFault,
-    /// Of the keys that match one of these, or of all where there are none: the path below the version, with `*` for any
-    /// one segment and `**` at the end for any that follow.
+    /// The affected keys, all if empty: the path below the version, with `*` for any one segment and `**` at the end
+    /// for any that follow.
     pub paths: Vec<String>,
-    /// How often.
+    /// The share of affected requests.
     pub chance: Chance,
-    /// Requests that it might have befallen so far.
+    /// Requests that matched so far.
     pub asked: Arc<AtomicU64>,
 }
 
@@ -208,7 +208,7 @@ impl PartialMetadataFault {
     }
 }
 
-/// Whether a path is meant by a pattern; segments without text count for nothing, as in requests.
+/// Whether a pattern matches a path; empty segments are ignored, as in requests.
 fn matches_path(pattern: &str, path: &[&str]) -> bool {
     let mut wanted = pattern.split('/').filter(|segment| !segment.is_empty());
     let mut given = path.iter();
@@ -221,20 +221,20 @@ fn matches_path(pattern: &str, path: &[&str]) -> bool {
     }
 }
 
-/// What is wrong with the services that one host uses.
+/// Faults of the services that one host uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServiceFaults {
-    /// The router does not advertise itself, asked or unasked.
+    /// The router sends no advertisement, solicited or not.
     pub router_advertisements_withheld: bool,
     /// DHCP for IPv4 and IPv6 does not answer.
     pub dhcp_silent: bool,
     /// The metadata service misbehaves.
     pub metadata: Option<MetadataFault>,
-    /// The time service tells a time that is off by so many nanoseconds; positive: it is ahead.
+    /// Skew of the time service in nanoseconds; positive is ahead.
     pub clock_skew: i64,
 }
 
-/// The owners that some addresses had before.
+/// Former owners of addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FormerOwners {
     hosts: HashMap<(SubnetIndex, IpAddr), Option<InterfaceIndex>, foldhash::fast::FixedState>,
@@ -242,7 +242,7 @@ pub struct FormerOwners {
 }
 
 impl FormerOwners {
-    /// Notes the owner that an address or prefix has before it changes for the first time; later ones change nothing.
+    /// Records the owner of an address or prefix before its first change; later changes have no effect.
     pub fn note(&mut self, subnet: SubnetIndex, net: IpNet, owner: Option<InterfaceIndex>) {
         if net.prefix_len() == net.max_prefix_len() {
             self.hosts.entry((subnet, net.addr())).or_insert(owner);
@@ -259,38 +259,38 @@ impl FormerOwners {
     }
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// The interfaces have no link.
     LinkDown(Selector),
-    /// Nothing passes from one set to the other.
+    /// No frame passes from one set to the other.
     Partition {
         /// One set.
         one: Selector,
         /// The other.
         other: Selector,
-        /// From the other to the one, frames still pass.
+        /// Frames still pass from the other set to the first.
         one_way: bool,
     },
-    /// Nothing passes into the zone, nor out of it.
+    /// No frame passes into the zone or out of it.
     ZoneCut(Selector),
-    /// Frames that pass the interfaces suffer.
+    /// Frames at the interfaces are impaired.
     Impairment {
         /// Which interfaces.
         on: Selector,
-        /// What comes from their hosts.
+        /// Frames from their hosts.
         egress: bool,
-        /// What goes to their hosts.
+        /// Frames to their hosts.
         ingress: bool,
-        /// How.
+        /// The impairment.
         impairment: Impairment,
-        /// How many frames have passed where.
+        /// The frames passed so far, by interface and direction.
         lanes: Arc<Lanes>,
     },
     /// The interfaces still see former owners of addresses.
     StaleMapping {
-        /// Who is behind.
+        /// The interfaces with the stale view.
         seen_by: Selector,
         /// What they see.
         former: Arc<FormerOwners>,
@@ -301,16 +301,16 @@ pub enum Effect {
     PartialMetadata(Selector, Arc<PartialMetadataFault>),
 }
 
-/// All faults of a moment.
+/// All present faults.
 #[derive(Debug, Clone, Default)]
 pub struct FaultView {
-    /// Where chance begins.
+    /// The seed of chance.
     pub seed: u64,
-    /// Each with its number, in the order in which they were begun.
+    /// The effects with their numbers, in the order in which they began.
     pub effects: Vec<(u64, Effect)>,
 }
 
-/// When a frame arrives, in time from now: at once, later, or twice.
+/// When a frame arrives, relative to now, and its copy if there is one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passage {
     /// The frame.
@@ -320,7 +320,7 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// At once and once.
+    /// At once, without a copy.
     pub const UNHINDERED: Self = Self {
         delay: Duration::ZERO,
         copy: None,
@@ -335,7 +335,7 @@ impl FaultView {
             .any(|(_, effect)| matches!(effect, Effect::LinkDown(on) if on.selects(interface)))
     }
 
-    /// Why nothing passes from one interface to another, if that is so.
+    /// Why no frame passes from one interface to another, if so.
     pub fn severed(&self, from: &Interface, to: &Interface) -> Option<DropReason> {
         self.effects.iter().find_map(|(_, effect)| match effect {
             Effect::LinkDown(on) if on.selects(from) || on.selects(to) => Some(DropReason::FaultLinkDown),
@@ -349,7 +349,7 @@ impl FaultView {
         })
     }
 
-    /// Whether [`Self::pass`] asks chance or the clock about frames from one interface to another.
+    /// Whether [`Self::pass`] may delay, lose or copy frames from one interface to another.
     pub fn impairs(&self, from: &Interface, to: &Interface) -> bool {
         self.effects.iter().any(|(_, effect)| match effect {
             Effect::Impairment {
@@ -359,7 +359,7 @@ impl FaultView {
         })
     }
 
-    /// What chance and clock may do to frames from one interface to another, in the order in which they meet it.
+    /// The impairments of frames from one interface to another, in the order in which they apply.
     pub fn impairments(&self, from: &Interface, to: &Interface) -> impl Iterator<Item = &Impairment> {
         let ways = [(Way::Egress, *from), (Way::Ingress, *to)];
         ways.into_iter().flat_map(move |(way, interface)| {
@@ -379,14 +379,14 @@ impl FaultView {
         })
     }
 
-    /// Lets a frame of `length` octets pass from one interface to another: when it arrives, or why it does not. Each call
-    /// is another frame to those faults that count them.
+    /// Passes a frame of `length` octets from one interface to another: returns when it arrives, or why it is dropped.
+    /// Each call counts as another frame.
     pub fn pass(&self, from: &Interface, to: &Interface, length: usize, now: Duration) -> Result<Passage, DropReason> {
         if let Some(reason) = self.severed(from, to) {
             return Err(reason);
         }
         let mut passage = Passage::UNHINDERED;
-        // First everything on the way out, then everything on the way in: as the frame travels.
+        // First the impairments on the way out, then those on the way in, in the frame's order.
         for (way, interface) in [(Way::Egress, from), (Way::Ingress, to)] {
             for (number, effect) in &self.effects {
                 let Effect::Impairment {
@@ -410,7 +410,7 @@ impl FaultView {
         Ok(passage)
     }
 
-    /// The owner of an address as an interface still sees it; `None` when it sees the true one.
+    /// The owner of an address in an interface's stale view; `None` when its view is current.
     #[inline]
     pub fn former_owner(
         &self,
@@ -424,8 +424,8 @@ impl FaultView {
         })
     }
 
-    /// What is wrong with the metadata service when a host asks for a path, given by its segments below the version. Where
-    /// several faults speak of it the latest counts.
+    /// The metadata fault for a host and a path, given by its segments below the version. Of several faults the latest
+    /// applies.
     pub fn metadata(&self, interface: &Interface, path: &[&str]) -> Option<MetadataFault> {
         let mut found = None;
         for (number, effect) in &self.effects {
@@ -442,7 +442,7 @@ impl FaultView {
         found
     }
 
-    /// What is wrong with the services of one host. Where several faults speak of one thing the latest counts.
+    /// The faults of one host's services. Of several faults of the same kind the latest applies.
     pub fn services(&self, interface: &Interface) -> ServiceFaults {
         let mut all = ServiceFaults::default();
         for (_, effect) in &self.effects {

@@ -1,4 +1,4 @@
-//! What a mapping is about: one address, or one prefix that is delegated whole (/28 for IPv4, /80 for IPv6).
+//! Defines the key of a mapping: one address, or one delegated prefix (/28 for IPv4, /80 for IPv6).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ pub const IPV4_PREFIX_LEN: u8 = 28;
 /// The length of a delegated IPv6 prefix (same page).
 pub const IPV6_PREFIX_LEN: u8 = 80;
 
-/// One address or one delegated prefix, host bits zero.
+/// One address or one delegated prefix, without host bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressOrPrefix(IpNet);
 
 impl AddressOrPrefix {
-    /// A network of host length, of /28 or of /80, without host bits; anything else is refused.
+    /// A network of host length, of /28 or of /80, without host bits; others are refused.
     pub fn new(net: IpNet) -> Result<Self, ParseAddressError> {
         let length = net.prefix_len();
         let allowed = match net {
@@ -74,15 +74,15 @@ impl From<AddressOrPrefix> for IpNet {
     }
 }
 
-/// Text or a network that is neither an address nor a prefix that can be delegated.
+/// A text or network that is neither an address nor a prefix that can be delegated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseAddressError {
-    /// Not an address at all.
+    /// Not an address.
     #[error(
         "'{0}' is neither an IP address nor a prefix: write 10.0.1.5, 2001:db8::5, 10.0.1.16/28 or 2001:db8:0:0:5::/80"
     )]
     Text(String),
-    /// A prefix of a length that is not delegated.
+    /// A prefix of another length.
     #[error(
         "'{0}' cannot be delegated: an IPv4 prefix is a /{IPV4_PREFIX_LEN} and an IPv6 prefix a /{IPV6_PREFIX_LEN}"
     )]
@@ -92,7 +92,7 @@ pub enum ParseAddressError {
     HostBits {
         /// As given.
         net: IpNet,
-        /// What was probably meant.
+        /// The network without host bits.
         canonical: IpNet,
     },
 }

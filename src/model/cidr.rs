@@ -1,7 +1,7 @@
-//! Which address ranges a VPC and a subnet may have, and which addresses of a subnet AWS keeps for itself.
+//! Checks the address ranges of VPCs and subnets, and knows the addresses that AWS reserves in a subnet.
 //!
-//! Sources: VPC user guide, "VPC CIDR blocks" and "Subnet sizing". A block that is written with host bits is
-//! canonicalised without a word, as AWS does it: 100.68.0.18/18 becomes 100.68.0.0/18.
+//! Sources: VPC user guide, "VPC CIDR blocks" and "Subnet sizing". A block with host bits is silently canonicalised, as
+//! by AWS: 100.68.0.18/18 becomes 100.68.0.0/18.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,13 +35,13 @@ const IPV4_UNUSABLE: [(Ipv4Net, &str); 5] = [
 /// The three private ranges of RFC 1918: the blocks of one VPC come from one of them.
 const RFC_1918: [Ipv4Net; 3] = [v4(10, 0, 0, 0, 8), v4(172, 16, 0, 0, 12), v4(192, 168, 0, 0, 16)];
 
-/// AWS uses it behind its own services; refused as a secondary block.
+/// AWS uses it internally; refused as a secondary block.
 const AWS_INTERNAL: Ipv4Net = v4(198, 19, 0, 0, 16);
 
-/// fd00:ec2::/32, where the VPC's own services answer.
+/// fd00:ec2::/32, the range of the VPC's own services.
 const AWS_SERVICES: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0), 32);
 
-/// True when the two share an address.
+/// True when the two have a common address.
 pub(crate) fn overlap(a: IpNet, b: IpNet) -> bool {
     match (a, b) {
         (IpNet::V4(a), IpNet::V4(b)) => a.contains(&b) || b.contains(&a),
@@ -180,8 +180,8 @@ pub fn check_subnet_ipv6(block: Ipv6Net) -> Result<Ipv6Net, ModelError> {
     Ok(block.trunc())
 }
 
-/// True for the five addresses that AWS keeps in every subnet: the first four and the last, for IPv4 (network, router,
-/// resolver, future use, broadcast) and for IPv6 alike (VPC user guide, "Subnet sizing").
+/// True for the five addresses that AWS reserves in every subnet: the first four and the last, for IPv4 (network,
+/// router, resolver, future use, broadcast) and for IPv6 (VPC user guide, "Subnet sizing").
 pub fn is_reserved(subnet: IpNet, address: IpAddr) -> bool {
     match (subnet, address) {
         (IpNet::V4(net), IpAddr::V4(address)) => {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_are_dropped_without_a_word() {
+    fn host_bits_are_dropped_silently() {
         assert_eq!(
             check_vpc_ipv4(&v4s(&["100.68.0.18/18"])).unwrap(),
             v4s(&["100.68.0.0/18"])

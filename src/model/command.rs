@@ -9,20 +9,19 @@ use super::network::Network;
 
 /// A request to change the declared network.
 ///
-/// A command of a new resource is a struct in the folder of the resource with this implementation; nothing else has to
-/// know it.
+/// A command of a new resource is a struct in the resource's folder with this implementation; no registration is
+/// needed.
 pub trait Command {
-    /// What the caller gets when it was carried out.
+    /// The result for the caller.
     type Outcome;
     /// Why it can be refused.
     type Error;
 
-    /// Checks the command and makes its changes. If it is refused midway, the changes so far are taken back by the
-    /// caller.
+    /// Checks the command and makes its changes. If it is refused midway, the caller reverts the changes so far.
     fn run(self, edit: &mut Edit<'_>) -> Result<Self::Outcome, Self::Error>;
 }
 
-/// A network under one command. Reads go to the network as the changes so far have left it.
+/// A network during one command. Reads see the changes so far.
 pub struct Edit<'n> {
     pub(in crate::model) network: &'n mut Network,
     pub(in crate::model) rng: &'n mut dyn Rng,
@@ -46,7 +45,7 @@ impl Deref for Edit<'_> {
 }
 
 impl Edit<'_> {
-    /// Makes a change. One that changes nothing is left out.
+    /// Makes a change, unless it has no effect.
     pub(in crate::model) fn make(&mut self, change: impl Into<Change>) {
         let change = change.into();
         if !change.is_empty() {
@@ -66,7 +65,7 @@ impl Edit<'_> {
         }));
     }
 
-    /// Stores a record in place of another.
+    /// Replaces a record.
     pub(in crate::model) fn replace<T: Stored>(&mut self, before: T, after: T)
     where
         Change: From<Box<Delta<T>>>,

@@ -1,17 +1,18 @@
-//! Names and tags: a name is unique among the resources of its kind, so that it can stand for the identifier.
+//! Checks and resolves names: a name is unique among the resources of its kind, so that it can stand for the
+//! identifier.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::ModelError;
 use super::ids::{ResourceId, ResourceRef};
 
-/// Tags as AWS has them: any key, any value. The name is kept apart because it must be unique here.
+/// Tags as in AWS: any key, any value. The name is stored separately because it must be unique here.
 pub type Tags = BTreeMap<String, String>;
 
 /// The longest name (AWS allows a tag value of 256 characters).
 const LONGEST: usize = 256;
 
-/// Whether a text can be a name at all.
+/// Whether a text can be a name.
 pub fn is_usable(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST && !name.contains(|c: char| c.is_control() || c == '/')
 }
@@ -31,8 +32,8 @@ impl<T> Default for Names<T> {
 }
 
 impl<T: ResourceId> Names<T> {
-    /// Refuses a name that another resource has, or that could be taken for an identifier.
-    /// `owner` is the resource that may already bear it.
+    /// Refuses a name that another resource has, or that has the form of an identifier. `owner` is the resource that
+    /// may already have it.
     pub(crate) fn check(&self, name: Option<&str>, owner: Option<T>) -> Result<(), ModelError> {
         let Some(name) = name else { return Ok(()) };
         let looks_like_an_id = name.strip_prefix(T::PREFIX).is_some_and(|rest| {
@@ -66,7 +67,7 @@ impl<T: ResourceId> Names<T> {
         }
     }
 
-    /// Takes down the old name and puts up the new one; both were checked.
+    /// Removes the old name and adds the new one; both were checked.
     pub(crate) fn rename(&mut self, id: T, old: Option<&str>, new: Option<&str>) {
         if let Some(old) = old {
             self.by_name.remove(old);
@@ -76,7 +77,7 @@ impl<T: ResourceId> Names<T> {
         }
     }
 
-    /// The identifier behind a reference; it may still name nothing.
+    /// The identifier of a reference; the resource may not exist.
     pub(crate) fn resolve(&self, reference: &ResourceRef<T>) -> Result<T, ModelError> {
         match reference {
             ResourceRef::Id(id) => Ok(*id),

@@ -1,17 +1,17 @@
-//! A topology becomes commands to the Controller, and hosts.
+//! Turns a topology into commands to the Controller, and hosts.
 
 use super::{Layout, Live, Refusal, create};
 use crate::file::template::Scope;
 use crate::runtime::Runtime;
 use crate::topology::format::Topology;
 
-/// Why a topology cannot be made, with the resource that was refused.
+/// Why a topology was refused, with the resource.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DeclareError(#[from] Box<Refusal>);
 
-/// Makes the VPCs, subnets and interfaces of a topology, and its instances on them, where nothing is yet. The interface of
-/// an instance has the instance's name unless the file says otherwise.
+/// Creates the VPCs, subnets, interfaces and instances of a topology on an empty server. An instance's interface has
+/// the instance's name unless the file has another one.
 pub fn declare(runtime: &Runtime, topology: &Topology, scope: &Scope) -> Result<(), DeclareError> {
     let desired = Layout::desired(topology, scope)?;
     let mut live = Live {

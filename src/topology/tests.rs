@@ -1,4 +1,4 @@
-//! Plans hold for networks that nobody thought of: each is made on a copy of what is declared, by the model's own rules.
+//! Tests plans between arbitrary networks: each is carried out on a copy, by the model's own rules.
 
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -34,7 +34,7 @@ fn made(text: &str) -> Rehearsed {
     stage
 }
 
-/// Carries out the plan, and shows its changes.
+/// Carries out the plan, and returns its changes as lines.
 #[track_caller]
 fn change(stage: &mut Rehearsed, text: &str, extras: Extras) -> Vec<String> {
     let plan = Plan::new(&desired(text), stage.running(), extras);
@@ -126,7 +126,7 @@ fn what_cannot_change_is_replaced_with_all_that_stands_on_it() {
             "-/+ instance b  its network interface is replaced",
         ]
     );
-    // The table leads the new subnet, and to the new interface.
+    // The table is associated with the new subnet, and its route has the new interface as its target.
     let table = &stage.running().layout.route_tables["t"];
     assert!(table.subnets.contains("s"));
     assert_eq!(table.routes.values().next(), Some(&Target::Interface("a".into())));
@@ -186,10 +186,10 @@ fn the_main_table_is_the_one_that_the_vpc_was_made_with_until_another_is() {
     );
     change(&mut stage, &main, Extras::Keep);
     assert_eq!(stage.running().layout.route_tables.len(), 2, "none was made");
-    // Without it in the file and pruned, it is what it was.
+    // Removed from the file and pruned, it is in its initial state again.
     let lines = change(&mut stage, BASE, Extras::Remove);
     assert_eq!(lines, ["- route table m"]);
-    // Another table becomes the main one: that of the beginning has nothing left to say.
+    // Another table becomes the main one: the initial one has no associations left.
     let other = BASE.replace("t: { vpc: v,", "t: { vpc: v, main: true,");
     change(&mut stage, &other, Extras::Remove);
     assert_eq!(stage.running().layout.route_tables.len(), 1);
@@ -333,7 +333,7 @@ fn words_that_yaml_reads_otherwise_survive_being_written() {
     assert_eq!(desired(&text).vpcs["v"].tags, tags, "{text}");
 }
 
-/// A network of few names, so that two of them have much in common.
+/// A network with few names, so that two of them have much in common.
 struct Draw(ChaCha8Rng);
 
 impl Draw {
@@ -402,7 +402,7 @@ impl Draw {
                 fields["mac"] = json!(format!("0a:00:00:00:00:{:02x}", number * 2 + self.below(2)));
             }
             if !self.one_in(4) {
-                // Others are left to the network. The shared ones are given below.
+                // Other addresses are left to the network. The shared ones are given below.
                 fields["ipv4"] = json!([format!("{net}.{}", 10 + number * 2 + self.below(4) / 3)]);
             }
             match self.below(3) {
@@ -458,7 +458,7 @@ impl Draw {
                 if list == "prefixes" && fields.get(list).is_none() {
                     fields[list] = json!([]);
                 }
-                // What is left to the network has no further addresses either.
+                // A list left to the network has no further addresses either.
                 if let Some(Value::Array(addresses)) = fields.get_mut(list) {
                     let place = self.below(addresses.len() as u64 + 1);
                     let place = if list == "ipv4" { addresses.len() } else { place };
@@ -476,7 +476,7 @@ impl Draw {
                 continue;
             }
             let vpc = self.of(&vpcs).clone();
-            // A main table stays one, unless another takes its place.
+            // A main table stays main, unless another one replaces it.
             let main = table == "m" && !mains.contains(&vpc);
             if main {
                 mains.push(vpc.clone());
@@ -541,7 +541,7 @@ fn drawn(seed: u64) -> String {
     Draw(ChaCha8Rng::seed_from_u64(seed)).network().to_string()
 }
 
-/// Whether an address that the network chose happens to be the one that the file gives to another interface.
+/// Whether an address chosen by the network is the one that the file gives to another interface.
 fn unlucky(refusal: &Refusal) -> bool {
     refusal.field.as_deref() == Some("address")
 }
@@ -558,13 +558,13 @@ proptest! {
         let extras = if prune { Extras::Remove } else { Extras::Keep };
         let plan = Plan::new(&wanted, stage.running(), extras);
         if let Some(refusal) = &plan.refusal {
-            // Something that stays is in the way, or the VPC would lose its main table.
+            // A resource that stays is in the way, or the VPC would lose its main table.
             prop_assert!(!prune || refusal.field.as_deref() == Some("main"), "{refusal}");
             return Ok(());
         }
         let lines = shown(&plan);
         if let Err(stopped) = plan.carry_out(&mut stage) {
-            // What stays may have what is wanted; pruned, nothing stays.
+            // A resource that stays may own a desired address; with prune, none stays.
             let excused = unlucky(&stopped.refusal) || !prune;
             prop_assert!(excused, "{stopped}\nfrom {before}\nto {after}\n{lines:#?}");
             return Ok(());
@@ -573,7 +573,7 @@ proptest! {
         prop_assert!(again.is_empty(), "{:#?}\nfrom {before}\nto {after}\n{lines:#?}", shown(&again));
         prop_assert!(!prune || again.kept.is_empty(), "{:?}", again.kept);
 
-        // What runs is written down, and is the same here and on an empty server.
+        // The running network is exported, and is the same here and on an empty server.
         let file = export(&stage.running().layout);
         let text = yaml(&file);
         let wanted = desired(&text);

@@ -1,5 +1,5 @@
-//! What a fault remembers of a place where frames pass: how many there were, until when its line is busy, and when the
-//! last of them arrives. Memory for a place is made when the first frame passes there, and kept while the fault lasts.
+//! Counts the frames that a fault has seen at an interface and direction, and tracks when the link is free and when the
+//! last frame arrives. Memory for an interface is allocated by its first frame and kept while the fault lasts.
 
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
@@ -12,23 +12,23 @@ use crate::mapping::InterfaceIndex;
 
 /// Interfaces in a page.
 const PAGE: usize = 1024;
-/// Pages at the most: as many interfaces as the fabric has.
+/// Most pages: as many interfaces as the fabric has.
 const PAGES: usize = 4097;
 
 /// An interface in one direction.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     count: AtomicU64,
-    /// Nanoseconds since the switch was started.
+    /// In nanoseconds since the switch was started.
     busy_until: AtomicU64,
     last_arrival: AtomicU64,
 }
 
-/// All places of one fault.
+/// All interfaces of one fault.
 #[derive(Debug)]
 pub struct Lanes(Box<[OnceLock<Page>]>);
 
-/// Interfaces with both directions each.
+/// Interfaces, with both directions each.
 type Page = Box<[[Lane; 2]]>;
 
 impl Default for Lanes {
@@ -46,11 +46,11 @@ impl Lanes {
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
-    // 584 years.
+    // Fits for 584 years.
     duration.as_nanos() as u64
 }
 
-/// How long a frame occupies a line.
+/// How long a frame occupies the link.
 fn transmission(length: usize, rate: NonZeroU64) -> Duration {
     let bits = length as u128 * 8;
     Duration::from_nanos((bits * 1_000_000_000 / u128::from(rate.get())) as u64)
@@ -62,7 +62,7 @@ impl Lane {
         self.count.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Carries out a lot: when the frame arrives that would otherwise arrive as `passage` says.
+    /// Applies an outcome: returns when the frame arrives that would otherwise arrive as `passage` says.
     pub(super) fn pass(
         &self,
         impairment: &Impairment,
@@ -81,7 +81,7 @@ impl Lane {
             delay = delay.saturating_add(takes);
         }
         if !lot.overtakes {
-            // Jitter alone changes no order: nobody arrives before the one ahead.
+            // Jitter alone changes no order: no frame arrives before the one ahead.
             let arrival = nanoseconds(now.saturating_add(delay).saturating_add(lot.delay));
             let before = self.last_arrival.fetch_max(arrival, Ordering::Relaxed);
             delay = Duration::from_nanos(arrival.max(before)).saturating_sub(now);
@@ -93,7 +93,7 @@ impl Lane {
         })
     }
 
-    /// Takes the line for so long, from when it is free, and returns how long that takes in all.
+    /// Occupies the link for this long from when it is free, and returns the total time.
     fn transmit(&self, takes: Duration, queue: Duration, from: Duration) -> Result<Duration, DropReason> {
         let mut free = self.busy_until.load(Ordering::Relaxed);
         loop {

@@ -263,7 +263,7 @@ fn the_services_of_a_host_suffer_all_faults_that_select_it() {
 }
 
 proptest::proptest! {
-    /// No impairment that a client can ask for overflows, whatever has waited at the lane before.
+    /// No impairment that a client can request overflows, whatever the state of the lane.
     #[test]
     fn every_impairment_within_its_bounds_gives_a_passage_or_a_reason(
         delay in 0..=Delay::MOST.as_nanos() as u64,

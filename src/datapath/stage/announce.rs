@@ -1,5 +1,5 @@
-//! What the fabric says unasked: that it is a router, every few seconds; and that an address has moved, where the profile
-//! announces moves. Each goes to one port at a time, in a frame to that port's own MAC.
+//! Writes unsolicited frames of the fabric: Router Advertisements, and announcements of a moved address, where the
+//! profile sends them. Each goes to one port, in a frame to that port's own MAC.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,8 @@ pub fn unsolicited_advertisement(ingress: &Ingress<'_>, reply: &mut ReplyBuffer)
     true
 }
 
-/// An address that was moved and is to be announced. It names no owner: who announces it looks for the one of that moment,
-/// so that whoever moves it again meanwhile is not contradicted.
+/// A moved address to be announced. It does not contain the owner, which is looked up when the announcement is written,
+/// so that a later move is not contradicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Moved {
     /// The subnet of the address.

@@ -1,5 +1,6 @@
-//! The mapping service answers for every address that it knows, and for every link-local from which a MAC can be computed;
-//! it is silent about the asker's own address and about unknown ones. What a host says about itself, it ignores.
+//! Answers ARP and Neighbor Solicitations from the mapping table, and for every link-local from which a MAC can be
+//! computed. Requests for the asker's own address and for unknown ones are not answered. Advertisements of hosts are
+//! ignored.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -44,7 +45,7 @@ impl<O: Observer> Context<'_, O> {
         Ok(Verdict::Reply(Answered::Arp))
     }
 
-    /// The MAC behind an IPv4 address, as the asker is told.
+    /// The MAC that the fabric answers for an IPv4 address.
     fn resolve_ipv4(&mut self, target: Ipv4Addr, probe: bool) -> Result<MacAddr, DropReason> {
         let subnet = self.ingress.subnet;
         if let Some(kind) = subnet.router_ipv4(target) {
@@ -56,7 +57,7 @@ impl<O: Observer> Context<'_, O> {
             return Ok(mac);
         }
         if !subnet.ipv4.is_some_and(|net| net.contains(&target)) {
-            // A host that asks on-link for an address beyond its subnet hears nothing (keepalived#44).
+            // A host that resolves an address beyond its subnet gets no answer (keepalived#44).
             let elsewhere = self.view.subnet_of(self.ingress.vpc, target.into()).is_some();
             return Err(if elsewhere {
                 DropReason::ArpOtherSubnet
@@ -74,8 +75,8 @@ impl<O: Observer> Context<'_, O> {
         )
     }
 
-    /// Where the fabric answers for other addresses than those that interfaces have: the router's MAC where it answers for
-    /// all of them, and the reason for silence where it answers for the router alone.
+    /// The answer for an address without an interface: the router's MAC where the profile answers for all addresses,
+    /// otherwise the drop reason.
     fn beyond_assigned(&mut self, target: IpAddr, unknown: DropReason) -> Result<Option<MacAddr>, DropReason> {
         let subnet = self.ingress.subnet;
         match subnet.profile().neighbor.scope {
@@ -94,7 +95,8 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// The MAC of the interface that an address is mapped to; or the reasons for silence: unknown, own, another's probed.
+    /// The MAC of the interface that an address is mapped to; otherwise the reasons for no answer: unknown, own,
+    /// another's probed.
     fn owner_mac(&mut self, address: IpAddr, probe: bool, silent: [DropReason; 3]) -> Result<MacAddr, DropReason> {
         let [unknown, own, probed] = silent;
         let subnet = self.ingress.subnet;
@@ -110,7 +112,7 @@ impl<O: Observer> Context<'_, O> {
         );
         let owner = owner.ok_or(unknown)?;
         if owner == self.ingress.interface.index {
-            // An answer about one's own address would make duplicate address detection fail.
+            // An answer for the host's own address would make duplicate address detection fail.
             return if policy.own_address == Answer::Answer {
                 Ok(self.ingress.interface.mac)
             } else {
@@ -126,7 +128,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// A Neighbor Solicitation, multicast or unicast; `None` when it is left to the host that it is sent to.
+    /// Answers a Neighbor Solicitation, multicast or unicast; `None` when it is left to the host that it is sent to.
     pub(in crate::datapath) fn neighbor_solicitation(
         &mut self,
         frame: &Frame<'_>,
@@ -146,7 +148,7 @@ impl<O: Observer> Context<'_, O> {
             .saw(Stage::Neighbor, Fact::Asked { address: target.into() });
         let (mac, router) = self.resolve_ipv6(target, source.is_unspecified())?;
         self.allow_neighbor_answer()?;
-        // RFC 4861 section 7.2.4: to a probe the answer goes to all nodes and is not "solicited".
+        // RFC 4861 section 7.2.4: the answer to a probe goes to all nodes without the solicited flag.
         let solicited = !source.is_unspecified();
         let to = if solicited { source } else { ALL_NODES };
         let flags = AdvertisementFlags {
@@ -159,7 +161,7 @@ impl<O: Observer> Context<'_, O> {
         Ok(Verdict::Reply(Answered::Neighbor))
     }
 
-    /// The MAC behind an IPv6 address as the asker is told, and whether it is the router's.
+    /// The MAC that the fabric answers for an IPv6 address, and whether it is the router's.
     fn resolve_ipv6(&mut self, target: Ipv6Addr, probe: bool) -> Result<(MacAddr, bool), DropReason> {
         let subnet = self.ingress.subnet;
         if let Some(kind) = subnet.router_ipv6(target) {
@@ -181,11 +183,11 @@ impl<O: Observer> Context<'_, O> {
         Ok((self.owner_mac(target.into(), probe, silent)?, false))
     }
 
-    /// The MAC that a link-local was made from: nobody needs to have it (seen on EC2 with made-up ones).
+    /// The MAC that a link-local was computed from; no interface needs to have it (seen on EC2 with made-up ones).
     fn compute_link_local(&mut self, target: Ipv6Addr) -> Result<MacAddr, DropReason> {
         let subnet = self.ingress.subnet;
         let policy = &subnet.profile().neighbor;
-        // A group address is nobody's MAC, so nobody's link-local was made from it.
+        // A group address is no interface's MAC, so no link-local was computed from it.
         let mac = MacAddr::from_link_local(target).filter(|mac| !mac.is_multicast());
         let mac = mac.ok_or(DropReason::NeighborHidden)?;
         self.observer.saw(
@@ -213,7 +215,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// A Neighbor Advertisement from a host: nobody hears it, unless hosts answer each other's unicast requests.
+    /// A Neighbor Advertisement from a host is dropped, unless hosts answer each other's unicast requests.
     pub(in crate::datapath) fn neighbor_advertisement(&mut self, frame: &Frame<'_>) -> Option<Decided> {
         let forward = self.profile().neighbor.unicast_request == UnicastRequest::Forward;
         if forward && self.is_for_one_host(frame) {
@@ -223,12 +225,12 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// Whether a frame is addressed to one MAC that is not the router's.
+    /// Whether a frame is addressed to one MAC other than the router's.
     fn is_for_one_host(&self, frame: &Frame<'_>) -> bool {
         !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac
     }
 
-    /// Whether an ARP request names an address of the asker as its sender.
+    /// Checks that the sender address of an ARP request is the asker's own.
     fn asks_as_itself(&mut self, address: IpAddr) -> Result<(), DropReason> {
         let (interface, subnet) = (self.ingress.interface, self.ingress.subnet);
         let owns = self.owns(interface.index, interface.mac, subnet, address);

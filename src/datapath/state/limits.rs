@@ -1,10 +1,10 @@
-//! Limits how often a port is answered, so that one port cannot keep the fabric busy.
+//! Limits the answers to a port, so that one port cannot keep the fabric busy.
 
 use std::time::Duration;
 
 use crate::model::profile::Profile;
 
-/// What a port may have a number of each second.
+/// What a port gets a limited number of each second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Allowance {
@@ -24,7 +24,7 @@ impl Allowance {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Neighbor, Self::Router, Self::Services, Self::Errors, Self::Dhcp];
 
-    /// How many a second a profile allows; 0 for no limit.
+    /// The profile's limit per second; 0 for none.
     pub fn rate(self, profile: &Profile) -> u32 {
         match self {
             Self::Neighbor => profile.neighbor.answers_per_second,
@@ -35,7 +35,7 @@ impl Allowance {
         }
     }
 
-    /// What is limited, in words.
+    /// A description of what is limited.
     pub fn description(self) -> &'static str {
         match self {
             Self::Neighbor => "answers to ARP and Neighbor Discovery",
@@ -47,19 +47,19 @@ impl Allowance {
     }
 }
 
-/// What is remembered of one port. It belongs to the worker that reads the port.
+/// The remaining allowances of one port. They belong to the worker that reads the port.
 #[derive(Debug, Default, Clone)]
 pub struct PortState {
     buckets: [Bucket; Allowance::ALL.len()],
 }
 
 impl PortState {
-    /// Whether the port still has some of an allowance of `rate` a second. A `rate` of 0 is no limit.
+    /// Whether the port has some of an allowance of `rate` a second left. A `rate` of 0 is no limit.
     pub(in crate::datapath) fn allows(&self, allowance: Allowance, rate: u32, now: Duration) -> bool {
         rate == 0 || self.buckets[allowance as usize].filled_at(rate, now) >= TOKEN
     }
 
-    /// Takes one of an allowance.
+    /// Uses one of an allowance.
     pub(super) fn charge(&mut self, allowance: Allowance, rate: u32, now: Duration) {
         if rate > 0 {
             self.buckets[allowance as usize].take(rate, now);
@@ -67,7 +67,7 @@ impl PortState {
     }
 }
 
-/// Tokens that refill with time, a second's worth at the most.
+/// A token bucket that holds at most a second's worth.
 #[derive(Debug, Default, Clone)]
 struct Bucket {
     /// Tokens in billionths, so that every nanosecond counts.
@@ -80,7 +80,7 @@ struct Bucket {
 const TOKEN: u64 = 1_000_000_000;
 
 impl Bucket {
-    /// What is in it at `now`, when it refills with `rate` tokens a second.
+    /// Its fill at `now`, with a refill of `rate` tokens a second.
     fn filled_at(&self, rate: u32, now: Duration) -> u64 {
         let full = u64::from(rate) * TOKEN;
         if !self.started {
@@ -90,7 +90,7 @@ impl Bucket {
         full.min(self.filled.saturating_add(elapsed.saturating_mul(u64::from(rate))))
     }
 
-    /// Takes a token out, if there is one.
+    /// Removes a token, if there is one.
     fn take(&mut self, rate: u32, now: Duration) {
         self.filled = self.filled_at(rate, now).saturating_sub(TOKEN);
         (self.started, self.since) = (true, now);
@@ -101,7 +101,7 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    /// Takes one of an allowance of `rate` a second, if the port has one.
+    /// Uses one of an allowance of `rate` a second, if the port has one.
     fn take(port: &mut PortState, rate: u32, now: Duration) -> bool {
         let allowed = port.allows(Allowance::Neighbor, rate, now);
         if allowed {

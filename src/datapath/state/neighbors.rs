@@ -1,4 +1,4 @@
-//! Remembers what the stations of a subnet told its router about their addresses (RFC 826, RFC 4861 section 7).
+//! Keeps the neighbor table of a subnet's router on a learning switch (RFC 826, RFC 4861 section 7).
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,49 +9,49 @@ use foldhash::fast::RandomState;
 
 use crate::wire::MacAddr;
 
-/// How long a confirmed neighbor is believed without a question (RFC 4861 section 10, REACHABLE_TIME).
+/// How long a confirmed entry is used without a request (RFC 4861 section 10, REACHABLE_TIME).
 const REACHABLE: Duration = Duration::from_secs(30);
-/// Time between two questions about one address (RETRANS_TIMER).
+/// Time between two requests for one address (RETRANS_TIMER).
 const RETRANSMIT: Duration = Duration::from_secs(1);
-/// Questions without answer after which a neighbor is no longer believed to be there (MAX_UNICAST_SOLICIT).
+/// Unanswered requests after which an entry is invalid (MAX_UNICAST_SOLICIT).
 const QUESTIONS: u8 = 3;
-/// How long a neighbor without traffic is remembered; no longer than the port of a silent station is.
+/// How long an entry without traffic is kept; no longer than the port of a silent station.
 const FORGOTTEN: Duration = Duration::from_secs(300);
-/// Neighbors remembered per subnet, those asked for in vain included: a scan of a /64 must not eat the memory.
+/// Entries per subnet, unanswered ones included: a scan of a /64 must not fill the memory.
 const CAPACITY: usize = 8192;
 
-/// What the router of one subnet was told. Several workers write it.
+/// The neighbor table of one router. Several workers write it.
 #[derive(Default)]
 pub(super) struct Neighbors {
     known: DashMap<IpAddr, Neighbor, RandomState>,
-    /// When a full table was last searched for what can go, in milliseconds.
+    /// When a full table was last swept, in milliseconds.
     swept: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
 struct Neighbor {
     mac: Option<MacAddr>,
-    /// When the MAC was last known to be right; `None` for one that was told in passing.
+    /// When the MAC was last confirmed; `None` for an unconfirmed one.
     confirmed: Option<Duration>,
-    /// When the last question was asked, or the MAC told.
+    /// Time of the last request or advertisement.
     touched: Duration,
-    /// Questions since the neighbor was last heard.
+    /// Requests since the neighbor was last heard.
     questions: u8,
 }
 
-/// What the router knows of an address.
+/// The router's entry for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Known {
-    /// Where it is.
+    /// Its MAC.
     pub(in crate::datapath) mac: Option<MacAddr>,
-    /// Whether that was confirmed lately.
+    /// Whether it was confirmed recently.
     pub(in crate::datapath) sure: bool,
-    /// Whether it may be asked for now, if need be.
+    /// Whether a request may be sent now.
     pub(in crate::datapath) may_ask: bool,
 }
 
 impl Known {
-    /// Of an address that was never heard of.
+    /// An unknown address.
     pub(super) const NOTHING: Self = Self {
         mac: None,
         sure: false,
@@ -59,37 +59,37 @@ impl Known {
     };
 }
 
-/// Whether a question of a router is sent.
+/// Whether a router's request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
-    /// It is: remembered as asked.
+    /// Yes, and recorded as sent.
     Now,
-    /// It was sent a moment ago, by another worker.
+    /// No: another worker sent it a moment ago.
     Lately,
-    /// There is no room to remember it, so it must not be sent.
+    /// No: there is no room to record it.
     Full,
 }
 
-/// How far to believe what was told (RFC 4861 section 7.2.5; RFC 826 where it is ARP).
+/// How an advertisement changes an entry (RFC 4861 section 7.2.5; RFC 826 for ARP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Belief {
-    /// It is remembered even if the router did not ask.
+    /// It creates an entry even without a request.
     pub(in crate::datapath) unasked: bool,
     /// It replaces another MAC.
     pub(in crate::datapath) replaces: bool,
-    /// It proves that the neighbor hears the router.
+    /// It confirms that the neighbor receives the router's frames.
     pub(in crate::datapath) confirms: bool,
 }
 
 impl Neighbors {
-    /// What is known of `address` for a packet that goes there now.
+    /// The entry of `address` for a packet that goes there now.
     pub(super) fn look(&self, address: IpAddr, now: Duration) -> Known {
         self.known
             .get(&address)
             .map_or(Known::NOTHING, |neighbor| neighbor.look(now))
     }
 
-    /// Remembers that `address` is asked for now, if it is time to.
+    /// Records a request for `address`, if one is due.
     pub(super) fn ask(&self, address: IpAddr, now: Duration) -> Asking {
         if let Some(mut neighbor) = self.known.get_mut(&address) {
             if !neighbor.may_be_asked(now) {
@@ -114,7 +114,7 @@ impl Neighbors {
         Asking::Now
     }
 
-    /// A station told that `address` is at `mac`.
+    /// Processes an advertisement that `address` is at `mac`.
     pub(super) fn tell(&self, address: IpAddr, mac: MacAddr, belief: Belief, now: Duration) {
         if mac.is_multicast() {
             return;
@@ -136,7 +136,7 @@ impl Neighbors {
                     }
                 }
                 Some(_) if belief.replaces => *known = told,
-                // Another station claims the address, and may not take it over: time to ask.
+                // Another station claims the address and may not override the entry: a request is due.
                 Some(_) => known.confirmed = None,
             }
         } else if belief.unasked && (self.known.len() < CAPACITY || self.sweep(now)) {
@@ -144,8 +144,8 @@ impl Neighbors {
         }
     }
 
-    /// Removes entries that have expired; true when there is room then. At most once a second: a scan is no reason to walk
-    /// the table for each packet.
+    /// Removes expired entries; true when there is room then. At most once a second, so that a scan does not walk the
+    /// table for each packet.
     fn sweep(&self, now: Duration) -> bool {
         // A time since the start of the switch fits for half a billion years.
         let millis = now.as_millis() as u64;

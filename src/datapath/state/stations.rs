@@ -1,4 +1,4 @@
-//! Remembers on which port each station of a learning switch was last heard.
+//! Keeps the MAC table of a learning switch: the port on which each station was last heard.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use foldhash::fast::RandomState;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 
-/// How long a silent station is remembered (the usual ageing time of IEEE 802.1D).
+/// How long a silent station is kept (the usual ageing time of IEEE 802.1D).
 const AGEING: Duration = Duration::from_secs(300);
-/// Stations remembered per segment; beyond that new ones are flooded to, as a real switch with a full table does.
+/// Stations per segment; frames for further ones are flooded, as by a real switch with a full table.
 const CAPACITY: usize = 8192;
 
 /// The stations of one segment. Several workers write them.
@@ -20,7 +20,7 @@ pub(super) struct Stations {
 }
 
 impl Stations {
-    /// Remembers that `mac` was heard on `port`.
+    /// Records that `mac` was heard on `port`.
     pub(super) fn hear(&self, mac: MacAddr, port: PortId, now: Duration) {
         if mac.is_multicast() {
             return;
@@ -32,13 +32,13 @@ impl Stations {
         }
     }
 
-    /// The port of `mac`, if it was heard lately.
+    /// The port of `mac`, unless it was heard long ago.
     pub(super) fn port(&self, mac: MacAddr, now: Duration) -> Option<PortId> {
         let known = self.heard.get(&mac)?;
         (now.saturating_sub(known.1) < AGEING).then_some(known.0)
     }
 
-    /// Forgets what was heard on a port that is gone.
+    /// Removes the stations heard on a port that is gone.
     pub(super) fn forget(&self, port: PortId) {
         self.heard.retain(|_, (heard_on, _)| *heard_on != port);
     }

@@ -1,4 +1,4 @@
-//! ARP is answered by the mapping service, from its table, for the asker's subnet; what hosts say about themselves is lost.
+//! Tests ARP: answered from the mapping table, for the asker's subnet; announcements of hosts are ignored.
 
 use super::lab::{Case, Expect::*, Host::*, Lab, ROUTER_A, arp, arp_to, case, ethernet, hex, patched, tables, who_has};
 use crate::datapath::DropReason::*;
@@ -30,7 +30,7 @@ tables! {
         case("last address of a delegated /28", A, who_has(A, "10.0.1.47"), Reply(hex(
             "0aca059cfc14 0260cbcf193e 0806 0001080006040002 0260cbcf193e 0a00012f 0aca059cfc14 0a00010a",
         ))),
-        // The mapping service answers, not the host: nobody has to be there.
+        // The mapping service answers, not the host, which need not exist.
         case("interface attached to no port", A, who_has(A, "10.0.1.14"), Reply(hex(
             "0aca059cfc14 0ec6cc3078dd 0806 0001080006040002 0ec6cc3078dd 0a00010e 0aca059cfc14 0a00010a",
         ))),
@@ -71,14 +71,14 @@ tables! {
         case("assigned to nobody there", A, who_has(A, "10.0.2.99"), Drop(ArpOtherSubnet)),
     }
 
-    /// VPC guide, "Subnet sizing": the first four addresses and the last are nobody's.
+    /// VPC guide, "Subnet sizing": no interface can have the first four addresses or the last.
     fn arp_for_a_reserved_address_meets_silence() {
         case("network", A, who_has(A, "10.0.1.0"), Drop(ArpReserved)),
         case("reserved for future use", A, who_has(A, "10.0.1.3"), Drop(ArpReserved)),
         case("broadcast", A, who_has(A, "10.0.1.255"), Drop(ArpReserved)),
     }
 
-    /// RFC 5227: an answer would tell the host that somebody else has its address.
+    /// RFC 5227: an answer would signal a conflict for the host's own address.
     fn arp_for_the_asker_s_own_address_meets_silence() {
         case("probe for the own primary address", A, arp(1, A.mac(), "0.0.0.0", "10.0.1.10"), Drop(ArpOwn)),
         case("probe for the own secondary address", B, arp(1, B.mac(), "0.0.0.0", "10.0.1.12"), Drop(ArpOwn)),
@@ -89,7 +89,7 @@ tables! {
         ))).with(|profile| profile.neighbor.own_address = Answer::Answer),
     }
 
-    /// Nobody has published what EC2 does with a probe for another interface's address; it is a field of the profile.
+    /// EC2's answer to a probe for another interface's address is not published; it is a field of the profile.
     fn an_arp_probe_for_another_s_address_is_answered_unless_the_profile_is_silent() {
         case("answered", A, arp(1, A.mac(), "0.0.0.0", "10.0.1.11"), Reply(hex(
             "0aca059cfc14 0260cbcf193e 0806 0001080006040002 0260cbcf193e 0a00010b 0aca059cfc14 00000000",
@@ -112,7 +112,7 @@ tables! {
         ))).with(|profile| profile.neighbor.foreign_sender = Answer::Silent),
     }
 
-    /// Linux asks the MAC that it knows before it asks everybody; the fabric answers that too.
+    /// Linux sends a unicast request to a known MAC before it broadcasts; the fabric answers that too.
     fn a_unicast_arp_request_is_answered_by_the_fabric() {
         case("to the owner's MAC", A, arp_to(B.mac(), 1, A.mac(), "10.0.1.10", "10.0.1.11"), Reply(hex(B_IS_AT))),
         case("to a stale MAC", A, arp_to(E.mac(), 1, A.mac(), "10.0.1.10", "10.0.1.11"), Reply(hex(B_IS_AT))),
@@ -120,7 +120,7 @@ tables! {
             Reply(router_is_at("0a000101"))),
     }
 
-    /// EC2's mappings change by the API alone: what a host says of itself changes nothing and reaches nobody.
+    /// EC2's mappings change by the API only: announcements of a host change nothing and are dropped.
     fn arp_replies_and_gratuitous_arp_from_a_host_go_nowhere() {
         case("reply to everybody", A, arp(2, A.mac(), "10.0.1.10", "10.0.1.11"), Drop(ArpReply)),
         case("reply to one host", A, arp_to(B.mac(), 2, A.mac(), "10.0.1.10", "10.0.1.11"), Drop(ArpReply)),
@@ -150,7 +150,7 @@ tables! {
 #[test]
 fn gratuitous_arp_changes_no_mapping() {
     let mut lab = Lab::new(crate::model::profile::Profile::aws());
-    // c is in another subnet, so it is e that claims b's address.
+    // c is in another subnet, so e claims b's address.
     let e = lab.interfaces[&E];
     lab.writer.set_port(e, Some(E.port()));
     lab.send(E, &arp(1, E.mac(), "10.0.1.11", "10.0.1.11"), Default::default());

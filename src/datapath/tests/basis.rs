@@ -1,4 +1,4 @@
-//! What a decision says that it rests on is all that it rests on: an edit of anything else changes no verdict.
+//! Tests that a decision lists everything that it depends on: an edit of anything else changes no verdict.
 
 use super::lab::{Host, Host::*, Lab};
 use crate::datapath::{Destination, Entry, RouteTable, RouteTarget, Verdict};
@@ -6,10 +6,10 @@ use crate::model::profile::Profile;
 use ipnet::IpNet;
 use std::sync::Arc;
 
-/// An edit of the network, and whether an entry is what it edits.
+/// An edit of the network, and whether an entry is the edited one.
 type Edit = (String, Box<dyn Fn(&mut Lab)>, Box<dyn Fn(&Lab, &Entry) -> bool>);
 
-/// Edits of one thing each.
+/// Edits of one entry each.
 fn edits() -> Vec<Edit> {
     let mut all: Vec<Edit> = Vec::new();
     let addresses = [
@@ -48,7 +48,7 @@ fn edits() -> Vec<Edit> {
         all.push((
             format!("{host:?} detached"),
             Box::new(move |lab| lab.writer.set_port(lab.interfaces[&host], None)),
-            // A learning switch forgets the stations of the port.
+            // A learning switch removes the stations of the port.
             Box::new(move |lab, entry| of(lab, entry) || matches!(entry, Entry::Station { .. })),
         ));
         all.push((
@@ -74,12 +74,12 @@ fn an_edit_of_what_a_decision_does_not_name_changes_no_verdict() {
     let (edits, mut changed) = (edits(), 0);
     for (number, case) in super::cases().iter().enumerate() {
         let Some((lab, before)) = case.decision() else { continue };
-        // Each case meets a third of the edits, and each edit a third of the cases.
+        // Each case is tested with a third of the edits, and each edit with a third of the cases.
         let met = edits.iter().skip(number % 3).step_by(3);
         for (what, edit, is_edited) in met {
             let (mut lab_after, _) = case.decision().expect("as before");
             edit(&mut lab_after);
-            // The sender itself is detached: nothing is decided for it any more.
+            // The sender itself is detached: its frames are no longer decided.
             let Some(after) = case.decide_in(&mut lab_after) else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Within a subnet a frame goes where its destination MAC says, and nothing is ever flooded.
+//! Tests delivery within a subnet: by destination MAC, and never flooded.
 
 use super::lab::{
     Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_B, case, ethernet, ipv6, patched, ping6, tables, udp, v6,
@@ -9,7 +9,8 @@ use crate::wire::MacAddr;
 const BROADCAST: MacAddr = MacAddr::BROADCAST;
 
 tables! {
-    /// VPC guide: broadcast and multicast are not supported. Seen on EC2: an all-nodes ping is answered by oneself alone.
+    /// VPC guide: broadcast and multicast are not supported. Seen on EC2: only the host itself answers its all-nodes
+    /// ping.
     fn nothing_is_delivered_to_a_group() {
         case("broadcast", A, udp(A, BROADCAST, "10.0.1.10", "10.0.1.255"), Drop(Broadcast)),
         case("DHCP discovery", A, udp(A, BROADCAST, "0.0.0.0", "255.255.255.255"), Drop(Broadcast)),
@@ -18,7 +19,7 @@ tables! {
         case("all nodes", A, ping6(A, NOBODY, "2001:db8:1:1::a", "ff02::1"), Drop(Multicast)),
         case("from a host whose check is off", A, udp(A, NOBODY, "2001:db8::1", "ff02::fb"), Drop(Multicast))
             .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
-        // A packet for a group is no less one for naming a single host in its frame.
+        // A packet for a group is dropped also in a frame to a single host.
         case("IPv4 multicast to one MAC", A, udp(A, B.mac(), "10.0.1.10", "224.0.0.251"), Drop(Multicast))
             .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
         case("IPv4 broadcast to one MAC", A, udp(A, B.mac(), "10.0.1.10", "255.255.255.255"), Drop(Broadcast))
@@ -39,7 +40,7 @@ tables! {
         case("ping", A, ping6(A, B.mac(), "2001:db8:1:1::a", "2001:db8:1:1::b"), To(B)),
     }
 
-    /// Stale neighbor entries, as after a failover on EC2: the frame names a MAC, and that decides.
+    /// Stale neighbor entries, as after a failover on EC2: the frame's destination MAC decides.
     fn a_stale_neighbor_entry_sends_frames_into_the_void() {
         case("nobody has the MAC any more", A, udp(A, NOBODY, "10.0.1.10", "10.0.1.11"), Drop(UnknownMac)),
         case("its interface lost the address", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.12"), Drop(DestinationCheck))
@@ -51,7 +52,7 @@ tables! {
                 lab.writer.remove_interface(lab.interfaces[&E]);
             }),
         case("its interface is attached to no port", A, udp(A, E.mac(), "10.0.1.10", "10.0.1.14"), Drop(NotAttached)),
-        // The addresses play no part: the frame reaches whoever has the MAC, and is for another.
+        // The addresses do not matter: the frame reaches the host with the MAC, which is not the packet's destination.
         case("another host has the MAC", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.14"), Drop(DestinationCheck)),
     }
 
@@ -113,13 +114,13 @@ tables! {
     }
 }
 
-/// A UDP packet of so many octets from a to b.
+/// A UDP packet of this many octets from a to b.
 fn long(octets: usize) -> Vec<u8> {
     let datagram = vec![0; octets - 20];
     super::lab::ipv4(A.mac(), B.mac(), A.ipv4(), B.ipv4(), 17, 64, &datagram)
 }
 
-/// A TCP packet with so many octets of payload from a to b.
+/// A TCP packet with this many octets of payload from a to b.
 fn segments(payload: usize) -> Vec<u8> {
     let mut tcp = vec![0; 20 + payload];
     tcp[12] = 5 << 4;

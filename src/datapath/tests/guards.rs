@@ -1,4 +1,4 @@
-//! An interface speaks with its own MAC and as its own addresses, and hears what is meant for them.
+//! Tests that an interface sends with its own MAC and addresses, and receives only packets for them.
 
 use super::lab::{Case, Expect::*, Host::*, Lab, NOBODY, ROUTER_A, arp, case, ethernet, ping6, tables, udp};
 use crate::datapath::DropReason::*;
@@ -60,8 +60,7 @@ tables! {
             .given(|lab: &mut Lab| lab.unchecked(&[A, C])),
     }
 
-    /// VPC guide, "Subnet sizing": "We do not support broadcast in a VPC". With both checks off nothing but this law is in the
-    /// way.
+    /// VPC guide, "Subnet sizing": "We do not support broadcast in a VPC". With both checks off only this rule applies.
     fn the_first_and_last_address_of_a_subnet_are_groups() {
         case("the last, in a frame to a host", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.255"), Drop(Broadcast))
             .given(|lab: &mut Lab| lab.unchecked(&[A, B])),

@@ -1,4 +1,4 @@
-//! Profile `lan`: the same hosts on a learning switch, where the router is one station among others.
+//! Tests profile `lan`: the same hosts on a learning switch, where the router is one of the stations.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ fn on_lan(says: &'static str, from: super::lab::Host, frame: Vec<u8>, expect: su
     case(says, from, frame, expect).on(Profile::lan())
 }
 
-/// b says something, so that the switch knows its port.
+/// b sends a frame, so that the switch learns its port.
 fn b_was_heard(lab: &mut Lab) {
     lab.send(B, &who_has(B, "10.0.1.1"), Default::default());
 }
 
-/// c asks for its gateway, so that the router there knows it.
+/// c resolves its gateway, so that the router has an entry for it.
 fn c_asked_for_the_router(lab: &mut Lab) {
     lab.send(C, &arp(1, C.mac(), "10.0.2.10", "10.0.2.1"), Default::default());
 }

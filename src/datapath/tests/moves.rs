@@ -1,4 +1,4 @@
-//! When an address moves, the mapping service knows at once, and the peers know when somebody tells them.
+//! Tests a moving address: the mapping service knows at once, and peers with an announcement.
 
 use super::lab::{Expect::*, Host::*, Lab, case, hex, solicitation, udp, who_has};
 use super::second_opinion::agrees;
@@ -28,7 +28,7 @@ fn a_moved_address_is_answered_with_its_new_owner_s_mac_at_once() {
     assert_eq!(lab.reply.frame()[80..], A.mac().0);
 }
 
-/// A peer that still holds the old MAC reaches the old owner's port no more: its interface does not own the address.
+/// A peer with the old MAC reaches only the old owner's port, whose interface no longer owns the address.
 #[test]
 fn a_peer_with_the_old_mac_does_not_reach_the_moved_address() {
     case(
@@ -43,7 +43,7 @@ fn a_peer_with_the_old_mac_does_not_reach_the_moved_address() {
     lab.writer.set_port(lab.interfaces[&E], Some(E.port()));
     let stale = lab.send(E, &udp(E, B.mac(), "10.0.1.14", "10.0.1.12"), FrameMeta::default());
     assert_eq!(stale, Verdict::Drop(DropReason::DestinationCheck));
-    // Where the old owner's check is off, it still hears the frames.
+    // Where the old owner's check is off, it still gets the frames.
     lab.unchecked(&[B]);
     let stale = lab.send(E, &udp(E, B.mac(), "10.0.1.14", "10.0.1.12"), FrameMeta::default());
     assert!(matches!(stale, Verdict::Deliver { to: Destination::Port(port), .. } if port == B.port()));
@@ -70,7 +70,7 @@ fn a_move_is_announced_by_gratuitous_arp_or_an_overriding_advertisement_in_a_fra
     agrees(reply.frame());
 }
 
-/// The stale-entry incidents of 2014 to 2018 needed a silent fabric.
+/// The stale-entry incidents of 2014 to 2018 need a fabric without announcements.
 #[test]
 fn profile_aws_announces_moves_and_aws_xen_and_lan_do_not() {
     let announces = |name| Profile::named(name).expect("built in").neighbor.announce_on_move;
@@ -92,7 +92,7 @@ fn the_members_of_a_subnet_are_its_attached_ports() {
     assert!(members(&lab).is_empty());
 }
 
-/// Never both and never neither: one thread moves the address, another asks for it.
+/// Never both and never neither: one thread moves the address, another looks it up.
 #[test]
 fn at_no_instant_of_a_move_have_both_or_neither_the_address() {
     let mut lab = Lab::new(Profile::aws());
@@ -118,7 +118,7 @@ fn at_no_instant_of_a_move_have_both_or_neither_the_address() {
         for round in 0..100_000 {
             lab.map(sa, "2001:db8:1:1::7/128", Some([A, B][round % 2]));
             lab.map(sa, "10.0.1.7/32", Some([B, A][round % 2]));
-            // Others come and go, so that the table is replaced under the reader.
+            // Others are added and removed, so that the table is replaced under the reader.
             lab.map(sa, &format!("2001:db8:1:1:0:1:{:x}:1/128", round % 65536), Some(A));
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Neighbor Discovery is answered by the mapping service: assigned addresses from its table, EUI-64 link-locals by
-//! computing, one's own and unknown ones not at all.
+//! Tests Neighbor Discovery: the mapping service answers for assigned addresses and EUI-64 link-locals, and not for the
+//! asker's own or unknown ones.
 
 use smoltcp::wire::NdiscRepr;
 
@@ -18,7 +18,7 @@ const B_IS_AT: &str = "0aca059cfc14 0260cbcf193e 86dd 6000000000203aff
     20010db800010001000000000000000b 20010db800010001000000000000000a
     8800a4e460000000 20010db800010001000000000000000b 0201 0260cbcf193e";
 
-/// "fe80::8ca:5ff:fe9c:fc02 is at 0a:ca:05:9c:fc:02", which nobody has.
+/// "fe80::8ca:5ff:fe9c:fc02 is at 0a:ca:05:9c:fc:02", which no interface has.
 const MADE_UP_IS_AT: &str = "0aca059cfc14 0aca059cfc02 86dd 6000000000203aff
     fe8000000000000008ca05fffe9cfc02 fe8000000000000008ca05fffe9cfc14
     8800f16a60000000 fe8000000000000008ca05fffe9cfc02 0201 0aca059cfc02";
@@ -44,7 +44,7 @@ tables! {
         }, Reply(hex(B_IS_AT))),
     }
 
-    /// Seen on EC2: made-up fe80::8ca:5ff:fe9c:fc02, 03 and 04 all resolved, and nobody had them.
+    /// Seen on EC2: made-up fe80::8ca:5ff:fe9c:fc02, 03 and 04 all resolved, and no interface had them.
     fn any_eui64_link_local_resolves_to_the_mac_that_it_was_made_from() {
         case("nobody's", A, solicitation(A, LLA, "fe80::8ca:5ff:fe9c:fc02", None), Reply(hex(MADE_UP_IS_AT))),
         case("b's", A, solicitation(A, LLA, "fe80::60:cbff:fecf:193e", None), Reply(hex(
@@ -65,11 +65,11 @@ tables! {
         case("by hand", A, solicitation(A, LLA, "fe80::1", None), Drop(NeighborHidden)),
         case("bits set between fe80 and the identifier", A,
             solicitation(A, LLA, "fe80:0:0:1:8ca:5ff:fe9c:fc02", None), Drop(NeighborHidden)),
-        // No station has a group address, so no station's link-local was made from one.
+        // No station has a group address, so no station's link-local was computed from one.
         case("computed from a group address", A, solicitation(A, LLA, "fe80::300:ff:fe00:1", None), Drop(NeighborHidden)),
     }
 
-    /// Seen on EC2: one's own address times out, so duplicate address detection always succeeds.
+    /// Seen on EC2: a solicitation for one's own address times out, so duplicate address detection always succeeds.
     fn a_solicitation_for_the_asker_s_own_address_meets_silence() {
         case("probe for the assigned address", A, solicitation(A, "::", A_GLOBAL, None), Drop(NeighborOwn)),
         case("probe for the link-local", A, solicitation(A, "::", LLA, None), Drop(NeighborOwn)),
@@ -140,8 +140,8 @@ tables! {
         ))),
     }
 
-    /// RFC 4861 section 7.2.4: to a probe the answer goes to all nodes, and it is not "solicited". Nobody has published
-    /// what EC2 does with a probe for another interface's address; it is a field of the profile.
+    /// RFC 4861 section 7.2.4: the answer to a probe goes to all nodes without the solicited flag. EC2's answer to a
+    /// probe for another interface's address is not published; it is a field of the profile.
     fn a_probe_for_another_s_address_is_answered_to_all_nodes_unless_the_profile_is_silent() {
         case("answered, in a frame to the asker alone", A, solicitation(A, "::", "2001:db8:1:1::b", None), Reply(hex(
             "0aca059cfc14 0260cbcf193e 86dd 6000000000203aff
@@ -180,7 +180,7 @@ tables! {
             Drop(NeighborUnspecified)),
     }
 
-    /// The VPC consumes them, whatever MAC they are sent to and behind whatever extension header.
+    /// The VPC consumes them, to whatever MAC they are sent and behind whatever extension header.
     fn what_a_host_advertises_goes_nowhere() {
         case("unsolicited Neighbor Advertisement", A, host_says(136, "ff02::1", NOBODY), Drop(NeighborAdvertisement)),
         case("Neighbor Advertisement to one host", A, host_says(136, "2001:db8:1:1::b", B.mac()), Drop(NeighborAdvertisement)),
@@ -196,7 +196,7 @@ tables! {
         case("MLDv2 report", A, host_says(143, "ff02::16", NOBODY), Drop(MulticastListener)),
     }
 
-    /// RFC 7112, RFC 6980: what could become neighbor discovery at the receiver passes in no disguise.
+    /// RFC 7112, RFC 6980: a message that could become neighbor discovery at the receiver passes in no form.
     fn icmpv6_that_hides_its_type_goes_nowhere() {
         case("protocol 58 and nothing behind it", A, to_b(58, &[]), Drop(Icmpv6Truncated)),
         case("three octets of an advertisement", A, to_b(58, &[134, 0, 0]), Drop(Icmpv6Truncated)),
@@ -246,7 +246,7 @@ fn question(head: &[u8; 2], target: &str, options: &[u8]) -> Vec<u8> {
     icmpv6(A.mac(), NOBODY, A_GLOBAL, "ff02::1:ff00:b", &message)
 }
 
-/// A packet from a to b: what follows the fixed header, and what that says of it.
+/// A packet from a to b: the octets after the fixed header, and its next header.
 fn to_b(next: u8, rest: &[u8]) -> Vec<u8> {
     ipv6(A.mac(), B.mac(), v6(A_GLOBAL), v6("2001:db8:1:1::b"), next, 255, rest)
 }

@@ -1,4 +1,4 @@
-//! The subnet's router advertises itself by unicast frames, and answers little else.
+//! Tests the subnet's router: it advertises itself in unicast frames, and answers little else.
 
 use smoltcp::wire::NdiscRepr;
 
@@ -70,7 +70,7 @@ tables! {
             super::lab::patched(ping6(A, ROUTER_A, LLA, "ff02::2"), &mac_patch()), Drop(Multicast)),
     }
 
-    /// Nobody has published it; a field of the profile.
+    /// Not published; a field of the profile.
     fn the_router_answers_pings_to_its_addresses_only_where_the_profile_says_so() {
         case("gateway", A, ping4(A, ROUTER_A, "10.0.1.10", "10.0.1.1"), Drop(RouterSilent)),
         case("::1 of the subnet", A, ping6(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:1::1"), Drop(RouterSilent)),
@@ -92,7 +92,7 @@ tables! {
             .with(|p| (p.router.answers_echo, p.neighbor.answers_per_second) = (true, 1)).times(2),
     }
 
-    /// What is whole and UDP or TCP goes to the services, whatever its port: they know what is served where.
+    /// Complete UDP and TCP packets go to the services, whatever their port: the services know their ports.
     fn packets_for_the_services_are_left_to_them() {
         case("resolver", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.0.2"), LeftTo(LinkLocal)),
         case("resolver, from another subnet", C, super::lab::udp(C, ROUTER_B, "10.0.2.10", "10.0.0.2"), LeftTo(LinkLocal)),
@@ -119,7 +119,7 @@ tables! {
     }
 }
 
-/// What makes the router's MAC the destination of a frame.
+/// Patches the destination MAC of a frame to the router's.
 fn mac_patch() -> Vec<(usize, u8)> {
     ROUTER_A.0.into_iter().enumerate().collect()
 }

@@ -1,4 +1,4 @@
-//! A frame for the router's MAC leaves the subnet by the route table, with its hops untouched.
+//! Tests routing: a frame to the router's MAC leaves the subnet by the route table, with its hop count unchanged.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ tables! {
             .with(|p| p.router.ttl = Ttl::Decrement),
     }
 
-    /// A field of the profile: ibm-cloud-docs/vpc#190 and its like.
+    /// A field of the profile: ibm-cloud-docs/vpc#190 and similar reports.
     fn a_way_may_be_narrower_than_its_ends_and_say_nothing() {
         case("what fits", A, long4(1500), Routed(C, ROUTER_B, false)).with(narrow_path),
         case("what does not, where no error is sent", A, long4(1501), Drop(TooLong)).with(narrow_path),
@@ -106,7 +106,7 @@ tables! {
             }),
     }
 
-    /// VPC guide, "Route priority": of two routes the more specific one leads, within the VPC's ranges as well.
+    /// VPC guide, "Route priority": of two routes the more specific one wins, within the VPC's ranges too.
     fn a_route_within_the_vpc_leads_its_own_subnet_and_no_other() {
         case("IPv4", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Drop(Blackhole))
             .given(|lab: &mut Lab| route(lab, "10.0.2.0/24", RouteTarget::Blackhole)),
@@ -130,7 +130,7 @@ tables! {
         case("on an interface that is attached to no port", C, udp(C, ROUTER_B, "10.0.2.10", "10.0.1.14"), Drop(NotAttached)),
     }
 
-    /// RFC 4291 section 2.5.6 and RFC 3927 section 2.7: no router passes link-local packets on to another link.
+    /// RFC 4291 section 2.5.6 and RFC 3927 section 2.7: no router forwards link-local packets to another link.
     fn link_local_packets_stay_on_their_link() {
         case("destination", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "fe80::4da:dfff:feb6:a7c6"), Drop(LinkLocalRouted)),
         case("IPv4 destination", A, udp(A, ROUTER_A, "10.0.1.10", "169.254.1.1"), Drop(LinkLocalRouted)),
@@ -140,7 +140,7 @@ tables! {
         case("source, to the same link", A, udp(A, ROUTER_A, LLA_A, "2001:db8:1:1::b"), Routed(B, ROUTER_A, false)),
     }
 
-    /// RFC 792: only a packet that must not be fragmented is answered.
+    /// RFC 792: only a packet with DF set is answered.
     fn a_packet_too_long_for_the_way_is_dropped_where_no_error_may_be_sent() {
         case("may be fragmented", A, resummed(long4(1501), &[(20, 0)]), Drop(TooLong)).given(narrow),
         case("more than the gateway may send", A, long4(1501), Drop(TooLong)).given(narrow)
@@ -154,8 +154,7 @@ tables! {
     }
 }
 
-/// c takes 1500 octets.
-/// A way of 1500 octets between subnets of which the router says nothing.
+/// c takes 1500 octets. A path of 1500 octets between subnets, without ICMP errors.
 fn narrow_path(profile: &mut Profile) {
     (profile.router.path_mtu, profile.router.path_mtu_errors) = (Some(1500), false);
 }
@@ -164,7 +163,7 @@ fn narrow(lab: &mut Lab) {
     lab.writer.set_mtu(lab.interfaces[&C], Some(1500));
 }
 
-/// A UDP packet of so many octets from a to c, not to be fragmented.
+/// A UDP packet of this many octets from a to c, with DF set.
 fn long4(octets: usize) -> Vec<u8> {
     ipv4(A.mac(), ROUTER_A, A.ipv4(), C.ipv4(), 17, 64, &vec![7; octets - 20])
 }

@@ -1,5 +1,5 @@
-//! What the fabric sends is read once more by decoders that are not ours: etherparse and smoltcp must find every frame
-//! whole, with right lengths and checksums.
+//! Reads the fabric's frames with other decoders: etherparse and smoltcp must accept every frame, with right lengths
+//! and checksums.
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use smoltcp::phy::ChecksumCapabilities;
@@ -25,7 +25,7 @@ pub(super) fn ndisc<T>(frame: &[u8], read: impl FnOnce(&NdiscRepr<'_>) -> T) -> 
     }
 }
 
-/// Fails where one of the decoders finds fault with a frame.
+/// Fails where one of the decoders rejects a frame.
 pub(super) fn agrees(frame: &[u8]) {
     let sliced = SlicedPacket::from_ethernet(frame).expect("etherparse reads it");
     if let Some(TransportSlice::Icmpv6(icmpv6)) = &sliced.transport {
@@ -46,7 +46,7 @@ pub(super) fn agrees(frame: &[u8]) {
             let ipv4 = Ipv4Packet::new_checked(ethernet.payload()).expect("smoltcp reads IPv4");
             Ipv4Repr::parse(&ipv4, &strict).expect("smoltcp: header checksum");
             let icmp = Icmpv4Packet::new_checked(ipv4.payload()).expect("smoltcp reads ICMP");
-            // What it quotes of a packet is shorter than that packet says, which smoltcp's representation does not allow.
+            // The quoted packet is shorter than its length field, which smoltcp's representation does not allow.
             assert!(icmp.verify_checksum(), "smoltcp: ICMP checksum");
         }
         EthernetProtocol::Ipv6 => {

@@ -1,10 +1,10 @@
-//! The trace names each stage that a frame met and the entry that decided it.
+//! Tests the trace: it lists each stage of a frame and the entry that decided.
 
 use super::lab::{Host::*, Lab, ROUTER_A, solicitation, udp};
 use crate::datapath::Stage;
 use crate::model::profile::Profile;
 
-/// The stages of the last decision and what was said in them.
+/// The stages of the last decision with their texts.
 fn told(lab: &Lab) -> Vec<(Stage, String)> {
     lab.steps
         .steps

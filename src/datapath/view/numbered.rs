@@ -1,7 +1,7 @@
-//! Things that have a number, read by many and changed by one: a change copies the few around it, not all of them.
+//! Implements a copy-on-write vector in chunks of 128, for entries with a number that one thread changes and many read.
 //!
-//! A list of ten thousand subnets that is copied whole for each new one is copied ten thousand times. Here a copy shares
-//! its chunks with the original, and only the chunk that is changed becomes another one.
+//! A list of ten thousand subnets that is copied for each new one is copied ten thousand times. Here a copy shares its
+//! chunks with the original, and only the changed chunk is copied.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ const CHUNK: usize = 128;
 
 type Chunk<T> = [Option<Arc<T>>; CHUNK];
 
-/// Entries by number, counted from 1; number 0 is nobody's.
+/// Entries by number, counted from 1; number 0 is unused.
 pub(crate) struct Numbered<T> {
     chunks: Vec<Arc<Chunk<T>>>,
-    /// One more than the highest number that was ever in use.
+    /// One more than the highest number ever used.
     next: usize,
 }
 
-// Derived, it would ask for `T: Clone`, which nothing here needs.
+// A derived impl would require `T: Clone`, which is not needed.
 impl<T> Clone for Numbered<T> {
     fn clone(&self) -> Self {
         Self {
@@ -44,19 +44,19 @@ impl<T> Numbered<T> {
         self.chunks.get(number / CHUNK)?[number % CHUNK].as_ref()
     }
 
-    /// The place of a number that was in use before, to be changed.
+    /// The entry with a number that was used before, to be changed.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Option<Arc<T>>> {
         let number = number as usize;
         let chunk = self.chunks.get_mut(number / CHUNK)?;
         Some(&mut Arc::make_mut(chunk)[number % CHUNK])
     }
 
-    /// The lowest number that was never in use.
+    /// The lowest number never used.
     pub(crate) fn next(&self) -> usize {
         self.next
     }
 
-    /// Puts an entry at a number, and returns the one that was there.
+    /// Inserts an entry at a number, and returns the former one.
     pub(crate) fn insert(&mut self, number: u32, entry: Arc<T>) -> Option<Arc<T>> {
         let at = number as usize;
         while self.chunks.len() <= at / CHUNK {
@@ -66,7 +66,7 @@ impl<T> Numbered<T> {
         self.get_mut(number)?.replace(entry)
     }
 
-    /// Takes the entry with this number out.
+    /// Removes the entry with this number.
     pub(crate) fn remove(&mut self, number: u32) -> Option<Arc<T>> {
         self.get(number)?;
         self.get_mut(number)?.take()
@@ -77,7 +77,7 @@ impl<T> Numbered<T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
     }
 
-    /// All entries, to be changed: every chunk becomes another one.
+    /// All entries, to be changed: every chunk is copied.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Arc<T>> {
         self.chunks
             .iter_mut()

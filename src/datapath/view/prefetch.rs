@@ -1,6 +1,7 @@
-//! Where the table of IPv6 addresses is larger than the CPU's caches, a look-up waits for memory, and those of decisions that
-//! are made one after another wait one after another: each ends in branches that depend on what was found. So the slots of a
-//! whole batch are touched first, by loads that nothing depends on and that are under way together.
+//! Prefetches hash-table slots for a batch. Where the table of IPv6 addresses is larger than the CPU's caches, a
+//! look-up waits for memory, and the branches of a decision depend on its result, so look-ups of consecutive decisions
+//! would wait one after another. The prefetch loads the slots of a whole batch in parallel, because the loads are
+//! independent.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,16 +9,17 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::{Ingress, View};
 use crate::wire::frame::{ETHERTYPE_IPV6, Frame};
 
-/// Octets of a table that a core's own cache holds beside all else.
+/// Octets of a table that stay in a core's own cache.
 const CACHED: usize = 1 << 19;
 
-/// Where a packet's destination stands in its frame.
+/// Offset of a packet's destination in its frame.
 const DESTINATION: usize = 38;
 
-/// Touches what the decisions about the frames of a batch will look up. It decides nothing: any bytes will do, and whoever
-/// leaves this out gets the same verdicts.
+/// Prefetches the look-ups of the decisions about a batch. It decides nothing: it accepts any bytes, and without it the
+/// verdicts are the same.
 ///
-/// IPv4 needs none of this: a subnet's addresses are an array that fits the cache, and of those of many subnets what a batch
+/// IPv4 does not need it: a subnet's addresses are an array that fits the cache, and for many subnets a batch waits
+/// less than the pass would cost.
 /// waits for is less than what a pass over it costs.
 #[inline]
 pub fn warm<'a>(frames: impl Iterator<Item = &'a [u8]>, ingress: &Ingress<'_>, view: &View) {
@@ -28,7 +30,7 @@ pub fn warm<'a>(frames: impl Iterator<Item = &'a [u8]>, ingress: &Ingress<'_>, v
     black_box(touched.fold(0, |seen, owner| seen ^ owner));
 }
 
-/// Loads the slot where the look-up of a frame's destination will begin, and returns the owner there, 0 for none.
+/// Loads the first slot of the look-up of a frame's destination, and returns its owner, 0 for none.
 #[inline(always)]
 fn touch(bytes: &[u8], ingress: &Ingress<'_>, view: &View) -> Option<u32> {
     let frame = Frame::parse(bytes).ok()?;
@@ -74,7 +76,7 @@ mod tests {
             mac: MacAddr([2, 0, 0, 0, 0, 10]),
             source_dest_check: true,
         });
-        // The only address in the table: it is where its search begins.
+        // The only address in the table: it is in the first slot of its search.
         fabric.map(subnet, "2001:db8::7/128".parse().expect("an address"), Some(owner));
         let view = fabric.fabric().view_full();
         let port = PortId::new(1).expect("counted from 1");

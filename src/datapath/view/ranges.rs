@@ -1,4 +1,5 @@
-//! Subnets of a VPC do not overlap: an address lies in the last one that begins at or before it, or in none.
+//! Finds the subnet of an address. Subnets of a VPC do not overlap, so it is the last one that begins at or before the
+//! address, or none.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,8 +15,8 @@ pub(crate) struct Ranges {
     ipv6: Family<u64>,
 }
 
-/// Where each range begins, in order, and its last address and whose it is; apart from each other, because a search looks at
-/// the former only.
+/// The first address of each range, in order; and separately its last address and subnet, because a search reads the
+/// former only.
 #[derive(Clone, Default)]
 struct Family<A> {
     first: Vec<A>,
@@ -60,7 +61,7 @@ impl Ranges {
         self.ipv6.remove(index);
     }
 
-    /// The subnet that an address lies in.
+    /// The subnet that contains an address.
     #[inline(always)]
     pub(in crate::datapath) fn around(&self, address: IpAddr) -> Option<SubnetIndex> {
         match address {
@@ -75,10 +76,10 @@ pub(in crate::datapath) fn upper_half(address: Ipv6Addr) -> u64 {
     (address.to_bits() >> 64) as u64
 }
 
-/// So few numbers are counted: each step of a search waits for the one before, and no step of a count does.
+/// Up to this many numbers are counted instead of searched: each step of a search depends on the one before.
 const FEW: usize = 16;
 
-/// The place of the last number of an ordered list that is not above `key`.
+/// The index of the last number of a sorted list that is not above `key`.
 #[inline(always)]
 pub(in crate::datapath) fn last_at_or_before<A: Ord + Copy>(ordered: &[A], key: A) -> Option<usize> {
     let mut rest = ordered;
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The model: every range is asked.
+        /// The model: a linear search.
         #[test]
         fn an_address_lies_in_the_subnet_whose_range_holds_it(
             slots in prop::collection::btree_set(0_u32..64, 0..40),

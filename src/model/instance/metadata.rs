@@ -1,5 +1,5 @@
-//! What an instance finds at its metadata service beyond what the network knows of it (EC2 API,
-//! InstanceMetadataOptionsRequest), and who may ask.
+//! Defines an instance's metadata options and the metadata that the network cannot determine (EC2 API,
+//! InstanceMetadataOptionsRequest).
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -20,29 +20,29 @@ pub enum HttpTokens {
     Required,
 }
 
-/// What an instance finds at its metadata service.
+/// The metadata service of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InstanceMetadata {
-    /// Whether the service answers at all; with 403 otherwise.
+    /// Whether the service answers; otherwise it returns 403.
     pub enabled: bool,
     /// Whether a request needs a token.
     pub http_tokens: HttpTokens,
-    /// TTL or hop limit of the packets that bring a token, 1 to 64.
+    /// TTL or hop limit of the packets with a token, 1 to 64.
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub http_put_response_hop_limit: u8,
-    /// Whether `fd00:ec2::254` answers too; off unless asked for, as on EC2.
+    /// Whether `fd00:ec2::254` answers too; off by default, as on EC2.
     pub http_protocol_ipv6: bool,
-    /// Whether `tags/instance/` is shown; off unless asked for, as on EC2. The keys of tags are then parts of paths, so they
-    /// have letters, digits and -_+=,.@: alone.
+    /// Whether `tags/instance/` is shown; off by default, as on EC2. The keys of tags are then parts of paths, so they
+    /// may contain only letters, digits and -_+=,.@:.
     pub instance_tags: bool,
     /// As in `t3.micro`.
     pub instance_type: String,
-    /// What stands in `user-data`, up to 16 KiB; nothing is there if left out.
+    /// The content of `user-data`, up to 16 KiB; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
-    /// A role whose credentials are made up, so that tools find some; no role if left out.
+    /// A role with invented credentials, so that tools find some; no role if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iam_role: Option<String>,
 }
@@ -62,19 +62,19 @@ impl Default for InstanceMetadata {
     }
 }
 
-/// What changes about it; a field that is left out stays as it is.
+/// A change of the metadata; a field that is left out stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", schema(as = InstanceMetadataChange))]
 pub struct MetadataChange {
-    /// Whether the service answers at all.
+    /// Whether the service answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Whether a request needs a token: `optional` or `required`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_tokens: Option<HttpTokens>,
-    /// TTL or hop limit of the packets that bring a token, 1 to 64.
+    /// TTL or hop limit of the packets with a token, 1 to 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_put_response_hop_limit: Option<u8>,
     /// Whether `fd00:ec2::254` answers too.
@@ -96,13 +96,13 @@ pub struct MetadataChange {
     pub iam_role: Option<Option<String>>,
 }
 
-/// A `null` that is there is a value of its own.
+/// An explicit `null` is a value.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
 impl MetadataChange {
-    /// The change that leads to these, whatever they are now.
+    /// The change to these metadata, from any others.
     pub fn to(metadata: &InstanceMetadata) -> Self {
         let metadata = metadata.clone();
         Self {
@@ -117,7 +117,7 @@ impl MetadataChange {
         }
     }
 
-    /// The metadata after the change, or why they cannot be.
+    /// The metadata after the change, or why they are refused.
     pub(crate) fn applied_to(self, mut metadata: InstanceMetadata) -> Result<InstanceMetadata, ModelError> {
         let wrong = |field, given: String, remedy| Err(ModelError::OutOfRange { field, given, remedy });
         if let Some(limit) = self.http_put_response_hop_limit {

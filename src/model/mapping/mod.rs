@@ -1,5 +1,5 @@
-//! The mappings of a subnet never overlap: an address is owned by one interface, alone or as part of one delegated
-//! prefix. So each family is a set of disjoint intervals, ordered by where they begin.
+//! Stores the mappings of a subnet, which never overlap: an address is owned by one interface, alone or as part of one
+//! delegated prefix. So each family is a set of disjoint intervals, sorted by their first address.
 
 mod rules;
 
@@ -16,46 +16,46 @@ use crate::wire::MacAddr;
 
 pub use self::rules::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor, ParseCursorError};
 
-/// One mapping as a reader sees it.
+/// One mapping for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mapping {
-    /// The subnet in which it holds.
+    /// Its subnet.
     pub subnet_id: SubnetId,
     /// The address or prefix.
     pub address: AddressOrPrefix,
     /// The owner.
     pub interface_id: InterfaceId,
-    /// The owner's MAC, which ARP and ND answer with.
+    /// The owner's MAC, which is in answers to ARP and ND.
     pub mac_address: MacAddr,
     /// True for the owner's primary IPv4 address.
     pub primary: bool,
 }
 
-/// What became of one address or prefix of a subnet. The two owners are never the same interface.
+/// A change of the owner of one address or prefix of a subnet. The two owners are never the same interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingChange {
     /// The subnet.
     pub subnet: SubnetId,
     /// The address or prefix.
     pub address: AddressOrPrefix,
-    /// The owner before, with the number of its assignment.
+    /// The former owner, with the number of its assignment.
     pub before: Option<Owner>,
-    /// The owner after.
+    /// The present owner.
     pub after: Option<Owner>,
 }
 
 impl MappingChange {
-    /// The interface that had it.
+    /// The former owner's interface.
     pub fn from(&self) -> Option<InterfaceId> {
         self.before.map(|owner| owner.interface)
     }
 
-    /// The interface that has it now.
+    /// The present owner's interface.
     pub fn to(&self) -> Option<InterfaceId> {
         self.after.map(|owner| owner.interface)
     }
 
-    /// The opposite change.
+    /// The reverse change.
     #[must_use]
     pub fn inverse(self) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl MappingChange {
     }
 }
 
-/// The owner of an address or prefix, and the number of the assignment: an interface keeps what it owns in their order.
+/// The owner of an address or prefix, and the number of the assignment, which orders the addresses of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The interface.
@@ -75,7 +75,7 @@ pub struct Owner {
     pub sequence: u64,
 }
 
-/// Assigns, moves and unassigns, in order; all of it or nothing. Outcome: what that did in sum.
+/// Assigns, moves and unassigns, in order; all of it or nothing. Outcome: the sum of the changes.
 #[derive(Debug, Clone)]
 pub struct EditMappings(pub Vec<MappingEdit>);
 
@@ -84,35 +84,35 @@ pub struct EditMappings(pub Vec<MappingEdit>);
 pub struct AssignAddresses {
     /// The interface.
     pub interface: ResourceRef<InterfaceId>,
-    /// What it shall have, in order.
+    /// The addresses, in order.
     pub addresses: Vec<AddressRequest>,
-    /// Whether addresses may be taken from other interfaces of the subnet.
+    /// Whether addresses may be reassigned from other interfaces of the subnet.
     pub move_allowed: bool,
 }
 
-/// The addresses that were asked for are the interface's.
+/// The result of an assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The interface.
     pub interface: InterfaceId,
-    /// What was asked for, or chosen, in order. Those that the interface had before are included.
+    /// The requested or chosen addresses, in order, including those that the interface had before.
     pub addresses: Vec<AddressOrPrefix>,
-    /// What that changed.
+    /// The sum of the changes.
     pub summary: EditSummary,
 }
 
-/// What a list of edits did in sum.
+/// The sum of a list of edits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EditSummary {
-    /// Addresses and prefixes that had no owner before.
+    /// Addresses and prefixes without a former owner.
     pub assigned: usize,
-    /// Those that have another owner than before.
+    /// Those with another owner than before.
     pub moved: usize,
-    /// Those that have no owner any more.
+    /// Those without an owner now.
     pub unassigned: usize,
-    /// Interfaces that gained or lost something.
+    /// Interfaces that gained or lost an address.
     pub interfaces: usize,
 }
 
@@ -128,7 +128,7 @@ impl EditSummary {
                 (Some(_), Some(_)) => summary.moved += 1,
                 (Some(_), None) => summary.unassigned += 1,
             }
-            // Long lists are mostly about one interface after the other.
+            // Consecutive changes are mostly about the same interface.
             for interface in [change.from(), change.to()].into_iter().flatten() {
                 if last != Some(interface) {
                     interfaces.insert(interface);
@@ -181,7 +181,7 @@ impl MappingTable {
         self.ipv4.len() + self.ipv6.len()
     }
 
-    /// How many IPv4 addresses have an owner, those of delegated prefixes included.
+    /// Number of IPv4 addresses with an owner, those of delegated prefixes included.
     pub(crate) fn ipv4_in_use(&self) -> u64 {
         let size = |entry: &Entry| {
             if entry.is_prefix {
@@ -204,9 +204,9 @@ impl MappingTable {
             .map(|entry| entry.owner)
     }
 
-    /// The mapping that the address belongs to: its own, or that of the prefix around it.
+    /// The mapping of an address: its own, or that of the prefix around it.
     pub(crate) fn covering(&self, address: IpAddr) -> Option<(AddressOrPrefix, Owner)> {
-        // Intervals are disjoint, so only the last one that begins at or before the address can hold it.
+        // Intervals are disjoint, so only the last one that begins at or before the address can contain it.
         match address {
             IpAddr::V4(address) => {
                 let (first, entry) = self.ipv4.range(..=address.to_bits()).next_back()?;
@@ -231,7 +231,7 @@ impl MappingTable {
         }
     }
 
-    /// Any mapping that shares an address with the block.
+    /// Any mapping that overlaps the block.
     pub(crate) fn overlapping(&self, block: AddressOrPrefix) -> Option<(AddressOrPrefix, Owner)> {
         self.covering(block.first()).or_else(|| {
             if block.is_prefix() {
@@ -284,7 +284,7 @@ impl MappingTable {
         self.within(all_v4, after).chain(self.within(all_v6, after))
     }
 
-    /// Sets or removes the owner of exactly this block. The caller has made sure that nothing else overlaps it.
+    /// Sets or removes the owner of exactly this block. The caller has checked that nothing else overlaps it.
     pub(crate) fn set(&mut self, block: AddressOrPrefix, owner: Option<Owner>) {
         let entry = owner.map(|owner| Entry {
             owner,

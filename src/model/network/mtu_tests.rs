@@ -1,4 +1,4 @@
-//! Laws of MTUs as they are declared.
+//! Tests the rules for MTUs in the model.
 
 use std::sync::Arc;
 

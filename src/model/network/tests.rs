@@ -1,4 +1,4 @@
-//! Laws of the declared network, each as a sentence.
+//! Tests the rules of the declared network, each as a sentence.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl World {
         Self::with_limits(Limits::UNBOUNDED)
     }
 
-    /// Carries out a command. Whatever it gives, a network that only applies the changes is the same afterwards.
+    /// Executes a command. A network that only applies the changes must be the same afterwards.
     pub(in crate::model) fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, C::Error> {
         Ok(self.changes(command)?.0)
     }
@@ -63,7 +63,7 @@ impl World {
     pub(in crate::model) fn changes<C: Command>(&mut self, command: C) -> Result<(C::Outcome, Vec<Change>), C::Error> {
         let done = self.network.execute(command, &mut self.rng);
         for change in done.iter().flat_map(|(_, changes)| changes) {
-            // As it is read back from a journal.
+            // As read back from a journal.
             let text = serde_json::to_string(change).unwrap();
             self.follower.apply(&serde_json::from_str(&text).unwrap());
         }
@@ -157,7 +157,7 @@ fn mappings(change: Change) -> Vec<MappingChange> {
     }
 }
 
-/// What moved from one interface to another.
+/// The moves among the changes.
 fn moves(changes: &[MappingChange]) -> Vec<(SubnetId, AddressOrPrefix, Option<InterfaceId>, Option<InterfaceId>)> {
     let moved = |change: &MappingChange| (change.subnet, change.address, change.from(), change.to());
     changes.iter().map(moved).collect()
@@ -346,7 +346,7 @@ fn an_assigned_address_moves_only_when_that_is_allowed() {
     assert_eq!(moves(&changes), [(subnet, address, Some(a), Some(b))]);
     assert_eq!(world.addresses(a), ["10.0.1.10"]);
     assert_eq!(world.addresses(b), ["10.0.1.11", "10.0.1.20"]);
-    // Once more changes nothing.
+    // Repeating it changes nothing.
     assert_eq!(world.edit(&[take(b, "10.0.1.20")]).unwrap(), []);
 }
 
@@ -388,7 +388,7 @@ fn edits_of_one_list_may_build_on_each_other_and_an_address_is_never_without_own
             unassign(a, "10.0.1.21"),
         ])
         .unwrap();
-    // The address moves in one step, and the one that came and went is not heard of.
+    // The address moves in one step, and the one that was assigned and unassigned does not occur.
     let address = block("10.0.1.20");
     assert_eq!(moves(&changes), [(subnet, address, Some(a), Some(b))]);
 }
@@ -492,7 +492,7 @@ fn free_prefixes_are_given_out_until_none_is_left() {
     while world.execute(choose(AddressRequest::AnyIpv4Prefix)).is_ok() {
         given += 1;
     }
-    // Of 16 blocks the first holds the interfaces and reserved addresses, and the last the broadcast address.
+    // Of 16 blocks the first contains the interfaces and reserved addresses, and the last the broadcast address.
     assert_eq!(given, 14);
     let got = world.execute(choose(AddressRequest::AnyIpv6Prefix)).unwrap().addresses;
     assert_eq!(got[0].net().prefix_len(), 80);

@@ -1,4 +1,4 @@
-//! Refusals in the words of EC2, as public reports show them.
+//! Tests refusals with the words of EC2 in public reports.
 
 use super::tests::World;
 use crate::model::instance::metadata::MetadataChange;
@@ -48,7 +48,7 @@ fn an_instance_that_shows_its_tags_has_keys_that_can_be_shown() {
             );
             assert_eq!(error.to_string(), text);
         }
-        // Where they are not shown, any key will do, until they are.
+        // Where tags are not shown, any key is allowed, until they are.
         let id = world.execute(spec(false)).unwrap().id;
         let show = ModifyInterface {
             settings: shows_tags(true),

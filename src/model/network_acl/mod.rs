@@ -1,5 +1,5 @@
-//! A network ACL: numbered entries that allow or deny packets where they enter and leave a subnet (VPC guide, "Network
-//! ACLs"). It knows no connections: an answer needs an entry of its own.
+//! Defines a network ACL: numbered entries that allow or deny packets at the border of a subnet (VPC guide, "Network
+//! ACLs"). It is stateless: an answer needs an entry of its own.
 
 mod error;
 mod form;

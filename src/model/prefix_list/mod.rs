@@ -1,5 +1,5 @@
-//! A prefix list: addresses under one name, for rules of security groups (VPC guide, "Managed prefix lists"). It has one
-//! family, a size for life unless it is changed, and a version for each change of its entries.
+//! Defines a prefix list: addresses under one name, for rules of security groups (VPC guide, "Managed prefix lists").
+//! It has one family, a maximum size, and a version for each change of its entries.
 
 mod error;
 mod rules;

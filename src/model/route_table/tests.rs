@@ -1,4 +1,4 @@
-//! Laws of route tables and DHCP option sets, each as a sentence.
+//! Tests the rules of route tables and DHCP option sets, each as a sentence.
 
 use std::time::SystemTime;
 
@@ -140,14 +140,14 @@ fn a_route_is_taken_or_refused_as_aws_does() {
     let foreign: Target = |place| TargetRef::from(place.foreign);
     type Expected = Result<(), (&'static str, &'static str)>;
     let cases: [(&str, Target, Expected); 20] = [
-        // Outside of the VPC anything goes: the overlay address.
+        // Outside the VPC any destination is allowed: the overlay address.
         ("192.0.2.7/32", ours, Ok(())),
         ("0.0.0.0/0", ours, Ok(())),
         ("0.0.0.0/0", blackhole, Ok(())),
         ("2001:db8:7::7/128", ours, Ok(())),
         ("::/0", ours, Ok(())),
         ("10.0.0.0/8", ours, Ok(())),
-        // Larger than what is forbidden is allowed; inside of it is not.
+        // Larger than a forbidden range is allowed; inside it is not.
         ("169.254.0.0/16", ours, Ok(())),
         (
             "169.254.168.0/22",
@@ -188,7 +188,7 @@ fn a_route_is_taken_or_refused_as_aws_does() {
             Err(("InvalidParameterValue", "can target only an interface")),
         ),
         ("10.0.2.0/24", local, Err(("InvalidParameterValue", "cannot be local"))),
-        // The range itself has its route already.
+        // The range itself has a route already.
         ("10.0.0.0/16", ours, Err(("RouteAlreadyExists", "10.0.0.0/16"))),
         ("192.0.2.0/24", local, Err(("InvalidParameterValue", "cannot be local"))),
         (
@@ -260,7 +260,8 @@ fn a_route_is_replaced_where_there_is_one_and_deleted_where_it_is_no_local_one()
         2
     );
 
-    // The local route may lead elsewhere, and be local again; it cannot go (EC2 API, ReplaceRoute, LocalTarget).
+    // The target of the local route may be replaced, and set to local again; it cannot be deleted (EC2 API,
+    // ReplaceRoute, LocalTarget).
     let table = place.edit(&RouteEdit::Replace(net("10.0.0.0/16"), a.into())).unwrap();
     assert_eq!(table.routes[0].target, RouteTarget::Interface(a));
     let table = place
@@ -282,7 +283,7 @@ fn a_route_is_active_while_its_target_is_attached_and_a_black_hole_otherwise() {
     assert_eq!(place.world.network.tables_towards(a), [place.main]);
     place.attach(a, false);
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
-    // It stays when its target is deleted, and names it still.
+    // It stays when its target is deleted, and still names it.
     place.world.execute(DeleteInterface(a.into())).unwrap();
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
 }
@@ -297,7 +298,7 @@ fn fifty_routes_of_each_family_fit_into_a_table_beside_the_local_ones() {
     }
     let refused = place.create("198.51.100.0/24", a).unwrap_err();
     assert_eq!(refused.code(), "RouteLimitExceeded");
-    // Replacing is no addition.
+    // Replacing does not add a route.
     place
         .edit(&RouteEdit::Replace(net("192.0.2.7/32"), TargetRef::Blackhole))
         .unwrap();
@@ -317,7 +318,7 @@ fn a_subnet_has_the_table_that_it_is_associated_with_and_the_main_one_otherwise(
     let not = place.world.execute(disassociate(table, right)).unwrap_err();
     assert_eq!(not.code(), "InvalidAssociationID.NotFound");
 
-    // Another main table leads those that name none.
+    // Another main table applies to subnets without an explicit association.
     let other = place.table();
     let change = ModifyRouteTable {
         main: Some(true),

@@ -1,4 +1,4 @@
-//! A VPC: a set of address blocks behind one implicit router, and the profile by which it behaves.
+//! Defines a VPC: a set of address blocks behind one implicit router, and its profile.
 
 mod rules;
 
@@ -12,7 +12,7 @@ use crate::model::ids::{DhcpOptionsId, NetworkAclId, ResourceRef, RouteTableId, 
 use crate::model::naming::Tags;
 use crate::model::profile::Profile;
 
-/// A VPC as declared.
+/// A declared VPC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     /// Its identifier.
@@ -23,11 +23,11 @@ pub struct Vpc {
     pub cidr_blocks: Vec<Ipv4Net>,
     /// IPv6 blocks.
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
-    /// How it behaves on the wire.
+    /// Its profile.
     pub profile: Arc<Profile>,
-    /// What its DHCP servers tell beside the address; none is a set without any option.
+    /// Its DHCP option set; none stands for a set without options.
     pub dhcp_options_id: Option<DhcpOptionsId>,
-    /// The table of the subnets that are associated with none.
+    /// The route table of subnets without an explicit association.
     pub main_route_table_id: RouteTableId,
     /// The network ACL that it was made with, which new subnets have.
     pub default_network_acl_id: NetworkAclId,
@@ -36,7 +36,7 @@ pub struct Vpc {
 }
 
 impl Vpc {
-    /// Its blocks of both families: what its local routes lead to.
+    /// Its blocks of both families, for which it has local routes.
     pub fn ranges(&self) -> Vec<IpNet> {
         let ipv4 = self.cidr_blocks.iter().copied().map(IpNet::V4);
         ipv4.chain(self.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
@@ -44,7 +44,7 @@ impl Vpc {
     }
 }
 
-/// Makes a VPC. Outcome: the VPC.
+/// Creates a VPC. Outcome: the VPC.
 #[derive(Debug, Clone)]
 pub struct CreateVpc {
     /// A name that no other VPC has.
@@ -53,7 +53,7 @@ pub struct CreateVpc {
     pub cidr_blocks: Vec<Ipv4Net>,
     /// IPv6 blocks from /44 to /60 in steps of 4.
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
-    /// How it behaves on the wire.
+    /// Its profile.
     pub profile: Arc<Profile>,
     /// Its DHCP options; those of the region if left out.
     pub dhcp_options: Option<DhcpOptionsChoice>,
@@ -61,7 +61,7 @@ pub struct CreateVpc {
     pub tags: Tags,
 }
 
-/// Changes a VPC; `None` leaves a field as it is. Outcome: the VPC as it is now.
+/// Changes a VPC; `None` leaves a field unchanged. Outcome: the changed VPC.
 #[derive(Debug, Clone)]
 pub struct ModifyVpc {
     /// The VPC.
@@ -72,16 +72,16 @@ pub struct ModifyVpc {
     pub cidr_blocks: Option<Vec<Ipv4Net>>,
     /// All IPv6 blocks; a block that a subnet uses stays.
     pub ipv6_cidr_blocks: Option<Vec<Ipv6Net>>,
-    /// Another profile, from the next frame on.
+    /// Another profile, effective from the next frame on.
     pub profile: Option<Arc<Profile>>,
-    /// Other DHCP options, from the next lease or renewal on.
+    /// Other DHCP options, effective from the next lease or renewal on.
     pub dhcp_options: Option<DhcpOptionsChoice>,
     /// All tags.
     pub tags: Option<Tags>,
 }
 
 impl ModifyVpc {
-    /// A command that changes nothing yet.
+    /// A command without changes.
     pub fn new(vpc: impl Into<ResourceRef<VpcId>>) -> Self {
         Self {
             vpc: vpc.into(),
@@ -96,6 +96,6 @@ impl ModifyVpc {
 }
 
 /// Deletes a VPC without subnets, and with it its main route table, its default security group and its default network
-/// ACL; others must be gone. Outcome: the VPC as it was.
+/// ACL; others must be deleted first. Outcome: the former VPC.
 #[derive(Debug, Clone)]
 pub struct DeleteVpc(pub ResourceRef<VpcId>);

@@ -1,4 +1,5 @@
-//! A learning switch knows a station by the port that it last heard it on, and asks everybody while it does not.
+//! Forwards as a learning switch: a station is known by the port on which it was last heard, and frames for unknown
+//! stations are flooded.
 
 use std::net::Ipv6Addr;
 
@@ -11,11 +12,11 @@ use crate::wire::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, I
 use crate::wire::neighbor::{Arp, NeighborSolicitation, icmpv6};
 use crate::wire::reply::{ALL_NODES, AdvertisementFlags};
 
-/// The router's all-nodes and all-routers groups, to which a conventional router answers pings.
+/// The all-nodes and all-routers groups, to which a conventional router answers pings.
 const ECHOED_GROUPS: [Ipv6Addr; 2] = [ALL_NODES, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2)];
 
 impl<O: Observer> Context<'_, O> {
-    /// What becomes of a frame on a learning switch, with the router as one more station.
+    /// Decides about a frame on a learning switch, with the router as one more station.
     pub(in crate::datapath) fn learning_switch(&mut self, frame: &Frame<'_>) -> Decided {
         self.effects().heard = Some(frame.source);
         let packet = match frame.ethertype {
@@ -35,7 +36,7 @@ impl<O: Observer> Context<'_, O> {
                 (false, reply, _) => {
                     self.observer
                         .saw(Stage::Delivery, Fact::Group { mac: frame.destination });
-                    // Everybody hears the question, and the router's server is one of those who may answer.
+                    // The request is flooded, and the router's server is one of those that may answer.
                     let punt = match punt {
                         Some(Ok(Verdict::Punt(service))) => Some(service),
                         _ => None,
@@ -69,7 +70,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// The port of a station, as it will be once this frame's own sender is remembered.
+    /// The port of a station, including what this frame shows about its own sender.
     pub(super) fn station(&self, subnet: &SubnetView, mac: MacAddr) -> Option<PortId> {
         let heard = self.effects.as_ref().and_then(|effects| effects.heard);
         if heard == Some(mac) && !mac.is_multicast() && subnet.index == self.ingress.subnet.index {
@@ -78,7 +79,7 @@ impl<O: Observer> Context<'_, O> {
         self.memory.segments.station(subnet.index, mac, self.now)
     }
 
-    /// What the router, as a station among others, answers to a frame that reaches it.
+    /// The router's answer, as a station among others, to a frame that reaches it.
     fn router_station(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> Option<Decided> {
         let subnet = self.ingress.subnet;
         let (asker, router) = (frame.source, subnet.router_mac);

@@ -1,9 +1,9 @@
-//! A router that has no mapping table knows a neighbor by what it was told, asks the subnet when it was told nothing, and
-//! asks again what it was told long ago (RFC 826, RFC 4861 section 7).
+//! Resolves neighbors as a router without a mapping table: by what stations advertised, otherwise by a request to the
+//! subnet, repeated when the entry is old (RFC 826, RFC 4861 section 7).
 //!
-//! The packet that raises a question is dropped as `neighbor_resolving`, as many hardware routers do. To keep it, as RFC
-//! 4861 section 7.2.2 would have it, it would have to be copied out of its batch and be handed from the worker that read it
-//! to the one that reads the answer; so each unknown address of a scan would cost a copy.
+//! The packet that causes a request is dropped as `neighbor_resolving`, as many hardware routers do. To keep it, as in
+//! RFC 4861 section 7.2.2, it would have to be copied out of its batch and passed from the worker that read it to the
+//! one that reads the answer; so each unknown address of a scan would cost a copy.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::wire::frame::{ETHERTYPE_ARP, Frame};
 use crate::wire::neighbor::{Arp, NeighborAdvertisement, NeighborSolicitation, icmpv6};
 
 impl<O: Observer> Context<'_, O> {
-    /// A packet that the router passes on to a station of `subnet`, wherever that one said that it is.
+    /// Routes a packet to a station of `subnet`, by its neighbor entry.
     pub(in crate::datapath) fn deliver_by_asking(
         &mut self,
         frame: &Frame<'_>,
@@ -25,7 +25,7 @@ impl<O: Observer> Context<'_, O> {
         subnet: &SubnetView,
     ) -> Decided {
         let destination = packet.destination();
-        // A delegated prefix is routed to its interface, as a provider's router has it in its table: nobody is asked.
+        // A delegated prefix is routed to its interface, as by a route of a provider's router, without a request.
         if let Some(owner) = self.view.prefix_around(subnet, destination) {
             self.observer.saw(
                 Stage::Route,
@@ -40,7 +40,7 @@ impl<O: Observer> Context<'_, O> {
         }
         let decrement_ttl = self.takes_hop(packet, subnet)?;
         let known = self.memory.segments.neighbor(subnet.index, destination, self.now);
-        // A station whose port went away says with its next answer where it is now.
+        // A station whose port is gone reveals its new one with its next answer.
         let place = known.mac.and_then(|mac| Some((mac, self.station(subnet, mac)?)));
         let fact = Fact::Neighbor {
             subnet: subnet.index,
@@ -77,7 +77,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// Writes the question who has `address` and asks it in `subnet`.
+    /// Writes a request for `address` and sends it to `subnet`.
     fn ask(&mut self, address: IpAddr, subnet: &SubnetView, deliver: Option<(PortId, Rewrite)>) -> Decided {
         match address {
             IpAddr::V4(address) => {
@@ -96,12 +96,12 @@ impl<O: Observer> Context<'_, O> {
         })
     }
 
-    /// The router is to remember what it was told.
+    /// Adds the router's neighbor entry to the effects.
     fn remember(&mut self, address: IpAddr, mac: MacAddr, belief: Belief) {
         self.effects().told = Some(Told { address, mac, belief });
     }
 
-    /// What a frame that reaches the router tells it of its sender; true when it was said to the router and to nobody else.
+    /// What a frame to the router reveals about its sender; true when it was addressed to the router alone.
     pub(in crate::datapath) fn router_hears(&mut self, frame: &Frame<'_>, packet: Option<&Packet<'_>>) -> bool {
         let subnet = self.ingress.subnet;
         if !subnet.asks() {
@@ -114,7 +114,8 @@ impl<O: Observer> Context<'_, O> {
                     return false;
                 };
                 if subnet.ipv4.is_some_and(|net| net.contains(&arp.sender)) {
-                    // RFC 826: who asks for the router's address is remembered; what others say is believed of those known.
+                    // RFC 826: a station that asks for the router's address gets an entry; other messages update
+                    // existing ones.
                     let belief = Belief {
                         unasked: arp.request && subnet.router_ipv4(arp.target).is_some(),
                         replaces: true,

@@ -1,9 +1,9 @@
-//! The VPC's own DHCP servers stand at the address of every subnet's router and know hosts by the interface that they ask
-//! through: not by client identifier, DUID or anything else that a host says of itself. What they lease is what the mapping
-//! table says, so that they remember nothing and an address that is taken away ends with its lease.
+//! Answers DHCP at the address of every subnet's router. A client is identified by the interface of its request, not by
+//! client identifier, DUID or anything else that it sends. Leases come from the mapping table, so that the servers have
+//! no state, and an unassigned address ends with its lease.
 //!
-//! A request is consumed before any check of its addresses, for a host that asks has none yet. [`answer`] is pure, but it
-//! allocates, so the decision only says [`Verdict::Punt`] and the worker calls it beside the hot path.
+//! A request is accepted before any check of its addresses, because a client has none yet. [`answer`] is pure, but it
+//! allocates, so the decision returns [`Verdict::Punt`] and the worker calls it off the hot path.
 
 mod dhcpv4;
 mod dhcpv6;
@@ -19,10 +19,10 @@ use crate::wire::frame::{Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_UDP};
 use crate::wire::udp;
 
 impl<O: Observer> Context<'_, O> {
-    /// A question to one of the subnet's DHCP servers, where the profile has them; `None` for any other packet.
+    /// A request to one of the subnet's DHCP servers, if the profile has them; `None` for any other packet.
     #[inline(always)]
     pub(in crate::datapath) fn dhcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Option<Decided> {
-        // Only a group address or the router's leads to a server; all else has nothing to do with them.
+        // A server has only group addresses and the router's MAC; other frames cannot be for it.
         if !frame.destination.is_multicast() && frame.destination != self.ingress.subnet.router_mac {
             return None;
         }
@@ -50,7 +50,7 @@ impl<O: Observer> Context<'_, O> {
     fn dhcp_service(&self, packet: &Packet<'_>) -> Option<Service> {
         let subnet = self.ingress.subnet;
         let policy = &subnet.profile().dhcp;
-        // Ports come first: of what is for the router's MAC, nearly all is for other ports.
+        // Ports first: nearly all packets to the router's MAC are for other ports.
         match packet {
             Packet::V4(packet) => {
                 let asked = || {
@@ -74,9 +74,9 @@ impl<O: Observer> Context<'_, O> {
     }
 }
 
-/// Answers a frame that was punted to `service`: the answer, a frame for the port that it came from, is in `out`.
+/// Answers a frame that was punted to `service`: the answer, a frame for the sender's port, is in `out`.
 ///
-/// It depends on its arguments alone, and any bytes at all are either answered or dropped with a reason.
+/// It depends on its arguments alone; any bytes are either answered or dropped with a reason.
 pub fn answer(
     service: Service,
     frame: Received<'_>,
@@ -98,7 +98,7 @@ pub fn answer(
             packet.validate()?;
             dhcpv6::answer(&packet, pending, ingress, view, out)
         }
-        // These answer from a thread of their own.
+        // These have a thread of their own.
         Service::LinkLocal => Err(DropReason::NoService),
     }
 }

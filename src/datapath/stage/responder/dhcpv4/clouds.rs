@@ -1,4 +1,4 @@
-//! What leases of other networks say, and those of a subnet without IPv4.
+//! Tests leases of other clouds, and those of a subnet without IPv4.
 
 use dhcproto::v4::{DhcpOption as O, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
@@ -29,7 +29,7 @@ fn message(mac: MacAddr, ciaddr: Ipv4Addr, kind: u8, options: &[(u8, &[u8])]) ->
     bytes
 }
 
-/// Where the answer comes from, and what it says.
+/// The source of the answer, and its content.
 fn hear(network: &Network, from: InterfaceIndex, frame: &[u8]) -> Result<(Ipv4Addr, Message), DropReason> {
     let (_, answer) = network.send(from, frame)?;
     let parsed = etherparse::SlicedPacket::from_ethernet(&answer).unwrap();
@@ -55,7 +55,7 @@ fn discover(
     hear(network, from, &frame)
 }
 
-/// The octets of an option that the reader does not know.
+/// The octets of an option unknown to the reader.
 fn unknown(message: &Message, code: u8) -> Option<Vec<u8>> {
     match message.opts().get(OptionCode::from(code)) {
         Some(O::Unknown(option)) => Some(option.data().to_vec()),
@@ -89,7 +89,7 @@ fn a_lease_of_google_cloud_has_its_routes_in_option_121() {
     assert_eq!(unknown(&offer, 249), Some(octets.to_vec()));
     let (_, bare) = discover(&network, network.host, &[(55, &[1, 3])]).unwrap();
     assert_eq!(bare.opts().get(OptionCode::ClasslessStaticRoute), None, "not asked for");
-    // The server is renewed with at its own address.
+    // The client renews at the server's own address.
     let renew = message(HOST, PRIMARY, 3, &[]);
     let frame = ipv4((HOST, PRIMARY, 68), (ROUTER, METADATA, 67), &renew);
     assert!(hear(&network, network.host, &frame).is_ok());
@@ -181,7 +181,7 @@ fn a_host_of_a_subnet_without_ipv4_is_leased_a_link_local_address() {
         assert_eq!(offer.opts().get(code), Some(&option));
     }
     assert_eq!(offer.opts().get(OptionCode::Hostname), None);
-    // What is asked for otherwise is refused.
+    // Requests for other addresses are refused.
     let ask = |address: Ipv4Addr| {
         let request = message(
             mac,
@@ -195,7 +195,7 @@ fn a_host_of_a_subnet_without_ipv4_is_leased_a_link_local_address() {
     };
     assert_eq!(ask(leased), Some(MessageType::Ack));
     assert_eq!(ask(Ipv4Addr::new(169, 254, 7, 7)), Some(MessageType::Nak));
-    // It is the interface's own address, by which it reaches the services and nothing else.
+    // It is the interface's own address, by which it reaches the services only.
     let own = |address| {
         let view = network.writer.view();
         let interface = view.interface(network.alone).unwrap();

@@ -1,4 +1,4 @@
-//! What clients of every kind hear from the DHCPv6 server, read by a reader that is not ours and by hand.
+//! Tests answers of the DHCPv6 server to all kinds of clients, with another library's parser and by hand.
 
 use dhcproto::v6::{DhcpOption as O, Message};
 use dhcproto::{Decodable, Decoder};
@@ -74,7 +74,7 @@ struct Heard {
     payload: Vec<u8>,
 }
 
-/// Asks over the group from a hidden link-local address, and reads the answer with a reader that is not ours.
+/// Sends a request to the group from a link-local without a MAC, and parses the answer with another library.
 fn ask_from(network: &Network, interface: InterfaceIndex, payload: &[u8]) -> Result<Heard, DropReason> {
     let mac = network.mac(interface);
     let source: Ipv6Addr = HIDDEN.parse().unwrap();
@@ -114,7 +114,7 @@ fn ask(network: &Network, payload: &[u8]) -> Result<Heard, DropReason> {
     ask_from(network, network.host, payload)
 }
 
-/// What an answer says, in a line for each lease and status.
+/// The content of an answer, a line for each lease and status.
 fn said(heard: &Heard) -> Vec<String> {
     fn inner(options: &DhcpOptions, lines: &mut Vec<String>, of: &str) {
         for option in options.iter() {
@@ -322,7 +322,7 @@ fn an_address_that_is_taken_away_ends_at_the_next_renewal() {
     assert_eq!(said(&ask(&network, &confirm).unwrap()), ["NotOnLink"]);
     let solicit = from_client(1, &[na(&[])]);
     assert_eq!(said(&ask(&network, &solicit).unwrap()), ["na7 0 0: NoAddrsAvail"]);
-    // Another one takes its place: the client learns of both at once.
+    // Another address takes its place: the client gets both at once.
     let next = ipnet::Ipv6Net::from(address_of("c"));
     network.writer.map(network.subnet, next.into(), Some(network.host));
     network.writer.set_primary(network.host, None, Some(address_of("c")));
