@@ -163,7 +163,7 @@ async fn handlers_faults_and_runs_fail_alone() {
     assert_eq!(server.ask("GET", "/v1/vpcs", &[], "").await.status, 200);
 
     plant("faults");
-    let fault = json!({"fault": {"link_down": {"all": true}}, "duration": "20ms"});
+    let fault = json!({"link_down": {"all": true}, "duration": "20ms"});
     server.client.post("/v1/faults", &fault).await.unwrap();
     soon("the fault ends", || server.controller.faults().is_empty());
     assert!(!is_planted("faults"));

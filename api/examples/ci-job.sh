@@ -13,7 +13,7 @@ run=$(jq -n --rawfile text "$scenario" '{text: $text, seed: 1}' | api --json @- 
 
 # The stream ends when the run has ended. A run survives it: a client that comes back goes on where it was.
 api --no-buffer "$base/runs/$run/events" | sed -n 's/^data: //p' |
-  jq -r 'select(.event == "step-finished") | .step | "\(.number). \(.outcome): \(.say // .did)"'
+  jq -r 'select(.event == "step_finished") | .step | "\(.number). \(.outcome): \(.say // .did)"'
 
 for file in report.json report.xml report.html; do
   api --output "$folder/$file" "$base/runs/$run/$file"

@@ -45,7 +45,7 @@ def main():
     for line in call("GET", f"/runs/{run}/events"):
         if line.startswith(b"data: "):
             event = json.loads(line[6:])
-            if event["event"] == "step-finished" and event["step"]["outcome"] != "passed":
+            if event["event"] == "step_finished" and event["step"]["outcome"] != "passed":
                 print(event["step"]["number"], event["step"]["outcome"], event["step"]["did"])
 
     # For people, for the CI system (JUnit XML), and for scripts; then what crossed the switch, and each instance's interface.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::remote::{Output, answer_shown, encoded, failed, list};
 use super::show::FAULTS;
@@ -21,10 +21,10 @@ pub struct FaultArguments {
 enum FaultAction {
     /// Let something go wrong
     Begin {
-        /// What, as in a scenario file: '{ link_down: { interfaces: [a] } }'
+        /// What, as in a scenario file: '{ link_down: { interfaces: [a] }, duration: 10s }'
         fault: String,
         /// End it after this time, such as 10s; without it, it lasts until it is ended
-        #[arg(long = "for", value_name = "DURATION")]
+        #[arg(long)]
         duration: Option<String>,
         /// What to call it in events and reports
         #[arg(long)]
@@ -50,20 +50,15 @@ pub(super) async fn faults(client: &Client, output: Output, arguments: FaultArgu
             duration,
             description,
         }) => {
-            let fault: Value = serde_saphyr::from_str(&fault).map_err(|error| {
-                let report = miette::miette!(
-                    help = "write it as in a scenario file: '{{ link_down: {{ interfaces: [a] }} }}'",
-                    "the fault cannot be read: {error}"
-                );
-                Failure::new(Failure::USAGE, report)
-            })?;
-            let mut body = json!({ "fault": fault });
+            let mut body = written(&fault)?;
             for (field, value) in [("duration", duration), ("description", description)] {
-                if let Some(value) = value {
-                    body[field] = value.into();
+                let Some(value) = value else { continue };
+                if body.insert(field.to_owned(), value.into()).is_some() {
+                    let report = miette::miette!("the fault has a {field} of its own: leave one of the two out");
+                    return Err(Failure::new(Failure::USAGE, report));
                 }
             }
-            let answer = client.post(PATH, &body).await.map_err(failed)?;
+            let answer = client.post(PATH, &Value::Object(body)).await.map_err(failed)?;
             answer_shown(client, output, &answer, std::slice::from_ref(&answer), &FAULTS).await
         }
         Some(FaultAction::End { fault, .. }) => {
@@ -77,4 +72,15 @@ pub(super) async fn faults(client: &Client, output: Output, arguments: FaultArgu
             answer_shown(client, output, &ended, faults, &FAULTS).await
         }
     }
+}
+
+/// The fault as it is written in a scenario file.
+fn written(text: &str) -> Result<Map<String, Value>, Failure> {
+    crate::file::read("fault", text).map_err(|error| {
+        let report = miette::miette!(
+            help = "write it as in a scenario file: '{{ link_down: {{ interfaces: [a] }}, duration: 10s }}'",
+            "the fault cannot be read: {error}"
+        );
+        Failure::new(Failure::USAGE, report)
+    })
 }

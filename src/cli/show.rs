@@ -6,6 +6,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
+use crate::model::fault::FaultKind;
+
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
@@ -24,6 +26,8 @@ enum Field {
     At(&'static str),
     /// All values at these paths.
     All(&'static [&'static str]),
+    /// The kind of a fault and its content.
+    Fault,
     /// The names of the resources whose identifiers are at this path.
     Named(&'static str),
 }
@@ -169,7 +173,10 @@ pub(super) const ROUTES: View = View {
 };
 pub(super) const FAULTS: View = view(&[
     at("ID", "id"),
-    at("FAULT", "fault"),
+    Column {
+        heading: "FAULT",
+        field: Field::Fault,
+    },
     at("FOR", "duration"),
     at("SINCE", "began_at"),
     at("DESCRIPTION", "description"),
@@ -240,6 +247,11 @@ impl Field {
                     .filter(|text| !text.is_empty())
                     .collect();
                 all.join(" ")
+            }
+            Self::Fault => {
+                let kind = FaultKind::NAMES.into_iter().find(|kind| !entry[kind].is_null());
+                kind.map(|kind| format!("{kind} {}", cell(&entry[kind])))
+                    .unwrap_or_default()
             }
             Self::Named(path) => match (names.of(&at(path)), wide) {
                 (name, true) if name != at(path) => format!("{name} ({})", at(path)),

@@ -121,10 +121,10 @@ fn summary(changes: &[Change], words: [&str; 4]) -> String {
     counts.collect::<Vec<_>>().join(", ") + "\n"
 }
 
-fn with_prune(path: &str, prune: bool) -> String {
+fn plan_path(prune: bool) -> &'static str {
     match prune {
-        true => format!("{path}?prune=true"),
-        false => path.to_owned(),
+        true => "/v1/topology/plan?prune=true",
+        false => "/v1/topology/plan",
     }
 }
 
@@ -135,8 +135,7 @@ pub fn diff(arguments: &DiffArguments, remote: &Remote) -> Done {
         ..failure
     };
     let (text, _) = read(&arguments.topology).map_err(trouble)?;
-    let path = with_prune("/v1/topology/plan", arguments.prune);
-    let answer = ask(remote, Method::POST, &path, Some(text)).map_err(trouble)?;
+    let answer = ask(remote, Method::POST, plan_path(arguments.prune), Some(text)).map_err(trouble)?;
     let plan = plan_of(&answer).map_err(trouble)?;
     show_plan(remote, &answer, &plan);
     match (&plan.refusal, plan.changes.is_empty()) {
@@ -158,12 +157,7 @@ fn show_plan(remote: &Remote, answer: &Value, plan: &PlanView) {
 /// Changes a running server to the file, or shows what that would change.
 pub(super) fn up(remote: &Remote, text: String, prune: bool, dry_run: bool) -> Done {
     if dry_run {
-        let answer = ask(
-            remote,
-            Method::POST,
-            &with_prune("/v1/topology/plan", prune),
-            Some(text),
-        )?;
+        let answer = ask(remote, Method::POST, plan_path(prune), Some(text))?;
         let plan = plan_of(&answer)?;
         show_plan(remote, &answer, &plan);
         return match plan.refusal {
@@ -171,7 +165,9 @@ pub(super) fn up(remote: &Remote, text: String, prune: bool, dry_run: bool) -> D
             None => Ok(()),
         };
     }
-    let answer = ask(remote, Method::PUT, &with_prune("/v1/topology", prune), Some(text))?;
+    // PUT replaces the whole network, PATCH leaves alone what the file does not name.
+    let verb = if prune { Method::PUT } else { Method::PATCH };
+    let answer = ask(remote, verb, "/v1/topology", Some(text))?;
     done(remote, &answer)
 }
 

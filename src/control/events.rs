@@ -24,7 +24,7 @@ pub struct Event {
     /// Its number, counted from 1 since the server started.
     pub id: u64,
     /// When, in UTC.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "crate::model::duration::rfc3339::serialize")]
     #[schema(value_type = String, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     pub at: SystemTime,
     /// Who asked for it; absent for the server's own client, and for what happened by itself.
@@ -42,10 +42,6 @@ pub enum Author {
     /// A program in this instance of the lab.
     #[schema(value_type = String, example = "node-1")]
     Instance(Arc<str>),
-}
-
-fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
 }
 
 /// What happened.

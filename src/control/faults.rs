@@ -30,7 +30,7 @@ use crate::datapath::faults::{
     Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, PartialMetadataFault, Selector, ServiceFaults,
 };
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::model::duration::{ClockOffset, Delay, TokenLifetime};
+use crate::model::duration::{Delay, TokenLifetime};
 use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, Fraction, ImpairmentSpec, Propagated};
 use crate::model::ids::{FaultId, ResourceId};
 use crate::model::{InterfaceId, MappingChange};
@@ -332,7 +332,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             Some(Effect::ZoneCut(select(&scope)))
         }
         FaultKind::Impairment(spec) => Some(Effect::Impairment {
-            on: select(&spec.on),
+            on: select(&spec.at),
             egress: spec.direction != FaultDirection::Ingress,
             ingress: spec.direction != FaultDirection::Egress,
             impairment: impairment(spec),
@@ -357,7 +357,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             },
         ),
         FaultKind::Metadata {
-            on,
+            at,
             silent,
             status,
             token_lifetime,
@@ -373,7 +373,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             };
             if paths.is_empty() && *chance == Fraction::always() {
                 let metadata = Some(fault);
-                return services(on, ServiceFaults { metadata, ..none });
+                return services(at, ServiceFaults { metadata, ..none });
             }
             let partial = PartialMetadataFault {
                 fault,
@@ -381,18 +381,15 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
                 chance: Chance::new(chance.get()),
                 asked: Arc::clone(&active.asked),
             };
-            Some(Effect::PartialMetadata(select(on), Arc::new(partial)))
+            Some(Effect::PartialMetadata(select(at), Arc::new(partial)))
         }
-        FaultKind::ClockSkew { on, ahead, behind } => {
-            let nanoseconds = |offset: &Option<ClockOffset>| offset.map_or(0, |offset| offset.get().as_nanos() as i64);
-            services(
-                on,
-                ServiceFaults {
-                    clock_skew: nanoseconds(ahead) - nanoseconds(behind),
-                    ..none
-                },
-            )
-        }
+        FaultKind::ClockSkew { at, skew } => services(
+            at,
+            ServiceFaults {
+                clock_skew: skew.nanoseconds(),
+                ..none
+            },
+        ),
         FaultKind::InstanceCrash(scope) => Some(Effect::LinkDown(Selector {
             interfaces: scope::of_instances(state, scope)
                 .into_iter()

@@ -82,7 +82,7 @@ fn a_route_leads_packets_late_where_its_propagation_is_late() {
     let world = World::new();
     let at = |ms| world.controller.drive_faults(Duration::from_millis(ms));
     at(0);
-    let fault = r#"{"fault": {"late_propagation": {"of": ["routes"], "delay": {"fixed": "500ms"}}}}"#;
+    let fault = r#"{"late_propagation": {"of": ["routes"], "delay": {"fixed": "500ms"}}}"#;
     let fault: FaultSpec = serde_json::from_str(fault).unwrap();
     world.controller.begin_fault(fault).unwrap();
     world.edit_route(RouteEdit::Create("192.0.2.7/32".parse().unwrap(), world.a.into()));
@@ -109,8 +109,8 @@ fn a_fault_of_the_metadata_befalls_the_keys_and_the_part_of_requests_that_it_nam
         MetadataSource::fault(&world.controller, index, &path).and_then(|fault| fault.status)
     };
     begin(
-        r#"{"fault": {"metadata": {"on": {"all": true}, "status": 503,
-            "paths": ["meta-data/network/interfaces/macs/*/local-ipv4s", "/dynamic/**"]}}}"#,
+        r#"{"metadata": {"at": {"all": true}, "status": 503,
+            "paths": ["meta-data/network/interfaces/macs/*/local-ipv4s", "/dynamic/**"]}}"#,
     )
     .unwrap();
     for (path, expected) in [
@@ -125,21 +125,21 @@ fn a_fault_of_the_metadata_befalls_the_keys_and_the_part_of_requests_that_it_nam
         assert_eq!(status(path), expected, "{path}");
     }
     world.controller.cancel_all_faults();
-    begin(r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "chance": "25%"}}}"#).unwrap();
+    begin(r#"{"metadata": {"at": {"all": true}, "status": 500, "chance": "25%"}}"#).unwrap();
     let failed = (0..1000).filter(|_| status("meta-data/mac").is_some()).count();
     assert!((200..300).contains(&failed), "{failed} of 1000");
     for (fault, remedy) in [
         (
-            r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "paths": ["latest/meta-data"]}}}"#,
+            r#"{"metadata": {"at": {"all": true}, "status": 500, "paths": ["latest/meta-data"]}}"#,
             "version",
         ),
         (
-            r#"{"fault": {"metadata": {"on": {"all": true}, "status": 500, "paths": ["/"]}}}"#,
+            r#"{"metadata": {"at": {"all": true}, "status": 500, "paths": ["/"]}}"#,
             "version",
         ),
     ] {
         let error = begin(fault).unwrap_err();
-        assert_eq!(error.field().as_deref(), Some("fault.metadata.paths"));
+        assert_eq!(error.field().as_deref(), Some("metadata.paths"));
         assert!(error.remedy().contains(remedy), "{error}");
     }
 }
@@ -149,8 +149,8 @@ fn the_services_go_by_the_faults_that_are_meant_for_them() {
     let world = World::new();
     world.controller.drive_faults(Duration::ZERO);
     for fault in [
-        r#"{"fault": {"metadata": {"on": {"all": true}, "status": 503}}}"#,
-        r#"{"fault": {"clock_skew": {"on": {"all": true}, "behind": "2s"}}}"#,
+        r#"{"metadata": {"at": {"all": true}, "status": 503}}"#,
+        r#"{"clock_skew": {"at": {"all": true}, "skew": "-2s"}}"#,
     ] {
         let fault: FaultSpec = serde_json::from_str(fault).unwrap();
         world.controller.begin_fault(fault).unwrap();
@@ -285,7 +285,7 @@ fn the_services_serve_what_the_interface_is_set_to() {
     let change = ModifyInterface {
         settings: SettingsChange {
             mtu: Some(Some(1500)),
-            ntp_skew_ms: Some(-250),
+            ntp_skew: Some("-250ms".parse().unwrap()),
             metadata: Some(MetadataChange {
                 http_tokens: Some(HttpTokens::Required),
                 http_put_response_hop_limit: Some(2),

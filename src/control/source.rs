@@ -295,8 +295,8 @@ impl TimeSource for Controller {
         let state = self.read();
         let skew = state
             .asker(asker)
-            .map_or(0, |(interface, ..)| interface.settings.ntp_skew_ms);
+            .map_or(0, |(interface, ..)| interface.settings.ntp_skew.nanoseconds());
         let fault = self.service_faults(asker).clock_skew;
-        skew.saturating_mul(1_000_000).saturating_add(fault)
+        skew.saturating_add(fault)
     }
 }

@@ -1,20 +1,22 @@
-//! What somebody wants to go wrong, in the words of a VPC: a link, a zone, a mapping that is known late, an API that
-//! throttles. Each fault has a scope, may end by itself, and never touches what was declared.
+//! Declares faults in the words of a VPC: a link, a zone, a mapping that is known late, an API that throttles.
+//!
+//! Each fault has a scope, may end by itself, and never touches what was declared. It is written alike in scenarios, in
+//! requests and on the command line: `{ link_down: { interfaces: [a] }, duration: 10s }`.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::duration::{ClockOffset, Delay, Lifetime, TokenLifetime};
+use super::duration::{Delay, Lifetime, Skew, TokenLifetime};
 use super::ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 
-/// A fault to begin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A fault to begin: one kind, and when it ends.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct FaultSpec {
     /// What goes wrong.
+    #[serde(flatten)]
     pub fault: FaultKind,
     /// When it ends by itself, such as `10s`; until it is cancelled if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,13 +36,9 @@ pub struct Fault {
     #[serde(flatten)]
     pub spec: FaultSpec,
     /// When it began, in UTC.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "super::duration::rfc3339::serialize")]
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub began_at: std::time::SystemTime,
-}
-
-fn rfc3339<S: Serializer>(at: &std::time::SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
 }
 
 /// Which interfaces a fault is about: the union of what is named.
@@ -148,8 +146,9 @@ pub enum FaultKind {
     DhcpSilent(Scope),
     /// The metadata service misbehaves towards the interfaces.
     Metadata {
-        /// Which.
-        on: Scope,
+        /// At which interfaces.
+        #[serde(alias = "on")]
+        at: Scope,
         /// It does not answer at all.
         #[serde(default)]
         silent: bool,
@@ -173,14 +172,11 @@ pub enum FaultKind {
     },
     /// The time service tells the interfaces a wrong time.
     ClockSkew {
-        /// Which.
-        on: Scope,
-        /// How far it is ahead.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ahead: Option<ClockOffset>,
-        /// How far it is behind.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        behind: Option<ClockOffset>,
+        /// At which interfaces.
+        #[serde(alias = "on")]
+        at: Scope,
+        /// How far it is ahead, such as `2s`, or behind, such as `-250ms`.
+        skew: Skew,
     },
     /// Every process of the instances that the interfaces belong to stops (SIGSTOP), until the fault is over. Their kernels
     /// go on answering ARP and pings, as those of hung machines do.
@@ -190,7 +186,26 @@ pub enum FaultKind {
     InstanceCrash(Scope),
 }
 
+mod reading;
+
 impl FaultKind {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 13] = [
+        "link_down",
+        "partition",
+        "zone_cut",
+        "impairment",
+        "stale_mapping",
+        "late_propagation",
+        "api",
+        "router_advertisements_withheld",
+        "dhcp_silent",
+        "metadata",
+        "clock_skew",
+        "instance_freeze",
+        "instance_crash",
+    ];
+
     /// The name of the kind, as in the API.
     pub fn name(&self) -> &'static str {
         match self {
@@ -256,7 +271,8 @@ pub enum PropagationDelay {
 #[serde(deny_unknown_fields, default)]
 pub struct ImpairmentSpec {
     /// At which interfaces.
-    pub on: Scope,
+    #[serde(alias = "on")]
+    pub at: Scope,
     /// In which direction.
     pub direction: FaultDirection,
     /// How many frames are lost: `1%` or `0.01`.
@@ -419,50 +435,41 @@ mod tests {
     fn a_fault_reads_as_a_person_would_write_it() {
         let cases = [
             (
-                r#"{"fault": {"link_down": {"interfaces": ["web"]}}, "duration": "5s"}"#,
+                r#"{"link_down": {"interfaces": ["web"]}, "duration": "5s"}"#,
                 "link_down",
             ),
             (
-                r#"{"fault": {"partition": {"between": {"subnets": ["a"]}, "and": {"subnets": ["b"]}}}}"#,
+                r#"{"partition": {"between": {"subnets": ["a"]}, "and": {"subnets": ["b"]}}}"#,
                 "partition",
             ),
+            (r#"{"zone_cut": {"availability_zone": "local-1a"}}"#, "zone_cut"),
             (
-                r#"{"fault": {"zone_cut": {"availability_zone": "local-1a"}}}"#,
-                "zone_cut",
-            ),
-            (
-                r#"{"fault": {"impairment": {"on": {"all": true}, "loss": "1%", "delay": "20ms", "jitter": "5ms"}}}"#,
+                r#"{"impairment": {"at": {"all": true}, "loss": "1%", "delay": "20ms", "jitter": "5ms"}}"#,
                 "impairment",
             ),
             (
-                r#"{"fault": {"stale_mapping": {"seen_by": {"interfaces": ["a"]}, "addresses": ["10.0.0.9"]}}}"#,
+                r#"{"stale_mapping": {"seen_by": {"interfaces": ["a"]}, "addresses": ["10.0.0.9"]}}"#,
                 "stale_mapping",
             ),
+            (r#"{"late_propagation": {"delay": "aws"}}"#, "late_propagation"),
             (
-                r#"{"fault": {"late_propagation": {"delay": "aws"}}}"#,
+                r#"{"late_propagation": {"delay": {"fixed": "1s"}}}"#,
                 "late_propagation",
             ),
             (
-                r#"{"fault": {"late_propagation": {"delay": {"fixed": "1s"}}}}"#,
+                r#"{"late_propagation": {"of": ["routes"], "delay": {"uniform": {"from": "1s", "to": "2s"}}}}"#,
                 "late_propagation",
             ),
+            (r#"{"api": {"throttle": {"rate": 0.5, "burst": 1}}}"#, "api"),
             (
-                r#"{"fault": {"late_propagation": {"of": ["routes"], "delay": {"uniform": {"from": "1s", "to": "2s"}}}}}"#,
-                "late_propagation",
-            ),
-            (r#"{"fault": {"api": {"throttle": {"rate": 0.5, "burst": 1}}}}"#, "api"),
-            (
-                r#"{"fault": {"api": {"actions": ["POST /v1/*"], "error": {"status": 503, "code": "Unavailable", "chance": 0.5}}}}"#,
+                r#"{"api": {"actions": ["POST /v1/*"], "error": {"status": 503, "code": "Unavailable", "chance": 0.5}}}"#,
                 "api",
             ),
             (
-                r#"{"fault": {"metadata": {"on": {"all": true}, "token_lifetime": "1s"}}}"#,
+                r#"{"metadata": {"at": {"all": true}, "token_lifetime": "1s"}}"#,
                 "metadata",
             ),
-            (
-                r#"{"fault": {"clock_skew": {"on": {"all": true}, "behind": "3s"}}}"#,
-                "clock_skew",
-            ),
+            (r#"{"clock_skew": {"at": {"all": true}, "skew": "-3s"}}"#, "clock_skew"),
         ];
         for (text, kind) in cases {
             let spec: FaultSpec = serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -476,13 +483,18 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let cases = [
-            r#"{"fault": {"link_down": {"interface": "web"}}}"#,
-            r#"{"fault": {"impairment": {"on": {"all": true}, "loss": 2}}}"#,
-            r#"{"fault": {"impairment": {"on": {"all": true}, "loss": "101%"}}}"#,
-            r#"{"fault": {"impairment": {"on": {"all": true}, "delay": "20"}}}"#,
-            r#"{"fault": {"impairment": {"on": {"all": true}, "rate": 0}}}"#,
-            r#"{"fault": {"meteor": {}}}"#,
-            r#"{"fault": {"link_down": {"all": true}}, "until": "later"}"#,
+            r#"{"link_down": {"interface": "web"}}"#,
+            r#"{"impairment": {"at": {"all": true}, "loss": 2}}"#,
+            r#"{"impairment": {"at": {"all": true}, "loss": "101%"}}"#,
+            r#"{"impairment": {"at": {"all": true}, "delay": "20"}}"#,
+            r#"{"impairment": {"at": {"all": true}, "rate": 0}}"#,
+            r#"{"meteor": {}}"#,
+            r#"{"duration": "5s"}"#,
+            r#"{"link_down": {"all": true}, "dhcp_silent": {"all": true}}"#,
+            r#"{"link_down": {"all": true}, "link_down": {"all": true}}"#,
+            r#"{"link_down": "all"}"#,
+            r#""link_down""#,
+            r#"{"link_down": {"all": true}, "until": "later"}"#,
         ];
         for text in cases {
             assert!(serde_json::from_str::<FaultSpec>(text).is_err(), "{text}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::duration::{AdvertisementInterval, Remembered};
+use super::duration::{AdvertisementInterval, Remembered, RouterLifetime, WireLifetime};
 
 mod dhcp;
 mod others;
@@ -289,13 +289,13 @@ impl Profile {
                 advertisement: AdvertisementPolicy {
                     sent: true,
                     interval: const { AdvertisementInterval::constant(Duration::from_secs(10)) },
-                    router_lifetime: 1800,
+                    router_lifetime: RouterLifetime::new(1800),
                     hop_limit: 0,
                     managed: true,
                     other: false,
                     on_link: true,
                     autonomous: false,
-                    prefix_lifetime: u32::MAX,
+                    prefix_lifetime: WireLifetime::new(u32::MAX),
                     prefix_information: true,
                     route_length: None,
                     source_link_layer: true,
@@ -307,7 +307,7 @@ impl Profile {
             dhcp: DhcpPolicy {
                 v4: Dhcpv4Policy {
                     enabled: true,
-                    lease_time: 3600,
+                    lease_time: WireLifetime::new(3600),
                     interface_mtu: 9001,
                     server: None,
                     name_server: None,
@@ -320,10 +320,10 @@ impl Profile {
                 },
                 v6: Dhcpv6Policy {
                     enabled: true,
-                    renewal_time: 75,
-                    rebinding_time: 120,
-                    preferred_lifetime: 140,
-                    valid_lifetime: 450,
+                    renewal_time: WireLifetime::new(75),
+                    rebinding_time: WireLifetime::new(120),
+                    preferred_lifetime: WireLifetime::new(140),
+                    valid_lifetime: WireLifetime::new(450),
                     rapid_commit: RapidCommit::Honour,
                     prefix_delegation: true,
                     unasked_prefix: true,
@@ -481,7 +481,7 @@ mod tests {
             .with_overrides(&overrides(r#"{"router": {"advertisement": {"interval": "2s"}}}"#))
             .unwrap();
         assert_eq!(changed.router.advertisement.interval.get(), Duration::from_secs(2));
-        assert_eq!(changed.router.advertisement.router_lifetime, 1800);
+        assert_eq!(changed.router.advertisement.router_lifetime.get(), 1800);
         assert_eq!(changed.name, "aws");
     }
 

@@ -154,7 +154,9 @@ pub struct ProbeRecord {
     pub spec: ProbeSpec,
     /// Where it was sent from.
     pub from: String,
-    /// When it began, in nanoseconds since 1970, UTC.
+    /// When it began, in UTC. Times of requests are counted from it.
+    #[serde(with = "crate::model::duration::rfc3339_nanoseconds")]
+    #[schema(value_type = String, format = DateTime)]
     pub began_at: u64,
     /// Every request, in the order of sending.
     pub requests: Vec<Request>,

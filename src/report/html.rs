@@ -6,7 +6,6 @@ use super::run::{Distribution, Repetition, RunOutcome, RunReport, StepReport};
 use super::section::{self, Kind, MS, Section};
 use super::text::{escape, human};
 use super::{ladder, outage};
-use crate::model::duration::since_epoch;
 
 /// The style sheet. Wide drawings and outputs scroll in a box of their own, so that the page never scrolls sideways.
 const STYLE: &str = ":root{color-scheme:light dark;--fg:#222;--bg:#fff;--line:#ddd;--box:#f4f4f4;--good:#2a7d2a;--bad:#c22;--dim:#777;\
@@ -87,7 +86,7 @@ fn run(page: &mut String, report: &RunReport) {
         report.seed,
         escape(&parameters.collect::<String>()),
         human(report.duration_ms * MS),
-        humantime::format_rfc3339_seconds(since_epoch(std::time::Duration::from_millis(report.started_at_ms)))
+        humantime::format_rfc3339_seconds(report.started_at)
     );
     if let Some(problem) = &report.problem {
         let _ = writeln!(page, "<p class=\"broken\">{}</p>", escape(problem));

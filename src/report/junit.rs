@@ -1,11 +1,11 @@
 //! Renders runs as JUnit XML for CI systems: a suite per run, a case per step.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use super::run::{Repetition, RunOutcome, RunReport, StepReport};
 use super::section::{self, Kind, Section, failure, title};
 use super::text::{escape, human};
-use crate::model::duration::since_epoch;
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Suite {
     name: String,
     properties: Vec<(String, String)>,
     /// Milliseconds since 1970.
-    started: u64,
+    started: SystemTime,
     cases: Vec<Case>,
     output: Vec<Section>,
 }
@@ -72,7 +72,7 @@ fn suite(report: &RunReport) -> Suite {
     Suite {
         name: report.scenario.clone(),
         properties,
-        started: report.started_at_ms,
+        started: report.started_at,
         cases,
         output,
     }
@@ -128,7 +128,7 @@ fn other_runs(report: &RunReport, repetition: &Repetition) -> Suite {
     Suite {
         name: format!("{}: other runs", report.scenario),
         properties: std::iter::once(passed).chain(outages).collect(),
-        started: report.started_at_ms,
+        started: report.started_at,
         cases: cases.collect(),
         output: Vec::new(),
     }
@@ -139,7 +139,6 @@ fn write_suite(xml: &mut String, suite: &Suite) {
     let count = |of: fn(&End) -> bool| suite.cases.iter().filter(|case| of(&case.end)).count();
     let time = seconds(suite.cases.iter().map(|case| case.time).sum());
     let name = escape(&suite.name);
-    let started = since_epoch(std::time::Duration::from_millis(suite.started));
     // Writing to a String cannot fail.
     let _ = writeln!(
         xml,
@@ -148,7 +147,7 @@ fn write_suite(xml: &mut String, suite: &Suite) {
         count(|end| matches!(end, End::Failed(_))),
         count(|end| matches!(end, End::Broken(_))),
         count(|end| *end == End::Skipped),
-        humantime::format_rfc3339_seconds(started)
+        humantime::format_rfc3339_seconds(suite.started)
     );
     xml.push_str("<properties>\n");
     for (property, value) in &suite.properties {

@@ -59,8 +59,10 @@ pub struct RunReport {
     /// Why it could not be completed, when no step is the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// When it began, in milliseconds since 1970.
-    pub started_at_ms: u64,
+    /// When it began, in UTC.
+    #[serde(with = "crate::model::duration::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: SystemTime,
     /// Its duration in milliseconds, including the set-up of the network.
     pub duration_ms: u64,
     /// The steps in the order of the file.
@@ -314,7 +316,7 @@ pub struct Evidence {
 
 /// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Progress {
     /// The network is being created.
     Preparing {

@@ -105,7 +105,7 @@ pub(crate) fn full() -> RunReport {
         parameters: [("p".to_owned(), "parameter-value".to_owned())].into(),
         outcome: RunOutcome::Failed,
         problem: None,
-        started_at_ms: 0,
+        started_at: std::time::UNIX_EPOCH,
         duration_ms: 3000,
         steps: vec![passed, failed, step("3", RunOutcome::Skipped)],
         probes: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use super::format::{Action, Scenario, Step};
 use super::play::{Cancel, PlayOptions, StageOptions, not_played, play_repeatedly};
 use crate::contain;
 use crate::record::shelf::Shelf;
-use crate::report::run::{Progress, RunReport, StepReport, unix_ms};
+use crate::report::run::{Progress, RunReport, StepReport};
 
 /// Concurrent runs; each has namespaces and worker threads of its own.
 pub const MOST_RUNNING: usize = 8;
@@ -69,7 +70,7 @@ pub struct Run {
     id: String,
     scenario: Arc<Scenario>,
     seed: u64,
-    started_at_ms: u64,
+    started_at: SystemTime,
     cancel: Cancel,
     told: Mutex<Told>,
     /// The number of progress entries; wakes listeners.
@@ -99,8 +100,8 @@ impl Run {
     }
 
     /// When it began, in milliseconds since 1970.
-    pub fn started_at_ms(&self) -> u64 {
-        self.started_at_ms
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
     }
 
     /// Its current state.
@@ -242,7 +243,7 @@ impl Runs {
             id: format!("run-{:017x}", rand::random::<u64>()),
             scenario,
             seed,
-            started_at_ms: unix_ms(),
+            started_at: SystemTime::now(),
             cancel: Cancel::default(),
             told: Mutex::default(),
             count: watch::channel(0).0,

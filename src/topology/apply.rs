@@ -503,7 +503,7 @@ fn modified_interface(reference: ResourceRef<InterfaceId>, interface: &Interface
 fn settings(interface: &Interface) -> SettingsChange {
     SettingsChange {
         mtu: Some(interface.mtu),
-        ntp_skew_ms: Some(interface.ntp_skew_ms),
+        ntp_skew: Some(interface.ntp_skew),
         metadata: Some(MetadataChange::to(&interface.metadata)),
     }
 }

@@ -122,7 +122,7 @@ fn desired_interface(fields: InterfaceTopology) -> Result<Interface, ModelError>
         prefixes: values(fields.prefixes),
         source_dest_check: fields.source_dest_check,
         mtu: fields.mtu,
-        ntp_skew_ms: fields.ntp_skew_ms.unwrap_or_default(),
+        ntp_skew: fields.ntp_skew.unwrap_or_default(),
         metadata,
         attached_to: fields.attached_to.map(|host| host.value),
         description: fields.description,

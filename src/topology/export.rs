@@ -134,8 +134,8 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     if !interface.source_dest_check {
         fields.insert("source_dest_check".to_owned(), json!(false));
     }
-    if interface.ntp_skew_ms != 0 {
-        fields.insert("ntp_skew_ms".to_owned(), json!(interface.ntp_skew_ms));
+    if !interface.ntp_skew.is_zero() {
+        fields.insert("ntp_skew".to_owned(), json!(interface.ntp_skew));
     }
     let metadata = metadata(&interface.metadata);
     if !metadata.is_empty() {

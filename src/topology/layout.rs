@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
+use crate::model::duration::Skew;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
@@ -164,7 +165,7 @@ pub struct Interface {
     /// The longest packet; the profile's if none.
     pub mtu: Option<u16>,
     /// How far ahead its clock is, in milliseconds.
-    pub ntp_skew_ms: i64,
+    pub ntp_skew: Skew,
     /// What its host finds at the metadata service.
     pub metadata: InstanceMetadata,
     /// The instance that it is a further interface of.
@@ -185,7 +186,7 @@ impl Default for Interface {
             prefixes: Vec::new(),
             source_dest_check: true,
             mtu: None,
-            ntp_skew_ms: 0,
+            ntp_skew: Skew::default(),
             metadata: InstanceMetadata::default(),
             attached_to: None,
             description: String::new(),
@@ -424,7 +425,7 @@ impl Described for Interface {
                 self.mtu
                     .map_or_else(|| "the profile's".to_owned(), |mtu| mtu.to_string()),
             ),
-            field("ntp_skew_ms", self.ntp_skew_ms),
+            field("ntp_skew", self.ntp_skew),
             field("attached_to", list(&self.attached_to)),
             field("description", word(&self.description)),
         ];

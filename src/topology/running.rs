@@ -184,7 +184,7 @@ fn interface_layout(interface: &NetworkInterface, subnet: Label) -> Interface {
         prefixes: ipv4_prefixes.chain(ipv6_prefixes).filter_map(Result::ok).collect(),
         source_dest_check: interface.source_dest_check,
         mtu: interface.settings.mtu,
-        ntp_skew_ms: interface.settings.ntp_skew_ms,
+        ntp_skew: interface.settings.ntp_skew,
         metadata: interface.metadata.clone(),
         attached_to: None,
         description: interface.description.clone(),

@@ -65,7 +65,7 @@ impl World {
             });
             client.post("/v1/subnets", &subnet).await.unwrap();
             for (name, address) in [("a", 10), ("b", 11), ("x", 12), ("y", 13)] {
-                let body = json!({"name": name, "subnet": "s", "addresses": [format!("10.0.0.{address}")]});
+                let body = json!({"name": name, "subnet": "s", "ipv4_addresses": [format!("10.0.0.{address}")]});
                 client.post("/v1/interfaces", &body).await.unwrap();
             }
             client

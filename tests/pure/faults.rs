@@ -129,10 +129,10 @@ fn fates(seed: u64) -> Fates {
     );
     begin(
         &bench.controller,
-        json!({"fault": {"impairment": {
-            "on": {"subnets": ["left"]},
+        json!({"impairment": {
+            "at": {"subnets": ["left"]},
             "loss": "10%", "duplicate": "5%", "reorder": "5%", "delay": "10ms", "jitter": "5ms", "rate": 200_000,
-        }}}),
+        }}),
     );
     let (mut arrived, mut dropped) = (Vec::new(), Vec::new());
     for number in 0..2000_u16 {
@@ -181,7 +181,7 @@ fn a_late_mapping_reaches_the_data_path_and_the_metadata_at_one_instant() {
     move_to(&bench.controller, service, old.id);
     begin(
         &bench.controller,
-        json!({"fault": {"late_propagation": {"delay": {"fixed": "500ms"}}}}),
+        json!({"late_propagation": {"delay": {"fixed": "500ms"}}}),
     );
     let mut events = bench.controller.events(None);
     move_to(&bench.controller, service, new.id);
@@ -231,10 +231,7 @@ fn edits_of_one_address_arrive_in_the_order_in_which_they_were_made() {
         };
         [&a, &b].into_iter().find(|host| has(host)).map(|host| host.id)
     };
-    begin(
-        &bench.controller,
-        json!({"fault": {"late_propagation": {"delay": "aws"}}}),
-    );
+    begin(&bench.controller, json!({"late_propagation": {"delay": "aws"}}));
     for n in 0..10 {
         move_to(&bench.controller, "10.0.1.99", if n % 2 == 0 { a.id } else { b.id });
     }
@@ -255,10 +252,7 @@ fn an_edit_that_is_accepted_and_lost_never_reaches_the_data_path() {
         bench.host("b", "left", "10.0.1.11"),
     );
     move_to(&bench.controller, "10.0.1.99", a.id);
-    begin(
-        &bench.controller,
-        json!({"fault": {"late_propagation": {"delay": "never"}}}),
-    );
+    begin(&bench.controller, json!({"late_propagation": {"delay": "never"}}));
     move_to(&bench.controller, "10.0.1.99", b.id);
     end_all(&bench.controller);
     bench.run(5000 * MS);
@@ -285,7 +279,7 @@ fn who_has_a_stale_mapping_still_reaches_the_old_owner_and_others_do_not() {
     move_to(&bench.controller, "10.0.1.99", old.id);
     let fault = begin(
         &bench.controller,
-        json!({"fault": {"stale_mapping": {"seen_by": {"interfaces": ["behind"]}}}, "duration": "100ms"}),
+        json!({"stale_mapping": {"seen_by": {"interfaces": ["behind"]}}, "duration": "100ms"}),
     );
     move_to(&bench.controller, "10.0.1.99", new.id);
     assert_eq!(behind.received().len(), 0, "who is behind hears no announcement");
@@ -322,10 +316,7 @@ fn a_zone_is_cut_off_with_all_that_is_made_in_it_later() {
         bench.host("a", "left", "10.0.1.10"),
         bench.host("b", "left", "10.0.1.11"),
     );
-    begin(
-        &bench.controller,
-        json!({"fault": {"zone_cut": {"availability_zone": "a"}}}),
-    );
+    begin(&bench.controller, json!({"zone_cut": {"availability_zone": "a"}}));
     let router = {
         let subnet = localvpc::model::ResourceRef::new("right");
         bench.controller.subnet(&subnet).unwrap().router_mac.0
@@ -352,7 +343,7 @@ fn an_observer_of_the_switch_in_memory_sees_delays_and_drops() {
     let mut seen = bench.switch.lock().unwrap().observe(Wanted::default());
     begin(
         &bench.controller,
-        json!({"fault": {"impairment": {"on": {"interfaces": ["a"]}, "direction": "egress", "delay": "7ms"}}}),
+        json!({"impairment": {"at": {"interfaces": ["a"]}, "direction": "egress", "delay": "7ms"}}),
     );
     a.send(&b, 1);
     bench.run(MS);
@@ -364,10 +355,7 @@ fn an_observer_of_the_switch_in_memory_sees_delays_and_drops() {
     assert_eq!(b.received().len(), 0);
     bench.run(7 * MS);
     assert_eq!(b.received().len(), 1);
-    begin(
-        &bench.controller,
-        json!({"fault": {"link_down": {"interfaces": ["b"]}}}),
-    );
+    begin(&bench.controller, json!({"link_down": {"interfaces": ["b"]}}));
     a.send(&b, 2);
     bench.run(MS);
     assert_eq!(seen.try_next().unwrap().fate, Fate::Dropped(DropReason::FaultLinkDown));
@@ -400,11 +388,11 @@ fn a_router_that_is_withheld_and_a_dhcp_server_that_is_silent_say_nothing() {
     };
     begin(
         &bench.controller,
-        json!({"fault": {"router_advertisements_withheld": {"interfaces": ["a"]}}, "duration": "20s"}),
+        json!({"router_advertisements_withheld": {"interfaces": ["a"]}, "duration": "20s"}),
     );
     begin(
         &bench.controller,
-        json!({"fault": {"dhcp_silent": {"interfaces": ["a"]}}, "duration": "20s"}),
+        json!({"dhcp_silent": {"interfaces": ["a"]}, "duration": "20s"}),
     );
     solicit(&a);
     bench.run(15_000 * MS);
@@ -433,10 +421,10 @@ async fn faults_are_begun_listed_and_ended_over_http_with_events() {
     bench.host("web", "left", "10.0.1.10");
     let controller = &bench.controller;
     let mut events = controller.events(None);
-    let fault = json!({"fault": {"link_down": {"interfaces": ["web"]}}, "duration": "10s", "description": "unplugged"});
+    let fault = json!({"link_down": {"interfaces": ["web"]}, "duration": "10s", "description": "unplugged"});
     let (status, begun) = ask(controller, "POST", "/v1/faults", fault.clone()).await;
     assert_eq!(status, 201, "{begun}");
-    assert_eq!(begun["fault"], fault["fault"]);
+    assert_eq!(begun["link_down"], fault["link_down"]);
     let (_, list) = ask(controller, "GET", "/v1/faults", Value::Null).await;
     assert_eq!(list["faults"], json!([begun]));
     let path = format!("/v1/faults/{}", begun["id"].as_str().unwrap());
@@ -449,23 +437,20 @@ async fn faults_are_begun_listed_and_ended_over_http_with_events() {
         told.push(serde_json::to_value(&*event).unwrap());
     }
     assert_eq!(told[0]["type"], "fault_began");
+    assert_eq!(told[0]["link_down"], fault["link_down"], "written as it was given");
     assert_eq!(told[0]["description"], "unplugged");
     assert_eq!(told[1]["type"], "fault_ended");
     assert_eq!(told[1]["reason"], "cancelled");
 
     let cases = [
-        (json!({"fault": {"link_down": {}}}), "fault"),
-        (json!({"fault": {"link_down": {"interfaces": ["nobody"]}}}), "interface"),
-        (
-            json!({"fault": {"zone_cut": {"availability_zone": "z"}}}),
-            "availability_zone",
-        ),
-        (
-            json!({"fault": {"impairment": {"on": {"all": true}}}}),
-            "fault.impairment",
-        ),
-        (json!({"fault": {"api": {}}}), "fault.api"),
-        (json!({"fault": {"meteor": {}}}), "fault"),
+        (json!({"link_down": {}}), "link_down"),
+        (json!({"link_down": {"interfaces": ["nobody"]}}), "interface"),
+        (json!({"zone_cut": {"availability_zone": "z"}}), "availability_zone"),
+        (json!({"impairment": {"at": {"all": true}}}), "impairment"),
+        (json!({"api": {}}), "api"),
+        (json!({"meteor": {}}), "meteor"),
+        (json!({"link_down": {"interfaces": 7}}), "link_down.interfaces"),
+        (json!({"link_down": {"interfaces": ["web"]}, "until": "10s"}), "until"),
     ];
     for (body, field) in cases {
         let (status, problem) = ask(controller, "POST", "/v1/faults", body.clone()).await;
@@ -481,7 +466,7 @@ async fn faults_are_begun_listed_and_ended_over_http_with_events() {
 async fn a_throttled_api_says_so_and_can_still_be_healed() {
     let bench = Bench::new(1);
     let controller = &bench.controller;
-    let throttle = json!({"fault": {"api": {"throttle": {"rate": 0, "burst": 2}}}});
+    let throttle = json!({"api": {"throttle": {"rate": 0, "burst": 2}}});
     assert_eq!(ask(controller, "POST", "/v1/faults", throttle).await.0, 201);
     for expected in [200, 200, 503, 503] {
         let (status, problem) = ask(controller, "GET", "/v1/vpcs", Value::Null).await;
@@ -494,8 +479,8 @@ async fn a_throttled_api_says_so_and_can_still_be_healed() {
     assert_eq!(ask(controller, "GET", "/v1/vpcs", Value::Null).await.0, 200);
 
     // An error that hides that the request was carried out.
-    let error = json!({"fault": {"api": {"actions": ["DELETE /v1/*"],
-        "error": {"status": 500, "code": "InternalError", "carried_out": true}}}});
+    let error = json!({"api": {"actions": ["DELETE /v1/*"],
+        "error": {"status": 500, "code": "InternalError", "carried_out": true}}});
     assert_eq!(ask(controller, "POST", "/v1/faults", error).await.0, 201);
     assert_eq!(ask(controller, "DELETE", "/v1/subnets/right", Value::Null).await.0, 500);
     assert_eq!(ask(controller, "GET", "/v1/subnets/right", Value::Null).await.0, 404);

@@ -83,7 +83,7 @@ async fn a_capture_shows_each_frame_with_what_became_of_it() {
     let two = capture(&controller, "interface=a&filter=icmp&count=2&snaplen=64").await;
     tokio::task::spawn_blocking(move || {
         assert!(succeeds(&a, "ping -c 1 -W 2 10.0.1.11"));
-        begin(&controller, json!({"fault": {"link_down": {"interfaces": ["b"]}}}));
+        begin(&controller, json!({"link_down": {"interfaces": ["b"]}}));
         assert!(!succeeds(&a, "ping -c 1 -W 0.3 10.0.1.11"));
         drop(b);
     })

@@ -232,7 +232,7 @@ fn routes_faults_and_captures_are_there_on_the_command_line() {
         "faults",
         "begin",
         "{ link_down: { interfaces: [b] } }",
-        "--for",
+        "--duration",
         "1m",
         "--json",
     ];

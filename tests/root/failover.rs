@@ -65,15 +65,15 @@ fn every_fault_that_is_written_in_a_scenario_begins_and_ends() {
         "link_down: { interfaces: [a] }",
         "partition: { between: { interfaces: [a] }, and: { interfaces: [b] } }",
         "zone_cut: { availability_zone: local-1a }",
-        "impairment: { on: { interfaces: [a] }, loss: 1%, delay: 20ms }",
+        "impairment: { at: { interfaces: [a] }, loss: 1%, delay: 20ms }",
         "stale_mapping: { seen_by: { interfaces: [a] } }",
         "late_propagation: { delay: aws }",
         "api: { throttle: { rate: 0.5, burst: 1 } }",
         "router_advertisements_withheld: { all: true }",
         "dhcp_silent: { all: true }",
-        "metadata: { on: { all: true }, status: 500 }",
-        "metadata: { on: { all: true }, delay: 100ms }",
-        "clock_skew: { on: { all: true }, behind: 3s }",
+        "metadata: { at: { all: true }, status: 500 }",
+        "metadata: { at: { all: true }, delay: 100ms }",
+        "clock_skew: { at: { all: true }, skew: -3s }",
         "instance_freeze: { interfaces: [a] }",
         "instance_crash: { interfaces: [a] }",
     ];
@@ -96,7 +96,7 @@ fn every_fault_that_is_written_in_a_scenario_begins_and_ends() {
 #[ignore = "needs root: make test"]
 fn a_frozen_host_answers_pings_and_no_requests_and_a_killed_one_lets_go_of_them() {
     let steps = "
-- responder: { start: echo, on: b }
+- responder: { start: echo, in: b }
 - probe: { start: kernel, from: a, to: 10.0.1.11, rate: 50, timeout: 200ms }
 - probe: { start: program, from: a, to: 10.0.1.11, kind: http, port: 7, rate: 50, timeout: 200ms }
 - wait: 500ms
@@ -130,17 +130,17 @@ fn a_frozen_host_answers_pings_and_no_requests_and_a_killed_one_lets_go_of_them(
 fn programs_have_files_of_their_own_and_reach_the_api_after_a_crash() {
     let steps = "
 - exec:
-    on: a
+    in: a
     run: '/etc/test/ask && test -e /etc/test/plain && ! test -x /etc/test/plain && test \"$GREETING\" = hello'
     environment: { GREETING: hello }
     files:
       /etc/test/plain: 'for {{ a.mac }}'
       /etc/test/ask: \"#!/bin/sh\\ncurl -sf --unix-socket $LOCALVPC_SOCKET http://localhost/v1/interfaces/a\\n\"
   expect: { stdout: '{{ a.interface }}' }
-- exec: { on: b, run: 'test ! -e /etc/test' }
+- exec: { in: b, run: 'test ! -e /etc/test' }
 - instance: { crash: a }
-- exec: { on: a, run: 'test ! -e /etc/test && localvpc mappings assign 10.0.1.50 --to a' }
-- exec: { on: a, run: \"curl -s --unix-socket $LOCALVPC_SOCKET http://localhost/v1/instances/b/exec --json '{\\\"argv\\\": [\\\"id\\\"]}'\" }
+- exec: { in: a, run: 'test ! -e /etc/test && localvpc mappings assign 10.0.1.50 --to a' }
+- exec: { in: a, run: \"curl -s --unix-socket $LOCALVPC_SOCKET http://localhost/v1/instances/b/exec --json '{\\\"argv\\\": [\\\"id\\\"]}'\" }
   expect: { stdout: UnauthorizedOperation }
 ";
     let (report, shown) = run(&read("test.yaml", &written(steps)));
@@ -169,7 +169,7 @@ fn a_mistake_in_a_failover_step_is_reported_before_anything_starts() {
         ),
         ("- probe: { start: p, from: a, to: 10.0.1.11, kind: smoke }", "smoke"),
         ("- fault: { meteor: {} }", "this is not a fault"),
-        ("- fault: { duration: 5s }", "a fault has one kind"),
+        ("- fault: { duration: 5s }", "a fault has a kind"),
         ("- fault: { link_down: { interface: a } }", "this is not a fault"),
         ("- instance: { kill: a, freeze: b }", "`instance` has one of"),
         ("- { wait: 1s, expect: { lost: 0 } }", "these figures are of a probe"),
@@ -210,7 +210,7 @@ fn a_mistake_in_a_failover_step_is_reported_before_anything_starts() {
             "no type of event is called `rain`",
         ),
         (
-            "- exec: { on: a, run: x, files: { /usr/bin/x: y } }",
+            "- exec: { in: a, run: x, files: { /usr/bin/x: y } }",
             "is not a file of an instance's own",
         ),
     ] {
@@ -232,10 +232,10 @@ const LOSS: &str = "
 
 /// A move and a partition during a probe; then expectations that hold, and their inversions.
 const FIGURES: &str = "
-- responder: { start: at-a, on: a }
-- responder: { start: at-b, on: b }
-- exec: { on: a, run: 'ip address add 10.0.1.50/32 dev eth0' }
-- exec: { on: b, run: 'ip address add 10.0.1.50/32 dev eth0' }
+- responder: { start: at-a, in: a }
+- responder: { start: at-b, in: b }
+- exec: { in: a, run: 'ip address add 10.0.1.50/32 dev eth0' }
+- exec: { in: b, run: 'ip address add 10.0.1.50/32 dev eth0' }
 - mapping: { assign: 10.0.1.50, to: a }
 - probe: { start: p, from: c, to: 10.0.1.50, kind: udp, rate: 100, timeout: 300ms }
 - wait: 500ms

@@ -21,7 +21,7 @@ fn a_host_without_link_sees_no_carrier_until_the_fault_is_over() {
     let mut events = runtime.controller().events(None);
     begin(
         runtime.controller(),
-        json!({"fault": {"link_down": {"interfaces": ["b"]}}, "duration": "700ms"}),
+        json!({"link_down": {"interfaces": ["b"]}, "duration": "700ms"}),
     );
     let began = Instant::now();
     eventually("the carrier is gone", || carrier() == "0");
@@ -48,7 +48,7 @@ fn delay_and_partition_are_what_a_ping_says_they_are() {
     assert!(ping("10.0.1.11").contains(" 0% packet loss"));
     begin(
         controller,
-        json!({"fault": {"impairment": {"on": {"interfaces": ["b"]}, "delay": "50ms"}}}),
+        json!({"impairment": {"at": {"interfaces": ["b"]}, "delay": "50ms"}}),
     );
     let report = ping("10.0.1.11");
     // rtt min/avg/max/mdev = …
@@ -62,7 +62,7 @@ fn delay_and_partition_are_what_a_ping_says_they_are() {
     end_all(controller);
     begin(
         controller,
-        json!({"fault": {"partition": {"between": {"interfaces": ["a"]}, "and": {"subnets": ["right"]}}}}),
+        json!({"partition": {"between": {"interfaces": ["a"]}, "and": {"subnets": ["right"]}}}),
     );
     assert!(ping("10.0.2.10").contains(" 100% packet loss"));
     assert!(ping("10.0.1.11").contains(" 0% packet loss"));
@@ -77,7 +77,7 @@ fn loss_is_as_frequent_as_was_asked_for_and_tcp_survives_it() {
     let (runtime, _) = runtime(&[("a", "left", &["10.0.1.10"]), ("b", "left", &["10.0.1.11"])]);
     begin(
         runtime.controller(),
-        json!({"fault": {"impairment": {"on": {"interfaces": ["b"]}, "direction": "ingress", "loss": "5%"}}}),
+        json!({"impairment": {"at": {"interfaces": ["b"]}, "direction": "ingress", "loss": "5%"}}),
     );
     let (a, b) = (host(&runtime, "a"), host(&runtime, "b"));
     // Segmentation offload puts many packets into one frame; each of them has its own outcome.

@@ -56,13 +56,13 @@ fn a_host_hangs_for_as_long_as_it_is_frozen_and_its_kernel_does_not() {
         before != said(&b, "cat /run/tick")
     };
     eventually("it runs", ticks);
-    let frozen = json!({"fault": {"instance_freeze": {"interfaces": ["b"]}}});
+    let frozen = json!({"instance_freeze": {"interfaces": ["b"]}});
     let (status, begun) = ask(&runtime, "POST", "/v1/faults", frozen);
     assert_eq!(status, 201, "{begun}");
     assert!(!ticks(), "its processes are stopped when the answer comes");
     assert!(succeeds(&a, "ping -c 1 -W 2 10.0.1.11"), "its kernel answers");
     // A second fault of the same kind: the state lasts until the first one is over too.
-    let short = json!({"fault": {"instance_freeze": {"subnets": ["left"]}}, "duration": "200ms"});
+    let short = json!({"instance_freeze": {"subnets": ["left"]}, "duration": "200ms"});
     let mut events = runtime.controller().events(None);
     assert_eq!(ask(&runtime, "POST", "/v1/faults", short).0, 201);
     eventually("the second fault is over", || {
@@ -84,7 +84,7 @@ fn a_host_that_crashed_is_gone_with_all_that_it_wrote_until_the_fault_is_over() 
     assert!(succeeds(&b, "echo lost >/run/state"));
     let running = b.start(&CommandSpec::new(["sleep", "600"])).unwrap();
     assert!(succeeds(&a, "ping -c 1 -W 2 10.0.1.11"));
-    let crash = json!({"fault": {"instance_crash": {"interfaces": ["b"]}}});
+    let crash = json!({"instance_crash": {"interfaces": ["b"]}});
     assert_eq!(ask(&runtime, "POST", "/v1/faults", crash).0, 201);
     eventually("its processes are killed", || running.try_wait().is_some());
     assert!(
@@ -105,7 +105,7 @@ fn a_fault_of_instances_needs_an_instance_of_the_lab() {
     let runtime = hosts(&[("a", "left", &["10.0.1.10"])]);
     interface(runtime.controller(), "loose", "left", &["10.0.1.20"]);
     for kind in ["instance_freeze", "instance_crash"] {
-        let fault = json!({"fault": {kind: {"interfaces": ["loose"]}}});
+        let fault = json!({kind: {"interfaces": ["loose"]}});
         let (status, problem) = ask(&runtime, "POST", "/v1/faults", fault);
         assert_eq!((status, &problem["code"]), (422, &json!("InvalidParameterValue")));
         assert!(problem["remedy"].as_str().unwrap().contains("link_down"), "{problem}");

@@ -36,14 +36,14 @@ steps:
 
 /// Daemons, captures and a probe; then a step that is still running when the process is killed.
 const LONG: &str = "
-- responder: { start: echo, on: b }
-- exec: { on: a, background: front, run: 'exec sleep 4712.1' }
-- exec: { on: b, run: 'setsid sleep 4712.2 >/dev/null 2>&1 & :' }
-- exec: { on: b, run: '(setsid sh -c \"trap : TERM INT HUP; while :; do sleep 4712.3; done\" >/dev/null 2>&1 &) ; :' }
-- exec: { on: a, run: 'mkdir -p /etc/left && echo x > /etc/left/x && mount -t tmpfs left /mnt' }
-- capture: { start: seen, on: b }
+- responder: { start: echo, in: b }
+- exec: { in: a, background: front, run: 'exec sleep 4712.1' }
+- exec: { in: b, run: 'setsid sleep 4712.2 >/dev/null 2>&1 & :' }
+- exec: { in: b, run: '(setsid sh -c \"trap : TERM INT HUP; while :; do sleep 4712.3; done\" >/dev/null 2>&1 &) ; :' }
+- exec: { in: a, run: 'mkdir -p /etc/left && echo x > /etc/left/x && mount -t tmpfs left /mnt' }
+- capture: { start: seen, in: b }
 - probe: { start: stream, from: a, to: 10.0.1.11, kind: udp }
-- exec: { on: a, run: 'sleep 4712.4', timeout: 300s }
+- exec: { in: a, run: 'sleep 4712.4', timeout: 300s }
 ";
 
 fn scenario(name: &str, steps: &str) -> String {

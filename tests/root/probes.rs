@@ -106,10 +106,7 @@ fn a_move_to_a_host_that_is_not_ready_is_an_outage_of_that_length() {
     let from = Some((controller, ids[0]));
     let probe = Probe::start(client.namespace(), "client", spec(ProbeKind::Udp, SERVICE), from).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    begin(
-        controller,
-        json!({"fault": {"late_propagation": {"delay": {"fixed": "200ms"}}}}),
-    );
+    begin(controller, json!({"late_propagation": {"delay": {"fixed": "200ms"}}}));
     // The old owner dies, and only then the address moves.
     said(&old, &format!("ip address del {SERVICE}/32 dev eth0"));
     said(&new, &format!("ip address add {SERVICE}/32 dev eth0"));
@@ -175,7 +172,7 @@ fn drops_by_a_fault_are_in_the_record_with_their_reason() {
     std::thread::sleep(Duration::from_millis(200));
     begin(
         controller,
-        json!({"fault": {"partition": {"between": {"interfaces": ["client"]}, "and": {"interfaces": ["server"]}}}}),
+        json!({"partition": {"between": {"interfaces": ["client"]}, "and": {"interfaces": ["server"]}}}),
     );
     std::thread::sleep(Duration::from_millis(300));
     end_all(controller);
@@ -229,7 +226,7 @@ fn the_outage_is_the_one_that_the_capture_shows() {
         std::thread::sleep(Duration::from_millis(150));
         begin(
             controller,
-            json!({"fault": {"impairment": {"on": {"interfaces": ["server"]}, "loss": "100%"}}}),
+            json!({"impairment": {"at": {"interfaces": ["server"]}, "loss": "100%"}}),
         );
         std::thread::sleep(Duration::from_millis(100));
         end_all(controller);

@@ -55,7 +55,7 @@ topology:
 steps:
 - ping: { from: a, to: 10.0.1.11 }
 - exec:
-    on: a
+    in: a
     run: |
       set -e
       test $(id -u) = 0
@@ -67,7 +67,7 @@ steps:
       ip link set eth0 mtu 1400
       sysctl -qw net.ipv4.ip_forward=1
       localvpc mappings assign 10.0.1.50 --to a
-- exec: { on: b, run: 'test ! -e /etc/x && curl -sf http://169.254.169.254/latest/meta-data/local-ipv4' }
+- exec: { in: b, run: 'test ! -e /etc/x && curl -sf http://169.254.169.254/latest/meta-data/local-ipv4' }
   expect: { stdout: 10.0.1.11 }
 ";
 

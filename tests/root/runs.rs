@@ -200,7 +200,7 @@ async fn a_wrong_file_is_answered_with_its_mistakes_by_line_and_column() {
 #[tokio::test]
 #[ignore = "needs root: make test"]
 async fn commands_in_a_scenario_take_a_server_that_allows_them_and_a_caller_who_is_known() {
-    let text = scenario("commands", "- parallel:\n    - exec: { on: a, run: 'true' }");
+    let text = scenario("commands", "- parallel:\n    - exec: { in: a, run: 'true' }");
     for (exec, transport, allowed) in [
         (false, Transport::Unix, false),
         (true, Transport::Tcp, false),
@@ -233,7 +233,7 @@ async fn a_run_is_followed_from_its_beginning_to_its_end() {
     assert_eq!(status, StatusCode::OK);
     let text = String::from_utf8(bytes).unwrap();
     let kinds: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
-    let step = ["step-started", "step-finished"];
+    let step = ["step_started", "step_finished"];
     assert_eq!(
         kinds,
         [&["preparing", "ready"][..], &step, &step, &["finished"]].concat()

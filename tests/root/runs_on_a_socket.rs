@@ -214,8 +214,8 @@ async fn the_captures_of_a_run_are_fetched_as_one_and_one_by_one_and_tcpdump_rea
 async fn logs_are_fetched_by_instance() {
     let server = Server::start().await;
     let steps = "
-- exec: { on: a, background: one, run: 'echo of a; echo wrong >&2; exec sleep 100' }
-- exec: { on: b, background: two, run: 'echo of b' }
+- exec: { in: a, background: one, run: 'echo of a; echo wrong >&2; exec sleep 100' }
+- exec: { in: b, background: two, run: 'echo of b' }
 - wait: 500ms";
     let run = server.begin(json!({ "text": scenario(steps) })).await;
     server.report(&run).await;
@@ -271,13 +271,13 @@ async fn a_run_survives_its_clients_and_a_new_one_gets_the_rest() {
         seen.push(first.next().await.unwrap().unwrap());
     }
     drop(first);
-    assert_eq!(seen[2].event, "step-started");
+    assert_eq!(seen[2].event, "step_started");
     let mut second = server.client.events(&path, seen[2].id.as_deref()).await.unwrap();
     while let Some(event) = tokio::time::timeout(SOON, second.next()).await.unwrap().unwrap() {
         seen.push(event);
     }
     let kinds: Vec<&str> = seen.iter().map(|event| event.event.as_str()).collect();
-    let step = ["step-started", "step-finished"];
+    let step = ["step_started", "step_finished"];
     assert_eq!(
         kinds,
         [&["preparing", "ready"][..], &step, &step, &["finished"]].concat()
@@ -297,14 +297,14 @@ async fn a_run_that_is_cancelled_ends_its_programs_and_keeps_its_evidence() {
     let server = Server::start().await;
     let steps = "
 - ping: { from: a, to: 10.0.1.11, count: 1 }
-- exec: { on: b, run: 'echo begun; exec sleep 4713', timeout: 300s }
+- exec: { in: b, run: 'echo begun; exec sleep 4713', timeout: 300s }
 - wait: 1s";
     let run = server.begin(json!({ "text": scenario(steps) })).await;
     let path = format!("/v1/runs/{run}");
     let mut events = server.client.events(&format!("{path}/events"), None).await.unwrap();
     loop {
         let event = events.next().await.unwrap().unwrap();
-        if event.event == "step-started" && event.data.contains("sleep 4713") {
+        if event.event == "step_started" && event.data.contains("sleep 4713") {
             break;
         }
     }
@@ -332,7 +332,7 @@ async fn a_run_that_is_cancelled_ends_its_programs_and_keeps_its_evidence() {
 async fn parameters_and_the_seed_reach_the_run_and_runs_side_by_side_do_not_know_of_each_other() {
     let server = Server::start().await;
     let steps = "
-- exec: { on: a, run: 'echo {{ parameters.word }}; ip -br link show dev eth0; sleep 1' }
+- exec: { in: a, run: 'echo {{ parameters.word }}; ip -br link show dev eth0; sleep 1' }
 - ping: { from: a, to: '{{ parameters.to }}', count: 1 }";
     let text = scenario(steps);
     // The same addresses in each; 10.0.1.50 is in the third alone.

@@ -117,7 +117,7 @@ fn a_failed_step_ends_the_run_and_shows_packets_verdicts_and_hosts() {
 #[test]
 #[ignore = "needs root: make test"]
 fn a_run_that_keeps_going_plays_every_step() {
-    let scenario = written("- exec: { on: a, run: 'exit 3' }\n- exec: { on: a, run: 'exit 0' }");
+    let scenario = written("- exec: { in: a, run: 'exit 3' }\n- exec: { in: a, run: 'exit 0' }");
     let report = run(
         &scenario,
         &PlayOptions {
@@ -135,10 +135,10 @@ fn a_run_that_keeps_going_plays_every_step() {
 fn a_step_within_a_time_is_tried_until_it_passes() {
     let scenario = written(
         "
-- exec: { on: a, run: 'sleep 1; touch /run/ready', background: later }
-- exec: { on: a, run: 'test -e /run/ready' }
+- exec: { in: a, run: 'sleep 1; touch /run/ready', background: later }
+- exec: { in: a, run: 'test -e /run/ready' }
   within: 10s
-- exec: { on: a, run: 'false' }
+- exec: { in: a, run: 'false' }
   within: 1s",
     );
     let report = run(&scenario, &options());
@@ -152,7 +152,7 @@ fn a_step_within_a_time_is_tried_until_it_passes() {
 fn what_is_counted_a_moment_after_a_step_is_waited_for() {
     let scenario = written(
         "
-- exec: { on: a, run: 'sleep 0.1; ping -c 1 -W 1 10.0.1.77', background: later }
+- exec: { in: a, run: 'sleep 0.1; ping -c 1 -W 1 10.0.1.77', background: later }
 - expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1 } } } } }
 - expect: { ports: { a: { drops: { arp_unknown_address: { at_least: 1000 } } } } }",
     );
@@ -167,9 +167,9 @@ fn what_is_counted_a_moment_after_a_step_is_waited_for() {
 fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
     let scenario = written(
         "
-- exec: { on: a, run: 'echo {{ parameters.greeting }} world' }
+- exec: { in: a, run: 'echo {{ parameters.greeting }} world' }
   save: { who: 'good day (.*)' }
-- exec: { on: b, argv: [echo, '{{ saved.who | upper }}'] }
+- exec: { in: b, argv: [echo, '{{ saved.who | upper }}'] }
   expect: { stdout: { matches: '^WORLD$' } }",
     );
     let parameters = BTreeMap::from([("greeting".to_owned(), "good day".to_owned())]);
@@ -197,7 +197,7 @@ fn what_a_step_saves_and_a_run_sets_can_be_used_in_later_steps() {
 #[test]
 #[ignore = "needs root: make test"]
 fn a_command_that_takes_too_long_is_killed_and_fails_the_step() {
-    let scenario = written("- exec: { on: a, run: 'sleep 60', timeout: 300ms }");
+    let scenario = written("- exec: { in: a, run: 'sleep 60', timeout: 300ms }");
     let report = run(&scenario, &options());
     assert_eq!((report.outcome, report.steps[0].exit), (RunOutcome::Failed, Some(124)));
     assert!(report.duration_ms < 20_000);
@@ -206,7 +206,7 @@ fn a_command_that_takes_too_long_is_killed_and_fails_the_step() {
 #[test]
 #[ignore = "needs root: make test"]
 fn a_cancelled_run_ends_soon_and_leaves_nothing() {
-    let scenario = written("- exec: { on: a, run: 'sleep 300.0424242' }\n- wait: 300s");
+    let scenario = written("- exec: { in: a, run: 'sleep 300.0424242' }\n- wait: 300s");
     let cancel = Cancel::default();
     let began = Instant::now();
     let report = play(&scenario, &options(), &cancel, &|progress| {
@@ -247,7 +247,7 @@ fn runs_side_by_side_do_not_know_of_each_other() {
 #[test]
 #[ignore = "needs root: make test"]
 fn a_seed_makes_the_same_network_again() {
-    let scenario = written("- exec: { on: a, run: 'cat /sys/class/net/eth0/address' }");
+    let scenario = written("- exec: { in: a, run: 'cat /sys/class/net/eth0/address' }");
     let mac = |seed| {
         let report = run(
             &scenario,
@@ -277,7 +277,7 @@ fn a_program_that_is_not_installed_is_named_before_anything_starts() {
 fn a_program_in_the_background_that_dies_at_once_fails_its_step_with_what_it_wrote() {
     let scenario = written(
         "
-  - exec: { on: a, run: 'echo no such option >&2; exit 3', background: server }
+  - exec: { in: a, run: 'echo no such option >&2; exit 3', background: server }
   - wait: 1ms
 ",
     );
@@ -295,8 +295,8 @@ fn a_program_in_the_background_that_dies_at_once_fails_its_step_with_what_it_wro
 fn a_program_in_the_background_that_becomes_a_daemon_or_ends_well_passes() {
     let scenario = written(
         "
-  - exec: { on: a, run: 'sleep 60 & exit 0', background: daemon }
-  - exec: { on: a, run: 'sleep 60', background: sleeper }
+  - exec: { in: a, run: 'sleep 60 & exit 0', background: daemon }
+  - exec: { in: a, run: 'sleep 60', background: sleeper }
   - stop: sleeper
 ",
     );

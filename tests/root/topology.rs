@@ -30,7 +30,7 @@ instances:
     ipv4: [10.0.1.10, 10.0.1.50]
     metadata: { http_tokens: required, user_data: \"#!/bin/sh\\necho hello\\n\", iam_role: failover }
   b: { subnet: left, ipv4: [10.0.1.11], prefixes: ['10.0.1.64/28', '2001:db8:100:1:5::/80'], source_dest_check: false, mtu: 1500 }
-  c: { subnet: right, configure: none, ntp_skew_ms: 1500, tags: { role: idle } }
+  c: { subnet: right, configure: none, ntp_skew: 1s 500ms, tags: { role: idle } }
 route_tables:
   main: { vpc: v, main: true, routes: [{ to: 198.51.100.0/24, via: blackhole }] }
   overlay: { vpc: v, subnets: [left], routes: [{ to: 192.0.2.10/32, via: b }, { to: 10.1.2.0/24, via: a }] }

@@ -103,7 +103,7 @@ impl Server {
         });
         self.client.post("/v1/subnets", &subnet).await.unwrap();
         for (name, address) in [("a", "10.0.1.10"), ("b", "10.0.1.11")] {
-            let interface = json!({"name": name, "subnet": "left", "addresses": [address]});
+            let interface = json!({"name": name, "subnet": "left", "ipv4_addresses": [address]});
             self.client.post("/v1/interfaces", &interface).await.unwrap();
         }
     }

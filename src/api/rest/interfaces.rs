@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing;
 use axum::{Extension, Router};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -21,9 +21,8 @@ use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_t
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
-use crate::model::interface::{
-    AddressRequest, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface, SettingsChange,
-};
+use crate::model::duration::Skew;
+use crate::model::interface::{CreateInterface, DeleteInterface, DetachInterface, ModifyInterface, SettingsChange};
 use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
@@ -33,6 +32,10 @@ use crate::model::{
 };
 use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
+
+mod given;
+
+use given::Given;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -96,9 +99,9 @@ pub struct InterfaceView {
     /// The longest IP packet that it takes; absent where that is the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
+    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
     #[serde(default)]
-    pub ntp_skew_ms: i64,
+    pub ntp_skew: Skew,
     /// The instance that it belongs to; absent until it was attached once, or metadata were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
@@ -161,7 +164,7 @@ impl InterfaceView {
             ipv4_prefixes: interface.ipv4_prefixes,
             ipv6_prefixes: interface.ipv6_prefixes,
             mtu: interface.settings.mtu,
-            ntp_skew_ms: interface.settings.ntp_skew_ms,
+            ntp_skew: interface.settings.ntp_skew,
             metadata: interface.metadata,
             tags: interface.tags,
         }
@@ -220,10 +223,23 @@ struct CreateInterfaceRequest {
     /// Free text.
     #[serde(default)]
     description: String,
-    /// Addresses and prefixes, in order. The first IPv4 address becomes the primary one; in a subnet with IPv4 one is
-    /// chosen if none is given.
+    /// IPv4 addresses, in order. The first becomes the primary one; in a subnet with IPv4 one is chosen
+    /// if none is given.
     #[serde(default)]
-    addresses: Vec<AddressOrPrefix>,
+    #[schema(value_type = Vec<String>)]
+    ipv4_addresses: Vec<Ipv4Addr>,
+    /// IPv6 addresses, in order.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv6_addresses: Vec<Ipv6Addr>,
+    /// Delegated /28 prefixes.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv4_prefixes: Vec<Ipv4Net>,
+    /// Delegated /80 prefixes.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv6_prefixes: Vec<Ipv6Net>,
     /// How many free IPv4 addresses to add.
     #[serde(default)]
     ipv4_address_count: u32,
@@ -238,8 +254,8 @@ struct CreateInterfaceRequest {
     ipv6_prefix_count: u32,
     /// The longest IP packet that it takes, 576 to 9001; the profile's if left out.
     mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
-    ntp_skew_ms: Option<i64>,
+    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
+    ntp_skew: Option<Skew>,
     /// What differs from the default metadata.
     metadata: Option<MetadataChange>,
     /// Tags.
@@ -266,8 +282,8 @@ struct ModifyInterfaceRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<u16>)]
     mtu: Option<Option<u16>>,
-    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
-    ntp_skew_ms: Option<i64>,
+    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
+    ntp_skew: Option<Skew>,
     /// What changes about the metadata; from the next request on.
     metadata: Option<MetadataChange>,
     /// All tags.
@@ -278,9 +294,22 @@ struct ModifyInterfaceRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AssignRequest {
-    /// These, in order.
+    /// IPv4 addresses, in order.
     #[serde(default)]
-    addresses: Vec<AddressOrPrefix>,
+    #[schema(value_type = Vec<String>)]
+    ipv4_addresses: Vec<Ipv4Addr>,
+    /// IPv6 addresses, in order.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv6_addresses: Vec<Ipv6Addr>,
+    /// Delegated /28 prefixes.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv4_prefixes: Vec<Ipv4Net>,
+    /// Delegated /80 prefixes.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ipv6_prefixes: Vec<Ipv6Net>,
     /// How many free IPv4 addresses to add.
     #[serde(default)]
     ipv4_address_count: u32,
@@ -303,38 +332,41 @@ struct AssignRequest {
 struct Assigned {
     /// The interface.
     interface_id: InterfaceId,
-    /// What was asked for or chosen, in order; what the interface had before included.
-    addresses: Vec<AddressOrPrefix>,
+    /// IPv4 addresses that were asked for or chosen, in order; what the interface had before included.
+    #[schema(value_type = Vec<String>)]
+    ipv4_addresses: Vec<Ipv4Addr>,
+    /// IPv6 addresses, likewise.
+    #[schema(value_type = Vec<String>)]
+    ipv6_addresses: Vec<Ipv6Addr>,
+    /// Delegated /28 prefixes, likewise.
+    #[schema(value_type = Vec<String>)]
+    ipv4_prefixes: Vec<Ipv4Net>,
+    /// Delegated /80 prefixes, likewise.
+    #[schema(value_type = Vec<String>)]
+    ipv6_prefixes: Vec<Ipv6Net>,
     /// What that changed.
     summary: EditSummary,
 }
 
-/// The most addresses of a kind that one request may have chosen: the network is locked while they are drawn.
-const MOST_CHOSEN: u32 = 4_096;
-
-/// What is asked for by value, then what is asked for by number.
-fn wanted(
-    addresses: Vec<AddressOrPrefix>,
-    counts: [(&'static str, AddressRequest, u32); 4],
-) -> Result<Vec<AddressRequest>, Problem> {
-    let mut all: Vec<_> = addresses.into_iter().map(AddressRequest::Exactly).collect();
-    for (field, kind, count) in counts {
-        if count > MOST_CHOSEN {
-            let problem = Problem::invalid(field, format!("{count} at once are too many"));
-            return Err(problem.remedy(format!("Ask for at most {MOST_CHOSEN} in one request.")));
+/// What was asked for or chosen, by kind.
+fn assigned(blocks: Vec<AddressOrPrefix>, interface_id: InterfaceId, summary: EditSummary) -> Assigned {
+    let mut assigned = Assigned {
+        interface_id,
+        ipv4_addresses: Vec::new(),
+        ipv6_addresses: Vec::new(),
+        ipv4_prefixes: Vec::new(),
+        ipv6_prefixes: Vec::new(),
+        summary,
+    };
+    for block in blocks {
+        match (block.net(), block.is_prefix()) {
+            (IpNet::V4(net), false) => assigned.ipv4_addresses.push(net.addr()),
+            (IpNet::V6(net), false) => assigned.ipv6_addresses.push(net.addr()),
+            (IpNet::V4(net), true) => assigned.ipv4_prefixes.push(net),
+            (IpNet::V6(net), true) => assigned.ipv6_prefixes.push(net),
         }
-        all.extend(std::iter::repeat_n(kind, count as usize));
     }
-    Ok(all)
-}
-
-fn counts(ipv4: u32, ipv6: u32, ipv4_prefixes: u32, ipv6_prefixes: u32) -> [(&'static str, AddressRequest, u32); 4] {
-    [
-        ("ipv4_address_count", AddressRequest::AnyIpv4, ipv4),
-        ("ipv6_address_count", AddressRequest::AnyIpv6, ipv6),
-        ("ipv4_prefix_count", AddressRequest::AnyIpv4Prefix, ipv4_prefixes),
-        ("ipv6_prefix_count", AddressRequest::AnyIpv6Prefix, ipv6_prefixes),
-    ]
+    assigned
 }
 
 fn reference(path: &PathParts) -> ResourceRef<InterfaceId> {
@@ -406,12 +438,18 @@ async fn create(
     _: NoQuery,
     Json(request): Json<CreateInterfaceRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let counts = counts(
-        request.ipv4_address_count,
-        request.ipv6_address_count,
-        request.ipv4_prefix_count,
-        request.ipv6_prefix_count,
-    );
+    let given = Given {
+        ipv4_addresses: request.ipv4_addresses,
+        ipv6_addresses: request.ipv6_addresses,
+        ipv4_prefixes: request.ipv4_prefixes,
+        ipv6_prefixes: request.ipv6_prefixes,
+        counts: [
+            request.ipv4_address_count,
+            request.ipv6_address_count,
+            request.ipv4_prefix_count,
+            request.ipv6_prefix_count,
+        ],
+    };
     let command = CreateInterface {
         name: request.name,
         subnet: request.subnet,
@@ -419,10 +457,10 @@ async fn create(
         source_dest_check: request.source_dest_check.unwrap_or(true),
         groups: request.groups,
         description: request.description,
-        addresses: wanted(request.addresses, counts)?,
+        addresses: given.requests()?,
         settings: SettingsChange {
             mtu: Some(request.mtu),
-            ntp_skew_ms: request.ntp_skew_ms,
+            ntp_skew: request.ntp_skew,
             metadata: request.metadata,
         },
         tags: request.tags,
@@ -468,7 +506,7 @@ async fn modify(
         description: request.description,
         settings: SettingsChange {
             mtu: request.mtu,
-            ntp_skew_ms: request.ntp_skew_ms,
+            ntp_skew: request.ntp_skew,
             metadata: request.metadata,
         },
         tags: request.tags,
@@ -604,17 +642,23 @@ async fn assign(
     _: NoQuery,
     Json(request): Json<AssignRequest>,
 ) -> Result<axum::Json<Assigned>, Problem> {
-    let counts = counts(
-        request.ipv4_address_count,
-        request.ipv6_address_count,
-        request.ipv4_prefix_count,
-        request.ipv6_prefix_count,
-    );
-    let addresses = wanted(request.addresses, counts)?;
+    let given = Given {
+        ipv4_addresses: request.ipv4_addresses,
+        ipv6_addresses: request.ipv6_addresses,
+        ipv4_prefixes: request.ipv4_prefixes,
+        ipv6_prefixes: request.ipv6_prefixes,
+        counts: [
+            request.ipv4_address_count,
+            request.ipv6_address_count,
+            request.ipv4_prefix_count,
+            request.ipv6_prefix_count,
+        ],
+    };
+    let addresses = given.requests()?;
     if addresses.is_empty() {
         return Err(Problem::missing(
-            "addresses",
-            "Name addresses, or give a count such as ipv6_address_count.",
+            "ipv4_addresses",
+            "Give ipv4_addresses, ipv6_addresses, ipv4_prefixes or ipv6_prefixes, or a count such as ipv6_address_count.",
         ));
     }
     let interface = reference(&path);
@@ -624,12 +668,8 @@ async fn assign(
             addresses,
             move_allowed: request.move_allowed,
         };
-        let assigned = state.controller.execute(command)?;
-        Ok(axum::Json(Assigned {
-            interface_id: assigned.interface,
-            addresses: assigned.addresses,
-            summary: assigned.summary,
-        }))
+        let made = state.controller.execute(command)?;
+        Ok(axum::Json(assigned(made.addresses, made.interface, made.summary)))
     })
     .await
 }

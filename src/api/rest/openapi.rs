@@ -99,6 +99,11 @@ fn inlined() -> Vec<(&'static str, Value)> {
 fn complete_schemas(schemas: &mut Map<String, Value>) {
     name_variants(schemas);
     flatten_all(schemas);
+    // A fault is flat in its own kind: its variants come to be by flattening. A request may have nothing else.
+    for variant in schemas["FaultSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
+        variant["additionalProperties"] = false.into();
+    }
+    name_variants_of(schemas, |name| ["Fault", "FaultSpec"].contains(&name));
     for (name, _) in inlined() {
         schemas.remove(name);
     }
@@ -133,8 +138,12 @@ fn bound(number: &mut Value, least: i64, greatest: i64) {
 
 /// Gives each inline variant of a union a schema of its own: what has no name gets one that no two generators agree on.
 fn name_variants(schemas: &mut Map<String, Value>) {
+    name_variants_of(schemas, |_| true);
+}
+
+fn name_variants_of(schemas: &mut Map<String, Value>, wanted: impl Fn(&str) -> bool) {
     let mut named = Map::new();
-    for (name, schema) in schemas.iter_mut() {
+    for (name, schema) in schemas.iter_mut().filter(|(name, _)| wanted(name)) {
         for variants in ["oneOf", "anyOf"] {
             for variant in schema
                 .get_mut(variants)
@@ -228,23 +237,30 @@ fn flat(node: &Value, schemas: &Map<String, Value>) -> Option<Value> {
         .iter()
         .map(|part| flat(part, schemas))
         .collect::<Option<Vec<_>>>()?;
-    let union = parts.iter().position(|part| part.get("oneOf").is_some());
-    let merged = match union {
-        None => merge(&parts)?,
-        Some(at) => {
-            let variants = parts[at]["oneOf"].as_array()?.iter().map(|variant| {
-                let mut parts = parts.clone();
-                parts[at] = flat(variant, schemas)?;
-                merge(&parts)
-            });
-            json!({ "oneOf": variants.collect::<Option<Vec<_>>>()? })
-        }
-    };
+    let merged = combine(&parts, schemas)?;
     let Value::Object(mut merged) = merged else { return None };
     if let Some(description) = node.get("description") {
         merged.insert("description".to_owned(), description.clone());
     }
     Some(Value::Object(merged))
+}
+
+/// The parts as one object, or as a union where a part is one; a union of unions is one union.
+fn combine(parts: &[Value], schemas: &Map<String, Value>) -> Option<Value> {
+    let Some(at) = parts.iter().position(|part| part.get("oneOf").is_some()) else {
+        return merge(parts);
+    };
+    let mut all = Vec::new();
+    for variant in parts[at]["oneOf"].as_array()? {
+        let mut parts = parts.to_vec();
+        parts[at] = flat(variant, schemas)?;
+        let mut combined = combine(&parts, schemas)?;
+        match combined.get_mut("oneOf").map(Value::take) {
+            Some(Value::Array(variants)) => all.extend(variants),
+            _ => all.push(combined),
+        }
+    }
+    Some(json!({ "oneOf": all }))
 }
 
 fn merge(parts: &[Value]) -> Option<Value> {

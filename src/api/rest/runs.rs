@@ -6,7 +6,7 @@ mod papers;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Extension;
 use axum::extract::State;
@@ -244,8 +244,10 @@ pub struct RunView {
     pub outcome: Option<RunOutcome>,
     /// The seed that repeats what was chosen.
     pub seed: u64,
-    /// When it began, in milliseconds since 1970.
-    pub started_at_ms: u64,
+    /// When it began, in UTC.
+    #[serde(with = "crate::model::duration::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: SystemTime,
     /// How many steps the scenario has.
     pub steps_total: usize,
     /// Steps that have ended so far, those inside `parallel` steps one by one; left out once there is a report.
@@ -265,7 +267,7 @@ fn run_view(run: &Run, detailed: bool) -> RunView {
         state: run.state(),
         outcome: report.as_ref().map(|report| report.outcome),
         seed: run.seed(),
-        started_at_ms: run.started_at_ms(),
+        started_at: run.started_at(),
         steps_total: run.scenario().steps.len(),
         steps: (detailed && report.is_none()).then(|| run.steps()),
         report: report.filter(|_| detailed),
@@ -462,8 +464,8 @@ impl Follower {
                 let kind = match &*progress {
                     Progress::Preparing { .. } => "preparing",
                     Progress::Ready { .. } => "ready",
-                    Progress::StepStarted { .. } => "step-started",
-                    Progress::StepFinished { .. } => "step-finished",
+                    Progress::StepStarted { .. } => "step_started",
+                    Progress::StepFinished { .. } => "step_finished",
                     Progress::Finished { .. } => "finished",
                 };
                 let data = serde_json::to_string(&*progress).unwrap_or_default();

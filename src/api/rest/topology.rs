@@ -25,7 +25,7 @@ const INVALID: &str = "InvalidTopology";
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(export, apply))
+        .routes(routes!(export, merge, replace))
         .routes(routes!(plan))
         .routes(routes!(remove))
         .layer(DefaultBodyLimit::max(FILE_LIMIT))
@@ -169,7 +169,7 @@ async fn export(State(state): State<AppState>, headers: HeaderMap, _: NoQuery) -
 
 /// Compares the network with a file
 ///
-/// Says what `PUT /v1/topology` would change, and whether it would be refused. Nothing changes.
+/// Says what `PATCH /v1/topology` would change, or `PUT /v1/topology` with `prune`, and whether it would be refused. Nothing changes.
 #[utoipa::path(post, path = "/v1/topology/plan", tag = "topology", operation_id = "plan_topology", params(PlanOptions),
     request_body(content = String, content_type = "application/yaml",
         description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
@@ -193,11 +193,11 @@ async fn plan(
     .await
 }
 
-/// Changes the network to that of a file
+/// Makes and changes what a file names
 ///
-/// What is as the file says stays untouched, and hosts go on. What is not in the file stays unless `prune` is true. It is tried
-/// on a copy first: what would be refused is refused before anything has changed.
-#[utoipa::path(put, path = "/v1/topology", tag = "topology", operation_id = "apply_topology", params(PlanOptions),
+/// What is as the file says stays untouched, and hosts go on. What is not in the file stays. It is tried on a copy first: what
+/// would be refused is refused before anything has changed.
+#[utoipa::path(patch, path = "/v1/topology", tag = "topology", operation_id = "merge_topology",
     request_body(content = String, content_type = "application/yaml",
         description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
     responses(
@@ -207,16 +207,32 @@ async fn plan(
             content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
-async fn apply(
-    State(state): State<AppState>,
-    Query(options): Query<PlanOptions>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn merge(State(state): State<AppState>, _: NoQuery, headers: HeaderMap, body: Bytes) -> Response {
+    apply(state, headers, body, Extras::Keep).await
+}
+
+/// Changes the network to that of a file
+///
+/// As with PATCH, but what is not in the file is taken away.
+#[utoipa::path(put, path = "/v1/topology", tag = "topology", operation_id = "replace_topology",
+    request_body(content = String, content_type = "application/yaml",
+        description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
+    responses(
+        (status = 200, description = "What was changed", body = PlanView),
+        (status = 409, description = "It was refused", body = StoppedProblem, content_type = "application/problem+json"),
+        (status = 422, description = "The file has mistakes", body = FileProblem,
+            content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn replace(State(state): State<AppState>, _: NoQuery, headers: HeaderMap, body: Bytes) -> Response {
+    apply(state, headers, body, Extras::Remove).await
+}
+
+async fn apply(state: AppState, headers: HeaderMap, body: Bytes, extras: Extras) -> Response {
     blocking(move || {
         let desired = desired(&headers, &body)?;
         let _one_at_a_time = state.topology();
-        Ok(match topology::apply(live(&state), &desired, options.extras()) {
+        Ok(match topology::apply(live(&state), &desired, extras) {
             Ok(plan) => axum::Json(PlanView::from(plan)).into_response(),
             Err(refused) => stopped(*refused),
         })

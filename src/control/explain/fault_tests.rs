@@ -62,7 +62,7 @@ fn an_explanation_meets_the_faults_that_a_frame_meets() {
 #[test]
 fn a_fault_of_chance_is_told_with_how_often_it_strikes() {
     let world = World::new(Profile::aws());
-    world.fault(r#"{"impairment": {"on": {"interfaces": ["b"]}, "loss": "20%", "delay": "50ms"}}"#);
+    world.fault(r#"{"impairment": {"at": {"interfaces": ["b"]}, "loss": "20%", "delay": "50ms"}}"#);
     let explained = world.explain("a", ping("10.0.1.11"));
     let verdict = &explained.frames.last().expect("the packet").verdict;
     assert_eq!(verdict.action, "deliver");
@@ -115,11 +115,11 @@ fn the_service_is_named_with_what_it_answers_and_what_a_fault_makes_of_that() {
         );
         assert_eq!(explained.arrives, arrives, "{address} {port}");
     }
-    world.fault(r#"{"metadata": {"on": {"interfaces": ["a"]}, "silent": true}}"#);
+    world.fault(r#"{"metadata": {"at": {"interfaces": ["a"]}, "silent": true}}"#);
     let explained = world.explain("a", to("169.254.169.254", Protocol::Tcp, 80));
     assert!(!explained.arrives, "{}", explained.summary);
     assert!(explained.summary.contains("does not answer"), "{}", explained.summary);
-    world.fault(r#"{"metadata": {"on": {"interfaces": ["b"]}, "status": 503}}"#);
+    world.fault(r#"{"metadata": {"at": {"interfaces": ["b"]}, "status": 503}}"#);
     let explained = world.explain("b", to("169.254.169.254", Protocol::Tcp, 80));
     assert!(explained.summary.contains("status 503"), "{}", explained.summary);
 }

@@ -57,45 +57,45 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
     }
     match &spec.fault {
         FaultKind::LinkDown(scope) | FaultKind::RouterAdvertisementsWithheld(scope) | FaultKind::DhcpSilent(scope) => {
-            named("fault", scope)
+            named(spec.fault.name(), scope)
         }
         FaultKind::Partition { between, and, .. } => {
-            named("fault.partition.between", between)?;
-            named("fault.partition.and", and)
+            named("partition.between", between)?;
+            named("partition.and", and)
         }
         FaultKind::ZoneCut { availability_zone } => zone_exists(network, availability_zone),
         FaultKind::Impairment(impairment) => {
             let idle = crate::model::fault::ImpairmentSpec {
-                on: impairment.on.clone(),
+                at: impairment.at.clone(),
                 direction: impairment.direction,
                 queue: impairment.queue,
                 ..Default::default()
             };
             if *impairment == idle {
                 return Err(wrong(
-                    "fault.impairment",
+                    "impairment",
                     "The impairment does nothing",
                     "Give a loss, duplicate, delay, jitter or rate.",
                 ));
             }
-            named("fault.impairment.on", &impairment.on)
+            named("impairment.at", &impairment.at)
         }
         FaultKind::StaleMapping { seen_by, subnet, .. } => {
             if let Some(subnet) = subnet {
                 network.subnet(subnet)?;
             }
-            named("fault.stale_mapping.seen_by", seen_by)
+            named("stale_mapping.seen_by", seen_by)
         }
         FaultKind::LatePropagation { scope, delay, .. } => match delay {
             PropagationDelay::Uniform { from, to } if from > to => Err(wrong(
-                "fault.late_propagation.delay",
+                "late_propagation.delay",
                 "The least delay is longer than the most",
                 "Write the shorter one as 'from'.",
             )),
             _ => exists(network, scope),
         },
         FaultKind::Metadata {
-            on,
+            at,
             silent,
             status,
             token_lifetime,
@@ -110,42 +110,42 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
             };
             if let Some(path) = paths.iter().find(|path| first_segment(path).is_none() || version(path)) {
                 return Err(wrong(
-                    "fault.metadata.paths",
+                    "metadata.paths",
                     format!("'{path}' names no key"),
                     "Write what follows the version, such as meta-data/network/interfaces/macs/*/local-ipv4s or api/token.",
                 ));
             }
             if !silent && status.is_none() && token_lifetime.is_none() && delay.is_none_or(|delay| delay.is_zero()) {
                 return Err(wrong(
-                    "fault.metadata",
+                    "metadata",
                     "The fault does nothing",
                     "Give a status, a token_lifetime or a delay, or say silent: true.",
                 ));
             }
             if status.is_some_and(|status| !(100..=599).contains(&status)) {
                 return Err(wrong(
-                    "fault.metadata.status",
+                    "metadata.status",
                     "There is no such HTTP status",
                     "Use one from 100 to 599.",
                 ));
             }
-            named("fault.metadata.on", on)
+            named("metadata.at", at)
         }
-        FaultKind::ClockSkew { on, ahead, behind } => {
-            if ahead.is_some() == behind.is_some() {
+        FaultKind::ClockSkew { at, skew } => {
+            if skew.is_zero() {
                 return Err(wrong(
-                    "fault.clock_skew",
-                    "A clock is either ahead or behind",
-                    "Give one of 'ahead' and 'behind'.",
+                    "clock_skew.skew",
+                    "The fault does nothing",
+                    "Give how far the clock is ahead, such as 2s, or behind, such as -2s.",
                 ));
             }
-            named("fault.clock_skew.on", on)
+            named("clock_skew.at", at)
         }
         FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => {
-            named("fault", scope)?;
+            named(spec.fault.name(), scope)?;
             if instances(state, scope).is_empty() {
                 return Err(wrong(
-                    "fault",
+                    spec.fault.name(),
                     "None of these interfaces is attached to an instance of the lab",
                     "Name interfaces of instances that GET /v1/instances shows. For a device of your own there is link_down.",
                 ));
@@ -155,7 +155,7 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
         FaultKind::Api(api) => {
             if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() {
                 return Err(wrong(
-                    "fault.api",
+                    "api",
                     "The fault does nothing",
                     "Give a throttle, an error or a delay.",
                 ));
@@ -166,7 +166,7 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
                 .is_some_and(|error| !(400..=599).contains(&error.status))
             {
                 return Err(wrong(
-                    "fault.api.error.status",
+                    "api.error.status",
                     "That status is no error",
                     "Use one from 400 to 599.",
                 ));
@@ -176,7 +176,7 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
                 .is_some_and(|throttle| !(throttle.rate.is_finite() && throttle.rate >= 0.0))
             {
                 return Err(wrong(
-                    "fault.api.throttle.rate",
+                    "api.throttle.rate",
                     "The rate is no number of requests",
                     "Use 0 or more.",
                 ));

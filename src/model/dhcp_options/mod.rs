@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::model::duration::WireLifetime;
 use crate::model::ids::{DhcpOptionsId, ResourceRef};
 use crate::model::naming::Tags;
 
@@ -46,9 +47,8 @@ pub struct DhcpOptions {
     pub netbios_name_servers: Vec<Ipv4Addr>,
     /// 1, 2, 4 or 8; 2 where nothing is broadcast.
     pub netbios_node_type: Option<u8>,
-    /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
-    #[cfg_attr(feature = "schema", schema(minimum = 140, maximum = 2_147_483_647))]
-    pub ipv6_address_preferred_lease_time: Option<u32>,
+    /// Preferred lifetime of an IPv6 address, instead of the profile's: 140s to 2147483647s.
+    pub ipv6_address_preferred_lease_time: Option<WireLifetime>,
 }
 
 /// A set as a resource. Like AWS's it never changes: a VPC is associated with another one instead.
@@ -265,7 +265,7 @@ impl DhcpOptions {
             "netbios-node-type" => self.netbios_node_type = Some(number(key, values, "write 1, 2, 4 or 8")?),
             _ => {
                 let seconds = number(key, values, "write seconds from 140 to 2147483647")?;
-                self.ipv6_address_preferred_lease_time = Some(seconds);
+                self.ipv6_address_preferred_lease_time = Some(WireLifetime::new(seconds));
             }
         }
         Ok(())
@@ -284,7 +284,7 @@ impl DhcpOptions {
             self.netbios_node_type.iter().map(ToString::to_string).collect(),
             self.ipv6_address_preferred_lease_time
                 .iter()
-                .map(ToString::to_string)
+                .map(|time| time.get().to_string())
                 .collect(),
         ];
         Self::KEYS
@@ -325,7 +325,7 @@ impl DhcpOptions {
             _ => {}
         }
         match self.ipv6_address_preferred_lease_time {
-            Some(time) if !PREFERRED_LEASE_TIME.contains(&time) => {
+            Some(time) if !PREFERRED_LEASE_TIME.contains(&time.get()) => {
                 wrong(lease, time.to_string(), "write seconds from 140 to 2147483647")
             }
             _ => Ok(()),

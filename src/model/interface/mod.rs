@@ -5,13 +5,13 @@ mod rules;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::model::address::AddressOrPrefix;
-use crate::model::duration::ClockOffset;
+use crate::model::duration::Skew;
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SecurityGroupId, SubnetId, VpcId};
 use crate::model::instance::Instance;
@@ -71,8 +71,8 @@ pub const IPV6_MTU: u16 = 1280;
 pub struct InterfaceSettings {
     /// The longest IP packet in octets that it takes; the profile's if left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told, in milliseconds.
-    pub ntp_skew_ms: i64,
+    /// How far ahead of the host's clock the time is that it is told.
+    pub ntp_skew: Skew,
 }
 
 /// What changes about the settings; `None` leaves a field as it is.
@@ -81,7 +81,7 @@ pub struct SettingsChange {
     /// Another MTU, or the profile's.
     pub mtu: Option<Option<u16>>,
     /// Another skew.
-    pub ntp_skew_ms: Option<i64>,
+    pub ntp_skew: Option<Skew>,
     /// What changes about the metadata of the instance whose primary interface it is; the instance is made if there is
     /// none.
     pub metadata: Option<MetadataChange>,
@@ -110,15 +110,8 @@ impl SettingsChange {
             }
             settings.mtu = mtu;
         }
-        if let Some(skew) = self.ntp_skew_ms {
-            if Duration::from_millis(skew.unsigned_abs()) > ClockOffset::MOST {
-                return Err(ModelError::OutOfRange {
-                    field: "ntp_skew_ms",
-                    given: skew.to_string(),
-                    remedy: "Give at most 100 years of 365 days: -3153600000000 to 3153600000000.",
-                });
-            }
-            settings.ntp_skew_ms = skew;
+        if let Some(skew) = self.ntp_skew {
+            settings.ntp_skew = skew;
         }
         Ok(settings)
     }

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::duration::WireLifetime;
+
 /// The DHCP servers that stand at the router's addresses of every subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -25,8 +27,8 @@ pub struct DhcpPolicy {
 pub struct Dhcpv4Policy {
     /// Whether there is one; without it, requests are frames like any other.
     pub enabled: bool,
-    /// Option 51 in seconds. Observed on EC2: 3600.
-    pub lease_time: u32,
+    /// Option 51. Observed on EC2: 3600 s.
+    pub lease_time: WireLifetime,
     /// Option 26 in octets, for clients that ask for it; 0 leaves it out. Observed on EC2: 9001.
     pub interface_mtu: u16,
     /// The address that the server speaks from and names itself by (option 54); null for the gateway's.
@@ -109,14 +111,14 @@ pub enum ForeignAddress {
 pub struct Dhcpv6Policy {
     /// Whether there is one; without it, requests are frames like any other.
     pub enabled: bool,
-    /// T1 in seconds. Observed on EC2 in 2019: 75.
-    pub renewal_time: u32,
-    /// T2 in seconds. Observed on EC2 in 2019: 120.
-    pub rebinding_time: u32,
-    /// Seconds. Observed on EC2 since 2022: 140. A DHCP option set can say otherwise.
-    pub preferred_lifetime: u32,
-    /// Seconds. Observed on EC2 since 2022: 450, always 310 more than the preferred lifetime.
-    pub valid_lifetime: u32,
+    /// T1. Observed on EC2 in 2019: 75 s.
+    pub renewal_time: WireLifetime,
+    /// T2. Observed on EC2 in 2019: 120 s.
+    pub rebinding_time: WireLifetime,
+    /// Observed on EC2 since 2022: 140 s. A DHCP option set can say otherwise.
+    pub preferred_lifetime: WireLifetime,
+    /// Observed on EC2 since 2022: 450 s, always 310 more than the preferred lifetime.
+    pub valid_lifetime: WireLifetime,
     /// What becomes of a Solicit that asks for a Reply at once.
     pub rapid_commit: RapidCommit,
     /// Whether a /80 that is delegated to the interface is leased to it (VPC guide, "DHCP option sets").

@@ -8,7 +8,7 @@ use super::{
     AdvertisementDestination, Answer, Delivery, Dhcpv6Names, LeasedRoute, LinkLocals, NeighborScope, Profile,
     Resolution, ResolvedMac, RouterMac, Ttl, UnicastRequest,
 };
-use crate::model::duration::AdvertisementInterval;
+use crate::model::duration::{AdvertisementInterval, RouterLifetime, WireLifetime};
 use crate::wire::MacAddr;
 
 impl Profile {
@@ -33,7 +33,7 @@ impl Profile {
         profile.router.advertisement.autonomous = true;
         profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
         // A day, as the usual small router has it; hosts make their own IPv6 addresses.
-        profile.dhcp.v4.lease_time = 86_400;
+        profile.dhcp.v4.lease_time = WireLifetime::new(86_400);
         profile.dhcp.v4.interface_mtu = 0;
         profile.dhcp.v4.ipv6_only_lease = false;
         profile.dhcp.v6.unasked_prefix = false;
@@ -73,7 +73,7 @@ impl Profile {
         profile.dhcp.v4.server = Some(metadata);
         profile.dhcp.v4.name_server = Some(metadata);
         profile.dhcp.v4.ntp_server = Some(metadata);
-        profile.dhcp.v4.lease_time = 86_400;
+        profile.dhcp.v4.lease_time = WireLifetime::new(86_400);
         // What is observed of EC2 alone.
         profile.dhcp.v4.ipv6_only_lease = false;
         profile.dhcp.v6.unasked_prefix = false;
@@ -89,8 +89,8 @@ impl Profile {
         advertisement.on_link = false;
         advertisement.route_length = Some(65);
         // 66 seconds were left when somebody looked: no less than that. The rest is a guess.
-        advertisement.prefix_lifetime = 90;
-        advertisement.router_lifetime = 90;
+        advertisement.prefix_lifetime = WireLifetime::new(90);
+        advertisement.router_lifetime = RouterLifetime::new(90);
         advertisement.interval = const { AdvertisementInterval::constant(Duration::from_secs(30)) };
         profile
     }
@@ -114,7 +114,7 @@ impl Profile {
         profile.dhcp.v4.server = Some(wire_server);
         profile.dhcp.v4.name_server = Some(wire_server);
         profile.dhcp.v4.option_245 = Some(wire_server);
-        profile.dhcp.v4.lease_time = u32::MAX;
+        profile.dhcp.v4.lease_time = WireLifetime::new(u32::MAX);
         profile.dhcp.v4.ipv6_only_lease = false;
         profile.dhcp.v6.unasked_prefix = false;
         // O: every ARP request is answered with 12:34:56:78:9a:bc (untangled.eu, July 2017); C: the same constant is

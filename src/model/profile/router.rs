@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::duration::AdvertisementInterval;
+use crate::model::duration::{AdvertisementInterval, RouterLifetime, WireLifetime};
 use crate::wire::MacAddr;
 
 /// The implicit router of every subnet.
@@ -92,8 +92,8 @@ pub struct AdvertisementPolicy {
     pub sent: bool,
     /// Time between two unsolicited ones, and from the port's coming up to the first.
     pub interval: AdvertisementInterval,
-    /// Seconds that the router may be used as a default router.
-    pub router_lifetime: u16,
+    /// How long the router may be used as a default router.
+    pub router_lifetime: RouterLifetime,
     /// Hop limit that hosts shall use; 0 leaves it to them.
     pub hop_limit: u8,
     /// M: addresses come by DHCPv6.
@@ -104,8 +104,8 @@ pub struct AdvertisementPolicy {
     pub on_link: bool,
     /// A of the one prefix: hosts make an address of their own in it.
     pub autonomous: bool,
-    /// Valid and preferred lifetime of the prefix in seconds; 4294967295 is for ever.
-    pub prefix_lifetime: u32,
+    /// Valid and preferred lifetime of the prefix.
+    pub prefix_lifetime: WireLifetime,
     /// Whether the prefix information option is there.
     pub prefix_information: bool,
     /// Prefix length of a route information option (RFC 4191) that sends the subnet's prefix to the router; null for none.

@@ -13,8 +13,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::document::{Capture, Document, Edit, Exec, ExpectFields, Modify, Parameter, Ping, RouteChange, StepFields};
 use super::failover::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
-use crate::file::diagnostic::{FileError, MOST_FOUND, Mistake, from_yaml};
-use crate::file::parse;
+use crate::file::diagnostic::{FileError, MOST_FOUND, Mistake};
 use crate::file::template::Scope;
 use crate::file::values::Text;
 use crate::model::AddressOrPrefix;
@@ -117,7 +116,7 @@ pub enum Since {
 
 /// Reads a scenario. `name` is the file's name in messages.
 pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
-    let document: Document = parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
+    let document: Document = crate::file::read(name, text)?;
     let mut checker = Checker::new(text, &document);
     let steps = checker.steps(&document.steps, "");
     let mut mistakes = checker.mistakes;
@@ -292,7 +291,7 @@ impl<'t> Checker<'t> {
             if modify.is_empty() {
                 self.wrong(
                     Mistake::at(modify.interface.referenced, "this changes nothing")
-                        .help("say `source_dest_check`, `mtu`, `ntp_skew_ms`, `metadata`, `detach` or `attach_to`"),
+                        .help("say `source_dest_check`, `mtu`, `ntp_skew`, `metadata`, `detach` or `attach_to`"),
                 );
             }
             actions.push(Action::Modify(modify.clone()));

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 use super::flows::FlowForm;
 use crate::file::values::{Count, Text, Texts};
-use crate::model::duration::{AnswerTimeout, Interval, PingInterval};
+use crate::model::duration::{AnswerTimeout, Interval, PingInterval, Skew};
 use crate::model::metadata::MetadataChange;
 use crate::topology::format::Topology;
 
@@ -109,6 +109,7 @@ pub struct StepFields {
 pub struct Exec {
     /// The instance.
     #[schema(value_type = String)]
+    #[serde(rename = "in", alias = "on")]
     pub on: Spanned<String>,
     /// A command line for `sh`.
     pub run: Option<Text>,
@@ -186,8 +187,8 @@ pub struct Modify {
     pub source_dest_check: Option<bool>,
     /// The MTU of the interface; the host's own MTU does not change.
     pub mtu: Option<u16>,
-    /// How far the time served to the host is ahead of the machine's clock, in milliseconds.
-    pub ntp_skew_ms: Option<i64>,
+    /// How far the time served to the host is ahead of the machine's clock, such as `2s` or `-250ms`.
+    pub ntp_skew: Option<Skew>,
     /// Changes of the instance's metadata.
     pub metadata: Option<MetadataChange>,
     /// `true` detaches the interface; the device vanishes from the host.
@@ -204,7 +205,7 @@ impl Modify {
     pub fn is_empty(&self) -> bool {
         self.source_dest_check.is_none()
             && self.mtu.is_none()
-            && self.ntp_skew_ms.is_none()
+            && self.ntp_skew.is_none()
             && self.metadata.is_none()
             && !self.detach
             && self.attach_to.is_none()
@@ -238,6 +239,7 @@ pub struct Capture {
     pub start: Spanned<String>,
     /// The instance.
     #[schema(value_type = String)]
+    #[serde(rename = "in", alias = "on")]
     pub on: Spanned<String>,
     /// A pcap filter expression; all packets when left out.
     pub filter: Option<Text>,

@@ -53,6 +53,7 @@ pub struct ResponderForm {
     pub start: Spanned<String>,
     /// The instance; its name is in the answers.
     #[schema(value_type = String)]
+    #[serde(rename = "in", alias = "on")]
     pub on: Spanned<String>,
     /// The port, on UDP and TCP. 7 when left out.
     pub port: Option<u16>,
@@ -118,37 +119,24 @@ impl InstanceChange {
     }
 }
 
-/// A fault: its kind as in the API, and in addition `start` (a name for the `stop` step), `duration` and `description`.
+/// A fault, written as in the API, and in addition `start`, a name for the `stop` step.
 #[derive(Debug, Clone)]
 pub struct FaultForm {
     /// A name for the `stop` step.
     pub start: Option<String>,
     /// The request of the API, with expressions.
-    body: Value,
+    body: Map<String, Value>,
 }
 
 impl<'de> Deserialize<'de> for FaultForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Map::<String, Value>::deserialize(deserializer)?;
-        let start = match fields.remove("start") {
+        let mut body = Map::<String, Value>::deserialize(deserializer)?;
+        let start = match body.remove("start") {
             None => None,
             Some(Value::String(name)) => Some(name),
             Some(_) => return Err(de::Error::custom("`start` is a name")),
         };
-        let mut body = Map::new();
-        for name in ["duration", "description"] {
-            body.extend(fields.remove(name).map(|value| (name.to_owned(), value)));
-        }
-        if fields.len() != 1 {
-            return Err(de::Error::custom(
-                "a fault has one kind, such as `link_down: { interfaces: [a] }`, and may have `start`, `duration` and `description`",
-            ));
-        }
-        body.insert("fault".to_owned(), Value::Object(fields));
-        Ok(Self {
-            start,
-            body: Value::Object(body),
-        })
+        Ok(Self { start, body })
     }
 }
 
@@ -166,15 +154,24 @@ pub enum FaultFormError {
 impl FaultForm {
     /// The fault, with expressions replaced.
     pub fn spec(&self, scope: &Scope) -> Result<FaultSpec, FaultFormError> {
-        Ok(serde_json::from_value(filled(&self.body, scope)?)?)
+        Ok(serde_json::from_value(Value::Object(self.filled(scope)?))?)
     }
 
     /// The fault as written in a file.
     pub fn shown(&self, scope: &Scope) -> String {
-        let body = filled(&self.body, scope).unwrap_or_else(|_| self.body.clone());
-        let duration = body.get("duration").and_then(Value::as_str);
+        let mut body = self.filled(scope).unwrap_or_else(|_| self.body.clone());
+        let duration = body.remove("duration");
+        let duration = duration.as_ref().and_then(Value::as_str);
         let duration = duration.map(|duration| format!(" for {duration}")).unwrap_or_default();
-        format!("{}{duration}", body["fault"])
+        body.remove("description");
+        format!("{}{duration}", Value::Object(body))
+    }
+
+    fn filled(&self, scope: &Scope) -> Result<Map<String, Value>, TemplateError> {
+        self.body
+            .iter()
+            .map(|(name, field)| Ok((name.clone(), filled(field, scope)?)))
+            .collect()
     }
 }
 

@@ -43,14 +43,14 @@ topology:
   - say: b answers
     ping: { from: a, to: '{{ b.ipv4 }}' }
     expect: answered
-  - exec: { on: a, run: 'ip -6 neigh show {{ b.ipv6 }}' }
+  - exec: { in: a, run: 'ip -6 neigh show {{ b.ipv6 }}' }
     within: 5s
     expect:
       stdout: { matches: 'lladdr {{ b.mac }}', lines: [{ count: 1 }] }
       ports: { a: { drops: { total: 0 } } }
       since: scenario
     save: { mac: 'lladdr (\\S+)' }
-  - capture: { start: seen, on: b, filter: icmp6 }
+  - capture: { start: seen, in: b, filter: icmp6 }
   - parallel:
       - wait: 1s
       - mapping: { move: 10.0.1.11, to: a }
@@ -66,6 +66,20 @@ topology:
         };
         assert_eq!(steps[1].number, "4.2");
         assert_eq!(scenario.steps[1].since, Since::Scenario);
+    }
+
+    #[test]
+    fn an_instance_may_be_called_as_what_an_expression_asks_for_and_a_step_says_in_or_on() {
+        let text = with_steps("  - exec: { in: router, run: 'ping {{ router(sa).ipv4 }} -I {{ router.ipv4 }}' }\n")
+            .replace("    a: {", "    router: {");
+        let scenario = read("x.yaml", &text).unwrap();
+        let Action::Exec(exec) = &scenario.steps[0].action else {
+            panic!("no exec")
+        };
+        let scope = crate::topology::format::expected_scope(&scenario.topology, Default::default());
+        let filled = exec.run.as_ref().unwrap().fill(&scope).unwrap();
+        assert_eq!(filled, "ping 10.0.1.1 -I 10.0.1.10");
+        read("x.yaml", &text.replace("{ in: router", "{ on: router")).unwrap();
     }
 
     #[test]
@@ -108,7 +122,7 @@ topology:
             "write an address",
         ),
         (
-            "  - exec: { on: a, run: x, argv: [x] }",
+            "  - exec: { in: a, run: x, argv: [x] }",
             9,
             17,
             "a command is either `run` or `argv`",
@@ -116,7 +130,7 @@ topology:
         ),
         ("  - { stop: x }", 9, 13, "nothing called `x` is running here", ""),
         (
-            "  - { wait: 1s, exec: { on: a, run: x } }",
+            "  - { wait: 1s, exec: { in: a, run: x } }",
             9,
             5,
             "a step does one thing",
@@ -139,28 +153,28 @@ topology:
             "at its `stop` step",
         ),
         (
-            "  - { exec: { on: a, run: x }, expect: { exit: 300 } }",
+            "  - { exec: { in: a, run: x }, expect: { exit: 300 } }",
             9,
             48,
             "expected an exit code from 0 to 255",
             "",
         ),
         (
-            "  - { exec: { on: a, run: x }, expect: {} }",
+            "  - { exec: { in: a, run: x }, expect: {} }",
             9,
             5,
             "could never fail",
             "",
         ),
         (
-            "  - { exec: { on: a, run: x }, expect: { stdout: { matches: '(' } } }",
+            "  - { exec: { in: a, run: x }, expect: { stdout: { matches: '(' } } }",
             9,
             61,
             "not a regular expression",
             "",
         ),
         (
-            "  - { exec: { on: a, run: x }, save: { y: 'z' } }",
+            "  - { exec: { in: a, run: x }, save: { y: 'z' } }",
             9,
             43,
             "this expression has no group",

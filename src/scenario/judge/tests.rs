@@ -49,7 +49,7 @@ fn wrong_at(place: usize, step: &str, seen: &Seen) -> Vec<String> {
     let text = format!(
         "name: t\ntopology: {{ vpcs: {{ v: {{ cidr_blocks: [10.0.0.0/16] }} }}, subnets: {{ s: {{ vpc: v, \
          cidr_block: 10.0.0.0/24 }} }}, instances: {{ a: {{ subnet: s }}, b: {{ subnet: s }} }} }}\n\
-         steps:\n- {{ capture: {{ start: seen, on: a }} }}\n- {{ {step} }}\n"
+         steps:\n- {{ capture: {{ start: seen, in: a }} }}\n- {{ {step} }}\n"
     );
     let scenario = format::read("t.yaml", &text).unwrap();
     let step = &scenario.steps[place];
@@ -74,14 +74,14 @@ const NONE: &[&str] = &[];
 
 #[test]
 fn a_command_that_says_nothing_of_its_exit_code_must_succeed() {
-    assert_eq!(wrong("exec: { on: a, run: x }", &output(0, "")), NONE);
-    assert_eq!(wrong("exec: { on: a, run: x }", &output(2, "")), ["exit code 2"]);
+    assert_eq!(wrong("exec: { in: a, run: x }", &output(0, "")), NONE);
+    assert_eq!(wrong("exec: { in: a, run: x }", &output(2, "")), ["exit code 2"]);
     assert_eq!(
-        wrong("exec: { on: a, run: x }, expect: { exit: [1, 2] }", &output(2, "")),
+        wrong("exec: { in: a, run: x }, expect: { exit: [1, 2] }", &output(2, "")),
         NONE
     );
     assert_eq!(
-        wrong("exec: { on: a, run: x }, expect: { exit: nonzero }", &output(0, "")),
+        wrong("exec: { in: a, run: x }, expect: { exit: nonzero }", &output(0, "")),
         ["exit code 0"]
     );
 }
@@ -145,7 +145,7 @@ fn texts_are_judged_as_a_whole_and_by_lines() {
         ("stdout: { lines: [{ distinct: '(bytes|end)', count: 3 }] }", false),
         ("stdout: { lines: [{ distinct: 'fe80::(\\d)', count: 3 }] }", true),
     ] {
-        let step = format!("exec: {{ on: a, run: x }}, expect: {{ {expect} }}");
+        let step = format!("exec: {{ in: a, run: x }}, expect: {{ {expect} }}");
         assert_eq!(wrong(&step, &seen).is_empty(), right, "{expect}");
     }
 }

@@ -98,7 +98,7 @@ fn changes(modify: &Modify) -> String {
             .source_dest_check
             .map(|check| format!("source/destination check {}", on(check))),
         modify.mtu.map(|mtu| format!("MTU {mtu}")),
-        modify.ntp_skew_ms.map(|skew| format!("time {skew} ms ahead")),
+        modify.ntp_skew.map(|skew| format!("time {skew} ahead")),
         modify.metadata.as_ref().map(|change| {
             let fields = serde_json::to_string(change).unwrap_or_default();
             format!("metadata {fields}")

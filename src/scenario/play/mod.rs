@@ -212,7 +212,7 @@ pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) 
         parameters: options.parameters.clone(),
         outcome: RunOutcome::Broken,
         problem: None,
-        started_at_ms: unix_ms(),
+        started_at: SystemTime::now(),
         duration_ms: 0,
         steps: Vec::new(),
         probes: Vec::new(),

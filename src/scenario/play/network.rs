@@ -341,7 +341,7 @@ impl Stage {
             source_dest_check: modify.source_dest_check,
             settings: SettingsChange {
                 mtu: modify.mtu.map(Some),
-                ntp_skew_ms: modify.ntp_skew_ms,
+                ntp_skew: modify.ntp_skew,
                 metadata: modify.metadata.clone(),
             },
             ..ModifyInterface::new(interface)

@@ -19,7 +19,7 @@ use crate::model::route_table::TargetRef;
 use crate::wire::MacAddr;
 
 /// Names that mean something else in expressions.
-const TAKEN: [&str; 6] = ["saved", "parameters", "router", "subnet", "vpc", "link_local"];
+const TAKEN: [&str; 2] = ["saved", "parameters"];
 
 /// All mistakes of a topology.
 pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake> {

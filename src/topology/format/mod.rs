@@ -13,12 +13,13 @@ use utoipa::ToSchema;
 pub(crate) use check::{check_for_steps, check_topology, is_word};
 pub use check::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
 
-use crate::file::diagnostic::{FileError, from_yaml};
+use crate::file::diagnostic::FileError;
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
 use crate::file::template::Scope;
 use crate::lab::ApiAccess;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
+use crate::model::duration::{Skew, WireLifetime};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::profile::{ChangedProfile, ProfileSpec};
@@ -72,9 +73,8 @@ pub struct DhcpOptionsTopology {
     pub netbios_name_servers: Vec<std::net::Ipv4Addr>,
     /// 1, 2, 4 or 8; 2 where nothing is broadcast.
     pub netbios_node_type: Option<u8>,
-    /// Preferred lifetime of an IPv6 address in seconds, instead of the profile's.
-    #[schema(minimum = 140, maximum = 2_147_483_647)]
-    pub ipv6_address_preferred_lease_time: Option<u32>,
+    /// Preferred lifetime of an IPv6 address, instead of the profile's: 140s to 2147483647s.
+    pub ipv6_address_preferred_lease_time: Option<WireLifetime>,
     /// Tags.
     pub tags: Tags,
 }
@@ -213,8 +213,8 @@ pub struct InterfaceTopology {
     pub source_dest_check: bool,
     /// The longest IP packet that it takes; the profile's when left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the machine's clock the time is that its host is told, in milliseconds.
-    pub ntp_skew_ms: Option<i64>,
+    /// How far ahead of the machine's clock the time is that its host is told, such as `2s` or `-250ms`.
+    pub ntp_skew: Option<Skew>,
     /// What its host finds at the metadata service beyond what the network knows.
     pub metadata: Option<MetadataChange>,
     /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address until
@@ -256,8 +256,8 @@ pub struct InstanceTopology {
     pub source_dest_check: bool,
     /// The longest IP packet that the interface takes, and the MTU of the host; the profile's when left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the machine's clock the time is that the host is told, in milliseconds.
-    pub ntp_skew_ms: Option<i64>,
+    /// How far ahead of the machine's clock the time is that the host is told, such as `2s` or `-250ms`.
+    pub ntp_skew: Option<Skew>,
     /// What the host finds at the metadata service beyond what the network knows.
     pub metadata: Option<MetadataChange>,
     /// The name of the interface, where it is not the instance's.
@@ -297,7 +297,7 @@ impl InstanceTopology {
             prefixes: self.prefixes.clone(),
             source_dest_check: self.source_dest_check,
             mtu: self.mtu,
-            ntp_skew_ms: self.ntp_skew_ms,
+            ntp_skew: self.ntp_skew,
             metadata: self.metadata.clone(),
             description: self.description.clone(),
             tags: self.tags.clone(),
@@ -364,8 +364,7 @@ fn yes() -> bool {
 
 /// Reads a file that holds a topology alone.
 pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
-    let topology: Topology =
-        crate::file::parse(text).map_err(|error| FileError::new(name, text, vec![from_yaml(&error)]))?;
+    let topology: Topology = crate::file::read(name, text)?;
     let mut mistakes = check_topology(&topology, &Scope::default());
     if mistakes.is_empty() {
         return Ok(topology);

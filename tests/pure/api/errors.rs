@@ -134,7 +134,7 @@ async fn every_wrong_request_is_answered_by_a_problem_that_names_what_is_wrong()
         (
             "POST",
             "/v1/interfaces",
-            r#"{"subnet": "left", "addresses": ["10.0.1.12", "10.0.1.10"]}"#,
+            r#"{"subnet": "left", "ipv4_addresses": ["10.0.1.12", "10.0.1.10"]}"#,
             409,
             "InvalidIPAddress.InUse",
             Some("address"),
@@ -145,7 +145,7 @@ async fn every_wrong_request_is_answered_by_a_problem_that_names_what_is_wrong()
             "{}",
             422,
             "MissingParameter",
-            Some("addresses"),
+            Some("ipv4_addresses"),
         ),
         (
             "POST",

@@ -328,7 +328,7 @@ impl Network {
             ),
             (
                 "/v1/interfaces",
-                json!({"name": "a", "subnet": "left", "addresses": ["10.0.1.10"]}),
+                json!({"name": "a", "subnet": "left", "ipv4_addresses": ["10.0.1.10"]}),
             ),
         ] {
             let (status, said) = network.send("POST", path, json, body.to_string()).await;
@@ -541,7 +541,7 @@ proptest! {
     #[test]
     fn two_wrong_fields_at_once_are_refused_as_one_is(field in 0_usize..8, value in any_json(), other in any_json()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let fields = ["fault", "duration", "name", "cidr_blocks", "profile", "subnet", "addresses", "edits"];
+        let fields = ["link_down", "duration", "name", "cidr_blocks", "profile", "subnet", "ipv4_addresses", "edits"];
         let body = json!({ fields[field]: value, fields[(field + 1) % 8]: other }).to_string();
         runtime.block_on(async {
             let network = Network::new().await;

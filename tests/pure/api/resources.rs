@@ -332,10 +332,10 @@ async fn an_interface_s_metadata_mtu_and_time_are_changed_field_by_field() {
         (&json!(1500), &json!("x"))
     );
     assert!(made["instance_id"].as_str().unwrap().starts_with("i-0"));
-    let change = json!({"mtu": null, "ntp_skew_ms": 250, "metadata": {"http_tokens": "required"}});
+    let change = json!({"mtu": null, "ntp_skew": "250ms", "metadata": {"http_tokens": "required"}});
     let changed = client.patch("/v1/interfaces/c", &change).await.unwrap();
     assert_eq!(changed.get("mtu"), None);
-    assert_eq!(changed["ntp_skew_ms"], 250);
+    assert_eq!(changed["ntp_skew"], "250ms");
     assert_eq!(
         (&changed["metadata"]["http_tokens"], &changed["metadata"]["user_data"]),
         (&json!("required"), &json!("x"))

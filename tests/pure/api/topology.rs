@@ -17,10 +17,10 @@ route_tables:
   t: { vpc: home, subnets: [left], routes: [{ to: 192.0.2.0/24, via: b }] }
 ";
 
-async fn put(server: &Server, text: &str) -> Value {
+async fn merge(server: &Server, text: &str) -> Value {
     let client = &server.client;
     client
-        .send_file(Method::PUT, "/v1/topology", text.to_owned())
+        .send_file(Method::PATCH, "/v1/topology", text.to_owned())
         .await
         .unwrap()
 }
@@ -48,7 +48,7 @@ async fn a_file_is_compared_applied_once_and_written_back() {
     assert_eq!(plan(&server, "plan", FILE).await.len(), 5);
     assert!(server.controller.vpcs().is_empty(), "a plan changes nothing");
     assert_eq!(
-        actions(&put(&server, FILE).await),
+        actions(&merge(&server, FILE).await),
         [
             "create vpc home",
             "create subnet left",
@@ -57,7 +57,7 @@ async fn a_file_is_compared_applied_once_and_written_back() {
             "create route-table t"
         ]
     );
-    assert_eq!(put(&server, FILE).await, json!({ "changes": [], "kept": [] }));
+    assert_eq!(merge(&server, FILE).await, json!({ "changes": [], "kept": [] }));
 
     let file = server.client.get("/v1/topology").await.unwrap();
     assert_eq!(file["interfaces"]["a"]["ipv4"], json!(["10.0.1.10", "10.0.1.50"]));
@@ -76,7 +76,7 @@ async fn a_file_is_compared_applied_once_and_written_back() {
         .await;
     assert_eq!(yaml.header("content-type"), Some("application/yaml"));
     let other = Server::start().await;
-    put(&other, &yaml.body).await;
+    merge(&other, &yaml.body).await;
     assert_eq!(other.client.get("/v1/topology").await.unwrap(), file);
     other.stop().await;
     server.stop().await;
@@ -85,7 +85,7 @@ async fn a_file_is_compared_applied_once_and_written_back() {
 #[tokio::test]
 async fn what_is_edited_by_others_is_a_difference_and_what_they_add_stays() {
     let server = Server::start().await;
-    put(&server, FILE).await;
+    merge(&server, FILE).await;
     let client = &server.client;
     let body = json!({ "edits": [{ "op": "assign", "address": "10.0.1.50", "interface": "b", "move": true }] });
     client.post("/v1/mappings/bulk", &body).await.unwrap();
@@ -97,7 +97,7 @@ async fn what_is_edited_by_others_is_a_difference_and_what_they_add_stays() {
         plan(&server, "plan", FILE).await,
         ["alter interface a", "alter interface b"]
     );
-    let answer = put(&server, FILE).await;
+    let answer = merge(&server, FILE).await;
     assert_eq!(answer["kept"], json!([{ "kind": "interface", "name": "x" }]));
     let owner = client.get("/v1/mappings?address=10.0.1.50").await.unwrap()["mappings"][0]["interface_id"].clone();
     assert_eq!(owner, client.get("/v1/interfaces/a").await.unwrap()["id"]);
@@ -122,7 +122,7 @@ async fn what_is_edited_by_others_is_a_difference_and_what_they_add_stays() {
 #[tokio::test]
 async fn a_refused_change_names_the_resource_the_field_and_the_code_and_changes_nothing() {
     let server = Server::start().await;
-    put(&server, FILE).await;
+    merge(&server, FILE).await;
     let before = server.client.get("/v1/topology").await.unwrap();
     let last = server.controller.last_event();
     for (from, to, status, code, field, named) in [
@@ -163,7 +163,7 @@ async fn a_refused_change_names_the_resource_the_field_and_the_code_and_changes_
         // A change before it in the file would be made first.
         let text = text.replace("home: { ", "home: { tags: { other: tag }, ");
         let answer = server
-            .ask("PUT", "/v1/topology", &["Content-Type: application/yaml"], &text)
+            .ask("PATCH", "/v1/topology", &["Content-Type: application/yaml"], &text)
             .await;
         answer.assert_problem(status, code, field);
         let problem = answer.json();
@@ -178,7 +178,7 @@ async fn a_refused_change_names_the_resource_the_field_and_the_code_and_changes_
     let hosts = FILE.replace("interfaces:", "instances:");
     let other = Server::start().await;
     let answer = other
-        .ask("PUT", "/v1/topology", &["Content-Type: application/yaml"], &hosts)
+        .ask("PATCH", "/v1/topology", &["Content-Type: application/yaml"], &hosts)
         .await;
     answer.assert_problem(501, "Unsupported", None);
     assert!(other.controller.vpcs().is_empty());
@@ -204,7 +204,7 @@ async fn a_wrong_file_is_refused_with_line_and_column() {
         ),
     ] {
         let answer = server
-            .ask("PUT", "/v1/topology", &["Content-Type: application/yaml"], text)
+            .ask("PATCH", "/v1/topology", &["Content-Type: application/yaml"], text)
             .await;
         answer.assert_problem(422, "InvalidTopology", None);
         let mistake = &answer.json()["mistakes"][0];
@@ -216,17 +216,53 @@ async fn a_wrong_file_is_refused_with_line_and_column() {
         assert!(mistake["message"].as_str().unwrap().contains(message), "{mistake}");
     }
     let answer = server
-        .ask("PUT", "/v1/topology", &["Content-Type: text/plain"], FILE)
+        .ask("PATCH", "/v1/topology", &["Content-Type: text/plain"], FILE)
         .await;
     answer.assert_problem(415, "UnsupportedMediaType", Some("Content-Type"));
     let answer = server
         .ask(
-            "PUT",
+            "PATCH",
             "/v1/topology?prone=true",
             &["Content-Type: application/yaml"],
             FILE,
         )
         .await;
     answer.assert_problem(400, "UnknownParameter", Some("prone"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn patch_keeps_what_is_not_in_the_file_and_put_takes_it_away() {
+    let server = Server::start().await;
+    merge(&server, FILE).await;
+    let smaller: String = FILE
+        .lines()
+        .filter(|line| !line.starts_with("  b:"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let smaller = smaller.replace("via: b", "via: a");
+    let merged = merge(&server, &smaller).await;
+    assert!(merged["kept"].to_string().contains("\"b\""), "{merged}");
+    assert_eq!(
+        server.client.get("/v1/interfaces").await.unwrap()["interfaces"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(plan(&server, "plan?prune=true", &smaller).await, ["remove interface b"]);
+    let replaced = server
+        .client
+        .send_file(Method::PUT, "/v1/topology", smaller.clone())
+        .await
+        .unwrap();
+    assert_eq!(actions(&replaced), ["remove interface b"]);
+    assert_eq!(
+        server.client.get("/v1/interfaces").await.unwrap()["interfaces"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     server.stop().await;
 }

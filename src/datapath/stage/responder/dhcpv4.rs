@@ -137,7 +137,7 @@ impl<'a> Server<'a> {
     /// An OFFER or ACK of the primary address.
     fn lease(&self, request: &Request, kind: MessageType) -> Answer {
         let mut options = self.identity(request);
-        options.push(DhcpOption::AddressLeaseTime(self.policy.lease_time));
+        options.push(DhcpOption::AddressLeaseTime(self.policy.lease_time.get()));
         options.push(DhcpOption::SubnetMask(self.mask()));
         Answer {
             kind,

@@ -9,6 +9,7 @@ use ipnet::Ipv6Net;
 
 use crate::datapath::{Answered, DropReason, Ingress, SERVICES_IPV6, View};
 use crate::model::dhcp_options::DhcpOptions as OptionSet;
+use crate::model::duration::WireLifetime;
 use crate::model::profile::{Dhcpv6Names, Dhcpv6Policy, RapidCommit};
 use crate::wire::dhcp::v6::{
     self, Association, CLIENT_PORT, IdentityAssociation, MessageType, OptionCode, Request, SERVER_PORT,
@@ -53,17 +54,20 @@ impl Times {
     };
 
     fn new(policy: &Dhcpv6Policy, options: &OptionSet) -> Self {
-        let Some(preferred) = options.ipv6_address_preferred_lease_time else {
+        let Some(preferred) = options.ipv6_address_preferred_lease_time.map(WireLifetime::get) else {
             return Self {
-                renewal: policy.renewal_time,
-                rebinding: policy.rebinding_time,
-                preferred: policy.preferred_lifetime,
-                valid: policy.valid_lifetime,
+                renewal: policy.renewal_time.get(),
+                rebinding: policy.rebinding_time.get(),
+                preferred: policy.preferred_lifetime.get(),
+                valid: policy.valid_lifetime.get(),
             };
         };
         // An address stays valid as long after its preferred time as the profile has it; T1 and T2 are the parts of that
         // time that RFC 8415 section 14.2 recommends.
-        let grace = policy.valid_lifetime.saturating_sub(policy.preferred_lifetime);
+        let grace = policy
+            .valid_lifetime
+            .get()
+            .saturating_sub(policy.preferred_lifetime.get());
         Self {
             renewal: preferred / 2,
             rebinding: preferred / 5 * 4,
