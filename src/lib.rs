@@ -89,6 +89,9 @@ pub mod scenario;
 pub mod services;
 #[doc(hidden)]
 #[cfg(feature = "server")]
+pub mod store;
+#[doc(hidden)]
+#[cfg(feature = "server")]
 pub mod switch;
 #[cfg(feature = "server")]
 pub mod testing;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::ControlError;
 use crate::model::ModelError;
 use crate::model::error::RefusalKind;
+use crate::store::StoreError;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -168,7 +169,11 @@ impl From<ControlError> for Problem {
             ControlError::Attach { .. } | ControlError::Explain { .. } | ControlError::Fault { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            ControlError::NoSwitch => StatusCode::CONFLICT,
+            ControlError::NoSwitch | ControlError::Lasting { .. } => StatusCode::CONFLICT,
+            ControlError::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
+            ControlError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ControlError::Moved { .. } => StatusCode::PRECONDITION_FAILED,
+            ControlError::NotKept { .. } => StatusCode::NOT_FOUND,
         };
         let problem = Self::new(status, error.code(), error.to_string()).remedy(error.remedy());
         match error.field() {

@@ -26,7 +26,8 @@ use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::cleanup::Record;
-use crate::runtime::{Runtime, RuntimeConfig, host_environment};
+use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, host_environment};
+use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
 use crate::topology::declare;
 use crate::topology::format::Topology;
 
@@ -88,6 +89,46 @@ pub struct ServerArguments {
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+    /// Keep the network in this folder: every edit is there before it is answered, and the next start goes on with it
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    /// Answer an edit when it is on the disk: what is answered outlives a power failure, and not only this process
+    #[arg(long, requires = "state")]
+    sync: bool,
+    /// How many MiB past edits may take; the oldest are dropped first
+    #[arg(long, value_name = "MIB", requires = "state", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    history: u64,
+    /// Go on with what there is where edits that were answered are missing at the end of the state
+    #[arg(long, requires = "state")]
+    recover: bool,
+}
+
+/// MiB for past edits.
+const DEFAULT_HISTORY: u64 = HISTORY >> 20;
+
+impl ServerArguments {
+    /// Opens the folder with the state, where one is named.
+    fn store(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
+        let Some(folder) = &self.state else { return Ok(None) };
+        let options = JournalOptions {
+            durability: if self.sync {
+                Durability::Power
+            } else {
+                Durability::Process
+            },
+            history: self.history.saturating_mul(1 << 20),
+            recover: self.recover,
+            ..JournalOptions::new(&self.region)
+        };
+        let opened = Journal::open(folder, &options);
+        Ok(Some(Arc::new(opened.map_err(unreadable)?)))
+    }
+}
+
+/// A state that cannot be used.
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn unreadable(error: StoreError) -> Failure {
+    Failure::new(Failure::IMPOSSIBLE, miette::miette!(help = error.remedy(), "{error}"))
 }
 
 /// Where AWS clients are to be served.
@@ -257,6 +298,7 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
     super::become_capable()?;
+    let store = arguments.store()?;
     crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
     // One thread starts those that carry out commands; the others read requests, without rights.
@@ -287,10 +329,13 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         region: arguments.region.clone(),
         resolver: arguments.resolver,
         environment: host_environment(&std::env::current_exe().map_err(impossible)?),
+        store,
         ..RuntimeConfig::default()
-    })
-    .map_err(impossible)?;
-    let runtime = Arc::new(runtime);
+    });
+    let runtime = Arc::new(runtime.map_err(|error| match error {
+        RuntimeError::Store(error) => unreadable(error),
+        other => impossible(other),
+    })?);
     let guest_token = token.is_none().then(Token::random);
     let guard = GuardConfig {
         token,
@@ -335,13 +380,14 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
         let _tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
-        if let Some(topology) = topology {
-            let runtime = Arc::clone(&runtime);
-            let topology = topology.clone();
-            let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
-            made.await.map_err(impossible)?.map_err(impossible)?;
-        }
-        let ready = Ready::new(&runtime, (&addresses, ec2), &config);
+        furnish(&runtime, topology).await?;
+        let ready = Ready {
+            state: arguments.state.as_ref().map(|folder| ReadyState {
+                folder: folder.display().to_string(),
+                revision: runtime.controller().revision(),
+            }),
+            ..Ready::new(&runtime, (&addresses, ec2), &config)
+        };
         print(&match remote.json {
             // On one line, because a script reads it while the server runs.
             true => format!("{}\n", serde_json::to_value(&ready).map_err(impossible)?),
@@ -370,6 +416,27 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     drop(runtime);
     // Until here something could have been left behind.
     drop(record);
+    Ok(())
+}
+
+/// Makes the hosts of the network that was kept, or the network of a file where none was.
+async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>) -> Done {
+    let runtime = Arc::clone(runtime);
+    if runtime.controller().revision() > 0 {
+        let restored = commands::run(move || runtime.restore_hosts());
+        restored.await.map_err(impossible)?.map_err(impossible)?;
+        if topology.is_some() {
+            // Standard error that is closed has no reader.
+            let _ = writeln!(
+                std::io::stderr(),
+                "localvpc: the state holds a network already, which goes on as it was. To change it to a file: localvpc up FILE, \
+                 while it runs."
+            );
+        }
+    } else if let Some(topology) = topology.cloned() {
+        let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
+        made.await.map_err(impossible)?.map_err(impossible)?;
+    }
     Ok(())
 }
 
@@ -412,6 +479,16 @@ struct Ready {
     /// Where AWS clients are served, as they take it for an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     ec2: Option<String>,
+    /// Where the network is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<ReadyState>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadyState {
+    folder: String,
+    /// The last edit that it holds.
+    revision: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -436,6 +513,7 @@ impl Ready {
                 .collect(),
             servers: http.chain(socket).collect(),
             ec2: ec2.map(|address| format!("http://{address}")),
+            state: None,
         }
     }
 
@@ -461,7 +539,13 @@ impl Ready {
                 "run commands: localvpc --server {server} exec INSTANCE COMMAND\n"
             ));
         }
-        text + "Ctrl-C ends it and takes everything away.\n"
+        match &self.state {
+            Some(state) => {
+                text.push_str(&format!("state in {}, revision {}\n", state.folder, state.revision));
+                text + "Ctrl-C ends it; the network stays in the state, and the next start goes on with it.\n"
+            }
+            None => text + "Ctrl-C ends it and takes everything away.\n",
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! listeners follow the changes. One lock, held while one command is carried out and never across an await.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::SystemTime;
 
@@ -9,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::ControlError;
-use super::events::{Author, EventKind, EventLog, Subscription};
+use super::events::{Author, EventKind, EventLog, PartOf, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
 use super::former::Former;
@@ -27,6 +28,7 @@ use crate::model::{
     RouteTableId, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Vpc, VpcId,
 };
 use crate::services::ServicesHandle;
+use crate::store::{Memory, Store};
 use crate::switch::PortStatus;
 use crate::switch::observe::{Observation, Observers, Wanted};
 
@@ -64,7 +66,7 @@ impl Default for ControllerConfig {
 pub struct Controller {
     pub(super) shared: Arc<Shared>,
     /// Who edits by this handle.
-    author: Option<Author>,
+    pub(super) author: Option<Author>,
 }
 
 /// A Controller that may be gone.
@@ -78,6 +80,12 @@ impl WeakController {
 
 pub(super) struct Shared {
     state: RwLock<State>,
+    /// Where commits are kept.
+    pub(super) store: Arc<dyn Store>,
+    /// The revision of the last commit; written under the lock of the writer.
+    pub(super) revision: AtomicU64,
+    /// Set when the server ends: what is changed from then on is not kept.
+    pub(super) retired: AtomicBool,
     registry: Arc<Registry>,
     events: EventLog,
     fabric: Arc<Fabric>,
@@ -128,6 +136,11 @@ impl Snapshot {
     }
 }
 
+/// The name of a command, as in `CreateVpc`.
+fn command_name<C>() -> &'static str {
+    std::any::type_name::<C>().rsplit("::").next().unwrap_or_default()
+}
+
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Controller").finish_non_exhaustive()
@@ -135,11 +148,17 @@ impl std::fmt::Debug for Controller {
 }
 
 impl Controller {
-    /// A Controller of an empty network.
+    /// A Controller of an empty network, which keeps its latest commits in memory.
     pub fn new(config: ControllerConfig) -> Self {
+        Self::build(config, Arc::new(Memory::of_commits()), 0)
+    }
+
+    /// A Controller of a network that has seen so many revisions, before anything is in it.
+    pub(super) fn build(config: ControllerConfig, store: Arc<dyn Store>, revision: u64) -> Self {
         let registry = Arc::new(Registry::new());
         let fabric = config.fabric.fabric();
-        let seed = config.seed.unwrap_or_else(rand::random);
+        // One that goes on with a store does not draw the same identifiers again.
+        let seed = config.seed.unwrap_or_else(rand::random).wrapping_add(revision);
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let state = State {
             network: Network::in_region(config.limits, &config.region),
@@ -151,6 +170,9 @@ impl Controller {
         };
         let shared = Shared {
             state: RwLock::new(state),
+            store,
+            revision: AtomicU64::new(revision),
+            retired: AtomicBool::new(false),
             registry,
             events: EventLog::new(config.event_history),
             fabric,
@@ -207,8 +229,9 @@ impl Controller {
         let (outcome, afterwards) = {
             let mut guard = self.write();
             let state = &mut *guard;
+            self.expected()?;
             let (outcome, changes) = state.network.execute(command, &mut state.rng)?;
-            (outcome, self.commit(state, &changes, None))
+            (outcome, self.commit(state, changes, command_name::<C>(), None)?)
         };
         self.finish(afterwards);
         Ok(outcome)
@@ -225,6 +248,7 @@ impl Controller {
         let ports = self.shared.ports.as_ref().ok_or(ControlError::NoSwitch)?;
         let mut guard = self.write();
         let state = &mut *guard;
+        self.expected()?;
         let interface = state.network.interface(reference)?;
         let id = interface.id;
         if state.ports.contains_key(&id) {
@@ -258,7 +282,17 @@ impl Controller {
                 return Err(ControlError::Attach { reason });
             }
         };
-        let afterwards = self.commit(state, &changes, None);
+        let recorded = match self.record(state, changes, command_name::<AttachInterface>()) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                state.binding.set_port(id, None);
+                let device = ports.detach(port);
+                drop(guard);
+                drop(device);
+                return Err(error);
+            }
+        };
+        let afterwards = self.follow(state, recorded, None);
         let open = OpenPort {
             port,
             device: label.clone(),
@@ -283,7 +317,7 @@ impl Controller {
             let mut guard = self.write();
             let state = &mut *guard;
             let (_, changes) = state.network.execute(DetachInterface(id.into()), &mut state.rng)?;
-            self.commit(state, &changes, Some(reason))
+            self.commit(state, changes, command_name::<DetachInterface>(), Some(reason))?
         };
         self.finish(afterwards);
         Ok(())
@@ -386,7 +420,19 @@ impl Controller {
 
     /// Records an event that the switch or another part of the server noticed.
     pub fn publish(&self, kind: EventKind) -> u64 {
-        self.shared.events.publish(kind, self.author.clone())
+        self.shared.events.publish(kind, self.author.clone(), None)
+    }
+
+    /// Records the events of a commit.
+    pub(super) fn publish_all(&self, kinds: Vec<EventKind>, revision: Option<u64>) {
+        let last = kinds.len().saturating_sub(1);
+        for (place, kind) in kinds.into_iter().enumerate() {
+            let part = revision.map(|revision| PartOf {
+                revision,
+                last: place == last,
+            });
+            self.shared.events.publish(kind, self.author.clone(), part);
+        }
     }
 
     /// Detaches the interface of a port whose device vanished. A port that is not in use any more is no error.

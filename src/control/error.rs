@@ -1,7 +1,8 @@
 //! Why a command was refused, in one form for every face: an AWS code, the field, the message and the remedy.
 
-use crate::model::ModelError;
 use crate::model::mapping::EditFailed;
+use crate::model::{InterfaceId, ModelError};
+use crate::store::StoreError;
 
 /// A command that changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,31 @@ pub enum ControlError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// The store did not keep the edit, which was taken back.
+    #[error("the edit cannot be kept, and nothing was changed: {0}")]
+    Store(#[from] StoreError),
+    /// The network has moved on since the caller compared it.
+    #[error("the network has moved on to revision {revision}")]
+    Moved {
+        /// The revision that it is at.
+        revision: u64,
+    },
+    /// A part of the past that is not kept, or never was.
+    #[error("{problem}")]
+    NotKept {
+        /// What cannot be told.
+        problem: String,
+        /// The oldest revision that can.
+        oldest: u64,
+    },
+    /// An edit that cannot be undone, because a device came or went with it.
+    #[error("revision {revision} attached or detached {interface}, and its device does not come back by undoing")]
+    Lasting {
+        /// The edit.
+        revision: u64,
+        /// The interface.
+        interface: InterfaceId,
+    },
     /// A request to explain a frame that cannot be built or read.
     #[error("{problem}")]
     Explain {
@@ -51,6 +77,10 @@ impl ControlError {
             Self::Edit(failed) => failed.error.code(),
             Self::Attach { .. } | Self::Explain { .. } | Self::Fault { .. } => "InvalidParameterValue",
             Self::NoSwitch => "Unsupported",
+            Self::Store(_) => "Unavailable",
+            Self::Moved { .. } => "PreconditionFailed",
+            Self::NotKept { .. } => "InvalidRevision.NotFound",
+            Self::Lasting { .. } => "IncorrectState",
         }
     }
 
@@ -63,7 +93,7 @@ impl ControlError {
                 Some(format!("edits[{}].{field}", failed.index))
             }
             Self::Attach { .. } => Some("device".to_owned()),
-            Self::NoSwitch => None,
+            Self::NoSwitch | Self::Store(_) | Self::Moved { .. } | Self::NotKept { .. } | Self::Lasting { .. } => None,
             Self::Explain { field, .. } | Self::Fault { field, .. } => Some((*field).to_owned()),
         }
     }
@@ -77,6 +107,10 @@ impl ControlError {
                 "Check that the device exists, is free and may be opened by this process.".to_owned()
             }
             Self::NoSwitch => "Start the server with a switch.".to_owned(),
+            Self::Store(error) => error.remedy(),
+            Self::Moved { .. } => "Read it again, and send the request again if it still makes sense.".to_owned(),
+            Self::NotKept { oldest, .. } => format!("The oldest revision that is kept is {oldest}."),
+            Self::Lasting { .. } => "Attach or detach the interface by a request of its own.".to_owned(),
             Self::Explain { remedy, .. } | Self::Fault { remedy, .. } => (*remedy).to_owned(),
         }
     }

@@ -27,12 +27,27 @@ pub struct Event {
     #[serde(serialize_with = "crate::model::duration::rfc3339::serialize")]
     #[schema(value_type = String, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     pub at: SystemTime,
+    /// The revision of the network that it belongs to; absent for what is no edit of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Whether it is the last event of its revision.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub last_of_revision: bool,
     /// Who asked for it; absent for the server's own client, and for what happened by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
     /// What.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+/// The commit that an event belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartOf {
+    pub(super) revision: u64,
+    /// Whether it is the commit's last event.
+    pub(super) last: bool,
 }
 
 /// Who edits the network.
@@ -429,12 +444,14 @@ impl EventLog {
     }
 
     /// Numbers an event, keeps it and tells everybody who listens.
-    pub(crate) fn publish(&self, kind: EventKind, author: Option<Author>) -> u64 {
+    pub(super) fn publish(&self, kind: EventKind, author: Option<Author>, part: Option<PartOf>) -> u64 {
         let mut kept = self.lock();
         kept.last += 1;
         let event = Arc::new(Event {
             id: kept.last,
             at: SystemTime::now(),
+            revision: part.map(|part| part.revision),
+            last_of_revision: part.is_some_and(|part| part.last),
             author,
             kind,
         });
@@ -487,6 +504,7 @@ mod tests {
                     vpc_id: VpcId::from_bits(n),
                 },
                 None,
+                None,
             );
         }
         let ids = |subscription: &Subscription| subscription.backlog.iter().map(|e| e.id).collect::<Vec<_>>();
@@ -501,6 +519,7 @@ mod tests {
                 vpc_id: VpcId::from_bits(1),
             },
             None,
+            None,
         );
         assert_eq!(subscription.receiver.try_recv().unwrap().id, 6);
     }
@@ -510,6 +529,8 @@ mod tests {
         let event = Event {
             id: 7,
             at: SystemTime::UNIX_EPOCH,
+            revision: None,
+            last_of_revision: false,
             author: Some(Author::Instance("node-1".into())),
             kind: EventKind::PortUp {
                 interface_id: InterfaceId::from_bits(1),

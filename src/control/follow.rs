@@ -2,14 +2,16 @@
 //! made. A kind of change that the data path does not care about has an empty arm, by intent.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::change_events::events_of;
 use super::controller::{Controller, State};
+use super::error::ControlError;
 use super::events::EventKind;
 use super::fabric::subnets_of_table;
 use super::ports::OpenPort;
 use crate::mapping::InterfaceIndex;
-use crate::model::change::{Change, Delta};
+use crate::model::change::{Change, Commit, Delta};
 use crate::model::fault::Propagated;
 use crate::model::interface::InterfaceRecord;
 use crate::model::mapping::MappingChange;
@@ -30,22 +32,32 @@ pub(super) struct Afterwards {
 }
 
 impl Controller {
-    /// Brings changes that were made on the network before the data path, and publishes the events that tell of them.
-    ///
-    /// This is where a store commits them first: what it refuses is taken back with `Network::revert`, and nothing of it
-    /// has been seen.
-    pub(super) fn commit(&self, state: &mut State, changes: &[Change], reason: Option<&str>) -> Afterwards {
-        let mut follower = Follower {
-            controller: self,
-            routes_now: BTreeSet::new(),
-            routes_later: BTreeSet::new(),
-            ports_down: Vec::new(),
-            afterwards: Afterwards::default(),
-            // An interface is made and deleted in one step, with its addresses, whatever faults there are.
-            at_once: changes
-                .iter()
-                .any(|change| matches!(change, Change::Interface(delta) if delta.is_new() || delta.is_gone())),
-        };
+    /// Keeps changes that were made on the network, brings them before the data path, and publishes the events that tell of
+    /// them. What the store refuses is taken back, and nothing of it has been seen.
+    pub(super) fn commit(
+        &self,
+        state: &mut State,
+        changes: Vec<Change>,
+        command: &str,
+        reason: Option<&str>,
+    ) -> Result<Afterwards, ControlError> {
+        let recorded = self.record(state, changes, command)?;
+        Ok(self.follow(state, recorded, reason))
+    }
+
+    /// Brings a commit before the data path, and publishes its events, with its revision if it was kept.
+    pub(super) fn follow(
+        &self,
+        state: &mut State,
+        (commit, revision): (Arc<Commit>, Option<u64>),
+        reason: Option<&str>,
+    ) -> Afterwards {
+        let changes = &commit.changes;
+        let mut follower = Follower::new(self);
+        // An interface is made and deleted in one step, with its addresses, whatever faults there are.
+        follower.at_once = changes
+            .iter()
+            .any(|change| matches!(change, Change::Interface(delta) if delta.is_new() || delta.is_gone()));
         for change in changes {
             follower.follow(state, change);
         }
@@ -54,9 +66,7 @@ impl Controller {
         if changes.iter().any(|change| !matches!(change, Change::Mappings(_))) && self.refresh_faults(state) {
             follower.afterwards.hosts = true;
         }
-        for event in events_of(&state.network, changes) {
-            self.publish(event);
-        }
+        self.publish_all(events_of(&state.network, changes), revision);
         for (interface_id, port) in follower.ports_down {
             self.publish(EventKind::PortDown {
                 interface_id,
@@ -65,6 +75,17 @@ impl Controller {
             });
         }
         follower.afterwards
+    }
+
+    /// Brings a network that is there already before the data path. `changes` make it from nothing.
+    pub(super) fn bind(&self, state: &mut State, changes: &[Change]) {
+        let mut follower = Follower::new(self);
+        for change in changes {
+            follower.follow(state, change);
+        }
+        follower.publish_routes(state);
+        // There is neither port nor service that would have to hear of it.
+        drop(follower.afterwards);
     }
 
     /// Does what is left, without the lock.
@@ -90,7 +111,18 @@ struct Follower<'c> {
     at_once: bool,
 }
 
-impl Follower<'_> {
+impl<'c> Follower<'c> {
+    fn new(controller: &'c Controller) -> Self {
+        Self {
+            controller,
+            routes_now: BTreeSet::new(),
+            routes_later: BTreeSet::new(),
+            ports_down: Vec::new(),
+            afterwards: Afterwards::default(),
+            at_once: false,
+        }
+    }
+
     fn follow(&mut self, state: &mut State, change: &Change) {
         match change {
             Change::Vpc(delta) => self.vpc(state, delta),

@@ -10,8 +10,10 @@ mod fabric;
 pub mod faults;
 mod follow;
 mod former;
+pub mod history;
 mod lookups;
 pub mod ports;
+pub mod request;
 #[cfg(test)]
 mod resources_tests;
 mod source;
@@ -23,5 +25,7 @@ pub use error::ControlError;
 pub use events::{Author, Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::{ApiFate, HostState, Hosts};
+pub use history::Point;
 pub use lookups::ACCOUNT;
 pub use ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
+pub use request::Request;

@@ -29,7 +29,8 @@ const LONGEST_NAME: usize = 64;
 pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How an interface generates its link-local address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LinkLocal {
     /// From the MAC address (RFC 4291 appendix A). The only kind that an AWS VPC resolves.
     #[default]

@@ -42,6 +42,9 @@ pub(in crate::model) trait Stored: Record {
     /// Writes the record in place of the one before, and brings every index in line. At least one of the two is given.
     /// Names are in line already.
     fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>);
+
+    /// Every record of this kind, in any order.
+    fn all(network: &Network) -> Vec<Self>;
 }
 
 /// The record of a resource before and after: made if there was none before, deleted if there is none after.
@@ -83,9 +86,29 @@ pub(in crate::model) trait Effect {
     fn revert(&self, network: &mut Network);
     /// Whether it changes nothing.
     fn is_empty(&self) -> bool;
+    /// The change that takes it back.
+    fn inverse(&self) -> Self;
+    /// The changes of this kind that make what a network has of it from nothing.
+    fn creating(network: &Network) -> Vec<Self>
+    where
+        Self: Sized;
+    /// Appends what a store keeps of the resources that it changed; `network` is as it is after all changes of the command.
+    fn entries(&self, network: &Network, entries: &mut Vec<Entry>);
 }
 
-impl<T: Stored> Effect for Box<Delta<T>> {
+/// What a store keeps of one resource, under the path by which it finds it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The identifier of the resource, or a path of its own for what has none.
+    pub path: String,
+    /// The change that makes the resource as it is from nothing; none for one that is gone.
+    pub creating: Option<Change>,
+}
+
+impl<T: Stored> Effect for Box<Delta<T>>
+where
+    Change: From<Self>,
+{
     fn apply(&self, network: &mut Network) {
         put(network, self.before.as_ref(), self.after.as_ref());
     }
@@ -97,6 +120,32 @@ impl<T: Stored> Effect for Box<Delta<T>> {
     fn is_empty(&self) -> bool {
         self.before == self.after
     }
+
+    fn inverse(&self) -> Self {
+        Box::new(Delta {
+            before: self.after.clone(),
+            after: self.before.clone(),
+        })
+    }
+
+    fn creating(network: &Network) -> Vec<Self> {
+        T::all(network).into_iter().map(created).collect()
+    }
+
+    fn entries(&self, _: &Network, entries: &mut Vec<Entry>) {
+        entries.extend(self.id().map(|id| Entry {
+            path: id.to_string(),
+            creating: self.after.clone().map(|after| created(after).into()),
+        }));
+    }
+}
+
+/// The change that makes a record.
+pub(in crate::model) fn created<T>(record: T) -> Box<Delta<T>> {
+    Box::new(Delta {
+        before: None,
+        after: Some(record),
+    })
 }
 
 fn put<T: Stored>(network: &mut Network, before: Option<&T>, after: Option<&T>) {
@@ -107,7 +156,8 @@ fn put<T: Stored>(network: &mut Network, before: Option<&T>, after: Option<&T>) 
     }
 }
 
-/// Declares [`Change`] from its kinds, one line each.
+/// Declares [`Change`] from its kinds, one line each, in an order in which a network can be made from nothing: a kind stands
+/// below those that the data path has to know before it.
 macro_rules! changes {
     ($($(#[$doc:meta])* $name:ident($kind:ty),)*) => {
         /// One change of the declared network.
@@ -135,6 +185,41 @@ macro_rules! changes {
                     $(Self::$name(change) => Effect::is_empty(change),)*
                 }
             }
+
+            fn inverse(&self) -> Self {
+                match self {
+                    $(Self::$name(change) => Self::$name(Effect::inverse(change)),)*
+                }
+            }
+
+            fn creating(network: &Network) -> Vec<Self> {
+                let mut changes = Vec::new();
+                $(changes.extend(<$kind as Effect>::creating(network).into_iter().map(Self::$name));)*
+                changes
+            }
+
+            fn entries(&self, network: &Network, entries: &mut Vec<Entry>) {
+                match self {
+                    $(Self::$name(change) => Effect::entries(change, network, entries),)*
+                }
+            }
+        }
+
+        impl Change {
+            /// The change that takes it back.
+            #[must_use]
+            pub fn inverse(&self) -> Self {
+                Effect::inverse(self)
+            }
+
+            /// The place of its kind in the list of kinds: what can only be made after other resources has a later one.
+            pub fn place(&self) -> usize {
+                const KINDS: &[&str] = &[$(stringify!($name)),*];
+                let name = match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                };
+                KINDS.iter().position(|kind| *kind == name).unwrap_or(KINDS.len())
+            }
         }
 
         $(impl From<$kind> for Change {
@@ -146,8 +231,16 @@ macro_rules! changes {
 }
 
 changes! {
+    /// A DHCP option set is made or deleted.
+    DhcpOptions(Box<Delta<DhcpOptionSet>>),
     /// A VPC is made, changed or deleted.
     Vpc(Box<Delta<Vpc>>),
+    /// A prefix list is made, changed or deleted, its entries included.
+    PrefixList(Box<Delta<PrefixList>>),
+    /// A security group is made, changed or deleted, its rules included.
+    SecurityGroup(Box<Delta<SecurityGroup>>),
+    /// A network ACL is made, changed or deleted, its entries included.
+    NetworkAcl(Box<Delta<NetworkAclRecord>>),
     /// A subnet is made, changed or deleted.
     Subnet(Box<Delta<Subnet>>),
     /// A network interface is made, attached, changed, detached or deleted; its addresses come as mappings.
@@ -156,20 +249,12 @@ changes! {
     Instance(Box<Delta<Instance>>),
     /// A route table is made, changed or deleted, its routes included.
     RouteTable(Box<Delta<RouteTableRecord>>),
-    /// A DHCP option set is made or deleted.
-    DhcpOptions(Box<Delta<DhcpOptionSet>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet is associated with a route table of its own, or with none.
     Association(Association),
-    /// A security group is made, changed or deleted, its rules included.
-    SecurityGroup(Box<Delta<SecurityGroup>>),
-    /// A network ACL is made, changed or deleted, its entries included.
-    NetworkAcl(Box<Delta<NetworkAclRecord>>),
     /// A subnet has another network ACL.
     AclAssociation(AclAssociationChange),
-    /// A prefix list is made, changed or deleted, its entries included.
-    PrefixList(Box<Delta<PrefixList>>),
     /// Addresses and prefixes have other owners.
     Mappings(Vec<MappingChange>),
 }
@@ -183,6 +268,10 @@ pub struct Commit {
     pub at: SystemTime,
     /// Who asked for it: the face and its principal, as in `rest` or `instance a`.
     pub author: String,
+    /// The command that was carried out, as in `CreateVpc`.
+    pub command: String,
     /// What it changed, in order. Never empty.
     pub changes: Vec<Change>,
+    /// The number that the next assignment gets after it.
+    pub next_sequence: u64,
 }

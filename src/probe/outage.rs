@@ -376,6 +376,8 @@ mod tests {
         };
         let event = |seconds, kind| {
             Arc::new(Event {
+                revision: None,
+                last_of_revision: false,
                 id: 1,
                 at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
                 author: None,

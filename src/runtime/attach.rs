@@ -2,9 +2,9 @@
 //! address, and the host has to configure it. Detaching closes the device, which vanishes from the host with its
 //! configuration.
 
-use super::{Runtime, RuntimeError, lock};
+use super::{HostSpec, Runtime, RuntimeError, lock};
 use crate::control::{DevicePlace, OpenedDevice};
-use crate::lab::InterfaceSpec;
+use crate::lab::{Instance, InterfaceSpec};
 use crate::model::{Attachment, InterfaceId, ModelError, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
@@ -137,25 +137,58 @@ impl Runtime {
         let own = controller.instance_of(primary).ok_or_else(no_such_host)?;
         let taken = controller.attached(own);
         let index = host.choose(device_index, |index| taken.contains_key(&index))?;
-        let profile = controller.vpc(&found.vpc_id.into())?.profile;
-        let mtu = found.settings.mtu.unwrap_or(profile.mtu);
+        let place = Attachment {
+            instance_id: own,
+            device_index: index,
+        };
+        self.plug(&instance, &found, place)
+    }
+
+    /// Makes the device of an interface in a host, and a port of it.
+    fn plug(
+        &self,
+        host: &Instance,
+        interface: &NetworkInterface,
+        place: Attachment,
+    ) -> Result<NetworkInterface, RuntimeError> {
+        let controller = self.controller();
+        let profile = controller.vpc(&interface.vpc_id.into())?.profile;
+        let mtu = interface.settings.mtu.unwrap_or(profile.mtu);
         let spec = InterfaceSpec {
             mtu: mtu.into(),
             up: false,
-            ..InterfaceSpec::new(format!("eth{index}"), found.mac_address)
+            ..InterfaceSpec::new(format!("eth{}", place.device_index), interface.mac_address)
         };
         let options = TapOptions {
             offload: self.offload,
             mtu,
             ..TapOptions::default()
         };
-        let tap = instance.attach(&spec, || TapPort::open(&spec.name, options))?;
+        let tap = host.attach(&spec, || TapPort::open(&spec.name, options))?;
         let device = OpenedDevice::from(PortDevice::Tap(tap));
-        let place = Attachment {
-            instance_id: own,
-            device_index: index,
-        };
-        Ok(controller.attach(&found.id.into(), device, DevicePlace::HostFurther(place))?)
+        Ok(controller.attach(&interface.id.into(), device, DevicePlace::HostFurther(place))?)
+    }
+
+    /// Makes the devices of the further interfaces of hosts that were made again: they are attached as declared.
+    pub(super) fn plug_declared(&self, hosts: &[HostSpec]) -> Result<(), RuntimeError> {
+        let controller = self.controller();
+        for host in hosts {
+            let (Some(primary), Some(instance)) = (self.interface_of(&host.name), self.lab().get(&host.name)) else {
+                continue;
+            };
+            let Some(own) = controller.instance_of(primary) else {
+                continue;
+            };
+            let further = controller.attached(own).into_iter().filter(|(index, _)| *index > 0);
+            for (device_index, interface) in further {
+                let place = Attachment {
+                    instance_id: own,
+                    device_index,
+                };
+                self.plug(&instance, &controller.interface(&interface.into())?, place)?;
+            }
+        }
+        Ok(())
     }
 }
 

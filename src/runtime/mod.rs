@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
 pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
@@ -29,6 +30,7 @@ use crate::model::interface::DetachInterface;
 use crate::model::region::DEFAULT_REGION;
 use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
 use crate::services::{Services, ServicesConfig};
+use crate::store::{Store, StoreError};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
 
@@ -53,6 +55,8 @@ pub struct RuntimeConfig {
     pub init_program: Option<PathBuf>,
     /// Environment variables of every command in an instance.
     pub environment: BTreeMap<String, String>,
+    /// Where the network is kept; it ends with the runtime if left out.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 impl Default for RuntimeConfig {
@@ -67,6 +71,7 @@ impl Default for RuntimeConfig {
             resolver: None,
             init_program: None,
             environment: BTreeMap::new(),
+            store: None,
         }
     }
 }
@@ -83,6 +88,9 @@ pub enum RuntimeError {
     /// An instance cannot be created.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    /// What is kept of the network cannot be read, or not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The Controller refused.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -95,8 +103,11 @@ pub enum RuntimeError {
 /// passes it in.
 pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn ServeHost>>;
 
+/// The shelf of the store that hosts are written down on.
+const HOSTS: &str = "hosts";
+
 /// A host to create.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostSpec {
     /// Its name and host name.
     pub name: String,
@@ -187,7 +198,7 @@ fn start_services(
 }
 
 impl Runtime {
-    /// Starts an empty network.
+    /// Starts a network: the one that is kept, or an empty one.
     pub fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let fabric = FabricWriter::new();
         let switch = SwitchConfig {
@@ -198,14 +209,18 @@ impl Runtime {
         };
         let (switch, events) = Switch::start(fabric.fabric(), switch)?;
         let switch = Arc::new(switch);
-        let controller = Controller::new(ControllerConfig {
+        let control = ControllerConfig {
             seed: config.seed,
             limits: config.limits,
             region: config.region,
             fabric,
             ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
             ..ControllerConfig::default()
-        });
+        };
+        let controller = match config.store {
+            Some(store) => Controller::open(control, store)?,
+            None => Controller::new(control),
+        };
         let services = start_services(&controller, &switch, config.resolver)?;
         let mut options = InstanceOptions {
             environment: config.environment,
@@ -297,7 +312,36 @@ impl Runtime {
             }
             attached.push(interface);
         }
+        for host in hosts {
+            self.keep_host(&host.name);
+        }
         Ok(())
+    }
+
+    /// Writes a host down, or that it is gone. One that cannot be written down runs all the same.
+    fn keep_host(&self, name: &str) {
+        let store = self.controller.store();
+        if !store.lasts() {
+            return;
+        }
+        let host = lock(&self.hosts).get(name).cloned();
+        let text = host.map(|host| serde_json::to_string(&host).unwrap_or_default());
+        if let Err(error) = store.shelve(HOSTS, name, text.as_deref()) {
+            tracing::warn!(%error, host = name, "the next start does not know what became of this host");
+        }
+    }
+
+    /// Makes the hosts again that an earlier start has written down, on the interfaces that they had.
+    pub fn restore_hosts(&self) -> Result<(), RuntimeError> {
+        let kept = self.controller.store().shelved(HOSTS)?;
+        let hosts: Vec<HostSpec> = kept
+            .iter()
+            .filter_map(|(_, text)| serde_json::from_str(text).ok())
+            // An interface that was deleted takes its host with it.
+            .filter(|host: &HostSpec| self.controller.interface(&host.interface).is_ok())
+            .collect();
+        self.create_hosts(&hosts)?;
+        self.plug_declared(&hosts)
     }
 
     /// Removes a host; its interfaces stay, detached. Returns whether there was one.
@@ -306,6 +350,7 @@ impl Runtime {
             return Ok(false);
         };
         let host = lock(&self.hosts).remove(name);
+        self.keep_host(name);
         // Its processes end before its port, as when a machine is switched off.
         instance.crash();
         drop(instance);
@@ -382,6 +427,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        // That ports go from now on is no edit of the network.
+        self.controller.retire();
         self.lab.clear();
         // Closing a TAP takes the kernel some 20 ms, however many are closed at once.
         let ports = self.switch.ports();

@@ -42,6 +42,7 @@ mod runs_on_a_socket;
 mod scenarios;
 mod services_on_taps;
 mod slow_connections;
+mod state;
 mod switch_on_taps;
 mod tap_ports;
 mod topology;

@@ -45,6 +45,10 @@ impl Stored for DhcpOptionSet {
             network.dhcp_options.remove(&before.id);
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.dhcp_option_sets().cloned().collect()
+    }
 }
 
 impl Command for CreateDhcpOptions {

@@ -36,6 +36,10 @@ impl Stored for Instance {
             network.primaries.insert(after.primary_interface_id, after.id);
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.instances().cloned().collect()
+    }
 }
 
 impl Network {

@@ -57,6 +57,11 @@ impl Stored for InterfaceRecord {
             (None, None) => {}
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        let in_order = network.interface_order.keys();
+        in_order.map(|id| network.state(*id).record.clone()).collect()
+    }
 }
 
 impl Network {

@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::{AssignAddresses, Assigned, EditMappings, EditSummary, Mapping, MappingChange, MappingTable, Owner};
 use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
-use crate::model::change::{Change, Effect};
+use crate::model::change::{Change, Effect, Entry};
 use crate::model::cidr::is_reserved;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -170,6 +170,26 @@ impl Effect for Vec<MappingChange> {
     fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
+
+    fn inverse(&self) -> Self {
+        self.iter().rev().map(|change| change.inverse()).collect()
+    }
+
+    fn creating(network: &Network) -> Vec<Self> {
+        let all = network.subnets.iter().flat_map(|(subnet, state)| {
+            state.mappings.iter(None).map(|(address, owner)| MappingChange {
+                subnet: *subnet,
+                address,
+                before: None,
+                after: Some(owner),
+            })
+        });
+        let all: Self = all.collect();
+        if all.is_empty() { Vec::new() } else { vec![all] }
+    }
+
+    /// A store reads them from the changes.
+    fn entries(&self, _: &Network, _: &mut Vec<Entry>) {}
 }
 
 impl Edit<'_> {

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rand::Rng;
 
-use super::change::{Change, Effect};
+use super::change::{Change, Effect, Entry};
 use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
 use super::error::ModelError;
@@ -192,6 +192,31 @@ impl Network {
         for change in changes.iter().rev() {
             Effect::revert(change, self);
         }
+    }
+
+    /// The changes that make this network from an empty one of its region, each kind after those that it rests on.
+    pub fn creating(&self) -> Vec<Change> {
+        <Change as Effect>::creating(self)
+    }
+
+    /// What a store keeps of the resources that changes touched; the network is as it is after them. Mappings are left out:
+    /// their changes say it all.
+    pub fn entries(&self, changes: &[Change]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for change in changes {
+            Effect::entries(change, self, &mut entries);
+        }
+        entries
+    }
+
+    /// The number that the next assignment gets.
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Has the next assignment numbered from here, if it would not be anyway.
+    pub fn skip_sequences(&mut self, next: u64) {
+        self.next_sequence = self.next_sequence.max(next);
     }
 
     /// How many IPv4 addresses of a subnet no interface has: all but the five that AWS reserves, and those in use.

@@ -442,7 +442,41 @@ impl World {
             copy.apply(change);
         }
         assert_eq!(copy, self.network);
+        self.is_kept(&before, &changes);
         true
+    }
+
+    /// Checks that what a store keeps of changes is what there is: written as JSON and read again, as a whole, and taken
+    /// back by changes as well.
+    fn is_kept(&self, before: &Network, changes: &[Change]) {
+        let read: Vec<Change> = serde_json::from_str(&serde_json::to_string(changes).unwrap()).unwrap();
+        assert_eq!(read, changes);
+        let mut made = Network::new(Limits::UNBOUNDED);
+        for change in &self.network.creating() {
+            made.apply(change);
+        }
+        made.next_sequence = self.network.next_sequence;
+        assert_eq!(made, self.network);
+        let mut back = self.network.clone();
+        for change in changes.iter().rev() {
+            back.apply(&Effect::inverse(change));
+        }
+        back.next_sequence = before.next_sequence;
+        assert_eq!(back, *before);
+        let all = self.network.creating();
+        let paths: Vec<String> = self.network.entries(&all).into_iter().map(|entry| entry.path).collect();
+        let last: BTreeMap<String, Option<Change>> = self
+            .network
+            .entries(changes)
+            .into_iter()
+            .map(|entry| (entry.path, entry.creating))
+            .collect();
+        for (path, creating) in last {
+            match creating {
+                Some(creating) => assert!(all.contains(&creating), "{creating:?} is not what there is"),
+                None => assert!(!paths.contains(&path), "{path} is there"),
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     AclAssociation, AclAssociationChange, AclEntry, AssociateNetworkAcl, AssociationRef, CreateNetworkAcl,
     DeleteNetworkAcl, EditEntry, EntryEdit, LAST_IPV4, ModifyNetworkAcl, NetworkAcl, NetworkAclError, NetworkAclRecord,
 };
-use crate::model::change::{Effect, Record, Stored};
+use crate::model::change::{Effect, Entry, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{NetworkAclAssociationId, NetworkAclId, ResourceRef, SubnetId, VpcId};
@@ -47,6 +47,10 @@ impl Stored for NetworkAclRecord {
             network.network_acls.remove(&before.id);
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.network_acls.values().cloned().collect()
+    }
 }
 
 impl AclAssociationChange {
@@ -75,6 +79,35 @@ impl Effect for AclAssociationChange {
 
     fn is_empty(&self) -> bool {
         self.before == self.after
+    }
+
+    fn inverse(&self) -> Self {
+        Self {
+            before: self.after,
+            after: self.before,
+        }
+    }
+
+    fn creating(network: &Network) -> Vec<Self> {
+        let associated = network.subnets.iter().filter_map(|(subnet, state)| {
+            let (id, acl) = state.network_acl?;
+            let subnet = *subnet;
+            Some(AclAssociation { id, acl, subnet })
+        });
+        associated
+            .map(|association| Self {
+                before: None,
+                after: Some(association),
+            })
+            .collect()
+    }
+
+    fn entries(&self, _: &Network, entries: &mut Vec<Entry>) {
+        let creating = self.after.map(|_| Self { before: None, ..*self }.into());
+        entries.extend(self.after.or(self.before).map(|association| Entry {
+            path: format!("acl-association/{}", association.subnet),
+            creating,
+        }));
     }
 }
 

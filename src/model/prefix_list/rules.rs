@@ -44,6 +44,10 @@ impl Stored for PrefixList {
             network.prefix_lists.remove(&before.id);
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.prefix_lists.values().cloned().collect()
+    }
 }
 
 fn check_list_name(name: &str) -> Result<(), PrefixListError> {

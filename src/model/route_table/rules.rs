@@ -8,7 +8,7 @@ use super::{
     ModifyRouteTable, Route, RouteChange, RouteEdit, RouteEntry, RouteOrigin, RouteState, RouteTable, RouteTableRecord,
     RouteTarget, TargetRef,
 };
-use crate::model::change::{Effect, Record, Stored};
+use crate::model::change::{Effect, Entry, Record, Stored, created};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId};
@@ -75,6 +75,10 @@ impl Stored for RouteTableRecord {
             network.route_tables.remove(&before.id);
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.route_tables.values().cloned().collect()
+    }
 }
 
 impl RouteChange {
@@ -100,6 +104,27 @@ impl Effect for RouteChange {
     fn is_empty(&self) -> bool {
         self.before == self.after
     }
+
+    fn inverse(&self) -> Self {
+        Self {
+            before: self.after,
+            after: self.before,
+            ..*self
+        }
+    }
+
+    /// A table is made with its routes.
+    fn creating(_: &Network) -> Vec<Self> {
+        Vec::new()
+    }
+
+    fn entries(&self, network: &Network, entries: &mut Vec<Entry>) {
+        let table = network.route_tables.get(&self.table).cloned();
+        entries.push(Entry {
+            path: self.table.to_string(),
+            creating: table.map(|table| created(table).into()),
+        });
+    }
 }
 
 impl Association {
@@ -121,6 +146,33 @@ impl Effect for Association {
 
     fn is_empty(&self) -> bool {
         self.before == self.after
+    }
+
+    fn inverse(&self) -> Self {
+        Self {
+            before: self.after,
+            after: self.before,
+            ..*self
+        }
+    }
+
+    fn creating(network: &Network) -> Vec<Self> {
+        let associated = network.subnets.iter().filter(|(_, state)| state.route_table.is_some());
+        associated
+            .map(|(subnet, state)| Self {
+                subnet: *subnet,
+                before: None,
+                after: state.route_table,
+            })
+            .collect()
+    }
+
+    fn entries(&self, _: &Network, entries: &mut Vec<Entry>) {
+        let creating = self.after.map(|_| Self { before: None, ..*self }.into());
+        entries.push(Entry {
+            path: format!("association/{}", self.subnet),
+            creating,
+        });
     }
 }
 

@@ -57,6 +57,10 @@ impl Stored for SecurityGroup {
             network.security_groups.insert(after.id, after.clone());
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.security_groups.values().cloned().collect()
+    }
 }
 
 fn is_plain(text: &str, more: &str) -> bool {

@@ -81,6 +81,10 @@ impl Stored for Subnet {
             }
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.subnets().cloned().collect()
+    }
 }
 
 impl Command for CreateSubnet {

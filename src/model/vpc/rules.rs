@@ -72,6 +72,10 @@ impl Stored for Vpc {
             (None, None) => {}
         }
     }
+
+    fn all(network: &Network) -> Vec<Self> {
+        network.vpcs().cloned().collect()
+    }
 }
 
 impl Command for CreateVpc {

@@ -1,0 +1,167 @@
+//! Says why a store cannot be opened, read or written, each with its remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::journal::VERSION;
+
+/// What went wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file in it cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Open {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another server has the folder.
+    #[error("{}: a server uses this state already{}", path.display(), process(*.by))]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process that has it, if it has left its number.
+        by: Option<u32>,
+    },
+    /// A file of something else.
+    #[error("{}: this is not the state of a localvpc network ({what})", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+    },
+    /// Written by a later version.
+    #[error("{}: written in format {found}; this localvpc knows formats up to {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its format.
+        found: i64,
+    },
+    /// The state of a network in another region, which gives the names of zones and hosts.
+    #[error("{}: this is the state of a network in {found}, and the server is to be in {given}", path.display())]
+    OtherRegion {
+        /// The folder.
+        path: PathBuf,
+        /// The region that it was begun in.
+        found: String,
+        /// The region of this start.
+        given: String,
+    },
+    /// What is read is not what was written.
+    #[error("{}: the file is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where, and how that shows.
+        what: String,
+    },
+    /// Edits that were acknowledged are missing at the end.
+    #[error("{}: it ends with revision {found}, but revision {acknowledged} was acknowledged: {} edit(s) are lost",
+        path.display(), acknowledged.saturating_sub(*found))]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The last revision in it.
+        found: u64,
+        /// The last revision that a client was told of.
+        acknowledged: u64,
+    },
+    /// No space is left.
+    #[error("{}: no space is left on the device", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written any more.
+    #[error("{}: it can only be read", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Anything else that the database says.
+    #[error("{}: {source}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+}
+
+fn process(number: Option<u32>) -> String {
+    number.map_or_else(String::new, |number| format!(" (process {number})"))
+}
+
+impl StoreError {
+    /// What can be done about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Open { .. } => "Give a folder that this user may write to.".to_owned(),
+            Self::InUse { .. } => "Stop that server, or give another folder.".to_owned(),
+            Self::Foreign { .. } => "Give the folder of a localvpc network, or one that does not exist yet.".to_owned(),
+            Self::Newer { .. } => "Use a localvpc that is at least as new as the one that wrote it.".to_owned(),
+            Self::OtherRegion { found, .. } => format!("Start with '--region {found}', or give another folder."),
+            Self::Damaged { .. } => {
+                "Put a copy from a backup in its place, or give another folder. Nothing of it was used.".to_owned()
+            }
+            Self::Lost { found, .. } => format!(
+                "The machine lost power, or the file was cut. Put a copy from a backup in its place, or add '--recover' to go on \
+                 with revision {found}."
+            ),
+            Self::Full { .. } => "Make space on the device; edits are taken again then.".to_owned(),
+            Self::ReadOnly { .. } => "Have the file system mounted for writing; edits are taken again then.".to_owned(),
+            Self::Database { .. } => "Look after the disk; edits are taken again when it can be written.".to_owned(),
+        }
+    }
+
+    /// The error of a database at a path.
+    pub(super) fn of(path: &std::path::Path, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full { path },
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly { path },
+            Some(rusqlite::ErrorCode::NotADatabase) => Self::Foreign {
+                path,
+                what: "it is no SQLite database".to_owned(),
+            },
+            Some(rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged {
+                path,
+                what: error.to_string(),
+            },
+            _ => Self::Database { path, source: error },
+        }
+    }
+}
+
+/// Why a commit was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// What it rests on has changed, or another commit has its revision.
+    #[error("revision {current} came in between")]
+    Conflict {
+        /// The revision of the last commit.
+        current: u64,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why commits cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// They were dropped.
+    #[error("revision {after} is not kept any more: the oldest is {oldest}")]
+    Gone {
+        /// What was asked for.
+        after: u64,
+        /// What is still there.
+        oldest: u64,
+    },
+    /// They could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

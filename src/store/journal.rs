@@ -1,0 +1,617 @@
+//! Keeps commits in a folder: a SQLite database in WAL mode, so that a reader with `sqlite3` can look into it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `network.db`, `network.db-wal`, `network.db-shm` | commits, records, mappings, shelves |
+//! | `head` | the last revision that was acknowledged, so that a log that was cut is noticed |
+//! | `lock` | the process that has the folder |
+//!
+//! Each commit is one transaction, which writes the commit and brings the records in line: a start reads records, however long
+//! the log is, and old commits are dropped without a snapshot. With `synchronous=NORMAL` a commit is in the page cache when it
+//! is answered, which outlives the process; with `FULL` it is on the disk, which outlives the machine (SQLite, "Write-Ahead
+//! Logging"). SQLite checks neither pages nor rows, so each commit has a checksum, and the last one the sum of all records.
+
+mod schema;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows::Row;
+use super::{CommitError, FollowError, Guard, Kept, Loaded, Store, StoreError, mapping_of, sum};
+use crate::model::change::{Change, Commit, Entry};
+use crate::model::ids::ResourceId;
+use crate::model::mapping::{MappingChange, Owner};
+use crate::model::{AddressOrPrefix, InterfaceId, SubnetId};
+pub(super) use schema::VERSION;
+use upkeep::Upkeep;
+
+/// How much room the commits may take unless the user says otherwise, in octets; the file has some overhead.
+pub const HISTORY: u64 = 48 << 20;
+
+/// Commits that are dropped with one that is kept, so that none waits long.
+const DROPPED: i64 = 64;
+
+/// What an answered edit outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The process: it is in the page cache.
+    #[default]
+    Process,
+    /// The machine: it is on the disk.
+    Power,
+}
+
+/// How a journal is opened.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// What an answered edit outlives.
+    pub durability: Durability,
+    /// How much room the commits may take, in octets.
+    pub history: u64,
+    /// The region of the network.
+    pub region: String,
+    /// Whether to go on where acknowledged edits are missing at the end.
+    pub recover: bool,
+}
+
+impl JournalOptions {
+    /// A journal of a network in a region, as most want it.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self {
+            durability: Durability::Process,
+            history: HISTORY,
+            region: region.into(),
+            recover: false,
+        }
+    }
+}
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    writer: Arc<Mutex<Writer>>,
+    reader: Mutex<Connection>,
+    // Ends before the connections do.
+    upkeep: Upkeep,
+    _lock: File,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) database: Connection,
+    head: File,
+    history: i64,
+    latest: u64,
+    next_sequence: u64,
+    /// The sum of all records and mappings.
+    state: u64,
+    /// The checksum of each record.
+    records: HashMap<String, u64>,
+    /// What the commits up to the last one would take if none had been dropped.
+    total: i64,
+    /// The oldest commit that is there; 0 if there is none.
+    oldest: i64,
+    /// The total at the oldest one, itself left out.
+    dropped: i64,
+}
+
+impl Journal {
+    /// Opens a folder, which is made if it is not there. All that is in it is checked first.
+    pub fn open(folder: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
+        let open_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::Open { path, source }
+        };
+        if !folder.is_dir() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(open_error(folder))?;
+        }
+        let lock = locked(folder)?;
+        let path = folder.join("network.db");
+        let head_path = folder.join("head");
+        let begun = path.exists();
+        let database = schema::open(&path, options)?;
+        let mut head = OpenOptions::new();
+        head.read(true)
+            .write(true)
+            .mode(0o600)
+            .create(!begun || options.recover);
+        let head = head.open(&head_path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => StoreError::Damaged {
+                path: head_path.clone(),
+                what: "it is missing next to network.db".to_owned(),
+            },
+            _ => StoreError::Open {
+                path: head_path.clone(),
+                source,
+            },
+        })?;
+        let writer = Writer::read(database, head, &path, options)?;
+        writer.compare_head(&path, &head_path, options.recover)?;
+        let reader = schema::connect(&path).map_err(|error| StoreError::of(&path, error))?;
+        let writer = Arc::new(Mutex::new(writer));
+        let upkeep = Upkeep::start(&path, Arc::clone(&writer)).map_err(open_error(&path))?;
+        Ok(Self {
+            path,
+            writer,
+            reader: Mutex::new(reader),
+            upkeep,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A transaction that a panic left open is rolled back by the next one, and counts follow a commit.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        // Reading leaves nothing half done.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::of(&self.path, error)
+    }
+}
+
+/// Takes the folder for this process, for as long as the file is open.
+fn locked(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let wrong = |source| StoreError::Open {
+        path: path.clone(),
+        source,
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).map_err(wrong)?;
+    if let Err(error) = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(wrong(error.into()));
+        }
+        let mut text = String::new();
+        // The number is for the reader of the message; without it the message stands as well.
+        let _ = file.read_to_string(&mut text);
+        return Err(StoreError::InUse {
+            path: folder.to_owned(),
+            by: text.trim().parse().ok(),
+        });
+    }
+    let number = format!("{}\n", std::process::id());
+    let written = file.set_len(0).and_then(|()| file.write_all(number.as_bytes()));
+    written.map_err(wrong)?;
+    Ok(file)
+}
+
+impl Writer {
+    /// Reads what the last commit left, and checks every commit and every record.
+    fn read(database: Connection, head: File, path: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
+        let mut writer = Self {
+            database,
+            head,
+            history: i64::try_from(options.history).unwrap_or(i64::MAX),
+            latest: 0,
+            next_sequence: 0,
+            state: 0,
+            records: HashMap::new(),
+            total: 0,
+            oldest: 0,
+            dropped: 0,
+        };
+        writer.check_commits(path)?;
+        let mut state = 0_u64;
+        let records = schema::records(&writer.database, |record, value| {
+            let sum = sum::of_record(&record, value);
+            state = state.wrapping_add(sum);
+            writer.records.insert(record, sum);
+        });
+        let mappings = schema::mappings(&writer.database, |subnet, address, owner| {
+            state = state.wrapping_add(sum::of_mapping(subnet, address, owner));
+        });
+        let read = records.and(mappings).map_err(|error| StoreError::of(path, error))?;
+        if !read || state != writer.state {
+            return Err(StoreError::Damaged {
+                path: path.to_owned(),
+                what: format!("the records are not those of revision {}", writer.latest),
+            });
+        }
+        Ok(writer)
+    }
+
+    fn check_commits(&mut self, path: &Path) -> Result<(), StoreError> {
+        let damaged = |what: String| StoreError::Damaged {
+            path: path.to_owned(),
+            what,
+        };
+        let mut wrong = None;
+        let mut last: Option<(Row, i64)> = None;
+        let (mut oldest, mut dropped) = (0, 0);
+        let read = schema::commits(&self.database, 0, i64::MAX, |row, total, sum| {
+            let follows = last
+                .as_ref()
+                .is_none_or(|(before, _)| before.revision + 1 == row.revision);
+            if row.sum() != sum || !follows {
+                wrong = Some(row.revision);
+                return false;
+            }
+            if last.is_none() {
+                (oldest, dropped) = (row.revision, total - row.size());
+            }
+            last = Some((row, total));
+            true
+        });
+        read.map_err(|error| StoreError::of(path, error))?;
+        if let Some(revision) = wrong {
+            return Err(damaged(format!("revision {revision} is not what was written")));
+        }
+        if let Some((row, total)) = last {
+            self.latest = row.revision.cast_unsigned();
+            self.next_sequence = row.next_sequence.cast_unsigned();
+            self.state = row.state.cast_unsigned();
+            (self.total, self.oldest, self.dropped) = (total, oldest, dropped);
+        }
+        Ok(())
+    }
+
+    /// Finds out whether an acknowledged commit is missing.
+    fn compare_head(&self, path: &Path, head_path: &Path, recover: bool) -> Result<(), StoreError> {
+        let mut octets = [0; 16];
+        let read = self.head.metadata().and_then(|found| match found.len() {
+            0 => Ok(()),
+            _ => self.head.read_exact_at(&mut octets, 0),
+        });
+        let revision = u64::from_le_bytes(std::array::from_fn(|at| octets[at]));
+        let written = octets == [0; 16] || octets == head_octets(revision);
+        let wrong = match (read, written) {
+            (Ok(()), true) if revision <= self.latest => None,
+            (Ok(()), true) => Some(StoreError::Lost {
+                path: path.to_owned(),
+                found: self.latest,
+                acknowledged: revision,
+            }),
+            _ => Some(StoreError::Damaged {
+                path: head_path.to_owned(),
+                what: "it is not what was written".to_owned(),
+            }),
+        };
+        match wrong {
+            Some(error) if !recover => Err(error),
+            _ => self.write_head().map_err(|source| StoreError::Open {
+                path: head_path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn write_head(&self) -> std::io::Result<()> {
+        self.head.write_all_at(&head_octets(self.latest), 0)
+    }
+
+    fn holds(&self, guard: &Guard) -> rusqlite::Result<bool> {
+        let found: Option<i64> = match mapping_of(&guard.path) {
+            Some((subnet, address)) => self
+                .database
+                .prepare_cached("SELECT revision FROM mappings WHERE subnet = ? AND address = ?")?
+                .query_row(params![subnet.to_bits().cast_signed(), address.to_string()], |row| {
+                    row.get(0)
+                })
+                .optional()?,
+            None => self
+                .database
+                .prepare_cached("SELECT revision FROM records WHERE path = ?")?
+                .query_row([&guard.path], |row| row.get(0))
+                .optional()?,
+        };
+        Ok(found.map(i64::cast_unsigned) == guard.revision)
+    }
+
+    /// Writes a commit in a transaction that the caller ends. Returns what the counts are after it.
+    fn write(&self, commit: &Commit, entries: &[Entry]) -> rusqlite::Result<Written> {
+        let mut written = Written {
+            state: self.state,
+            records: Vec::new(),
+            total: self.total,
+        };
+        let last: HashMap<&str, Option<&Change>> = entries
+            .iter()
+            .map(|entry| (entry.path.as_str(), entry.creating.as_ref()))
+            .collect();
+        for (path, creating) in last {
+            self.write_record(commit.revision, path, creating, &mut written)?;
+        }
+        for change in &commit.changes {
+            if let Change::Mappings(list) = change {
+                self.write_mappings(commit.revision, list, &mut written)?;
+            }
+        }
+        let row = Row::of(commit, written.state);
+        written.total = written.total.saturating_add(row.size());
+        self.database.prepare_cached(schema::INSERT_COMMIT)?.execute(params![
+            row.revision,
+            row.at,
+            row.author,
+            row.command,
+            row.changes,
+            row.lists,
+            row.next_sequence,
+            row.state,
+            written.total,
+            row.sum(),
+        ])?;
+        Ok(written)
+    }
+
+    fn write_record(
+        &self,
+        revision: u64,
+        path: &str,
+        creating: Option<&Change>,
+        written: &mut Written,
+    ) -> rusqlite::Result<()> {
+        let before = self.records.get(path).copied().unwrap_or_default();
+        written.state = written.state.wrapping_sub(before);
+        let Some(creating) = creating else {
+            self.database
+                .prepare_cached("DELETE FROM records WHERE path = ?")?
+                .execute([path])?;
+            written.records.push((path.to_owned(), None));
+            return Ok(());
+        };
+        let value = serde_json::to_string(creating).unwrap_or_else(|error| unreachable!("changes are data: {error}"));
+        let sum = sum::of_record(path, &value);
+        written.state = written.state.wrapping_add(sum);
+        written.records.push((path.to_owned(), Some(sum)));
+        self.database
+            .prepare_cached("INSERT OR REPLACE INTO records (path, revision, value) VALUES (?, ?, ?)")?
+            .execute(params![path, revision.cast_signed(), value])?;
+        Ok(())
+    }
+
+    fn write_mappings(&self, revision: u64, list: &[MappingChange], written: &mut Written) -> rusqlite::Result<()> {
+        let mut put = self.database.prepare_cached(
+            "INSERT OR REPLACE INTO mappings (subnet, address, interface, sequence, revision) VALUES (?, ?, ?, ?, ?)",
+        )?;
+        let mut delete = self
+            .database
+            .prepare_cached("DELETE FROM mappings WHERE subnet = ? AND address = ?")?;
+        for change in list {
+            let (subnet, address) = (change.subnet.to_bits().cast_signed(), change.address.to_string());
+            let sum =
+                |owner: Option<Owner>| owner.map_or(0, |owner| sum::of_mapping(change.subnet, change.address, owner));
+            written.state = written
+                .state
+                .wrapping_sub(sum(change.before))
+                .wrapping_add(sum(change.after));
+            match change.after {
+                Some(owner) => put.execute(params![
+                    subnet,
+                    address,
+                    owner.interface.to_bits().cast_signed(),
+                    owner.sequence.cast_signed(),
+                    revision.cast_signed(),
+                ])?,
+                None => delete.execute(params![subnet, address])?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest commits while there are too many, never the last one. Returns the oldest that is left, and the total
+    /// before it.
+    fn drop_oldest(&self, latest: i64, total: i64) -> rusqlite::Result<(i64, i64)> {
+        let (mut oldest, mut dropped) = (self.oldest.max(1), self.dropped);
+        if self.oldest == 0 {
+            (oldest, dropped) = (latest, self.total);
+        }
+        if total.saturating_sub(dropped) <= self.history {
+            return Ok((oldest, dropped));
+        }
+        let until = oldest.saturating_add(DROPPED).min(latest);
+        let left: i64 = self
+            .database
+            .prepare_cached("SELECT total FROM commits WHERE revision = ?")?
+            .query_row([until - 1], |row| row.get(0))
+            .optional()?
+            .unwrap_or(dropped);
+        self.database
+            .prepare_cached("DELETE FROM commits WHERE revision < ?")?
+            .execute([until])?;
+        (oldest, dropped) = (until, left);
+        Ok((oldest, dropped))
+    }
+
+    fn transact(&mut self, commit: &Commit, entries: &[Entry]) -> rusqlite::Result<()> {
+        // One that was left open by a failure is not gone on with.
+        if !self.database.is_autocommit() {
+            self.database.execute_batch("ROLLBACK")?;
+        }
+        self.database.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = self.write(commit, entries).and_then(|written| {
+            let left = self.drop_oldest(commit.revision.cast_signed(), written.total)?;
+            self.database.prepare_cached("COMMIT")?.execute([])?;
+            Ok((written, left))
+        });
+        match done {
+            Ok((written, (oldest, dropped))) => {
+                for (path, sum) in written.records {
+                    match sum {
+                        Some(sum) => drop(self.records.insert(path, sum)),
+                        None => drop(self.records.remove(&path)),
+                    }
+                }
+                (self.latest, self.next_sequence) = (commit.revision, commit.next_sequence);
+                (self.state, self.total) = (written.state, written.total);
+                (self.oldest, self.dropped) = (oldest, dropped);
+                Ok(())
+            }
+            Err(error) => {
+                if !self.database.is_autocommit() {
+                    // SQLite has rolled back by itself after some errors; the next transaction tries again after others.
+                    let _ = self.database.execute_batch("ROLLBACK");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a transaction has written, to be taken over when it has been committed.
+struct Written {
+    state: u64,
+    records: Vec<(String, Option<u64>)>,
+    total: i64,
+}
+
+/// A revision with its checksum.
+fn head_octets(revision: u64) -> [u8; 16] {
+    let number = revision.to_le_bytes();
+    let sum = sum::of_parts([&number[..]]).to_le_bytes();
+    std::array::from_fn(|at| if at < 8 { number[at] } else { sum[at - 8] })
+}
+
+impl Store for Journal {
+    fn commit(&self, guards: &[Guard], commit: &Arc<Commit>, entries: &[Entry]) -> Result<(), CommitError> {
+        let mut writer = self.writer();
+        let current = writer.latest;
+        let conflict = Err(CommitError::Conflict { current });
+        if commit.revision != current + 1 {
+            return conflict;
+        }
+        for guard in guards {
+            if !writer.holds(guard).map_err(|error| self.error(error))? {
+                return conflict;
+            }
+        }
+        writer.transact(commit, entries).map_err(|error| self.error(error))?;
+        // What it says is worth less than the edit, which is kept.
+        if let Err(error) = writer.write_head() {
+            tracing::warn!(%error, "the last revision is not noted");
+        }
+        drop(writer);
+        self.upkeep.note(commit);
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let (revision, next_sequence) = {
+            let writer = self.writer();
+            (writer.latest, writer.next_sequence)
+        };
+        let reader = self.reader();
+        let mut damaged = None;
+        let mut changes: Vec<Change> = Vec::new();
+        let records = schema::records(&reader, |path, value| match serde_json::from_str(value) {
+            Ok(change) => changes.push(change),
+            Err(error) => damaged = Some(format!("record {path} cannot be read: {error}")),
+        });
+        changes.sort_by_key(Change::place);
+        let mut list = Vec::new();
+        let mappings = schema::mappings(&reader, |subnet, address, owner| {
+            list.push(MappingChange {
+                subnet,
+                address,
+                before: None,
+                after: Some(owner),
+            });
+        });
+        let read = records.and(mappings).map_err(|error| self.error(error))?;
+        if let Some(what) = damaged.or_else(|| (!read).then(|| "a record cannot be read".to_owned())) {
+            let path = self.path.clone();
+            return Err(StoreError::Damaged { path, what });
+        }
+        if !list.is_empty() {
+            changes.push(Change::Mappings(list));
+        }
+        Ok(Loaded {
+            revision,
+            next_sequence,
+            changes,
+        })
+    }
+
+    fn follow(&self, after: u64, most: usize) -> Result<Vec<Arc<Commit>>, FollowError> {
+        let oldest = self.kept()?.oldest;
+        if after < oldest {
+            return Err(FollowError::Gone { after, oldest });
+        }
+        let (mut commits, mut damaged) = (Vec::new(), None);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let reader = self.reader();
+        let read = schema::commits(&reader, after.cast_signed(), most, |row, _, sum| match row.commit() {
+            Some(commit) if row.sum() == sum => {
+                commits.push(Arc::new(commit));
+                true
+            }
+            _ => {
+                damaged = Some(row.revision);
+                false
+            }
+        });
+        read.map_err(|error| self.error(error))?;
+        match damaged {
+            None => Ok(commits),
+            Some(revision) => Err(FollowError::Store(StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!("revision {revision} is not what was written"),
+            })),
+        }
+    }
+
+    fn kept(&self) -> Result<Kept, StoreError> {
+        let writer = self.writer();
+        Ok(Kept {
+            oldest: (writer.oldest.cast_unsigned()).checked_sub(1).unwrap_or(writer.latest),
+            latest: writer.latest,
+        })
+    }
+
+    fn shelve(&self, shelf: &str, place: &str, text: Option<&str>) -> Result<(), StoreError> {
+        let writer = self.writer();
+        let done = match text {
+            Some(text) => writer
+                .database
+                .prepare_cached("INSERT OR REPLACE INTO shelves (shelf, place, text) VALUES (?, ?, ?)")
+                .and_then(|mut put| put.execute([shelf, place, text])),
+            None => writer
+                .database
+                .prepare_cached("DELETE FROM shelves WHERE shelf = ? AND place = ?")
+                .and_then(|mut delete| delete.execute([shelf, place])),
+        };
+        done.map(drop).map_err(|error| self.error(error))
+    }
+
+    fn shelved(&self, shelf: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let reader = self.reader();
+        let read = || {
+            let mut query = reader.prepare_cached("SELECT place, text FROM shelves WHERE shelf = ? ORDER BY place")?;
+            let rows = query.query_map([shelf], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    fn lasts(&self) -> bool {
+        true
+    }
+}
+
+/// A mapping as the database has it.
+fn mapping(subnet: i64, address: &str, interface: i64, sequence: i64) -> Option<(SubnetId, AddressOrPrefix, Owner)> {
+    let owner = Owner {
+        interface: InterfaceId::from_bits(interface.cast_unsigned()),
+        sequence: sequence.cast_unsigned(),
+    };
+    Some((
+        SubnetId::from_bits(subnet.cast_unsigned()),
+        address.parse().ok()?,
+        owner,
+    ))
+}
