@@ -15,8 +15,8 @@ use cpu_time::ThreadTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use localvpc::datapath::{
-    Fabric, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, SubnetIndex, SubnetSpec,
-    Unobserved, Verdict, VpcSpec, decide, warm,
+    Fabric, FabricWriter, FrameMeta, InterfaceSpec, Output, PortState, Received, SubnetIndex, SubnetSpec, Unobserved,
+    Verdict, VpcSpec, decide, warm,
 };
 use localvpc::mapping::table::{AddressArray, TableWriter};
 use localvpc::mapping::{InterfaceIndex, PortId};
@@ -299,10 +299,7 @@ fn frame6(to: MacAddr, from: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, n
 /// Decides `rounds` batches, cycling through `frames`.
 fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Duration {
     let (state, mut output) = (PortState::default(), Output::default());
-    let memory = Memory {
-        port: &state,
-        segments: network.fabric.segments(),
-    };
+    let memory = network.fabric.memory(&state);
     let port = PortId::new(1).expect("counted from 1");
     let mut chunks = frames.bytes.chunks_exact(batch * frames.length).cycle();
     // Time of other programs is not the decision's cost.
@@ -335,10 +332,7 @@ fn batches(network: &Network, frames: &Frames, batch: usize, rounds: u64) -> Dur
 /// Fails where a benchmark would not measure what its name says.
 fn check(network: &Network, kind: Kind, frames: &Frames) {
     let (state, mut output) = (PortState::default(), Output::default());
-    let memory = Memory {
-        port: &state,
-        segments: network.fabric.segments(),
-    };
+    let memory = network.fabric.memory(&state);
     let view = network.fabric.view();
     let port = PortId::new(1).expect("counted from 1");
     let ingress = view.ingress(network.sender, port).expect("attached");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Destination, Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, Memory, Output, PortState, Received,
-    Recorder, Rewrite, Service, SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
+    Destination, Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, Output, PortState, Received, Recorder,
+    Rewrite, Service, SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::dhcp_options::DhcpOptions;
@@ -175,17 +175,14 @@ impl Network {
         let frame = Received { bytes: &bytes, meta };
         for round in 0..if flags & REPEATED != 0 { 20 } else { 1 } {
             let now = Duration::from_millis(1000 + round);
-            let memory = Memory {
-                port: &state,
-                segments: self.fabric.segments(),
-            };
+            let memory = self.fabric.memory(&state);
             let verdict = decide(frame, &ingress, &view, memory, now, &mut output, &mut Unobserved);
             let mut steps = Recorder::default();
             let traced = decide(frame, &ingress, &view, memory, now, &mut other, &mut steps);
             assert_eq!(verdict, traced, "the trace tells another story");
             assert_eq!(output.effects, other.effects, "an observer changes what is written");
             if let Some(effects) = &output.effects {
-                effects.commit(&ingress, &mut state, self.fabric.segments(), now);
+                effects.commit(&ingress, &mut state, &self.fabric, now);
             }
             steps
                 .steps

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::policy::RuleName;
 use super::trace::{Fact, Recorder, Stage};
 use super::view::{Ingress, Origin, RouteTarget, SubnetIndex, View, VpcIndex};
 use super::{Allowance, Effects, Memory, Output, Received, Verdict, decide};
@@ -58,6 +59,14 @@ pub enum Entry {
     },
     /// An allowance of the port.
     Allowance(Allowance),
+    /// The rules of an interface's groups, or of the groups that it is a member of.
+    Rules(InterfaceIndex),
+    /// A rule of a security group, or an entry of a network ACL, that matched.
+    Rule(RuleName),
+    /// The entries of a subnet's network ACL.
+    NetworkAcl(SubnetIndex),
+    /// The connections that an interface tracks.
+    Connections(InterfaceIndex),
     /// The faults of this moment, of which there are some.
     Faults,
 }
@@ -159,12 +168,30 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
                 .collect()
         }
         Fact::Station { mac, .. } => vec![Entry::Station { subnet: here, mac }],
+        Fact::Tracked { interface, .. } => vec![Entry::Connections(interface)],
+        Fact::Full { interface, .. } => vec![Entry::Vpc(vpc), Entry::Connections(interface)],
+        Fact::Rule {
+            interface,
+            member,
+            rule,
+            ..
+        } => {
+            // No connection was found there.
+            let read = [Some(Entry::Connections(interface)), member.map(Entry::Rules)];
+            let asked = [Some(Entry::Rules(interface)), rule.map(Entry::Rule)];
+            read.into_iter().chain(asked).flatten().collect()
+        }
+        Fact::AclEntry { subnet, entry, .. } => {
+            let named = entry.map(Entry::Rule);
+            [Entry::NetworkAcl(subnet)].into_iter().chain(named).collect()
+        }
         Fact::Spent { allowance, .. } => vec![Entry::Allowance(allowance)],
         // What the frame says, and what the VPC's profile and ranges say of it.
         Fact::Asked { .. }
         | Fact::Router { .. }
         | Fact::Computed { .. }
         | Fact::Service { .. }
+        | Fact::Exempt { .. }
         | Fact::Group { .. } => {
             vec![Entry::Vpc(vpc)]
         }

@@ -2,12 +2,14 @@
 //! and says where the frame goes, what answers it, or why it is dropped.
 //!
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
-//! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again (source check), `deliver` (by destination MAC),
-//! `route` (for frames to the router's MAC), `guard` (destination check). `learning` takes their place where the profile is a
-//! learning switch, and `resolve` asks there for what the router does not know.
+//! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again
+//! (source check), `security_group` (outbound rules), `deliver` (by destination MAC), `route` (for frames to the router's MAC),
+//! `network_acl` (between subnets), `guard` (destination check), `security_group` (inbound rules). `learning` takes their place
+//! where the profile is a learning switch, and `resolve` asks there for what the router does not know.
 
 mod decision;
 pub mod faults;
+pub mod policy;
 pub mod rewrite;
 mod stage;
 mod state;
@@ -25,13 +27,15 @@ pub use decision::{Decision, Entry};
 pub use faults::{FaultView, ServiceFaults};
 pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
 pub use stage::responder;
-pub use state::{Allowance, Asking, Effects, Memory, Output, PortState, Segments};
+pub use state::{
+    Allowance, Asking, Committed, Connections, Effects, Life, Memory, Output, PortState, Segments, TrackedConnection,
+};
 pub use trace::{Fact, Observer, Recorder, Stage, Unobserved};
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, RouteTable, RouteTarget, RouterAddress, SERVICES_IPV4,
-    SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
+    Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, PolicyIndex, RouteTable, RouteTarget, RouterAddress,
+    SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
 };
 
 use crate::mapping::InterfaceIndex;
@@ -217,6 +221,7 @@ impl<'a, O: Observer> Context<'a, O> {
         }
         self.guard_group(frame, &packet)?;
         self.source_check(&packet)?;
+        self.security_group_egress(frame, &packet)?;
         if frame.destination == self.ingress.subnet.router_mac {
             self.at_router(frame, &packet)
         } else {

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::policy::RuleName;
+use crate::model::traffic::Direction;
 use super::state::Allowance;
 use super::verdict::Service;
 use super::view::RouteTarget;
@@ -30,10 +32,18 @@ pub enum Stage {
     SourceCheck,
     /// Which interface has the destination MAC?
     Delivery,
+    /// Do the groups of the sending interface let it out?
+    SecurityGroupEgress,
     /// Where does the route lead?
     Route,
+    /// Does the network ACL of the subnet that it leaves let it out?
+    NetworkAclEgress,
+    /// Does the network ACL of the subnet that it enters let it in?
+    NetworkAclIngress,
     /// May the interface there receive this address?
     DestinationCheck,
+    /// Do the groups of the receiving interface let it in?
+    SecurityGroupIngress,
     /// Has the port been answered often enough?
     Limit,
 }
@@ -131,6 +141,55 @@ pub enum Fact {
         /// The frame's destination.
         mac: MacAddr,
     },
+    /// An address at which the VPC itself answers: no group is asked.
+    Exempt {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A connection that an interface tracks.
+    Tracked {
+        /// The interface.
+        interface: InterfaceIndex,
+        /// Its protocol.
+        protocol: u8,
+        /// The address on the interface's side.
+        own: IpAddr,
+        /// The other end's.
+        remote: IpAddr,
+        /// The own port and the other end's, of TCP and UDP.
+        ports: Option<(u16, u16)>,
+    },
+    /// The rules of an interface's groups were asked.
+    Rule {
+        /// The interface.
+        interface: InterfaceIndex,
+        /// Which rules.
+        direction: Direction,
+        /// The interface at the other end, where the rules name groups and it is a member of some.
+        member: Option<InterfaceIndex>,
+        /// The rule that lets the packet through; `None` where none does.
+        rule: Option<RuleName>,
+        /// Whether the connection is not tracked: rules let everything through both ways.
+        untracked: bool,
+    },
+    /// The entries of a subnet's network ACL were asked.
+    AclEntry {
+        /// The subnet.
+        subnet: SubnetIndex,
+        /// Which entries.
+        direction: Direction,
+        /// The entry that decides; `None` where none matches.
+        entry: Option<RuleName>,
+        /// Whether it lets the packet through.
+        allows: bool,
+    },
+    /// The instance has as many connections tracked as it may.
+    Full {
+        /// The interface.
+        interface: InterfaceIndex,
+        /// How many that are.
+        limit: u32,
+    },
     /// What a learning switch knows of a station.
     Station {
         /// The station.
@@ -138,6 +197,21 @@ pub enum Fact {
         /// Whether its port is known.
         known: bool,
     },
+}
+
+/// A protocol by its name, or its number where it has none here.
+pub(crate) struct ProtocolName(pub(crate) u8);
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("icmp"),
+            6 => f.write_str("tcp"),
+            17 => f.write_str("udp"),
+            58 => f.write_str("icmpv6"),
+            other => write!(f, "protocol {other}"),
+        }
+    }
 }
 
 /// Somebody who hears of each step.
@@ -242,6 +316,53 @@ impl fmt::Display for Fact {
                     allowance.description()
                 )
             }
+            Self::Exempt { address } => write!(
+                f,
+                "{address} is exempt from security groups: the VPC itself answers there"
+            ),
+            Self::Tracked {
+                protocol,
+                own,
+                remote,
+                ports,
+                ..
+            } => {
+                write!(f, "belongs to a tracked connection: ")?;
+                let end = |address: &IpAddr, port: Option<u16>| match port {
+                    Some(port) => std::net::SocketAddr::new(*address, port).to_string(),
+                    None => address.to_string(),
+                };
+                let (own_port, remote_port) = (ports.map(|ports| ports.0), ports.map(|ports| ports.1));
+                let (own, remote) = (end(own, own_port), end(remote, remote_port));
+                write!(f, "{} between {own} and {remote}", ProtocolName(*protocol))
+            }
+            Self::Rule {
+                direction,
+                rule: Some(_),
+                untracked,
+                ..
+            } => {
+                write!(f, "an {} rule allows it", direction.adjective())?;
+                f.write_str(if *untracked { ", untracked" } else { "" })
+            }
+            Self::Rule {
+                direction, rule: None, ..
+            } => write!(f, "no {} rule allows it", direction.adjective()),
+            Self::AclEntry {
+                direction,
+                entry,
+                allows,
+                ..
+            } => {
+                let verb = if *allows { "allows" } else { "denies" };
+                match entry {
+                    Some(RuleName::NetworkAcl { number, .. }) => {
+                        write!(f, "{} entry {number} {verb} it", direction.adjective())
+                    }
+                    _ => write!(f, "no {} entry allows it", direction.adjective()),
+                }
+            }
+            Self::Full { limit, .. } => write!(f, "the instance has its {limit} connections tracked already"),
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
             Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),

@@ -301,6 +301,18 @@ named! {
         SourceCheck = "source_check",
         /// A destination address that the receiving interface does not own.
         DestinationCheck = "destination_check",
+        /// No outbound rule of the sender's security groups allows it.
+        SecurityGroupEgress = "security_group_egress",
+        /// No inbound rule of the receiver's security groups allows it.
+        SecurityGroupIngress = "security_group_ingress",
+        /// A fragment without ports, whose first fragment was not let through, and no rule about all ports allows it.
+        SecurityGroupFragment = "security_group_fragment",
+        /// An outbound entry of the network ACL of the sender's subnet denies it.
+        NetworkAclEgress = "network_acl_egress",
+        /// An inbound entry of the network ACL of the receiver's subnet denies it.
+        NetworkAclIngress = "network_acl_ingress",
+        /// It begins a connection, and the instance has as many tracked as it may.
+        ConntrackAllowance = "conntrack_allowance_exceeded",
         /// No route to the destination.
         NoRoute = "no_route",
         /// The route's target is gone or detached.

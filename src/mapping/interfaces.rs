@@ -42,6 +42,14 @@ impl PortId {
 }
 
 impl InterfaceIndex {
+    /// The place with this number; `None` for 0.
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
     /// Its number, counted from 1.
     pub const fn get(self) -> u32 {
         self.0.get()
@@ -69,6 +77,17 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 32);
 
+/// What the firewall knows of an interface. It stands in a column of its own: frames of networks without a firewall never
+/// read it.
+#[derive(Default)]
+struct Filter {
+    /// The policy's number in the upper half, the one before it in the lower: a batch that began before the latest was
+    /// published finds the one before. 0 for none.
+    policies: AtomicU64,
+    /// The interface whose allowance of tracked connections this one uses; 0 for its own.
+    allowance: AtomicU32,
+}
+
 /// A snapshot of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface {
@@ -93,12 +112,14 @@ pub struct Interface {
 /// All interfaces.
 pub struct InterfaceTable {
     chunks: Box<[OnceLock<Box<[Slot]>>]>,
+    filters: Box<[OnceLock<Box<[Filter]>>]>,
 }
 
 impl Default for InterfaceTable {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            filters: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
         }
     }
 }
@@ -165,6 +186,54 @@ impl InterfaceTable {
     pub(crate) fn remove(&self, index: InterfaceIndex) {
         if let Some(slot) = self.slot(index) {
             slot.mac.store(0, Ordering::Release);
+        }
+        if let Some(filter) = self.filter(index) {
+            filter.policies.store(0, Ordering::Release);
+            filter.allowance.store(0, Ordering::Release);
+        }
+    }
+
+    #[inline(always)]
+    fn filter(&self, index: InterfaceIndex) -> Option<&Filter> {
+        let at = index.get() as usize;
+        self.filters.get(at / CHUNK)?.get()?.get(at % CHUNK)
+    }
+
+    /// The numbers of an interface's policy and of the one before it; 0 for none.
+    #[inline(always)]
+    pub(crate) fn policies(&self, index: InterfaceIndex) -> [u32; 2] {
+        let both = self
+            .filter(index)
+            .map_or(0, |filter| filter.policies.load(Ordering::Acquire));
+        [(both >> 32) as u32, both as u32]
+    }
+
+    /// Gives an interface a policy, or none.
+    pub(crate) fn set_policy(&self, index: InterfaceIndex, number: Option<NonZeroU32>) {
+        let at = index.get() as usize;
+        let Some(chunk) = self.filters.get(at / CHUNK) else {
+            return;
+        };
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Filter::default()).collect());
+        let policies = &chunk[at % CHUNK].policies;
+        let before = policies.load(Ordering::Relaxed) >> 32;
+        let number = number.map_or(0, NonZeroU32::get);
+        policies.store(u64::from(number) << 32 | before, Ordering::Release);
+    }
+
+    /// The interface whose allowance of tracked connections an interface uses: its instance's first.
+    #[inline]
+    pub(crate) fn allowance(&self, index: InterfaceIndex) -> InterfaceIndex {
+        let shared = self
+            .filter(index)
+            .map_or(0, |filter| filter.allowance.load(Ordering::Relaxed));
+        NonZeroU32::new(shared).map_or(index, InterfaceIndex)
+    }
+
+    /// Says whose allowance of tracked connections an interface uses.
+    pub(crate) fn set_allowance(&self, index: InterfaceIndex, of: InterfaceIndex) {
+        if let Some(filter) = self.filter(index) {
+            filter.allowance.store(of.get(), Ordering::Release);
         }
     }
 

@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use super::duration::{AdvertisementInterval, Remembered, RouterLifetime, WireLifetime};
 
 mod dhcp;
+mod firewall;
 mod others;
 mod router;
 
 pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddress, LeasedRoute, RapidCommit};
+pub use firewall::{FirewallPolicy, TrackingPolicy};
 pub use router::{AdvertisementDestination, AdvertisementPolicy, Resolution, RouterMac, RouterPolicy, Ttl};
 
 /// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
@@ -39,6 +41,8 @@ pub struct Profile {
     pub router: RouterPolicy,
     /// The subnet's DHCP servers.
     pub dhcp: DhcpPolicy,
+    /// Security groups and network ACLs.
+    pub firewall: FirewallPolicy,
 }
 
 /// How a frame finds its port.
@@ -331,6 +335,7 @@ impl Profile {
                 },
                 answers_per_second: 20,
             },
+            firewall: FirewallPolicy::aws(),
         }
     }
 
@@ -410,6 +415,24 @@ impl Profile {
             .is_some_and(|address| !address.is_unicast_link_local())
         {
             return Err("'router.fixed_link_local' is not a link-local address: write one in fe80::/10".to_owned());
+        }
+        let tracking = &self.firewall.tracking;
+        for (field, seconds) in [
+            ("tcp_established", tracking.tcp_established),
+            ("tcp_opening", tracking.tcp_opening),
+            ("tcp_closing", tracking.tcp_closing),
+            ("tcp_reset", tracking.tcp_reset),
+            ("udp", tracking.udp),
+            ("udp_stream", tracking.udp_stream),
+            ("icmp", tracking.icmp),
+            ("other", tracking.other),
+            ("fragments", tracking.fragments),
+        ] {
+            if seconds == 0 {
+                return Err(format!(
+                    "'firewall.tracking.{field}' is 0, so that nothing would be tracked: write at least 1 second"
+                ));
+            }
         }
         for (field, length, longest) in [
             ("host_prefix_length", self.host_prefix_length, 32),

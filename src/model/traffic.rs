@@ -30,6 +30,24 @@ pub enum Direction {
     Egress,
 }
 
+impl Direction {
+    /// AWS's word for rules of this direction.
+    pub const fn adjective(self) -> &'static str {
+        match self {
+            Self::Egress => "outbound",
+            Self::Ingress => "inbound",
+        }
+    }
+
+    /// The other one.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+}
+
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -17,8 +17,8 @@ use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader
 use super::round::{Round, longest_packet};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Destination, DropReason, FrameMeta, Ingress, Memory, Output, PortState, Received, Rewrite, Service,
-    Unobserved, Verdict, View, decide, rewrite, warm,
+    Answered, Destination, DropReason, FrameMeta, Ingress, Output, PortState, Received, Rewrite, Service, Unobserved,
+    Verdict, View, decide, rewrite, warm,
 };
 use crate::mapping::PortId;
 
@@ -269,13 +269,17 @@ impl Executor {
             bytes: self.batch.frame(index),
             meta: meta(&offload),
         };
-        let segments = round.shared.fabric.segments();
-        let memory = Memory { port: state, segments };
+        let fabric = &round.shared.fabric;
+        let memory = fabric.memory(state);
         let output = &mut self.output;
         let mut verdict = decide(received, ingress, view, memory, round.now, output, &mut Unobserved);
         if let Some(effects) = &output.effects {
-            let asking = effects.commit(ingress, state, segments, round.now);
-            verdict = round.asked(view, verdict, asking, output.reply.frame(), &mut self.spare);
+            let committed = effects.commit(ingress, state, fabric, round.now);
+            verdict = if committed.refused && !matches!(verdict, Verdict::Drop(_)) {
+                Verdict::Drop(DropReason::ConntrackAllowance)
+            } else {
+                round.asked(view, verdict, committed.asking, output.reply.frame(), &mut self.spare)
+            };
         }
         match verdict {
             Verdict::Deliver {

@@ -36,7 +36,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Moved, Output, PortState, Received, Recorder,
+    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Moved, Output, PortState, Received, Recorder,
     SubnetIndex, SubnetSpec, Verdict, VpcIndex, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
@@ -413,10 +413,7 @@ impl Vpc {
             meta: FrameMeta::default(),
         };
         let port = PortState::default();
-        let memory = Memory {
-            port: &port,
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(&port);
         let (mut output, mut recorder) = (Output::default(), Recorder::default());
         let verdict = decide(received, &ingress, &view, memory, self.now, &mut output, &mut recorder);
         (

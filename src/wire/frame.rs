@@ -258,6 +258,46 @@ impl<'a> Ipv6Packet<'a> {
         Ok(())
     }
 
+    /// Reads the packet that an ICMPv6 error quotes: its length field speaks of the whole packet, of which the quotation may
+    /// be the beginning (RFC 4443 section 2.4 (c)).
+    pub fn parse_quoted(quoted: &'a [u8]) -> Option<Self> {
+        let mut header = *quoted.first_chunk::<40>()?;
+        header[4..6].fill(0);
+        let fixed = Ipv6Packet::parse_fixed_header(&header).ok()?;
+        let mut packet = Self {
+            bytes: quoted,
+            source: fixed.source,
+            destination: fixed.destination,
+            hop_limit: fixed.hop_limit,
+            protocol: fixed.protocol,
+            upper_offset: fixed.upper_offset,
+            fragmented: false,
+            later_fragment: false,
+        };
+        packet.walk_extensions().ok()?;
+        (!packet.later_fragment).then_some(packet)
+    }
+
+    /// What the fragments of one packet have in common (RFC 8200 section 4.5).
+    pub fn fragment_identification(&self) -> Option<u32> {
+        let (mut protocol, mut offset) = (self.bytes[6], 40);
+        // The chain was walked before, so these are within the packet.
+        while self.fragmented && offset < self.upper_offset {
+            if protocol == 44 {
+                let octets = self.bytes.get(offset + 4..offset + 8)?;
+                return Some(u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]));
+            }
+            let length = usize::from(self.bytes[offset + 1]);
+            let length = if protocol == 51 {
+                (length + 2) * 4
+            } else {
+                (length + 1) * 8
+            };
+            (protocol, offset) = (self.bytes[offset], offset + length);
+        }
+        None
+    }
+
     /// The first header that is not hop-by-hop, routing or destination options, and its offset. Behind any other header
     /// (an authentication header covers it) the packet must not be changed on the way.
     pub fn behind_options(&self) -> (u8, usize) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use localvpc::datapath::{
-    Answered, Asking, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState,
-    Received, Rewrite, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
+    Answered, Asking, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Output, PortState, Received,
+    Rewrite, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide, unsolicited_advertisement,
 };
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
@@ -120,17 +120,14 @@ impl World {
         let ingress = view.ingress(self.hosts[host], port).expect("it is attached");
         let (mut state, mut output) = (PortState::default(), Output::default());
         let fabric = self.writer.fabric();
-        let memory = Memory {
-            port: &state,
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(&state);
         let received = Received {
             bytes: frame,
             meta: FrameMeta::default(),
         };
         let verdict = decide(received, &ingress, view, memory, self.now, &mut output, &mut Unobserved);
         let effects = output.effects.filter(|_| carry_out);
-        let asking = effects.and_then(|effects| effects.commit(&ingress, &mut state, fabric.segments(), self.now));
+        let asking = effects.and_then(|effects| effects.commit(&ingress, &mut state, &fabric, self.now).asking);
         (verdict, asking, output.reply.frame().to_vec())
     }
 

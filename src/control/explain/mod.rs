@@ -16,7 +16,7 @@ use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::faults::HostState;
 use crate::datapath::{
-    Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service, Verdict, View, responder,
+    Decision, Destination, FrameMeta, Ingress, PortState, Received, Rewrite, Service, Verdict, View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
@@ -301,10 +301,7 @@ impl<'a> Explainer<'a> {
         // A fresh port has asked nothing yet: rate limits are no part of the explanation.
         let port = PortState::default();
         let fabric = self.state.binding.writer().fabric();
-        let memory = Memory {
-            port: &port,
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(&port);
         let mut decision = Decision::about(frame, ingress, self.view, memory, self.now);
         if let Some(reason) = path::refused_at_port(ingress, self.view, self.ports) {
             decision.verdict = Verdict::Drop(reason);

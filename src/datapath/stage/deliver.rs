@@ -69,7 +69,7 @@ impl<O: Observer> Context<'_, O> {
         Ok(())
     }
 
-    /// The last steps of every packet: destination check, MTU, port. `found` is as for the check.
+    /// The last steps of every packet: destination check, inbound rules, MTU, port. `found` is as for the check.
     #[inline(always)]
     pub(in crate::datapath) fn hand_over(
         &mut self,
@@ -82,6 +82,7 @@ impl<O: Observer> Context<'_, O> {
     ) -> Decided {
         debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
         self.destination_check(interface, subnet, packet, found)?;
+        self.security_group_ingress(frame, packet, interface)?;
         if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(self.profile().mtu)) {
             return Err(DropReason::TooLong);
         }

@@ -6,6 +6,8 @@ mod deliver;
 mod guard;
 pub(super) mod lan;
 mod neighbor;
+mod network_acl;
 pub mod responder;
 mod route;
 mod router;
+mod security_group;

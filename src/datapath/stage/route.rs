@@ -28,7 +28,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     #[inline(always)]
-    fn router_address(&self, destination: IpAddr) -> Option<RouterAddress> {
+    pub(super) fn router_address(&self, destination: IpAddr) -> Option<RouterAddress> {
         let subnet = self.ingress.subnet;
         match destination {
             IpAddr::V4(address) => subnet.router_ipv4(address),
@@ -112,6 +112,7 @@ impl<'a, O: Observer> Context<'a, O> {
             source: subnet.router_mac,
             decrement_ttl: self.takes_hop(packet, subnet)?,
         };
+        self.network_acls(frame, packet, subnet)?;
         // A way may be narrower than the interfaces at its ends; within the subnet there is none.
         let elsewhere = subnet.index != self.ingress.subnet.index;
         if let Some(mtu) = self.profile().router.path_mtu.filter(|_| elsewhere)
@@ -173,7 +174,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// The VPC's resolver is reached from every subnet, whether its address lies in one of them or in none.
     #[cold]
-    fn is_resolver(&self, destination: IpAddr) -> bool {
+    pub(super) fn is_resolver(&self, destination: IpAddr) -> bool {
         let subnet = self.ingress.subnet;
         subnet.profile().router.service_addresses && self.ingress.vpc.resolver().map(IpAddr::V4) == Some(destination)
     }

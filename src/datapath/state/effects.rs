@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::connections::{Key, Seen};
 use super::neighbors::{Asking, Belief};
-use super::{Allowance, PortState, Segments};
-use crate::datapath::{Ingress, SubnetIndex};
+use super::{Allowance, Connections, PortState, Segments};
+use crate::datapath::{Fabric, Ingress, SubnetIndex};
+use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
@@ -16,6 +18,8 @@ pub struct Memory<'a> {
     pub port: &'a PortState,
     /// Of the subnets on learning switches.
     pub segments: &'a Segments,
+    /// Of the connections of interfaces.
+    pub connections: &'a Connections,
 }
 
 /// What comes back from a decision in addition to the verdict.
@@ -36,8 +40,34 @@ pub struct Effects {
     pub(in crate::datapath) told: Option<Told>,
     /// A router asks a subnet for an address.
     pub(in crate::datapath) asks: Option<(SubnetIndex, IpAddr)>,
+    /// Connections that begin or go on: at the sender and at the receiver, each with a packet's later fragments.
+    touches: [Option<Touch>; 4],
+    /// Connections that have expired are looked for: an allowance was used up.
+    pub(in crate::datapath) reap: bool,
     /// Allowances of the port that lose one, as bits.
     charged: u8,
+}
+
+/// A connection that is remembered from now on, or goes on being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::datapath) struct Touch {
+    pub(in crate::datapath) key: Key,
+    pub(in crate::datapath) seen: Seen,
+    /// The last second of its life.
+    pub(in crate::datapath) until: u32,
+    /// It begins: the interface whose allowance it counts against, and how large that is.
+    pub(in crate::datapath) opens: Option<(InterfaceIndex, u32)>,
+}
+
+/// What came of writing effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// For a [`Verdict::Ask`](crate::datapath::Verdict::Ask): whether the question is sent. Several workers may want to ask for
+    /// one address, and the first of them does.
+    pub asking: Option<Asking>,
+    /// A connection could not be remembered, as another worker took the last place: the packet is dropped as
+    /// [`DropReason::ConntrackAllowance`](crate::datapath::DropReason::ConntrackAllowance).
+    pub refused: bool,
 }
 
 /// What a router was told.
@@ -59,17 +89,18 @@ impl Effects {
         self.charged & 1 << allowance as u8 != 0
     }
 
-    /// Writes all of it. For a [`Verdict::Ask`](crate::datapath::Verdict::Ask) it returns whether the question is sent:
-    /// several workers may want to ask for one address, and the first of them does.
+    /// Remembers a connection, or goes on remembering it. There are four at the most.
+    pub(in crate::datapath) fn touch(&mut self, touch: Touch) {
+        if let Some(free) = self.touches.iter_mut().find(|touch| touch.is_none()) {
+            *free = Some(touch);
+        }
+    }
+
+    /// Writes all of it.
     #[cold]
-    pub fn commit(
-        &self,
-        ingress: &Ingress<'_>,
-        port: &mut PortState,
-        segments: &Segments,
-        now: Duration,
-    ) -> Option<Asking> {
-        let subnet = ingress.subnet;
+    pub fn commit(&self, ingress: &Ingress<'_>, port: &mut PortState, fabric: &Fabric, now: Duration) -> Committed {
+        let (subnet, segments) = (ingress.subnet, fabric.segments());
+        let refused = self.remember(fabric.connections(), now.as_secs() as u32);
         for allowance in Allowance::ALL {
             if self.charges(allowance) {
                 port.charge(allowance, allowance.rate(subnet.profile()), now);
@@ -81,6 +112,25 @@ impl Effects {
         if let Some(Told { address, mac, belief }) = self.told {
             segments.tell(subnet.index, address, mac, belief, now);
         }
-        self.asks.map(|(subnet, address)| segments.ask(subnet, address, now))
+        let asking = self.asks.map(|(subnet, address)| segments.ask(subnet, address, now));
+        Committed { asking, refused }
+    }
+
+    /// Whether a connection that begins could not be remembered.
+    fn remember(&self, connections: &Connections, now: u32) -> bool {
+        if self.reap {
+            connections.reap(now);
+        }
+        let mut refused = false;
+        for touch in self.touches.iter().flatten() {
+            match touch.opens {
+                Some((allowance, limit)) => {
+                    let opened = connections.open(&touch.key, touch.seen, (now, touch.until), allowance, limit);
+                    refused |= opened.is_err();
+                }
+                None => connections.refresh(&touch.key, touch.seen, now, touch.until),
+            }
+        }
+        refused
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Decision, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received,
-    Recorder, Service, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
+    Decision, Destination, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Output, PortState, Received, Recorder,
+    Service, SubnetIndex, SubnetSpec, Unobserved, Verdict, VpcSpec, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -201,10 +201,7 @@ impl Lab {
             .expect("the lab's interfaces stay");
         let state = self.states.entry(host).or_default();
         self.steps = Recorder::default();
-        let memory = Memory {
-            port: state,
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(state);
         let received = Received { bytes, meta };
         // A worker's decision, without an observer, is the same; nothing is written by either.
         let mut unobserved = Output::default();
@@ -230,7 +227,7 @@ impl Lab {
         assert_eq!((alone, unobserved.effects), (verdict, output.effects));
         assert_eq!(unobserved.reply.frame(), output.reply.frame());
         if let Some(effects) = &output.effects {
-            effects.commit(&ingress, state, fabric.segments(), self.now);
+            effects.commit(&ingress, state, &fabric, self.now);
         }
         self.reply = output.reply;
         verdict
@@ -242,10 +239,7 @@ impl Lab {
         let view = fabric.view_full();
         let ingress = view.ingress(self.interfaces[&host], host.port())?;
         ingress.interface.port?;
-        let memory = Memory {
-            port: self.states.entry(host).or_default(),
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(self.states.entry(host).or_default());
         Some(Decision::about(
             Received { bytes, meta },
             &ingress,

@@ -2,6 +2,7 @@
 
 mod arp;
 mod basis;
+mod firewall;
 mod forwarding;
 mod guards;
 mod lab;
@@ -30,7 +31,7 @@ const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
 
 /// The cases of all files.
 fn cases() -> Vec<Case> {
-    let files: [fn() -> Vec<Case>; 7] = [
+    let files: [fn() -> Vec<Case>; 8] = [
         arp::cases,
         neighbor::cases,
         router::cases,
@@ -38,6 +39,7 @@ fn cases() -> Vec<Case> {
         guards::cases,
         routing::cases,
         lan::cases,
+        firewall::cases,
     ];
     files.iter().flat_map(|cases| cases()).collect()
 }

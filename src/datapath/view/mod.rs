@@ -15,7 +15,8 @@ use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::datapath::faults::FaultView;
-use crate::datapath::state::Segments;
+use crate::datapath::policy::{Acl, Policy};
+use crate::datapath::state::{Connections, Memory, PortState, Segments};
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -32,6 +33,10 @@ pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VpcIndex(pub(crate) NonZeroU32);
 
+/// The number of a policy in the fabric, counted from 1: the rules of some groups together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyIndex(pub(crate) NonZeroU32);
+
 /// The number of a subnet in the fabric, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubnetIndex(pub(crate) NonZeroU32);
@@ -43,6 +48,7 @@ pub(crate) const PREFIX_80_MASK: u64 = 0xffff_0000_0000_0000;
 pub struct Fabric {
     pub(crate) view: ArcSwap<View>,
     pub(crate) segments: Segments,
+    pub(crate) connections: Connections,
 }
 
 impl Fabric {
@@ -50,6 +56,21 @@ impl Fabric {
     #[inline]
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
+    }
+
+    /// What a decision reads of what came before, for frames of a port.
+    #[inline]
+    pub fn memory<'a>(&'a self, port: &'a PortState) -> Memory<'a> {
+        Memory {
+            port,
+            segments: &self.segments,
+            connections: &self.connections,
+        }
+    }
+
+    /// The connections that interfaces track. They are no part of the view: workers write them.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is remembered of subnets on learning switches. It is no part of the view: workers write it.
@@ -75,6 +96,8 @@ pub struct View {
     pub(crate) ipv6: Arc<Table>,
     /// (subnet, bits 64–79 of a delegated /80) → interface.
     pub(crate) ipv6_prefixes: Arc<Table>,
+    /// The rules of interfaces' groups; interfaces with the same groups share them.
+    pub(crate) policies: Numbered<Policy>,
     /// What goes wrong on purpose, if anything does.
     pub(crate) faults: Option<Arc<FaultView>>,
 }
@@ -117,6 +140,8 @@ pub struct SubnetView {
     pub(crate) implicit_routes: bool,
     /// Whether its routes lead all of the VPC's ranges by the local route, so that none is asked about an address in them.
     pub(crate) local_within: bool,
+    /// The network ACL, where it has one.
+    pub(crate) acl: Option<Arc<Acl>>,
     pub(crate) state: Arc<SubnetState>,
 }
 
@@ -247,6 +272,26 @@ impl View {
         }
     }
 
+    /// Whether the groups of an interface are asked about its packets.
+    #[inline(always)]
+    pub(in crate::datapath) fn is_filtered(&self, interface: InterfaceIndex) -> bool {
+        self.interfaces.policies(interface)[0] != 0
+    }
+
+    /// The rules of an interface's groups, as of this view.
+    #[inline]
+    pub fn policy(&self, interface: InterfaceIndex) -> Option<&Policy> {
+        let numbers = self.interfaces.policies(interface);
+        numbers
+            .into_iter()
+            .find_map(|number| self.policies.get(number).map(|policy| &**policy))
+    }
+
+    /// The interface whose allowance of tracked connections an interface uses: the first of its instance.
+    pub fn allowance(&self, interface: InterfaceIndex) -> InterfaceIndex {
+        self.interfaces.allowance(interface)
+    }
+
     /// The VPC with this number.
     #[inline]
     pub fn vpc(&self, index: VpcIndex) -> Option<&Arc<VpcView>> {
@@ -276,6 +321,7 @@ impl View {
             subnet,
             vpc,
             own: [ipv4, ipv6],
+            filtered: vpc.profile.firewall.enforced && self.is_filtered(interface.index),
         })
     }
 }
@@ -308,6 +354,8 @@ pub struct Ingress<'a> {
     /// The first IPv4 and the first IPv6 address of the interface, where the tables say that they are its own. Nearly every
     /// frame bears one of them, so that its source needs no look-up.
     pub(in crate::datapath) own: [Option<IpAddr>; 2],
+    /// Whether the groups of the interface are asked about what it sends.
+    pub(in crate::datapath) filtered: bool,
 }
 
 impl VpcView {

@@ -2,6 +2,7 @@
 //! a new view, published whole.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::numbered::Numbered;
 use super::ranges::Ranges;
 use super::routes::RouteTable;
-use super::{Fabric, PREFIX_80_MASK, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
+use super::{Fabric, PREFIX_80_MASK, PolicyIndex, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::datapath::faults::FaultView;
-use crate::datapath::state::Segments;
+use crate::datapath::policy::{Acl, Policy};
+use crate::datapath::state::{Connections, Segments};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -25,6 +27,9 @@ use crate::wire::MacAddr;
 /// How long the place of a deleted interface stays empty, so that no worker in the middle of a batch finds another
 /// interface there. A batch is over in microseconds; a worker that is descheduled for longer than this is not a thing.
 const QUARANTINE: Duration = Duration::from_secs(10);
+
+/// Tracked connections at the most, both sides counted: 256 MiB.
+const MOST_CONNECTIONS: usize = 1 << 22;
 
 /// A VPC to be known to the fabric.
 #[derive(Debug, Clone)]
@@ -89,11 +94,13 @@ impl FabricWriter {
             macs: Arc::clone(macs.table()),
             ipv6: Arc::clone(ipv6.table()),
             ipv6_prefixes: Arc::clone(ipv6_prefixes.table()),
+            policies: Numbered::default(),
             faults: None,
         };
         let fabric = Arc::new(Fabric {
             view: ArcSwap::from_pointee(view.clone()),
             segments: Segments::default(),
+            connections: Connections::new(RandomState::new().hash_one(0), MOST_CONNECTIONS),
         });
         Self {
             fabric,
@@ -204,6 +211,7 @@ impl FabricWriter {
             routes,
             implicit_routes: true,
             local_within: true,
+            acl: None,
             state: Arc::new(SubnetState {
                 addresses: AddressArray::new(size),
                 members: ArcSwap::from_pointee(Vec::new()),
@@ -279,6 +287,7 @@ impl FabricWriter {
             self.publish();
         }
         self.view.interfaces.remove(index);
+        self.fabric.connections.forget(index);
         self.freed.push_back((Instant::now(), index));
     }
 
@@ -302,6 +311,46 @@ impl FabricWriter {
                 self.fabric.segments.forget_port(subnet.index, gone);
             }
         }
+    }
+
+    /// Makes the rules of some groups known. No interface has them before [`Self::set_policy`].
+    pub fn add_policy(&mut self, policy: Arc<Policy>) -> PolicyIndex {
+        let index = PolicyIndex(next_number(&self.view.policies));
+        self.view.policies.insert(index.0.get(), policy);
+        self.publish();
+        index
+    }
+
+    /// Changes rules, for all interfaces that have them at once. Connections that are tracked go on (T4).
+    pub fn change_policies(&mut self, policies: impl IntoIterator<Item = (PolicyIndex, Arc<Policy>)>) {
+        for (index, policy) in policies {
+            self.view.policies.insert(index.0.get(), policy);
+        }
+        self.publish();
+    }
+
+    /// Forgets rules that no interface has any more.
+    pub fn remove_policy(&mut self, index: PolicyIndex) {
+        self.view.policies.remove(index.0.get());
+        self.publish();
+    }
+
+    /// Gives an interface the rules of its groups; `None` for an interface without groups, which is not filtered.
+    pub fn set_policy(&mut self, index: InterfaceIndex, policy: Option<PolicyIndex>) {
+        self.view.interfaces.set_policy(index, policy.map(|policy| policy.0));
+    }
+
+    /// Says whose allowance of tracked connections an interface uses: the first interface of its instance.
+    pub fn set_allowance(&mut self, index: InterfaceIndex, of: InterfaceIndex) {
+        self.view.interfaces.set_allowance(index, of);
+    }
+
+    /// Gives a subnet a network ACL, or none.
+    pub fn set_acl(&mut self, index: SubnetIndex, acl: Option<Arc<Acl>>) {
+        if let Some(Some(subnet)) = self.view.subnets.get_mut(index.0.get()) {
+            Arc::make_mut(subnet).acl = acl;
+        }
+        self.publish();
     }
 
     /// Says how long an IP packet an interface can take; `None` for the profile's MTU.

@@ -16,6 +16,7 @@ impl Profile {
     pub fn lan() -> Self {
         let mut profile = Self::aws();
         profile.name = "lan".to_owned();
+        profile.firewall.enforced = false;
         profile.delivery = Delivery::Learning;
         profile.source_mac_check = false;
         profile.source_dest_check = false;
@@ -61,6 +62,7 @@ impl Profile {
     pub fn gcp() -> Self {
         let mut profile = Self::aws();
         profile.name = "gcp".to_owned();
+        profile.firewall.enforced = false;
         // M: 1460 unless the network is made with more, up to 8896.
         profile.mtu = 1460;
         profile.dhcp.v4.interface_mtu = 1460;
@@ -99,6 +101,7 @@ impl Profile {
     pub fn azure() -> Self {
         let mut profile = Self::aws();
         profile.name = "azure".to_owned();
+        profile.firewall.enforced = false;
         // M.
         profile.mtu = 1500;
         profile.dhcp.v4.interface_mtu = 1500;

@@ -10,7 +10,7 @@ mod world;
 
 use std::time::Duration;
 
-use localvpc::datapath::{Destination, FrameMeta, Memory, Output, PortState, Received, Unobserved, Verdict, decide};
+use localvpc::datapath::{Destination, FrameMeta, Output, PortState, Received, Unobserved, Verdict, decide};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -45,10 +45,7 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
         meta: FrameMeta::default(),
     };
     let (state, now) = (PortState::default(), Duration::from_secs(1));
-    let memory = Memory {
-        port: &state,
-        segments: fabric.segments(),
-    };
+    let memory = fabric.memory(&state);
     match decide(received, &ingress, &view, memory, now, &mut output, &mut Unobserved) {
         Verdict::Deliver {
             to: Destination::Port(port),

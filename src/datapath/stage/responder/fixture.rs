@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::datapath::{
-    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Memory, Output, PortState, Received, SubnetIndex,
-    SubnetSpec, Unobserved, Verdict, VpcSpec, decide, responder,
+    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Output, PortState, Received, SubnetIndex, SubnetSpec,
+    Unobserved, Verdict, VpcSpec, decide, responder,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -118,10 +118,8 @@ impl Network {
             meta: FrameMeta::default(),
         };
         let fabric = self.writer.fabric();
-        let memory = Memory {
-            port: &PortState::default(),
-            segments: fabric.segments(),
-        };
+        let port = PortState::default();
+        let memory = fabric.memory(&port);
         let mut output = Output::default();
         decide(
             frame,

@@ -530,7 +530,7 @@ fn on_a_lan_everybody_hears_the_question_and_the_router_answers_it() {
 
 #[test]
 fn a_port_that_asks_without_end_is_answered_so_many_times_a_second() {
-    use crate::datapath::{Memory, Output, PortState, Unobserved, decide};
+    use crate::datapath::{Output, PortState, Unobserved, decide};
     use std::time::Duration;
 
     let network = Network::aws();
@@ -544,13 +544,10 @@ fn a_port_that_asks_without_end_is_answered_so_many_times_a_second() {
             meta: FrameMeta::default(),
         };
         let now = Duration::from_millis(milliseconds);
-        let memory = Memory {
-            port: &state,
-            segments: fabric.segments(),
-        };
+        let memory = fabric.memory(&state);
         let verdict = decide(frame, &ingress, view, memory, now, &mut output, &mut Unobserved);
         if let Some(effects) = &output.effects {
-            effects.commit(&ingress, &mut state, fabric.segments(), now);
+            effects.commit(&ingress, &mut state, &fabric, now);
         }
         verdict
     };
