@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::firewall::Compiled;
 use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
@@ -62,6 +63,7 @@ pub(crate) struct Binding {
     vpcs: Places<VpcId, VpcIndex>,
     subnets: Places<SubnetId, SubnetIndex>,
     interfaces: Places<InterfaceId, InterfaceIndex>,
+    pub(super) compiled: Compiled,
 }
 
 fn vpc_spec(vpc: &Vpc, dhcp_options: Arc<DhcpOptions>) -> VpcSpec {
@@ -80,6 +82,7 @@ impl Binding {
             vpcs: Places::new(),
             subnets: Places::new(),
             interfaces: Places::new(),
+            compiled: Compiled::default(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Binding {
         if let Some(index) = self.interfaces.remove(id) {
             self.writer.remove_interface(index);
         }
+        self.release_policy(id);
     }
 
     pub(crate) fn set_source_dest_check(&mut self, id: InterfaceId, checked: bool) {

@@ -9,6 +9,7 @@ use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::events::EventKind;
 use super::fabric::subnets_of_table;
+use super::firewall::Edited;
 use super::ports::OpenPort;
 use crate::mapping::InterfaceIndex;
 use crate::model::change::{Change, Commit, Delta};
@@ -62,6 +63,7 @@ impl Controller {
             follower.follow(state, change);
         }
         follower.publish_routes(state);
+        follower.publish_firewall(state);
         // Mappings are the one kind of change that no fault names.
         if changes.iter().any(|change| !matches!(change, Change::Mappings(_))) && self.refresh_faults(state) {
             follower.afterwards.hosts = true;
@@ -84,6 +86,7 @@ impl Controller {
             follower.follow(state, change);
         }
         follower.publish_routes(state);
+        follower.publish_firewall(state);
         // There is neither port nor service that would have to hear of it.
         drop(follower.afterwards);
     }
@@ -107,6 +110,8 @@ struct Follower<'c> {
     /// Those to which edits of routes may be on their way for a while.
     routes_later: BTreeSet<SubnetId>,
     ports_down: Vec<(InterfaceId, OpenPort)>,
+    /// What has to be compiled anew for the data path.
+    firewall: Edited,
     afterwards: Afterwards,
     at_once: bool,
 }
@@ -118,6 +123,7 @@ impl<'c> Follower<'c> {
             routes_now: BTreeSet::new(),
             routes_later: BTreeSet::new(),
             ports_down: Vec::new(),
+            firewall: Edited::default(),
             afterwards: Afterwards::default(),
             at_once: false,
         }
@@ -133,7 +139,18 @@ impl<'c> Follower<'c> {
                 self.routes_later.extend(subnets_of_table(&state.network, change.table));
             }
             Change::Association(change) => drop(self.routes_now.insert(change.subnet)),
-            Change::SecurityGroup(_) | Change::NetworkAcl(_) | Change::AclAssociation(_) | Change::PrefixList(_) => {}
+            Change::SecurityGroup(delta) => delta
+                .record()
+                .into_iter()
+                .for_each(|group| self.firewall.group(group.id)),
+            Change::NetworkAcl(delta) => delta.record().into_iter().for_each(|acl| self.firewall.acl(acl.id)),
+            Change::PrefixList(delta) => delta.record().into_iter().for_each(|list| self.firewall.list(list.id)),
+            Change::AclAssociation(change) => {
+                let association = change.after.or(change.before);
+                association
+                    .into_iter()
+                    .for_each(|association| self.firewall.subnet(association.subnet));
+            }
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }
@@ -160,6 +177,7 @@ impl<'c> Follower<'c> {
             (None, Some(subnet)) => {
                 state.binding.add_subnet(subnet);
                 self.routes_now.insert(subnet.id);
+                self.firewall.subnet(subnet.id);
             }
             (Some(before), Some(subnet)) => {
                 state
@@ -178,11 +196,15 @@ impl<'c> Follower<'c> {
         match (&delta.before, &delta.after) {
             (None, Some(interface)) => {
                 state.binding.add_interface(interface);
+                self.firewall.interface(interface.id);
                 if interface.attachment.is_some() {
                     self.targets(state, interface.id);
                 }
             }
             (Some(before), Some(interface)) => {
+                if before.groups != interface.groups || before.attachment != interface.attachment {
+                    self.firewall.interface(interface.id);
+                }
                 if before.settings.mtu != interface.settings.mtu {
                     state.binding.set_mtu(interface.id, interface.settings.mtu);
                 }
@@ -261,6 +283,11 @@ impl<'c> Follower<'c> {
             let at_once = self.controller.hold_back(state, changes);
             self.controller.reach_data_path(state, &at_once);
         }
+    }
+
+    fn publish_firewall(&mut self, state: &mut State) {
+        let edited = std::mem::take(&mut self.firewall);
+        state.binding.follow_firewall(&state.network, edited);
     }
 
     fn publish_routes(&mut self, state: &mut State) {

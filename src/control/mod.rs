@@ -8,6 +8,7 @@ pub mod events;
 pub mod explain;
 mod fabric;
 pub mod faults;
+mod firewall;
 mod follow;
 mod former;
 pub mod history;

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::policy::RuleName;
-use crate::model::traffic::Direction;
 use super::state::Allowance;
 use super::verdict::Service;
 use super::view::RouteTarget;
 use super::view::{RouterAddress, SubnetIndex};
 use crate::mapping::InterfaceIndex;
+use crate::model::traffic::Direction;
 use crate::wire::MacAddr;
 
 /// The stages, in the order in which a frame meets them.

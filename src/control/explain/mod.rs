@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod fault_tests;
+mod firewall;
 mod frames;
 mod path;
 mod steps;
@@ -16,7 +17,8 @@ use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::faults::HostState;
 use crate::datapath::{
-    Decision, Destination, FrameMeta, Ingress, PortState, Received, Rewrite, Service, Verdict, View, responder,
+    Connections, Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service, Verdict,
+    View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
@@ -168,7 +170,9 @@ impl Controller {
                 .as_ref()
                 .map_or_else(Vec::new, |ports| ports.reports()),
         );
-        let explainer = Explainer::new(&state, &ports, &request.interface, now)?;
+        // The reply is asked about after the packet, whose connections are remembered here and nowhere else.
+        let connections = state.binding.writer().fabric().connections().copy(now.as_secs() as u32);
+        let explainer = Explainer::new(&state, &ports, &connections, &request.interface, now)?;
         let (way, packet) = match request.frame {
             FrameSpec::Bytes(bytes) => (explainer.bytes(&bytes)?, None),
             FrameSpec::Packet(spec) => {
@@ -179,7 +183,7 @@ impl Controller {
         let receiver = way.frames.last().and_then(|pass| pass.verdict.interface_id);
         let reply = match (packet, receiver) {
             (Some(packet), Some(receiver)) if request.both && way.arrives => {
-                let back = Explainer::new(&state, &ports, &receiver.into(), now)?;
+                let back = Explainer::new(&state, &ports, &connections, &receiver.into(), now)?;
                 let way = back.packet(&packet.answered())?;
                 Some(ReplyExplanation {
                     interface_id: receiver,
@@ -230,6 +234,7 @@ fn served(
 struct Explainer<'a> {
     state: &'a State,
     ports: &'a Ports,
+    connections: &'a Connections,
     interface: NetworkInterface,
     subnet: &'a Subnet,
     view: &'a View,
@@ -241,6 +246,7 @@ impl<'a> Explainer<'a> {
     fn new(
         state: &'a State,
         ports: &'a Ports,
+        connections: &'a Connections,
         interface: &ResourceRef<InterfaceId>,
         now: std::time::Duration,
     ) -> Result<Self, ControlError> {
@@ -249,6 +255,7 @@ impl<'a> Explainer<'a> {
         Ok(Self {
             state,
             ports,
+            connections,
             interface,
             subnet,
             view: state.binding.writer().view(),
@@ -301,8 +308,14 @@ impl<'a> Explainer<'a> {
         // A fresh port has asked nothing yet: rate limits are no part of the explanation.
         let port = PortState::default();
         let fabric = self.state.binding.writer().fabric();
-        let memory = fabric.memory(&port);
+        let memory = Memory {
+            connections: self.connections,
+            ..fabric.memory(&port)
+        };
         let mut decision = Decision::about(frame, ingress, self.view, memory, self.now);
+        if let Some(effects) = &decision.effects {
+            effects.remember(self.connections, self.now.as_secs() as u32);
+        }
         if let Some(reason) = path::refused_at_port(ingress, self.view, self.ports) {
             decision.verdict = Verdict::Drop(reason);
             decision.steps.clear();

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::firewall;
 use crate::control::controller::State;
 use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Verdict};
 use crate::mapping::InterfaceIndex;
-use crate::model::{InterfaceId, SubnetId};
+use crate::model::{InterfaceId, NetworkAclId, SecurityGroupId, SecurityGroupRuleId, SubnetId};
 
 /// One frame and what became of it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -41,6 +42,18 @@ pub struct Step {
     /// The interface of the entry that it found, or whose check it made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface_id: Option<InterfaceId>,
+    /// The security group of the rule that allows the packet, or one of those whose rules were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_group_id: Option<SecurityGroupId>,
+    /// The rule that allows the packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_group_rule_id: Option<SecurityGroupRuleId>,
+    /// The network ACL that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_acl_id: Option<NetworkAclId>,
+    /// The number of its entry that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule_number: Option<u16>,
     /// The mapping that decided, if one did: the address, or the delegated prefix around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -113,6 +126,10 @@ pub(super) fn step(state: &State, stage: Stage, fact: &Fact) -> Step {
         address: None,
         subnet_id: None,
         interface_id: None,
+        security_group_id: None,
+        security_group_rule_id: None,
+        network_acl_id: None,
+        rule_number: None,
         entry: None,
     };
     match fact {
@@ -139,6 +156,31 @@ pub(super) fn step(state: &State, stage: Stage, fact: &Fact) -> Step {
             step.interface_id = id(*interface);
             step.description = format!("{} ({})", step.description, name(*interface));
         }
+        Fact::Tracked { interface, .. } => {
+            step.interface_id = id(*interface);
+            step.description = format!("{} ({})", step.description, name(*interface));
+        }
+        Fact::Full { interface, .. } => step.interface_id = id(*interface),
+        Fact::Rule {
+            interface,
+            direction,
+            rule,
+            untracked,
+            ..
+        } => {
+            step.interface_id = id(*interface);
+            step.description = firewall::rule(state, &mut step, *direction, *rule, *untracked);
+        }
+        Fact::AclEntry {
+            subnet,
+            direction,
+            entry,
+            allows,
+        } => {
+            step.subnet_id = state.binding.subnet_id(*subnet);
+            step.description = firewall::entry(state, &mut step, *direction, *entry, *allows);
+        }
+        Fact::Exempt { address } => step.address = Some(*address),
         Fact::Asked { address }
         | Fact::Router { address, .. }
         | Fact::Computed { address, .. }

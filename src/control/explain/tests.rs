@@ -321,3 +321,91 @@ fn a_dhcp_request_is_explained_with_what_the_server_says() {
         assert!(verdict.reply.as_ref().unwrap().contains(&offered));
     }
 }
+
+/// Facts T2, S2, S3: the reply passes with the connection, though no rule lets it in.
+#[test]
+fn the_rule_and_the_connection_of_both_ways_are_named() {
+    use crate::model::security_group::{CreateSecurityGroup, PeerRef, RuleSpec};
+    use crate::model::traffic::{Direction, Ports, Traffic};
+    let world = World::new(Profile::aws());
+    let vpc = world.controller.vpcs()[0].id;
+    let ssh = Traffic::Tcp(Ports::new(22, 22).unwrap());
+    let rule = RuleSpec::new(Direction::Ingress, ssh, PeerRef::Cidr("10.0.1.0/24".parse().unwrap()));
+    let create = CreateSecurityGroup {
+        name: Some("nodes".into()),
+        vpc: vpc.into(),
+        group_name: None,
+        description: None,
+        rules: Some(vec![rule]),
+        tags: Default::default(),
+    };
+    let group = world.controller.execute(create).unwrap();
+    let modify = ModifyInterface {
+        groups: Some(vec![group.id.into()]),
+        ..ModifyInterface::new(ResourceRef::new("c"))
+    };
+    world.controller.execute(modify).unwrap();
+    let explain = |port| {
+        let request = ExplainRequest {
+            interface: ResourceRef::new("a"),
+            frame: FrameSpec::Packet(PacketSpec {
+                to: Target::Address("10.0.2.12".parse().unwrap()),
+                source: None,
+                protocol: Protocol::Tcp,
+                source_port: 40_000,
+                destination_port: port,
+                destination_mac: None,
+            }),
+            both: true,
+        };
+        world.controller.explain(request).unwrap()
+    };
+    let told = |pass: &Pass| {
+        pass.steps
+            .iter()
+            .map(|step| step.description.clone())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let ssh = explain(22);
+    let way = told(ssh.frames.last().unwrap());
+    let rule = group.rules[0].id;
+    let named = format!("inbound rule {rule} of security group 'nodes' ({}) allows it", group.id);
+    assert!(way.contains(&named), "{way}");
+    assert!(
+        way.contains("outbound rule sgr-") && way.contains("of security group 'default'"),
+        "{way}"
+    );
+    assert!(way.contains("outbound entry 100 of network ACL acl-"), "{way}");
+    let reply = told(ssh.reply.as_ref().unwrap().frames.last().unwrap());
+    assert!(
+        reply.contains("tracked connection: tcp between 10.0.2.12:22 and 10.0.1.10:40000"),
+        "{reply}"
+    );
+    assert!(ssh.arrives, "{reply}");
+    let web = explain(80);
+    assert_eq!(
+        web.frames.last().unwrap().verdict.reason,
+        Some("security_group_ingress")
+    );
+    let way = told(web.frames.last().unwrap());
+    assert!(way.contains("no inbound rule of security group 'nodes'"), "{way}");
+    let fabric_connections = world.controller.explain(ExplainRequest {
+        interface: ResourceRef::new("c"),
+        frame: FrameSpec::Packet(PacketSpec {
+            to: Target::Address("10.0.1.10".parse().unwrap()),
+            source: None,
+            protocol: Protocol::Tcp,
+            source_port: 22,
+            destination_port: 40_000,
+            destination_mac: None,
+        }),
+        both: false,
+    });
+    let way = fabric_connections.unwrap();
+    assert_eq!(
+        way.frames.last().unwrap().verdict.reason,
+        Some("security_group_egress"),
+        "an explanation remembers nothing"
+    );
+}

@@ -4,8 +4,8 @@
 
 use super::security_group::upper;
 use crate::datapath::policy::Family;
-use crate::model::traffic::Direction;
 use crate::datapath::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
+use crate::model::traffic::Direction;
 use crate::wire::flow::IpPacket;
 use crate::wire::frame::Frame;
 

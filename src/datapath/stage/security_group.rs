@@ -13,10 +13,10 @@ pub(in crate::datapath) use read::upper;
 use read::{Subject, quick, related};
 
 use crate::datapath::policy::{Policy, Upper};
-use crate::model::traffic::Direction;
 use crate::datapath::state::{Class, Key, Seen, SeenPacket, Thread, Touch};
 use crate::datapath::{Context, DropReason, Fact, Ingress, Observer, Packet, Stage, SubnetView};
 use crate::mapping::{Interface, InterfaceIndex};
+use crate::model::traffic::Direction;
 use crate::wire::MacAddr;
 use crate::wire::flow::{Fragment, IpPacket};
 use crate::wire::frame::Frame;

@@ -116,8 +116,8 @@ impl Effects {
         Committed { asking, refused }
     }
 
-    /// Whether a connection that begins could not be remembered.
-    fn remember(&self, connections: &Connections, now: u32) -> bool {
+    /// Writes connections alone. Whether one that begins could not be remembered.
+    pub fn remember(&self, connections: &Connections, now: u32) -> bool {
         if self.reap {
             connections.reap(now);
         }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::datapath::Packet;
 use crate::datapath::policy::Upper;
-use crate::model::traffic::Direction;
 use crate::datapath::state::{Class, Key, SeenPacket, Thread};
 use crate::mapping::InterfaceIndex;
+use crate::model::traffic::Direction;
 use crate::wire::flow::{self, Fragment, IpPacket};
 use crate::wire::frame::{Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 

@@ -408,6 +408,24 @@ impl Connections {
         self.len() == 0
     }
 
+    /// All connections that live at a moment, in a table of their own: what is asked about them there changes nothing here.
+    pub fn copy(&self, now: u32) -> Self {
+        let copy = Self::new(self.seed, self.most);
+        let slots = self
+            .levels
+            .iter()
+            .filter_map(OnceLock::get)
+            .flat_map(|table| table.iter());
+        for (content, _) in slots
+            .filter_map(Slot::content)
+            .filter(|(content, _)| content.until >= now)
+        {
+            // The copy has as much room, and where it has less in two buckets an entry is only not asked about.
+            let _ = copy.insert(&content, content.key.hash(self.seed), now);
+        }
+        copy
+    }
+
     /// The connections of an interface that live at a moment.
     pub fn of_interface(&self, interface: InterfaceIndex, now: u32) -> Vec<TrackedConnection> {
         let slots = self

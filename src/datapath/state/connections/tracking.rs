@@ -3,8 +3,8 @@
 //! AWS documents three timeouts (EC2 guide, "Idle connection tracking timeout"): TCP that is established, UDP with more than
 //! one request and response, other UDP; and 600 s for other protocols. The rest is unknown, and a field of the profile.
 
-use crate::model::traffic::Direction;
 use crate::model::profile::TrackingPolicy;
+use crate::model::traffic::Direction;
 use crate::wire::frame::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// How connections of a protocol end.
