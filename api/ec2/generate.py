@@ -32,13 +32,14 @@ ACTIONS = {
         DescribeFlowLogs DescribeInstanceAttribute DescribeInstanceStatus DescribeInstanceTypes DescribeInstances
         DescribeInternetGateways DescribeManagedPrefixLists DescribeNatGateways DescribeNetworkAcls
         DescribeNetworkInterfaceAttribute DescribeNetworkInterfaces DescribePrefixLists DescribeRegions
-        DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeSubnets DescribeTags
+        DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeStaleSecurityGroups DescribeSubnets DescribeTags
         DescribeVpcAttribute DescribeVpcPeeringConnections DescribeVpcs DetachInternetGateway DetachNetworkInterface
         DisassociateAddress DisassociateRouteTable DisassociateSubnetCidrBlock DisassociateVpcCidrBlock
-        ModifyInstanceAttribute ModifyInstanceMetadataOptions ModifyNetworkInterfaceAttribute
+        GetManagedPrefixListAssociations GetManagedPrefixListEntries ModifyInstanceAttribute
+        ModifyInstanceMetadataOptions ModifyManagedPrefixList ModifyNetworkInterfaceAttribute
         ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute RebootInstances RejectVpcPeeringConnection
         ReleaseAddress ReplaceNetworkAclAssociation ReplaceNetworkAclEntry ReplaceRoute
-        ReplaceRouteTableAssociation RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances StartInstances
+        ReplaceRouteTableAssociation RestoreManagedPrefixListVersion RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances StartInstances
         StopInstances TerminateInstances UnassignIpv6Addresses UnassignPrivateIpAddresses
         UpdateSecurityGroupRuleDescriptionsEgress UpdateSecurityGroupRuleDescriptionsIngress
     """.split(),

@@ -11,6 +11,7 @@
 mod capture;
 mod failure;
 mod faults;
+mod firewall;
 mod graph;
 mod ignored;
 mod man;

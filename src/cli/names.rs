@@ -77,6 +77,26 @@ pub(super) fn route_tables(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/route-tables", "route_tables", typed)
 }
 
+/// VPCs.
+pub(super) fn vpcs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/vpcs", "vpcs", typed)
+}
+
+/// Security groups.
+pub(super) fn security_groups(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/security-groups", "security_groups", typed)
+}
+
+/// Network ACLs.
+pub(super) fn network_acls(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/network-acls", "network_acls", typed)
+}
+
+/// Prefix lists.
+pub(super) fn prefix_lists(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/prefix-lists", "prefix_lists", typed)
+}
+
 /// Faults.
 pub(super) fn faults(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/faults", "faults", typed)

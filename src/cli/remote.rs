@@ -10,6 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::capture::{CaptureArguments, capture};
 use super::faults::{FaultArguments, faults};
+use super::firewall::{
+    NetworkAclArguments, PrefixListArguments, SecurityGroupArguments, network_acls, prefix_lists, security_groups,
+    set_groups,
+};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
     INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, pretty, table, text,
@@ -100,7 +104,7 @@ pub enum Query {
     Vpcs,
     /// List subnets
     Subnets,
-    /// List network interfaces, or switch the source/destination check of one
+    /// List network interfaces; or switch the source/destination check of one, or give it other security groups
     Interfaces {
         /// What to do with one; all are listed otherwise.
         #[command(subcommand)]
@@ -122,6 +126,12 @@ pub enum Query {
     Runs,
     /// List route tables, or edit the routes of one
     RouteTables(RouteTableArguments),
+    /// List security groups, or edit the rules of one
+    SecurityGroups(SecurityGroupArguments),
+    /// List network ACLs, or edit the entries of one
+    NetworkAcls(NetworkAclArguments),
+    /// List prefix lists, or edit the entries of one
+    PrefixLists(PrefixListArguments),
     /// List faults that act, begin one, or end it
     Faults(FaultArguments),
     /// Capture frames as they cross the switch, dropped ones too, each with what became of it
@@ -165,6 +175,15 @@ pub enum InterfaceAction {
         /// `on` or `off`
         #[arg(value_enum)]
         state: Switched,
+    },
+    /// Give it these security groups and no others
+    Groups {
+        /// The interface: identifier or name
+        #[arg(add = ArgValueCompleter::new(names::interfaces))]
+        interface: String,
+        /// The security groups: identifiers or names
+        #[arg(required = true, add = ArgValueCompleter::new(names::security_groups))]
+        groups: Vec<String>,
     },
 }
 
@@ -300,6 +319,9 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
             let answer = client.patch(&path, &body).await.map_err(failed)?;
             answer_shown(client, output, &answer, std::slice::from_ref(&answer), &INTERFACES).await
         }
+        Query::Interfaces {
+            action: Some(InterfaceAction::Groups { interface, groups }),
+        } => set_groups(client, output, &interface, &groups).await,
         Query::Mappings(arguments) => mappings(client, output, arguments).await,
         Query::Ports { interface } => {
             let path = with_query(
@@ -312,6 +334,9 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::Scenarios => list(client, output, "/v1/scenarios", "scenarios", &SCENARIOS).await,
         Query::Runs => list(client, output, "/v1/runs", "runs", &RUNS).await,
         Query::RouteTables(arguments) => route_tables(client, output, arguments).await,
+        Query::SecurityGroups(arguments) => security_groups(client, output, arguments).await,
+        Query::NetworkAcls(arguments) => network_acls(client, output, arguments).await,
+        Query::PrefixLists(arguments) => prefix_lists(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,
         Query::Capture(arguments) => capture(client, arguments).await,
         Query::Explain(arguments) => explain(client, json, arguments).await,

@@ -43,6 +43,8 @@ pub(super) struct View {
 const VPC_LIST: (&str, &str) = ("/v1/vpcs", "vpcs");
 const SUBNET_LIST: (&str, &str) = ("/v1/subnets", "subnets");
 const INTERFACE_LIST: (&str, &str) = ("/v1/interfaces", "interfaces");
+const GROUP_LIST: (&str, &str) = ("/v1/security-groups", "security_groups");
+const PREFIX_LIST_LIST: (&str, &str) = ("/v1/prefix-lists", "prefix_lists");
 
 const fn at(heading: &'static str, path: &'static str) -> Column {
     Column {
@@ -171,6 +173,64 @@ pub(super) const ROUTES: View = View {
     ],
     named_in: &[INTERFACE_LIST],
 };
+pub(super) const SECURITY_GROUPS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        at("GROUP", "group_name"),
+        named("VPC", "vpc_id"),
+        at("DESCRIPTION", "description"),
+    ],
+    named_in: &[VPC_LIST],
+};
+pub(super) const SECURITY_GROUP_RULES: View = View {
+    columns: &[
+        at("RULE", "id"),
+        at("DIRECTION", "direction"),
+        at("PROTOCOL", "protocol"),
+        at("PORTS", "ports"),
+        Column {
+            heading: "ICMP",
+            field: Field::All(&["icmp_type", "icmp_code"]),
+        },
+        at("CIDR", "cidr"),
+        named("LIST", "prefix_list_id"),
+        named("GROUP", "group_id"),
+        at("DESCRIPTION", "description"),
+    ],
+    named_in: &[GROUP_LIST, PREFIX_LIST_LIST],
+};
+pub(super) const NETWORK_ACLS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("VPC", "vpc_id"),
+        at("DEFAULT", "default"),
+        named("SUBNETS", "subnet_ids"),
+    ],
+    named_in: &[VPC_LIST, SUBNET_LIST],
+};
+pub(super) const ACL_ENTRIES: View = view(&[
+    at("DIRECTION", "direction"),
+    at("NUMBER", "number"),
+    at("ACTION", "action"),
+    at("PROTOCOL", "protocol"),
+    at("PORTS", "ports"),
+    Column {
+        heading: "ICMP",
+        field: Field::All(&["icmp_type", "icmp_code"]),
+    },
+    at("CIDR", "cidr"),
+]);
+pub(super) const PREFIX_LISTS: View = view(&[
+    NAME,
+    ID,
+    at("FAMILY", "family"),
+    at("VERSION", "version"),
+    at("MOST", "max_entries"),
+    at("STATE", "state"),
+]);
+pub(super) const PREFIX_ENTRIES: View = view(&[at("CIDR", "cidr"), at("DESCRIPTION", "description")]);
 pub(super) const FAULTS: View = view(&[
     at("ID", "id"),
     Column {

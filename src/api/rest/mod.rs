@@ -13,12 +13,15 @@ mod interfaces;
 mod mappings;
 mod meta;
 mod metrics;
+mod network_acls;
 mod openapi;
 mod opening;
 mod ports;
+mod prefix_lists;
 mod profiles;
 mod route_tables;
 mod runs;
+mod security_groups;
 mod subnets;
 mod topology;
 mod vpcs;
@@ -47,10 +50,13 @@ pub use dhcp_options::DhcpOptionsView;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use mappings::{BULK_LIMIT, MappingView};
+pub use network_acls::{AclAssociationView, NetworkAclView};
 pub(crate) use opening::Opening;
 pub use ports::PortView;
+pub use prefix_lists::{PrefixEntry, PrefixListView};
 pub use route_tables::{RouteTableView, RouteView};
 pub use runs::{RunView, ScenarioView};
+pub use security_groups::{RuleView, SecurityGroupView};
 pub use subnets::SubnetView;
 pub use topology::PlanView;
 pub use vpcs::VpcView;
@@ -76,6 +82,9 @@ const LARGEST_PAGE: usize = 1000;
         (name = "interfaces", description = "Network interfaces: addresses, checks, attachment to a device"),
         (name = "mappings", description = "The mapping service: which interface owns an address or delegated prefix"),
         (name = "route-tables", description = "Where packets go that leave their subnet"),
+        (name = "security-groups", description = "Rules that allow packets to and from interfaces"),
+        (name = "network-acls", description = "Entries that allow or deny packets at the borders of subnets"),
+        (name = "prefix-lists", description = "Addresses under one name, for rules of security groups"),
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
@@ -100,6 +109,9 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(interfaces::router())
         .merge(mappings::router())
         .merge(route_tables::router())
+        .merge(security_groups::router())
+        .merge(network_acls::router())
+        .merge(prefix_lists::router())
         .merge(dhcp_options::router())
         .merge(topology::router())
         .merge(ports::router())

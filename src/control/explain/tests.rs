@@ -339,7 +339,8 @@ fn the_rule_and_the_connection_of_both_ways_are_named() {
         vpc: vpc.into(),
         group_name: None,
         description: None,
-        rules: Some(vec![rule]),
+        ingress: vec![rule],
+        egress: Some(Vec::new()),
         tags: Default::default(),
     };
     let group = world.controller.execute(create).unwrap();

@@ -301,12 +301,13 @@ impl World {
                 vpc: draw.vpc(network),
                 group_name: Some(format!("g{}", draw.number)),
                 description: None,
-                rules: draw.flag.then_some(rules),
+                ingress: Vec::new(),
+                egress: draw.flag.then_some(rules),
                 tags: Default::default(),
             }),
             1 => self.accepts(ModifySecurityGroup {
                 name: Some(draw.name()),
-                rules: draw.flag.then_some(rules),
+                ingress: draw.flag.then_some(rules),
                 ..ModifySecurityGroup::new(group)
             }),
             2 => self.accepts(DeleteSecurityGroup(group)),

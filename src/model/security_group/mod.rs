@@ -189,8 +189,10 @@ pub struct CreateSecurityGroup {
     pub group_name: Option<String>,
     /// Free text; the group's name if left out.
     pub description: Option<String>,
-    /// Its rules instead of those that a new group has.
-    pub rules: Option<Vec<RuleSpec>>,
+    /// What may come in.
+    pub ingress: Vec<RuleSpec>,
+    /// What may leave; everything if left out.
+    pub egress: Option<Vec<RuleSpec>>,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -202,8 +204,10 @@ pub struct ModifySecurityGroup {
     pub group: ResourceRef<SecurityGroupId>,
     /// A new name, or none. What the EC2 API calls its name stays.
     pub name: Option<Option<String>>,
-    /// All its rules: one that is there already keeps its identifier.
-    pub rules: Option<Vec<RuleSpec>>,
+    /// All that may come in: a rule that is there already keeps its identifier.
+    pub ingress: Option<Vec<RuleSpec>>,
+    /// All that may leave.
+    pub egress: Option<Vec<RuleSpec>>,
     /// All tags.
     pub tags: Option<Tags>,
 }
@@ -214,7 +218,8 @@ impl ModifySecurityGroup {
         Self {
             group: group.into(),
             name: None,
-            rules: None,
+            ingress: None,
+            egress: None,
             tags: None,
         }
     }

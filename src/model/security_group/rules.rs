@@ -154,7 +154,8 @@ impl Command for CreateSecurityGroup {
         let id = group.id;
         // A rule may name the group itself.
         edit.create(group);
-        edit.set_rules(id, self.rules.unwrap_or_else(|| everything_out(&vpc)))?;
+        let egress = self.egress.unwrap_or_else(|| everything_out(&vpc));
+        edit.set_rules(id, Some(self.ingress), Some(egress))?;
         edit.group(id).cloned()
     }
 }
@@ -175,9 +176,7 @@ impl Command for ModifySecurityGroup {
             ..before.clone()
         };
         edit.replace(before, after);
-        if let Some(rules) = self.rules {
-            edit.set_rules(id, rules)?;
-        }
+        edit.set_rules(id, self.ingress, self.egress)?;
         edit.group(id).cloned()
     }
 }
@@ -345,9 +344,7 @@ impl Edit<'_> {
             tags: Tags::new(),
         });
         let own = RuleSpec::new(Direction::Ingress, Traffic::All, PeerRef::Group(id.into()));
-        let mut rules = vec![own];
-        rules.extend(everything_out(vpc));
-        self.set_rules(id, rules)
+        self.set_rules(id, Some(vec![own]), Some(everything_out(vpc)))
     }
 
     /// What groups get when their VPC gets IPv6: those that allow all IPv4 out, and nothing else out, allow all IPv6 too.
@@ -391,11 +388,22 @@ impl Edit<'_> {
         })
     }
 
-    /// Gives a group these rules and no others. Those that it has already keep their identifiers and tags.
-    fn set_rules(&mut self, id: SecurityGroupId, specs: Vec<RuleSpec>) -> Result<(), ModelError> {
+    /// Gives a group these rules and no others of the directions that are given. Those that it has already keep their
+    /// identifiers and tags.
+    fn set_rules(
+        &mut self,
+        id: SecurityGroupId,
+        ingress: Option<Vec<RuleSpec>>,
+        egress: Option<Vec<RuleSpec>>,
+    ) -> Result<(), ModelError> {
         let before = self.group(id)?.clone();
-        let mut rules: Vec<SecurityGroupRule> = Vec::with_capacity(specs.len());
-        for spec in specs {
+        let given = |direction| match direction {
+            Direction::Ingress => ingress.is_some(),
+            Direction::Egress => egress.is_some(),
+        };
+        let kept = before.rules.iter().filter(|rule| !given(rule.direction));
+        let mut rules: Vec<SecurityGroupRule> = kept.cloned().collect();
+        for spec in ingress.into_iter().chain(egress).flatten() {
             let peer = self.resolve_peer(before.vpc_id, &spec.peer)?;
             let like = |rule: &&SecurityGroupRule| rule.is_like(spec.direction, spec.traffic, peer);
             if rules.iter().any(|rule| like(&rule)) {

@@ -27,7 +27,8 @@ fn spec(vpc: VpcId, name: &str) -> CreateSecurityGroup {
         vpc: vpc.into(),
         group_name: None,
         description: None,
-        rules: None,
+        ingress: Vec::new(),
+        egress: None,
         tags: Tags::new(),
     }
 }
@@ -72,7 +73,7 @@ fn a_vpc_that_gets_ipv6_lets_it_out_of_groups_whose_egress_was_not_edited() {
     let (mut world, _, other) = two_vpcs();
     let edited = world
         .execute(CreateSecurityGroup {
-            rules: Some(vec![rule(Direction::Egress, "tcp", None, cidr("0.0.0.0/0"))]),
+            egress: Some(vec![rule(Direction::Egress, "tcp", None, cidr("0.0.0.0/0"))]),
             ..spec(other, "edited")
         })
         .unwrap();
@@ -229,19 +230,27 @@ fn all_rules_at_once_keep_those_that_were_there() {
     let group = world
         .execute(CreateSecurityGroup {
             // A group may name itself while it is being made.
-            rules: Some(vec![own.clone()]),
+            ingress: vec![own.clone()],
+            egress: Some(Vec::new()),
             ..spec(one, "pair")
         })
         .unwrap();
     assert_eq!(shown(&group), [format!("ingress protocol 112 from {}", group.id)]);
     let more = rule(Direction::Egress, "all", None, cidr("0.0.0.0/0"));
     let change = ModifySecurityGroup {
-        rules: Some(vec![more, own]),
+        egress: Some(vec![more]),
+        ingress: Some(vec![own]),
         ..ModifySecurityGroup::new(group.id)
     };
     let changed = world.execute(change).unwrap();
-    assert_eq!(changed.rules[1].id, group.rules[0].id);
+    assert_eq!(changed.rules[0].id, group.rules[0].id);
     assert_eq!(changed.rules.len(), 2);
+    // The other direction stays as it is.
+    let change = ModifySecurityGroup {
+        ingress: Some(Vec::new()),
+        ..ModifySecurityGroup::new(group.id)
+    };
+    assert_eq!(shown(&world.execute(change).unwrap()), ["egress all to 0.0.0.0/0"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod examples;
 mod extremes;
+mod firewall;
 mod found;
 mod mappings;
 mod memory;

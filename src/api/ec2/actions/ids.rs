@@ -22,6 +22,11 @@ pub(super) fn id<T: ResourceId>(text: &str) -> Result<T, Ec2Error> {
     Err(Ec2Error::new(code, message))
 }
 
+/// References by identifier.
+pub(super) fn references<T: ResourceId>(texts: &[String]) -> Result<Vec<ResourceRef<T>>, Ec2Error> {
+    texts.iter().map(|text| reference(text)).collect()
+}
+
 /// A reference by identifier: EC2 knows resources by no other name.
 pub(super) fn reference<T: ResourceId>(text: &str) -> Result<ResourceRef<T>, Ec2Error> {
     id(text).map(ResourceRef::Id)

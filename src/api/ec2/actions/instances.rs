@@ -172,7 +172,7 @@ fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Insta
             Node::maybe(primary.map(|address| private_name(call, address))),
         ),
         ("sourceDestCheck", Node::text(interface.source_dest_check)),
-        ("groupSet", Node::List(Vec::new())),
+        ("groupSet", super::security_groups::group_set(call, interface)),
         (
             "attachment",
             place.map_or(Node::Absent, |place| {
@@ -235,7 +235,7 @@ fn instance(call: &Call<'_>, instance: &Instance) -> Node {
         ("privateIpAddress", Node::maybe(address)),
         ("ipv6Address", Node::maybe(primary.ipv6_addresses.first())),
         ("sourceDestCheck", Node::text(primary.source_dest_check)),
-        ("groupSet", Node::List(Vec::new())),
+        ("groupSet", super::security_groups::group_set(call, &primary)),
         (
             "architecture",
             Node::text(if cfg!(target_arch = "aarch64") {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::ids::{id, reference};
+use super::ids::{id, reference, references};
 use super::render::{ACCOUNT, tag_set};
 use super::tags::Given;
 use crate::api::ec2::action::{Action, Answer, Attribute, Filter, TagSpecification, done};
@@ -105,7 +105,7 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
             Node::maybe(primary.map(|address| private_name(call, address))),
         ),
         ("sourceDestCheck", Node::text(interface.source_dest_check)),
-        ("groupSet", Node::List(Vec::new())),
+        ("groupSet", super::security_groups::group_set(call, interface)),
         ("attachment", super::instances::attachment(call, interface)),
         ("privateIpAddressesSet", private_addresses(call, interface)),
         ("ipv6AddressesSet", ipv6_addresses(interface)),
@@ -206,6 +206,8 @@ pub(super) struct CreateNetworkInterface {
     ipv6_prefix_count: Option<i64>,
     #[serde(default, rename = "Ipv6Prefix")]
     ipv6_prefixes: Vec<Ipv6PrefixGiven>,
+    #[serde(default)]
+    security_group_id: Vec<String>,
     interface_type: Option<String>,
     #[serde(default)]
     tag_specification: Vec<TagSpecification>,
@@ -226,6 +228,7 @@ impl Action for CreateNetworkInterface {
         spec.tags = given.tags;
         spec.addresses = self.addresses()?;
         spec.description = self.description.unwrap_or_default();
+        spec.groups = references(&self.security_group_id)?;
         let made = call.execute(spec)?;
         Ok(vec![
             ("networkInterface", interface(call, &made)),
@@ -345,24 +348,32 @@ pub(super) struct ModifyNetworkInterfaceAttribute {
     network_interface_id: String,
     source_dest_check: Option<Attribute<bool>>,
     description: Option<Attribute<String>>,
+    #[serde(default)]
+    security_group_id: Vec<String>,
 }
 
 impl Action for ModifyNetworkInterfaceAttribute {
     const NAME: &'static str = "ModifyNetworkInterfaceAttribute";
-    const HELP: &'static str = "Changes the source/destination check or the description of a network interface";
+    const HELP: &'static str = "Changes the source/destination check, the description or the security groups of a network \
+                                interface";
 
     fn run(self, call: &Call<'_>) -> Answer {
+        let groups = references(&self.security_group_id)?;
         let change = ModifyInterface {
             source_dest_check: self.source_dest_check.map(|given| given.value),
+            groups: (!groups.is_empty()).then_some(groups),
             description: self.description.map(|given| given.value),
             ..ModifyInterface::new(reference(&self.network_interface_id)?)
         };
-        match (change.source_dest_check.is_some(), change.description.is_some()) {
-            (false, false) => return Err(Ec2Error::missing("SourceDestCheck")),
-            (true, true) => {
-                return Err(Ec2Error::combination("Fields for multiple attribute types specified"));
-            }
-            _ => {}
+        let given = [
+            change.source_dest_check.is_some(),
+            change.description.is_some(),
+            change.groups.is_some(),
+        ];
+        match given.iter().filter(|given| **given).count() {
+            0 => return Err(Ec2Error::missing("SourceDestCheck")),
+            1 => {}
+            _ => return Err(Ec2Error::combination("Fields for multiple attribute types specified")),
         }
         call.execute(change)?;
         done()

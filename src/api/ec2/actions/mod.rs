@@ -5,8 +5,12 @@ mod dhcp_options;
 mod ids;
 mod instances;
 mod interfaces;
+mod network_acls;
+mod prefix_lists;
 mod render;
 mod route_tables;
+mod security_group_rules;
+mod security_groups;
 mod subnets;
 mod tags;
 mod vpcs;
@@ -21,17 +25,27 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<dhcp_options::AssociateDhcpOptions>(),
     Entry::of::<route_tables::AssociateRouteTable>(),
     Entry::of::<account::AssumeRole>(),
+    Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
+    Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
+    Entry::of::<prefix_lists::CreateManagedPrefixList>(),
+    Entry::of::<network_acls::CreateNetworkAcl>(),
+    Entry::of::<network_acls::CreateNetworkAclEntry>(),
     Entry::of::<interfaces::CreateNetworkInterface>(),
     Entry::of::<route_tables::CreateRoute>(),
     Entry::of::<route_tables::CreateRouteTable>(),
+    Entry::of::<security_groups::CreateSecurityGroup>(),
     Entry::of::<subnets::CreateSubnet>(),
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
+    Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
+    Entry::of::<network_acls::DeleteNetworkAcl>(),
+    Entry::of::<network_acls::DeleteNetworkAclEntry>(),
     Entry::of::<interfaces::DeleteNetworkInterface>(),
     Entry::of::<route_tables::DeleteRoute>(),
     Entry::of::<route_tables::DeleteRouteTable>(),
+    Entry::of::<security_groups::DeleteSecurityGroup>(),
     Entry::of::<subnets::DeleteSubnet>(),
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
@@ -39,20 +53,36 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<account::DescribeAvailabilityZones>(),
     Entry::of::<dhcp_options::DescribeDhcpOptions>(),
     Entry::of::<instances::DescribeInstances>(),
+    Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
+    Entry::of::<network_acls::DescribeNetworkAcls>(),
     Entry::of::<interfaces::DescribeNetworkInterfaces>(),
     Entry::of::<account::DescribeRegions>(),
     Entry::of::<route_tables::DescribeRouteTables>(),
+    Entry::of::<security_group_rules::DescribeSecurityGroupRules>(),
+    Entry::of::<security_groups::DescribeSecurityGroups>(),
+    Entry::of::<security_groups::DescribeStaleSecurityGroups>(),
     Entry::of::<subnets::DescribeSubnets>(),
     Entry::of::<tags::DescribeTags>(),
     Entry::of::<vpcs::DescribeVpcAttribute>(),
     Entry::of::<vpcs::DescribeVpcs>(),
     Entry::of::<route_tables::DisassociateRouteTable>(),
     Entry::of::<account::GetCallerIdentity>(),
+    Entry::of::<prefix_lists::GetManagedPrefixListAssociations>(),
+    Entry::of::<prefix_lists::GetManagedPrefixListEntries>(),
+    Entry::of::<prefix_lists::ModifyManagedPrefixList>(),
     Entry::of::<interfaces::ModifyNetworkInterfaceAttribute>(),
+    Entry::of::<security_group_rules::ModifySecurityGroupRules>(),
+    Entry::of::<network_acls::ReplaceNetworkAclAssociation>(),
+    Entry::of::<network_acls::ReplaceNetworkAclEntry>(),
     Entry::of::<route_tables::ReplaceRoute>(),
     Entry::of::<route_tables::ReplaceRouteTableAssociation>(),
+    Entry::of::<prefix_lists::RestoreManagedPrefixListVersion>(),
+    Entry::of::<security_group_rules::RevokeSecurityGroupEgress>(),
+    Entry::of::<security_group_rules::RevokeSecurityGroupIngress>(),
     Entry::of::<interfaces::UnassignIpv6Addresses>(),
     Entry::of::<interfaces::UnassignPrivateIpAddresses>(),
+    Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsEgress>(),
+    Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsIngress>(),
 ];
 
 /// The names of all actions that are implemented.

@@ -1,5 +1,6 @@
 //! Renders resources as the elements of EC2's answers.
 
+use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::naming::Tags;
 
@@ -17,4 +18,12 @@ pub(super) fn tag_set(name: Option<&str>, tags: &Tags) -> Node {
         .map(|name| tag("Name", name));
     let others = tags.iter().map(|(key, value)| tag(key, value));
     Node::list(own.into_iter().chain(others))
+}
+
+/// The Amazon Resource Name of a resource of EC2.
+pub(super) fn arn(call: &Call<'_>, kind: &str, id: impl std::fmt::Display) -> Node {
+    Node::Text(format!(
+        "arn:aws:ec2:{}:{ACCOUNT}:{kind}/{id}",
+        call.controller().region()
+    ))
 }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::ids::reference;
+use super::ids::{id, reference};
 use super::render::tag_set;
 use crate::api::ec2::action::{Action, Answer, Filter, Tag, TagSpecification, done};
 use crate::api::ec2::describe::Selection;
@@ -17,7 +17,10 @@ use crate::model::ids::ResourceRef;
 use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
 use crate::model::naming::Tags;
+use crate::model::network_acl::ModifyNetworkAcl;
+use crate::model::prefix_list::ModifyPrefixList;
 use crate::model::route_table::ModifyRouteTable;
+use crate::model::security_group::{ModifySecurityGroup, TagRule};
 use crate::model::subnet::ModifySubnet;
 use crate::model::vpc::ModifyVpc;
 
@@ -149,6 +152,34 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
         Some("subnet") => retag!(call, pass, edit, text, subnet, ModifySubnet),
         Some("eni") => retag!(call, pass, edit, text, interface, ModifyInterface),
         Some("rtb") => retag!(call, pass, edit, text, route_table, ModifyRouteTable),
+        Some("sg") => retag!(call, pass, edit, text, security_group, ModifySecurityGroup),
+        Some("pl") => retag!(call, pass, edit, text, prefix_list, ModifyPrefixList),
+        Some("acl") => {
+            let acl = call.controller().network_acl(&reference(text)?)?.record;
+            let tags = edit.of(acl.name.as_deref(), &acl.tags)?;
+            let taken = |name: &str| call.controller().network_acl(&ResourceRef::new(name)).is_ok();
+            let name = free_name(&tags, |name| acl.name.as_deref() != Some(name) && taken(name));
+            if pass == Pass::Edit {
+                call.execute(ModifyNetworkAcl {
+                    name: Some(name),
+                    tags: Some(tags),
+                    ..ModifyNetworkAcl::new(acl.id)
+                })?;
+            }
+            Ok(())
+        }
+        Some("sgr") => {
+            let rule = id(text)?;
+            let tags = call.controller().inspect(|network| {
+                let group = network.group_of_rule(rule)?;
+                Ok::<_, crate::model::ModelError>(group.rule(rule).map(|rule| rule.tags.clone()).unwrap_or_default())
+            })?;
+            let tags = edit.of(None, &tags)?;
+            if pass == Pass::Edit {
+                call.execute(TagRule { rule, tags })?;
+            }
+            Ok(())
+        }
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
         _ => Err(Ec2Error::new(
             "InvalidID",
@@ -248,6 +279,29 @@ impl Action for DescribeTags {
         }
         for table in controller.route_tables(None)? {
             take("route-table", table.id.to_string(), table.name.as_deref(), &table.tags);
+        }
+        for group in controller.security_groups(None)? {
+            take(
+                "security-group",
+                group.id.to_string(),
+                group.name.as_deref(),
+                &group.tags,
+            );
+            for rule in &group.rules {
+                take("security-group-rule", rule.id.to_string(), None, &rule.tags);
+            }
+        }
+        for acl in controller.network_acls(None)? {
+            let record = &acl.record;
+            take(
+                "network-acl",
+                record.id.to_string(),
+                record.name.as_deref(),
+                &record.tags,
+            );
+        }
+        for list in controller.prefix_lists() {
+            take("prefix-list", list.id.to_string(), list.name.as_deref(), &list.tags);
         }
         for instance in controller.instances() {
             take(
