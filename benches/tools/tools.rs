@@ -1,4 +1,4 @@
-//! What a benchmark run needs beside the switches: traffic, and the project's own switch without its API around it.
+//! What a benchmark run needs in addition to the switches: traffic, and the project's own switch without its API around it.
 //!
 //! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS [SPIN [calls]]]`: the switch with one subnet of two interfaces, 10.9.0.10
 //!   and 10.9.0.11, and as many further mappings as asked for; its worker spins for SPIN microseconds, and with `calls` it does

@@ -1,7 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 on each, within limits of time and number.
 //!
-//! A request's header must be there within [`HEADER_TIME`], which is also how long a connection may be idle. A body must
-//! keep coming ([`Paced`]). When the process has no descriptor left, one that was set aside takes the next connection in.
+//! The header of a request must arrive within [`HEADER_TIME`], which is also the longest idle time of a connection. A
+//! body must keep arriving ([`Paced`]). When the process has no descriptor left, a reserved one accepts the next
+//! connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -34,25 +35,25 @@ use super::problem::Problem;
 use crate::lab::descriptors::Reserve;
 use crate::model::duration::later;
 
-/// How long a client has for the header of a request, and how long a connection may wait for the next one.
+/// The longest time for the header of a request, and for the wait between two requests.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 
-/// How long a body may bring nothing, or less than [`BODY_RATE`] on average.
+/// The longest time in which a body may bring nothing, or less than [`BODY_RATE`] on average.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Octets a second below which a body is not waited for longer than [`BODY_TIME`].
+/// Bytes a second below which a body is not waited for longer than [`BODY_TIME`].
 const BODY_RATE: u64 = 16 * 1024;
 
 /// Header fields of a request. A browser sends about 20.
 const MOST_HEADERS: usize = 100;
 
-/// The largest head of a request, and what is read ahead of a body.
+/// The largest head of a request, and the read-ahead of a body.
 const BUFFER: usize = 64 * 1024;
 
-/// Connections that get an answer while they are turned away; of further ones the connection is closed without a word.
+/// Connections above the limit that get an answer; further ones are closed without one.
 const TURNED_AWAY: usize = 64;
 
-/// What the listeners of one server share.
+/// State shared by the listeners of one server.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     pub(super) connections: Arc<Connections>,
@@ -60,14 +61,14 @@ pub(super) struct Door {
     pub(super) reserve: Arc<Reserve>,
 }
 
-/// A way in.
+/// A listening socket.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// A connection that was taken in.
+/// An accepted connection.
 struct Accepted<S> {
     stream: S,
     transport: Transport,
@@ -76,12 +77,12 @@ struct Accepted<S> {
 }
 
 impl Listener {
-    /// Accepts until the server stops, waits until `grace` after that for the requests under way, and breaks off the rest.
+    /// Accepts until the server stops, waits up to `grace` for the requests under way, and aborts the others.
     pub(super) async fn serve(self, router: Router, door: Door, mut stopping: watch::Receiver<bool>, grace: Duration) {
         let mut tasks = JoinSet::new();
         let stop = stopping.clone();
         loop {
-            // What has ended is forgotten.
+            // Removes tasks that have ended.
             while tasks.try_join_next().is_some() {}
             tokio::select! {
                 biased;
@@ -92,7 +93,7 @@ impl Listener {
         drop(self);
         let deadline = Instant::from_std(later(std::time::Instant::now(), grace));
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {}
-        // A client that has stopped in the middle of its request does not keep the server from ending.
+        // A client that stopped in the middle of its request does not keep the server from ending.
         tasks.shutdown().await;
     }
 
@@ -111,7 +112,7 @@ impl Listener {
                 let caller = user.map_or(Caller::Unknown, Caller::of_user);
                 let peer = match caller {
                     Caller::Owner => Peer::Owner,
-                    // The file's permissions have let it in: it counts as the user that nobody is.
+                    // The file's permissions admitted it: it counts as one user whose number is not known.
                     Caller::Unknown => Peer::User(u32::MAX),
                     Caller::User(user) => Peer::User(user),
                 };
@@ -130,7 +131,7 @@ fn tcp_caller(door: &Door, stream: &tokio::net::TcpStream, peer: SocketAddr) -> 
     local.map_or(Caller::Unknown, |local| door.owners.caller(peer, local))
 }
 
-/// Makes it possible to accept the next connection.
+/// Waits until the next connection can be accepted.
 async fn after_failure(door: &Door, error: &io::Error) {
     let short = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     if error.raw_os_error().is_some_and(|code| short.contains(&code)) {
@@ -141,7 +142,7 @@ async fn after_failure(door: &Door, error: &io::Error) {
         tokio::task::yield_now().await;
         return;
     }
-    // The client has left while it waited (accept(2)).
+    // The client closed the connection while it waited (accept(2)).
     if error.kind() != io::ErrorKind::ConnectionAborted {
         tracing::warn!(%error, "a connection could not be accepted");
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -167,7 +168,7 @@ fn spawn<S>(
             };
             tasks.spawn(converse(accepted, router.clone(), stopping.clone()));
         }
-        // Those that are being turned away are few as well.
+        // The number of refusals in progress is limited too.
         None if tasks.len() < door.connections.limits().total + TURNED_AWAY => drop(tasks.spawn(turn_away(stream))),
         None => {}
     }
@@ -224,7 +225,7 @@ where
     }
 }
 
-/// Says that there are too many connections.
+/// Answers that there are too many connections.
 async fn turn_away<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) {
     let service = service_fn(|_: hyper::Request<Incoming>| async {
         let problem = Problem::new(
@@ -243,11 +244,11 @@ async fn turn_away<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S
         Ok::<Response, Infallible>(response)
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // It has no place among the others, so it gets little time.
+    // It has no slot of its own, so it gets little time.
     let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
 }
 
-/// The body of an answer, which keeps its request under way until it is sent or given up.
+/// The body of an answer, which keeps its request under way until it is sent or aborted.
 struct Held {
     body: Body,
     _busy: Busy,
@@ -273,7 +274,7 @@ impl HttpBody for Held {
     }
 }
 
-/// The body of a request, which must come at [`BODY_RATE`] on average, [`BODY_TIME`] aside.
+/// The body of a request, which must arrive at [`BODY_RATE`] on average, apart from [`BODY_TIME`].
 struct Paced<B> {
     body: B,
     until: Pin<Box<tokio::time::Sleep>>,
@@ -303,7 +304,7 @@ where
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let octets = frame.data_ref().map_or(0, Bytes::len) as u64;
-                // Each octet earns its time, but not more than there is from now on for a body that brings nothing.
+                // Each byte extends the deadline, but never beyond [`BODY_TIME`] from now.
                 let earned = Duration::from_micros(octets.saturating_mul(1_000_000) / BODY_RATE);
                 let now = Instant::now();
                 let left = self.until.deadline().saturating_duration_since(now);
@@ -337,7 +338,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of which an octet comes each time that `every` has passed.
+    /// A body with one byte every `every`.
     fn dripping(every: Duration) -> impl HttpBody<Data = Bytes, Error = axum::BoxError> + Unpin {
         let drops = futures_util::stream::unfold((), move |()| async move {
             tokio::time::sleep(every).await;

@@ -1,8 +1,8 @@
-//! Bounds the memory that the bodies of requests take, in octets, and refuses a body that is too large by its header.
+//! Limits the memory that request bodies use, and refuses a body that is too large by its header.
 //!
-//! Each body is bounded by its path, and all of them together by one budget: what does not fit is refused with 413 or 503
-//! before it is read, or as it comes where its length is not known. What a body has taken is free again when its request has
-//! been answered.
+//! Each body is limited by its path, and all of them together by one budget: what exceeds a limit is refused with 413
+//! or 503 before it is read, or while it arrives if its length is not known. A body's share is free again when its
+//! request has been answered.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::problem::Problem;
 use super::rest::largest_body;
 use super::state::AppState;
 
-/// Octets of all bodies that are being read or worked on.
+/// Bytes of all bodies that are being read or processed.
 pub const LIMIT: u64 = 512 << 20;
 
-/// Octets of memory for one purpose.
+/// A limit of memory for one purpose, in bytes.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -32,7 +32,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many octets.
+    /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self {
             limit,
@@ -41,17 +41,17 @@ impl Budget {
         }
     }
 
-    /// The most that may be used.
+    /// The limit.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// What is used now.
+    /// The bytes in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How often something was refused.
+    /// The number of refusals.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -69,7 +69,7 @@ impl Budget {
     }
 }
 
-/// What one request has of a budget. Dropping it gives it back.
+/// One request's share of a budget. Dropping it returns the share.
 #[derive(Debug)]
 struct Share {
     budget: Arc<Budget>,
@@ -93,7 +93,7 @@ impl Drop for Share {
     }
 }
 
-/// The middleware: lets a request in whose body has room.
+/// The middleware: admits a request if its body fits.
 pub async fn admit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let limit = largest_body(request.uri().path()) as u64;
     let declared = request
@@ -138,7 +138,7 @@ fn full() -> Problem {
     .remedy("Send it again when they have been answered, or split it into smaller ones.")
 }
 
-/// A body that was not read cannot be followed by another request.
+/// The connection cannot be used for another request while the body is unread.
 fn refuse(problem: Problem) -> Response {
     let mut response = problem.into_response();
     let headers = response.headers_mut();
@@ -146,7 +146,7 @@ fn refuse(problem: Problem) -> Response {
     response
 }
 
-/// A body of unknown length, which takes its room as it comes.
+/// A body of unknown length, which takes its share as it arrives.
 struct Counted {
     body: Body,
     share: Arc<Share>,

@@ -1,8 +1,8 @@
-//! Finds out who is at the other end of a connection.
+//! Finds out the user at the other end of a connection.
 //!
-//! A unix socket carries its peer's user (`SO_PEERCRED`, unix(7)). A TCP socket does not, but on loopback the peer's socket
-//! is one of this machine, and the kernel tells its user by `sock_diag(7)`. So the server can serve root and its own user
-//! over TCP without a token, and ask every other user of the machine for it.
+//! A unix socket carries its peer's user (`SO_PEERCRED`, unix(7)). A TCP socket does not, but on loopback the peer's
+//! socket belongs to this machine, and the kernel reports its user by `sock_diag(7)`. So the server can serve root and
+//! its own user over TCP without a token, and require one of every other user of the machine.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
 use rustix::process::{Uid, geteuid};
 
-/// Who is at the other end of a connection.
+/// The user at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Caller {
     /// Root, or the user that the server runs as.
@@ -27,7 +27,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// The caller that a user is.
+    /// The caller for a user number.
     pub fn of_user(user: u32) -> Self {
         let uid = Uid::from_raw(user);
         if uid.is_root() || uid == geteuid() {
@@ -43,9 +43,9 @@ impl Caller {
     }
 }
 
-/// Looks up whose a loopback TCP socket is.
+/// Looks up the user of a loopback TCP socket.
 ///
-/// The netlink socket is opened once: a server that has run out of descriptors still knows its owner.
+/// The netlink socket is opened once: a server without a free descriptor still recognizes its owner.
 #[derive(Debug)]
 pub struct SocketOwners {
     socket: Mutex<Option<Conversation>>,
@@ -57,11 +57,11 @@ struct Conversation {
     sequence: u32,
 }
 
-/// Large enough for one socket's answer with the attributes that come unasked.
+/// Large enough for one socket's answer with its optional attributes.
 const ANSWER: usize = 4096;
 
 impl SocketOwners {
-    /// Opens the way to the kernel. Where there is none, no caller is known, and each needs the token.
+    /// Opens the netlink socket. If that fails, no caller is known, and each needs the token.
     pub fn new() -> Self {
         let socket = Conversation::open().inspect_err(|error| {
             tracing::warn!(%error, "sock_diag is unavailable: over TCP every caller needs the token");
@@ -71,12 +71,12 @@ impl SocketOwners {
         }
     }
 
-    /// Who holds the socket with the address `peer`, which is connected to `local` of this machine.
+    /// The user of the socket with the address `peer`, which is connected to `local` of this machine.
     pub fn caller(&self, peer: SocketAddr, local: SocketAddr) -> Caller {
         if !super::guard::is_loopback(peer.ip()) {
             return Caller::Unknown;
         }
-        // A question that was broken off by a panic leaves an answer behind, which its number gives away.
+        // A query interrupted by a panic leaves an answer in the socket, which its sequence number identifies.
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let found = socket.as_mut().map(|conversation| conversation.user(peer, local));
         match found {
@@ -101,12 +101,12 @@ impl Conversation {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.connect(&NetlinkAddr::new(0, 0))?;
-        // The kernel answers within the call that asks.
+        // The kernel answers within the system call of the query.
         socket.set_non_blocking(true)?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The user of one socket; none for a socket that no process holds any more.
+    /// The user of one socket; `None` for a socket that no process has open.
     fn user(&mut self, peer: SocketAddr, local: SocketAddr) -> std::io::Result<Option<u32>> {
         self.sequence = self.sequence.wrapping_add(1);
         self.socket.send(&question(self.sequence, peer, local), 0)?;
@@ -115,7 +115,7 @@ impl Conversation {
             let length = self.socket.recv(&mut &mut answer[..], 0)?;
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(&answer[..length.min(ANSWER)])
                 .map_err(std::io::Error::other)?;
-            // An answer to an earlier question, which was broken off.
+            // An answer to an earlier query, which was interrupted.
             if message.header.sequence_number != self.sequence {
                 continue;
             }
@@ -135,9 +135,9 @@ impl Conversation {
     }
 }
 
-/// Asks for the one socket whose own address is `peer`: the connection as its other end sees it.
+/// Queries the one socket whose own address is `peer`: the connection as its other end sees it.
 fn question(sequence: u32, peer: SocketAddr, local: SocketAddr) -> Vec<u8> {
-    // A socket of IPv6 with mapped addresses is found by IPv4, as its packets are.
+    // An IPv6 socket with mapped addresses is found by IPv4, as its packets are.
     let (source, destination) = (peer.ip().to_canonical(), local.ip().to_canonical());
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST;

@@ -1,5 +1,5 @@
-//! A small client for the command line and for tests: one connection a request, over TCP or a unix socket, JSON both ways,
-//! and problem documents as readable errors.
+//! Calls the API, for the command line and for tests: one connection for each request, over TCP or a unix socket, JSON
+//! in both directions, and problem documents as readable errors.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::guard::Token;
 use super::problem::{MEDIA_TYPE, Problem};
 
-/// A server's API.
+/// A client of one server's API.
 #[derive(Debug, Clone)]
 pub struct Client {
     target: Target,
@@ -40,18 +40,18 @@ impl fmt::Display for Target {
     }
 }
 
-/// Why a request brought no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Text that names no server.
     #[error("'{0}' names no server: write http://HOST:PORT or unix:PATH")]
     Base(String),
-    /// Nobody answers there.
+    /// The server cannot be reached.
     #[error("cannot reach the server at {server}: {source}; start it with 'localvpc serve' or 'localvpc up'")]
     Connect {
-        /// Where.
+        /// The server.
         server: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The connection broke.
@@ -63,15 +63,15 @@ pub enum ClientError {
     /// A body that cannot be written or read as JSON.
     #[error("the {what} is not JSON: {source}")]
     Json {
-        /// Which body.
+        /// The body.
         what: &'static str,
-        /// What is wrong with it.
+        /// The error in it.
         source: serde_json::Error,
     },
-    /// The server refused it: the problem, and the whole document, which may say more.
+    /// The server refused the request: the problem, and the whole document, which may have more members.
     #[error("{}", readable(.0))]
     Problem(Box<Problem>, Box<Value>),
-    /// Something that is not this API answered.
+    /// The answer is not from this API.
     #[error("the server answered {status} without a problem document: {text}")]
     Strange {
         /// The HTTP status.
@@ -102,7 +102,7 @@ impl ClientError {
         }
     }
 
-    /// The problem document with all that it says, if the server sent one.
+    /// The whole problem document, if the server sent one.
     pub fn document(&self) -> Option<&Value> {
         match self {
             Self::Problem(_, document) => Some(document),
@@ -112,7 +112,7 @@ impl ClientError {
 }
 
 impl Client {
-    /// A client of the server at `base`: `http://HOST:PORT`, `HOST:PORT` or `unix:PATH`. Nothing is sent yet.
+    /// A client of the server at `base`: `http://HOST:PORT`, `HOST:PORT` or `unix:PATH`. Sends nothing yet.
     pub fn connect(base: &str, token: Option<Token>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Base(base.to_owned());
         let target = if let Some(path) = base.strip_prefix("unix:") {
@@ -128,12 +128,12 @@ impl Client {
         Ok(Self { target, token })
     }
 
-    /// Asks for a resource.
+    /// Reads a resource.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.call(Method::GET, path, None).await
     }
 
-    /// Makes a resource, or starts something.
+    /// Creates a resource, or starts an operation.
     pub async fn post(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<Value, ClientError> {
         self.call(Method::POST, path, Some(encode(body)?)).await
     }
@@ -153,7 +153,7 @@ impl Client {
         self.call(Method::DELETE, path, None).await
     }
 
-    /// Sends a request with a body that is JSON already, and reads the answer, null if it is empty.
+    /// Sends a request with a JSON body, and reads the answer, null if it is empty.
     pub async fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Value, ClientError> {
         self.answer(self.send(method, path, body, &[]).await?).await
     }
@@ -173,7 +173,7 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { what: "answer", source })
     }
 
-    /// Listens to server-sent events.
+    /// Subscribes to server-sent events.
     pub async fn events(&self, path: &str, last_event_id: Option<&str>) -> Result<EventStream, ClientError> {
         let mut headers = vec![(ACCEPT.as_str(), "text/event-stream")];
         headers.extend(last_event_id.map(|id| ("last-event-id", id)));
@@ -185,7 +185,7 @@ impl Client {
         })
     }
 
-    /// Asks for what comes piece by piece, such as a capture.
+    /// Reads a stream, such as a capture.
     pub async fn stream(&self, path: &str) -> Result<ByteStream, ClientError> {
         let response = checked(self.send(Method::GET, path, None, &[]).await?).await?;
         Ok(ByteStream(response.into_body()))
@@ -275,7 +275,7 @@ async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>, Cli
 /// One server-sent event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerEvent {
-    /// What to send as `Last-Event-ID` when coming back.
+    /// The `Last-Event-ID` to send when reconnecting.
     pub id: Option<String>,
     /// Its type.
     pub event: String,
@@ -283,15 +283,15 @@ pub struct ServerEvent {
     pub data: String,
 }
 
-/// An answer as it comes.
+/// An answer as it arrives.
 #[derive(Debug)]
 pub struct ByteStream(Incoming);
 
 impl ByteStream {
-    /// What came next; none when the server has ended the answer.
+    /// The next chunk; `None` when the server has ended the answer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.0.frame().await {
-            // A frame without data bears trailers, which this API has none of.
+            // A frame without data has trailers, which this API does not send.
             if let Ok(data) = frame?.into_data() {
                 return Ok(Some(data));
             }
@@ -300,7 +300,7 @@ impl ByteStream {
     }
 }
 
-/// Server-sent events as they come.
+/// Server-sent events as they arrive.
 #[derive(Debug)]
 pub struct EventStream {
     body: ByteStream,
@@ -309,7 +309,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next event; none when the server has ended the stream.
+    /// The next event; `None` when the server has ended the stream.
     pub async fn next(&mut self) -> Result<Option<ServerEvent>, ClientError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -323,7 +323,7 @@ impl EventStream {
         }
     }
 
-    /// Takes the complete events out of what was received: they end with an empty line.
+    /// Takes the complete events out of the received bytes: they end with an empty line.
     fn split(&mut self) {
         while let Some(at) = self.pending.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = self.pending.drain(..at + 2).collect();
@@ -332,7 +332,7 @@ impl EventStream {
     }
 }
 
-/// Reads one event; a block of comments only is none.
+/// Parses one event; a block of comments only is none.
 fn parse_event(block: &str) -> Option<ServerEvent> {
     let mut event = ServerEvent::default();
     let mut data: Option<String> = None;

@@ -1,7 +1,7 @@
-//! Runs what requests ask for on threads that kept the right to do it.
+//! Runs the work of requests on threads that kept the rights for it.
 //!
-//! The threads that read requests of a server hold no capability and open no file ([`crate::confine`]), and a thread that they
-//! start holds none either. So a server appoints threads of their own for its commands, before it confines the others.
+//! The threads that read requests have no capability and open no file ([`crate::confine`]), and neither has a thread
+//! that they start. So a server reserves threads for its commands before it confines the others.
 
 use std::io;
 use std::sync::OnceLock;
@@ -11,16 +11,16 @@ use tokio::task::JoinError;
 
 use crate::confine::{self, Role};
 
-/// The threads of this process that carry commands out, where they were appointed.
+/// The threads of this process that carry out commands, once they were appointed.
 static APPOINTED: OnceLock<Handle> = OnceLock::new();
 
-/// Lets the threads of `runtime` carry out the commands of this process. Only the first counts.
+/// Lets the threads of `runtime` carry out the commands of this process. Only the first call counts.
 pub fn appoint(runtime: &tokio::runtime::Runtime) {
-    // A second server in the process finds threads that have the same rights.
+    // A second server in the process uses the threads of the first, which have the same rights.
     let _ = APPOINTED.set(runtime.handle().clone());
 }
 
-/// Appoints threads of this process where nothing else has: those of a run, whose instances call the API. The calling thread
+/// Appoints threads of this process if there are none: those of a run, whose instances call the API. The calling thread
 /// must have the rights that commands need.
 pub fn appoint_own() -> io::Result<()> {
     static OWN: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
@@ -42,16 +42,16 @@ pub fn appoint_own() -> io::Result<()> {
     Ok(())
 }
 
-/// What reads requests holds no rights.
+/// Takes all rights from a thread that reads requests.
 pub fn confined() {
-    // What the kernel lacks has been logged.
+    // A feature that the kernel lacks has been logged.
     let _ = confine::this_thread(Role::Requests);
 }
 
-/// Runs what may wait, or compute for long, or need rights.
+/// Runs work that may wait, compute for long or need rights.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     match APPOINTED.get() {
-        // A thread has the rights of the one that starts it: so the blocking one is started from there.
+        // A thread inherits the rights of the thread that starts it: so the blocking one is started there.
         Some(appointed) => appointed
             .spawn(async move { tokio::task::spawn_blocking(work).await })
             .await
@@ -60,7 +60,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     }
 }
 
-/// Starts a thread that has the rights of commands. It may block for ever, and keeps none of the others waiting.
+/// Starts a thread with the rights of commands. It may block for ever without delaying the others.
 pub(crate) async fn start_thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let start = move || std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop);
     match APPOINTED.get() {

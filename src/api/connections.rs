@@ -1,8 +1,8 @@
-//! Bounds how many connections the server holds, in all and for each peer, and gives up the one that has waited longest.
+//! Limits the connections of the server, in all and for each peer, and closes the one that has been idle longest.
 //!
-//! A connection that sends no request costs its peer nothing and the server a descriptor and some memory. So a new one is
-//! never refused while an old one is idle: the peer with too many loses the one that has been idle longest. Connections with
-//! a request under way are never given up; only where there are nothing but these is a new one refused.
+//! A connection without a request costs its peer nothing and the server a descriptor and some memory. So a new one is
+//! never refused while an old one is idle: the peer with too many loses the one that has been idle longest. Connections
+//! with a request under way are never closed; a new one is refused only if all are such.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::caller::Caller;
 
-/// How many connections there may be.
+/// Limits of the number of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all.
@@ -24,10 +24,10 @@ pub struct ConnectionLimits {
     pub each: usize,
 }
 
-/// The most connections that a server holds, however many descriptors it may have.
+/// The most connections of a server, however many descriptors it may have.
 const MOST: usize = 4096;
 
-/// The fewest, however few.
+/// The fewest, however few descriptors.
 const FEWEST: usize = 16;
 
 impl ConnectionLimits {
@@ -42,14 +42,14 @@ impl ConnectionLimits {
     }
 }
 
-/// Whose connections are counted together.
+/// A peer, whose connections are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
     /// Root and the server's own user.
     Owner,
     /// Another user of this machine.
     User(u32),
-    /// Another machine; of IPv6 the /64, all of which one machine can have.
+    /// Another machine; for IPv6 the /64, all of which one machine can use.
     Address(IpAddr),
 }
 
@@ -94,19 +94,19 @@ struct Entry {
     give_up: Arc<Notify>,
 }
 
-/// What a server holds, and what it did not.
+/// Counts of connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Connections that are open.
+    /// Open connections.
     pub open: usize,
     /// Idle ones that were closed to make room.
     pub given_up: u64,
-    /// New ones that were turned away.
+    /// New ones that were refused.
     pub refused: u64,
 }
 
 impl Connections {
-    /// None yet.
+    /// No connections yet.
     pub fn new(limits: ConnectionLimits) -> Self {
         Self {
             limits,
@@ -114,12 +114,12 @@ impl Connections {
         }
     }
 
-    /// How many there may be.
+    /// The limits.
     pub fn limits(&self) -> ConnectionLimits {
         self.limits
     }
 
-    /// Takes a connection in; none if there is no room, and no idle connection that could make it.
+    /// Admits a connection; `None` if there is no room, and no idle connection that could be closed.
     pub fn admit(self: &Arc<Self>, peer: Peer) -> Option<Slot> {
         let mut table = self.table();
         if !table.make_room(self.limits, peer) {
@@ -144,12 +144,12 @@ impl Connections {
         })
     }
 
-    /// Closes the connection that has been idle longest, to get a descriptor back. Whether there was one.
+    /// Closes the connection that has been idle longest, to free a descriptor. Returns whether there was one.
     pub fn give_up_one(&self) -> bool {
         self.table().give_up(|_| true)
     }
 
-    /// What there is now.
+    /// The present counts.
     pub fn counts(&self) -> ConnectionCounts {
         let table = self.table();
         ConnectionCounts {
@@ -191,7 +191,7 @@ impl Table {
         self.give_up(|other| Some(other) == largest) || self.give_up(|_| true)
     }
 
-    /// Gives up the connection of such a peer that has been idle longest.
+    /// Closes the longest idle connection of the peers for which `of` is true.
     fn give_up(&mut self, of: impl Fn(Peer) -> bool) -> bool {
         let idle = self
             .entries
@@ -223,7 +223,7 @@ impl Table {
     }
 }
 
-/// The place of one connection. Dropping it makes room for another.
+/// The slot of one connection. Dropping it makes room for another.
 #[derive(Debug)]
 pub struct Slot {
     connections: Arc<Connections>,
@@ -305,7 +305,7 @@ mod tests {
             .collect();
         let mut busy: Vec<Busy> = slots.iter().map(Slot::busy).collect();
         assert!(connections.admit(Peer::Owner).is_none());
-        // A peer with room is served all the same.
+        // A peer below its limit is still served.
         assert!(connections.admit(Peer::User(7)).is_some());
         busy.remove(1);
         assert!(connections.admit(Peer::Owner).is_some());

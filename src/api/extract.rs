@@ -1,5 +1,5 @@
-//! Reading requests strictly: an unknown field or parameter is refused by name, and whatever the framework rejects
-//! becomes a problem document like every other error.
+//! Reads requests strictly: an unknown field or parameter is refused by name, and every rejection by the framework
+//! becomes a problem document.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that is not parsed yet, for requests so large that parsing wants a thread that may block.
+/// A JSON body that is not parsed yet, for requests so large that parsing needs a thread that may block.
 #[derive(Debug)]
 pub struct JsonBytes(Bytes);
 
@@ -78,14 +78,14 @@ impl JsonBytes {
         if let Ok(value) = serde_json::from_slice(&self.0) {
             return Ok(value);
         }
-        // Only a body that is refused anyway is read a second time, now with a look at the path.
+        // Only a body that is refused anyway is parsed a second time, to find the path.
         let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
         match serde_path_to_error::deserialize::<_, T>(deserializer) {
             Err(error) => {
                 let path = error.path().to_string();
                 Err(json_problem(&path, error.inner()))
             }
-            // What is left is something after the value.
+            // The remaining error is text after the value.
             Ok(_) => Err(syntax_problem("there is something after the end of the JSON value")),
         }
     }
@@ -120,7 +120,7 @@ fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
-/// A message without "at line 1 column 30": the field is named by its path, and many a client wrote no such text itself.
+/// The message without "at line 1 column 30": the path names the field, and most clients never see the text.
 fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -141,7 +141,7 @@ fn classify(message: &str) -> (&'static str, Option<&str>) {
     }
 }
 
-/// Query parameters; those that `T` does not know are refused.
+/// Query parameters; those that `T` does not have are refused.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -157,7 +157,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                     .strip_prefix("Failed to deserialize query string: ")
                     .unwrap_or(&message);
                 let (path, inner) = message.split_once(": ").unwrap_or(("", message));
-                // The path stands before the message when the value of a known parameter is at fault.
+                // The path is at the start of the message when the value of a known parameter is wrong.
                 let known_path = !path.is_empty() && !path.contains(' ');
                 let (code, named) = classify(if known_path { inner } else { message });
                 let field = if known_path { Some(path) } else { named };
@@ -170,7 +170,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A request that takes no query parameters.
+/// A request without query parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
@@ -187,7 +187,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     }
 }
 
-/// The parts of the path that stand for something, in order, percent-decoded.
+/// The variable parts of the path, in order, percent-decoded.
 #[derive(Debug)]
 pub struct PathParts(Vec<(String, String)>);
 
@@ -216,7 +216,7 @@ impl PathParts {
     }
 }
 
-/// Reads `null` as a value of its own: the field was there and says "none".
+/// Distinguishes `null` from an absent field: null means "none".
 pub fn double_option<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: Deserialize<'de>,
@@ -225,7 +225,7 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// Reads a parameter from its text, by its `FromStr`.
+/// Parses a parameter by its `FromStr`.
 pub fn from_text<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: std::str::FromStr,

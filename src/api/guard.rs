@@ -1,8 +1,8 @@
-//! Decides who may call the API.
+//! Decides which callers may use the API.
 //!
-//! A server on loopback is within reach of every web page that its user has open, so a request must name a host that is ours
-//! (a rebound DNS name is not) and must not come from another site. It is within reach of every user of the machine, too:
-//! over TCP root and the server's own user are served, and everyone else must send the token.
+//! A server on loopback can be reached by every web page that its user has open, so a request must name one of the
+//! server's hosts (a rebound DNS name is not one) and must not come from another site. It can also be reached by every
+//! user of the machine: over TCP root and the server's own user are served, and every other user must send the token.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,7 +18,7 @@ use super::state::AppState;
 pub use super::token::{Token, TokenError};
 use crate::lab::ApiAccess;
 
-/// What a server allows beyond editing the network.
+/// The permissions of a server beyond editing the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// Running commands in instances.
@@ -28,7 +28,7 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// Refuses what belongs to the machine where only the network may be edited.
+    /// Refuses requests for the machine where only the network may be edited.
     pub(crate) fn machine(self, what: &str) -> Result<(), Problem> {
         if !self.network_only {
             return Ok(());
@@ -42,28 +42,28 @@ impl Permissions {
 /// The rules of one server.
 #[derive(Debug, Clone, Default)]
 pub struct GuardConfig {
-    /// What every request over TCP must send, whoever the caller is.
+    /// The token that every request over TCP must send, including those of the owner.
     pub token: Option<Token>,
-    /// What lets callers in over TCP who are neither root nor the server's own user. Those two do without it.
+    /// The token for callers over TCP who are neither root nor the server's own user. Those two need none.
     pub guest_token: Option<Token>,
-    /// Names and addresses beside those of the loopback by which clients may call the server, without port.
+    /// Names and addresses, in addition to those of loopback, by which clients may call the server, without port.
     pub hosts: Vec<String>,
-    /// What else is allowed.
+    /// Further permissions.
     pub permissions: Permissions,
 }
 
-/// How a request came in.
+/// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// Over TCP.
     Tcp,
-    /// Over the unix socket, whose file permissions have let the caller in.
+    /// The unix socket, whose file permissions admitted the caller.
     Unix,
-    /// Over the socket of an instance, whose programs may do this.
+    /// The socket of an instance, whose programs have this access.
     Instance(ApiAccess),
 }
 
-/// By what right a request is here.
+/// Why a request was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// It came over the unix socket.
@@ -72,13 +72,13 @@ pub enum Access {
     Token,
     /// It came from inside an instance.
     Instance,
-    /// It came over TCP from root or the server's own user, and the server demands no token.
+    /// It came over TCP from root or the server's own user, and the server requires no token.
     Owner,
-    /// It asks only whether the server is alive.
+    /// It only asks whether the server is alive.
     Public,
 }
 
-/// The middleware: lets a request through, with its [`Access`], or answers it with a problem.
+/// The middleware: passes a request on with its [`Access`], or answers it with a problem.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // Only a test without a socket has no transport, and gets the stricter one.
     let transport = request
@@ -131,7 +131,7 @@ fn admit(
     if config.token.is_none() && caller.is_owner() {
         return Ok(Access::Owner);
     }
-    // Whether the server is alive is no secret, and what asks for it often has no token.
+    // Whether the server is alive is no secret, and a health check often has no token.
     if uri.path() == "/healthz" {
         return Ok(Access::Public);
     }
@@ -147,8 +147,8 @@ fn admit(
     })
 }
 
-/// The token that a request sends: as RFC 6750 section 2.1 has it, or, from an AWS client, as the access key of its signature
-/// (`Credential=TOKEN/20261130/us-east-1/ec2/aws4_request`).
+/// The token that a request sends: as in RFC 6750 section 2.1, or, from an AWS client, as the access key of its
+/// signature (`Credential=TOKEN/20261130/us-east-1/ec2/aws4_request`).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = given.split_once(' ')?;
@@ -159,13 +159,15 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
 }
 
-/// Questions that are asked by POST, because they have a body. The EC2 API at `/` knows by itself which of its actions read.
+/// Read-only requests that use POST because they have a body. The EC2 API at `/` decides itself which of its actions
+/// read.
 const QUESTIONS: [&str; 3] = ["/v1/explain", "/v1/topology/plan", "/"];
 
-/// What the programs of an instance cannot ask for: it is no part of the network.
+/// Paths that the programs of an instance cannot use: they are not part of the network.
 const OF_THE_MACHINE: [&str; 2] = ["/v1/scenarios", "/v1/runs"];
 
-/// Refuses what the programs of an instance may not do: edits, where they may only read, and what is the machine's.
+/// Refuses requests that the programs of an instance may not make: edits if they may only read, and paths of the
+/// machine.
 fn from_instance(transport: Transport, method: &Method, uri: &Uri) -> Result<(), Problem> {
     let Transport::Instance(may) = transport else {
         return Ok(());
@@ -198,8 +200,8 @@ fn unauthorized(detail: &str) -> Problem {
 }
 
 /// The host that the request names: the authority of an absolute target, else the header (RFC 9112 section 3.2.2). Two
-/// headers are refused (RFC 9112 section 3.2), and so is user information, which an http URI does not have (RFC 9110 section
-/// 4.2.4): what stands before us may have read another host in either.
+/// headers are refused (RFC 9112 section 3.2), and so is user information, which an http URI does not have (RFC 9110
+/// section 4.2.4): a proxy in front of the server may have read another host in either.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let malformed = |detail: &str, remedy: &str| {
         Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", detail)
@@ -227,7 +229,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn without_port(host: &str) -> &str {
-    // An IPv6 address stands in brackets; only after them can a port follow.
+    // An IPv6 address is in brackets; a port can follow only after them.
     let end = host.rfind(']').map_or(0, |at| at + 1);
     host.rfind(':').filter(|at| *at >= end).map_or(host, |at| &host[..at])
 }
@@ -237,7 +239,7 @@ fn is_our_name(config: &GuardConfig, name: &str) -> bool {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(name);
-    // A browser takes `localhost.` for another host, and resolvers for the same one: it is not worth having.
+    // A browser treats `localhost.` as another host, and resolvers as the same one: it is refused.
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
         || bare
@@ -266,8 +268,8 @@ fn same_site(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The right to run commands in instances. A handler that takes this is refused unless the server was started with it,
-/// and the caller sends the token or uses the unix socket.
+/// The right to run commands in instances. A handler with this argument is refused unless the server was started with
+/// the permission, and the caller sends the token or uses the unix socket.
 #[derive(Debug, Clone, Copy)]
 pub struct AllowExec(());
 
@@ -464,7 +466,7 @@ mod tests {
         let stale = Some("Bearer another-0123456789");
         for (config, caller, path, given, expected) in [
             (&guests, Caller::Owner, "/v1/vpcs", None, Ok(Access::Owner)),
-            // The token of another server in the environment keeps no owner out.
+            // A token of another server in the environment does not exclude the owner.
             (&guests, Caller::Owner, "/v1/vpcs", stale, Ok(Access::Owner)),
             (&guests, Caller::Owner, "/v1/vpcs", right, Ok(Access::Token)),
             (&guests, Caller::User(1000), "/v1/vpcs", None, Err(401)),

@@ -1,8 +1,9 @@
-//! Serves the API to the programs of instances, over a unix socket in each instance's own `/run`, because an instance has no
-//! network but the VPC's. What a fail-over script does by the API of its cloud, it does here.
+//! Serves the API to the programs of instances, over a unix socket in each instance's own `/run`, because an instance
+//! has no network but the VPC's. A failover script calls it instead of its cloud's API.
 //!
-//! It is the same API behind the same guard and the same faults. An instance is the author of what it edits, and reaches the
-//! network only: no commands in other hosts, no devices of the machine, no runs of scenarios (see [`Permissions`]).
+//! It is the same API behind the same guard and the same faults. An instance is the author of its edits, and has access
+//! to the network only: no commands in other hosts, no devices of the machine, no runs of scenarios (see
+//! [`Permissions`]).
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,17 +21,17 @@ use crate::control::Author;
 use crate::lab::api::{HostSocket, ServeHost};
 use crate::runtime::Runtime;
 
-/// How long requests that are under way may take at the end.
+/// The grace period of requests that are under way at the end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves the API of one network to its instances. Dropping it ends all that it serves.
+/// Serves the API of one network to its instances. Dropping it stops the service.
 pub struct InsideApi {
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     state: AppState,
 }
 
 impl InsideApi {
-    /// An API that no instance can reach yet: open the runtime's door to it.
+    /// An API that no instance can reach yet: give it to the runtime.
     pub fn start(mut state: AppState) -> io::Result<Arc<Self>> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -38,7 +39,7 @@ impl InsideApi {
             .on_thread_start(commands::confined)
             .enable_all()
             .build()?;
-        // The socket lets in who is inside, and no page of a browser reaches it: neither token nor further names.
+        // The socket is reachable from inside only, and not from a browser's page: neither token nor further names.
         state.guard = Arc::new(GuardConfig {
             permissions: Permissions {
                 exec: false,
@@ -53,7 +54,7 @@ impl InsideApi {
     }
 }
 
-/// An API for the hosts of a network that nothing else serves, such as that of a run.
+/// An API for the hosts of a network that has no server, such as that of a run.
 pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn ServeHost>> {
     commands::appoint_own()?;
     let state = AppState::of_runtime(Arc::clone(runtime), GuardConfig::default());
@@ -62,7 +63,7 @@ pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn ServeHost>> {
 
 impl ServeHost for InsideApi {
     fn serve(&self, host: HostSocket) -> io::Result<()> {
-        // What it guards is taken out whole.
+        // The value is taken as a whole.
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(threads) = threads.as_ref() else { return Ok(()) };
         let _inside = threads.enter();
@@ -91,9 +92,9 @@ impl ServeHost for InsideApi {
 async fn until_end(ended: UnixStream, state: AppState) {
     let mut stopping = state.stopping();
     tokio::select! {
-        // Resolves as well when the state is gone.
+        // Resolves also when the state is dropped.
         _ = stopping.wait_for(|stopping| *stopping) => {}
-        // The other end says nothing; it is closed.
+        // The other end sends nothing; it is closed.
         _ = ended.readable() => {}
     }
 }

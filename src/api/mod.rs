@@ -1,5 +1,5 @@
-//! HTTP: every handler turns a request into one Controller command and its answer into a response. Nothing here owns state
-//! of the network.
+//! Serves HTTP: every handler turns a request into one Controller command and its answer into a response. Nothing here
+//! owns state of the network.
 
 mod accept;
 pub mod bodies;

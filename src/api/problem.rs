@@ -1,5 +1,5 @@
-//! Every error is one problem document (RFC 9457), whoever found it: the framework, a parser, the guard or the model. It
-//! names the field at fault and says what to do.
+//! Reports every error as one problem document (RFC 9457), whether the framework, a parser, the guard or the model
+//! found it. It names the field at fault and the remedy.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// Which kind of problem: `urn:localvpc:problem:` and the code.
+    /// The kind of problem: `urn:localvpc:problem:` and the code.
     #[serde(rename = "type")]
     #[schema(example = "urn:localvpc:problem:InvalidSubnet.Conflict")]
     #[schema(value_type = String)]
@@ -33,7 +33,7 @@ pub struct Problem {
     /// What is wrong with this request.
     #[schema(value_type = String)]
     pub detail: Box<str>,
-    /// The error code that EC2 gives in this case, where it knows the case.
+    /// The error code that EC2 gives in this case, if EC2 has the case.
     #[schema(value_type = String, example = "InvalidSubnet.Conflict")]
     pub code: Cow<'static, str>,
     /// The field, parameter or header at fault.
@@ -41,7 +41,7 @@ pub struct Problem {
     #[schema(example = "cidr_block")]
     #[schema(value_type = Option<String>)]
     pub field: Option<Box<str>>,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub remedy: Option<Box<str>>,
@@ -67,7 +67,7 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidParameterValue", detail).field(field)
     }
 
-    /// A field that has to be there.
+    /// A required field that is missing.
     pub fn missing(field: &str, remedy: impl Into<Box<str>>) -> Self {
         let detail = format!("The request must contain the field '{field}'");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MissingParameter", detail)
@@ -75,7 +75,7 @@ impl Problem {
             .remedy(remedy)
     }
 
-    /// A failure of the server's own.
+    /// A failure of the server.
     pub fn internal(detail: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", detail)
     }
@@ -87,14 +87,14 @@ impl Problem {
         self
     }
 
-    /// Says what to do.
+    /// Adds the remedy.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<Box<str>>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// A resource that does not exist is a 404 where the path names it, and an unusable value where the body does.
+    /// A resource that does not exist is a 404 if the path names it, and an invalid value if the body does.
     #[must_use]
     pub fn named_in_body(mut self) -> Self {
         if self.status == StatusCode::NOT_FOUND.as_u16() {
@@ -106,7 +106,7 @@ impl Problem {
     }
 }
 
-/// The HTTP status that goes with a refusal of the model.
+/// The HTTP status of a refusal by the model.
 fn status_of(error: &ModelError) -> StatusCode {
     let of_kind = |kind| match kind {
         RefusalKind::NotFound => StatusCode::NOT_FOUND,
@@ -161,7 +161,7 @@ impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let status = match &error {
             ControlError::Model(error) => status_of(error),
-            // A list names everything in its body.
+            // A list names all resources in its body.
             ControlError::Edit(failed) => match status_of(&failed.error) {
                 StatusCode::NOT_FOUND => StatusCode::UNPROCESSABLE_ENTITY,
                 other => other,

@@ -1,4 +1,4 @@
-//! Opens the sockets of the API and serves it on them: on loopback or a unix socket unless told otherwise, and never beyond
+//! Opens the sockets of the API and serves it on them: on loopback or a unix socket by default, and never beyond
 //! loopback without a token.
 
 use std::io;
@@ -20,35 +20,35 @@ use super::state::AppState;
 use crate::lab::descriptors::{self, Reserve};
 use crate::runtime::cleanup::{Record, SOCKET};
 
-/// How long requests that are under way may take when the server is to stop.
+/// The grace period of requests that are under way when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Descriptors that are set aside for connections.
+/// Descriptors reserved for connections.
 const RESERVED: usize = 16;
 
 /// Where to listen.
 #[derive(Debug, Clone, Default)]
 pub struct ServerConfig {
-    /// TCP addresses. Those beyond loopback take a token.
+    /// TCP addresses. Those beyond loopback require a token.
     pub listen: Vec<SocketAddr>,
-    /// A unix socket, made for its owner alone.
+    /// A unix socket, accessible to its owner only.
     pub unix: Option<PathBuf>,
-    /// A group whose members may use the unix socket as well.
+    /// A group whose members may use the unix socket too.
     pub unix_group: Option<u32>,
-    /// How many connections there may be; as many as the limit of open files suggests if left out.
+    /// Limits of connections; derived from the limit of open files if left out.
     pub connections: Option<ConnectionLimits>,
-    /// Where the socket is noted, so that it does not outlive a server that is killed.
+    /// The record of the socket, so that it can be cleaned up after a server that was killed.
     pub record: Option<Arc<Record>>,
-    /// Where AWS clients look, beside the addresses above.
+    /// The address for AWS clients, in addition to those above.
     pub ec2: Option<Ec2Address>,
 }
 
-/// A TCP address at which AWS clients find the EC2 API. The same rules hold there as at the other addresses.
+/// A TCP address for AWS clients. The rules of the other addresses apply to it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ec2Address {
     /// The address.
     pub address: SocketAddr,
-    /// Whether the server ends where the address is in use; otherwise it does without.
+    /// Whether the server ends if the address is in use; otherwise it continues without it.
     pub required: bool,
 }
 
@@ -61,15 +61,15 @@ pub enum ServeError {
     /// Every machine that reaches the address could change the network.
     #[error("{0} can be reached from other machines: set a token, or listen on 127.0.0.1, [::1] or a unix socket")]
     NoToken(SocketAddr),
-    /// Commands need a caller who is known.
+    /// Running commands requires a known caller.
     #[error("running commands in instances takes a token or a unix socket: set one of them, or do not allow it")]
     ExecNeedsToken,
-    /// The address cannot be had.
+    /// The address is not available.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         /// The address or path.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Another server answers on the socket.
@@ -77,7 +77,7 @@ pub enum ServeError {
     InUse(PathBuf),
 }
 
-/// The sockets of a server, open before it serves, so that its addresses are known and its errors are early ones.
+/// The sockets of a server, opened before it serves, so that its addresses are known and errors come early.
 #[derive(Debug)]
 pub struct Bound {
     tcp: Vec<TcpListener>,
@@ -130,7 +130,7 @@ impl Bound {
         Ok(Self { tcp, ec2, unix, door })
     }
 
-    /// The TCP addresses, with the ports that the system chose where none was given.
+    /// The TCP addresses, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp
             .iter()
@@ -138,13 +138,13 @@ impl Bound {
             .collect()
     }
 
-    /// The address at which AWS clients are served, where it could be had.
+    /// The address that serves AWS clients, if it was available.
     pub fn ec2_address(&self) -> Option<SocketAddr> {
         self.ec2.as_ref()?.local_addr().ok()
     }
 
-    /// Serves until `shutdown` comes, ends the streams, and waits some seconds for the requests that are
-    /// under way.
+    /// Serves until `shutdown` resolves, then ends the streams and waits some seconds for the requests that are under
+    /// way.
     pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let path = self.unix.as_ref().map(|(_, path)| path.clone());
         let unix = self.unix.map(|(listener, _)| Listener::Unix(listener));
@@ -161,14 +161,14 @@ impl Bound {
             outcome = outcome.and(server.await.map_err(io::Error::other));
         }
         if let Some(path) = path {
-            // Another socket may have been put in its place; it is as dead as ours then.
+            // Another process may have put its socket in this place; then that one is removed too.
             let _ = std::fs::remove_file(path);
         }
         outcome
     }
 }
 
-/// Serves the whole API until `shutdown` comes.
+/// Serves the whole API until `shutdown` resolves.
 pub async fn serve(
     config: &ServerConfig,
     router: Router,
@@ -186,7 +186,7 @@ pub async fn serve(
     })
 }
 
-/// Opens the address for AWS clients; none where it is in use and need not be had.
+/// Opens the address for AWS clients; `None` if it is in use and not required.
 async fn bind_ec2(ec2: Ec2Address) -> Result<Option<TcpListener>, ServeError> {
     let Ec2Address { address, required } = ec2;
     match TcpListener::bind(address).await {
@@ -205,8 +205,8 @@ async fn bind_ec2(ec2: Ec2Address) -> Result<Option<TcpListener>, ServeError> {
     }
 }
 
-/// Makes a unix socket that only its owner, and the group where there is one, can use from the first moment on: it is bound
-/// in a directory of its own, which only its owner may enter, and then moved to its place.
+/// Creates a unix socket that only its owner, and the group if there is one, can use from the first moment: it is bound
+/// in a directory that only its owner may enter, and then renamed to its path.
 async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<UnixListener, ServeError> {
     let record = config.record.as_deref();
     let wrong = |source| ServeError::Bind {
@@ -217,7 +217,7 @@ async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<UnixListener, S
         // No process has it open (connect(2)).
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        // A server that is too busy to answer is one, too.
+        // A server that is too busy to answer counts as one.
         Ok(_) => return Err(ServeError::InUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ServeError::InUse(path.to_owned())),
         Err(error) => return Err(wrong(error)),
@@ -260,7 +260,7 @@ async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<UnixListener, S
         std::fs::rename(&inner, path)?;
         Ok(listener)
     });
-    // What is left in it after a failure is of no use.
+    // Removes what a failure left in it.
     let _ = std::fs::remove_dir_all(&private);
     bound.map_err(wrong)
 }

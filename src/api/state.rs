@@ -1,4 +1,4 @@
-//! What handlers share.
+//! State that all handlers share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,13 +19,13 @@ use crate::scenario::runs::Runs;
 /// Shared by all handlers; clones are cheap.
 #[derive(Clone)]
 pub struct AppState {
-    /// The one writer.
+    /// The only writer of the network.
     pub controller: Controller,
-    /// Who may call, and for what.
+    /// The rules of access.
     pub guard: Arc<GuardConfig>,
     /// Stored scenarios, and runs on networks of their own.
     pub runs: Arc<Runs>,
-    /// The instances on the server's network, where it has a lab.
+    /// The instances of the server's network, if it has a lab.
     pub runtime: Option<Arc<Runtime>>,
     inner: Arc<Inner>,
 }
@@ -34,15 +34,15 @@ struct Inner {
     /// Distinguishes the event numbers of this start of the server from those of an earlier one.
     epoch: String,
     stopping: watch::Sender<bool>,
-    /// Descriptors that were handed to the process and are in use, with the port that uses them.
+    /// Inherited descriptors that are in use, with the port that uses them.
     inherited: Mutex<HashMap<i32, (InterfaceId, u32)>>,
     /// Held while the network is changed to that of a file.
     topology: Mutex<()>,
-    /// The threads that open what clients name.
+    /// The threads that open files named by clients.
     opening: Opening,
-    /// The containers that devices were attached in.
+    /// The containers in which devices were attached.
     containers: Containers,
-    /// The memory for the bodies of requests.
+    /// The memory of request bodies.
     bodies: Arc<Budget>,
     /// The connections, once there is a socket.
     connections: OnceLock<Arc<Connections>>,
@@ -89,42 +89,42 @@ impl AppState {
         self
     }
 
-    /// What this server allows beyond editing the network.
+    /// The permissions of this server beyond editing the network.
     pub fn permissions(&self) -> Permissions {
         self.guard.permissions
     }
 
-    /// Names this start of the server.
+    /// The identifier of this start of the server.
     pub(crate) fn epoch(&self) -> &str {
         &self.inner.epoch
     }
 
-    /// Becomes true when the server is to stop, so that streams without an end come to one.
+    /// Becomes true when the server stops, so that streams without an end are closed.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.inner.stopping.subscribe()
     }
 
-    /// Tells every stream to end.
+    /// Ends every stream.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
     }
 
-    /// The containers that devices were attached in.
+    /// The containers in which devices were attached.
     pub(crate) fn containers(&self) -> &Containers {
         &self.inner.containers
     }
 
-    /// The memory for the bodies of requests.
+    /// The memory of request bodies.
     pub(crate) fn bodies(&self) -> &Arc<Budget> {
         &self.inner.bodies
     }
 
-    /// Has the connections of this server shown in its metrics; those of the first sockets, if there are several.
+    /// Shows the connections of this server in its metrics; those of the first sockets, if there are several.
     pub(crate) fn serves(&self, connections: &Arc<Connections>) {
         self.inner.connections.get_or_init(|| Arc::clone(connections));
     }
 
-    /// How many connections there are.
+    /// The counts of connections.
     pub(crate) fn connections(&self) -> ConnectionCounts {
         self.inner
             .connections
@@ -133,14 +133,14 @@ impl AppState {
             .unwrap_or_default()
     }
 
-    /// The threads that open what clients name.
+    /// The threads that open files named by clients.
     pub(crate) fn opening(&self) -> &Opening {
         &self.inner.opening
     }
 
-    /// Whoever holds this is the only one who changes the whole network to that of a file.
+    /// The holder is the only one that changes the whole network to that of a file.
     pub(crate) fn topology(&self) -> std::sync::MutexGuard<'_, ()> {
-        // There is nothing in it that could be half changed.
+        // It protects no data that could be half changed.
         let guard = self.inner.topology.lock();
         guard.unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Holds the secret by which a caller over TCP is let in, and keeps it in a file that only its owner can read.
+//! Holds the secret that admits a caller over TCP, and keeps it in a file that only its owner can read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -33,10 +33,10 @@ pub enum TokenError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// What others can read is no secret.
+    /// A secret that other users can read is none.
     #[error("the token file {path} has mode {mode:04o}, so that others than its owner can read it: 'chmod 600 {path}'")]
     Shared {
         /// The file.
@@ -54,7 +54,7 @@ pub enum TokenError {
     },
 }
 
-/// More than any token has; what is longer is another file.
+/// More than any token has; a longer file is something else.
 const LONGEST: u64 = 4096;
 
 impl Token {
@@ -66,7 +66,7 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// A token that nobody can guess.
+    /// A random token.
     pub fn random() -> Self {
         Self(data_encoding::HEXLOWER.encode(&rand::random::<[u8; 32]>()))
     }
@@ -78,7 +78,7 @@ impl Token {
             source,
         };
         let file = File::open(path).map_err(wrong)?;
-        // Of the open file: the name may be given to another one meanwhile.
+        // Metadata of the open file: the name may be given to another one meanwhile.
         let found = file.metadata().map_err(wrong)?;
         let mode = found.mode() & 0o7777;
         if mode & 0o077 != 0 {
@@ -98,7 +98,7 @@ impl Token {
         Self::new(text.lines().next().unwrap_or_default().trim())
     }
 
-    /// The token as it goes into a header.
+    /// The token for use in a header.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -115,8 +115,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Writes the token of the server that listens on `address` where the commands of the same user look for it. The server
-    /// holds the address, so a file that is there already is that of a server that is gone.
+    /// Writes the token of the server that listens on `address` where commands of the same user look for it. The server
+    /// has the address bound, so an existing file is left from a server that has ended.
     pub fn write(address: SocketAddr, token: &Token, record: Option<&Record>) -> Result<Self, TokenError> {
         let directory = cleanup::own_directory().map_err(|error| TokenError::File {
             path: place(Path::new(""), address),
@@ -154,7 +154,7 @@ impl TokenFile {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -162,7 +162,7 @@ impl TokenFile {
 
 impl Drop for TokenFile {
     fn drop(&mut self) {
-        // The record of this process may have taken it away before.
+        // The record of this process may have removed it before.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -171,8 +171,8 @@ fn place(directory: &Path, address: SocketAddr) -> PathBuf {
     directory.join(format!("{address}.{}", cleanup::TOKEN))
 }
 
-/// The token that the server at `HOST:PORT` wrote for the commands of its user; none where there is no such file. Only names
-/// and addresses of the loopback have one.
+/// The token that the server at `HOST:PORT` wrote for the commands of its user; `None` if there is no such file. Only
+/// names and addresses of loopback have one.
 pub fn of_server(authority: &str) -> Option<Token> {
     let directory = cleanup::directory().ok()?;
     candidates(authority)

@@ -219,7 +219,7 @@ pub struct MappingArguments {
 /// Edits of the mapping table.
 #[derive(Debug, Subcommand)]
 pub enum MappingAction {
-    /// Assign an address or delegated prefix that nobody has
+    /// Assign an address or delegated prefix that has no owner
     Assign {
         /// The address or prefix
         address: String,

@@ -34,7 +34,7 @@ enum RouteAction {
         /// The route table: identifier or name
         #[arg(add = ArgValueCompleter::new(names::route_tables))]
         table: String,
-        /// What it leads to, such as 192.0.2.0/24
+        /// Its destination, such as 192.0.2.0/24
         destination: String,
     },
 }
@@ -44,9 +44,9 @@ struct RouteArguments {
     /// The route table: identifier or name
     #[arg(add = ArgValueCompleter::new(names::route_tables))]
     table: String,
-    /// What it leads to, such as 192.0.2.0/24
+    /// Its destination, such as 192.0.2.0/24
     destination: String,
-    /// Where it leads: local, blackhole, or an interface by identifier or name
+    /// Its target: local, blackhole, or an interface by identifier or name
     #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
     to: String,
 }

@@ -178,7 +178,7 @@ fn unwritten(place: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// Names in a scenario file are letters, digits and hyphens. An interface that a program created through the API may
-/// have any name, which must not lead out of the folder.
+/// have any name, which must not be a path out of the folder.
 fn file_name(instance: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "-_".contains(c) {

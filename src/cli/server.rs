@@ -57,7 +57,7 @@ pub struct ServerArguments {
     /// A group whose members may use the socket, too: name or number
     #[arg(long, value_name = "GROUP", requires = "socket", value_parser = group)]
     socket_group: Option<u32>,
-    /// Where AWS clients are served beside the addresses above: an address, or off; 127.0.0.1:4566 if left out, where that is
+    /// Where AWS clients are served in addition to the addresses above: an address, or off; 127.0.0.1:4566 if left out, where that is
     /// free and the server is on TCP
     #[arg(long, value_name = "ADDRESS:PORT|off", value_parser = ec2_address)]
     ec2: Option<Ec2Choice>,

@@ -5,7 +5,7 @@ use crate::model::change::{Change, Delta, Record};
 use crate::model::interface::InterfaceRecord;
 use crate::model::{InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
-/// The events of changes that were made, in their order; `network` is as it is after them.
+/// The events of `changes`, in their order; `network` is the network after them.
 pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind> {
     let mut list = List {
         network,
@@ -22,13 +22,13 @@ pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind>
 struct List<'n> {
     network: &'n Network,
     events: Vec<EventKind>,
-    /// Route tables of which an event tells already.
+    /// Route tables that have an event already.
     tables: Vec<RouteTableId>,
-    /// Security groups that were made by these changes.
+    /// Security groups that these changes created.
     new_groups: Vec<SecurityGroupId>,
 }
 
-/// The event of a record that was made, changed or deleted.
+/// The event of a record that was created, changed or deleted.
 fn lifecycle<T: Record>(
     delta: &Delta<T>,
     created: impl FnOnce(T::Id) -> EventKind,
@@ -112,7 +112,7 @@ impl List<'_> {
                     }
                     return;
                 }
-                // The subnet that is made or deleted has an event of its own.
+                // The subnet that is created or deleted has an event of its own.
                 _ => return,
             },
             Change::PrefixList(delta) => lifecycle(
@@ -126,7 +126,8 @@ impl List<'_> {
         self.events.extend(event);
     }
 
-    /// A new group is made first and gets its rules afterwards, which may name it: that is one event.
+    /// A new group is created first and gets its rules afterwards, because they may name it: together that is one
+    /// event.
     fn group(&mut self, delta: &Delta<SecurityGroup>) -> Option<EventKind> {
         let id = delta.id()?;
         if delta.is_new() {
@@ -177,7 +178,7 @@ impl List<'_> {
                 if attachment != after.attachment {
                     self.targets_changed(interface_id);
                 }
-                // The port that comes or goes tells of the attachment.
+                // Attaching and detaching has an event of its own, that of the port.
                 let otherwise = InterfaceRecord {
                     attachment,
                     ..after.clone()

@@ -1,5 +1,5 @@
-//! Carries out commands, one at a time: checks them on the declared network, and has the data path, the ports and the
-//! listeners follow the changes. One lock, held while one command is carried out and never across an await.
+//! Carries out commands, one at a time: checks each against the declared network, then has the data path, the ports and
+//! the event listeners follow the changes. One lock, held while one command is carried out and never across an await.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -34,13 +34,13 @@ use crate::switch::observe::{Observation, Observers, Wanted};
 
 /// What a Controller is made from.
 pub struct ControllerConfig {
-    /// Where identifiers and MAC addresses come from; the same seed and commands give the same ones. Random if left out.
+    /// The seed of identifiers and MAC addresses; the same seed and commands give the same ones. Random if left out.
     pub seed: Option<u64>,
-    /// How much may be declared.
+    /// The limits on what may be declared.
     pub limits: Limits,
-    /// The region that the network is said to be in, as in `us-east-1`.
+    /// The region of the network, as in `us-east-1`.
     pub region: String,
-    /// Events that are kept for listeners that come back.
+    /// The number of events that are kept for listeners that reconnect.
     pub event_history: usize,
     /// The fabric to write to; the switch reads the same one.
     pub fabric: FabricWriter,
@@ -61,15 +61,15 @@ impl Default for ControllerConfig {
     }
 }
 
-/// The one writer of the network. Clones share it.
+/// The only writer of the network. Clones share it.
 #[derive(Clone)]
 pub struct Controller {
     pub(super) shared: Arc<Shared>,
-    /// Who edits by this handle.
+    /// The author of the edits made through this handle.
     pub(super) author: Option<Author>,
 }
 
-/// A Controller that may be gone.
+/// A Controller that may have been dropped.
 pub(super) struct WeakController(Weak<Shared>);
 
 impl WeakController {
@@ -100,25 +100,25 @@ pub(super) struct State {
     pub(super) network: Network,
     pub(super) binding: Binding,
     pub(super) rng: ChaCha8Rng,
-    /// The ports of attached interfaces: what is observed, not declared.
+    /// The ports of attached interfaces: observed state, not declared state.
     pub(super) ports: HashMap<InterfaceId, OpenPort>,
     pub(super) faults: Faults,
-    /// Who had addresses before, as far as neighbors may remember it.
+    /// Former owners of addresses, for as long as neighbors may have them in a cache.
     pub(super) former: Former,
 }
 
 impl State {
-    /// The interface with a port. Looks at all of them.
+    /// The interface with a port. Searches all of them.
     pub(super) fn interface_at_port(&self, port: PortId) -> Option<InterfaceId> {
         let mut ports = self.ports.iter();
         ports.find(|(_, open)| open.port == port).map(|(id, _)| *id)
     }
 }
 
-/// A copy of what is declared, which changes without the Controller.
+/// A copy of the declared network, which changes independently of the Controller.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// What is declared.
+    /// The declared network.
     pub network: Network,
     /// The ports of attached interfaces.
     pub ports: HashMap<InterfaceId, OpenPort>,
@@ -188,7 +188,7 @@ impl Controller {
         }
     }
 
-    /// A handle whose edits are those of `author`, as the events say.
+    /// A handle whose edits have `author` as their author in the events.
     #[must_use]
     pub fn on_behalf_of(&self, author: Author) -> Self {
         Self {
@@ -202,11 +202,11 @@ impl Controller {
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
-        // A panic under the lock is a defect that its thread reports; the tables are still the best there is.
+        // A panic under the lock is a defect that its thread reports; the tables are still the best available.
         self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time of the switch's decisions; zero without a switch.
+    /// The switch's clock; zero without a switch.
     pub(super) fn now(&self) -> std::time::Duration {
         self.shared
             .ports
@@ -218,10 +218,10 @@ impl Controller {
         self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out one command, whole or not at all, and returns what it gives. Every change of the declared network goes
-    /// through here.
+    /// Carries out one command, whole or not at all, and returns its outcome. Every change of the declared network is
+    /// made here.
     ///
-    /// It may take a second for a list of a million edits: call it from a thread that may block.
+    /// A list of a million edits may take a second: call this from a thread that may block.
     pub fn execute<C: Command>(&self, command: C) -> Result<C::Outcome, ControlError>
     where
         ControlError: From<C::Error>,
@@ -237,8 +237,8 @@ impl Controller {
         Ok(outcome)
     }
 
-    /// Makes an open device the port of an interface. An interface that is not attached yet is attached to the instance
-    /// that `place` stands for; one that is, and has no port, gets this one.
+    /// Makes an open device the port of an interface. An interface that is not attached is first attached to the
+    /// instance that `place` stands for; one that is attached and has no port gets this one.
     pub fn attach(
         &self,
         reference: &ResourceRef<InterfaceId>,
@@ -323,13 +323,14 @@ impl Controller {
         Ok(())
     }
 
-    /// Hands the Controller the services that it is the source of, so that they hear who is gone. Once; later ones are
-    /// not taken.
+    /// Gives the Controller the services that read from it, so that it can tell them of deleted interfaces. The first
+    /// call counts; `false` for later ones.
     pub fn set_services(&self, services: ServicesHandle) -> bool {
         self.shared.services.set(services).is_ok()
     }
 
-    /// Ends what an interface has with the services. Their thread may be waiting for the lock, so it is not held here.
+    /// Ends the state that the services keep for an interface. Their thread may be waiting for the lock, so it is not
+    /// held here.
     pub(super) fn forget(&self, interface: InterfaceIndex) {
         if let Some(services) = self.shared.services.get() {
             services.forget(interface);
@@ -346,7 +347,7 @@ impl Controller {
         }
     }
 
-    /// Changes the data path's tables, and announces that.
+    /// Changes the data path's tables, and announces moved addresses.
     pub(super) fn reach_data_path(&self, state: &mut State, changes: &[MappingChange]) {
         if changes.is_empty() {
             return;
@@ -361,8 +362,9 @@ impl Controller {
         self.announce(state, changes);
     }
 
-    /// Announces moved addresses where the profile does: those that moved in one step, and those that were taken from
-    /// another interface so recently that a neighbor may remember it. A /28 is sixteen addresses; a /80 is too many to name.
+    /// Announces moved addresses where the profile says so: those that moved in one step, and those taken from another
+    /// interface so recently that a neighbor may have it cached. A /28 is sixteen addresses; a /80 is too many to
+    /// announce.
     fn announce(&self, state: &mut State, changes: &[MappingChange]) {
         let Some(ports) = &self.shared.ports else { return };
         let now = self.shared.timer.now();
@@ -400,12 +402,12 @@ impl Controller {
         }
     }
 
-    /// Octets of frames that wait for observers, and how many observers there are.
+    /// Bytes of frames that wait for observers, and the number of observers.
     pub fn observed(&self) -> (usize, usize) {
         self.shared.ports.as_ref().map_or((0, 0), |ports| ports.observed())
     }
 
-    /// Begins to observe frames and what becomes of them; without a switch nothing is seen.
+    /// Begins to observe frames and their verdicts; without a switch there are none.
     pub fn observe(&self, wanted: Wanted) -> Observation {
         match &self.shared.ports {
             Some(ports) => ports.observe(wanted),
@@ -435,7 +437,7 @@ impl Controller {
         }
     }
 
-    /// Detaches the interface of a port whose device vanished. A port that is not in use any more is no error.
+    /// Detaches the interface of a port whose device vanished. A port that is no longer in use is no error.
     pub fn port_lost(&self, interface: InterfaceIndex, port: PortId, reason: &str) {
         let Some(id) = self.interface_at(interface) else { return };
         let current = self.port_of(id);
@@ -545,7 +547,7 @@ impl Controller {
         Ok(self.read().network.interface(reference)?)
     }
 
-    /// The mapping that an address belongs to, or that of exactly this prefix. Does not wait for an edit.
+    /// The mapping of exactly this address or prefix, or the one that contains the address. Does not wait for an edit.
     pub fn mapping(
         &self,
         reference: &ResourceRef<SubnetId>,
@@ -555,7 +557,7 @@ impl Controller {
         if let Some(mapping) = found.and_then(|subnet| self.shared.registry.get(subnet, address)) {
             return Ok(mapping);
         }
-        // Which of the two is missing is worth the wait.
+        // It is worth the wait to say which of the two is missing.
         let subnet = self.read().network.subnet(reference)?.id;
         Err(ModelError::NoMapping { subnet, address }.into())
     }

@@ -1,28 +1,28 @@
-//! Why a command was refused, in one form for every face: an AWS code, the field, the message and the remedy.
+//! Why a command was refused, in one form for REST, the EC2 API and scenarios: AWS code, field, message, remedy.
 
 use crate::model::mapping::EditFailed;
 use crate::model::{InterfaceId, ModelError};
 use crate::store::StoreError;
 
-/// A command that changed nothing.
+/// A command that was refused and changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The model refused it.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// One edit of a list was refused, and with it the list.
+    /// One edit of a list was refused, and with it the whole list.
     #[error("edit {}: {}", .0.index, .0.error)]
     Edit(#[from] EditFailed),
     /// The device could not become a port.
     #[error("the device cannot be attached: {reason}")]
     Attach {
-        /// What the switch or the kernel said.
+        /// The switch's or the kernel's reason.
         reason: String,
     },
     /// No switch runs in this process.
     #[error("there is no switch to attach to")]
     NoSwitch,
-    /// A fault that cannot be begun.
+    /// A fault that cannot be started.
     #[error("{problem}")]
     Fault {
         /// The field at fault.
@@ -57,7 +57,7 @@ pub enum ControlError {
         /// The interface.
         interface: InterfaceId,
     },
-    /// A request to explain a frame that cannot be built or read.
+    /// A request to explain a frame that cannot be built or parsed.
     #[error("{problem}")]
     Explain {
         /// The field at fault.
@@ -115,7 +115,7 @@ impl ControlError {
         }
     }
 
-    /// The model's reason, if it was the model that refused.
+    /// The model's reason, if the model refused it.
     pub fn model(&self) -> Option<&ModelError> {
         match self {
             Self::Model(error) => Some(error),

@@ -1,5 +1,5 @@
-//! What happened, numbered without gaps. The last events are kept, so that a listener whose connection broke goes on
-//! where it stopped; one that was away for too long is told how much it missed.
+//! Numbers events without gaps and keeps the last ones, so that a listener that reconnects continues where it stopped.
+//! One that was away for too long learns how many events it missed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::model::{
     RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 
-/// Changes that one event spells out; beyond that it only counts them.
+/// Changes that one event lists; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
 
 /// One thing that happened.
@@ -23,7 +23,7 @@ pub const LISTED_CHANGES: usize = 1000;
 pub struct Event {
     /// Its number, counted from 1 since the server started.
     pub id: u64,
-    /// When, in UTC.
+    /// The time, in UTC.
     #[serde(serialize_with = "crate::model::duration::rfc3339::serialize")]
     #[schema(value_type = String, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     pub at: SystemTime,
@@ -34,10 +34,10 @@ pub struct Event {
     #[serde(skip)]
     #[schema(ignore)]
     pub last_of_revision: bool,
-    /// Who asked for it; absent for the server's own client, and for what happened by itself.
+    /// The author of the change; absent for the server's own client, and for what no request caused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
-    /// What.
+    /// The type and its fields.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -50,7 +50,7 @@ pub(super) struct PartOf {
     pub(super) last: bool,
 }
 
-/// Who edits the network.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
@@ -59,70 +59,70 @@ pub enum Author {
     Instance(Arc<str>),
 }
 
-/// What happened.
+/// The type of an event, with its fields.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
-    /// A VPC came to be.
+    /// A VPC was created.
     VpcCreated {
-        /// Which.
+        /// The route table.
         vpc_id: VpcId,
     },
     /// A VPC changed.
     VpcModified {
-        /// Which.
+        /// The VPC.
         vpc_id: VpcId,
     },
-    /// A VPC is gone.
+    /// A VPC was deleted.
     VpcDeleted {
-        /// Which.
+        /// The VPC.
         vpc_id: VpcId,
     },
-    /// A subnet came to be.
+    /// A subnet was created.
     SubnetCreated {
-        /// Which.
+        /// The VPC.
         subnet_id: SubnetId,
     },
     /// A subnet changed.
     SubnetModified {
-        /// Which.
+        /// The subnet.
         subnet_id: SubnetId,
     },
-    /// A subnet is gone.
+    /// A subnet was deleted.
     SubnetDeleted {
-        /// Which.
+        /// The subnet.
         subnet_id: SubnetId,
     },
-    /// A network interface came to be.
+    /// A network interface was created.
     InterfaceCreated {
-        /// Which.
+        /// The interface.
         interface_id: InterfaceId,
-        /// Where.
+        /// Its subnet.
         subnet_id: SubnetId,
     },
     /// A network interface changed: its name, description, tags, settings or source/destination check.
     InterfaceModified {
-        /// Which.
+        /// The interface.
         interface_id: InterfaceId,
-        /// Where.
+        /// Its subnet.
         subnet_id: SubnetId,
         /// The source/destination check after the change.
         source_dest_check: bool,
     },
-    /// A network interface is gone.
+    /// A network interface was deleted.
     InterfaceDeleted {
-        /// Which.
+        /// The interface.
         interface_id: InterfaceId,
-        /// Where.
+        /// Its subnet.
         subnet_id: SubnetId,
     },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
-        /// What changed; the first 1000 of a longer list.
+        /// The changes; the first 1000 of a longer list.
         changes: Vec<ChangedMapping>,
         /// True when there were more.
         truncated: bool,
-        /// How many of each kind, all counted.
+        /// The number of changes of each kind, including those not listed.
         summary: EditSummary,
     },
     /// A device was attached.
@@ -140,115 +140,115 @@ pub enum EventKind {
         interface_id: InterfaceId,
         /// The port's number.
         port: u32,
-        /// Why, if nobody asked for it.
+        /// The reason, if it was not a request.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// Edits of mappings that were accepted earlier have reached the data path.
     MappingsPropagated {
-        /// What changed; the first 1000 of a longer list.
+        /// The changes; the first 1000 of a longer list.
         changes: Vec<ChangedMapping>,
         /// True when there were more.
         truncated: bool,
     },
-    /// Something goes wrong on purpose from now on.
+    /// A fault started.
     FaultBegan {
-        /// Which.
+        /// The fault.
         fault_id: FaultId,
-        /// What goes wrong.
+        /// What it does.
         #[serde(flatten)]
         spec: Box<FaultSpec>,
     },
-    /// A fault is over.
+    /// A fault ended.
     FaultEnded {
-        /// Which.
+        /// The prefix list.
         fault_id: FaultId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A route table came to be.
+    /// A route table was created.
     RouteTableCreated {
-        /// Which.
+        /// The fault.
         route_table_id: RouteTableId,
     },
     /// A route table changed: its routes, their states, its subnets, its name or tags.
     RouteTableModified {
-        /// Which.
+        /// The route table.
         route_table_id: RouteTableId,
     },
-    /// A route table is gone.
+    /// A route table was deleted.
     RouteTableDeleted {
-        /// Which.
+        /// The route table.
         route_table_id: RouteTableId,
     },
-    /// An instance came to be.
+    /// An instance was created.
     InstanceCreated {
-        /// Which.
+        /// The route table.
         instance_id: InstanceId,
     },
     /// An instance changed: its name, metadata or tags, or it was launched.
     InstanceModified {
-        /// Which.
+        /// The instance.
         instance_id: InstanceId,
     },
-    /// An instance is gone.
+    /// An instance was deleted.
     InstanceDeleted {
-        /// Which.
+        /// The instance.
         instance_id: InstanceId,
     },
-    /// A DHCP option set came to be.
+    /// A DHCP option set was created.
     DhcpOptionsCreated {
-        /// Which.
+        /// The instance.
         dhcp_options_id: DhcpOptionsId,
     },
-    /// A DHCP option set is gone.
+    /// A DHCP option set was deleted.
     DhcpOptionsDeleted {
-        /// Which.
+        /// The set.
         dhcp_options_id: DhcpOptionsId,
     },
-    /// A security group came to be.
+    /// A security group was created.
     SecurityGroupCreated {
-        /// Which.
+        /// The set.
         security_group_id: SecurityGroupId,
     },
     /// A security group changed: its rules, its name or tags.
     SecurityGroupModified {
-        /// Which.
+        /// The group.
         security_group_id: SecurityGroupId,
     },
-    /// A security group is gone.
+    /// A security group was deleted.
     SecurityGroupDeleted {
-        /// Which.
+        /// The group.
         security_group_id: SecurityGroupId,
     },
-    /// A network ACL came to be.
+    /// A network ACL was created.
     NetworkAclCreated {
-        /// Which.
+        /// The group.
         network_acl_id: NetworkAclId,
     },
     /// A network ACL changed: its entries, its subnets, its name or tags.
     NetworkAclModified {
-        /// Which.
+        /// The ACL.
         network_acl_id: NetworkAclId,
     },
-    /// A network ACL is gone.
+    /// A network ACL was deleted.
     NetworkAclDeleted {
-        /// Which.
+        /// The ACL.
         network_acl_id: NetworkAclId,
     },
-    /// A prefix list came to be.
+    /// A prefix list was created.
     PrefixListCreated {
-        /// Which.
+        /// The ACL.
         prefix_list_id: PrefixListId,
     },
     /// A prefix list changed: its entries, its size, its name or tags.
     PrefixListModified {
-        /// Which.
+        /// The prefix list.
         prefix_list_id: PrefixListId,
     },
-    /// A prefix list is gone.
+    /// A prefix list was deleted.
     PrefixListDeleted {
-        /// Which.
+        /// The prefix list.
         prefix_list_id: PrefixListId,
     },
     /// Frames were dropped; one event stands for `count` of them.
@@ -256,11 +256,11 @@ pub enum EventKind {
         /// The interface that sent them.
         #[serde(skip_serializing_if = "Option::is_none")]
         interface_id: Option<InterfaceId>,
-        /// The port that they came from.
+        /// The port on which they arrived.
         port: u32,
-        /// Why, by the names of `GET /v1/ports`.
+        /// The drop reason, as in `GET /v1/ports`.
         reason: String,
-        /// How many since the last such event of this port and reason.
+        /// The number of frames since the last such event of this port and reason.
         count: u64,
         /// The first bytes of one of them, in hexadecimal.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -346,7 +346,7 @@ impl EventKind {
         Self::TYPES[place]
     }
 
-    /// True when the event is about this interface.
+    /// True when the event concerns this interface.
     pub fn concerns(&self, interface: InterfaceId) -> bool {
         match self {
             Self::InterfaceCreated { interface_id, .. }
@@ -355,7 +355,7 @@ impl EventKind {
             | Self::PortUp { interface_id, .. }
             | Self::PortDown { interface_id, .. } => *interface_id == interface,
             Self::FrameDropped { interface_id, .. } => *interface_id == Some(interface),
-            // What a long list leaves out may be about anybody.
+            // The changes that a truncated list leaves out may concern any interface.
             Self::MappingsChanged { changes, truncated, .. } | Self::MappingsPropagated { changes, truncated } => {
                 *truncated
                     || changes
@@ -388,29 +388,29 @@ impl EventKind {
     }
 }
 
-/// An address or prefix that has another owner.
+/// An address or prefix whose owner changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ChangedMapping {
     /// The subnet.
     pub subnet_id: SubnetId,
     /// The address or prefix.
     pub address: AddressOrPrefix,
-    /// The owner before; absent when there was none.
+    /// The owner before; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<InterfaceId>,
-    /// The owner now; absent when there is none.
+    /// The owner now; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<InterfaceId>,
 }
 
-/// Events from a certain one on.
+/// The events from a number on.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Kept events that the listener has not seen, oldest first.
+    /// Kept events that the listener has not received, oldest first.
     pub backlog: Vec<Arc<Event>>,
-    /// How many it has not seen that are no longer kept.
+    /// The number of events it has not received that are no longer kept.
     pub missed: u64,
-    /// Those to come.
+    /// Future events.
     pub receiver: broadcast::Receiver<Arc<Event>>,
 }
 
@@ -439,11 +439,11 @@ impl EventLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Nothing inside can leave the queue half changed.
+        // No panic can leave the queue half changed.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Numbers an event, keeps it and tells everybody who listens.
+    /// Numbers an event, keeps it and sends it to all listeners.
     pub(super) fn publish(&self, kind: EventKind, author: Option<Author>, part: Option<PartOf>) -> u64 {
         let mut kept = self.lock();
         kept.last += 1;
@@ -459,12 +459,13 @@ impl EventLog {
             kept.events.pop_front();
         }
         kept.events.push_back(Arc::clone(&event));
-        // Under the lock, so that listeners hear events in the order of their numbers. No listener is no failure.
+        // Under the lock, so that listeners receive events in the order of their numbers. It is no error if there is no
+        // listener.
         drop(self.sender.send(event));
         kept.last
     }
 
-    /// Events after number `after`, or only those to come.
+    /// Events after number `after` and future ones, or only future ones.
     pub(crate) fn subscribe(&self, after: Option<u64>) -> Subscription {
         let kept = self.lock();
         let receiver = self.sender.subscribe();

@@ -1,5 +1,5 @@
-//! Brings what was declared into the tables that workers and look-ups read. An address that changes hands does so in one
-//! store; where an address and the prefix around it replace each other, the new entry is there before the old one goes.
+//! Writes declared changes into the tables that workers and look-ups read. An address changes its owner in one store;
+//! where an address and the prefix around it replace each other, the new entry is added before the old one is removed.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +19,7 @@ use crate::model::route_table::RouteTarget;
 use crate::model::{InterfaceId, MappingChange, Network, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
 use crate::wire::MacAddr;
 
-/// Identifiers on one side, places in the fabric on the other.
+/// Identifiers mapped to places in the fabric, and back.
 #[derive(Debug)]
 struct Places<K, V> {
     by_id: HashMap<K, V, RandomState>,
@@ -46,17 +46,17 @@ impl<K: Copy + Eq + Hash, V: Copy + Eq + Hash> Places<K, V> {
     }
 }
 
-/// An interface that gains or loses something: where it is, and which of its addresses come first.
+/// An interface that gains or loses mappings: its place, and the first of its addresses.
 struct Party {
     index: Option<InterfaceIndex>,
     mac: Option<MacAddr>,
     ipv4: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
-    /// The prefix that DHCPv6 leases to it.
+    /// The prefix that DHCPv6 delegates to it.
     delegated: Option<Ipv6Net>,
 }
 
-/// The one hand that writes to the fabric and to the registry.
+/// The only writer to the fabric and to the registry.
 pub(crate) struct Binding {
     writer: FabricWriter,
     registry: Arc<Registry>,
@@ -155,7 +155,7 @@ impl Binding {
         }
     }
 
-    /// Gives a subnet the routes of its table.
+    /// Publishes the routes of a subnet's table to the subnet.
     pub(crate) fn publish_routes_of_subnet(&mut self, network: &Network, subnet: SubnetId) {
         if let Some(table) = network.table_of(subnet) {
             self.give_routes(network, table, [subnet]);
@@ -166,7 +166,7 @@ impl Binding {
         let target = |target| match target {
             RouteTarget::Local => datapath::RouteTarget::Local,
             RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
-            // One that is detached drops what is led to it; one that is deleted has no place any more.
+            // A detached interface drops what is routed to it; a deleted one no longer has a place.
             RouteTarget::Interface(id) => self
                 .interface_index(id)
                 .filter(|_| network.place(id).is_some())
@@ -217,15 +217,15 @@ impl Binding {
         self.subnets.by_place.get(&index).copied()
     }
 
-    /// Carries changes of mappings into the tables. `network` is as it is after them.
+    /// Writes changes of mappings into the tables. `network` is the network after them.
     pub(crate) fn apply(&mut self, network: &Network, changes: &[MappingChange]) {
-        // A long list is about few interfaces: each is looked up once.
+        // A long list concerns few interfaces: each is looked up once.
         let mut parties: HashMap<InterfaceId, Party, RandomState> = HashMap::default();
         for id in changes.iter().flat_map(|change| [change.from(), change.to()]).flatten() {
             parties.entry(id).or_insert_with(|| self.party(network, id));
         }
-        // New owners first, vacancies afterwards: an address that passes from a mapping of its own to a prefix, or back,
-        // is at no instant without owner.
+        // New owners first, removals afterwards: an address that passes from a mapping of its own to a prefix, or back,
+        // always has an owner.
         for change in changes {
             if let Some((owner, party)) = change.to().and_then(|owner| Some((owner, parties.get(&owner)?))) {
                 self.set(change, owner, party);
@@ -275,7 +275,7 @@ impl Binding {
             return;
         };
         match change.address.net() {
-            // The data path keeps the addresses of a /28 one by one: those that another mapping covers by now stay.
+            // The data path stores the addresses of a /28 one by one: those that another mapping covers by now stay.
             IpNet::V4(net) => {
                 for address in net.network().to_bits()..=net.broadcast().to_bits() {
                     let host = Ipv4Net::from(Ipv4Addr::from_bits(address));
@@ -284,7 +284,7 @@ impl Binding {
                     }
                 }
             }
-            // It keeps /80 prefixes apart from addresses, so nothing else goes with either.
+            // It stores /80 prefixes apart from addresses, so nothing else is removed with either.
             net @ IpNet::V6(_) => self.writer.map(subnet, net, None),
         }
     }

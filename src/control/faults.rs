@@ -1,5 +1,6 @@
-//! Faults: begun, ended, and brought before the data path. What was declared stays as it is; a fault only stands between
-//! it and what happens. The newest state is published whole, so that a batch of frames sees all of a fault or none of it.
+//! Starts and ends faults, and publishes their effects to the data path. A fault changes no declaration: it stands
+//! between the declaration and its effect. The newest set is published whole, so that a batch of frames sees all of a
+//! fault or none of it.
 
 mod api;
 mod hosts;
@@ -37,16 +38,16 @@ use crate::model::{InterfaceId, MappingChange};
 use lag::Lag;
 use late::Late;
 
-/// How long a frame waits for its turn where there is a rate, unless the fault says otherwise.
+/// How long a frame waits in the queue of a rate limit, unless the fault says otherwise.
 const QUEUE: Duration = Duration::from_millis(200);
 
-/// A fault that acts, with what it must remember.
+/// An active fault, with its state.
 struct Active {
     fault: Fault,
     ends: Option<Duration>,
     lanes: Arc<Lanes>,
     former: Arc<FormerOwners>,
-    /// Requests that it might have befallen.
+    /// The number of requests that it could have failed.
     asked: Arc<AtomicU64>,
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Faults {
     active: BTreeMap<FaultId, Active>,
     late: Late,
     pub(super) lag: Lag,
-    /// Interfaces whose hosts were told that they have no link.
+    /// Interfaces whose hosts see no carrier.
     unplugged: Vec<(InterfaceId, PortId)>,
 }
 
@@ -73,7 +74,7 @@ impl Faults {
         }
     }
 
-    /// True while there is nothing to think of.
+    /// True while there are no faults and no late edits.
     pub(super) fn is_idle(&self) -> bool {
         self.active.is_empty() && self.late.is_empty()
     }
@@ -82,7 +83,7 @@ impl Faults {
         self.active.values().map(|active| &active.fault.spec.fault)
     }
 
-    /// When something is to be done next, in time since the Controller was made.
+    /// When the next fault ends or edit arrives, in time since the Controller was made.
     fn next_due(&self) -> Option<Duration> {
         let ends = self.active.values().filter_map(|active| active.ends);
         ends.chain(self.late.next_due()).min()
@@ -90,7 +91,7 @@ impl Faults {
 }
 
 impl Controller {
-    /// Lets something go wrong until the fault's duration is over or it is cancelled.
+    /// Starts a fault, until its duration is over or it is cancelled.
     pub fn begin_fault(&self, spec: FaultSpec) -> Result<Fault, ControlError> {
         let now = self.shared.timer.now();
         let mut guard = self.write();
@@ -124,14 +125,14 @@ impl Controller {
         Ok(fault)
     }
 
-    /// Ends a fault, and returns it as it was.
+    /// Ends a fault, and returns it.
     pub fn cancel_fault(&self, id: FaultId) -> Result<Fault, ControlError> {
         let ended = self.end_fault(&mut self.write(), id, "cancelled");
         self.settle_hosts();
         ended.ok_or_else(|| scope::no_such_fault(id))
     }
 
-    /// Ends all faults, and returns them as they were.
+    /// Ends all faults, and returns them.
     pub fn cancel_all_faults(&self) -> Vec<Fault> {
         let mut state = self.write();
         let ids: Vec<_> = state.faults.active.keys().copied().collect();
@@ -158,7 +159,7 @@ impl Controller {
         Some(active.fault)
     }
 
-    /// The faults that act, oldest first.
+    /// The active faults, oldest first.
     pub fn faults(&self) -> Vec<Fault> {
         let state = self.read();
         state
@@ -169,7 +170,7 @@ impl Controller {
             .collect()
     }
 
-    /// One fault that acts.
+    /// One active fault.
     pub fn fault(&self, id: FaultId) -> Result<Fault, ControlError> {
         let state = self.read();
         let active = state.faults.active.get(&id);
@@ -178,7 +179,7 @@ impl Controller {
             .ok_or_else(|| scope::no_such_fault(id))
     }
 
-    /// What is wrong with the services of the host at a place of the fabric.
+    /// The service faults that apply to the host at a place of the fabric.
     pub fn service_faults(&self, interface: InterfaceIndex) -> ServiceFaults {
         let view = self.fabric().view_full();
         let (Some(faults), Some(interface)) = (view.faults(), view.interface(interface)) else {
@@ -187,14 +188,14 @@ impl Controller {
         faults.services(&interface)
     }
 
-    /// What is wrong with the metadata service when the host at a place of the fabric asks for a path.
+    /// The fault of the metadata service that applies when the host at a place of the fabric requests a path.
     pub(super) fn metadata_fault(&self, interface: InterfaceIndex, path: &[&str]) -> Option<MetadataFault> {
         let view = self.fabric().view_full();
         view.faults()?.metadata(&view.interface(interface)?, path)
     }
 
-    /// Brings faults in line with a network that has changed: names that stand for others, ports that are new. Whether
-    /// there are any.
+    /// Applies the faults to a changed network: names that now stand for other resources, new ports. Returns whether
+    /// there are faults.
     pub(super) fn refresh_faults(&self, state: &mut State) -> bool {
         let any = !state.faults.active.is_empty();
         if any {
@@ -232,7 +233,7 @@ impl Controller {
         self.run_due(now);
     }
 
-    /// Brings all faults before the data path, the API and the hosts.
+    /// Publishes all faults to the data path, the API and the hosts.
     fn publish_faults(&self, state: &mut State) {
         let mut effects = Vec::new();
         let mut api = Vec::new();
@@ -261,7 +262,7 @@ impl Controller {
         self.plug(state, unplugged);
     }
 
-    /// Lets hosts see that their link is gone, or back.
+    /// Takes the carrier of ports away, or gives it back.
     fn plug(&self, state: &mut State, unplugged: Vec<(InterfaceId, PortId)>) {
         let Some(ports) = &self.shared.ports else { return };
         let before = std::mem::replace(&mut state.faults.unplugged, unplugged);
@@ -275,14 +276,14 @@ impl Controller {
             .filter(|place| !before.contains(place))
             .map(|place| (place, false));
         for ((interface, port), up) in back.chain(gone) {
-            // The data path drops its frames in any case: what fails is that the host sees it.
+            // The data path drops the frames in any case: only the host does not see the change.
             if let Err(reason) = ports.set_carrier(*port, up) {
                 tracing::warn!(%interface, up, reason, "the host does not see its link change");
             }
         }
     }
 
-    /// Before mappings change in the data path: whoever is to be behind keeps the owners of now.
+    /// Called before mappings change in the data path: subnets with stale mappings keep the present owners.
     pub(super) fn note_former_owners(&self, state: &mut State, changes: &[MappingChange]) {
         let mut noted = false;
         for active in state.faults.active.values_mut() {
@@ -312,7 +313,7 @@ impl Controller {
     }
 }
 
-/// What a fault does in the data path.
+/// The effect of a fault in the data path.
 fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
     let select = |scope| scope::selector(&state.network, &state.binding, scope);
     let services = |scope, faults| Some(Effect::Services(select(scope), faults));

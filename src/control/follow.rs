@@ -1,5 +1,5 @@
-//! Follows changes of the declared network: brings each before the data path and the ports, in the order in which they were
-//! made. A kind of change that the data path does not care about has an empty arm, by intent.
+//! Follows changes of the declared network: carries each to the data path and the ports, in the order in which they
+//! were made. A kind of change that the data path does not need has an empty arm, by intent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::model::vpc::Vpc;
 use crate::model::{InterfaceId, SubnetId};
 use crate::switch::port::PortDevice;
 
-/// What is left to be done when the lock is given back.
+/// Work that remains to be done after the lock is released.
 #[derive(Default)]
 pub(super) struct Afterwards {
-    /// Interfaces that the services have to forget.
+    /// Interfaces whose state the services have to drop.
     forget: Vec<InterfaceIndex>,
-    /// Devices to close: the kernel takes some 20 ms for a TAP.
+    /// Devices to close: the kernel needs some 20 ms for a TAP.
     devices: Vec<PortDevice>,
-    /// Whether hosts may have to be brought into another state.
+    /// Whether hosts may have to change their state.
     hosts: bool,
 }
 
@@ -55,7 +55,7 @@ impl Controller {
     ) -> Afterwards {
         let changes = &commit.changes;
         let mut follower = Follower::new(self);
-        // An interface is made and deleted in one step, with its addresses, whatever faults there are.
+        // An interface is created and deleted in one step, with its addresses, whatever faults there are.
         follower.at_once = changes
             .iter()
             .any(|change| matches!(change, Change::Interface(delta) if delta.is_new() || delta.is_gone()));
@@ -91,7 +91,7 @@ impl Controller {
         drop(follower.afterwards);
     }
 
-    /// Does what is left, without the lock.
+    /// Does the remaining work, without the lock.
     pub(super) fn finish(&self, afterwards: Afterwards) {
         for interface in afterwards.forget {
             self.forget(interface);
@@ -107,7 +107,7 @@ struct Follower<'c> {
     controller: &'c Controller,
     /// Subnets whose routes have to be published when all changes have been followed.
     routes_now: BTreeSet<SubnetId>,
-    /// Those to which edits of routes may be on their way for a while.
+    /// Subnets to which edits of routes may be late.
     routes_later: BTreeSet<SubnetId>,
     ports_down: Vec<(InterfaceId, OpenPort)>,
     /// What has to be compiled anew for the data path.
@@ -224,7 +224,7 @@ impl<'c> Follower<'c> {
             }
             (Some(interface), None) => {
                 self.unplug(state, interface.id);
-                // Before its place is given to another interface, no route leads there.
+                // No route may have it as its target when its place is given to another interface.
                 self.targets(state, interface.id);
                 self.publish_routes(state);
                 let index = state.binding.interface_index(interface.id);
@@ -235,7 +235,7 @@ impl<'c> Follower<'c> {
         }
     }
 
-    /// The metadata of a host may tell of an interface later than it is there, and longer.
+    /// The metadata of a host may show an interface later than it is attached, and longer.
     fn lag(&self, state: &mut State, before: &InterfaceRecord, after: &InterfaceRecord) {
         if state.faults.is_idle() && state.faults.lag.is_empty() {
             return;
@@ -250,7 +250,7 @@ impl<'c> Follower<'c> {
         }
     }
 
-    /// Takes away the port of an interface that is no longer attached where it was.
+    /// Removes the port of an interface that is no longer attached where it was.
     fn unplug(&mut self, state: &mut State, interface: InterfaceId) {
         state.binding.set_port(interface, None);
         self.afterwards.forget.extend(state.binding.interface_index(interface));
@@ -273,7 +273,7 @@ impl<'c> Follower<'c> {
         if state.faults.is_idle() {
             self.controller.reach_data_path(state, changes);
         } else if self.at_once {
-            // What is on its way to an interface arrives before the interface is deleted.
+            // Late edits of an interface arrive before the interface is deleted.
             let parties: BTreeSet<InterfaceId> = changes.iter().filter_map(MappingChange::from).collect();
             for interface in parties {
                 self.controller.settle(state, interface);

@@ -1,14 +1,14 @@
-//! Remembers who had an address before, for as long as a neighbor of the subnet may remember it.
+//! Remembers the former owner of an address, for as long as neighbors of the subnet may have it cached.
 //!
-//! On EC2 an IPv6 address moves in two calls only: it is unassigned here and assigned there. Who had it before decides whether
-//! the assignment is announced.
+//! On EC2 an IPv6 address moves in two calls only: it is unassigned from one interface and assigned to another. Its
+//! former owner decides whether the assignment is announced.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, SubnetId};
 
-/// Addresses that are remembered at the most; the oldest are forgotten first.
+/// The most addresses that are remembered; the oldest are dropped first.
 const CAPACITY: usize = 65_536;
 
 type Key = (SubnetId, AddressOrPrefix);
@@ -22,8 +22,8 @@ pub(super) struct Former {
 }
 
 impl Former {
-    /// Whether a change gives an address to another interface than had it no longer ago than `within`: in one step, or in
-    /// two. One that takes it from an interface is remembered.
+    /// Whether a change gives an address to an interface other than its owner of no longer ago than `within`: in one
+    /// step, or in two. A change that takes an address from an interface is remembered.
     pub(super) fn moves(&mut self, change: &MappingChange, within: Duration, now: Duration) -> bool {
         let key = (change.subnet, change.address);
         match (change.from(), change.to()) {
@@ -44,7 +44,7 @@ impl Former {
         }
     }
 
-    /// Forgets what was lost before a time, and as much more as there is no room for.
+    /// Drops what was lost before a time, and the oldest entries above the capacity.
     fn forget(&mut self, before: Duration) {
         while let Some((at, key)) = self.lost.front().copied() {
             if at >= before && self.lost.len() < CAPACITY {

@@ -3,11 +3,11 @@
 use super::controller::Controller;
 use crate::model::SubnetId;
 
-/// The account that everything belongs to: the number of AWS's examples.
+/// The account that owns everything: the number in AWS's examples.
 pub const ACCOUNT: &str = "123456789012";
 
 impl Controller {
-    /// The region that the network is said to be in.
+    /// The region of the network.
     pub fn region(&self) -> String {
         self.read().network.region().to_owned()
     }

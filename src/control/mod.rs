@@ -1,5 +1,5 @@
-//! Carries out commands. REST, scenarios and the command line send the same commands to the same [`Controller`]. It checks
-//! each against the model, and the data path, the ports and the events follow the changes that it made.
+//! Carries out commands. REST, the EC2 API, scenarios and the command line send the same commands to the same
+//! [`Controller`]. It checks each against the model, and the data path, the ports and the events follow the changes.
 
 mod change_events;
 mod controller;

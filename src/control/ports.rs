@@ -1,4 +1,4 @@
-//! What the Controller needs of a switch: to make a device a port, to take it away, to announce a move, to report.
+//! What the Controller needs of a switch: attach a device as a port, detach it, announce a move, report counters.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::switch::observe::{Observation, Observers, Wanted};
 use crate::switch::port::{MemoryPort, PortDevice, TapPort};
 use crate::switch::{AttachOptions, PortStatus, Switch};
 
-/// A device that is open and waits to become a port. Opening is the caller's business: it may need another namespace,
-/// privileges or time.
+/// An open device that waits to become a port. The caller opens it: that may need another namespace, privileges or
+/// time.
 #[derive(Debug)]
 pub enum OpenedDevice {
-    /// A device with a descriptor.
+    /// A device with a file descriptor.
     Device(PortDevice),
-    /// A cable in memory, for a switch that is driven step by step.
+    /// A port in memory, for a switch that is driven step by step.
     Memory(MemoryPort),
 }
 
 impl OpenedDevice {
-    /// What people call it.
+    /// Its name for messages.
     pub fn label(&self) -> String {
         match self {
             Self::Device(device) => device.name(),
@@ -36,7 +36,7 @@ impl OpenedDevice {
 pub struct OpenPort {
     /// Its number in the switch.
     pub port: PortId,
-    /// The device, for the reader: the name of the TAP, or where the descriptor came from.
+    /// The device, for display: the name of the TAP, or where the descriptor came from.
     pub device: String,
     /// Whether the device is in a host of the lab.
     pub in_host: bool,
@@ -71,7 +71,7 @@ impl From<MemoryPort> for OpenedDevice {
     }
 }
 
-/// A switch, as the Controller sees it. None of this waits for frames.
+/// A switch, as the Controller needs it. No method waits for frames.
 pub trait Ports: Send + Sync {
     /// Makes the device a port of the interface. `publish` is called with the port's number before the first frame is
     /// read from it, so that not even the host's first solicitation is lost. The error is a sentence for the user.
@@ -82,30 +82,31 @@ pub trait Ports: Send + Sync {
         publish: &mut dyn FnMut(PortId),
     ) -> Result<PortId, String>;
 
-    /// Stops reading from the port and gives its device back, if it has one that is to be closed: that takes a while,
-    /// so it is done without the Controller's lock. A port that is gone already is no error.
+    /// Stops reading from the port and returns its device, if it has one to be closed: closing takes a while, so it is
+    /// done without the Controller's lock. A port that is gone already is no error.
     fn detach(&self, port: PortId) -> Option<PortDevice>;
 
-    /// Has the ports of each address's subnet told who owns it, soon; the data path knows already.
+    /// Has the owner of each address announced to the ports of its subnet, soon; the data path has the new owner
+    /// already.
     fn announce(&self, moved: Vec<Moved>);
 
-    /// Plugs a port's cable in or out, as its host sees it. A port that is gone is no error.
+    /// Sets the carrier of a port, as its host sees it. A port that is gone is no error.
     fn set_carrier(&self, port: PortId, up: bool) -> Result<(), String> {
         let _ = (port, up);
         Ok(())
     }
 
-    /// Begins to observe frames and what becomes of them. Where nothing moves frames nothing is seen.
+    /// Begins to observe frames and their verdicts. Without a switch there are none.
     fn observe(&self, wanted: Wanted) -> Observation {
         Arc::new(Observers::default()).observe(wanted)
     }
 
-    /// Octets of frames that wait for observers, and how many observers there are.
+    /// Bytes of frames that wait for observers, and the number of observers.
     fn observed(&self) -> (usize, usize) {
         (0, 0)
     }
 
-    /// The time of the switch's decisions.
+    /// The switch's clock.
     fn now(&self) -> Duration;
 
     /// Every port with its counters.
@@ -121,7 +122,7 @@ impl Ports for Switch {
     ) -> Result<PortId, String> {
         match device {
             OpenedDevice::Device(device) => {
-                // Frames are merged only towards devices that take them merged, so the default suits plain ones too.
+                // Frames are merged only towards devices that accept merged ones, so the default suits plain ones too.
                 let attached = Self::attach(self, interface, device, AttachOptions::default(), publish);
                 attached.map_err(|error| error.to_string())
             }
@@ -160,7 +161,7 @@ impl Ports for Switch {
     }
 }
 
-/// A switch that is driven step by step, shared with whoever drives it.
+/// A switch that is driven step by step, shared with its driver.
 impl Ports for Mutex<InProcessSwitch> {
     fn attach(
         &self,
@@ -195,12 +196,12 @@ impl Ports for Mutex<InProcessSwitch> {
         self.lock().unwrap_or_else(PoisonError::into_inner).observe(wanted)
     }
 
-    /// Its time is its driver's, who hands it to each step; an explanation is given as of the start.
+    /// The driver gives the time with each step; an explanation uses the time of the start.
     fn now(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Its driver reads the counters of each port itself.
+    /// The driver reads the counters of each port itself.
     fn reports(&self) -> Vec<PortStatus> {
         Vec::new()
     }

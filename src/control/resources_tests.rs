@@ -1,4 +1,4 @@
-//! What is declared of routes, options and instances is what the data path and the services go by.
+//! Routes, DHCP options and instances: declared values reach the data path and the services.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::services::ntp::TimeSource;
 use crate::switch::port::memory::cable;
 
 impl World {
-    /// Where a packet to `address` would be led.
+    /// The next hop of a packet to `address`.
     fn led(&self, address: &str) -> Option<datapath::RouteTarget> {
         let state = self.controller.read();
         let subnet = state.binding.subnet_index(self.subnet).unwrap();
@@ -70,7 +70,7 @@ fn a_route_leads_packets_as_soon_as_it_is_there() {
         world.led("192.0.2.7"),
         Some(datapath::RouteTarget::Interface(world.index(world.b)))
     );
-    // A place in the fabric is given to another interface some day: by then no route leads there.
+    // The place in the fabric is given to another interface later: by then no route has it as its target.
     world.controller.execute(DeleteInterface(world.b.into())).unwrap();
     assert_eq!(world.led("192.0.2.7"), Some(datapath::RouteTarget::Blackhole));
     world.edit_route(RouteEdit::Delete(to));

@@ -1,5 +1,5 @@
-//! What the link-local services say, read from the network as it is at the moment of the question: an address that was
-//! moved is gone from one instance's metadata and there in the other's when the data path delivers it there.
+//! Answers the link-local services from the network as it is when they ask: a moved address disappears from one
+//! instance's metadata and appears in the other's when the data path delivers it there.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl State {
         Some((interface, vpc, subnet))
     }
 
-    /// What the data path delivers to the interface, of what was assigned to it.
+    /// Of what was assigned to the interface, what the data path delivers to it.
     fn arrived<T: Copy + PartialEq>(
         &self,
         (index, interface): (InterfaceIndex, &NetworkInterface),
@@ -52,7 +52,7 @@ impl State {
             lag.told(id, block, now).unwrap_or_else(|| owner() == Some(index))
         };
         let mut told: Vec<T> = all.iter().copied().filter(here).collect();
-        // What it has lost, but is said to have still.
+        // Addresses that it has lost, but that the metadata service still lists.
         for item in lag.still_told(id, now).filter_map(as_item) {
             if !told.contains(&item) {
                 told.push(item);
@@ -61,7 +61,7 @@ impl State {
         told
     }
 
-    /// What the host behind an interface finds: its own instance, whichever of its interfaces it asks by.
+    /// The metadata of the host behind an interface: those of its instance, through whichever interface it asks.
     fn document(&self, index: InterfaceIndex, now: Duration) -> Option<Instance> {
         let asker = self.binding.interface_id(index)?;
         let own = self.network.instance_of(asker)?;
@@ -70,7 +70,7 @@ impl State {
         let region = region_of(&subnet.availability_zone).to_owned();
         let metadata = &own.metadata;
         let bits = own.id.to_bits();
-        // What an instance is not tagged with itself it takes from its primary interface.
+        // Tags that the instance does not have come from its primary interface.
         let mut tags = interface.tags.clone();
         tags.extend(own.tags.clone());
         let name = own.name.as_ref().or(interface.name.as_ref());
@@ -104,7 +104,7 @@ impl State {
         })
     }
 
-    /// The primary interface of an instance, and those that it has beside it.
+    /// The primary interface of an instance, and its other interfaces.
     fn interfaces_of(&self, primary: &NetworkInterface, now: Duration) -> Vec<Interface> {
         let own = self.network.own_instance(primary.id).map(|instance| instance.id);
         let attached = own.into_iter().flat_map(|instance| self.network.attached(instance));
@@ -126,7 +126,7 @@ impl State {
     fn interface_document(&self, device_number: u32, index: InterfaceIndex, now: Duration) -> Option<Interface> {
         let (interface, vpc, subnet) = self.asker(index)?;
         let options = self.network.options_of(vpc.dhcp_options_id);
-        // The name bears the domain of the DHCP options where they have one; the resolver knows the region's alone.
+        // The name has the domain of the DHCP options if they set one; the resolver knows the region's only.
         let own_domain = || private_domain(region_of(&subnet.availability_zone));
         let domain = options.domains().next().map_or_else(own_domain, str::to_owned);
         let here = (index, &interface);
@@ -196,7 +196,7 @@ impl State {
         })
     }
 
-    /// Who has an address in the asker's VPC.
+    /// The owner of an address in the client's VPC.
     fn owner_in_vpc(&self, asker: InterfaceIndex, address: IpAddr) -> Option<InterfaceId> {
         let (_, vpc, _) = self.asker(asker)?;
         let mut subnets = self.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
@@ -222,7 +222,8 @@ fn served(metadata: &InstanceMetadata) -> MetadataOptions {
     }
 }
 
-/// Credentials in the form of real ones, good for nothing: nobody checks them here. They are renewed as EC2 renews them.
+/// Credentials in the form of real ones, without a use: no service here checks them. They are renewed as EC2 renews
+/// them.
 fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
     let after = |time: SystemTime, by| time.checked_add(by).unwrap_or(time);
     let now = SystemTime::now();

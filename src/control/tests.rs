@@ -1,4 +1,4 @@
-//! The Controller's promises, seen from the data path, the look-ups and the listeners.
+//! The Controller, seen from the data path, the look-ups and the event listeners.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::switch::PortStatus;
 use crate::switch::port::PortDevice;
 use crate::switch::port::memory::cable;
 
-/// A switch that only remembers what it was told.
+/// A switch that records its calls.
 #[derive(Default)]
 struct Notebook {
     last: AtomicU32,
@@ -374,7 +374,7 @@ fn a_port_that_is_lost_leaves_its_interface_detached_and_says_why() {
         .attach(&interface, device, DevicePlace::Outside)
         .unwrap();
     let index = world.controller.read().binding.interface_index(world.a).unwrap();
-    // A late word about an earlier port of the interface means nothing.
+    // A late report about an earlier port of the interface has no effect.
     world.controller.port_lost(index, PortId::new(9).unwrap(), "gone");
     assert!(
         world
@@ -471,7 +471,8 @@ fn cpu_time() -> std::time::Duration {
     std::time::Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// A measure, not a proof; 1.9 to 2.3 s each on a busy machine, most of it spent in finding places in ordered maps: `cargo test --release -- --ignored --nocapture a_million`.
+/// A measurement without an assertion; 1.9 to 2.3 s each on a busy machine, most of it spent in finding places in ordered
+/// maps: `cargo test --release -- --ignored --nocapture a_million`.
 #[test]
 #[ignore = "takes a release build to mean anything"]
 fn a_million_edits_take_about_two_seconds() {
@@ -491,7 +492,7 @@ fn a_million_edits_take_about_two_seconds() {
             .collect()
     };
     for (what, list) in [("assigned", edits(0)), ("moved", edits(1)), ("moved back", edits(0))] {
-        // Of this thread alone: what else the machine does is no matter.
+        // CPU time of this thread only: other load on the machine does not count.
         let start = cpu_time();
         let summary = world.edit(list);
         let took = cpu_time() - start;

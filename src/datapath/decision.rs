@@ -1,7 +1,8 @@
-//! Gives a decision as a value: the verdict, what it wants written, every step, and the entries that it rests on.
+//! Returns a decision as a value: the verdict, the effects to commit, every step, and the entries that the verdict
+//! depends on.
 //!
-//! Workers do not pay for it: [`decide`] with an observer that does not listen is the same decision. Because a decision
-//! writes nothing, whoever wants to know more of one asks for it again.
+//! Workers do not pay for it: [`decide`] with an observer that ignores everything makes the same decision. A decision
+//! writes nothing, so it can be computed again for more detail.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,23 +16,23 @@ use super::{Allowance, Effects, Memory, Output, Received, Verdict, decide};
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 
-/// Something that an edit can change, and that a verdict can rest on.
+/// Something that an edit can change, and that a verdict can depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// A VPC: its profile, ranges and subnets.
     Vpc(VpcIndex),
-    /// An interface: that it exists, its port, its check, its MTU.
+    /// An interface: its existence, port, check and MTU.
     Interface(InterfaceIndex),
-    /// The owner of an address, or that it has none.
+    /// The owner of an address, or its absence.
     Mapping {
-        /// The subnet that was looked in.
+        /// The subnet of the look-up.
         subnet: SubnetIndex,
         /// The address.
         address: IpAddr,
     },
-    /// The interface with a MAC, or that there is none.
+    /// The interface with a MAC, or its absence.
     Mac {
-        /// The VPC that was looked in.
+        /// The VPC of the look-up.
         vpc: VpcIndex,
         /// The MAC.
         mac: MacAddr,
@@ -50,7 +51,7 @@ pub enum Entry {
         /// The station.
         mac: MacAddr,
     },
-    /// What the router of a learning switch knows of an address.
+    /// A router's neighbor entry for an address, on a learning switch.
     Neighbor {
         /// The subnet.
         subnet: SubnetIndex,
@@ -67,22 +68,22 @@ pub enum Entry {
     NetworkAcl(SubnetIndex),
     /// The connections that an interface tracks.
     Connections(InterfaceIndex),
-    /// The faults of this moment, of which there are some.
+    /// The present faults, where there are any.
     Faults,
 }
 
 /// A decision as a value.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// What becomes of the frame.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What is to be written where the verdict is carried out.
+    /// The effects to commit when the verdict is executed.
     pub effects: Option<Effects>,
-    /// The answer or the question that the verdict speaks of.
+    /// The answer or request that the verdict refers to.
     pub reply: Vec<u8>,
     /// What each stage looked at, in order.
     pub steps: Vec<(Stage, Fact)>,
-    /// What it rests on: an edit of anything else leaves the verdict as it is. Time and chance are no entries.
+    /// What it depends on: an edit of anything else leaves the verdict unchanged. Time and chance are no entries.
     pub basis: Vec<Entry>,
 }
 
@@ -104,7 +105,7 @@ impl Decision {
         }
         for (_, fact) in &recorder.steps {
             for entry in entries(fact, ingress) {
-                // The last one is the one that decided, wherever it was read before.
+                // The last entry is the one that decided, wherever it was read before.
                 basis.retain(|known| *known != entry);
                 basis.push(entry);
             }
@@ -186,7 +187,7 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
             [Entry::NetworkAcl(subnet)].into_iter().chain(named).collect()
         }
         Fact::Spent { allowance, .. } => vec![Entry::Allowance(allowance)],
-        // What the frame says, and what the VPC's profile and ranges say of it.
+        // What the frame, and the VPC's profile and ranges, determine.
         Fact::Asked { .. }
         | Fact::Router { .. }
         | Fact::Computed { .. }

@@ -46,25 +46,25 @@ use crate::wire::frame::{
 use crate::wire::neighbor::icmpv6;
 use crate::wire::reply::ReplyBuffer;
 
-/// What a port tells of a frame beside its bytes.
+/// What a port reports about a frame in addition to its bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FrameMeta {
-    /// The sender left the upper layer's checksum to be filled in, so it cannot be judged.
+    /// The sender left the upper layer's checksum to be computed, so it cannot be verified.
     pub checksum_pending: bool,
-    /// Octets of payload in each packet that the frame will be cut into; 0 where it is one packet.
+    /// Octets of payload in each segment of the frame; 0 where it is one packet.
     pub segment_size: u16,
 }
 
-/// A frame as a port hands it over.
+/// A frame as a port delivers it.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
     /// The frame without offload header and frame check sequence.
     pub bytes: &'a [u8],
-    /// What the port tells of it.
+    /// The port's report about it.
     pub meta: FrameMeta,
 }
 
-/// What a decision works with.
+/// The state of a running decision.
 struct Context<'a, O> {
     view: &'a View,
     ingress: &'a Ingress<'a>,
@@ -74,7 +74,7 @@ struct Context<'a, O> {
     reply: &'a mut ReplyBuffer,
     effects: &'a mut Option<Effects>,
     observer: &'a mut O,
-    /// What was decided out of line.
+    /// The result of the slow path.
     aside: Decided,
 }
 
@@ -95,10 +95,10 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Decides about one frame that came in on a port.
+/// Decides about one frame from a port.
 ///
-/// `now` is the time since the switch was started. Nothing is written but `output`: an answer, and the effects, which are
-/// [committed](Effects::commit) where the verdict is carried out. Asked again before that, it decides the same.
+/// `now` is the time since the switch was started. Only `output` is written: an answer, and the effects, which are
+/// [committed](Effects::commit) when the verdict is executed. Called again before that, it returns the same.
 #[inline(always)]
 pub fn decide<'a, O: Observer>(
     frame: Received<'_>,
@@ -132,18 +132,18 @@ pub fn decide<'a, O: Observer>(
 type Decided = Result<Verdict, DropReason>;
 
 impl<'a, O: Observer> Context<'a, O> {
-    /// How the VPC behaves: all of its subnets share its profile.
+    /// The VPC's profile, which all of its subnets share.
     #[inline(always)]
     fn profile(&self) -> &'a Profile {
         self.ingress.subnet.profile()
     }
 
-    /// What is to be written once the decision is carried out.
+    /// The effects to commit when the verdict is executed.
     fn effects(&mut self) -> &mut Effects {
         self.effects.get_or_insert_default()
     }
 
-    /// Whether the port has some of an allowance left; one of it is spent then.
+    /// Whether the port has some of an allowance left; one is used then.
     fn spend(&mut self, allowance: Allowance) -> bool {
         let rate = allowance.rate(self.profile());
         let allowed = self.memory.port.allows(allowance, rate, self.now);
@@ -155,7 +155,7 @@ impl<'a, O: Observer> Context<'a, O> {
         allowed
     }
 
-    /// The interface that an address is mapped to, as far as the sender's card has heard.
+    /// The interface that an address is mapped to, in the sender's view.
     #[inline(always)]
     fn owner(&self, subnet: &SubnetView, address: IpAddr) -> Option<InterfaceIndex> {
         if self.view.faults().is_some() {
@@ -171,10 +171,10 @@ impl<'a, O: Observer> Context<'a, O> {
         former.unwrap_or_else(|| self.view.owner(subnet, address))
     }
 
-    // The way of a packet that is delivered, from here to `hand_over`, is inlined: what was read of the frame then stays in
-    // registers, and so does the verdict. A reference to either that leaves this way would force all of it into memory, and
-    // copying it from there in other pieces than it was written in keeps the CPU waiting. Therefore what happens seldom gets
-    // the frame's bytes, reads them anew, and leaves its verdict in the context (`aside`).
+    // The path of a delivered packet, from here to `hand_over`, is inlined, so that what was read of the frame stays in
+    // registers, and so does the verdict. A reference to either would force all of it into memory, and copying it from
+    // there in other pieces than it was written in stalls the CPU. Therefore the slow path gets the frame's bytes,
+    // parses them again, and leaves its verdict in the context (`aside`).
     #[inline(always)]
     fn decide(&mut self, bytes: &[u8]) -> Decided {
         let frame = Frame::parse(bytes)?;
@@ -212,8 +212,8 @@ impl<'a, O: Observer> Context<'a, O> {
         self.forward(frame, Packet::V6(packet))
     }
 
-    /// What becomes of a packet that is no question about a neighbor. There is one copy for each family, so that neither
-    /// asks of each address which it is.
+    /// Decides about a packet that is not neighbor discovery. There is one copy for each family, so that neither tests
+    /// the family of each address.
     #[inline(always)]
     fn forward(&mut self, frame: &Frame<'_>, packet: Packet<'_>) -> Decided {
         if let Some(decided) = self.dhcp(frame, &packet) {
@@ -229,7 +229,7 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
-    /// Does something with a frame beside the way of those that are delivered.
+    /// Runs a function on a frame off the path of delivered frames.
     #[inline(always)]
     fn aside(&mut self, bytes: &[u8], then: impl FnOnce(&mut Self, &Frame<'_>) -> Decided) -> Decided {
         self.decide_aside(bytes, then);
@@ -243,7 +243,7 @@ impl<'a, O: Observer> Context<'a, O> {
             .and_then(|frame| then(self, &frame));
     }
 
-    /// The same with the packet in it.
+    /// The same with the frame's packet.
     #[inline(always)]
     fn aside_with_packet(
         &mut self,
@@ -269,7 +269,7 @@ impl<'a, O: Observer> Context<'a, O> {
         decided.is_some()
     }
 
-    /// What the VPC itself consumes of ICMPv6, whatever it is addressed to and behind whatever extension headers.
+    /// ICMPv6 messages that the VPC consumes, whatever their destination and behind whatever extension headers.
     fn neighbor_discovery(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Option<Decided> {
         if packet.hides_icmpv6_type() {
             return Some(Err(DropReason::Icmpv6Truncated));

@@ -1,4 +1,4 @@
-//! What changes in a frame on its way, done in the buffer that it was read into.
+//! Rewrites a delivered frame in place: MACs and hop count.
 
 use super::Rewrite;
 use crate::wire::checksum;

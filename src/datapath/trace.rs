@@ -1,5 +1,4 @@
-//! The trace is the decision with somebody watching: each stage tells what it looked at and what that decided, and the
-//! worker's observer is one that does not listen.
+//! Traces a decision: each stage reports what it looked at to an observer. A worker's observer ignores everything.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,13 +19,13 @@ use crate::wire::MacAddr;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Is the frame whole, and does it carry the interface's MAC?
+    /// Is the frame complete, and does it have the interface's MAC?
     Guard,
     /// ARP and Neighbor Discovery.
     Neighbor,
-    /// Router Solicitations, and what else the router answers.
+    /// Router Solicitations, and other requests that the router answers.
     Router,
-    /// Is it a question to a server of the VPC's own, DHCP?
+    /// Is it a request to one of the VPC's own servers, DHCP?
     Responder,
     /// May the interface send from this address?
     SourceCheck,
@@ -34,31 +33,31 @@ pub enum Stage {
     Delivery,
     /// Do the groups of the sending interface let it out?
     SecurityGroupEgress,
-    /// Where does the route lead?
+    /// What is the target of the route?
     Route,
     /// Does the network ACL of the subnet that it leaves let it out?
     NetworkAclEgress,
     /// Does the network ACL of the subnet that it enters let it in?
     NetworkAclIngress,
-    /// May the interface there receive this address?
+    /// May the receiving interface get this destination address?
     DestinationCheck,
     /// Do the groups of the receiving interface let it in?
     SecurityGroupIngress,
-    /// Has the port been answered often enough?
+    /// Does the port have answers left?
     Limit,
 }
 
-/// One thing that a stage looked at.
+/// A fact that a stage looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
-    /// The MACs of the frame and what they should be.
+    /// The source MAC and the expected one.
     SourceMac {
         /// The interface's MAC.
         expected: MacAddr,
         /// The frame's.
         seen: MacAddr,
     },
-    /// A question about an address.
+    /// A request for an address.
     Asked {
         /// The address.
         address: IpAddr,
@@ -74,11 +73,11 @@ pub enum Fact {
     },
     /// The mapping table's entry.
     Mapping {
-        /// The subnet that was looked in.
+        /// The subnet of the look-up.
         subnet: SubnetIndex,
         /// The address.
         address: IpAddr,
-        /// Who has it.
+        /// Its owner.
         owner: Option<InterfaceIndex>,
     },
     /// A link-local address from which the MAC was computed.
@@ -92,7 +91,7 @@ pub enum Fact {
     Mac {
         /// The MAC.
         mac: MacAddr,
-        /// Who has it.
+        /// Its owner.
         owner: Option<InterfaceIndex>,
     },
     /// A source or destination check.
@@ -108,11 +107,11 @@ pub enum Fact {
         /// Whether the interface owns the address.
         owns: bool,
     },
-    /// A route that was taken.
+    /// The route that was used.
     Route {
         /// The destination.
         address: IpAddr,
-        /// The route's destination and target; `None` where no route led.
+        /// The route's destination and target; `None` where no route matched.
         route: Option<(IpNet, RouteTarget)>,
     },
     /// What a router that asks knows of an address.
@@ -121,10 +120,10 @@ pub enum Fact {
         subnet: SubnetIndex,
         /// The address.
         address: IpAddr,
-        /// The MAC that it was told.
+        /// The entry's MAC.
         mac: Option<MacAddr>,
     },
-    /// A question to a server of the VPC's own.
+    /// A request to one of the VPC's own servers.
     Service {
         /// Which.
         service: Service,
@@ -190,7 +189,7 @@ pub enum Fact {
         /// How many that are.
         limit: u32,
     },
-    /// What a learning switch knows of a station.
+    /// A learning switch's entry for a station.
     Station {
         /// The station.
         mac: MacAddr,
@@ -214,16 +213,16 @@ impl fmt::Display for ProtocolName {
     }
 }
 
-/// Somebody who hears of each step.
+/// Gets each step of a decision.
 pub trait Observer {
-    /// False where nobody listens, so that what decides nothing need not be looked up to be told.
+    /// False for an observer that ignores everything, so that look-ups only for the trace are skipped.
     const LISTENS: bool = true;
 
-    /// A stage looked at something.
+    /// Called when a stage looked at something.
     fn saw(&mut self, stage: Stage, fact: Fact);
 }
 
-/// Nobody.
+/// Ignores everything.
 pub struct Unobserved;
 
 impl Observer for Unobserved {
@@ -233,7 +232,7 @@ impl Observer for Unobserved {
     fn saw(&mut self, _: Stage, _: Fact) {}
 }
 
-/// Writes every step down.
+/// Records every step.
 #[derive(Debug, Default)]
 pub struct Recorder {
     /// The steps in order.

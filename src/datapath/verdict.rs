@@ -1,49 +1,49 @@
-//! A frame's fate. Each one that goes nowhere has one reason, and every reason has a name that is counted and shown.
+//! Defines verdicts and drop reasons. Every dropped frame has one reason, whose name is counted and shown.
 
 use super::state::Asking;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
 
-/// What becomes of a frame.
+/// The verdict about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// To one place, after the rewriting.
+    /// Delivered to one destination, after the rewriting.
     Deliver {
-        /// Where it goes.
+        /// The destination.
         to: Destination,
-        /// What changes on the way.
+        /// The rewriting.
         rewrite: Rewrite,
     },
-    /// The answer in the reply buffer goes back to the port that asked.
+    /// Answered: the frame in the reply buffer goes back to the sender's port.
     Reply(Answered),
-    /// To every other port of the segment (learning switches only); and the router's answer, if there is one.
+    /// Flooded to every other port of the segment (learning switches only), with the router's answer, if there is one.
     Flood {
         /// The router's answer in the reply buffer.
         reply: Option<Answered>,
-        /// The server at the router's address that is asked as well, as by [`Verdict::Punt`].
+        /// The server at the router's address that gets the frame too, as with [`Verdict::Punt`].
         punt: Option<Service>,
     },
-    /// The router took it in: a station told it where it is.
+    /// Consumed by the router: a station advertised its address.
     Consumed,
-    /// The router asks the stations of a subnet for an address: the question in the reply buffer goes to every port there,
-    /// if [`Effects::commit`](super::Effects::commit) says so.
+    /// The router sends a request for an address to a subnet: the frame in the reply buffer goes to every port there,
+    /// if [`Effects::commit`](super::Effects::commit) returns true.
     Ask {
-        /// The subnet that is asked.
+        /// The subnet of the request.
         subnet: SubnetIndex,
-        /// Where the packet goes meanwhile, by what was known before; `None` when nothing was: it is dropped as
+        /// Where the packet goes meanwhile, by an older entry; `None` without one: it is dropped as
         /// [`DropReason::NeighborResolving`].
         deliver: Option<(PortId, Rewrite)>,
     },
-    /// Nowhere yet: a server of the VPC's own answers, by [`answer`](super::responder::answer), which may allocate, or from
-    /// a thread of its own.
+    /// Passed to one of the VPC's own servers: to [`answer`](super::responder::answer), which may allocate, or to the
+    /// services in a thread of their own.
     Punt(Service),
-    /// Nowhere.
+    /// Dropped.
     Drop(DropReason),
 }
 
 impl Verdict {
-    /// What becomes of the packet that raised a question, once the question was seen to.
+    /// The outcome for the packet that caused a request, once the request was handled.
     #[inline]
     pub fn after_asking(self, asked: Asking) -> Self {
         match self {
@@ -69,23 +69,23 @@ pub enum Destination {
     Port(PortId),
 }
 
-/// What changes in a delivered frame.
+/// The rewriting of a delivered frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rewrite {
-    /// Nothing: within a subnet the frame arrives as it was sent.
+    /// None: within a subnet the frame arrives as it was sent.
     None,
-    /// The router passed it on: new link-layer addresses, and perhaps a hop less.
+    /// Routed: new MACs, and the hop count if the profile says so.
     Route {
         /// The interface's MAC.
         destination: MacAddr,
         /// The MAC of the receiving subnet's router.
         source: MacAddr,
-        /// Whether the TTL or hop limit goes down by one, the IPv4 header checksum with it.
+        /// Whether the TTL or hop limit is decremented, and the IPv4 header checksum updated.
         decrement_ttl: bool,
     },
 }
 
-/// Defines an enum without data whose variants have a name on the wire of the API and a sentence.
+/// Defines an enum without data whose variants have a name in the API and a description.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident = $label:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -97,7 +97,7 @@ macro_rules! named {
         impl $name {
             /// All of them, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-            /// How many there are: the size of an array of counters indexed by one.
+            /// Their number: the size of an array of counters indexed by one.
             pub const COUNT: usize = Self::ALL.len();
 
             /// The name in the API and in scenario files.
@@ -105,7 +105,7 @@ macro_rules! named {
                 match self { $(Self::$variant => $label),+ }
             }
 
-            /// What it means, in a sentence.
+            /// The description, in a sentence.
             pub const fn description(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($text),+)),+ }
             }
@@ -139,7 +139,7 @@ named! {
         Echo = "echo_reply",
         /// A link-local service sent a packet.
         Service = "service_packet",
-        /// A packet that was too long for the way got ICMP Fragmentation Needed or Packet Too Big.
+        /// A packet that was too long for its path got ICMP Fragmentation Needed or Packet Too Big.
         TooBig = "packet_too_big",
         /// A DHCPDISCOVER got an offer.
         Dhcpv4Offer = "dhcpv4_offer",
@@ -155,7 +155,7 @@ named! {
 }
 
 named! {
-    /// A server of the VPC's own, which answers outside of the decision.
+    /// One of the VPC's own servers, which answers outside of the decision.
     Service {
         /// DHCP for IPv4 addresses.
         Dhcpv4 = "dhcpv4",
@@ -167,7 +167,7 @@ named! {
 }
 
 named! {
-    /// Why a frame went nowhere.
+    /// Why a frame was dropped.
     DropReason {
         /// Shorter than an Ethernet header.
         Truncated = "truncated",

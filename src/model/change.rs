@@ -1,8 +1,8 @@
-//! Defines [`Change`]: what a command did to the declared network, as data.
+//! Defines [`Change`]: the effect of a command on the declared network, as data.
 //!
-//! A change holds identifiers, MAC addresses and sequence numbers as they were drawn, so that applying it elsewhere gives
-//! the same network. It holds the value before as well, so that it can be taken back. The data path, the events, a trial
-//! run and a journal all read changes; none of them interprets commands.
+//! A change contains identifiers, MAC addresses and sequence numbers as they were drawn, so that applying it elsewhere
+//! gives the same network. It contains the former value too, so that it can be reverted. The data path, the events, a
+//! dry run and a journal all read changes; none of them interprets commands.
 
 use std::time::SystemTime;
 
@@ -22,7 +22,7 @@ use super::security_group::SecurityGroup;
 use super::subnet::Subnet;
 use super::vpc::Vpc;
 
-/// A resource as it is stored: everything that a user or a draw decided, nothing that can be computed from others.
+/// A resource as it is stored: everything that a user or a random draw decided, and nothing that can be computed.
 pub trait Record: Clone + PartialEq {
     /// Its identifier.
     type Id: ResourceId;
@@ -39,25 +39,25 @@ pub(in crate::model) trait Stored: Record {
     /// The names in use for resources of this kind.
     fn names(network: &mut Network) -> &mut Names<Self::Id>;
 
-    /// Writes the record in place of the one before, and brings every index in line. At least one of the two is given.
-    /// Names are in line already.
+    /// Replaces the former record, and updates every index. At least one of the two is given. Names have been updated
+    /// already.
     fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>);
 
     /// Every record of this kind, in any order.
     fn all(network: &Network) -> Vec<Self>;
 }
 
-/// The record of a resource before and after: made if there was none before, deleted if there is none after.
+/// A resource's record before and after: created if there was none before, deleted if there is none after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta<T> {
-    /// What was stored.
+    /// The former record.
     pub before: Option<T>,
-    /// What is stored now.
+    /// The present record.
     pub after: Option<T>,
 }
 
 impl<T: Record> Delta<T> {
-    /// The record that is there, or was until now.
+    /// The present record, or else the former one.
     pub fn record(&self) -> Option<&T> {
         self.after.as_ref().or(self.before.as_ref())
     }
@@ -72,19 +72,19 @@ impl<T: Record> Delta<T> {
         self.before.is_none()
     }
 
-    /// Whether the resource is gone.
+    /// Whether the resource is deleted.
     pub fn is_gone(&self) -> bool {
         self.after.is_none()
     }
 }
 
-/// What every kind of change can do to a network. Neither can fail: what was checked is not checked again.
+/// The effect of a kind of change on a network. Neither method can fail, because a change has been checked already.
 pub(in crate::model) trait Effect {
     /// Makes the change.
     fn apply(&self, network: &mut Network);
-    /// Takes it back, provided that nothing else has changed since.
+    /// Reverts it, provided that nothing else has changed since.
     fn revert(&self, network: &mut Network);
-    /// Whether it changes nothing.
+    /// Whether it has no effect.
     fn is_empty(&self) -> bool;
     /// The change that takes it back.
     fn inverse(&self) -> Self;
@@ -231,35 +231,35 @@ macro_rules! changes {
 }
 
 changes! {
-    /// A DHCP option set is made or deleted.
+    /// A DHCP option set was created or deleted.
     DhcpOptions(Box<Delta<DhcpOptionSet>>),
-    /// A VPC is made, changed or deleted.
+    /// A VPC was created, changed or deleted.
     Vpc(Box<Delta<Vpc>>),
-    /// A prefix list is made, changed or deleted, its entries included.
+    /// A prefix list was created, changed or deleted, its entries included.
     PrefixList(Box<Delta<PrefixList>>),
-    /// A security group is made, changed or deleted, its rules included.
+    /// A security group was created, changed or deleted, its rules included.
     SecurityGroup(Box<Delta<SecurityGroup>>),
-    /// A network ACL is made, changed or deleted, its entries included.
+    /// A network ACL was created, changed or deleted, its entries included.
     NetworkAcl(Box<Delta<NetworkAclRecord>>),
-    /// A subnet is made, changed or deleted.
+    /// A subnet was created, changed or deleted.
     Subnet(Box<Delta<Subnet>>),
-    /// A network interface is made, attached, changed, detached or deleted; its addresses come as mappings.
+    /// A network interface was created, attached, changed, detached or deleted; its addresses are separate mappings.
     Interface(Box<Delta<InterfaceRecord>>),
-    /// An instance is made, changed or deleted.
+    /// An instance was created, changed or deleted.
     Instance(Box<Delta<Instance>>),
-    /// A route table is made, changed or deleted, its routes included.
+    /// A route table was created, changed or deleted, its routes included.
     RouteTable(Box<Delta<RouteTableRecord>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
-    /// A subnet is associated with a route table of its own, or with none.
+    /// A subnet's association with a route table changed.
     Association(Association),
-    /// A subnet has another network ACL.
+    /// A subnet's association with a network ACL changed.
     AclAssociation(AclAssociationChange),
     /// Addresses and prefixes have other owners.
     Mappings(Vec<MappingChange>),
 }
 
-/// What one command did, with what a journal has to know about it.
+/// The changes of one command, with the metadata for a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     /// Its number; each commit has the next one.

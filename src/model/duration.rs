@@ -1,8 +1,8 @@
-//! Reads and writes lengths of time that a client gives: text with a unit, such as `10s` or `1500ms`, within the bounds
-//! of its field.
+//! Reads and writes durations that a client gives: text with a unit, such as `10s` or `1500ms`, within the bounds of
+//! its field.
 //!
-//! A [`Span`] has no arithmetic of its own. Together with the lint `clippy::arithmetic_side_effects`, which refuses `+`,
-//! `-` and `*` on durations and clocks, this keeps a client's number from overflowing one. [`later`] adds to a clock.
+//! A [`Span`] has no arithmetic. Together with the lint `clippy::arithmetic_side_effects`, which refuses `+`, `-` and
+//! `*` on durations and clocks, this keeps a client's number from overflowing a clock. [`later`] adds to a clock.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,40 +22,40 @@ pub const DAY: u64 = 24 * HOUR;
 /// 365 days in nanoseconds.
 pub const YEAR: u64 = 365 * DAY;
 
-/// How long a frame, an edit, a request or an answer is held up.
+/// Delay of a frame, an edit, a request or an answer.
 pub type Delay = Span<0, HOUR>;
-/// How long something lasts that ends by itself: a fault, a capture.
+/// Duration of something that ends by itself: a fault, a capture.
 pub type Lifetime = Span<MILLISECOND, YEAR>;
-/// How long a session token of the metadata service is valid: at most 6 hours (EC2 user guide, "Use IMDSv2").
+/// Lifetime of a session token of the metadata service: at most 6 hours (EC2 user guide, "Use IMDSv2").
 pub type TokenLifetime = Span<0, { 6 * HOUR }>;
 /// How far a clock is off, either way. The eras of NTP last 136 years (RFC 5905 section 6).
 pub type ClockOffset = Span<0, { 100 * YEAR }>;
 /// Time between two Router Advertisements: up to 65535 s (RFC 8319 section 4).
 pub type AdvertisementInterval = Span<{ 10 * MILLISECOND }, { 65_535 * SECOND }>;
-/// A time of a scenario: how long a step waits, how long it may take.
+/// A duration in a scenario: a wait, a time limit.
 pub type Interval = Span<0, { 30 * DAY }>;
-/// Time between two echo requests of `ping`, which takes 2 ms without asking who calls it.
+/// Interval between two echo requests of `ping`, which accepts 2 ms from any user.
 pub type PingInterval = Span<{ 2 * MILLISECOND }, DAY>;
-/// How long a neighbor may remember the former owner of an address.
+/// How long a neighbor may keep the former owner of an address.
 pub type Remembered = Span<0, { 6 * HOUR }>;
-/// How long a worker looks for frames before it sleeps.
+/// How long a worker polls before it sleeps.
 pub type Spin = Span<0, SECOND>;
-/// How long an answer is waited for, and the longest that a command may take.
+/// Timeout of an answer or of a command.
 pub type AnswerTimeout = Span<MILLISECOND, HOUR>;
 
-/// A length of time from `LEAST` to `MOST` nanoseconds.
+/// A duration from `LEAST` to `MOST` nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span<const LEAST: u64, const MOST: u64>(Duration);
 
-/// Why a text is no length of time for its field.
+/// Why a text is not a duration for its field.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SpanError {
-    /// It is no length of time at all.
+    /// It is not a duration.
     #[error("'{written}' is not a duration ({problem}): write one such as 10s or 250ms")]
     Syntax {
         /// What was written.
         written: String,
-        /// What is wrong with it.
+        /// The parser's error.
         problem: humantime::DurationError,
     },
     /// It is shorter or longer than the field allows.
@@ -82,7 +82,7 @@ fn how(long: bool) -> &'static str {
     if long { "long" } else { "short" }
 }
 
-/// A duration in the words of this file, in days at most: months and years have no fixed length.
+/// A duration as text, with days as the largest unit: months and years have no fixed length.
 fn shown(duration: Duration) -> String {
     const DAY_SECONDS: u64 = DAY / SECOND;
     match duration.as_secs() {
@@ -94,9 +94,9 @@ fn shown(duration: Duration) -> String {
 }
 
 impl<const LEAST: u64, const MOST: u64> Span<LEAST, MOST> {
-    /// The shortest one.
+    /// The lower bound.
     pub const LEAST: Duration = Duration::from_nanos(LEAST);
-    /// The longest one.
+    /// The upper bound.
     pub const MOST: Duration = Duration::from_nanos(MOST);
 
     /// This duration, if it is within the bounds.
@@ -108,7 +108,7 @@ impl<const LEAST: u64, const MOST: u64> Span<LEAST, MOST> {
         Some(Self(duration))
     }
 
-    /// A constant of this program. One out of bounds does not compile where it is used in a `const`.
+    /// A constant of this program. Out of bounds it does not compile where it is used in a `const`.
     pub const fn constant(duration: Duration) -> Self {
         match Self::new(duration) {
             Some(span) => span,
@@ -116,12 +116,12 @@ impl<const LEAST: u64, const MOST: u64> Span<LEAST, MOST> {
         }
     }
 
-    /// The length of time.
+    /// The duration.
     pub const fn get(self) -> Duration {
         self.0
     }
 
-    /// True for no time at all.
+    /// True for zero.
     pub const fn is_zero(self) -> bool {
         self.0.is_zero()
     }
@@ -155,7 +155,7 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Span<LEAST, MOST> {
     }
 }
 
-/// The beginning of a text that a message repeats.
+/// The beginning of a text, for a message.
 fn excerpt(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -424,14 +424,14 @@ pub mod rfc3339_nanoseconds {
     }
 }
 
-/// The instant that comes so much later. A sum that the clock cannot hold is 30 years from now, which for a deadline is
-/// the same.
+/// The instant `by` after `from`. A sum beyond the clock's range becomes 30 years from now, which is equivalent for a
+/// deadline.
 pub fn later(from: Instant, by: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * YEAR / SECOND);
     from.checked_add(by).or_else(|| from.checked_add(FAR)).unwrap_or(from)
 }
 
-/// The time of day so long after 1970, until the end of the year 9999: what comes later cannot be written (RFC 3339).
+/// The time of day `duration` after 1970, at most the end of the year 9999: later times cannot be written (RFC 3339).
 pub fn since_epoch(duration: Duration) -> SystemTime {
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     SystemTime::UNIX_EPOCH
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_bounds_is_told_with_the_bounds() {
+    fn a_duration_out_of_bounds_is_refused_with_the_bounds() {
         let told = |text: &str| text.parse::<AdvertisementInterval>().unwrap_err().to_string();
         assert_eq!(
             told("9ms"),

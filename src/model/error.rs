@@ -1,4 +1,4 @@
-//! Why a declaration is refused: each reason knows its AWS error code, the field at fault and what to do about it.
+//! Defines the refusals of a declaration: each has its AWS error code, the wrong field and a remedy.
 
 use std::net::IpAddr;
 
@@ -12,52 +12,52 @@ use super::prefix_list::PrefixListError;
 use super::security_group::SecurityGroupError;
 use crate::wire::MacAddr;
 
-/// What sort of refusal it is: a face answers each with a status of its own.
+/// The kind of a refusal, which determines the status of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// What is named is not there.
+    /// The named resource does not exist.
     NotFound,
-    /// What there is stands against it.
+    /// The present state of the network conflicts.
     Conflict,
-    /// It could never be.
+    /// The request is invalid in any state.
     Invalid,
 }
 
-/// One refusal. `Display` is the message; where tools parse the message of AWS it is AWS's, word for word.
+/// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// An identifier or a name that stands for nothing.
-    // amazon-vpc-cni-k8s takes the identifier out of the quotes of the message about interfaces.
+    /// An identifier or name of no resource.
+    // amazon-vpc-cni-k8s parses the quoted identifier in the message about interfaces.
     #[error("The {what} '{given}' does not exist")]
     NotFound {
-        /// How AWS's message calls the resource.
+        /// The resource's name in AWS's message.
         what: &'static str,
-        /// As the caller wrote it.
+        /// As given.
         given: String,
         /// The AWS code, as in `InvalidSubnetID.NotFound`.
         code: &'static str,
-        /// The field that named it.
+        /// The field that contained it.
         field: &'static str,
     },
-    /// A name that cannot be used.
+    /// A name that is not allowed.
     #[error("The name '{name}' cannot be used: {reason}")]
     BadName {
         /// As given.
         name: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A name that another resource of the kind bears.
+    /// A name that another resource of the kind has.
     #[error("The {kind} {holder} is already named '{name}'")]
     NameTaken {
         /// The kind of resource.
         kind: &'static str,
         /// The name.
         name: String,
-        /// Who bears it.
+        /// The resource with that name.
         holder: String,
     },
-    /// A VPC without an IPv4 block: AWS makes none.
+    /// A VPC without an IPv4 block.
     #[error("A VPC needs at least one IPv4 CIDR block")]
     VpcWithoutIpv4,
     /// A CIDR block of a size that AWS refuses.
@@ -65,7 +65,7 @@ pub enum ModelError {
     CidrSize {
         /// As given.
         net: IpNet,
-        /// The sizes that are allowed.
+        /// The allowed sizes.
         rule: &'static str,
         /// The AWS code.
         code: &'static str,
@@ -77,30 +77,30 @@ pub enum ModelError {
     CidrRange {
         /// As given.
         net: IpNet,
-        /// Which law it breaks.
+        /// The reason.
         reason: &'static str,
         /// The field at fault.
         field: &'static str,
     },
-    /// Two blocks of one VPC, or two subnets, share addresses.
+    /// Two blocks of one VPC, or two subnets, overlap.
     #[error("The CIDR '{net}' conflicts with {with}")]
     CidrConflict {
         /// As given.
         net: IpNet,
-        /// What it overlaps, for the reader.
+        /// The other block.
         with: String,
         /// The AWS code.
         code: &'static str,
         /// The field at fault.
         field: &'static str,
     },
-    /// The first IPv4 block of a VPC is for life.
+    /// The primary IPv4 block of a VPC cannot be changed.
     #[error("The primary CIDR block {net} of a VPC cannot be changed or removed")]
     PrimaryCidr {
         /// The block.
         net: Ipv4Net,
     },
-    /// A subnet outside of its VPC.
+    /// A subnet outside its VPC's blocks.
     #[error("The CIDR '{net}' lies in no CIDR block of the VPC")]
     SubnetOutsideVpc {
         /// As given.
@@ -108,10 +108,10 @@ pub enum ModelError {
         /// The field at fault.
         field: &'static str,
     },
-    /// A subnet with neither family.
+    /// A subnet without any block.
     #[error("A subnet needs an IPv4 CIDR block, an IPv6 CIDR block, or both")]
     SubnetWithoutCidr,
-    /// An address that the subnet does not contain.
+    /// An address outside the subnet.
     #[error("Address {address} does not fall within the subnet's address range")]
     OutsideSubnet {
         /// As given.
@@ -119,39 +119,39 @@ pub enum ModelError {
         /// The subnet.
         subnet: SubnetId,
     },
-    /// An address that AWS keeps for itself in every subnet.
+    /// An address that AWS reserves in every subnet.
     #[error("Address {address} is in subnet's reserved address range")]
     Reserved {
         /// As given.
         address: AddressOrPrefix,
     },
-    /// An assigned address, and no leave to move it. The text is parsed by tools.
+    /// The address is assigned and reassignment is not allowed. Tools parse the text.
     #[error("[{address}] assigned, but move is not allowed.")]
     MoveNotAllowed {
         /// The address.
         address: AddressOrPrefix,
-        /// Who has it.
+        /// Its owner.
         owner: InterfaceId,
     },
-    /// A new interface asks for an address that is taken.
+    /// A new interface requests an assigned address.
     #[error("Address {address} is in use.")]
     AddressInUse {
         /// The address.
         address: AddressOrPrefix,
-        /// Who has it.
+        /// Its owner.
         owner: InterfaceId,
     },
-    /// A prefix over assigned addresses, or an address inside a delegated prefix.
+    /// A prefix that contains assigned addresses, or an address inside a delegated prefix.
     #[error("{address} overlaps {existing}, which is assigned to {owner}")]
     Overlap {
         /// As given.
         address: AddressOrPrefix,
-        /// What is there.
+        /// The existing mapping.
         existing: AddressOrPrefix,
-        /// Who has it.
+        /// Its owner.
         owner: InterfaceId,
     },
-    /// An unassignment of what is not assigned. The text is parsed by tools.
+    /// An address to unassign that is not assigned. Tools parse the text.
     #[error("Some of the specified addresses are not assigned to interface {interface}")]
     NotAssigned {
         /// The interface that was named.
@@ -159,7 +159,7 @@ pub enum ModelError {
         /// The address.
         address: AddressOrPrefix,
     },
-    /// No mapping of this address in the subnet.
+    /// The address is not mapped in the subnet.
     #[error("The address '{address}' is not mapped in {subnet}")]
     NoMapping {
         /// The subnet.
@@ -167,7 +167,7 @@ pub enum ModelError {
         /// The address.
         address: AddressOrPrefix,
     },
-    /// The primary IPv4 of an interface is for life.
+    /// The primary IPv4 address of an interface cannot be unassigned or moved.
     #[error("The primary private IP address {address} of {interface} cannot be unassigned or moved")]
     PrimaryAddress {
         /// The interface.
@@ -175,7 +175,7 @@ pub enum ModelError {
         /// Its primary address.
         address: IpAddr,
     },
-    /// No address, or no aligned prefix, is left.
+    /// No free address or aligned prefix is left.
     #[error("The specified subnet does not have enough free addresses to satisfy the request.")]
     SubnetFull {
         /// The subnet.
@@ -189,7 +189,7 @@ pub enum ModelError {
         /// `IPv4` or `IPv6`.
         family: &'static str,
     },
-    /// A MAC address that another interface or the router has.
+    /// A MAC address that another interface or a router has.
     #[error("The MAC address {mac} is already in use in the VPC")]
     MacTaken {
         /// The address.
@@ -202,28 +202,29 @@ pub enum ModelError {
     BadMac {
         /// As given.
         mac: MacAddr,
-        /// Why.
+        /// The reason.
         reason: &'static str,
         /// The field at fault.
         field: &'static str,
     },
-    /// Something still depends on the resource.
+    /// Other resources depend on the resource.
     #[error("The {kind} '{id}' has dependencies and cannot be deleted: {dependents}")]
     Dependents {
         /// The kind of resource.
         kind: &'static str,
         /// Its identifier.
         id: String,
-        /// What depends on it, for the reader.
+        /// The dependents.
         dependents: String,
     },
-    /// An attached interface is to be deleted. The text is EC2's.
+    /// An attached interface cannot be deleted. The text is EC2's.
     #[error("Network interface '{interface}' is currently in use.")]
     DeleteInUse {
         /// The interface.
         interface: InterfaceId,
     },
-    /// A tag that cannot be shown in the metadata, of an instance that shows its tags there. The text is EC2's.
+    /// A tag of an instance that shows its tags in the metadata, with a key that cannot be shown there. The text is
+    /// EC2's.
     #[error(
         "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a \
          reserved name ('.', '..', '_index')"
@@ -232,13 +233,13 @@ pub enum ModelError {
         /// The key.
         key: String,
     },
-    /// An attached interface is to be attached again.
+    /// The interface is attached already.
     #[error("The network interface '{interface}' is attached")]
     InterfaceInUse {
         /// The interface.
         interface: InterfaceId,
     },
-    /// A detached interface is to be detached.
+    /// The interface is not attached.
     #[error("The network interface '{interface}' is not attached")]
     NotAttached {
         /// The interface.
@@ -249,19 +250,19 @@ pub enum ModelError {
     DeviceIndexTaken {
         /// The instance.
         instance: InstanceId,
-        /// The place.
+        /// The device index.
         device_index: u32,
-        /// The interface that is there.
+        /// The interface with that device index.
         interface: InterfaceId,
     },
-    /// A route that no table may have, in the words of EC2 where it has some.
+    /// A route that is not allowed, in EC2's words where known.
     #[error("{text}")]
     Route {
-        /// What is wrong with it.
+        /// The message.
         text: String,
         /// The field at fault.
         field: &'static str,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A second route with the same destination.
@@ -270,7 +271,7 @@ pub enum ModelError {
         /// The destination.
         destination: IpNet,
     },
-    /// A route to be deleted that is not there.
+    /// The route does not exist.
     #[error("no route with destination-cidr-block {destination} in route table {table}")]
     NoRoute {
         /// The table.
@@ -278,21 +279,21 @@ pub enum ModelError {
         /// The destination.
         destination: IpNet,
     },
-    /// The main route table of a VPC is to be deleted by itself, or to lose its place without another taking it.
+    /// The main route table of a VPC cannot be deleted, nor lose its place unless another table becomes the main one.
     #[error("The route table '{table}' is the main one of its VPC")]
     MainRouteTable {
         /// The table.
         table: RouteTableId,
     },
-    /// A subnet that is associated with no table of its own.
+    /// The subnet has no explicit association with the table.
     #[error("The subnet '{subnet}' is not explicitly associated with route table {table}")]
     NotAssociated {
         /// The subnet.
         subnet: SubnetId,
-        /// The table that was named.
+        /// The named table.
         table: RouteTableId,
     },
-    /// A table and a subnet of different VPCs.
+    /// The table and the subnet are in different VPCs.
     #[error("Route table {table} and subnet {subnet} belong to different networks")]
     DifferentNetworks {
         /// The table.
@@ -300,16 +301,16 @@ pub enum ModelError {
         /// The subnet.
         subnet: SubnetId,
     },
-    /// A set of DHCP options that breaks a rule.
+    /// A DHCP option set breaks a rule.
     #[error(transparent)]
     DhcpOptions(#[from] DhcpOptionsError),
-    /// A security group, or a rule of one, that breaks a rule.
+    /// A security group, or one of its rules, breaks a rule.
     #[error(transparent)]
     SecurityGroup(#[from] SecurityGroupError),
-    /// A network ACL, or an entry of one, that breaks a rule.
+    /// A network ACL, or one of its entries, breaks a rule.
     #[error(transparent)]
     NetworkAcl(#[from] NetworkAclError),
-    /// A prefix list that breaks a rule.
+    /// A prefix list breaks a rule.
     #[error(transparent)]
     PrefixList(#[from] PrefixListError),
     /// A value out of its range.
@@ -319,21 +320,21 @@ pub enum ModelError {
         field: &'static str,
         /// What was given.
         given: String,
-        /// What may be given, as a sentence.
+        /// The allowed values, as a sentence.
         remedy: &'static str,
     },
-    /// A limit would be passed.
+    /// A limit would be exceeded.
     #[error("{text}")]
     Limit {
         /// The AWS code.
         code: &'static str,
-        /// What would be too much, and how much is allowed.
+        /// The message with the limit.
         text: String,
     },
 }
 
 impl ModelError {
-    /// The refusal of an identifier or name that stands for nothing.
+    /// The refusal of an identifier or name of no resource.
     pub fn not_found<T: ResourceId>(given: &str) -> Self {
         // AWS's own words for each kind: "The vpc ID 'vpc-…' does not exist", "The networkInterface ID 'eni-…' …".
         let (what, field) = match T::PREFIX {
@@ -358,7 +359,7 @@ impl ModelError {
         }
     }
 
-    /// The error code that EC2 gives in this case.
+    /// The error code of EC2 for this case.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { code, .. }
@@ -403,7 +404,7 @@ impl ModelError {
         }
     }
 
-    /// The field of the request that is at fault, in the API's spelling.
+    /// The wrong field of the request, in the API's spelling.
     pub fn field(&self) -> Option<&'static str> {
         match self {
             Self::NotFound { field, .. }
@@ -442,7 +443,7 @@ impl ModelError {
         }
     }
 
-    /// What the caller can do about it, as one sentence.
+    /// The remedy, as one sentence.
     pub fn remedy(&self) -> String {
         match self {
             Self::NotFound { .. } => "List the resources of this kind to see their identifiers and names.".into(),

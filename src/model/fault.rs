@@ -15,24 +15,24 @@ use super::ids::{FaultId, InterfaceId, ResourceRef, SubnetId, VpcId};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FaultSpec {
-    /// What goes wrong.
+    /// The kinds of faults.
     #[serde(flatten)]
     pub fault: FaultKind,
     /// When it ends by itself, such as `10s`; until it is cancelled if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Lifetime>,
-    /// What to call it in events and reports.
+    /// A description for events and reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
-/// A fault that acts.
+/// An active fault.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Fault {
     /// Its identifier.
     pub id: FaultId,
-    /// What goes wrong, and for how long.
+    /// Its kind and duration.
     #[serde(flatten)]
     pub spec: FaultSpec,
     /// When it began, in UTC.
@@ -41,7 +41,7 @@ pub struct Fault {
     pub began_at: std::time::SystemTime,
 }
 
-/// Which interfaces a fault is about: the union of what is named.
+/// The interfaces that a fault affects: the union of those named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -67,7 +67,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Everything.
+    /// All interfaces.
     pub fn everything() -> Self {
         Self {
             all: true,
@@ -83,26 +83,26 @@ impl Scope {
         }
     }
 
-    /// True where nothing is named.
+    /// True for an empty scope.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
-    /// The interfaces lose their link: their hosts see no carrier, and nothing passes.
+    /// The interfaces lose their link: their hosts see no carrier, and no frame passes.
     LinkDown(Scope),
-    /// Nothing passes between two sets of interfaces.
+    /// No frame passes between two sets of interfaces.
     Partition {
         /// One set.
         between: Scope,
         /// The other set.
         and: Scope,
-        /// Only from `between` to `and` nothing passes; frames the other way do.
+        /// Only frames from `between` to `and` are dropped; frames the other way pass.
         #[serde(default)]
         one_way: bool,
     },
@@ -111,11 +111,11 @@ pub enum FaultKind {
         /// The zone.
         availability_zone: String,
     },
-    /// What crosses the VPC from or to the interfaces is lost, held up, doubled, overtaken or slowed down.
+    /// Frames that cross the VPC from or to the interfaces are lost, delayed, duplicated, reordered or rate-limited.
     Impairment(ImpairmentSpec),
-    /// Interfaces go on seeing the owners that addresses had when the fault began.
+    /// Interfaces still see the owners that addresses had when the fault began.
     StaleMapping {
-        /// Who is behind.
+        /// The interfaces with the stale view.
         seen_by: Scope,
         /// In this subnet only: identifier or name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,25 +126,25 @@ pub enum FaultKind {
         #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
         addresses: Vec<IpAddr>,
     },
-    /// The API answers at once, and the data path follows later; with it, at the same instant, what the metadata service
-    /// says.
+    /// The API answers at once, and the data path follows later; the metadata service follows at the same time as the
+    /// data path.
     LatePropagation {
-        /// Edits of what; of everything if left out.
+        /// The kinds of edits; all if left out.
         #[serde(default = "everything_propagates")]
         of: Vec<Propagated>,
         /// In the subnets of this scope only; in all if left out.
         #[serde(default, skip_serializing_if = "Scope::is_empty")]
         scope: Scope,
-        /// How much later.
+        /// The delay.
         delay: PropagationDelay,
     },
     /// The API throttles, fails or is slow.
     Api(ApiFault),
-    /// Routers do not advertise themselves to the interfaces, asked or unasked.
+    /// Routers send no advertisements to the interfaces, solicited or not.
     RouterAdvertisementsWithheld(Scope),
     /// DHCP does not answer the interfaces.
     DhcpSilent(Scope),
-    /// The metadata service misbehaves towards the interfaces.
+    /// The metadata service fails for the interfaces.
     Metadata {
         /// At which interfaces.
         #[serde(alias = "on")]
@@ -155,34 +155,34 @@ pub enum FaultKind {
         /// It answers every request with this HTTP status.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
-        /// Session tokens live no longer than this, such as `5s`.
+        /// The longest lifetime of session tokens, such as `5s`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token_lifetime: Option<TokenLifetime>,
-        /// Requests wait so long before they are looked at.
+        /// Delay of every request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delay: Option<Delay>,
-        /// Only requests for these keys, by their path below the version: `*` stands for any one segment, `**` at the end for
-        /// all that follow. All requests if left out.
+        /// Only requests for these keys, by their path below the version: `*` stands for any one segment, `**` at the
+        /// end for all that follow. All requests if left out.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         paths: Vec<String>,
-        /// How many of these requests: `100%` if left out.
+        /// The share of affected requests: `100%` if left out.
         #[serde(default = "Fraction::always")]
         #[cfg_attr(feature = "schema", schema(value_type = String))]
         chance: Fraction,
     },
-    /// The time service tells the interfaces a wrong time.
+    /// The time service serves a wrong time to the interfaces.
     ClockSkew {
-        /// At which interfaces.
+        /// The interfaces.
         #[serde(alias = "on")]
         at: Scope,
         /// How far it is ahead, such as `2s`, or behind, such as `-250ms`.
         skew: Skew,
     },
-    /// Every process of the instances that the interfaces belong to stops (SIGSTOP), until the fault is over. Their kernels
-    /// go on answering ARP and pings, as those of hung machines do.
+    /// Every process of the instances that the interfaces belong to stops (SIGSTOP) until the fault is over. Their
+    /// kernels still answer ARP and pings, like those of hung machines.
     InstanceFreeze(Scope),
-    /// The instances that the interfaces belong to lose power: every process is killed, what they wrote is lost, none of
-    /// their interfaces has a link. When the fault is over they are there again, as after a boot, and nothing runs in them.
+    /// The instances that the interfaces belong to lose power: every process is killed, written files are lost, and
+    /// none of their interfaces has a link. When the fault is over they are as after a boot, without processes.
     InstanceCrash(Scope),
 }
 
@@ -230,29 +230,29 @@ fn everything_propagates() -> Vec<Propagated> {
     vec![Propagated::Mappings, Propagated::Routes]
 }
 
-/// What takes time to reach the data path.
+/// What reaches the data path with a delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Propagated {
-    /// Which interface owns an address.
+    /// The owners of addresses.
     Mappings,
     /// Routes.
     Routes,
-    /// What the metadata service says: it follows the data path after the delay, each key after one of its own. Not among
-    /// what is meant if nothing is named: then it follows at the same instant.
+    /// The metadata service: it follows the data path after the delay, each key after one of its own. Not included if
+    /// nothing is named: then it follows at the same time as the data path.
     Metadata,
 }
 
-/// How long an edit takes to reach the data path.
+/// The delay until an edit reaches the data path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PropagationDelay {
-    /// Always as long.
+    /// Always this long.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     Fixed(Delay),
-    /// Anything between two times is equally likely.
+    /// Uniformly distributed between two times.
     Uniform {
         /// The least.
         from: Delay,
@@ -261,38 +261,38 @@ pub enum PropagationDelay {
     },
     /// As seen on AWS: between 0.5 and 2 seconds.
     Aws,
-    /// The API accepts the edit, and it never happens.
+    /// The API accepts the edit, and it never takes effect.
     Never,
 }
 
-/// What befalls frames that cross the VPC.
+/// Impairments of frames that cross the VPC.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ImpairmentSpec {
-    /// At which interfaces.
+    /// The interfaces.
     #[serde(alias = "on")]
     pub at: Scope,
-    /// In which direction.
+    /// The direction.
     pub direction: FaultDirection,
-    /// How many frames are lost: `1%` or `0.01`.
+    /// The share of lost frames: `1%` or `0.01`.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub loss: Fraction,
-    /// How many frames arrive twice.
+    /// The share of duplicated frames.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub duplicate: Fraction,
-    /// How many frames are not held up, and so overtake others.
+    /// The share of frames that are not delayed, and so overtake others.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub reorder: Fraction,
-    /// How long frames are held up, such as `20ms`.
+    /// Delay of frames, such as `20ms`.
     pub delay: Delay,
-    /// By how much that varies, more or less; it changes no order.
+    /// Variation of the delay, plus or minus; it changes no order.
     pub jitter: Delay,
     /// Bits a second at each interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<u64>, minimum = 1))]
     pub rate: Option<std::num::NonZeroU64>,
-    /// How long a frame may wait for its turn where there is a rate; 200 ms if left out.
+    /// The longest wait in the queue of the rate limit; 200 ms if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Delay>,
 }
@@ -311,13 +311,13 @@ pub enum FaultDirection {
     Ingress,
 }
 
-/// How the API misbehaves.
+/// How the API fails.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiFault {
-    /// Which requests, such as `AssignPrivateIpAddresses` or `POST /v1/mappings`; a trailing `*` stands for anything. All
-    /// requests if left out, except those about faults, captures and events.
+    /// The affected requests, such as `AssignPrivateIpAddresses` or `POST /v1/mappings`; a trailing `*` stands for
+    /// anything. All requests if left out, except those about faults, captures and events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
     /// Requests above a rate get `RequestLimitExceeded`.
@@ -326,7 +326,7 @@ pub struct ApiFault {
     /// Requests fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
-    /// Requests wait so long before they are looked at.
+    /// Delay of every request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
 }
@@ -336,9 +336,9 @@ pub struct ApiFault {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Throttle {
-    /// Requests a second that are let through in the long run.
+    /// Requests a second in the long run.
     pub rate: f64,
-    /// Requests that are let through at once after a pause.
+    /// Requests at once after a pause.
     pub burst: u32,
 }
 
@@ -351,17 +351,17 @@ pub struct ApiError {
     pub status: u16,
     /// The error code, such as `InternalError`.
     pub code: String,
-    /// How many requests fail: `100%` if left out.
+    /// The share of failing requests: `100%` if left out.
     #[serde(default = "Fraction::always")]
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub chance: Fraction,
-    /// The request is carried out all the same.
+    /// The request is carried out nevertheless.
     #[serde(default)]
     pub carried_out: bool,
 }
 
 impl ApiError {
-    /// What the answer says, in EC2's words where it has some.
+    /// The message, in EC2's words where known.
     pub fn message(&self) -> &'static str {
         match self.code.as_str() {
             "RequestLimitExceeded" => "Request limit exceeded.",
@@ -370,7 +370,7 @@ impl ApiError {
     }
 }
 
-/// A part of a whole, from 0 to 1; written `1%` or `0.01`.
+/// A share from 0 to 1; written `1%` or `0.01`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
 pub struct Fraction(f64);
 

@@ -1,7 +1,7 @@
-//! Identifiers: a kind, a dash and seventeen hexadecimal digits, as AWS writes them since 2018 (`eni-0a1b…`).
+//! Defines identifiers: a kind, a dash and seventeen hexadecimal digits, as AWS writes them since 2018 (`eni-0a1b…`).
 //!
-//! AWS draws 68 random bits; here there are 64 and the first digit is always zero, as it is on nearly every
-//! identifier that EC2 hands out. Wherever an identifier is accepted a name is accepted too: see [`ResourceRef`].
+//! AWS draws 68 random bits; here there are 64 and the first digit is always zero, as in nearly every identifier of
+//! EC2. A name is accepted wherever an identifier is: see [`ResourceRef`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,22 +9,22 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What every kind of identifier has in common.
+/// The common part of all kinds of identifiers.
 pub trait ResourceId: Copy + Eq + Ord + std::hash::Hash + fmt::Display + fmt::Debug + FromStr + 'static {
-    /// What stands before the dash, as in `subnet`.
+    /// The prefix before the dash, as in `subnet`.
     const PREFIX: &'static str;
-    /// What a message calls the resource, as in `subnet`.
+    /// The resource's name in messages, as in `subnet`.
     const KIND: &'static str;
-    /// The AWS error code for an identifier that names nothing.
+    /// The AWS error code for an unknown identifier.
     const NOT_FOUND: &'static str;
 
     /// The identifier with these 64 bits.
     fn from_bits(bits: u64) -> Self;
-    /// The 64 bits behind the text.
+    /// The 64 bits of the identifier.
     fn to_bits(self) -> u64;
 }
 
-/// Text that is not an identifier of the wanted kind.
+/// Text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a {kind} identifier: write {prefix}- and seventeen hexadecimal digits")]
 pub struct ParseIdError {
@@ -58,7 +58,7 @@ macro_rules! resource_id {
         pub struct $name(u64);
 
         impl $name {
-            /// Before every other in order.
+            /// The least identifier.
             pub const MIN: Self = Self(0);
         }
 
@@ -212,12 +212,12 @@ resource_id!(
     "InvalidFaultID.NotFound"
 );
 
-/// A resource as a person refers to it: by identifier, or by the unique name that they gave it.
+/// A reference to a resource, by identifier or by its unique name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum ResourceRef<T> {
     /// By identifier.
     Id(T),
-    /// By name; resolved when the command is carried out.
+    /// By name; resolved when the command is executed.
     Name(Box<str>, PhantomData<T>),
 }
 

@@ -1,7 +1,7 @@
-//! How much may be declared, as data. AWS's default quotas are one value of it; a test bench wants another.
+//! Defines limits on what may be declared, as data: AWS's default quotas, or none.
 
-/// More interfaces than this the data path has no places for, whatever the limits say: it holds 4 Mi, and a place that
-/// was given up rests for a while.
+/// The most interfaces that the data path supports, whatever the limits are: it has 4 Mi indices, and a freed index is
+/// not reused for a while.
 pub const MOST_INTERFACES: usize = 4_000_000;
 
 /// Upper bounds; `None` is no bound.
@@ -11,21 +11,21 @@ pub struct Limits {
     pub vpcs: Option<usize>,
     /// Subnets of one VPC.
     pub subnets_per_vpc: Option<usize>,
-    /// CIDR blocks of one VPC, each family by itself.
+    /// CIDR blocks of one VPC, per family.
     pub cidr_blocks_per_vpc: Option<usize>,
     /// Route tables of one VPC.
     pub route_tables_per_vpc: Option<usize>,
-    /// Routes of one table beside the local ones, each family by itself.
+    /// Routes of one table in addition to the local ones, per family.
     pub routes_per_table: Option<usize>,
     /// Security groups of one VPC.
     pub security_groups_per_vpc: Option<usize>,
-    /// Rules of one security group, each direction and family by itself; a prefix list weighs its size.
+    /// Rules of one security group, per direction and family; a prefix list counts with its size.
     pub rules_per_group: Option<usize>,
     /// Security groups of one interface; AWS raises its quota up to 16.
     pub groups_per_interface: Option<usize>,
     /// Network ACLs of one VPC.
     pub network_acls_per_vpc: Option<usize>,
-    /// Entries of one network ACL, each direction and family by itself, the last one included.
+    /// Entries of one network ACL, per direction and family, the last one included.
     pub entries_per_network_acl: Option<usize>,
     /// Prefix lists in all.
     pub prefix_lists: Option<usize>,
@@ -38,7 +38,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No bound at all: what a test bench wants, and the default.
+    /// No bounds, the default.
     pub const UNBOUNDED: Self = Self {
         vpcs: None,
         subnets_per_vpc: None,
@@ -74,7 +74,7 @@ impl Limits {
         ipv6_per_interface: Some(10),
     };
 
-    /// True when one more than `count` would be too many.
+    /// True when one more than `count` would exceed the limit.
     pub(crate) fn reached(limit: Option<usize>, count: usize) -> bool {
         limit.is_some_and(|limit| count >= limit)
     }

@@ -1,7 +1,7 @@
-//! What a user declares: VPCs, subnets, network interfaces and mappings, with the invariants that AWS holds them to.
+//! Defines what a user declares: VPCs, subnets, network interfaces and mappings, with the invariants of AWS.
 //!
-//! Plain data. Nothing here opens a socket, reads a clock or makes up a random number: identifiers and MAC addresses
-//! are drawn from a generator that the caller hands in, so the same seed declares the same network.
+//! It is plain data: no sockets, no clock, no random numbers of its own. Identifiers and MAC addresses are drawn from a
+//! generator that the caller passes in, so the same seed gives the same network.
 
 pub mod address;
 pub mod change;

@@ -1,5 +1,5 @@
-//! A network's habits are data: what differs between AWS, its Xen years and a conventional LAN is a field here, and the
-//! data path asks the field, never the name.
+//! Defines profiles: the differences between AWS, its Xen years and a conventional LAN are fields, and the data path
+//! reads the field, never the profile's name.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddre
 pub use firewall::{FirewallPolicy, TrackingPolicy};
 pub use router::{AdvertisementDestination, AdvertisementPolicy, Resolution, RouterMac, RouterPolicy, Ttl};
 
-/// How the fabric behaves towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
+/// The behaviour of the fabric towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The built-in profile that it was made from; overrides keep it.
+    /// The built-in profile that it is based on; overrides keep it.
     pub name: String,
     /// How a frame finds its port.
     pub delivery: Delivery,
@@ -32,10 +32,10 @@ pub struct Profile {
     pub source_dest_check: bool,
     /// Largest IP packet, in bytes, that an interface may receive.
     pub mtu: u16,
-    /// Prefix length that a host is told for its IPv4 address; null for the subnet's own. With 32 the host sees no neighbor
+    /// Prefix length of a host's IPv4 address in leases; null for the subnet's own. With 32 the host sees no neighbor
     /// but the gateway.
     pub host_prefix_length: Option<u8>,
-    /// Who answers ARP and Neighbor Solicitations, and for what.
+    /// Answers to ARP and Neighbor Solicitations.
     pub neighbor: NeighborPolicy,
     /// The subnet's router.
     pub router: RouterPolicy,
@@ -50,37 +50,38 @@ pub struct Profile {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
-    /// By the mapping table alone: nothing is flooded, no group address is delivered.
+    /// By the mapping table alone: no flooding, no delivery to groups.
     Mapping,
-    /// As a learning switch does: by the source addresses that it saw, and to everybody when it has not.
+    /// By a learning switch: by source addresses seen before, flooded otherwise.
     Learning,
 }
 
-/// What the mapping service says, and to whom.
+/// The answers of the mapping service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NeighborPolicy {
-    /// For which addresses a question is answered at all.
+    /// The addresses for which requests are answered.
     pub scope: NeighborScope,
-    /// Which MAC the answer names.
+    /// The MAC in the answer.
     pub resolved_mac: ResolvedMac,
     /// Which link-local addresses resolve.
     pub link_locals: LinkLocals,
-    /// Whether somebody who asks for an address of its own hears an answer (which makes duplicate address detection fail).
+    /// Whether a request for the asker's own address is answered (which makes duplicate address detection fail).
     pub own_address: Answer,
     /// A probe (ARP sender 0.0.0.0, solicitation from `::`) for an address assigned to another interface.
     pub probe_for_another: Answer,
     /// An ARP request whose sender address the asker does not own.
     pub foreign_sender: Answer,
-    /// A request sent to one MAC instead of to the group: answered by the fabric, or left to the host that it names.
+    /// A unicast request: answered by the fabric, or left to the host that it is sent to.
     pub unicast_request: UnicastRequest,
-    /// Whether the fabric tells the ports of a subnet that an address has moved.
+    /// Whether the fabric announces a moved address to the ports of its subnet.
     pub announce_on_move: bool,
-    /// How long after an address was taken from one interface its assignment to another is announced as well, where moves
-    /// are: as long as a neighbor may remember the former owner. Zero for moves in one step alone.
+    /// How long after an address was taken from one interface its assignment to another is announced too, where moves
+    /// are: as long as a neighbor may keep the former owner. Zero: only moves in one step are announced.
     pub announce_within: Remembered,
-    /// Answers (ARP, ND) per second and port, over which requests are dropped as `responder_rate_limited`. 0: no limit.
+    /// Answers (ARP, ND) per second and port, above which requests are dropped as `responder_rate_limited`. 0: no
+    /// limit.
     pub answers_per_second: u32,
 }
 
@@ -89,33 +90,33 @@ pub struct NeighborPolicy {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NeighborScope {
-    /// The router's and those of the subnet that an interface has.
+    /// The router's, and those of the subnet that an interface owns.
     Assigned,
     /// The router's alone.
     Router,
-    /// Every address, whether anybody has it or not and wherever it lies; the asker's own by its own rule.
+    /// Every address, owned or not, inside the subnet or not; the asker's own by its own rule.
     Any,
 }
 
-/// Which MAC an answer about an interface's address names.
+/// The MAC in an answer for an interface's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ResolvedMac {
-    /// That of the interface.
+    /// The interface's.
     Owner,
     /// The router's, so that every frame goes to the router.
     Router,
 }
 
-/// Whether a question is answered.
+/// Whether a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// The fabric replies.
+    /// The fabric answers.
     Answer,
-    /// The fabric says nothing.
+    /// The fabric does not answer.
     Silent,
 }
 
@@ -124,7 +125,7 @@ pub enum Answer {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkLocals {
-    /// Every EUI-64 one, whether anybody has it or not, by computing the MAC from it.
+    /// Every EUI-64 one, owned or not, with the MAC computed from it.
     AnyEui64,
     /// Only the EUI-64 ones of interfaces of the subnet.
     Assigned,
@@ -149,38 +150,38 @@ pub enum ProfileError {
     /// No built-in profile has the name.
     #[error("there is no profile '{name}': use one of {}", Profile::NAMES.join(", "))]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
     },
     /// An override names no field, or has a wrong value.
     #[error("profile '{name}': {problem}")]
     Override {
-        /// The profile that was to be changed.
+        /// The base profile.
         name: String,
-        /// What serde says of the field.
+        /// The parser's error.
         problem: String,
     },
 }
 
-/// A profile as it is written in files and requests: a name, or a name with fields that differ.
+/// A profile as written in files and requests: a name, or a name with changed fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum ProfileSpec {
-    /// A built-in profile as it is.
+    /// A built-in profile, unchanged.
     Name(String),
     /// A built-in profile with overrides.
     Changed(ChangedProfile),
 }
 
-/// A built-in profile and the fields in which this one differs.
+/// A built-in profile and the changed fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangedProfile {
     /// The built-in profile to start from.
     pub base: String,
-    /// The fields that differ, nested as in `GET /v1/profiles`.
+    /// The changed fields, nested as in `GET /v1/profiles`.
     #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub overrides: serde_json::Map<String, serde_json::Value>,
 }
@@ -192,7 +193,7 @@ impl Default for ProfileSpec {
 }
 
 impl ProfileSpec {
-    /// The profile meant.
+    /// The resulting profile.
     pub fn resolve(&self) -> Result<Profile, ProfileError> {
         match self {
             Self::Name(name) => Profile::named(name),
@@ -200,7 +201,7 @@ impl ProfileSpec {
         }
     }
 
-    /// A profile as a request or a file would write it: its name, or its name and the fields in which it differs.
+    /// A profile as a request or a file would contain it: its name, or its name and the changed fields.
     pub fn of(profile: &Profile) -> Self {
         let name = Self::Name(profile.name.clone());
         let Ok(base) = Profile::named(&profile.name) else {
@@ -254,7 +255,7 @@ impl Profile {
         }
     }
 
-    /// A VPC on today's EC2.
+    /// A VPC of current EC2.
     pub fn aws() -> Self {
         Self {
             name: "aws".to_owned(),
@@ -268,9 +269,9 @@ impl Profile {
                 resolved_mac: ResolvedMac::Owner,
                 link_locals: LinkLocals::AnyEui64,
                 own_address: Answer::Silent,
-                // Nobody has published what EC2 does; Linux then marks the address `dadfailed`, as it should.
+                // EC2's behaviour is not published; with an answer Linux marks the address `dadfailed`, as it should.
                 probe_for_another: Answer::Answer,
-                // Unknown on EC2. A host that asks with another interface's address still hears the truth.
+                // Unknown for EC2. A host that asks with another interface's address still gets the right answer.
                 foreign_sender: Answer::Answer,
                 unicast_request: UnicastRequest::Answer,
                 announce_on_move: true,
@@ -339,7 +340,7 @@ impl Profile {
         }
     }
 
-    /// EC2 as its users met it between 2014 and 2018: a moved address is not announced, a hasty Solicit is not answered.
+    /// EC2 between 2014 and 2018: a moved address is not announced, and a Solicit with rapid commit is not answered.
     pub fn aws_xen() -> Self {
         let mut profile = Self::aws();
         profile.name = "aws-xen".to_owned();
@@ -374,7 +375,7 @@ impl Profile {
         Ok(changed)
     }
 
-    /// What no network can be: each problem names its fields and what to write instead.
+    /// Refuses contradictions: each problem names its fields and what to write instead.
     fn check(&self) -> Result<(), String> {
         if self.router.resolution == Resolution::Ask && self.delivery != Delivery::Learning {
             return Err(
@@ -450,7 +451,7 @@ impl Profile {
     }
 }
 
-/// Lays `overrides` over `value`, field by field; a field that is not there is an error that names its path.
+/// Overlays `overrides` on `value`, field by field; an unknown field is an error with its path.
 fn merge(
     value: &mut serde_json::Value,
     overrides: &serde_json::Map<String, serde_json::Value>,
@@ -521,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_override_is_told_with_the_path_of_its_field() {
+    fn a_wrong_override_is_reported_with_the_path_of_its_field() {
         let cases = [
             (
                 r#"{"router": {"advertisment": {}}}"#,

@@ -1,9 +1,9 @@
-//! Regions and availability zones: a zone bears its region's name and a letter, as in `eu-central-1a`.
+//! Derives zones, domains and host names from a region: a zone is a region and a letter, as in `eu-central-1a`.
 
-/// The region of a server that is told none.
+/// The default region of a server.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// The zone of a subnet that names none.
+/// The default zone of a subnet.
 pub fn default_zone(region: &str) -> String {
     format!("{region}a")
 }
@@ -25,7 +25,7 @@ pub fn ip_name(address: std::net::Ipv4Addr) -> String {
 /// The region that a zone lies in.
 pub fn region_of(zone: &str) -> &str {
     let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());
-    // What does not end in a digit and a letter is a region already, or a word of somebody's own.
+    // A name that does not end in a digit and a letter is a region, or a name of the user's own.
     if letters.ends_with(|c: char| c.is_ascii_digit()) {
         letters
     } else {

@@ -1,7 +1,7 @@
-//! Defines which packets a firewall rule is about: a protocol with its ports, or with its ICMP types and codes.
+//! Defines the packets of a firewall rule: a protocol with its ports, or with its ICMP types and codes.
 //!
 //! Security groups and network ACLs share this, and so do their REST form and the EC2 API's (EC2 API, IpPermission): a
-//! rule about all protocols, or about one other than TCP, UDP, ICMP and ICMPv6, covers all ports whatever range it came
+//! rule for all protocols, or for one other than TCP, UDP, ICMP and ICMPv6, covers all ports whatever range was given.
 //! with.
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub const UDP: u8 = 17;
 /// The protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
 
-/// Which way a rule looks at packets, from the interface or the subnet that it protects.
+/// Direction of packets, as seen from the interface or subnet that a rule protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

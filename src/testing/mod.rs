@@ -388,7 +388,7 @@ impl Vpc {
         self.take_arrivals()
     }
 
-    /// Returns the decision about a frame and each step that led to it, without sending it.
+    /// Returns the decision about a frame and each step of it, without sending it.
     ///
     /// ```
     /// # use localvpc::datapath::{DropReason, Verdict};

@@ -1,5 +1,5 @@
-//! A plan is carried out: each step becomes a command to the one writer, or a host. Before the first one every step is tried
-//! on a copy, so a refusal finds everything as it was; only the kernel, or somebody who edits meanwhile, can stop it midway.
+//! Carries out a plan: each step becomes a command to the Controller, or starts or ends a host. Every step is tried on
+//! a copy first, so a refusal changes nothing; only the kernel, or a concurrent edit, can stop a plan midway.
 
 use std::collections::BTreeMap;
 
@@ -32,17 +32,17 @@ use crate::topology::format::{Configure, LinkLocal};
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{refusal}")]
 pub struct Stopped {
-    /// Why.
+    /// The cause.
     pub refusal: Refusal,
     /// The changes that were made.
     pub applied: Vec<Change>,
-    /// Those of which a part was made.
+    /// The changes that were made in part.
     pub partly: Vec<Change>,
-    /// Those that were not.
+    /// The changes that were not made.
     pub not_applied: Vec<Change>,
 }
 
-/// What would change, and whether it would be refused.
+/// The plan, and whether it would be refused.
 pub fn plan(live: Live<'_>, desired: &Layout, extras: Extras) -> Plan {
     let mut copy = Rehearsed::of(live);
     let mut plan = Plan::new(desired, copy.running(), extras);
@@ -54,7 +54,7 @@ pub fn plan(live: Live<'_>, desired: &Layout, extras: Extras) -> Plan {
     plan
 }
 
-/// Changes what runs to what is wanted, and says what that was.
+/// Changes the running network to the desired one, and returns the plan.
 pub fn apply(mut live: Live<'_>, desired: &Layout, extras: Extras) -> Result<Plan, Box<Stopped>> {
     let plan = plan(live, desired, extras);
     if let Some(refusal) = &plan.refusal {
@@ -69,7 +69,7 @@ pub fn apply(mut live: Live<'_>, desired: &Layout, extras: Extras) -> Result<Pla
     Ok(plan)
 }
 
-/// Takes away what is named, and says what that was.
+/// Removes the named resources, and returns the plan.
 pub fn remove(mut live: Live<'_>, named: &Layout) -> Result<Plan, Box<Stopped>> {
     let mut copy = Rehearsed::of(live);
     let running = align(copy.running(), named);
@@ -87,14 +87,14 @@ pub fn remove(mut live: Live<'_>, named: &Layout) -> Result<Plan, Box<Stopped>> 
     Ok(plan)
 }
 
-/// Makes what is wanted where nothing is yet.
+/// Creates the desired network on an empty server.
 pub fn create(live: &mut Live<'_>, desired: &Layout) -> Result<(), Box<Stopped>> {
     let plan = Plan::new(desired, Running::default(), Extras::Keep);
     plan.carry_out(live)
 }
 
 impl Plan {
-    /// Does every step, or says which were done before one was refused.
+    /// Does every step, or returns which were done before one was refused.
     pub fn carry_out(&self, stage: &mut impl Stage) -> Result<(), Box<Stopped>> {
         let mut work = Work {
             stage,
@@ -102,7 +102,7 @@ impl Plan {
         };
         let mut done = 0;
         while let Some((_, step)) = self.steps.get(done) {
-            // Hosts that follow each other are started together.
+            // Consecutive hosts are started together.
             let hosts = self.steps[done..].iter().map_while(|(_, step)| match step {
                 Step::CreateInstance(name, instance) => Some((name, instance)),
                 _ => None,
@@ -133,7 +133,7 @@ impl Plan {
             let list = match (has(before, number), has(after, number)) {
                 (true, true) => &mut stopped.partly,
                 (false, true) => &mut stopped.not_applied,
-                // What takes no step of its own comes with others.
+                // Changes without a step of their own are parts of others.
                 (_, false) => &mut stopped.applied,
             };
             list.push(change.clone());
@@ -142,7 +142,7 @@ impl Plan {
     }
 }
 
-/// What a step is about.
+/// The resource of a step.
 fn subject(step: &Step) -> (Kind, &str) {
     match step {
         Step::RemoveInstance(label) | Step::CreateInstance(label, _) => (Kind::Instance, label),
@@ -195,7 +195,7 @@ fn refusal(step: &Step, error: &StepError) -> Refusal {
             };
         }
     };
-    // Of a list of edits, the one that was refused says whom it is about.
+    // For a list of edits, the refused edit names the resource.
     if let (Step::EditMappings(edits), ControlError::Edit(failed)) = (step, control)
         && let Some(Edit::Assign(label, _) | Edit::Move(label, _) | Edit::Unassign(label, _)) = edits.get(failed.index)
     {
@@ -205,7 +205,7 @@ fn refusal(step: &Step, error: &StepError) -> Refusal {
         return refusal;
     }
     let mut refusal = Refusal::new(kind, name, control);
-    // The file has shorter names for two fields of the API.
+    // Two fields have shorter names in the file than in the API.
     refusal.field = refusal.field.map(|field| match field.as_str() {
         "mac_address" => "mac".to_owned(),
         "destination" | "target" => "routes".to_owned(),
@@ -375,7 +375,7 @@ impl<S: Stage> Work<'_, S> {
         self.ids.insert((kind, label.to_owned()), id.to_string());
     }
 
-    /// A main table is the one that the VPC was made with, under its new name; unless that one has a name already.
+    /// A main table is the one that the VPC was created with, renamed; unless that one has a name already.
     fn create_table(&mut self, label: &str, vpc: &str, main: bool, tags: &Tags) -> Result<(), StepError> {
         let vpc = self.reference(Kind::Vpc, vpc);
         let own_name = name(Kind::RouteTable, label);
@@ -426,7 +426,7 @@ impl<S: Stage> Work<'_, S> {
 
     fn options(&self, choice: &OptionsChoice) -> DhcpOptionsChoice {
         match choice {
-            // The region's set is the first that there is, and stays.
+            // The region's set is the first one, and cannot be deleted.
             OptionsChoice::Region => DhcpOptionsChoice::Set(crate::model::DhcpOptionsId::from_bits(1).into()),
             OptionsChoice::None => DhcpOptionsChoice::None,
             OptionsChoice::Set(label) => DhcpOptionsChoice::Set(self.reference(Kind::DhcpOptions, label)),

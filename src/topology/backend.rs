@@ -1,4 +1,4 @@
-//! Carries out the steps of a plan: on the network that runs, or as a trial on a copy of what is declared of it.
+//! Executes the steps of a plan: on the running network, or on a copy as a dry run.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use crate::model::interface::{AttachInterface, DetachInterface};
 use crate::model::{Attachment, Command, InstanceId, InterfaceId, ResourceRef, RouteTable, RouteTableId, Vpc, VpcId};
 use crate::runtime::{HostSpec, PlaceError, PlaceIn, Runtime, RuntimeError};
 
-/// Why a step was not done.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// The Controller refused it.
@@ -17,10 +17,10 @@ pub enum StepError {
     /// An interface cannot be attached to a host.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// A host cannot be had.
+    /// A host could not be started.
     #[error(transparent)]
     Hosts(Box<RuntimeError>),
-    /// There is no lab to start hosts in.
+    /// The server has no lab.
     #[error("this server has no lab")]
     NoLab,
 }
@@ -35,9 +35,9 @@ impl From<RuntimeError> for StepError {
     }
 }
 
-/// Where steps are done.
+/// Executes steps.
 pub trait Stage {
-    /// Sends a command to the one writer.
+    /// Sends a command to the Controller.
     fn execute<C: Command>(&mut self, command: C) -> Result<C::Outcome, StepError>
     where
         ControlError: From<C::Error>;
@@ -53,17 +53,17 @@ pub trait Stage {
     fn attach(&mut self, interface: &ResourceRef<InterfaceId>, host: &str) -> Result<(), StepError>;
 }
 
-/// The network that runs.
+/// The running network.
 #[derive(Clone, Copy)]
 pub struct Live<'n> {
-    /// Its writer.
+    /// Its Controller.
     pub controller: &'n Controller,
     /// Its lab, if it has one.
     pub runtime: Option<&'n Runtime>,
 }
 
 impl Live<'_> {
-    /// The hosts that run.
+    /// The running hosts.
     pub fn hosts(&self) -> Vec<HostSpec> {
         self.runtime.map(Runtime::hosts).unwrap_or_default()
     }
@@ -101,7 +101,7 @@ impl Stage for Live<'_> {
     }
 }
 
-/// A copy, on which every step is done but those that the kernel does.
+/// A copy, on which every step is executed except for those of the kernel.
 #[derive(Debug, Clone)]
 pub struct Rehearsed {
     copy: Snapshot,
@@ -110,7 +110,7 @@ pub struct Rehearsed {
 }
 
 impl Rehearsed {
-    /// A copy of what runs.
+    /// A copy of the running network.
     pub fn of(live: Live<'_>) -> Self {
         let hosts = live.hosts().into_iter();
         Self {
@@ -134,17 +134,17 @@ impl Rehearsed {
         Ok(network.subnet(&subnet.into())?.availability_zone.clone())
     }
 
-    /// The interfaces that have a device in an instance, by its index.
+    /// The interfaces attached to an instance, by device index.
     fn interfaces_of(&self, instance: InstanceId) -> BTreeMap<u32, InterfaceId> {
         self.copy.network.attached(instance).collect()
     }
 
-    /// The instance whose primary interface it is.
+    /// The instance of a primary interface.
     fn own_instance(&self, primary: InterfaceId) -> Option<InstanceId> {
         self.copy.network.own_instance(primary).map(|instance| instance.id)
     }
 
-    /// Attaches an interface as a host of a lab would do.
+    /// Attaches an interface as a host of a lab would.
     fn plug(&mut self, interface: InterfaceId, place: Option<Attachment>) -> Result<(), StepError> {
         let command = AttachInterface {
             interface: interface.into(),
@@ -155,7 +155,7 @@ impl Rehearsed {
         Ok(())
     }
 
-    /// What runs on it.
+    /// The network of the copy.
     pub fn running(&self) -> super::Running {
         let hosts: Vec<HostSpec> = self.hosts.values().cloned().collect();
         super::Running::of(&self.copy.network, &self.copy.ports, &hosts)

@@ -1,4 +1,4 @@
-//! What a file wants, out of the types that read it.
+//! Reads the desired layout from the types of the file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::model::{ModelError, Profile};
 use crate::topology::format::{InterfaceTopology, RouteTableTopology, Topology, VpcTopology, resolve_profile};
 
 impl Layout {
-    /// What a topology wants. A parameter in the name of a profile is looked up in the scope.
+    /// The desired layout of a topology. A parameter in the name of a profile is looked up in the scope.
     pub fn desired(topology: &Topology, scope: &Scope) -> Result<Self, Box<Refusal>> {
         let mut layout = Self::default();
         for (label, set) in &topology.dhcp_options {
@@ -76,7 +76,7 @@ pub(super) fn ranges(vpc: &Vpc) -> Vec<IpNet> {
         .collect()
 }
 
-/// A file whose profile is wrong was refused with its place; this one was named by a parameter.
+/// A wrong profile in the file was reported with its place; this one was named by a parameter.
 fn profile_refused(label: &str, error: &ProfileError) -> Refusal {
     Refusal {
         kind: Kind::Vpc,
@@ -139,7 +139,7 @@ fn desired_table(topology: &Topology, fields: &RouteTableTopology, ranges: &[IpN
         };
         (route.to.value.trunc(), target)
     });
-    // A range of the VPC is local anyway.
+    // The VPC's own ranges are local anyway.
     let routes: BTreeMap<IpNet, Target> = routes
         .filter(|(to, target)| *target != Target::Local || !ranges.contains(to))
         .collect();

@@ -1,4 +1,4 @@
-//! What becomes of each resource: it is made, altered, replaced, taken away, or left as it is.
+//! Computes the action for each resource: create, alter, replace, remove, or keep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,39 +7,39 @@ use super::matching::align;
 use super::plan::{Action, Change, Extras, FieldChange, Kept, Refusal, differences, of_new};
 use super::running::{Running, unnamed};
 
-/// What becomes of a resource.
+/// The action for a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Create,
     Alter,
     Replace,
     Remove,
-    /// It is as it is wanted.
+    /// It is as desired.
     Same,
     /// It is not in the file, and stays.
     Keep,
 }
 
 impl Fate {
-    /// Whether it is taken away, for good or to be made anew.
+    /// Whether the resource is removed, for good or to be replaced.
     pub(super) fn ends(self) -> bool {
         matches!(self, Self::Replace | Self::Remove)
     }
 
-    /// Whether it is made, for the first time or anew.
+    /// Whether the resource is created, for the first time or as a replacement.
     pub(super) fn begins(self) -> bool {
         matches!(self, Self::Replace | Self::Create)
     }
 }
 
-/// What is wanted and what runs, under the same labels, with what becomes of each.
+/// The desired and the running layout under the same labels, with the action for each resource.
 pub(super) struct Judged<'d> {
     pub(super) desired: &'d Layout,
     pub(super) running: Running,
     pub(super) changes: Vec<Change>,
     pub(super) kept: Vec<Kept>,
     pub(super) refusal: Option<Refusal>,
-    /// The subnets that each table leads now, those included that the file does not name.
+    /// The subnets now associated with each table, including those that the file does not name.
     pub(super) led: BTreeMap<Label, BTreeSet<Label>>,
     extras: Extras,
     fates: BTreeMap<(Kind, Label), Fate>,
@@ -54,7 +54,7 @@ impl<'d> Judged<'d> {
             .map(|(label, table)| (label.clone(), table.subnets.clone()))
             .collect();
         for (label, table) in &desired.route_tables {
-            // Who leads a subnet that the file does not name is not the file's business.
+            // The file does not determine the table of a subnet that it does not name.
             if let Some(now) = running.layout.route_tables.get_mut(label) {
                 now.subnets
                     .retain(|subnet| desired.subnets.contains_key(subnet) || table.subnets.contains(subnet));
@@ -75,7 +75,7 @@ impl<'d> Judged<'d> {
         judged
     }
 
-    /// What becomes of it. What nobody knows is as it is wanted.
+    /// The action for a resource. An unknown resource is as desired.
     pub(super) fn fate(&self, kind: Kind, label: &str) -> Fate {
         self.fates.get(&(kind, label.to_owned())).copied().unwrap_or(Fate::Same)
     }
@@ -85,12 +85,12 @@ impl<'d> Judged<'d> {
         self.numbers.get(&(kind, label.to_owned())).copied()
     }
 
-    /// Whether it is made anew, and with it what stands on it.
+    /// Whether it is replaced, and with it the resources that depend on it.
     fn renewed(&self, kind: Kind, label: &str) -> Option<String> {
         (self.fate(kind, label) == Fate::Replace).then(|| format!("its {kind} is replaced"))
     }
 
-    /// The same, or it goes for good.
+    /// The same, or it is removed for good.
     fn pulled_away(&self, kind: Kind, label: &str) -> Option<String> {
         match self.fate(kind, label) {
             Fate::Replace => Some(format!("{kind} {label} must be replaced")),
@@ -101,7 +101,7 @@ impl<'d> Judged<'d> {
 
     fn judge_all(&mut self) {
         let desired = self.desired;
-        // What runs is looked at while fates are written down.
+        // The running layout is read while actions are recorded.
         let running = std::mem::take(&mut self.running.layout);
         self.judge(
             Kind::DhcpOptions,
@@ -133,7 +133,7 @@ impl<'d> Judged<'d> {
         self.note_side_effects();
     }
 
-    /// Judges all of a kind. `on` says what a resource stands on.
+    /// Computes the actions for one kind. `on` returns the resources that a resource depends on.
     fn judge<T: Described>(
         &mut self,
         kind: Kind,
@@ -150,7 +150,7 @@ impl<'d> Judged<'d> {
             let cause = ground.and_then(|(kind, label)| self.renewed(kind, &label));
             let mut fields = differences(old, new);
             let fixed = fields.iter().any(|change| !T::can_change(&change.field));
-            // The first of a list is shown with the list.
+            // The first item of a list is shown with the list.
             fields.retain(|change| !change.field.starts_with("primary_"));
             let fate = match (fixed || cause.is_some(), fields.is_empty()) {
                 (true, _) => Fate::Replace,
@@ -215,7 +215,7 @@ impl<'d> Judged<'d> {
         }
     }
 
-    /// An interface whose IPv6 address is left to the network has one.
+    /// Handles an interface whose IPv6 address is left to the network and that has none yet.
     fn choose_ipv6(&mut self, running: &Layout) {
         for (label, new) in &self.desired.interfaces {
             let Some(old) = running.interfaces.get(label) else {
@@ -269,7 +269,7 @@ impl<'d> Judged<'d> {
         }
     }
 
-    /// Says what else happens: a device is let go, a VPC is without options for a moment.
+    /// Adds notes about side effects: a detached device, a VPC without options for a moment.
     fn note_side_effects(&mut self) {
         for (label, device) in self.running.devices.clone() {
             if self.fate(Kind::Interface, &label).ends() {

@@ -1,4 +1,4 @@
-//! A layout written as the file that it could be made from: names in order, and no field that says what is so anyway.
+//! Writes a layout as a file that would create it: names in order, without fields that have their default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub fn export(layout: &Layout) -> Value {
         .collect();
     put(&mut file, "interfaces", bare);
     let hosts = layout.instances.iter().filter_map(|(name, host)| {
-        // A host whose interface was deleted under it has no place in a network.
+        // A host whose interface was deleted is not part of a network.
         let fields = interface(layout.interfaces.get(&host.interface)?);
         Some((name.clone(), instance(name, host, fields)))
     });
@@ -62,7 +62,7 @@ fn put(file: &mut Map<String, Value>, key: &str, entries: Map<String, Value>) {
     }
 }
 
-/// The options that are given.
+/// The options that are set.
 fn option_set(set: &OptionSet) -> Value {
     let Value::Object(options) = json!(set.options) else {
         unreachable!("options are fields");
@@ -117,9 +117,9 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     fields.insert("subnet".to_owned(), json!(interface.subnet));
     for (name, value) in [
         ("mac", json!(interface.mac)),
-        // A subnet without IPv4 has no place for an empty list, one with IPv4 has always an address.
+        // A subnet without IPv4 has no such list, and in one with IPv4 an interface always has an address.
         ("ipv4", json!(interface.ipv4.as_ref().filter(|list| !list.is_empty()))),
-        // An empty list says that none is to be chosen.
+        // An empty list means that no address is to be chosen.
         ("ipv6", json!(interface.ipv6)),
         ("mtu", json!(interface.mtu)),
         ("attached_to", json!(interface.attached_to)),
@@ -148,7 +148,7 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     fields
 }
 
-/// What is not as it is by default.
+/// The fields that differ from the default.
 fn metadata(metadata: &InstanceMetadata) -> Map<String, Value> {
     let fields = |metadata: &InstanceMetadata| match json!(metadata) {
         Value::Object(fields) => fields,

@@ -1,8 +1,8 @@
-//! A network as a file describes it: what there is of each kind by name, and references by name. A resource without a name
-//! stands under its identifier.
+//! Represents a network as a file does: the resources of each kind by name, and references by name. A resource without
+//! a name is listed under its identifier.
 //!
-//! What somebody wants and what runs are both written so. A field that is `None` in what is wanted is left to the network:
-//! whatever it is, it is right.
+//! Both the desired and the running network have this form. A field that is `None` in the desired layout is left to the
+//! network: any value is accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,10 +24,10 @@ use crate::model::{AddressOrPrefix, Profile};
 use crate::topology::format::{Configure, LinkLocal};
 use crate::wire::MacAddr;
 
-/// A name, or the identifier of what has none.
+/// A name, or the identifier of a resource without one.
 pub type Label = String;
 
-/// What a file names.
+/// The kinds of resources in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = TopologyKind)]
@@ -62,7 +62,7 @@ impl fmt::Display for Kind {
 /// A whole network.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
-    /// DHCP option sets but for the region's.
+    /// DHCP option sets, except for the region's.
     pub dhcp_options: BTreeMap<Label, OptionSet>,
     /// VPCs.
     pub vpcs: BTreeMap<Label, Vpc>,
@@ -70,14 +70,14 @@ pub struct Layout {
     pub subnets: BTreeMap<Label, Subnet>,
     /// Network interfaces, those of instances included.
     pub interfaces: BTreeMap<Label, Interface>,
-    /// Route tables; of what runs, the main ones included.
+    /// Route tables; in the running layout including the main ones.
     pub route_tables: BTreeMap<Label, RouteTable>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
 }
 
 impl Layout {
-    /// What is left without what another one names.
+    /// The layout without the resources that `named` contains.
     pub(super) fn without(&self, named: &Self) -> Self {
         fn others<T: Clone>(all: &BTreeMap<Label, T>, named: &BTreeMap<Label, T>) -> BTreeMap<Label, T> {
             let others = all.iter().filter(|(label, _)| !named.contains_key(*label));
@@ -94,24 +94,24 @@ impl Layout {
     }
 }
 
-/// A DHCP option set. It never changes: one that says something else is another one.
+/// A DHCP option set. It is immutable: a set with other options is another set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OptionSet {
-    /// What it says.
+    /// Its options.
     pub options: DhcpOptions,
     /// Tags.
     pub tags: Tags,
 }
 
-/// Which DHCP options a VPC has.
+/// The DHCP options of a VPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum OptionsChoice {
-    /// The region's.
+    /// The region's set.
     #[default]
     Region,
-    /// None at all.
+    /// No options.
     None,
-    /// This set's.
+    /// This set.
     Set(Label),
 }
 
@@ -122,7 +122,7 @@ pub struct Vpc {
     pub cidr_blocks: Vec<Ipv4Net>,
     /// IPv6 blocks.
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
-    /// How it behaves.
+    /// Its profile.
     pub profile: Arc<Profile>,
     /// Its DHCP options.
     pub dhcp_options: OptionsChoice,
@@ -139,7 +139,7 @@ pub struct Subnet {
     pub cidr_block: Option<Ipv4Net>,
     /// Its IPv6 block.
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be.
+    /// Its availability zone.
     pub availability_zone: Option<String>,
     /// Its router's MAC.
     pub router_mac: Option<MacAddr>,
@@ -162,13 +162,13 @@ pub struct Interface {
     pub prefixes: Vec<AddressOrPrefix>,
     /// The source/destination check.
     pub source_dest_check: bool,
-    /// The longest packet; the profile's if none.
+    /// Its MTU; the profile's if none.
     pub mtu: Option<u16>,
-    /// How far ahead its clock is, in milliseconds.
+    /// Skew of the time served to its host, in milliseconds.
     pub ntp_skew: Skew,
-    /// What its host finds at the metadata service.
+    /// The metadata of its host.
     pub metadata: InstanceMetadata,
-    /// The instance that it is a further interface of.
+    /// The instance that it is attached to as a further interface.
     pub attached_to: Option<Label>,
     /// Free text.
     pub description: String,
@@ -195,14 +195,14 @@ impl Default for Interface {
     }
 }
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// To whomever the mapping service names.
+    /// The owner of the destination address in the VPC.
     Local,
-    /// Nowhere; so does a route whose interface was deleted.
+    /// None; also of a route whose interface was deleted.
     Blackhole,
-    /// To this interface.
+    /// This interface.
     Interface(Label),
 }
 
@@ -225,7 +225,7 @@ pub struct RouteTable {
     pub main: bool,
     /// The subnets that are associated with it.
     pub subnets: BTreeSet<Label>,
-    /// Its routes, but for the ranges of the VPC that are local.
+    /// Its routes, except for the local ones of the VPC's ranges.
     pub routes: BTreeMap<IpNet, Target>,
     /// Tags.
     pub tags: Tags,
@@ -234,30 +234,30 @@ pub struct RouteTable {
 /// A host, and how it was started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// The interface that its `eth0` is.
+    /// The interface of its `eth0`.
     pub interface: Label,
     /// How it gets its addresses.
     pub configure: Configure,
-    /// Which link-local address it makes itself.
+    /// How it generates its link-local address.
     pub link_local: LinkLocal,
-    /// Whether its kernel listens to Router Advertisements.
+    /// Whether its kernel accepts Router Advertisements.
     pub accept_ra: bool,
-    /// Whether its kernel probes for duplicates.
+    /// Whether its kernel does duplicate address detection.
     pub dad: bool,
-    /// What its programs may do by the API.
+    /// What its programs may do through the API.
     pub api: ApiAccess,
 }
 
-/// A resource's fields as words, in order. What is left to the network has none.
+/// A resource's fields as texts, in order; `None` for a field that is left to the network.
 pub(super) type Fields = Vec<(String, Option<String>)>;
 
-/// What has fields to be compared.
+/// A resource with comparable fields.
 pub(super) trait Described {
     /// Its fields.
     fn fields(&self) -> Fields;
-    /// The fields of one that says nothing.
+    /// The fields of a resource with all defaults.
     fn defaults() -> Fields;
-    /// Whether a field can change while the resource lives.
+    /// Whether a field can change without replacing the resource.
     fn can_change(field: &str) -> bool;
 }
 
@@ -269,7 +269,7 @@ fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     }
 }
 
-/// Beyond the first, addresses have no order that anybody could see.
+/// Only the first address has a visible place; the others are sorted.
 fn led_by_first<T: fmt::Display + Ord + Copy>(items: &[T]) -> String {
     let Some((first, rest)) = items.split_first() else {
         return list::<T>([]);
@@ -288,26 +288,26 @@ fn tags(tags: &Tags) -> impl Iterator<Item = (String, Option<String>)> + '_ {
         .map(|(key, value)| field(&format!("tags.{key}"), word(value)))
 }
 
-/// A text as one line of no great length.
+/// A text as one short line.
 fn word(text: &str) -> String {
     let plain = !text.is_empty() && text.len() <= 60 && !text.contains(|c: char| c.is_control() || c == '\'');
     match plain {
         true if !text.contains(' ') => text.to_owned(),
         true => format!("'{text}'"),
         false if text.is_empty() => "''".to_owned(),
-        // Two texts that differ must not look the same.
+        // Two different texts must not look the same.
         false => format!("({} octets, {:08x})", text.len(), digest(text)),
     }
 }
 
-/// FNV-1a, to tell long texts apart.
+/// FNV-1a, to distinguish long texts.
 fn digest(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, octet| {
         (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193)
     })
 }
 
-/// The fields of a JSON object, one inside another as a path.
+/// The fields of a JSON object, nested ones as a path.
 fn leaves(value: &Value, path: &str, found: &mut Fields) {
     match value {
         Value::Object(fields) => {
@@ -329,7 +329,7 @@ fn leaves(value: &Value, path: &str, found: &mut Fields) {
     }
 }
 
-/// A profile in one line: its name, and the fields in which it differs.
+/// A profile in one line: its name, and the fields in which it differs from it.
 pub(super) fn profile_in_words(profile: &Profile) -> String {
     match ProfileSpec::of(profile) {
         ProfileSpec::Name(name) => name,
@@ -431,7 +431,7 @@ impl Described for Interface {
         ];
         let mut metadata = serde_json::to_value(&self.metadata).unwrap_or_default();
         if let Value::Object(fields) = &mut metadata {
-            // What is absent has no field, and would seem to be left to the network.
+            // An absent field would seem to be left to the network.
             for absent in ["user_data", "iam_role"] {
                 fields.entry(absent).or_insert(Value::Null);
             }

@@ -1,10 +1,10 @@
-//! Which of what runs is which of what the file names. A name is a name. What has none stands in a file under the identifier
-//! that it had where the file was written; on another server it is the one that is made of the same.
+//! Matches running resources to those of the file: by name, else by identifier, else by what makes them unique (CIDR,
+//! MAC), because a resource without a name has another identifier on another server.
 
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Target};
 use super::running::{Running, unnamed};
 
-/// What runs, under the labels of the file.
+/// The running network, under the labels of the file.
 pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
     for (label, set) in &desired.dhcp_options {
         let same = |_: &Label, other: &_| set == other;
@@ -23,7 +23,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
         running.rename(Kind::Vpc, found, label);
     }
     for (label, subnet) in &desired.subnets {
-        // The blocks of the subnets of a VPC do not overlap.
+        // Subnets of a VPC do not overlap.
         let same = |_: &Label, other: &super::layout::Subnet| {
             (&subnet.vpc, subnet.cidr_block, subnet.ipv6_cidr_block)
                 == (&other.vpc, other.cidr_block, other.ipv6_cidr_block)
@@ -50,7 +50,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
             table.vpc == other.vpc && table.main == other.main && (table.main || content(table) == content(other))
         };
-        // A VPC is made with a main table that has no name: a file that names one means this one.
+        // A VPC is created with an unnamed main table: a main table named in the file means this one.
         let found = if table.main && !running.layout.route_tables.contains_key(label) {
             free(
                 Kind::RouteTable,
@@ -88,7 +88,7 @@ fn stand_in<T>(
     free(kind, running, desired, same)
 }
 
-/// Something without name that runs, is the same, and that the file does not name.
+/// A running resource without a name that is the same and that the file does not name.
 fn free<T>(kind: Kind, running: &ByLabel<T>, desired: &ByLabel<T>, same: impl Fn(&Label, &T) -> bool) -> Option<Label> {
     let mut found = running
         .iter()

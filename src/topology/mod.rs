@@ -1,9 +1,9 @@
-//! A whole network as one file: what is wanted, what runs, the plan that leads from the one to the other, and the file that
-//! what runs would be made from.
+//! Treats a whole network as one file: the desired layout, the running one, the plan from one to the other, and the
+//! export of the running one.
 //!
-//! [`Layout`] is a network by names, [`Running`] reads it off what is declared, [`Plan`] is the difference as a list of
-//! changes and of steps; these three do no I/O. [`apply`](apply()) sends the steps to the one writer, after it has tried them
-//! on a copy, and `export` writes a layout down.
+//! [`Layout`] is a network by names, [`Running`] reads it from what is declared, [`Plan`] is the difference as a list
+//! of changes and of steps; these three do no I/O. [`apply`](apply()) sends the steps to the Controller, after a dry
+//! run on a copy, and `export` writes a layout as a file.
 
 mod apply;
 mod backend;

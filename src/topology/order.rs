@@ -1,5 +1,5 @@
-//! The steps of a plan in an order in which each can be done: what goes, goes before what it stands on; what comes, comes
-//! after; and an address that moves from one interface to another is at no instant without an owner.
+//! Orders the steps of a plan: delete dependents first, create dependencies first, and move addresses atomically, so
+//! that a moving address always has an owner.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::running::{Running, unnamed};
 use crate::model::AddressOrPrefix;
 
 impl Plan {
-    /// What has to change so that what runs is what is wanted.
+    /// The plan from the running to the desired network.
     pub fn new(desired: &Layout, running: Running, extras: Extras) -> Self {
         let judged = Judged::new(desired, running, extras);
         let mut steps = match judged.refusal {
@@ -63,7 +63,7 @@ impl Steps {
         steps
     }
 
-    /// An interface keeps its place in a host that neither of them leaves.
+    /// Whether an interface keeps its device index in a host that both keep.
     fn stays_attached(judged: &Judged<'_>, label: &str, host: &str) -> bool {
         let attached_to = |interfaces: &std::collections::BTreeMap<Label, Interface>| {
             interfaces
@@ -90,8 +90,8 @@ impl Steps {
         self.place(judged, judged.desired, Step::Attach);
     }
 
-    /// A step for each interface that has a place in a host by this layout and does not keep it. It is a part of the change
-    /// of the interface, or of that of the host where the interface has none.
+    /// A step for each interface that is attached in this layout and does not stay so. It is a part of the change of
+    /// the interface, or else of the host.
     fn place(&mut self, judged: &Judged<'_>, layout: &Layout, step: impl Fn(Label, Label) -> Step) {
         for (label, interface) in &layout.interfaces {
             let Some(host) = &interface.attached_to else { continue };
@@ -151,7 +151,7 @@ impl Steps {
             for subnet in old.subnets.difference(&new.subnets) {
                 let mut others = judged.desired.route_tables.values();
                 let stays = !judged.fate(Kind::Subnet, subnet).ends();
-                // A subnet that gets another table loses this one by that.
+                // Associating another table removes this association.
                 if stays && !others.any(|other| other.subnets.contains(subnet)) {
                     let step = Step::Disassociate(label.clone(), subnet.clone());
                     self.push(judged, Kind::RouteTable, label, step);
@@ -160,7 +160,7 @@ impl Steps {
         }
     }
 
-    /// A range of the VPC cannot be without a route: it becomes local again.
+    /// A range of the VPC always has a route: it becomes local again.
     fn take_away_routes(&mut self, judged: &Judged<'_>, label: &str, table: &RouteTable, gone: Vec<IpNet>) {
         let ranges = judged
             .running
@@ -180,7 +180,7 @@ impl Steps {
 
     fn take_table_away(&mut self, judged: &Judged<'_>, label: &str, table: &RouteTable) {
         if table.main && judged.fate(Kind::Vpc, &table.vpc).ends() {
-            // It goes with its VPC.
+            // It is deleted with its VPC.
             return;
         }
         for subnet in judged.led.get(label).into_iter().flatten() {
@@ -260,7 +260,8 @@ impl Steps {
             let step = Step::ModifyInterface(label.clone(), interface.clone());
             self.push(judged, Kind::Interface, label, step);
         }
-        // Those that take what is free come last, lest they take what another was promised.
+        // Interfaces with chosen addresses come last, so that they cannot get an address that the file gives to
+        // another.
         let (named, chosen): (Vec<_>, Vec<_>) =
             with(judged, Kind::Interface, interfaces, Fate::begins).partition(|(_, interface)| is_named(interface));
         self.create(judged, &named);
@@ -327,7 +328,7 @@ impl Steps {
                         .iter()
                         .find(|(other, table)| *other != label && table.vpc == new.vpc && table.is_untouched(other));
                     if let Some((before, _)) = before.filter(|_| main) {
-                        // The table that the VPC was made with has nothing to say any more.
+                        // The table that the VPC was created with is no longer needed.
                         push(Step::DeleteTable(before.clone()));
                     }
                 }
@@ -358,7 +359,7 @@ impl Steps {
         }
     }
 
-    /// A table that stays leads again to interfaces that were made anew, and leads again subnets that were.
+    /// Restores routes of a kept table to replaced interfaces, and its associations with replaced subnets.
     fn restore(&mut self, judged: &Judged<'_>, label: &str, table: &RouteTable, old: Option<&RouteTable>) {
         for (to, target) in &table.routes {
             let there = old.is_none_or(|old| old.routes.get(to) == Some(target));
@@ -382,12 +383,12 @@ impl Steps {
     }
 }
 
-/// Whether every address of a new interface is said.
+/// Whether all addresses of a new interface are given.
 fn is_named(interface: &Interface) -> bool {
     interface.ipv4.as_ref().is_some_and(|list| !list.is_empty()) && interface.ipv6.is_some()
 }
 
-/// Edits of the mappings of interfaces that live on, each with the number of the change that it is a part of.
+/// Edits of the mappings of kept interfaces, each with the number of its change.
 struct Mappings {
     release: Vec<(usize, Edit)>,
     assign: Vec<(usize, Edit)>,
@@ -397,7 +398,7 @@ impl Mappings {
     fn of(judged: &Judged<'_>) -> Self {
         let (now, desired) = (&judged.running.layout.interfaces, &judged.desired.interfaces);
         let altered = || with(judged, Kind::Interface, desired, |fate| fate == Fate::Alter);
-        // Who gets what from whom: both live on, in one subnet.
+        // Moves between two kept interfaces in one subnet.
         let mut moved: BTreeSet<(Label, AddressOrPrefix)> = BTreeSet::new();
         let mut found = Self {
             release: Vec::new(),
@@ -456,7 +457,7 @@ fn addresses(interface: &Interface) -> impl Iterator<Item = AddressOrPrefix> + '
     ipv4.chain(ipv6).chain(interface.prefixes.iter().copied())
 }
 
-/// What an interface loses and gets so that it has what is wanted, the first of each kind first.
+/// The addresses that an interface loses and gets, the first of each kind first.
 fn changes(old: &Interface, new: &Interface) -> AddressChanges {
     let of = |interface: &Interface, ipv6: bool, prefix: bool| -> Vec<AddressOrPrefix> {
         let all = addresses(interface);
@@ -472,7 +473,7 @@ fn changes(old: &Interface, new: &Interface) -> AddressChanges {
             changes.release.extend(old);
             continue;
         };
-        // What stands before the one that shall be first is taken away and given back after it.
+        // Addresses before the new first one are removed and added again after it.
         let place = old.iter().position(|address| address == first).unwrap_or(old.len());
         let stays = |address: &AddressOrPrefix| {
             let own = old.iter().position(|other| other == address);

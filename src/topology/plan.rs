@@ -1,4 +1,4 @@
-//! What has to change so that what runs is what is wanted: a list of changes for people, and the steps that make them.
+//! Defines a plan: a list of changes for display, and the steps that make them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,31 +15,31 @@ use crate::control::ControlError;
 use crate::model::AddressOrPrefix;
 use crate::model::naming::Tags;
 
-/// What happens to a resource.
+/// The action for a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = TopologyAction)]
 pub enum Action {
-    /// It is made.
+    /// It is created.
     Create,
-    /// Fields of it change, and it lives on.
+    /// Some of its fields change in place.
     Alter,
-    /// It is taken away and made anew, for it has a field that cannot change.
+    /// It is deleted and created anew, because a field cannot change.
     Replace,
-    /// It is taken away.
+    /// It is deleted.
     Remove,
 }
 
-/// A field that has another value than before.
+/// A field with a new value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopologyFieldChange)]
 pub struct FieldChange {
     /// Its name, as in the file.
     pub field: String,
-    /// What it is; absent where there was nothing.
+    /// The running value; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
-    /// What it shall be; absent where it goes.
+    /// The desired value; absent where it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
 }
@@ -48,15 +48,15 @@ pub struct FieldChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopologyChange)]
 pub struct Change {
-    /// What happens to it.
+    /// The action.
     pub action: Action,
-    /// What it is.
+    /// The kind of resource.
     pub kind: Kind,
     /// Its name; the identifier of one that has none.
     pub name: Label,
-    /// The fields that differ; of a new one those that are not as they are by default.
+    /// The fields that differ; of a new resource those that differ from the default.
     pub fields: Vec<FieldChange>,
-    /// What else there is to know, as that its subnet is replaced.
+    /// A note, such as that its subnet is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -88,29 +88,29 @@ impl fmt::Display for Change {
     }
 }
 
-/// What runs, is not in the file, and stays.
+/// A running resource that is not in the file, and stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopologyKept)]
 pub struct Kept {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its name.
     pub name: Label,
 }
 
-/// Why a network cannot be as it is wanted.
+/// Why a plan cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{kind} {name}: {}{message} ({code}). {remedy}", .field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
 #[schema(as = TopologyRefusal)]
 pub struct Refusal {
-    /// What was refused.
+    /// The kind of the refused resource.
     pub kind: Kind,
     /// Its name.
     pub name: Label,
-    /// The field at fault.
+    /// The wrong field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// The error code that EC2 gives in this case.
+    /// The error code of EC2 for this case.
     #[schema(value_type = String)]
     pub code: Cow<'static, str>,
     /// What is wrong.
@@ -120,7 +120,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What the Controller said about a resource.
+    /// A refusal by the Controller.
     pub fn new(kind: Kind, name: &str, error: &ControlError) -> Self {
         Self {
             kind,
@@ -136,22 +136,22 @@ impl Refusal {
 /// An edit of the mapping table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// The interface gets the address, which nobody has.
+    /// The interface gets the address, which has no owner.
     Assign(Label, AddressOrPrefix),
-    /// The interface gets the address from the one that has it, in one step.
+    /// The interface gets the address from its owner, in one step.
     Move(Label, AddressOrPrefix),
     /// The interface loses it.
     Unassign(Label, AddressOrPrefix),
 }
 
-/// One thing to do. References are by label.
+/// A step. References are by label.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Ends a host.
     RemoveInstance(Label),
-    /// Lets go of the device of an interface that is no host's primary one.
+    /// Detaches an interface that is not primary, and closes its device.
     Detach(Label),
-    /// Edits mappings, all in one.
+    /// Edits mappings in one command.
     EditMappings(Vec<Edit>),
     /// Deletes an interface.
     DeleteInterface(Label),
@@ -159,27 +159,27 @@ pub enum Step {
     DeleteSubnet(Label),
     /// Deletes a VPC.
     DeleteVpc(Label),
-    /// Gives a VPC other DHCP options; none for the time that its set is made anew.
+    /// Associates DHCP options with a VPC; none while its set is replaced.
     SetOptions(Label, OptionsChoice),
     /// Deletes a DHCP option set.
     DeleteOptions(Label),
-    /// Makes a DHCP option set.
+    /// Creates a DHCP option set.
     CreateOptions(Label, OptionSet),
-    /// Makes a VPC.
+    /// Creates a VPC.
     CreateVpc(Label, Vpc),
-    /// Gives a VPC all that can change.
+    /// Sets all modifiable fields of a VPC.
     ModifyVpc(Label, Vpc),
-    /// Makes a subnet.
+    /// Creates a subnet.
     CreateSubnet(Label, Subnet),
     /// Gives a subnet all that can change.
     TagSubnet(Label, Tags),
     /// Makes an interface with its addresses.
     CreateInterface(Label, Interface, AnyAddress),
-    /// Gives an interface all that can change but for its addresses.
+    /// Sets all modifiable fields of an interface except for its addresses.
     ModifyInterface(Label, Interface),
-    /// Gives an interface an IPv6 address that the network chooses.
+    /// Assigns an IPv6 address that the network chooses.
     ChooseIpv6(Label),
-    /// Makes a route table, or names the one that the VPC was made with.
+    /// Creates a route table, or names the one that the VPC was created with.
     CreateTable {
         /// Its label.
         table: Label,
@@ -190,7 +190,7 @@ pub enum Step {
         /// Its tags.
         tags: Tags,
     },
-    /// Gives a route table all that can change but for routes and associations.
+    /// Sets all modifiable fields of a route table except for routes and associations.
     ModifyTable {
         /// Its label.
         table: Label,
@@ -201,17 +201,17 @@ pub enum Step {
         /// Its tags.
         tags: Tags,
     },
-    /// Makes a main table as it was when its VPC was made, but for its routes.
+    /// Resets a main table to its initial state, except for its routes.
     ResetTable(Label),
     /// Deletes a route table.
     DeleteTable(Label),
-    /// Adds a route, or changes where it leads.
+    /// Creates a route, or replaces its target.
     PutRoute(Label, IpNet, Target),
-    /// Takes a route away.
+    /// Deletes a route.
     DeleteRoute(Label, IpNet),
-    /// Gives a subnet this table.
+    /// Associates a subnet with this table.
     Associate(Label, Label),
-    /// Gives a subnet back to the main table.
+    /// Returns a subnet to the main table.
     Disassociate(Label, Label),
     /// Starts a host.
     CreateInstance(Label, Instance),
@@ -219,27 +219,27 @@ pub enum Step {
     Attach(Label, Label),
 }
 
-/// Whether a new interface gets an IPv6 address that nobody named.
+/// Whether a new interface gets a chosen IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnyAddress {
     /// One that the network chooses.
     Ipv6,
-    /// None but those that are named, and the primary one that every interface has.
+    /// Only the given ones, and the primary one that every interface has.
     None,
 }
 
-/// What has to change.
+/// The difference between the desired and the running network.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// The changes, in the order in which they are for people to read: what others depend on first.
+    /// The changes in the order of display: dependencies first.
     pub changes: Vec<Change>,
-    /// The steps, each with the numbers of the changes that it is a part of.
+    /// The steps, each with the numbers of its changes.
     pub steps: Vec<(Vec<usize>, Step)>,
-    /// What stays without being in the file.
+    /// Running resources that stay although they are not in the file.
     pub kept: Vec<Kept>,
-    /// Why it cannot be done.
+    /// Why it cannot be carried out.
     pub refusal: Option<Refusal>,
-    /// The identifiers of what runs under another label than the file's.
+    /// Identifiers of running resources with another label in the file.
     pub aliases: BTreeMap<(Kind, Label), String>,
 }
 
@@ -250,26 +250,26 @@ impl Plan {
     }
 }
 
-/// What becomes of what runs and is not in the file.
+/// What happens to running resources that are not in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Extras {
-    /// It stays.
+    /// They stay.
     #[default]
     Keep,
-    /// It is taken away.
+    /// They are removed.
     Remove,
 }
 
-/// The fields that differ. What is left to the network differs from nothing.
+/// The fields that differ. A field that is left to the network never differs.
 pub(super) fn differences<T: Described>(old: &T, new: &T) -> Vec<FieldChange> {
     compare(&old.fields(), &new.fields())
 }
 
-/// The fields of a new resource that are not as they are by default.
+/// The fields of a new resource that differ from the default.
 pub(super) fn of_new<T: Described>(new: &T) -> Vec<FieldChange> {
     let changes = compare(&T::defaults(), &new.fields());
     let given = changes.into_iter().filter(|change| change.new.is_some());
-    // The first of a list is shown with the list.
+    // The first item of a list is shown with the list.
     let given = given.filter(|change| !change.field.starts_with("primary_"));
     given.map(|change| FieldChange { old: None, ..change }).collect()
 }

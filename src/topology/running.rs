@@ -1,4 +1,4 @@
-//! What runs, out of what the Controller and the lab say of it.
+//! Reads the running layout from the Controller and the lab.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::model::{self, AddressOrPrefix, InstanceId, InterfaceId, Network, Netw
 use crate::runtime::HostSpec;
 use crate::topology::format::{Configure, LinkLocal};
 
-/// What runs.
+/// The running network.
 #[derive(Debug, Clone, Default)]
 pub struct Running {
-    /// All of it.
+    /// Its layout.
     pub layout: Layout,
-    /// The devices of interfaces that no instance of the lab has: a plan that takes such an interface away lets go of it.
+    /// The devices of interfaces outside the lab: a plan that removes such an interface closes its device.
     pub devices: BTreeMap<Label, String>,
-    /// The identifiers of what has no name and is called otherwise in the file.
+    /// Identifiers of unnamed resources that have another label in the file.
     pub aliases: BTreeMap<(Kind, Label), String>,
 }
 
@@ -33,7 +33,7 @@ fn label<T: ResourceId>(name: Option<&String>, id: T) -> Label {
 }
 
 impl Running {
-    /// Reads it off what is declared, and how the hosts of the lab were started.
+    /// Reads it from the declared network, and from the specs of the lab's hosts.
     pub fn of(network: &Network, ports: &HashMap<InterfaceId, OpenPort>, hosts: &[HostSpec]) -> Self {
         let sets: Vec<_> = network.dhcp_option_sets().collect();
         let vpcs: Vec<_> = network.vpcs().collect();
@@ -141,7 +141,7 @@ impl Running {
     }
 }
 
-/// The name of the host that an instance runs as.
+/// The name of an instance's host.
 fn host_of(network: &Network, instance: InstanceId, hosts: &[HostSpec]) -> Option<Label> {
     let primary = network.instance(&instance.into()).ok()?.primary_interface_id;
     let mut hosts = hosts.iter();
@@ -193,18 +193,18 @@ fn interface_layout(interface: &NetworkInterface, subnet: Label) -> Interface {
 }
 
 impl RouteTable {
-    /// Whether it is as a VPC is made with it: main, without a name and with local routes alone.
+    /// Whether it is in the initial state of a VPC's table: main, without a name and with local routes only.
     pub(super) fn is_untouched(&self, label: &str) -> bool {
         self.main && unnamed(Kind::RouteTable, label) && self.says_nothing()
     }
 
-    /// Whether it has local routes alone and leads nobody by name.
+    /// Whether it has local routes only and no explicit associations.
     pub(super) fn says_nothing(&self) -> bool {
         self.subnets.is_empty() && self.routes.is_empty() && self.tags.is_empty()
     }
 }
 
-/// Whether a label is the identifier of a resource without name.
+/// Whether a label is the identifier of a resource without a name.
 pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
     fn is<T: model::ids::ResourceId>(label: &str) -> bool {
         label.parse::<T>().is_ok()

@@ -104,7 +104,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         dhcp_options: None,
     };
     world.controller.execute(vpc).unwrap();
-    // The sender is in another subnet: its frames go to the router's MAC, whoever owns the destination address.
+    // The sender is in another subnet: its frames go to the router's MAC, whichever interface owns the destination address.
     let here = world.subnet("v", "10.0.1.0/24", "2001:db8:0:1::/64");
     let there = world.subnet("v", "10.0.2.0/24", "2001:db8:0:2::/64");
     let (sender, out, to) = world.host(&here, Ipv4Addr::new(10, 0, 1, 10));

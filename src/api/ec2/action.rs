@@ -1,4 +1,4 @@
-//! One action of the Query API: its parameters as a type, what it does, and how a request becomes a call of it.
+//! Defines one action of the Query API: its parameters as a type, its effect, and how a request becomes a call of it.
 //!
 //! The table of all actions is [`ACTIONS`](super::actions::ACTIONS): dispatch, refusals and coverage come from it.
 
@@ -11,21 +11,21 @@ use super::shape::{ActionShape, Scalar, Shape, actions};
 use super::state::Call;
 use super::xml::Node;
 
-/// What an action answers: the members of its response, in order.
+/// The answer of an action: the members of its response, in order.
 pub type Answer = Result<Vec<(&'static str, Node)>, Ec2Error>;
 
-/// The answer of an action that only says that it was done.
+/// The answer of an action that only confirms.
 pub fn done() -> Answer {
     Ok(vec![("return", Node::text(true))])
 }
 
-/// An action, as the type of its parameters. A field that the type lacks is refused as unsupported.
+/// An action, as the type of its parameters. A parameter that the type lacks is refused as unsupported.
 pub trait Action: DeserializeOwned {
     /// Its name in EC2's API.
     const NAME: &'static str;
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     const HELP: &'static str;
-    /// Whether it changes nothing.
+    /// Whether it is read-only.
     const READS: bool = false;
 
     /// Carries it out.
@@ -37,9 +37,9 @@ pub trait Action: DeserializeOwned {
 pub struct Entry {
     /// The action's name.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub help: &'static str,
-    /// Whether it changes nothing.
+    /// Whether it is read-only.
     pub reads: bool,
     run: fn(Value, &Call<'_>) -> Answer,
     refusal: fn(Value) -> Option<Ec2Error>,
@@ -63,12 +63,12 @@ impl Entry {
         }
     }
 
-    /// What AWS knows of the action.
+    /// AWS's definition of the action.
     pub fn shape(&self) -> &'static ActionShape {
         actions().get(self.name).expect("a test looks every action up")
     }
 
-    /// Carries a request out, or says that it would be.
+    /// Carries a request out, or answers a dry run.
     pub fn call(&self, mut tree: Map<String, Value>, call: &Call<'_>) -> Answer {
         let dry = tree.remove("DryRun") == Some(Value::Bool(true));
         for required in &self.shape().required {
@@ -89,7 +89,7 @@ impl Entry {
         (self.run)(Value::Object(tree), call)
     }
 
-    /// Every parameter that AWS knows, with its members, and whether it has an effect here.
+    /// Every parameter in AWS's definition, with its members, and whether it has an effect here.
     pub fn parameters(&self) -> Vec<(String, bool)> {
         let mut found = Vec::new();
         for (name, shape) in &self.shape().parameters {
@@ -116,7 +116,7 @@ impl Entry {
         }
     }
 
-    /// Whether the type of the parameters has a place for this one.
+    /// Whether the parameter type has this parameter.
     fn takes(&self, path: &[String], scalar: Scalar) -> bool {
         if path == ["DryRun"] {
             return true;
@@ -135,7 +135,7 @@ impl Entry {
     }
 }
 
-/// The parameters of an action out of the request's tree, whose names and types AWS knows.
+/// Deserializes the parameters of an action from the request's tree, whose names and types are AWS's.
 fn read<A: DeserializeOwned>(tree: Value) -> Result<A, Ec2Error> {
     serde_path_to_error::deserialize(tree).map_err(|error| {
         let path = wire_path(error.path());
@@ -157,7 +157,7 @@ fn read<A: DeserializeOwned>(tree: Value) -> Result<A, Ec2Error> {
     })
 }
 
-/// A path as the protocol writes it: lists count from 1.
+/// A path in the protocol's notation: lists count from 1.
 fn wire_path(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let segments = path.iter().filter_map(|segment| match segment {
@@ -180,11 +180,11 @@ pub struct Filter {
     pub value: Vec<String>,
 }
 
-/// Tags for what is being made.
+/// Tags for a new resource.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct TagSpecification {
-    /// What they are for, as in `network-interface`.
+    /// The type of resource, as in `network-interface`.
     pub resource_type: Option<String>,
     /// The tags.
     #[serde(default)]

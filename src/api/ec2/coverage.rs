@@ -1,11 +1,11 @@
-//! Lists what of the EC2 API is implemented: actions, parameters and filters, from the table of actions and AWS's own.
+//! Lists the implemented part of the EC2 API: actions, parameters and filters, from the table of actions and AWS's own.
 
 use std::fmt::Write as _;
 
 use super::actions::ACTIONS;
 use super::shape::actions;
 
-/// The page `api/ec2-coverage.md`, which `localvpc ec2 actions` prints as well.
+/// The page `api/ec2-coverage.md`, which `localvpc ec2 actions` also prints.
 pub fn coverage() -> String {
     let mut page = String::from(
         "# What of the EC2 API is implemented\n\n\

@@ -1,4 +1,4 @@
-//! What every Describe has in common: identifiers, filters with wildcards, and pages.
+//! Implements what every Describe has in common: identifiers, filters with wildcards, and pages.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::request::printed;
 use super::state::Call;
 use super::xml::Node;
 
-/// Filters that AWS takes although today's documentation does not list them: the tools that send them are named beside each.
+/// Filters that AWS accepts although its present documentation does not list them; each names the tools that send it.
 const ALIASES: &[(&str, &str, &str)] = &[
     // Ansible's amazon.aws collection
     ("DescribeVpcs", "cidr-block", "cidr"),
@@ -20,18 +20,18 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("DescribeSubnets", "availabilityZone", "availability-zone"),
     ("DescribeAddresses", "domain", "domain"),
 ];
-/// How many values all filters of a request may have together (EC2 API, "Resource filtering": 200 for each filter).
+/// The number of values of all filters of a request together (EC2 API, "Resource filtering": 200 for each filter).
 const MOST_VALUES: usize = 200;
 /// Results on a page (EC2 API, MaxResults of the paginated Describes).
 const PAGE: std::ops::RangeInclusive<i64> = 5..=1000;
 
-/// Where a filter finds its values in a rendered item: elements divided by dots, lists looked through.
+/// Where a filter finds its values in a rendered item: elements separated by dots, lists searched through.
 pub(super) type Place = (&'static str, &'static str);
 
-/// What a request selects.
+/// The selection of a request.
 #[derive(Debug, Default)]
 pub(super) struct Selection<'a> {
-    /// The parameter with the identifiers and what it holds.
+    /// The parameter with the identifiers, and its value.
     pub ids: Option<(&'static str, &'a [String])>,
     /// Filters, all of which have to match.
     pub filters: &'a [Filter],
@@ -41,7 +41,7 @@ pub(super) struct Selection<'a> {
     pub next_token: Option<&'a str>,
 }
 
-/// A page of what was selected.
+/// A page of selected items.
 pub(super) struct Page {
     /// The items.
     pub items: Vec<Node>,
@@ -50,8 +50,8 @@ pub(super) struct Page {
 }
 
 impl Selection<'_> {
-    /// Those of the items, in their order, that are selected. `id` names the element with the identifier, `places` the
-    /// filters whose element is not called as the filter is.
+    /// The selected items, in their order. `id` names the element with the identifier, `places` the filters whose name
+    /// differs from that of their element.
     pub(super) fn of(
         &self,
         call: &Call<'_>,
@@ -146,7 +146,7 @@ fn bad_token() -> Ec2Error {
     )
 }
 
-/// A filter that knows where it looks.
+/// A filter with the place where it looks.
 struct Compiled<'a> {
     place: Where<'a>,
     values: &'a [String],
@@ -229,7 +229,7 @@ impl<'a> Compiled<'a> {
     }
 }
 
-/// Every text at the end of a path.
+/// Calls `check` for every text at the end of a path.
 fn visit(node: &Node, path: &[String], check: &mut impl FnMut(&str)) {
     match (node, path) {
         (Node::List(items), _) => items.iter().for_each(|item| visit(item, path, check)),
@@ -258,7 +258,7 @@ fn camel(name: &str) -> String {
     text
 }
 
-/// Whether a text matches a value of a filter: `*` is any text, `?` one character, `\` takes the next one literally ("Resource
+/// Whether a text matches a value of a filter: `*` is any text, `?` one character, `\` escapes the next one ("Resource
 /// filtering", EC2 guide). Linear in the product of the lengths at worst.
 fn like(pattern: &str, text: &str) -> bool {
     #[derive(Clone, Copy, PartialEq)]

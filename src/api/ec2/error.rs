@@ -1,4 +1,4 @@
-//! Refusals in EC2's words: a code that clients match on, a message, and the two envelopes that carry them.
+//! Writes refusals in EC2's terms: a code that clients match on, a message, and the two envelopes.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ use crate::control::ControlError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Ec2Error {
-    /// What clients match on, as in `InvalidVpcID.NotFound`.
+    /// The code that clients match on, as in `InvalidVpcID.NotFound`.
     pub code: Cow<'static, str>,
-    /// For the reader; some tools parse it, so it is AWS's own wherever that is known.
+    /// The message; some tools parse it, so it is AWS's own where that is known.
     pub message: String,
     /// The HTTP status: 400 unless the code is known to come with another.
     pub status: u16,
@@ -34,7 +34,8 @@ impl Ec2Error {
         Self { code, message, status }
     }
 
-    /// An action that EC2 does not know, or that this server does not have. Terraform swallows the code only with these words.
+    /// An action that EC2 does not have, or that this server does not have. Terraform ignores the code only with this
+    /// message.
     pub fn invalid_action(name: &str) -> Self {
         Self::new(
             "InvalidAction",
@@ -42,7 +43,7 @@ impl Ec2Error {
         )
     }
 
-    /// A parameter that AWS knows and this server would ignore.
+    /// A parameter that AWS has and this server would ignore.
     pub fn unsupported(name: &str) -> Self {
         Self::new(
             "UnsupportedOperation",
@@ -50,7 +51,7 @@ impl Ec2Error {
         )
     }
 
-    /// A parameter that has to be there.
+    /// A required parameter that is missing.
     pub fn missing(name: &str) -> Self {
         Self::new(
             "MissingParameter",
@@ -58,7 +59,7 @@ impl Ec2Error {
         )
     }
 
-    /// A value that cannot be.
+    /// An invalid value.
     pub fn invalid_value(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterValue", message)
     }
@@ -68,7 +69,7 @@ impl Ec2Error {
         Self::new("InvalidParameterCombination", message)
     }
 
-    /// EC2's envelope. `RequestID` has a capital D here and in no other place.
+    /// EC2's envelope. `RequestID` has a capital D here and nowhere else.
     pub fn to_xml(&self, request_id: &str) -> String {
         let error = Node::map([("Code", Node::text(&self.code)), ("Message", Node::text(&self.message))]);
         document(
@@ -100,7 +101,7 @@ impl Ec2Error {
 impl From<ControlError> for Ec2Error {
     fn from(error: ControlError) -> Self {
         let message = match &error {
-            // EC2 has no lists of edits, so its message says nothing of a place in one.
+            // EC2 has no lists of edits, so its message has no position in one.
             ControlError::Edit(failed) => failed.error.to_string(),
             other => other.to_string(),
         };

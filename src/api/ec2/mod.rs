@@ -37,11 +37,11 @@ use error::Ec2Error;
 use request::Request;
 use xml::{Node, document};
 
-/// Where EC2's answers belong.
+/// The XML namespace of EC2's answers.
 const EC2_NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
-/// Where those of STS belong.
+/// The XML namespace of STS's answers.
 const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
-/// Octets of a request. EC2 takes 16 KiB of user data as the largest single value.
+/// Bytes of a request. EC2 accepts 16 KiB of user data as the largest single value.
 const BODY_LIMIT: usize = 1 << 20;
 
 /// The EC2 endpoint of a server.
@@ -60,7 +60,7 @@ async fn serve(
     body: Bytes,
 ) -> Response {
     if method == Method::GET && query.is_none() {
-        // No client of EC2 asks so; a reader who looks around does.
+        // No client of EC2 sends this; a person with a browser does.
         return nothing_here();
     }
     let id = request_id();
@@ -112,7 +112,7 @@ fn nothing_here() -> Response {
     .into_response()
 }
 
-/// Whether a request may come this way: an instance that only reads the network calls only what reads.
+/// Whether a request is allowed on its transport: an instance with read access calls only actions that read.
 fn may_call(transport: Option<Transport>, action: &str) -> Result<(), Ec2Error> {
     let reads_only = transport == Some(Transport::Instance(ApiAccess::ReadOnly));
     if reads_only && !actions::find(action)?.reads {
@@ -133,7 +133,7 @@ fn answer(ec2: &Ec2, request: &Request, id: &str) -> Result<String, Ec2Error> {
     Ok(response(entry.name, &shape.service, members, id))
 }
 
-/// The document of an answer. STS wraps the result and puts the request's identifier behind it.
+/// The document of an answer. STS wraps the result and puts the request's identifier after it.
 fn response(action: &str, service: &str, members: Vec<(&'static str, Node)>, id: &str) -> String {
     let root = format!("{action}Response");
     if service == "sts" {

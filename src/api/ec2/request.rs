@@ -1,6 +1,7 @@
-//! Reads a request of the Query protocol: `Name.1.Member=value` pairs become one tree, typed by what AWS knows of the action.
+//! Parses a request of the Query protocol: `Name.1.Member=value` pairs become one tree, typed by AWS's definition of
+//! the action.
 //!
-//! Sizes are bounded before anything is built, so that a hostile request costs no more than its octets.
+//! Sizes are limited before anything is built, so that a hostile request costs no more than its bytes.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +10,13 @@ use serde_json::{Map, Value};
 use super::error::Ec2Error;
 use super::shape::{ActionShape, Scalar, Shape};
 
-/// How many parameters a request may have. botocore sends at most some hundreds.
+/// The number of parameters of a request. botocore sends at most some hundreds.
 pub(super) const MOST_PARAMETERS: usize = 10_000;
-/// How many levels a name may have, as in `IpPermissions.1.Groups.1.GroupId`.
+/// The levels of a name, as in `IpPermissions.1.Groups.1.GroupId`.
 const DEEPEST: usize = 12;
 
-/// What every request says beside its parameters: AWS Signature Version 2 and 4 in the query string, and the protocol itself.
+/// Fields of every request that are not parameters of the action: AWS Signature Version 2 and 4 in the query string,
+/// and the protocol itself.
 const PROTOCOL: &[&str] = &[
     "Action",
     "Version",
@@ -27,7 +29,7 @@ const PROTOCOL: &[&str] = &[
     "Expires",
 ];
 
-/// A request as it came: its action, and its parameters by name.
+/// A parsed request: its action, and its parameters by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     /// The action, as in `DescribeVpcs`.
@@ -64,7 +66,7 @@ impl Request {
         })
     }
 
-    /// The parameters as one typed tree. A name that AWS does not know is refused.
+    /// The parameters as one typed tree. A name that AWS does not have is refused.
     pub(super) fn tree(&self, shape: &ActionShape) -> Result<Map<String, Value>, Ec2Error> {
         let mut root = Tree::default();
         for (name, value) in &self.parameters {

@@ -1,4 +1,4 @@
-//! Which parameters and filters AWS knows for each action: the generated table of names and types (`api/ec2/generate.py`).
+//! Reads AWS's parameters and filters of each action: the generated table of names and types (`api/ec2/generate.py`).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -35,7 +35,7 @@ pub enum Scalar {
     Blob,
 }
 
-/// One action as AWS has it.
+/// AWS's definition of one action.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionShape {
@@ -43,7 +43,7 @@ pub struct ActionShape {
     pub service: String,
     /// Its parameters.
     pub parameters: BTreeMap<String, Shape>,
-    /// Those that have to be there.
+    /// The required ones.
     pub required: Vec<String>,
     /// The filters that its documentation lists; `tag:` stands for one by a tag's value.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What one call of an action works with, and what the EC2 face remembers between calls: client tokens.
+//! Holds the context of an action's call, and what the EC2 API remembers between calls: client tokens.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -13,28 +13,29 @@ use crate::api::AppState;
 use crate::control::{ControlError, Controller};
 use crate::model::command::Command;
 
-/// How many client tokens are remembered (EC2 remembers those of a day; "Ensuring idempotency", EC2 API guide).
+/// The number of client tokens that are remembered (EC2 remembers those of a day; "Ensuring idempotency", EC2 API
+/// guide).
 const MOST_TOKENS: usize = 10_000;
 
-/// The EC2 face of one server.
+/// The EC2 API of one server.
 pub struct Ec2 {
     /// The network and its hosts.
     pub state: AppState,
     tokens: Mutex<Tokens>,
 }
 
-/// What one action works with.
+/// The context of one call.
 pub struct Call<'a> {
-    /// The face that was called.
+    /// The API that was called.
     pub ec2: &'a Ec2,
     /// The action's name.
     pub action: &'static str,
-    /// What AWS knows of the action.
+    /// AWS's definition of the action.
     pub shape: &'static ActionShape,
 }
 
 impl Call<'_> {
-    /// The one writer of the network.
+    /// The only writer of the network.
     pub fn controller(&self) -> &Controller {
         &self.ec2.state.controller
     }
@@ -60,7 +61,7 @@ struct Remembered {
 }
 
 impl Ec2 {
-    /// The face of a server.
+    /// The EC2 API of a server.
     pub fn new(state: AppState) -> Self {
         Self {
             state,
@@ -68,7 +69,7 @@ impl Ec2 {
         }
     }
 
-    /// Calls an action. A client token that was seen before gets the answer that it got then.
+    /// Calls an action. A client token that was used before gets the answer that it got then.
     pub fn call(&self, entry: &Entry, tree: Map<String, Value>) -> Answer {
         let call = Call {
             ec2: self,

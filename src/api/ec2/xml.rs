@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesStart, BytesText, Event};
 
-/// What an element holds.
+/// The content of an element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// Text.
@@ -121,7 +121,7 @@ fn element(writer: &mut Writer<Vec<u8>>, start: BytesStart<'_>, node: &Node) {
     let _ = writer.write_event(Event::End(end));
 }
 
-/// XML 1.0 section 2.2 has no place for most control characters, not even escaped.
+/// XML 1.0 section 2.2 excludes most control characters, even escaped.
 fn printable(text: &str) -> Cow<'_, str> {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
     if text.chars().all(allowed) {

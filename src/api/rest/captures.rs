@@ -1,4 +1,4 @@
-//! `/v1/captures`: the live path as pcapng, to be piped into tcpdump or Wireshark. Drops are in it with their reasons.
+//! Implements `/v1/captures`: frames of the live network as pcapng, for tcpdump or Wireshark, drops with their reasons.
 
 use std::convert::Infallible;
 use std::time::Instant;
@@ -30,12 +30,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CaptureQuery {
-    /// Both directions at these interfaces: identifiers or names, separated by commas. Without it every frame is seen once,
-    /// where it came in, and with it what the VPC sends itself.
+    /// Both directions at these interfaces: identifiers or names, separated by commas. Without it every frame is
+    /// captured once, where it came in; with it, also what the VPC itself sends.
     interface: Option<String>,
-    /// Frames that match, in the words of a pcap filter: `icmp or (tcp port 80 and host 10.0.1.10)`.
+    /// Frames that match, as a pcap filter: `icmp or (tcp port 80 and host 10.0.1.10)`.
     filter: Option<String>,
-    /// Octets of each frame that are kept.
+    /// Bytes of each frame that are kept.
     snaplen: Option<usize>,
     /// Frames after which the capture ends.
     count: Option<u64>,
@@ -45,10 +45,10 @@ struct CaptureQuery {
     duration: Option<Lifetime>,
 }
 
-/// Captures frames, as they cross, with what becomes of each
+/// Captures frames live, with their verdicts
 ///
-/// A stream of pcapng that ends when the client leaves, or after the given count or duration. What became of a frame stands
-/// in its comment. `curl -sN "…/v1/captures?interface=web" | tcpdump -nr -`
+/// A stream of pcapng that ends when the client disconnects, or after the given count or duration. The verdict on a
+/// frame is in its comment. `curl -sN "…/v1/captures?interface=web" | tcpdump -nr -`
 #[utoipa::path(get, path = "/v1/captures", tag = "captures", operation_id = "capture", params(CaptureQuery),
     responses(
         (status = 200, description = "pcapng", body = Vec<u8>, content_type = "application/x-pcapng"),
@@ -98,7 +98,7 @@ struct Running {
     capture: Option<Capture>,
     ends: Option<tokio::time::Instant>,
     stopping: tokio::sync::watch::Receiver<bool>,
-    // Whoever holds this can still be told to stop.
+    // The stream keeps the state, so that the server can still end it.
     _state: AppState,
 }
 
@@ -120,7 +120,7 @@ impl Running {
         };
         match piece {
             Some(piece) => Some(piece),
-            // The statistics are the last piece, unless there is nothing to tell.
+            // The statistics are the last chunk, unless there are none.
             None => self.capture.take().map(Capture::end).filter(|end| !end.is_empty()),
         }
     }

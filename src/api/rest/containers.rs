@@ -1,8 +1,9 @@
-//! Notices that a container is gone whose namespace a device keeps alive.
+//! Detaches devices whose container has ended although the device keeps its namespace alive.
 //!
-//! A TAP holds a reference on its network namespace, and its kernel goes on answering pings when the last process of the
-//! container has ended. A namespace is dead when no process is in it, nothing is mounted on it, and the path by which it was
-//! named leads elsewhere or nowhere (namespaces(7)). Its device is detached then, with an event.
+//! A TAP holds a reference on its network namespace, and its kernel goes on answering pings when the last process of
+//! the container has ended. A namespace is dead when no process is in it, nothing is mounted on it, and the path by
+//! which it was named is that of another namespace or does not exist (namespaces(7)). Its device is detached then, with
+//! an event.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -15,13 +16,13 @@ use crate::lab::Namespace;
 use crate::mapping::PortId;
 use crate::model::InterfaceId;
 
-/// Between two looks, while there is something to watch.
+/// The interval between two checks, while there is something to watch.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// Why a port is down whose container is gone.
+/// Why a port is down whose container has ended.
 const REASON: &str = "the last process of its network namespace is gone";
 
-/// A namespace that a device was attached in.
+/// A namespace in which a device was attached.
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
     inode: u64,
@@ -58,7 +59,7 @@ struct Watched {
 }
 
 impl Containers {
-    /// Detaches the interface from this port when the container is gone.
+    /// Detaches the interface from this port when the container has ended.
     pub(crate) fn watch(&self, controller: &Controller, interface: InterfaceId, port: u32, container: Container) {
         let mut watched = self.watched();
         watched.ports.push((interface, port, container));
@@ -75,12 +76,12 @@ impl Containers {
         }
     }
 
-    /// Looks until there is nothing left to watch.
+    /// Checks until there is nothing left to watch.
     fn run(&self, controller: &Controller) {
         loop {
             std::thread::sleep(GLANCE);
             let mut watched = self.watched();
-            // What was detached by hand is watched no more.
+            // A device that was detached by hand is no longer watched.
             watched
                 .ports
                 .retain(|(interface, port, _)| is_attached(controller, *interface, *port));
@@ -114,13 +115,13 @@ fn is_attached(controller: &Controller, interface: InterfaceId, port: u32) -> bo
         .is_some_and(|open| open.port.get() == port)
 }
 
-/// The network namespaces that a process is in.
+/// The network namespaces with processes.
 fn inhabited() -> HashSet<u64> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let namespaces = processes.filter_map(|entry| {
         let name = entry.file_name();
         name.to_str()?.parse::<u32>().ok()?;
-        // One that has just ended, or a zombie, is in none.
+        // A process that has just ended, or a zombie, is in none.
         Some(std::fs::metadata(entry.path().join("ns/net")).ok()?.ino())
     });
     namespaces.collect()

@@ -1,5 +1,5 @@
-//! Opens what is to be attached: a TAP by name here, a TAP inside of a network namespace so that nothing shows outside, a
-//! descriptor that the process was started with, or a unix socket that a virtual machine's network card is at the other end of.
+//! Opens the device to attach: a TAP by name here, a TAP inside a network namespace, invisible outside of it, an
+//! inherited descriptor, or a unix socket whose other end is a virtual machine's network card.
 
 use std::path::{Path, PathBuf};
 
@@ -22,31 +22,31 @@ use crate::wire::MacAddr;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttachRequest {
-    /// The name of a TAP. One that does not exist is made, with the MAC address and the MTU of the network interface, and set
-    /// up; one that exists is taken as it is.
+    /// The name of a TAP. One that does not exist is created, with the MAC address and the MTU of the network
+    /// interface, and set up; one that exists is used unchanged.
     #[schema(example = "tap0")]
     tap: Option<String>,
-    /// The network namespace that the TAP is in: a name as `ip netns` knows it, or a path such as `/proc/1234/ns/net`.
-    /// The server's own if left out.
+    /// The network namespace of the TAP: a name as in `ip netns`, or a path such as `/proc/1234/ns/net`. The server's
+    /// own if left out.
     #[schema(example = "host-a")]
     pub(crate) namespace: Option<String>,
-    /// The number of a descriptor of a TAP that the server inherited when it was started.
+    /// The number of a TAP's descriptor that the server inherited when it was started.
     pub(crate) fd: Option<i32>,
-    /// The path of a unix datagram socket that the server binds, for a virtual machine: one datagram is one frame, as QEMU's
-    /// `-netdev dgram` has it with this path as `remote.path`.
+    /// The path of a unix datagram socket that the server binds, for a virtual machine: one datagram is one frame, as
+    /// in QEMU's `-netdev dgram` with this path as `remote.path`.
     #[schema(example = "/run/vm/switch.sock")]
     unix: Option<String>,
     /// The path of the socket at the other end, which need not exist yet: QEMU's `local.path`. Goes with `unix`.
     #[schema(example = "/run/vm/guest.sock")]
     peer: Option<String>,
-    /// The name of an instance of the server's lab, in which the device appears; down, as one that is plugged into a running
-    /// machine. Nothing but `device_index` goes with it.
+    /// The name of an instance of the server's lab, in which the device appears; down, like a card added to a running
+    /// machine. Excludes all other fields except `device_index`.
     #[schema(example = "a")]
     pub(crate) instance: Option<String>,
-    /// Which of the instance's interfaces it becomes, 1 or more: `eth1` for 1. The next that is free if left out.
+    /// The device index in the instance, 1 or more: `eth1` for 1. The next free one if left out.
     pub(crate) device_index: Option<u32>,
-    /// Whether the device stays attached when the last process of its namespace is gone and nothing names the namespace any
-    /// more; false if left out: it is detached then, with an event.
+    /// Whether the device stays attached when the last process of its namespace has ended and no name of the namespace
+    /// is left; false if left out: it is detached then, with an event.
     pub(crate) keep: Option<bool>,
     /// Whether frames may be larger than the MTU and without checksums, as between real hosts with offloading network
     /// cards; on if left out.
@@ -57,7 +57,7 @@ pub(crate) struct AttachRequest {
 
 const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', 'unix' and 'peer', or 'instance'.";
 
-/// The instance that the request names, and the place in it. What is about other devices cannot stand beside it.
+/// The instance that the request names, and the device index in it. Fields of other devices are refused.
 pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>)>, Problem> {
     let others = [
         ("tap", request.tap.is_some()),
@@ -83,18 +83,18 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
     }
 }
 
-/// The network interface that a device is opened for, and who asked for it.
+/// The network interface that a device is opened for, and the caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Purpose {
     /// The interface's MAC address.
     pub(crate) mac: MacAddr,
     /// The interface's MTU.
     pub(crate) mtu: u16,
-    /// Who asked.
+    /// The caller of the API.
     pub(crate) caller: Caller,
 }
 
-/// A device, and the container that it is in, where the request names one by its namespace.
+/// A device, and its container if the request names a namespace.
 pub(crate) type Opened = (OpenedDevice, Option<Container>);
 
 /// Opens the device that the request describes.
@@ -202,8 +202,8 @@ fn namespace_problem(text: &str, error: &NamespaceError, caller: Caller) -> Prob
         .remedy("Give a name that 'ip netns list' shows, or the path of a namespace file.")
 }
 
-/// Opens a TAP of the calling thread's namespace. One that is made for this gets what an interface has that is moved into a
-/// container: its MAC address, its MTU, and it is up.
+/// Opens a TAP of the calling thread's namespace. A new one gets what an interface has that is moved into a container:
+/// its MAC address, its MTU, and it is up.
 fn find_or_make(name: &str, options: TapOptions, mac: MacAddr) -> Result<TapPort, Problem> {
     let existed = nix::net::if_::if_nametoindex(name).is_ok();
     let tap = TapPort::open(name, options).map_err(|error| refused("tap", &error))?;
@@ -220,7 +220,7 @@ fn find_or_make(name: &str, options: TapOptions, mac: MacAddr) -> Result<TapPort
     Ok(tap)
 }
 
-/// Takes a duplicate of a descriptor that this process was started with.
+/// Duplicates a descriptor that this process was started with.
 fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
     let wrong = |detail: String| {
         Problem::invalid("fd", detail)
@@ -232,7 +232,7 @@ fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice,
             return Err(wrong(format!("Descriptor {fd} is attached to {interface} already")));
         }
     }
-    // What the server opened itself closes on exec; what came over an exec cannot.
+    // Descriptors that the server opened close on exec; one that was inherited through an exec cannot.
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
         .map_err(|_| wrong(format!("There is no descriptor {fd}")))?;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));

@@ -1,4 +1,5 @@
-//! `/v1/dhcp-options`: what DHCP tells beside the address. A set never changes; a VPC is given another one.
+//! Implements `/v1/dhcp-options`: options that DHCP sends with the address. A set never changes; a VPC is given another
+//! one.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -31,9 +32,9 @@ pub struct DhcpOptionsView {
     /// Its unique name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it says.
+    /// The options.
     pub options: DhcpOptions,
-    /// Whether every new VPC begins with it.
+    /// Whether every new VPC starts with it.
     pub default: bool,
     /// Tags.
     #[serde(default)]
@@ -58,13 +59,13 @@ struct DhcpOptionsList {
     dhcp_options: Vec<DhcpOptionsView>,
 }
 
-/// A DHCP option set to be made.
+/// A DHCP option set to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateDhcpOptionsRequest {
     /// A name that no other set has.
     name: Option<String>,
-    /// What it says; at least one option.
+    /// The options; at least one.
     options: DhcpOptions,
     /// Tags.
     #[serde(default)]
@@ -90,7 +91,7 @@ async fn list(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<Dh
     .await
 }
 
-/// Makes a DHCP option set
+/// Creates a DHCP option set
 #[utoipa::path(post, path = "/v1/dhcp-options", tag = "dhcp-options", operation_id = "create_dhcp_options",
     request_body = CreateDhcpOptionsRequest,
     responses(
@@ -131,7 +132,7 @@ async fn get(
     .await
 }
 
-/// Deletes a DHCP option set that no VPC has
+/// Deletes a DHCP option set that no VPC uses
 #[utoipa::path(delete, path = "/v1/dhcp-options/{dhcp_options}", tag = "dhcp-options",
     operation_id = "delete_dhcp_options",
     params(("dhcp_options" = String, Path, description = "Identifier or name")),

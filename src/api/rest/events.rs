@@ -1,4 +1,5 @@
-//! `/v1/events`: server-sent events. A client that comes back with `Last-Event-ID` goes on where it stopped.
+//! Implements `/v1/events`: server-sent events. A client that reconnects with `Last-Event-ID` continues where it
+//! stopped.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,30 +27,30 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// Which events to hear.
+/// Which events to send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventFilter {
-    /// Of these types only, separated by commas: `mappings_changed,port_down`.
+    /// Only of these types, separated by commas: `mappings_changed,port_down`.
     #[serde(rename = "type")]
     types: Option<String>,
-    /// About this interface only: identifier or name.
+    /// Only events that concern this interface: identifier or name.
     #[param(value_type = Option<String>)]
     interface: Option<ResourceRef<InterfaceId>>,
-    /// Those after this number, as far as they are kept; 0 for all. Without it, and without the header `Last-Event-ID`,
-    /// only those to come.
+    /// Events after this number, as far as they are kept; 0 for all. Without it, and without the header
+    /// `Last-Event-ID`, only future events.
     after: Option<u64>,
 }
 
-/// Tells what happens, as it happens
+/// Streams events as they happen
 ///
-/// Each event has its number in `id`, its type in `event` and an `Event` as JSON in `data`. An event of type `missed` says
-/// how many could not be delivered: the client was away for too long, or the server was started anew.
+/// Each event has its number in `id`, its type in `event` and an `Event` as JSON in `data`. An event of type `missed`
+/// counts those that could not be delivered: the client was away for too long, or the server was restarted.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "events",
     params(
         EventFilter,
-        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the client has seen"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the client received"),
     ),
     responses(
         (status = 200, description = "A stream without an end", body = Event, content_type = "text/event-stream"),
@@ -86,7 +87,7 @@ async fn events(
         let event = listener.next().await?;
         Some((Ok(event), listener))
     });
-    // Proxies and clients cut connections that say nothing.
+    // Proxies and clients cut connections that are silent.
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
@@ -104,7 +105,7 @@ fn known_types(text: &str) -> Result<Vec<&'static str>, Problem> {
     text.split(',').map(one).collect()
 }
 
-/// The number after which to begin, and whether the client knew an earlier start of the server.
+/// The number after which to begin, and whether the client's number is from an earlier start of the server.
 fn start(state: &AppState, headers: &HeaderMap, after: Option<u64>) -> Result<(Option<u64>, bool), Problem> {
     let Some(last) = headers.get("last-event-id") else {
         return Ok((after, false));
@@ -124,7 +125,7 @@ fn start(state: &AppState, headers: &HeaderMap, after: Option<u64>) -> Result<(O
 struct Listener {
     types: Option<Vec<&'static str>>,
     interface: Option<InterfaceId>,
-    /// The number of the last event that was seen, delivered or not.
+    /// The number of the last event that was considered, delivered or not.
     last: u64,
     missed: u64,
     restarted: bool,
@@ -142,7 +143,7 @@ impl Listener {
             && self.interface.is_none_or(|interface| event.kind.concerns(interface))
     }
 
-    /// The next event; none when the server stops.
+    /// The next event; `None` when the server stops.
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if self.missed > 0 || self.restarted {
@@ -157,7 +158,7 @@ impl Listener {
                     _ = self.stopping.wait_for(|stopping| *stopping) => return None,
                     received = self.subscription.receiver.recv() => match received {
                         Ok(event) => event,
-                        // The client reads more slowly than things happen: go on from what is kept.
+                        // The client reads more slowly than events arrive: continue from those that are kept.
                         Err(RecvError::Lagged(_)) => {
                             let mut again = self.state.controller.events(Some(self.last));
                             self.missed = again.missed;

@@ -1,4 +1,4 @@
-//! `/v1/explain`: why a frame is delivered, answered or dropped.
+//! Implements `/v1/explain`: why a frame is delivered, answered or dropped.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(explain))
 }
 
-/// The ports of a described packet unless the request names others.
+/// The ports of a described packet unless the request gives others.
 const SOURCE_PORT: u16 = 40_000;
 
 /// A frame, or a packet as a host would send it.
@@ -31,7 +31,7 @@ struct ExplainBody {
     /// The interface that sends it: identifier or name.
     #[schema(value_type = String)]
     from: ResourceRef<InterfaceId>,
-    /// The whole frame in hexadecimal, spaces and colons allowed; nothing else is given then.
+    /// The whole frame in hexadecimal, spaces and colons allowed; excludes the fields of a packet.
     frame: Option<String>,
     /// The destination of a packet: an IP address, or an interface by identifier or name.
     #[schema(example = "10.0.1.11")]
@@ -39,16 +39,16 @@ struct ExplainBody {
     /// Its source; the interface's first address of the family if left out.
     #[schema(value_type = Option<String>)]
     source: Option<IpAddr>,
-    /// What it carries; an echo request if left out.
+    /// Its protocol; an echo request if left out.
     protocol: Option<Protocol>,
     /// Its source port, for TCP and UDP; 40000 if left out.
     source_port: Option<u16>,
     /// Its destination port, for TCP and UDP.
     destination_port: Option<u16>,
-    /// The MAC that a static neighbor entry holds; the host asks for it if left out.
+    /// The MAC of a static neighbor entry; resolved by ARP or Neighbor Discovery if left out.
     #[schema(value_type = Option<String>)]
     destination_mac: Option<MacAddr>,
-    /// Explain the reply to a packet that is delivered as well: its own routes and checks decide about it.
+    /// Explain the reply to a delivered packet too: its own routes and checks decide about it.
     #[serde(default)]
     both: bool,
 }
@@ -112,13 +112,13 @@ impl ExplainBody {
     }
 }
 
-/// Explains what becomes of a frame
+/// Explains the verdict on a frame
 ///
-/// The decision is made by the code that the workers run, with the faults and ports of this moment. For a packet the answer
-/// shows first the question about the next hop, as a host would ask it. Nothing is sent, counted or learnt.
+/// The decision is made by the code that the workers run, with the present faults and ports. For a packet the answer
+/// first shows the neighbor resolution of the next hop, as a host would do it. Nothing is sent, counted or learned.
 #[utoipa::path(post, path = "/v1/explain", tag = "explain", operation_id = "explain", request_body = ExplainBody,
     responses(
-        (status = 200, description = "Each frame with the stages that it went through and its verdict", body = Explanation),
+        (status = 200, description = "Each frame with the stages that it passed and its verdict", body = Explanation),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn explain(

@@ -1,4 +1,4 @@
-//! `/v1/faults`: what goes wrong on purpose. And the place where faults of the API itself act.
+//! Implements `/v1/faults`: network, service and API faults. Also applies the faults of the API to its requests.
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -37,10 +37,10 @@ fn fault_id(path: &PathParts) -> Result<FaultId, Problem> {
     })
 }
 
-/// Lists the faults that act
+/// Lists the active faults
 #[utoipa::path(get, path = "/v1/faults", tag = "faults", operation_id = "list_faults",
     responses(
-        (status = 200, description = "Every fault that acts, oldest first", body = FaultList),
+        (status = 200, description = "Every active fault, oldest first", body = FaultList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<FaultList>, Problem> {
@@ -51,9 +51,9 @@ async fn list(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<Fa
     .await
 }
 
-/// Lets something go wrong
+/// Starts a fault
 ///
-/// It lasts until its duration is over or it is cancelled. Beginning and end are events.
+/// It lasts until its duration is over or it is cancelled. Its start and end are events.
 #[utoipa::path(post, path = "/v1/faults", tag = "faults", operation_id = "begin_fault", request_body = FaultSpec,
     responses(
         (status = 201, description = "The fault acts", body = Fault),
@@ -87,7 +87,7 @@ async fn cancel_all(State(state): State<AppState>, _: NoQuery) -> Result<axum::J
     .await
 }
 
-/// Shows a fault that acts
+/// Shows an active fault
 #[utoipa::path(get, path = "/v1/faults/{fault_id}", tag = "faults", operation_id = "get_fault",
     params(("fault_id" = String, Path, description = "The fault's identifier")),
     responses(
@@ -103,7 +103,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
 #[utoipa::path(delete, path = "/v1/faults/{fault_id}", tag = "faults", operation_id = "cancel_fault",
     params(("fault_id" = String, Path, description = "The fault's identifier")),
     responses(
-        (status = 200, description = "The fault, as it was", body = Fault),
+        (status = 200, description = "The fault that ended", body = Fault),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn cancel(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<Fault>, Problem> {
@@ -111,7 +111,7 @@ async fn cancel(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
     blocking(move || Ok(axum::Json(state.controller.cancel_fault(id)?))).await
 }
 
-/// What faults of the API never touch, so that they can be ended and watched.
+/// Paths that faults of the API never affect, so that faults can be ended and watched.
 const EXEMPT: [&str; 7] = [
     "/v1/faults",
     "/v1/captures",
@@ -122,7 +122,7 @@ const EXEMPT: [&str; 7] = [
     "/healthz",
 ];
 
-/// Lets requests be slow or fail, while a fault says so.
+/// Delays or fails requests, while a fault says so.
 pub(super) async fn misbehave(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
@@ -136,7 +136,7 @@ pub(super) async fn misbehave(State(state): State<AppState>, request: Request, n
         return next.run(request).await;
     };
     if error.carried_out {
-        // Whoever asked does not learn that it was done.
+        // The client does not learn that it was done.
         drop(next.run(request).await);
     }
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

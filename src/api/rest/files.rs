@@ -1,4 +1,4 @@
-//! Files in the body of a request: YAML or JSON, refused with the place of every mistake.
+//! Reads files in the body of a request, YAML or JSON, and refuses them with the place of every mistake.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,11 +18,11 @@ pub(super) struct FileProblem {
     mistakes: Vec<Mistake>,
 }
 
-/// Either kind of refusal.
+/// A refusal with or without a file.
 pub(super) enum Refusal {
-    /// One that is about no file.
+    /// Without a file.
     Problem(Box<Problem>),
-    /// One that is about a file, with its code.
+    /// A wrong file, with the code.
     File(Box<FileError>, &'static str),
 }
 
@@ -57,14 +57,14 @@ pub(super) fn as_problem(status: StatusCode, body: impl Serialize) -> Response {
     response
 }
 
-/// Files are read by so many requests at once; others wait for their turn without a thread.
+/// So many requests read files at once; others wait for their turn without a thread.
 static READING: Semaphore = Semaphore::const_new(2);
 
-/// Reads a file on a thread that may block: a large one takes long, and no other request is to wait for that.
+/// Parses a file on a thread that may block: a large one takes long, and no other request should wait for it.
 pub(super) async fn reading<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    // It is never closed; if it were, the file would be read out of turn.
+    // It is never closed; if it were, the file would be parsed without waiting.
     let _turn = READING.acquire().await;
     match tokio::task::spawn_blocking(work).await {
         Ok(read) => read,
@@ -72,7 +72,7 @@ pub(super) async fn reading<T: Send + 'static>(
     }
 }
 
-/// The text of a file. `code` is that of a file that is none.
+/// The text of a file. `code` is the error code for a body that is no text.
 pub(super) fn text_of(headers: &HeaderMap, body: &[u8], code: &'static str) -> Result<String, Problem> {
     let kind = headers
         .get(header::CONTENT_TYPE)

@@ -1,4 +1,4 @@
-//! `/v1/instances`: hosts of the server's lab, and commands in them where the server was started to allow that.
+//! Implements `/v1/instances`: hosts of the server's lab, and commands in them if the server was started to allow that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::model::{InterfaceId, ResourceRef};
 use crate::runtime::{HostSpec, PlaceError, Runtime, RuntimeError};
 use crate::topology::format::{Configure, LinkLocal};
 
-/// A command that says nothing of its time is killed after this.
+/// The timeout of a command without one of its own.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -38,12 +38,12 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
 pub struct InstanceView {
     /// Its name, which is also its host name.
     pub name: String,
-    /// The network interface that its `eth0` is.
+    /// The network interface of its `eth0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface_id: Option<InterfaceId>,
     /// MAC address of `eth0`.
     pub mac_address: String,
-    /// A process in it, as the server's machine sees it: `nsenter -t PID -a` goes inside.
+    /// A process in it, by its number on the server's machine: `nsenter -t PID -a` enters the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
 }
@@ -95,34 +95,34 @@ async fn list(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<In
     .await
 }
 
-/// A host to make.
+/// A host to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateInstance {
     /// Its name, which is also its host name.
     #[schema(example = "a")]
     name: String,
-    /// The network interface that its `eth0` shall be: identifier or name. It must be detached.
+    /// The network interface for its `eth0`: identifier or name. It must be detached.
     #[schema(value_type = String, example = "eni-00000000000000000")]
     interface: ResourceRef<InterfaceId>,
     /// How it gets its addresses; `static` if left out.
     #[serde(default)]
     configure: Configure,
-    /// Which link-local address it makes itself; `eui64` if left out.
+    /// How it forms its link-local address; `eui64` if left out.
     #[serde(default)]
     link_local: LinkLocal,
-    /// Whether its kernel listens to Router Advertisements; true if left out.
+    /// Whether its kernel accepts Router Advertisements; true if left out.
     accept_ra: Option<bool>,
-    /// Whether its kernel first probes for duplicates of its IPv6 addresses; true if left out.
+    /// Whether its kernel does duplicate address detection for its IPv6 addresses; true if left out.
     dad: Option<bool>,
-    /// What its programs may do by the API, at `/run/localvpc.sock`; `full` if left out.
+    /// The access of its programs to the API, at `/run/localvpc.sock`; `full` if left out.
     #[serde(default)]
     api: lab::ApiAccess,
 }
 
-/// Makes an instance
+/// Creates an instance
 ///
-/// A network namespace whose `eth0` is the interface. It is up when the answer comes.
+/// A network namespace whose `eth0` is the interface. It is up when the request is answered.
 #[utoipa::path(post, path = "/v1/instances", tag = "instances", operation_id = "create_instance",
     request_body = CreateInstance,
     responses(
@@ -191,7 +191,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
     .await
 }
 
-/// Takes an instance away
+/// Deletes an instance
 ///
 /// Everything that runs in it ends. Its network interface stays, detached.
 #[utoipa::path(delete, path = "/v1/instances/{instance}", tag = "instances", operation_id = "delete_instance",
@@ -223,14 +223,14 @@ struct ExecRequest {
     timeout: Option<AnswerTimeout>,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct ExecResult {
-    /// Its exit code: 128 + N for signal N, 124 when its time was up.
+    /// Its exit code: 128 + N for signal N, 124 for a timeout.
     exit: i32,
-    /// Its standard output; of a long one the beginning and the end.
+    /// Its standard output; of a long one the start and the end.
     stdout: String,
-    /// Its standard error, likewise.
+    /// Its standard error; of a long one the start and the end.
     stderr: String,
     /// How long it took, in milliseconds.
     duration_ms: u64,
@@ -238,8 +238,8 @@ struct ExecResult {
 
 /// Runs a command in an instance
 ///
-/// The answer comes when it has ended. This takes a server that was started with `--allow-exec`, and the token or the unix
-/// socket.
+/// The answer comes when it has ended. Requires a server that was started with `--allow-exec`, and the token or the
+/// unix socket.
 #[utoipa::path(post, path = "/v1/instances/{instance}/exec", tag = "instances", operation_id = "exec",
     request_body = ExecRequest,
     params(("instance" = String, Path, description = "Its name")),

@@ -1,4 +1,4 @@
-//! `/v1/interfaces`: network interfaces, their addresses and prefixes, and the device behind them.
+//! Implements `/v1/interfaces`: network interfaces, their addresses and prefixes, and the device behind them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -47,7 +47,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(unassign))
 }
 
-/// A prefix may stand in the path as it is written, slash and all.
+/// A prefix may be in the path with its slash.
 pub(super) fn prefix_routes() -> Router<AppState> {
     Router::new().route(
         "/v1/interfaces/{interface}/addresses/{address}/{length}",
@@ -99,13 +99,13 @@ pub struct InterfaceView {
     /// The longest IP packet that it takes; absent where that is the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
+    /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     #[serde(default)]
     pub ntp_skew: Skew,
     /// The instance that it belongs to; absent until it was attached once, or metadata were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
-    /// What its instance finds at the metadata service.
+    /// The metadata of its instance.
     #[serde(default)]
     pub metadata: InstanceMetadata,
     /// Tags.
@@ -122,16 +122,16 @@ pub struct AttachmentView {
     /// The device.
     #[schema(example = "tap0")]
     pub device: String,
-    /// The instance of the lab that the device is in; absent for any other device.
+    /// The instance of the lab that has the device; absent for any other device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
-    /// Which of the instance's interfaces it is; 0 is the primary one.
+    /// The device index in the instance; 0 is the primary one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_index: Option<u32>,
 }
 
 impl InterfaceView {
-    /// What is declared of an interface, and its port.
+    /// The declared interface and its port.
     pub(super) fn of(controller: &Controller, interface: NetworkInterface) -> Self {
         let port = controller.port_of(interface.id);
         Self::new(interface, port)
@@ -175,7 +175,7 @@ impl InterfaceView {
 #[derive(Debug, Serialize, ToSchema)]
 struct InterfaceList {
     interfaces: Vec<InterfaceView>,
-    /// What to pass as `cursor` for the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -185,13 +185,13 @@ struct InterfaceList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct InterfaceFilter {
-    /// Of this VPC only: identifier or name.
+    /// Only of this VPC: identifier or name.
     #[param(value_type = Option<String>)]
     vpc: Option<ResourceRef<VpcId>>,
-    /// Of this subnet only: identifier or name.
+    /// Only of this subnet: identifier or name.
     #[param(value_type = Option<String>)]
     subnet: Option<ResourceRef<SubnetId>>,
-    /// With this security group only: identifier or name.
+    /// Only with this security group: identifier or name.
     #[param(value_type = Option<String>)]
     group: Option<ResourceRef<SecurityGroupId>>,
     /// Entries of a page, 1 to 1000; 100 if left out.
@@ -202,7 +202,7 @@ struct InterfaceFilter {
     cursor: Option<InterfaceId>,
 }
 
-/// A network interface to be made.
+/// A network interface to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateInterfaceRequest {
@@ -211,7 +211,7 @@ struct CreateInterfaceRequest {
     /// The subnet: identifier or name.
     #[schema(value_type = String)]
     subnet: ResourceRef<SubnetId>,
-    /// Unique within the VPC; made up if left out.
+    /// Unique within the VPC; generated if left out.
     #[schema(value_type = Option<String>)]
     mac_address: Option<MacAddr>,
     /// On if left out.
@@ -252,18 +252,18 @@ struct CreateInterfaceRequest {
     /// How many free /80 prefixes to add.
     #[serde(default)]
     ipv6_prefix_count: u32,
-    /// The longest IP packet that it takes, 576 to 9001; the profile's if left out.
+    /// The longest IP packet that it accepts, 576 to 9001; the profile's if left out.
     mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
+    /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     ntp_skew: Option<Skew>,
-    /// What differs from the default metadata.
+    /// Metadata that differ from the default.
     metadata: Option<MetadataChange>,
     /// Tags.
     #[serde(default)]
     tags: Tags,
 }
 
-/// What changes about an interface; a field that is left out stays as it is.
+/// Changes of an interface; a field that is left out stays unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ModifyInterfaceRequest {
@@ -282,15 +282,15 @@ struct ModifyInterfaceRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<u16>)]
     mtu: Option<Option<u16>>,
-    /// How far ahead of the host's clock the time is that it is told, such as `2s` or `-250ms`.
+    /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     ntp_skew: Option<Skew>,
-    /// What changes about the metadata; from the next request on.
+    /// Changes of the metadata; effective from the next request on.
     metadata: Option<MetadataChange>,
     /// All tags.
     tags: Option<Tags>,
 }
 
-/// Addresses and prefixes to be assigned, all of them or none.
+/// Addresses and prefixes to assign, all of them or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AssignRequest {
@@ -327,7 +327,7 @@ struct AssignRequest {
     move_allowed: bool,
 }
 
-/// What was assigned.
+/// The assigned addresses and prefixes.
 #[derive(Debug, Serialize, ToSchema)]
 struct Assigned {
     /// The interface.
@@ -344,7 +344,7 @@ struct Assigned {
     /// Delegated /80 prefixes, likewise.
     #[schema(value_type = Vec<String>)]
     ipv6_prefixes: Vec<Ipv6Net>,
-    /// What that changed.
+    /// Counts of the changes.
     summary: EditSummary,
 }
 
@@ -426,7 +426,7 @@ async fn list(
     .map_err(Problem::named_in_body)
 }
 
-/// Makes a network interface with its addresses
+/// Creates a network interface with its addresses
 #[utoipa::path(post, path = "/v1/interfaces", tag = "interfaces", operation_id = "create_interface",
     request_body = CreateInterfaceRequest,
     responses(
@@ -489,7 +489,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
 #[utoipa::path(patch, path = "/v1/interfaces/{interface}", tag = "interfaces", operation_id = "modify_interface",
     params(("interface" = String, Path, description = "Identifier or name")), request_body = ModifyInterfaceRequest,
     responses(
-        (status = 200, description = "The interface as it is now", body = InterfaceView),
+        (status = 200, description = "The interface after the change", body = InterfaceView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn modify(
@@ -551,7 +551,7 @@ async fn attach(
     let (asked, name) = (state.clone(), reference(&path));
     let (current, mtu) = blocking(move || {
         let current = asked.controller.interface(&name)?;
-        // A device is not opened, or made, for an interface that cannot take it.
+        // No device is opened, or created, for an interface that cannot be attached.
         if asked.controller.port_of(current.id).is_some() {
             return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
         }
@@ -684,7 +684,7 @@ async fn assign(
         ("address" = String, Path, description = "The address or prefix"),
     ),
     responses(
-        (status = 204, description = "The interface has it no longer"),
+        (status = 204, description = "The interface no longer has it"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
@@ -696,7 +696,7 @@ async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Carries out a command and shows the interface that it gives.
+/// Carries out a command and shows the interface of its outcome.
 async fn show<C>(state: AppState, command: C) -> Result<InterfaceView, Problem>
 where
     C: Command<Outcome = NetworkInterface> + Send + 'static,

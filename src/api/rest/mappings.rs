@@ -1,5 +1,5 @@
-//! `/v1/mappings`: the mapping service, told over HTTP. Looking one up does not wait for an edit, a move is one step, and a
-//! list of edits is carried out whole or not at all.
+//! Implements `/v1/mappings`: looks up and edits the owners of addresses. A look-up does not wait for an edit, a move
+//! is one step, and a list of edits is carried out whole or not at all.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ use crate::model::mapping::{EditMappings, EditSummary, MappingEdit, MappingFilte
 use crate::model::{AddressOrPrefix, InterfaceId, Mapping, ResourceRef, SubnetId};
 use crate::wire::MacAddr;
 
-/// The largest body of a list of edits, in bytes: a million of them take about 100 MiB.
+/// The largest body of a list of edits, in bytes: a million of them need about 100 MiB.
 pub const BULK_LIMIT: usize = 256 << 20;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -36,7 +36,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .merge(bulk)
 }
 
-/// A prefix may stand in the path as it is written, slash and all.
+/// A prefix may be in the path with its slash.
 pub(super) fn prefix_routes() -> Router<AppState> {
     Router::new().route(
         "/v1/mappings/{subnet}/{address}/{length}",
@@ -48,7 +48,7 @@ pub(super) fn prefix_routes() -> Router<AppState> {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Mapping)]
 pub struct MappingView {
-    /// The subnet in which it holds.
+    /// The subnet of the mapping.
     pub subnet_id: SubnetId,
     /// The address or prefix.
     pub address: AddressOrPrefix,
@@ -77,27 +77,27 @@ impl From<Mapping> for MappingView {
 #[derive(Debug, Serialize, ToSchema)]
 struct MappingList {
     mappings: Vec<MappingView>,
-    /// What to pass as `cursor` for the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
-/// Which mappings to list; every parameter that is given must match.
+/// Which mappings to list; every given parameter must match.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct MappingQuery {
-    /// Of this subnet: identifier or name.
+    /// Only of this subnet: identifier or name.
     #[param(value_type = Option<String>)]
     subnet: Option<ResourceRef<SubnetId>>,
-    /// Of this interface, in the order of assignment: identifier or name.
+    /// Only of this interface, in the order of assignment: identifier or name.
     #[param(value_type = Option<String>)]
     interface: Option<ResourceRef<InterfaceId>>,
-    /// The mapping that this address belongs to, by itself or in a delegated prefix.
+    /// The mapping of this address, or of the delegated prefix around it.
     #[serde(default, deserialize_with = "from_text")]
     #[param(value_type = Option<String>)]
     address: Option<IpAddr>,
-    /// Those inside of this network, of any length.
+    /// Mappings inside this network, of any length.
     #[serde(default, deserialize_with = "from_text")]
     #[param(value_type = Option<String>)]
     prefix: Option<IpNet>,
@@ -107,11 +107,11 @@ struct MappingQuery {
     cursor: Option<String>,
 }
 
-/// The wanted owner.
+/// The new owner.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PutMappingRequest {
-    /// The interface that shall own it: identifier or name.
+    /// The interface that becomes the owner: identifier or name.
     #[schema(value_type = String)]
     interface: ResourceRef<InterfaceId>,
     /// Whether it may be taken from another interface; yes if left out.
@@ -124,13 +124,13 @@ fn yes() -> bool {
     true
 }
 
-/// What an edit does.
+/// The operation of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum EditOperation {
     /// Gives the address to the interface.
     Assign,
-    /// Takes it from the interface, or from whoever has it in the subnet.
+    /// Takes it from the interface, or from its owner in the subnet.
     Unassign,
 }
 
@@ -138,14 +138,14 @@ enum EditOperation {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EditRequest {
-    /// What to do.
+    /// The operation.
     op: EditOperation,
     /// The address or prefix.
     address: AddressOrPrefix,
     /// The interface that gets or loses it: identifier or name.
     #[schema(value_type = Option<String>)]
     interface: Option<ResourceRef<InterfaceId>>,
-    /// For `unassign`, instead of the interface: the subnet in which whoever has it loses it.
+    /// For `unassign`, instead of the interface: the subnet in which the owner loses it.
     #[schema(value_type = Option<String>)]
     subnet: Option<ResourceRef<SubnetId>>,
     /// For `assign`: whether it may be taken from another interface; no if left out.
@@ -157,7 +157,7 @@ struct EditRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BulkRequest {
-    /// The edits; later ones see what earlier ones did.
+    /// The edits; each sees the effects of earlier ones.
     edits: Vec<EditRequest>,
 }
 
@@ -270,7 +270,7 @@ fn subnet_in_path(path: &PathParts) -> ResourceRef<SubnetId> {
 async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<axum::Json<MappingView>, Problem> {
     let block = block_in_path(&path)?;
     let subnet = subnet_in_path(&path);
-    // No lock is waited for when there is an answer; the search for what is missing may wait.
+    // No lock is waited for when there is an answer; finding out what is missing may wait.
     let registry = state.controller.registry();
     if let Some(mapping) = registry.subnet(&subnet).and_then(|subnet| registry.get(subnet, block)) {
         return Ok(axum::Json(mapping.into()));
@@ -286,8 +286,8 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
         ("address" = String, Path, description = "The address or prefix"),
     ),
     responses(
-        (status = 200, description = "The interface has it: moved, or had it already", body = MappingView),
-        (status = 201, description = "The interface has it: nobody had it before", body = MappingView),
+        (status = 200, description = "The interface owns it: moved, or owned already", body = MappingView),
+        (status = 201, description = "The interface owns it: it had no owner before", body = MappingView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
@@ -304,7 +304,7 @@ async fn put(
         let interface = controller
             .interface(&request.interface)
             .map_err(|e| Problem::from(e).named_in_body())?;
-        // An interface stays in its subnet for life, so this holds when the edit is carried out.
+        // An interface never changes its subnet, so this holds when the edit is carried out.
         if interface.subnet_id != subnet {
             let detail = format!(
                 "The interface {} is in {}, not in {subnet}",
@@ -338,14 +338,14 @@ async fn put(
     .await
 }
 
-/// Unassigns an address or prefix, whoever has it
+/// Unassigns an address or prefix from its owner
 #[utoipa::path(delete, path = "/v1/mappings/{subnet}/{address}", tag = "mappings", operation_id = "delete_mapping",
     params(
         ("subnet" = String, Path, description = "Identifier or name"),
         ("address" = String, Path, description = "The address or prefix"),
     ),
     responses(
-        (status = 204, description = "Nobody has it any more"),
+        (status = 204, description = "It has no owner"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
@@ -357,10 +357,10 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Assigns, moves and unassigns many, all of them or none
+/// Assigns, moves and unassigns many addresses, all of them or none
 ///
-/// The body may have up to 256 MiB. The edits are carried out in order; an address that several of them touch changes hands
-/// once, from its first owner to its last.
+/// The body may have up to 256 MiB. The edits are carried out in order; an address that several of them change has one
+/// event, from its first owner to its last.
 #[utoipa::path(post, path = "/v1/mappings/bulk", tag = "mappings", operation_id = "edit_mappings",
     request_body = BulkRequest,
     responses(

@@ -1,4 +1,4 @@
-//! `/healthz` and `/v1/openapi.json`.
+//! Implements `/healthz` and `/v1/openapi.json`.
 
 use axum::extract::State;
 use axum::http::header;
@@ -28,7 +28,7 @@ struct Health {
     last_event: u64,
 }
 
-/// Says that the server is alive
+/// Reports that the server is alive
 #[utoipa::path(get, path = "/healthz", tag = "meta", operation_id = "health",
     responses((status = 200, description = "It is", body = Health)))]
 async fn health(State(state): State<AppState>, _: NoQuery) -> axum::Json<Health> {

@@ -1,4 +1,4 @@
-//! `/metrics`: what the server holds, in the text format of Prometheus, with the budget of each kind of memory.
+//! Implements `/metrics`: counters and gauges in the text format of Prometheus, with the limit of each kind of memory.
 
 use std::fmt::Write;
 
@@ -22,10 +22,10 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// One figure: its name, its type, what it says, and its value.
+/// One metric: its name, its type, its help text, and its value.
 struct Figure(&'static str, &'static str, &'static str, u64);
 
-/// Says what the server holds, for Prometheus
+/// Reports the server's use of memory, connections and descriptors, for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "meta", operation_id = "metrics",
     responses(
         (status = 200, description = "Memory, connections and descriptors, each with its limit", body = String,
@@ -123,7 +123,7 @@ fn figures(state: &AppState) -> Vec<Figure> {
     ]
 }
 
-/// Resident memory in octets (proc_pid_statm(5)).
+/// Resident memory in bytes (proc_pid_statm(5)).
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm");
     let pages = pages.ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());

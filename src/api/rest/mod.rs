@@ -1,4 +1,5 @@
-//! The REST API under `/v1`, one file a resource. The same routes make the OpenAPI description, so the two cannot differ.
+//! Implements the REST API under `/v1`, one file for each resource. The OpenAPI description is made from the same
+//! routes, so the two cannot differ.
 
 mod captures;
 mod containers;
@@ -88,13 +89,13 @@ const LARGEST_PAGE: usize = 1000;
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
-        (name = "events", description = "What happens, as it happens"),
-        (name = "captures", description = "Frames as they cross, with what becomes of them"),
-        (name = "faults", description = "What goes wrong on purpose"),
+        (name = "events", description = "Events of the network, as they happen"),
+        (name = "captures", description = "Live frames with their verdicts"),
+        (name = "faults", description = "Loss, delay, stale mappings, frozen instances and other faults"),
         (name = "explain", description = "Why a frame is delivered, answered or dropped"),
         (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
-        (name = "scenarios", description = "Scenario files: a network and what is expected of it"),
-        (name = "runs", description = "Scenarios being played, each on a network of its own"),
+        (name = "scenarios", description = "Scenario files: a network, its steps and its expectations"),
+        (name = "runs", description = "Runs of scenarios, each on a network of its own"),
         (name = "meta", description = "The server itself"),
     ),
     components(schemas(Problem))
@@ -126,7 +127,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(metrics::router())
 }
 
-/// The most octets of the body of a request to this path.
+/// The most bytes of a request body for this path.
 pub(super) fn largest_body(path: &str) -> usize {
     match path {
         "/v1/mappings/bulk" => BULK_LIMIT,
@@ -140,7 +141,7 @@ pub fn router(state: AppState) -> Router {
     router_with(state, OpenApiRouter::new())
 }
 
-/// The whole API with further documented routes beside it.
+/// The whole API with further documented routes.
 pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
     let (router, _) = documented().merge(more).split_for_parts();
     router
@@ -153,7 +154,7 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), bodies::admit))
         .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
         .with_state(state.clone())
-        // It asks for the faults of its own actions.
+        // It applies the faults of its own actions.
         .merge(crate::api::ec2::router(state.clone()))
         .layer(middleware::from_fn_with_state(state, guard))
         .layer(middleware::from_fn(contain_panic))
@@ -199,7 +200,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Problem {
         .remedy("The header 'Allow' lists the methods that it takes.")
 }
 
-/// Runs what may wait for the writer lock or compute for long on a thread that may block.
+/// Runs work that may wait for the writer lock, or compute for long, on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     match crate::api::commands::run(work).await {
         Ok(outcome) => outcome,
@@ -217,7 +218,7 @@ where
     blocking(move || Ok(state.controller.execute(command)?)).await
 }
 
-/// How many entries a page shall have.
+/// The number of entries of a page.
 fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(PAGE),

@@ -1,20 +1,20 @@
-//! Makes the OpenAPI description say all that is so, after the routes have said what they know.
+//! Completes the OpenAPI description that the routes give.
 //!
-//! What one Rust type cannot say stands here in tables: bounds of numbers, names that are not Rust's, who may call. Schemas
-//! that a generator of clients cannot follow are written out: a struct that is flattened into another becomes one object,
-//! and each variant of a union has a name.
+//! What one Rust type cannot express is here in tables: limits of numbers, names other than Rust's, required tokens.
+//! Schemas that client generators cannot follow are written out: a struct that is flattened into another becomes one
+//! object, and each variant of a union has a name.
 
 use serde_json::{Map, Value, json};
 
 use crate::datapath::DropReason;
 
-/// Where the server listens unless told otherwise.
+/// The default address of the server.
 const SERVER: &str = "http://127.0.0.1:8460";
 
 /// Operations that need no token (`guard::admit`).
 const PUBLIC: [&str; 1] = ["health"];
 
-/// Operations that make a resource and name its place in `Location`.
+/// Operations that create a resource and name its path in `Location`.
 const WITH_LOCATION: [(&str, &str); 8] = [
     ("create_vpc", "201"),
     ("create_subnet", "201"),
@@ -26,7 +26,7 @@ const WITH_LOCATION: [(&str, &str); 8] = [
     ("start_run", "202"),
 ];
 
-/// The least and the greatest value of a property of a schema that its Rust type does not know.
+/// The least and the greatest value of a property, where its Rust type does not have them.
 const BOUNDS: [(&str, &str, i64, i64); 14] = [
     ("AttachRequest", "device_index", 1, 14),
     ("AttachRequest", "fd", 0, i32::MAX as i64),
@@ -50,15 +50,15 @@ const IPV4_LENGTH: &str = "(3[0-2]|[12]?[0-9])";
 /// One of the ways to write an IPv6 prefix: some groups, and `::`.
 const IPV6_PREFIX: &str = "^([0-9a-f]{1,4}:){1,6}:/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$";
 
-/// Operations whose parameters may be empty, which is as if they were left out.
+/// Operations whose parameters may be empty, which means the same as leaving them out.
 const TAKES_EMPTY: [&str; 1] = ["capture"];
 
-/// The same of parameters, by name.
+/// The same for parameters, by name.
 const PARAMETER_BOUNDS: [(&str, i64, i64); 2] = [("limit", 1, 1000), ("snaplen", 1, 262_144)];
 
-/// Completes the description that the routes have made.
+/// Completes the description that the routes give.
 pub(super) fn complete(mut api: Value) -> Value {
-    api["servers"] = json!([{ "url": SERVER, "description": "Where a server listens unless told otherwise" }]);
+    api["servers"] = json!([{ "url": SERVER, "description": "The default address" }]);
     api["components"]["securitySchemes"] = json!({
         "token": {
             "type": "http",
@@ -85,7 +85,7 @@ fn operations(api: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> 
     items.filter_map(Value::as_object_mut)
 }
 
-/// Schemas that utoipa names after Rust's types: their content stands where they were referred to.
+/// Schemas that utoipa names after Rust's types: their content replaces the references to them.
 fn inlined() -> Vec<(&'static str, Value)> {
     vec![
         (
@@ -108,14 +108,14 @@ fn complete_schemas(schemas: &mut Map<String, Value>) {
         schemas.remove(name);
     }
     if let Some(reasons) = schemas.get_mut("DropReason") {
-        // What an answer has is the name, not Rust's.
+        // Answers have the API's names of the reasons, not Rust's.
         reasons["enum"] = DropReason::ALL.iter().map(|reason| reason.name()).collect();
     }
     if let Some(required) = schemas
         .get_mut("FileProblem")
         .and_then(|schema| schema["required"].as_array_mut())
     {
-        // A request that holds no file can be wrong in other ways.
+        // A request without a file has errors of other kinds.
         required.retain(|name| name != "mistakes");
     }
     for (schema, property, least, greatest) in BOUNDS {
@@ -136,7 +136,7 @@ fn bound(number: &mut Value, least: i64, greatest: i64) {
     }
 }
 
-/// Gives each inline variant of a union a schema of its own: what has no name gets one that no two generators agree on.
+/// Gives each inline variant of a union a named schema: two generators name an unnamed one differently.
 fn name_variants(schemas: &mut Map<String, Value>) {
     name_variants_of(schemas, |_| true);
 }
@@ -164,7 +164,7 @@ fn name_variants_of(schemas: &mut Map<String, Value>, wanted: impl Fn(&str) -> b
     schemas.append(&mut named);
 }
 
-/// Objects that stand inside a variant, as `{ "uniform": { … } }` does.
+/// Objects inside a variant, as in `{ "uniform": { … } }`.
 fn name_properties(owner: &str, variant: &mut Value, named: &mut Map<String, Value>) {
     let properties = variant.get_mut("properties").and_then(Value::as_object_mut);
     for (property, schema) in properties.into_iter().flatten() {
@@ -199,8 +199,8 @@ fn camel(words: &str) -> String {
     words.split(['_', '-']).map(word).collect()
 }
 
-/// Writes out what serde flattens. A schema that takes no further properties can otherwise be satisfied by nothing that has
-/// more than its own.
+/// Writes out what serde flattens. A schema without further properties could otherwise not be satisfied by an object
+/// that has more than its own.
 fn flatten_all(schemas: &mut Map<String, Value>) {
     let names: Vec<String> = schemas.keys().cloned().collect();
     for name in names {
@@ -322,7 +322,7 @@ fn complete_operation(operation: &mut Map<String, Value>) {
     }
 }
 
-/// What a parameter that holds an address or a prefix looks like.
+/// The pattern of a parameter with an address or a prefix.
 fn form(name: &str, in_path: bool) -> Option<Value> {
     let ipv4_prefix = format!("^({IPV4_OCTET}\\.){{3}}{IPV4_OCTET}/{IPV4_LENGTH}$");
     let addresses = [json!({ "format": "ipv4" }), json!({ "format": "ipv6" })];
@@ -356,7 +356,7 @@ fn complete_parameter(parameter: &mut Value, takes_empty: bool) {
     }
 }
 
-/// Puts content in the place of references to it.
+/// Replaces references by their content.
 fn replace_references(node: &mut Value, inlined: &[(&str, Value)]) {
     if let Some(reference) = node.get("$ref").and_then(Value::as_str)
         && let Some((_, content)) = inlined

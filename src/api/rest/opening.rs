@@ -1,8 +1,8 @@
-//! Opens what a client names on threads of their own: a few at a time, and for none of them does a request wait long.
+//! Opens files that a client names on threads of their own: a few at a time, and no request waits long for them.
 //!
-//! Resolving a path can block for as long as the file system behind it does (a dead NFS server, a FUSE mount), and no signal
-//! ends that. So it happens neither on the threads of requests nor on those that a request may block. A thread that is stuck
-//! keeps its place; when all are, only opening is unavailable.
+//! Resolving a path can block for as long as the file system behind it does (a dead NFS server, a FUSE mount), and no
+//! signal ends that. So it is done neither on the threads of requests nor on those that a request may block. A thread
+//! that is stuck keeps its slot; when all are, only opening is unavailable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 use crate::api::commands;
 use crate::api::problem::Problem;
 
-/// How many things are opened at the same time.
+/// The number of files being opened at the same time.
 const AT_ONCE: usize = 8;
 
-/// How long a request waits for its turn, and then for what it opens.
+/// How long a request waits for a slot, and then for its file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The threads that open things, shared by all requests.
+/// The threads that open files, shared by all requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
     places: Arc<Semaphore>,
@@ -36,7 +36,7 @@ impl Default for Opening {
 }
 
 impl Opening {
-    /// Opens something. What is there only after the request has stopped waiting is closed again.
+    /// Opens a file. One that is open only after the request has stopped waiting is closed again.
     pub(crate) async fn open<T: Send + 'static>(
         &self,
         field: &'static str,
@@ -98,7 +98,7 @@ mod tests {
         }
         let problem = opening.open("namespace", || Ok(())).await.unwrap_err();
         assert_eq!(problem.status, 503, "{problem:?}");
-        // When one comes to its end, its place is free.
+        // When one ends, its slot is free.
         release.send(()).unwrap();
         let patient = Opening {
             patience: Duration::from_secs(10),

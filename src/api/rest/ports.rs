@@ -1,4 +1,4 @@
-//! `/v1/ports`: every port of the switch with every counter, the drop reasons among them.
+//! Implements `/v1/ports`: every port of the switch with all counters, including drop reasons.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -33,22 +33,22 @@ pub struct PortView {
     pub interface_name: Option<String>,
     /// The device.
     pub device: String,
-    /// The largest IP packet in bytes that the host takes.
+    /// The largest IP packet in bytes that the host accepts.
     pub mtu: u16,
     /// Whether the device is gone.
     pub lost: bool,
-    /// What came from the host.
+    /// Frames from the host.
     pub received: Traffic,
-    /// What went to the host.
+    /// Frames to the host.
     pub sent: Traffic,
     /// Answers of the fabric to the host, by kind.
     #[schema(value_type = std::collections::BTreeMap<String, u64>, example = json!({"arp_reply": 3}))]
     pub answered: Map<String, Value>,
-    /// Frames from the host that went nowhere, by reason.
+    /// Frames from the host that were dropped, by reason.
     #[schema(value_type = std::collections::BTreeMap<String, u64>, example = json!({"multicast": 12}))]
     pub dropped: Map<String, Value>,
-    /// Further counters: `sent_merged` (frames of `sent` that crossed merged behind another), `unasked` (frames that the
-    /// fabric sent of its own accord) and `refused` (frames that the device did not take).
+    /// Further counters: `sent_merged` (frames of `sent` that were merged into another), `unasked` (frames that the
+    /// fabric sent unsolicited) and `refused` (frames that the device did not accept).
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub other: Map<String, Value>,
 }
@@ -62,7 +62,7 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// The ports of the switch, and what their counters mean.
+/// The ports of the switch, and the meaning of their counters.
 #[derive(Debug, Serialize, ToSchema)]
 struct PortList {
     ports: Vec<PortView>,
@@ -73,7 +73,7 @@ struct PortList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PortFilter {
-    /// Of this interface only: identifier or name.
+    /// Only of this interface: identifier or name.
     #[param(value_type = Option<String>)]
     interface: Option<ResourceRef<InterfaceId>>,
     /// Leaves out counters that are zero.

@@ -1,4 +1,4 @@
-//! `/v1/profiles`: the built-in profiles with every field, which is what overrides are written against.
+//! Implements `/v1/profiles`: the built-in profiles with every field that an override can change.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -35,7 +35,7 @@ async fn list(_: NoQuery) -> axum::Json<ProfileList> {
     axum::Json(ProfileList { profiles })
 }
 
-/// The profile that a request means.
+/// The profile that a request names.
 pub(super) fn resolve(spec: &ProfileSpec) -> Result<Profile, Problem> {
     spec.resolve().map_err(|error| {
         let field = match &error {

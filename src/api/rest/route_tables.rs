@@ -1,4 +1,4 @@
-//! `/v1/route-tables`: routes, and the subnets that they lead.
+//! Implements `/v1/route-tables`: routes, and the subnets associated with their tables.
 
 use axum::Router;
 use axum::extract::State;
@@ -32,7 +32,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(disassociate))
 }
 
-/// A destination may stand in the path as it is written, slash and all.
+/// A destination may be in the path with its slash.
 pub(super) fn prefix_routes() -> Router<AppState> {
     Router::new().route(
         "/v1/route-tables/{route_table}/routes/{destination}/{length}",
@@ -51,11 +51,12 @@ pub struct RouteTableView {
     pub name: Option<String>,
     /// Its VPC.
     pub vpc_id: VpcId,
-    /// Whether it leads the subnets that are associated with no table.
+    /// Whether it applies to the subnets without an association of their own.
     pub main: bool,
     /// The subnets that are associated with it.
     pub subnet_ids: Vec<SubnetId>,
-    /// Its routes, the VPC's own ranges first. Of those that hold an address the one with the longest prefix leads.
+    /// Its routes, the VPC's own ranges first. Of the routes that match an address the one with the longest prefix
+    /// wins.
     pub routes: Vec<RouteView>,
     /// Tags.
     #[serde(default)]
@@ -66,15 +67,15 @@ pub struct RouteTableView {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Route)]
 pub struct RouteView {
-    /// What it leads to.
+    /// Its destination.
     #[schema(value_type = String, example = "0.0.0.0/0")]
     pub destination: IpNet,
-    /// Where it leads: `local`, `blackhole`, or an interface.
+    /// Its target: `local`, `blackhole`, or an interface.
     #[schema(example = "local")]
     pub target: String,
     /// `blackhole` while the target is detached or deleted.
     pub state: RouteState,
-    /// How it came to be.
+    /// How it was created.
     pub origin: RouteOrigin,
 }
 
@@ -114,12 +115,12 @@ struct RouteTableList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RouteTableFilter {
-    /// Of this VPC only: identifier or name.
+    /// Only of this VPC: identifier or name.
     #[param(value_type = Option<String>)]
     vpc: Option<ResourceRef<VpcId>>,
 }
 
-/// A route table to be made; it begins with the local routes of its VPC.
+/// A route table to create; it starts with the local routes of its VPC.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateRouteTableRequest {
@@ -133,7 +134,7 @@ struct CreateRouteTableRequest {
     tags: Tags,
 }
 
-/// What changes about a route table; a field that is left out stays as it is.
+/// Changes of a route table; a field that is left out stays unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ModifyRouteTableRequest {
@@ -151,15 +152,15 @@ struct ModifyRouteTableRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RouteRequest {
-    /// What it leads to; bits beyond the length count for nothing.
+    /// Its destination; bits beyond the length are cleared.
     #[schema(value_type = String, example = "192.0.2.10/32")]
     destination: IpNet,
-    /// Where it leads: `local`, `blackhole`, or an interface by identifier or name.
+    /// Its target: `local`, `blackhole`, or an interface by identifier or name.
     #[schema(value_type = String, example = "local")]
     target: TargetRef,
 }
 
-/// A subnet to be associated with a route table.
+/// A subnet to associate with a route table.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AssociateRequest {
@@ -211,7 +212,7 @@ async fn list(
     .map_err(Problem::named_in_body)
 }
 
-/// Makes a route table
+/// Creates a route table
 #[utoipa::path(post, path = "/v1/route-tables", tag = "route-tables", operation_id = "create_route_table",
     request_body = CreateRouteTableRequest,
     responses(
@@ -257,7 +258,7 @@ async fn get(
     operation_id = "modify_route_table", request_body = ModifyRouteTableRequest,
     params(("route_table" = String, Path, description = "Identifier or name")),
     responses(
-        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = 200, description = "The route table after the change", body = RouteTableView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn modify(
@@ -276,7 +277,7 @@ async fn modify(
     Ok(axum::Json((&table).into()))
 }
 
-/// Deletes a route table that leads no subnet
+/// Deletes a route table that no subnet is associated with
 #[utoipa::path(delete, path = "/v1/route-tables/{route_table}", tag = "route-tables",
     operation_id = "delete_route_table",
     params(("route_table" = String, Path, description = "Identifier or name")),
@@ -291,12 +292,13 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
 
 /// Adds a route
 ///
-/// Within the VPC's own ranges a route covers a whole range, or the whole block of one subnet, and leads to an interface.
+/// Within the VPC's own ranges the destination is a whole range, or the whole block of one subnet, and the target is an
+/// interface.
 #[utoipa::path(post, path = "/v1/route-tables/{route_table}/routes", tag = "route-tables",
     operation_id = "create_route", request_body = RouteRequest,
     params(("route_table" = String, Path, description = "Identifier or name")),
     responses(
-        (status = 201, description = "The route table as it is now", body = RouteTableView),
+        (status = 201, description = "The route table after the change", body = RouteTableView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create_route(
@@ -315,7 +317,7 @@ async fn create_route(
     operation_id = "replace_route", request_body = RouteRequest,
     params(("route_table" = String, Path, description = "Identifier or name")),
     responses(
-        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = 200, description = "The route table after the change", body = RouteTableView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn replace_route(
@@ -328,7 +330,7 @@ async fn replace_route(
     edit_route(state, &path, edit).await.map(axum::Json)
 }
 
-/// An edit whose target is named in the body, while the table is named in the path.
+/// An edit whose target is named in the body, and the table in the path.
 async fn edit_route(state: AppState, path: &PathParts, edit: RouteEdit) -> Result<RouteTableView, Problem> {
     let table = reference(path);
     blocking(move || {
@@ -345,14 +347,14 @@ async fn edit_route(state: AppState, path: &PathParts, edit: RouteEdit) -> Resul
     .await
 }
 
-/// Takes a route away
+/// Deletes a route
 ///
 /// The destination may be written with its slash: `…/routes/192.0.2.0/24`.
 #[utoipa::path(delete, path = "/v1/route-tables/{route_table}/routes/{destination}", tag = "route-tables",
     operation_id = "delete_route",
     params(
         ("route_table" = String, Path, description = "Identifier or name"),
-        ("destination" = String, Path, description = "What the route leads to"),
+        ("destination" = String, Path, description = "The destination of the route"),
     ),
     responses(
         (status = 204, description = "It is gone"),
@@ -367,12 +369,12 @@ async fn delete_route(State(state): State<AppState>, path: PathParts, _: NoQuery
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Associates a subnet with a route table, in place of the one that it had
+/// Associates a subnet with a route table, replacing its association
 #[utoipa::path(post, path = "/v1/route-tables/{route_table}/associations", tag = "route-tables",
     operation_id = "associate_route_table", request_body = AssociateRequest,
     params(("route_table" = String, Path, description = "Identifier or name")),
     responses(
-        (status = 200, description = "The route table as it is now", body = RouteTableView),
+        (status = 200, description = "The route table after the change", body = RouteTableView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn associate(
@@ -392,7 +394,7 @@ async fn associate(
     .await
 }
 
-/// Gives a subnet back to the main route table
+/// Ends a subnet's association, so that the main route table applies
 #[utoipa::path(delete, path = "/v1/route-tables/{route_table}/associations/{subnet}", tag = "route-tables",
     operation_id = "disassociate_route_table",
     params(
@@ -400,7 +402,7 @@ async fn associate(
         ("subnet" = String, Path, description = "Identifier or name"),
     ),
     responses(
-        (status = 204, description = "The main route table leads it"),
+        (status = 204, description = "The main route table applies to it"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn disassociate(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {

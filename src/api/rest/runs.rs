@@ -1,7 +1,7 @@
-//! `/v1/scenarios` and `/v1/runs`: scenario files are stored, and played on networks of their own, apart from the
-//! server's. A run goes on when its client is gone.
+//! Implements `/v1/scenarios` and `/v1/runs`: scenario files are stored, and played on networks of their own, apart
+//! from the server's. A run continues when its client disconnects.
 
-mod papers;
+mod artifacts;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -38,10 +38,10 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_runs, start))
         .routes(routes!(get_run, end))
         .routes(routes!(events))
-        .merge(papers::router())
+        .merge(artifacts::router())
 }
 
-/// How often a run may be repeated.
+/// The most repetitions of a run.
 const MOST_REPEATS: u32 = 1000;
 
 impl From<FileError> for Refusal {
@@ -78,7 +78,7 @@ pub struct ScenarioView {
     pub source: Option<String>,
     /// How many steps it has.
     pub steps: usize,
-    /// Whether it runs commands of its author's choice in instances, which takes a server started with `--allow-exec`.
+    /// Whether it runs commands of its author in instances, which requires a server started with `--allow-exec`.
     pub runs_commands: bool,
     /// Parameters of a run, with their defaults.
     pub parameters: BTreeMap<String, Option<String>>,
@@ -128,12 +128,12 @@ async fn list_scenarios(State(state): State<AppState>, _: NoQuery) -> axum::Json
 
 /// Stores a scenario
 ///
-/// The body is the content of a scenario file, YAML or JSON; it is kept under the name that it gives itself, in the place of
-/// one that had this name.
+/// The body is the content of a scenario file, YAML or JSON; it is stored under the name in the file, replacing an
+/// earlier one of this name.
 #[utoipa::path(post, path = "/v1/scenarios", tag = "scenarios", operation_id = "store_scenario",
     request_body(content = String, content_type = "application/yaml", description = "A scenario file, YAML or JSON"),
     responses(
-        (status = 200, description = "It took the place of one of the same name", body = ScenarioView),
+        (status = 200, description = "It replaced one of the same name", body = ScenarioView),
         (status = 201, description = "It is stored", body = ScenarioView),
         (status = 422, description = "The file has mistakes", body = FileProblem,
             content_type = "application/problem+json"),
@@ -191,9 +191,9 @@ async fn get_scenario(
     Ok(axum::Json(scenario_view(&stored, true)))
 }
 
-/// Forgets a stored scenario
+/// Deletes a stored scenario
 ///
-/// Runs of it go on.
+/// Runs of it continue.
 #[utoipa::path(delete, path = "/v1/scenarios/{name}", tag = "scenarios", operation_id = "delete_scenario",
     params(("name" = String, Path, description = "The scenario's name")),
     responses(
@@ -217,13 +217,13 @@ struct StartRun {
     /// Values of the scenario's parameters; those that are missing have their defaults.
     #[serde(default)]
     parameters: BTreeMap<String, String>,
-    /// Chooses what the file leaves open, such as MAC addresses, as an earlier run did.
+    /// The seed of an earlier run, to repeat its random choices, such as MAC addresses.
     seed: Option<u64>,
-    /// Plays on after a step that failed.
+    /// Continues after a failed step.
     #[serde(default)]
     keep_going: bool,
-    /// Plays it so many times, 1 to 1000, one after the other, each with a seed of its own; the report then has the
-    /// distribution of each outage. Once when left out.
+    /// The number of repetitions, 1 to 1000, one after the other, each with a seed of its own; the report then has the
+    /// distribution of each outage. Once if left out.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     repeat: Option<u32>,
@@ -237,23 +237,23 @@ pub struct RunView {
     pub id: String,
     /// The scenario's name.
     pub scenario: String,
-    /// What it is now.
+    /// Its state.
     pub state: RunState,
-    /// How it ended, once it has.
+    /// Its result, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<RunOutcome>,
-    /// The seed that repeats what was chosen.
+    /// The seed that repeats its random choices.
     pub seed: u64,
-    /// When it began, in UTC.
+    /// Its start, in UTC.
     #[serde(with = "crate::model::duration::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub started_at: SystemTime,
     /// How many steps the scenario has.
     pub steps_total: usize,
-    /// Steps that have ended so far, those inside `parallel` steps one by one; left out once there is a report.
+    /// Steps that have ended so far, those inside `parallel` steps counted one by one; left out once there is a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<StepReport>>,
-    /// Everything, once it has ended.
+    /// The report, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<RunReport>)]
     pub report: Option<Arc<RunReport>>,
@@ -283,7 +283,7 @@ struct RunList {
 /// Lists runs
 #[utoipa::path(get, path = "/v1/runs", tag = "runs", operation_id = "list_runs",
     responses(
-        (status = 200, description = "Runs that go on, and the last that have ended, in the order of their start",
+        (status = 200, description = "Running ones and the last that have ended, in the order of their start",
             body = RunList),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -292,13 +292,13 @@ async fn list_runs(State(state): State<AppState>, _: NoQuery) -> axum::Json<RunL
     axum::Json(RunList { runs })
 }
 
-/// Begins a run
+/// Starts a run
 ///
-/// The scenario is played on a network of its own, which knows nothing of the server's. A scenario with `exec` steps takes
-/// a server that was started with `--allow-exec`, and the token or the unix socket.
+/// The scenario is played on a network of its own, apart from the server's. A scenario with `exec` steps requires a
+/// server that was started with `--allow-exec`, and the token or the unix socket.
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", operation_id = "start_run", request_body = StartRun,
     responses(
-        (status = 202, description = "It goes on; follow it at /v1/runs/{id} or /v1/runs/{id}/events", body = RunView),
+        (status = 202, description = "It was started; follow it at /v1/runs/{id} or /v1/runs/{id}/events", body = RunView),
         (status = 422, description = "The file has mistakes", body = FileProblem,
             content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -355,7 +355,7 @@ fn chosen(state: &AppState, request: &StartRun) -> Result<Arc<Scenario>, Refusal
     }
 }
 
-/// A wrong parameter is refused at once, not after the network was made.
+/// A wrong parameter is refused at once, before the network is created.
 fn check_parameters(scenario: &Scenario, given: &BTreeMap<String, String>) -> Result<(), Problem> {
     crate::scenario::play::parameters(scenario, given)
         .map(drop)
@@ -379,7 +379,7 @@ fn find(state: &AppState, path: &PathParts) -> Result<Arc<Run>, Problem> {
 
 /// Shows a run
 ///
-/// Its steps so far while it goes on, and the report when it has ended.
+/// Its steps so far while it is running, and the report when it has ended.
 #[utoipa::path(get, path = "/v1/runs/{run}", tag = "runs", operation_id = "get_run",
     params(("run" = String, Path, description = "The run's identifier")),
     responses(
@@ -391,12 +391,12 @@ async fn get_run(State(state): State<AppState>, path: PathParts, _: NoQuery) -> 
     blocking(move || Ok(axum::Json(run_view(&run, true)))).await
 }
 
-/// Cancels a run, or forgets one that has ended
+/// Cancels a run, or deletes one that has ended
 #[utoipa::path(delete, path = "/v1/runs/{run}", tag = "runs", operation_id = "end_run",
     params(("run" = String, Path, description = "The run's identifier")),
     responses(
-        (status = 202, description = "It was going on, and comes to its end now", body = RunView),
-        (status = 204, description = "It had ended, and is forgotten"),
+        (status = 202, description = "It was running, and is ending", body = RunView),
+        (status = 204, description = "It had ended, and is deleted"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn end(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<Response, Problem> {
@@ -410,12 +410,12 @@ async fn end(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
 
 /// Follows a run
 ///
-/// All that has happened, and then what happens, each with its number in `id`, its kind in `event` and a `Progress` as JSON
+/// All past progress, and then new progress, each with its number in `id`, its kind in `event` and a `Progress` as JSON
 /// in `data`. The stream ends when the run has ended, with `finished`.
 #[utoipa::path(get, path = "/v1/runs/{run}/events", tag = "runs", operation_id = "follow_run",
     params(
         ("run" = String, Path, description = "The run's identifier"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the client has seen"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that the client received"),
     ),
     responses(
         (status = 200, description = "The progress of the run", body = Progress, content_type = "text/event-stream"),
@@ -453,10 +453,10 @@ struct Follower {
 }
 
 impl Follower {
-    /// What happened next; none when nothing more will, or the server stops.
+    /// The next progress; `None` when the run has ended, or the server stops.
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
-            // Looked at first: the last thing is told together with the end.
+            // Read first: the last progress is sent together with the end.
             let over = self.run.is_over();
             self.changes.mark_unchanged();
             if let Some(progress) = self.run.progress(self.seen).into_iter().next() {

@@ -1,4 +1,4 @@
-//! `/v1/subnets`.
+//! Implements `/v1/subnets`.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -43,7 +43,7 @@ pub struct SubnetView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2001:db8:1200:1::/64")]
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be.
+    /// Its availability zone.
     pub availability_zone: String,
     /// The MAC of its router.
     #[schema(value_type = String, example = "0a:ca:05:9c:fc:14")]
@@ -79,12 +79,12 @@ struct SubnetList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SubnetFilter {
-    /// Of this VPC only: identifier or name.
+    /// Only of this VPC: identifier or name.
     #[param(value_type = Option<String>)]
     vpc: Option<ResourceRef<VpcId>>,
 }
 
-/// A subnet to be made.
+/// A subnet to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateSubnetRequest {
@@ -99,9 +99,9 @@ struct CreateSubnetRequest {
     /// IPv6 block inside of the VPC, a /64.
     #[schema(value_type = Option<String>, example = "2001:db8:1200:1::/64")]
     ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be; zone `a` of the server's region if left out.
+    /// Its availability zone; zone `a` of the server's region if left out.
     availability_zone: Option<String>,
-    /// The MAC of its router; made up if left out.
+    /// The MAC of its router; generated if left out.
     #[schema(value_type = Option<String>)]
     router_mac: Option<MacAddr>,
     /// Tags.
@@ -109,7 +109,7 @@ struct CreateSubnetRequest {
     tags: Tags,
 }
 
-/// What changes about a subnet; a field that is left out stays as it is.
+/// Changes of a subnet; a field that is left out stays unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ModifySubnetRequest {
@@ -153,7 +153,7 @@ async fn list(
     .map_err(Problem::named_in_body)
 }
 
-/// Makes a subnet
+/// Creates a subnet
 #[utoipa::path(post, path = "/v1/subnets", tag = "subnets", operation_id = "create_subnet",
     request_body = CreateSubnetRequest,
     responses(
@@ -194,7 +194,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
 #[utoipa::path(patch, path = "/v1/subnets/{subnet}", tag = "subnets", operation_id = "modify_subnet",
     params(("subnet" = String, Path, description = "Identifier or name")), request_body = ModifySubnetRequest,
     responses(
-        (status = 200, description = "The subnet as it is now", body = SubnetView),
+        (status = 200, description = "The subnet after the change", body = SubnetView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn modify(

@@ -1,4 +1,5 @@
-//! `/v1/topology`: the whole network as one file: what runs is written down, compared with a file, and changed to it.
+//! Implements `/v1/topology`: exports the whole network as one file, compares it with a file, and changes it to that of
+//! a file.
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -17,10 +18,10 @@ use crate::file::template::Scope;
 use crate::scenario::format;
 use crate::topology::{self, Change, Extras, Kept, Layout, Live, Plan, Rehearsed, Stopped};
 
-/// The largest file, in octets: a host takes some hundred.
+/// The largest file, in bytes: a host needs some hundred.
 pub(super) const FILE_LIMIT: usize = 16 << 20;
 
-/// The code of a file that is no topology.
+/// The error code of an invalid topology file.
 const INVALID: &str = "InvalidTopology";
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -31,15 +32,15 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .layer(DefaultBodyLimit::max(FILE_LIMIT))
 }
 
-/// What has to change, or what was changed.
+/// The changes of a plan.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = TopologyPlan)]
 pub struct PlanView {
-    /// The changes; what others depend on stands first.
+    /// The changes; a resource comes before those that depend on it.
     pub changes: Vec<Change>,
-    /// What runs and is not in the file: it stays.
+    /// Running resources that are not in the file: they stay.
     pub kept: Vec<Kept>,
-    /// Why it would be refused, if it would.
+    /// Why the plan would be refused, if it would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<topology::Refusal>,
 }
@@ -54,25 +55,26 @@ impl From<Plan> for PlanView {
     }
 }
 
-/// A problem document about a plan that was stopped. Unless the kernel or another editor came in between, nothing was done.
+/// A problem document about a plan that was stopped. Unless the kernel or a concurrent edit stopped it, nothing was
+/// changed.
 #[derive(Debug, Serialize, ToSchema)]
 struct StoppedProblem {
     #[serde(flatten)]
     problem: Problem,
     /// The changes that were made.
     applied: Vec<Change>,
-    /// Those of which a part was made, as something that was taken away and could not be made anew.
+    /// Changes made in part, such as a resource that was deleted and could not be created again.
     partly_applied: Vec<Change>,
-    /// Those that were not.
+    /// Changes that were not made.
     not_applied: Vec<Change>,
 }
 
-/// How a file is to be taken.
+/// How to apply a file.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PlanOptions {
-    /// Whether what is not in the file is taken away; it stays if left out.
+    /// Whether resources that are not in the file are deleted; they stay if left out.
     #[serde(default)]
     prune: bool,
 }
@@ -132,7 +134,7 @@ fn stopped(stopped: Stopped) -> Response {
     as_problem(status, body)
 }
 
-/// Runs what waits for the network on a thread that may block.
+/// Runs work that waits for the network on a thread that may block.
 async fn blocking(work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static) -> Response {
     match crate::api::commands::run(work).await {
         Ok(Ok(response)) => response,
@@ -141,10 +143,11 @@ async fn blocking(work: impl FnOnce() -> Result<Response, Refusal> + Send + 'sta
     }
 }
 
-/// Writes the network down as a file
+/// Exports the network as a file
 ///
-/// In the format of `api/topology.schema.json`, in a stable order: as JSON, or with `Accept: application/yaml` as YAML. A server
-/// without anything makes the same network from it, MACs and addresses included. Devices that were attached by hand are not in it.
+/// In the format of `api/topology.schema.json`, in a stable order: as JSON, or with `Accept: application/yaml` as YAML.
+/// An empty server creates the same network from it, MACs and addresses included. Devices that were attached by hand
+/// are not in it.
 #[utoipa::path(get, path = "/v1/topology", tag = "topology", operation_id = "export_topology",
     params(("Accept" = Option<String>, Header, description = "`application/yaml` for YAML")),
     responses(
@@ -169,7 +172,8 @@ async fn export(State(state): State<AppState>, headers: HeaderMap, _: NoQuery) -
 
 /// Compares the network with a file
 ///
-/// Says what `PATCH /v1/topology` would change, or `PUT /v1/topology` with `prune`, and whether it would be refused. Nothing changes.
+/// Returns what `PATCH /v1/topology` would change, or `PUT /v1/topology` with `prune`, and whether it would be refused.
+/// Nothing changes.
 #[utoipa::path(post, path = "/v1/topology/plan", tag = "topology", operation_id = "plan_topology", params(PlanOptions),
     request_body(content = String, content_type = "application/yaml",
         description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
@@ -193,10 +197,10 @@ async fn plan(
     .await
 }
 
-/// Makes and changes what a file names
+/// Creates and changes the resources that a file names
 ///
-/// What is as the file says stays untouched, and hosts go on. What is not in the file stays. It is tried on a copy first: what
-/// would be refused is refused before anything has changed.
+/// Resources that already match stay untouched, and their hosts continue. Resources that are not in the file stay. The
+/// plan is tried on a copy first: a refusal comes before anything has changed.
 #[utoipa::path(patch, path = "/v1/topology", tag = "topology", operation_id = "merge_topology",
     request_body(content = String, content_type = "application/yaml",
         description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),
@@ -240,9 +244,9 @@ async fn apply(state: AppState, headers: HeaderMap, body: Bytes, extras: Extras)
     .await
 }
 
-/// Takes away what a file names
+/// Deletes the resources that a file names
 ///
-/// What else there is stays; where it stands on something that would go, nothing is done.
+/// Other resources stay; if one of them depends on a resource to be deleted, nothing is changed.
 #[utoipa::path(post, path = "/v1/topology/remove", tag = "topology", operation_id = "remove_topology",
     request_body(content = String, content_type = "application/yaml",
         description = "A topology or scenario file, YAML or JSON, as `api/topology.schema.json` says"),

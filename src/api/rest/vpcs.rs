@@ -1,4 +1,4 @@
-//! `/v1/vpcs`.
+//! Implements `/v1/vpcs`.
 
 use std::sync::Arc;
 
@@ -43,11 +43,11 @@ pub struct VpcView {
     /// IPv6 blocks.
     #[schema(value_type = Vec<String>, example = json!(["2001:db8:1200::/56"]))]
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
-    /// How it behaves on the wire: the name of a profile, or one with fields that differ.
+    /// Its behaviour on the wire: the name of a profile, or one with fields that differ.
     pub profile: ProfileSpec,
-    /// What its DHCP servers tell beside the address: an option set, or `default` for none at all.
+    /// Its DHCP option set, or `default` for none.
     pub dhcp_options_id: String,
-    /// The route table of its subnets that are associated with none.
+    /// The route table of its subnets without an association of their own.
     pub main_route_table_id: RouteTableId,
     /// Tags.
     #[serde(default)]
@@ -77,7 +77,7 @@ struct VpcList {
     vpcs: Vec<VpcView>,
 }
 
-/// A VPC to be made.
+/// A VPC to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateVpcRequest {
@@ -90,10 +90,10 @@ struct CreateVpcRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["2001:db8:1200::/56"]))]
     ipv6_cidr_blocks: Vec<Ipv6Net>,
-    /// How it behaves on the wire; `aws` if left out.
+    /// Its behaviour on the wire; `aws` if left out.
     #[serde(default)]
     profile: ProfileSpec,
-    /// An option set by identifier or name, or `default` for none at all; the region's own if left out.
+    /// An option set by identifier or name, or `default` for none; the region's own if left out.
     #[schema(value_type = Option<String>)]
     dhcp_options: Option<DhcpOptionsChoice>,
     /// Tags.
@@ -101,7 +101,7 @@ struct CreateVpcRequest {
     tags: Tags,
 }
 
-/// What changes about a VPC; a field that is left out stays as it is.
+/// Changes of a VPC; a field that is left out stays unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ModifyVpcRequest {
@@ -115,9 +115,9 @@ struct ModifyVpcRequest {
     /// All IPv6 blocks; those with subnets stay.
     #[schema(value_type = Option<Vec<String>>)]
     ipv6_cidr_blocks: Option<Vec<Ipv6Net>>,
-    /// Another profile, from the next frame on.
+    /// Another profile, effective from the next frame on.
     profile: Option<ProfileSpec>,
-    /// Another option set by identifier or name, or `default` for none at all; from the next lease or renewal on.
+    /// Another option set by identifier or name, or `default` for none; effective from the next lease or renewal on.
     #[schema(value_type = Option<String>)]
     dhcp_options: Option<DhcpOptionsChoice>,
     /// All tags.
@@ -142,7 +142,7 @@ async fn list(State(state): State<AppState>, _: NoQuery) -> Result<axum::Json<Vp
     .await
 }
 
-/// Makes a VPC
+/// Creates a VPC
 #[utoipa::path(post, path = "/v1/vpcs", tag = "vpcs", operation_id = "create_vpc", request_body = CreateVpcRequest,
     responses(
         (status = 201, description = "The new VPC", body = VpcView),
@@ -181,7 +181,7 @@ async fn get(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Resu
 #[utoipa::path(patch, path = "/v1/vpcs/{vpc}", tag = "vpcs", operation_id = "modify_vpc",
     params(("vpc" = String, Path, description = "Identifier or name")), request_body = ModifyVpcRequest,
     responses(
-        (status = 200, description = "The VPC as it is now", body = VpcView),
+        (status = 200, description = "The VPC after the change", body = VpcView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn modify(

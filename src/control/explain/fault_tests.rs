@@ -1,4 +1,4 @@
-//! Explanations under faults, of ports that are down, and of the way back, as sentences about the network.
+//! Explanations with faults, of ports that are down, and of the return path.
 
 use super::tests::{World, ping};
 use super::*;
@@ -82,7 +82,7 @@ fn an_interface_that_is_attached_to_no_port_sends_nothing() {
         "{}",
         explained.summary
     );
-    // And nothing reaches it either.
+    // Nothing reaches it either.
     let explained = world.explain("b", ping("10.0.1.10"));
     let last = explained.frames.last().expect("the packet");
     assert_eq!(last.verdict.reason, Some("not_attached"));
@@ -158,7 +158,7 @@ fn the_way_back_is_decided_by_its_own_checks() {
     assert_eq!(reply.interface_id, world.interface("c").id);
     let last = reply.frames.last().expect("the reply");
     assert_eq!(last.verdict.interface_id, Some(world.interface("a").id));
-    // A foreign source leaves a without its check, and what answers it has nowhere to go.
+    // A foreign source passes `a` without its check, and the reply to it has no target.
     let off = ModifyInterface {
         source_dest_check: Some(false),
         ..ModifyInterface::new(ResourceRef::new("a"))

@@ -1,4 +1,4 @@
-//! The frames that a host would send: a question about a neighbor, an echo request, a TCP SYN, a UDP datagram.
+//! Builds the frames that a host would send: ARP request or Neighbor Solicitation, echo request, TCP SYN, UDP datagram.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERTYPE_ARP, Frame, Ipv6Packet};
 use crate::wire::neighbor::{Arp, solicited_node};
 
-/// What a described packet carries.
+/// The protocol of a described packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -98,7 +98,7 @@ pub(super) fn neighbor_solicitation(mac: MacAddr, source: Ipv6Addr, target: Ipv6
     frame.into_inner()
 }
 
-/// The described packet, in a frame.
+/// The described packet, as a frame.
 pub(super) fn packet(mac: MacAddr, destination: MacAddr, spec: &Packet) -> Vec<u8> {
     let source = spec.source;
     let caps = ChecksumCapabilities::default();
@@ -184,14 +184,14 @@ pub(super) fn packet(mac: MacAddr, destination: MacAddr, spec: &Packet) -> Vec<u
     frame.into_inner()
 }
 
-/// The MAC that an ARP reply or Neighbor Advertisement tells.
+/// The MAC that an ARP reply or Neighbor Advertisement gives.
 pub(super) fn answered_mac(reply: &[u8]) -> Option<MacAddr> {
     let frame = Frame::parse(reply).ok()?;
     if frame.ethertype == ETHERTYPE_ARP {
         return Arp::parse(frame.payload()).map(|arp| arp.sender_mac);
     }
     let packet = Ipv6Packet::parse(frame.payload()).ok()?;
-    // Target link-layer address option, directly behind the target (RFC 4861 sections 4.4 and 4.6.1).
+    // Target link-layer address option, directly after the target (RFC 4861 sections 4.4 and 4.6.1).
     let option = packet.payload().get(24..32)?;
     if option[..2] == [2, 1] {
         MacAddr::from_slice(&option[2..])

@@ -1,6 +1,6 @@
-//! Explains why a frame is delivered, answered or dropped, by the code that decides about it and the faults and ports that it
-//! meets. A packet that is only described goes the way of a real host: first the question who has the next hop, then, if it
-//! is answered, the packet; and, where that is asked for, the reply.
+//! Explains why a frame is delivered, answered or dropped, by the code that decides about it, the faults and the ports
+//! on its path. A described packet goes as a real host would send it: first neighbor resolution of the next hop, then
+//! the packet, if resolution succeeds, and, on request, the reply.
 
 #[cfg(test)]
 mod fault_tests;
@@ -33,13 +33,13 @@ pub use steps::{Pass, Step, VerdictView};
 pub struct ExplainRequest {
     /// The interface that sends it.
     pub interface: ResourceRef<InterfaceId>,
-    /// The frame, or what is known of it.
+    /// The frame, or a description of it.
     pub frame: FrameSpec,
-    /// Explain the reply to it as well.
+    /// Whether to explain the reply too.
     pub both: bool,
 }
 
-/// A frame, or what is known of it.
+/// A frame, or a description of it.
 #[derive(Debug, Clone)]
 pub enum FrameSpec {
     /// These bytes, without offload header and frame check sequence.
@@ -65,7 +65,7 @@ pub struct PacketSpec {
     pub destination_mac: Option<MacAddr>,
 }
 
-/// Where a packet goes.
+/// The destination of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// To this address.
@@ -82,12 +82,12 @@ struct Packet {
     source_port: u16,
     destination_port: u16,
     destination_mac: Option<MacAddr>,
-    /// It answers one.
+    /// Whether it is a reply.
     reply: bool,
 }
 
 impl Packet {
-    /// The packet that answers this one.
+    /// The reply to this packet.
     fn answered(&self) -> Self {
         Self {
             to: self.source,
@@ -101,51 +101,51 @@ impl Packet {
     }
 }
 
-/// What becomes of a frame, and of the question before it.
+/// The verdict on a frame, and on the neighbor resolution before it.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// The interface that sends it.
     pub interface_id: InterfaceId,
-    /// The frames in order: perhaps a question about the next hop, and the packet itself.
+    /// The frames in order: neighbor resolution, if any, and the packet.
     pub frames: Vec<Pass>,
-    /// What came of it, in a sentence.
+    /// The result, in a sentence.
     pub summary: String,
-    /// Whether the last frame is delivered, flooded or answered; and the reply too, where it is explained.
+    /// Whether the last frame is delivered, flooded or answered; and the reply too, if it is explained.
     pub arrives: bool,
-    /// What becomes of the reply, if it is asked for and the packet is delivered to an interface.
+    /// The verdict on the reply, if it was requested and the packet is delivered to an interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyExplanation>,
 }
 
-/// What becomes of the reply to a packet.
+/// The verdict on the reply to a packet.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct ReplyExplanation {
     /// The interface that sends it.
     pub interface_id: InterfaceId,
-    /// The frames in order, as those of the packet.
+    /// The frames in order, like those of the packet.
     pub frames: Vec<Pass>,
-    /// What came of it, in a sentence.
+    /// The result, in a sentence.
     pub summary: String,
     /// Whether it is delivered, flooded or answered.
     pub arrives: bool,
 }
 
-/// The frames of one way and what came of them.
+/// The frames of one direction, and their result.
 struct Way {
     frames: Vec<Pass>,
     summary: String,
     arrives: bool,
 }
 
-/// Where a packet is sent first.
+/// The next hop of a packet.
 enum NextHop {
-    /// This MAC, without a question.
+    /// This MAC, without neighbor resolution.
     Known(MacAddr),
-    /// Whoever answers for this address.
+    /// The MAC that neighbor resolution finds for this address.
     Ask(IpAddr),
 }
 
-/// What a question brought.
+/// The result of neighbor resolution.
 enum Resolved {
     To(MacAddr),
     Nobody(String),
@@ -160,8 +160,8 @@ fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) 
 }
 
 impl Controller {
-    /// Explains what becomes of a frame of an interface, by the decision that the workers make. Nothing is sent, counted
-    /// or learnt.
+    /// Explains what happens to a frame of an interface, by the decision that the workers make. Nothing is sent,
+    /// counted or learned.
     pub fn explain(&self, request: ExplainRequest) -> Result<Explanation, ControlError> {
         let (now, state) = (self.now(), self.read());
         let ports = Ports(
@@ -204,7 +204,7 @@ impl Controller {
     }
 }
 
-/// Puts what a server of the VPC's own says in the place of a verdict that hands the frame to it, as a worker does.
+/// Replaces a verdict that hands the frame to one of the VPC's own servers by that server's answer, as a worker does.
 fn served(
     verdict: Verdict,
     frame: Received<'_>,
@@ -230,7 +230,7 @@ fn served(
     (verdict, said)
 }
 
-/// One way of an explanation in the making.
+/// One direction of an explanation in progress.
 struct Explainer<'a> {
     state: &'a State,
     ports: &'a Ports,
@@ -242,7 +242,7 @@ struct Explainer<'a> {
 }
 
 impl<'a> Explainer<'a> {
-    /// Explains what an interface sends.
+    /// Prepares to explain frames of an interface.
     fn new(
         state: &'a State,
         ports: &'a Ports,
@@ -282,7 +282,8 @@ impl<'a> Explainer<'a> {
             view.description = format!("{}: {}", view.description, answer.does);
         }
         if attached.is_none() {
-            // The rest is explained as if it were attached, for a network that is declared before it has hosts.
+            // The other stages are explained as if it were attached, for a network that is declared before it has
+            // hosts.
             view.silent = true;
             notes.push("but the sender is attached to no port, so that nothing is sent".to_owned());
         }
@@ -299,13 +300,13 @@ impl<'a> Explainer<'a> {
         Ok((pass, verdict, reply))
     }
 
-    /// The decision about a frame and what follows it: a server's answer, and the way to the other port.
+    /// The decision about a frame and what follows from it: a server's answer, and the path to the other port.
     fn judge(&self, ingress: &Ingress<'_>, bytes: &[u8]) -> (Decision, Option<path::Answer>, Vec<String>) {
         let frame = Received {
             bytes,
             meta: FrameMeta::default(),
         };
-        // A fresh port has asked nothing yet: rate limits are no part of the explanation.
+        // A new port has sent no requests yet: rate limits are not explained.
         let port = PortState::default();
         let fabric = self.state.binding.writer().fabric();
         let memory = Memory {
@@ -347,7 +348,7 @@ impl<'a> Explainer<'a> {
         (decision, asked, notes)
     }
 
-    /// A frame that is given whole.
+    /// A frame given as bytes.
     fn bytes(&self, bytes: &[u8]) -> Result<Way, ControlError> {
         if bytes.len() < 14 {
             let problem = format!("{} bytes are no Ethernet frame", bytes.len());
@@ -365,7 +366,7 @@ impl<'a> Explainer<'a> {
         })
     }
 
-    /// A packet on the way that a host would send it.
+    /// A packet, as a host would send it.
     fn packet(&self, packet: &Packet) -> Result<Way, ControlError> {
         if packet.source == packet.to && packet.destination_mac.is_none() {
             return Ok(Way {
@@ -423,7 +424,7 @@ impl<'a> Explainer<'a> {
         })
     }
 
-    /// The first address of an interface, in the family of the source, or else one that the sender has.
+    /// The first address of an interface, in the family of the source, or else in one that the sender has.
     fn address_of(&self, name: &ResourceRef<InterfaceId>, source: Option<IpAddr>) -> Result<IpAddr, ControlError> {
         let unknown = |_| {
             let problem = format!("'{name}' is neither an IP address nor an interface");
@@ -447,7 +448,7 @@ impl<'a> Explainer<'a> {
         })
     }
 
-    /// The source address that a host would take.
+    /// The source address that a host would choose.
     fn source(&self, to: IpAddr, given: Option<IpAddr>) -> Result<IpAddr, ControlError> {
         if let Some(source) = given {
             if source.is_ipv4() != to.is_ipv4() {
@@ -474,7 +475,7 @@ impl<'a> Explainer<'a> {
         }
     }
 
-    /// Where a host with the subnet's prefix and default route sends the packet first.
+    /// The next hop of a packet on a host with the subnet's prefix and a default route.
     fn next_hop(&self, to: IpAddr) -> Result<NextHop, ControlError> {
         match to {
             IpAddr::V4(to) => {
@@ -507,13 +508,13 @@ impl<'a> Explainer<'a> {
                     );
                     return Err(wrong("to", problem, "Name an IPv4 destination."));
                 }
-                // The Router Advertisement that made it the default router told its MAC.
+                // The host learned the router's MAC from its Router Advertisement.
                 Ok(NextHop::Known(self.subnet.router_mac))
             }
         }
     }
 
-    /// Asks who has an address.
+    /// Resolves an address to a MAC.
     fn resolve(&self, address: IpAddr, source: IpAddr, frames: &mut Vec<Pass>) -> Result<Resolved, ControlError> {
         let (question, purpose) = match (address, source) {
             (IpAddr::V4(target), IpAddr::V4(source)) => (
@@ -539,12 +540,12 @@ impl<'a> Explainer<'a> {
         Ok(match verdict {
             Verdict::Reply(_) | Verdict::Flood { reply: Some(_), .. } => {
                 match MacAddr::from_slice(reply.get(6..).unwrap_or(&[])) {
-                    // The answer's source is the MAC that it tells, but for the router: there the option or ARP field counts.
+                    // The MAC in the ARP field or the option counts; the answer's source MAC otherwise.
                     Some(mac) => Resolved::To(frames::answered_mac(&reply).unwrap_or(mac)),
                     None => Resolved::Nobody("the answer is cut short".to_owned()),
                 }
             }
-            // A learning switch lets everybody hear the question, and the host that has the address answers.
+            // A learning switch floods the request, and the host that has the address answers.
             Verdict::Flood { reply: None, .. }
             | Verdict::Deliver {
                 rewrite: Rewrite::None, ..
@@ -568,7 +569,7 @@ impl<'a> Explainer<'a> {
         })
     }
 
-    /// The interface whose host makes itself this link-local address.
+    /// The interface whose host derives this link-local address.
     fn link_local_owner(&self, address: IpAddr) -> Option<InterfaceId> {
         let IpAddr::V6(address) = address else { return None };
         self.state

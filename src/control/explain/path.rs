@@ -1,5 +1,5 @@
-//! Follows a frame past the decision, as a worker does: the port that it comes from, faults on its way, and the port that
-//! it goes to.
+//! Follows a frame before and after the decision, as a worker does: the port it arrives on, the faults on its path, and
+//! the port it leaves by.
 
 use std::net::SocketAddr;
 
@@ -14,13 +14,13 @@ use crate::wire::frame::ETHERNET_HEADER;
 pub(super) struct Ports(pub(super) Vec<PortStatus>);
 
 impl Ports {
-    /// A port as the switch knows it; `None` where the switch reports none.
+    /// A port as the switch reports it; `None` if the switch reports none.
     fn status(&self, port: PortId) -> Option<&PortStatus> {
         self.0.iter().find(|status| status.port == port)
     }
 }
 
-/// Why a frame of an attached interface is not even decided about.
+/// Why a frame of an attached interface is refused before any decision.
 pub(super) fn refused_at_port(ingress: &Ingress<'_>, view: &View, ports: &Ports) -> Option<DropReason> {
     if ports.status(ingress.port).is_some_and(|status| status.lost) {
         return Some(DropReason::DeviceFailed);
@@ -29,7 +29,7 @@ pub(super) fn refused_at_port(ingress: &Ingress<'_>, view: &View, ports: &Ports)
     down.then_some(DropReason::FaultLinkDown)
 }
 
-/// What becomes of a delivery on its way, and what chance may do to it, in sentences.
+/// What happens to a delivery on its path, and what faults may do to it by chance, in sentences.
 pub(super) fn delivery(
     verdict: Verdict,
     ingress: &Ingress<'_>,
@@ -76,11 +76,11 @@ pub(super) struct Answer {
     pub(super) service: &'static str,
     /// What it does, in a sentence.
     pub(super) does: String,
-    /// Whether the sender hears anything.
+    /// Whether the sender gets an answer.
     pub(super) answers: bool,
 }
 
-/// The service that a frame was left to, and what it answers.
+/// The service that a frame was handed to, and its answer.
 pub(super) fn service(service: Service, bytes: &[u8], faults: ServiceFaults) -> Answer {
     let quiet = |service, does: &str| Answer {
         service,

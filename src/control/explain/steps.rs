@@ -1,4 +1,4 @@
-//! What the stages saw, in the words of the declared network: places of the fabric become identifiers again.
+//! Describes what the stages saw in the terms of the declared network: places of the fabric become identifiers again.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Verdict};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, NetworkAclId, SecurityGroupId, SecurityGroupRuleId, SubnetId};
 
-/// One frame and what became of it.
+/// One frame and its verdict.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Pass {
     /// Why it is sent.
@@ -21,11 +21,11 @@ pub struct Pass {
     pub frame: String,
     /// What the stages looked at, in order.
     pub steps: Vec<Step>,
-    /// What became of it.
+    /// The verdict.
     pub verdict: VerdictView,
 }
 
-/// Something that a stage looked at.
+/// One observation of a stage.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Step {
     /// The stage.
@@ -39,7 +39,7 @@ pub struct Step {
     /// The subnet in which it looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<SubnetId>,
-    /// The interface of the entry that it found, or whose check it made.
+    /// The interface of the entry that it found, or whose check it applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface_id: Option<InterfaceId>,
     /// The security group of the rule that allows the packet, or one of those whose rules were asked.
@@ -60,7 +60,7 @@ pub struct Step {
     pub entry: Option<String>,
 }
 
-/// What became of a frame.
+/// The verdict on a frame.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct VerdictView {
     /// `deliver`, `reply`, `flood` or `drop`.
@@ -77,7 +77,7 @@ pub struct VerdictView {
     /// For `deliver`: the port that it leaves by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u32>,
-    /// For `deliver`: whether the router passed it on.
+    /// For `deliver`: whether the router forwarded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routed: Option<bool>,
     /// For `reply`, or for `flood` where the router answers too: the kind of answer.
@@ -86,11 +86,12 @@ pub struct VerdictView {
     /// The answer's frame, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// The service of the VPC that it is for: `metadata`, `dns`, `time` or `dhcp`; `none` where nothing is served at the port.
+    /// The service of the VPC that it is for: `metadata`, `dns`, `time` or `dhcp`; `none` where no service listens on
+    /// the port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<&'static str>,
-    /// What else there is to know, each in a sentence: what faults may do to the frame by chance, that the sender is attached
-    /// to no port.
+    /// Further notes, each a sentence: what faults may do to the frame by chance, or that the sender is attached to no
+    /// port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The service does not answer, or the frame cannot be sent at all.
@@ -99,13 +100,13 @@ pub struct VerdictView {
 }
 
 impl VerdictView {
-    /// Whether the frame reaches a host, or the sender hears an answer.
+    /// Whether the frame reaches a host, or the sender gets an answer.
     pub(super) fn arrives(&self) -> bool {
         matches!(self.action, "deliver" | "reply" | "flood" | "service") && !self.silent
     }
 }
 
-/// A name for people: the given one, else the identifier.
+/// The name of an interface for display: the given one, else the identifier.
 fn called(state: &State, id: InterfaceId) -> String {
     state
         .network
@@ -251,7 +252,7 @@ pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> Verdict
                 view.reason = Some(reason.name());
             }
         }
-        // What a DHCP server says stands in its place before a verdict is shown.
+        // A DHCP server's answer has replaced this verdict before it is shown.
         Verdict::Punt(service) => {
             view.action = "service";
             view.description = format!("Left to a service of the VPC: {service}");

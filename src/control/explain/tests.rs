@@ -1,4 +1,4 @@
-//! Explanations, as sentences about the network.
+//! Explanations of frames without faults.
 
 use std::sync::{Arc, Mutex};
 
@@ -228,7 +228,7 @@ fn on_a_lan_the_question_is_flooded_and_nothing_is_learnt_from_the_explanation()
     for _ in 0..2 {
         let explained = world.explain("a", ping("10.0.1.11"));
         let actions: Vec<_> = explained.frames.iter().map(|pass| pass.verdict.action).collect();
-        // The second time as the first: an explanation leaves no trace.
+        // The second result equals the first: an explanation leaves no trace.
         assert_eq!(actions, ["flood", "flood"]);
     }
     assert!(world.cables.iter().all(|host| !host.has_frame()));

@@ -1,5 +1,5 @@
-//! An API that throttles, fails or is slow. Every face asks before it looks at a request; the same seed and order of
-//! requests give the same answers.
+//! Makes the API throttle, fail or answer slowly. REST and the EC2 API ask before they look at a request; the same seed
+//! and order of requests give the same answers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +16,13 @@ use crate::model::ids::{FaultId, ResourceId};
 /// What the API does with a request before it looks at it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ApiFate {
-    /// It waits.
+    /// The time it waits.
     pub delay: Duration,
-    /// It answers with this error; if the error says so, it carries the request out all the same.
+    /// The error it answers with; some errors are answered although the request is carried out.
     pub error: Option<ApiError>,
 }
 
-/// The error of a request that is throttled, as EC2 gives it.
+/// The error of a throttled request, as EC2 gives it.
 fn limit_exceeded() -> ApiError {
     ApiError {
         status: 503,
@@ -44,7 +44,7 @@ struct Acting {
     buckets: HashMap<String, Bucket>,
 }
 
-/// The faults of the API that act.
+/// The active faults of the API.
 #[derive(Default)]
 pub(in crate::control) struct ApiFaults {
     any: AtomicBool,
@@ -52,7 +52,7 @@ pub(in crate::control) struct ApiFaults {
 }
 
 impl ApiFaults {
-    /// These act from now on. One that acted before goes on where it was.
+    /// Replaces the active faults. One that was active before keeps its state.
     pub(super) fn set(&self, seed: u64, faults: Vec<(FaultId, ApiFault)>) {
         let mut acting = self.acting.lock().unwrap_or_else(PoisonError::into_inner);
         acting.retain(|(id, _)| faults.iter().any(|(wanted, _)| wanted == id));
@@ -105,7 +105,7 @@ impl Acting {
         (self.rng.random::<f64>() < error.chance.get()).then(|| error.clone())
     }
 
-    /// A token of the action's bucket, if it has one left.
+    /// Takes a token from the action's bucket, if there is one left.
     fn take(&mut self, throttle: Throttle, action: &str, now: Duration) -> bool {
         let full = f64::from(throttle.burst);
         let bucket = self

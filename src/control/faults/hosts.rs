@@ -1,5 +1,5 @@
-//! Brings hosts into the state that faults of whole instances want them in. The Controller knows which instances a fault
-//! means; the owner of the hosts, a [`Hosts`], freezes and kills their processes.
+//! Brings hosts into the state that faults of whole instances require. The Controller knows which instances a fault
+//! covers; the owner of the hosts, a [`Hosts`], freezes and kills their processes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,7 +9,7 @@ use crate::control::controller::{Controller, State};
 use crate::model::InterfaceId;
 use crate::model::fault::FaultKind;
 
-/// What faults make of an instance.
+/// The state that faults require of an instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostState {
     /// It runs.
@@ -21,13 +21,13 @@ pub enum HostState {
     Crashed,
 }
 
-/// Whoever has the instances. It is called without any lock of the network, one call at a time.
+/// The owner of the instances. It is called without any lock of the network, one call at a time.
 pub trait Hosts: Send + Sync {
     /// Brings the host with this primary interface from one state into another. The error is a sentence for the log.
     fn bring(&self, primary: InterfaceId, from: HostState, to: HostState) -> Result<(), String>;
 }
 
-/// The hosts, and the state that each was brought into last; those that run are left out.
+/// The hosts that do not run, with the state that each was last brought into.
 #[derive(Default)]
 pub(in crate::control) struct SettledHosts {
     hosts: OnceLock<Arc<dyn Hosts>>,
@@ -35,7 +35,7 @@ pub(in crate::control) struct SettledHosts {
 }
 
 impl Controller {
-    /// Says who has the instances, so that faults reach them. Once; later ones are not taken.
+    /// Sets the owner of the instances, so that faults reach them. The first call counts; `false` for later ones.
     pub fn set_hosts(&self, hosts: Arc<dyn Hosts>) -> bool {
         self.shared.hosts.hosts.set(hosts).is_ok()
     }
@@ -66,13 +66,13 @@ impl Controller {
 }
 
 impl State {
-    /// What faults make of the host with this primary interface. It takes no lock.
+    /// The state that faults require of the host with this primary interface. It takes no lock.
     pub(in crate::control) fn host_state(&self, primary: InterfaceId) -> HostState {
         wanted(self).get(&primary).copied().unwrap_or_default()
     }
 }
 
-/// The state of every host that does not simply run, by its primary interface; the worst of several.
+/// The state of every host that should not run, by its primary interface; of several states the worst.
 fn wanted(state: &State) -> BTreeMap<InterfaceId, HostState> {
     let mut wanted = BTreeMap::new();
     for kind in state.faults.kinds() {

@@ -1,6 +1,6 @@
-//! Keeps what the metadata service says behind the data path: an address that came is not told of yet, one that went is told
-//! of still, the keys of an interface that was attached appear one after the other, and one that was detached stays listed.
-//! Reported of EC2 by amazon-vpc-cni-k8s#3019 and #732, and by the comments of amazon-ec2-net-utils `lib/lib.sh`.
+//! Keeps the metadata service behind the data path: a new address is not listed yet, a removed one is listed still, the
+//! keys of an attached interface appear one after the other, and a detached one stays listed. Reported of EC2 by
+//! amazon-vpc-cni-k8s#3019 and #732, and by the comments of amazon-ec2-net-utils `lib/lib.sh`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::model::interface::Attachment;
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, MappingChange, SubnetId};
 use crate::services::imds::document::Interface;
 
-/// Until when something is told as it was: a time, or for as long as the fault lasts.
+/// Until when the old state is listed: a time, or for as long as the fault lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
     At(Duration),
@@ -28,7 +28,7 @@ impl Until {
     }
 }
 
-/// An address that an interface is said to have, or not to have.
+/// An address that is listed, or hidden, against the facts.
 struct Address {
     interface: InterfaceId,
     address: AddressOrPrefix,
@@ -57,7 +57,7 @@ const ADDRESSES: usize = 2;
 const PREFIXES: usize = 3;
 const NETWORK: usize = 4;
 
-/// All that lags.
+/// Everything that lags.
 #[derive(Default)]
 pub(in crate::control) struct Lag {
     addresses: Vec<Address>,
@@ -65,7 +65,7 @@ pub(in crate::control) struct Lag {
     gone: Vec<Gone>,
 }
 
-/// When the metadata service follows an edit in a subnet; `None` where it does at once.
+/// When the metadata service follows an edit in a subnet; `None` for at once.
 fn until(state: &mut State, subnet: SubnetId, now: Duration) -> Option<Until> {
     match draw(state, Propagated::Metadata, subnet, now)? {
         When::Now => None,
@@ -75,12 +75,12 @@ fn until(state: &mut State, subnet: SubnetId, now: Duration) -> Option<Until> {
 }
 
 impl Lag {
-    /// True while everything is told as it is.
+    /// True while the metadata service lists the facts.
     pub(in crate::control) fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.fresh.is_empty() && self.gone.is_empty()
     }
 
-    /// Forgets what is over; what lasts as long as a fault goes with the last of them.
+    /// Drops what is over; what lasts as long as a fault goes with the last of them.
     pub(super) fn end(&mut self) {
         self.addresses.retain(|one| one.until != Until::End);
         self.gone.retain(|one| one.until != Until::End);
@@ -93,7 +93,7 @@ impl Lag {
         self.fresh.retain(|one| one.keys.iter().any(|until| until.holds(now)));
     }
 
-    /// What is said of an address: `None` for the truth.
+    /// Whether an address is listed; `None` if no lag changes that.
     pub(in crate::control) fn told(
         &self,
         interface: InterfaceId,
@@ -105,7 +105,7 @@ impl Lag {
         said.until.holds(now).then_some(said.told)
     }
 
-    /// Addresses and prefixes that an interface is said to have although it has lost them.
+    /// Addresses and prefixes that an interface has lost, but that are still listed.
     pub(in crate::control) fn still_told(
         &self,
         interface: InterfaceId,
@@ -128,7 +128,7 @@ impl Lag {
             .map(|one| (one.place.device_index, one.interface))
     }
 
-    /// Takes out of a document what has not appeared yet; `None` while the interface is not even listed.
+    /// Removes from a document what has not appeared yet; `None` while the interface is not listed at all.
     pub(in crate::control) fn withhold(
         &self,
         id: InterfaceId,
@@ -143,7 +143,7 @@ impl Lag {
             return None;
         }
         if hidden(DEVICE_NUMBER) {
-            // What net-utils sees of an interface that was attached a moment ago.
+            // What net-utils sees of an interface that was just attached.
             document.device_number = 0;
             document.network_card = None;
         }
@@ -164,11 +164,11 @@ impl Lag {
 }
 
 impl State {
-    /// Notes that the data path has these changes now, and when the metadata service says so.
+    /// Notes that the data path has these changes now, and when the metadata service follows.
     pub(in crate::control) fn metadata_lags(&mut self, changes: &[MappingChange], now: Duration) {
         let mut drawn: Option<(SubnetId, Option<Until>)> = None;
         for change in changes {
-            // One draw for each subnet: the edits of one command are told together.
+            // One draw for each subnet: the edits of one command appear together.
             let until = match drawn {
                 Some((subnet, until)) if subnet == change.subnet => until,
                 _ => {
@@ -193,7 +193,7 @@ impl State {
         self.faults.lag.sweep(now);
     }
 
-    /// Notes that an interface was attached to a host that runs.
+    /// Notes that an interface was attached to a running host.
     pub(in crate::control) fn attachment_lags(&mut self, interface: InterfaceId, subnet: SubnetId, now: Duration) {
         self.faults.lag.gone.retain(|one| one.interface != interface);
         self.faults.lag.fresh.retain(|one| one.interface != interface);
@@ -201,7 +201,7 @@ impl State {
         for key in &mut keys {
             *key = until(self, subnet, now).unwrap_or(*key);
         }
-        // Nothing of it is there before the interface is listed, so that its keys appear with it or after it.
+        // No key appears before the interface is listed: the earliest draw is that of the list.
         keys.sort_unstable_by_key(|until| match until {
             Until::At(at) => *at,
             Until::End => Duration::MAX,
@@ -213,7 +213,7 @@ impl State {
         lag.sweep(now);
     }
 
-    /// Notes that an interface was detached from a host that runs.
+    /// Notes that an interface was detached from a running host.
     pub(in crate::control) fn detachment_lags(
         &mut self,
         place: Attachment,

@@ -1,5 +1,5 @@
-//! Edits that reach the data path later than the API has answered. One address never gets an older edit after a newer
-//! one; and before anything is deleted, what is on the way to it has arrived.
+//! Makes edits reach the data path later than the API has answered. One address never gets an older edit after a newer
+//! one; and before a resource is deleted, its late edits arrive.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::control::events::EventKind;
 use crate::model::fault::{FaultKind, Propagated, PropagationDelay};
 use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, NetworkInterface, ResourceRef, SubnetId};
 
-/// The least and the most that an edit takes on AWS, as measured by those who move addresses between instances.
+/// The least and the most that an edit takes on AWS, as measured by people who move addresses between instances.
 const AWS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// What is to be done to the data path.
+/// A late edit of the data path.
 enum Edit {
     Mappings(Vec<MappingChange>),
-    /// The subnet gets the routes that its table has when the edit arrives: a target that is deleted meanwhile gets
+    /// The subnet gets the routes that its table has when the edit arrives; a target that is deleted meanwhile gets
     /// nothing.
     Routes(SubnetId),
 }
@@ -30,11 +30,11 @@ struct Waiting {
     edit: Edit,
 }
 
-/// Edits that are on their way, in the order in which they were made.
+/// Late edits, in the order in which they were made.
 pub(super) struct Late {
     rng: ChaCha8Rng,
     waiting: Vec<Waiting>,
-    /// Those that never arrive, for as long as nobody makes a newer one.
+    /// Edits that never arrive, until a newer one is made.
     lost: HashMap<(SubnetId, AddressOrPrefix), Option<InterfaceId>, foldhash::fast::FixedState>,
 }
 
@@ -68,7 +68,7 @@ impl Late {
         }
     }
 
-    /// The address or prefix is in an edit that waits: until when.
+    /// If an edit of the address or prefix is waiting, the time it arrives.
     fn until(&self, change: &MappingChange) -> Option<Duration> {
         let about = |edit: &Edit| match edit {
             Edit::Mappings(changes) => changes
@@ -93,7 +93,7 @@ pub(super) enum When {
 }
 
 impl Controller {
-    /// Keeps those changes that are to reach the data path later, and returns those that are to reach it now.
+    /// Keeps the changes that are to reach the data path later, and returns the others.
     pub(in crate::control) fn hold_back(&self, state: &mut State, changes: &[MappingChange]) -> Vec<MappingChange> {
         let now = self.shared.timer.now();
         let mut at_once = Vec::new();
@@ -142,8 +142,8 @@ impl Controller {
         at_once
     }
 
-    /// Gives a subnet the routes of its table when an edit of this kind reaches it: at once, later, or never. The order of
-    /// those of one subnet is kept.
+    /// Gives a subnet the routes of its table when an edit of this kind reaches it: at once, later, or never. Edits of
+    /// one subnet keep their order.
     pub(in crate::control) fn propagate_later(&self, state: &mut State, what: Propagated, subnet: SubnetId) {
         let now = self.shared.timer.now();
         match draw(state, what, subnet, now) {
@@ -162,7 +162,7 @@ impl Controller {
         }
     }
 
-    /// Lets everything arrive that is due at `now`.
+    /// Lets all edits arrive that are due at `now`.
     pub(super) fn propagate(&self, state: &mut State, now: Duration) {
         let waiting = std::mem::take(&mut state.faults.late.waiting);
         let (mut due, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| waiting.due <= now);
@@ -173,7 +173,7 @@ impl Controller {
         }
     }
 
-    /// Lets everything arrive at once that is on its way to or from an interface.
+    /// Lets all late edits of an interface arrive at once.
     pub(in crate::control) fn settle(&self, state: &mut State, interface: InterfaceId) {
         let concerns = |waiting: &Waiting| match &waiting.edit {
             Edit::Mappings(changes) => changes
@@ -199,8 +199,8 @@ impl Controller {
         }
     }
 
-    /// An interface with the addresses that it has in the data path: what the metadata service tells its host. It differs
-    /// from the declared one while edits are on their way.
+    /// An interface with the addresses that it has in the data path, which the metadata service lists. It differs from
+    /// the declared one while edits are late.
     pub fn interface_in_data_path(
         &self,
         reference: &ResourceRef<InterfaceId>,
@@ -222,7 +222,7 @@ impl Controller {
         let mut ipv6 = interface.ipv6_addresses.clone();
         ipv4.retain(|address| mine((*address).into()));
         ipv6.retain(|address| mine((*address).into()));
-        // What it has lost but still holds comes last.
+        // Addresses that it has lost but still holds come last.
         let waiting = state
             .faults
             .late

@@ -1,5 +1,5 @@
-//! From what a fault names to interfaces and subnets of the fabric. Names are resolved anew whenever the network changes,
-//! so that a fault on a zone also meets what is made there later.
+//! Resolves what a fault names to interfaces and subnets of the fabric. Names are resolved anew whenever the network
+//! changes, so that a fault of a zone also covers what is created there later.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) 
     }
 }
 
-/// What a path begins with.
+/// The first segment of a path.
 fn first_segment(path: &str) -> Option<&str> {
     path.split('/').find(|segment| !segment.is_empty())
 }
@@ -213,7 +213,7 @@ fn exists(network: &Network, scope: &Scope) -> Result<(), ControlError> {
         .try_for_each(|zone| zone_exists(network, zone))
 }
 
-/// The subnets that a scope names, wholly.
+/// The subnets that a scope covers completely.
 fn subnets<'a>(network: &'a Network, scope: &'a Scope) -> impl Iterator<Item = &'a Subnet> {
     let vpcs: Vec<_> = scope
         .vpcs
@@ -235,7 +235,7 @@ fn subnets<'a>(network: &'a Network, scope: &'a Scope) -> impl Iterator<Item = &
     })
 }
 
-/// Whether a scope, or its absence, holds a subnet.
+/// Whether a scope, or its absence, covers a subnet.
 pub(super) fn holds_subnet(network: &Network, scope: &Scope, subnet: SubnetId) -> bool {
     scope.is_empty() || subnets(network, scope).any(|s| s.id == subnet)
 }
@@ -283,7 +283,7 @@ pub(super) fn instances(state: &State, scope: &Scope) -> BTreeSet<InstanceId> {
     interfaces.filter_map(instance).collect()
 }
 
-/// All interfaces of the instances of a scope, with their ports: those too that the scope does not name.
+/// All interfaces of the instances of a scope, with their ports: also those that the scope does not name.
 pub(super) fn of_instances(state: &State, scope: &Scope) -> Vec<(InterfaceId, PortId)> {
     let attached = |instance| state.network.attached(instance);
     let interfaces = instances(state, scope).into_iter().flat_map(attached);

@@ -1,5 +1,5 @@
-//! Time for what happens later: a thread that sleeps until the next thing is due, and exists only once something was. A
-//! network that is driven step by step brings its own time, and then nothing happens by the clock.
+//! Wakes for late edits and ends of faults: a thread that sleeps until the next one is due, started with the first. A
+//! network that is driven step by step gives the time itself, and then nothing happens by the clock.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::contain;
 use crate::control::controller::{Controller, WeakController};
 
-/// The longest sleep; a wake that got lost in a clock change is made up for.
+/// The longest sleep, in case a wake is lost in a clock change.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// When what is due is tried again after a panic.
@@ -17,7 +17,7 @@ const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 struct Inner {
     running: bool,
     woken: bool,
-    /// The time that somebody else brings.
+    /// The time given by the driver.
     driven: Option<Duration>,
 }
 
@@ -46,13 +46,13 @@ impl Timer {
         lock(&self.inner.0).driven.unwrap_or_else(|| self.start.elapsed())
     }
 
-    /// From now on time is what it is told.
+    /// From now on the time is the one given here.
     pub(super) fn drive(&self, now: Duration) {
         lock(&self.inner.0).driven = Some(now);
         self.inner.1.notify_all();
     }
 
-    /// Something new may be due: the thread looks anew.
+    /// Something new may be due: the thread looks again.
     pub(in crate::control) fn wake(&self, controller: &Controller) {
         let mut inner = lock(&self.inner.0);
         if inner.driven.is_some() {
@@ -75,7 +75,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // The Controller is gone: the thread finds that out.
+        // The Controller is gone: the thread ends.
         lock(&self.inner.0).woken = true;
         self.inner.1.notify_all();
     }

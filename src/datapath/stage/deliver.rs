@@ -1,5 +1,5 @@
-//! Within a subnet a frame goes to the interface whose MAC it bears, and to no other; its addresses play no part but in the
-//! checks. A host with a stale neighbor entry therefore sends into the void.
+//! Delivers a frame within a subnet to the interface with its destination MAC, and to no other; its addresses matter
+//! for the checks only. A host with a stale neighbor entry therefore black-holes its packets.
 
 use crate::datapath::{
     Context, Decided, Destination, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetIndex, SubnetView, Verdict,
@@ -13,9 +13,9 @@ impl<O: Observer> Context<'_, O> {
     #[inline(always)]
     pub(in crate::datapath) fn deliver_by_mac(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let subnet = self.ingress.subnet;
-        // Nearly every packet goes to the MAC of the interface that its destination is mapped to. Whoever looks there first
-        // has the answer of both tables, the one of MACs and the destination check's, from one. No two interfaces of a VPC
-        // have the same MAC.
+        // Nearly every packet goes to the MAC of the interface that its destination is mapped to. Looking there first
+        // gives the answers of two tables with one access: the table of MACs and the destination check's. No two
+        // interfaces of a VPC have the same MAC.
         let found = self.owner(subnet, packet.destination());
         let owner = found.and_then(|owner| self.view.interface(owner));
         match owner.filter(|owner| owner.mac == frame.destination && owner.subnet == subnet.index.0) {
@@ -40,7 +40,7 @@ impl<O: Observer> Context<'_, O> {
         })
     }
 
-    /// The interface of this subnet that a frame is addressed to.
+    /// The interface of this subnet with a frame's destination MAC.
     #[inline(never)]
     fn interface_of(&mut self, mac: MacAddr) -> Result<Interface, DropReason> {
         let owner = self.view.interface_by_mac(self.ingress.subnet.vpc, mac);
@@ -49,7 +49,7 @@ impl<O: Observer> Context<'_, O> {
         interface.ok_or(DropReason::UnknownMac)
     }
 
-    /// Whether the interface that has a frame's MAC may be sent to by it.
+    /// Whether a frame may be delivered to the interface with its MAC.
     #[inline(always)]
     fn addressed(
         &mut self,
@@ -93,7 +93,7 @@ impl<O: Observer> Context<'_, O> {
         })
     }
 
-    /// Octets of the largest IP packet that the frame is or will be cut into.
+    /// Octets of the largest IP packet that the frame is or will be segmented into.
     #[inline(always)]
     pub(in crate::datapath) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
         let whole = frame.bytes().len() - ETHERNET_HEADER;
@@ -109,7 +109,7 @@ impl<O: Observer> Context<'_, O> {
             PROTOCOL_UDP => 8,
             _ => 0,
         };
-        // A frame with less payload than one segment stays as short as it is.
+        // A frame with less payload than one segment is not padded.
         whole.min(header + upper_header + usize::from(self.meta.segment_size))
     }
 }

@@ -1,6 +1,6 @@
-//! An interface speaks with its own MAC and, unless its source/destination check is off, only as its own addresses; and it
-//! hears only what is meant for them. Delegated prefixes count as its own (EC2 guide, "Prefixes are included in
-//! source/destination checks").
+//! Checks that an interface sends with its own MAC and, unless its source/destination check is off, from its own
+//! addresses only; and that it receives only packets for them. Delegated prefixes count as its own (EC2 guide,
+//! "Prefixes are included in source/destination checks").
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,7 +28,7 @@ impl Packet<'_> {
 }
 
 impl<O: Observer> Context<'_, O> {
-    /// The source MAC must be the interface's own, whatever its other check says.
+    /// The source MAC must be the interface's own, whatever its source/destination check is.
     #[inline(always)]
     pub(in crate::datapath) fn guard_source_mac(&mut self, frame: &Frame<'_>) -> Result<(), DropReason> {
         let expected = self.ingress.interface.mac;
@@ -46,9 +46,9 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// Nothing is delivered to a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), and a
-    /// packet for a group is no less one when its frame names a single host. The first and the last address of the
-    /// subnet are groups, too; those of another subnet are met on the way there.
+    /// Drops packets for a group (VPC guide, "DHCP option sets": broadcast and multicast are not supported), also when
+    /// the frame is addressed to a single host. The first and the last address of the subnet are groups too; those of
+    /// other subnets are dropped on the way there.
     #[inline(always)]
     pub(in crate::datapath) fn guard_group(
         &mut self,
@@ -74,7 +74,7 @@ impl<O: Observer> Context<'_, O> {
         })
     }
 
-    /// A packet for the broadcast address of any subnet goes nowhere, wherever a route leads it.
+    /// Drops a packet for the broadcast address of any subnet, whatever the target of its route.
     pub(super) fn guard_directed_broadcast(
         &mut self,
         subnet: Option<&SubnetView>,
@@ -86,7 +86,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// The law for headers, of packets that the VPC itself receives: to route them, or to answer them.
+    /// Checks the header of a packet that the VPC itself receives, to route or to answer it.
     #[inline(always)]
     pub(super) fn guard_header(&self, packet: &Packet<'_>) -> Result<(), DropReason> {
         match packet {
@@ -96,7 +96,7 @@ impl<O: Observer> Context<'_, O> {
         Ok(())
     }
 
-    /// A packet leaves only with a source that the interface owns.
+    /// A packet may leave only with a source that the interface owns.
     #[inline(always)]
     pub(in crate::datapath) fn source_check(&mut self, packet: &Packet<'_>) -> Result<(), DropReason> {
         let (address, ingress) = (packet.source(), self.ingress);
@@ -112,8 +112,8 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// A packet arrives only for a destination that the interface owns. `found` is the destination's owner where it was
-    /// looked up on the way here.
+    /// A packet may arrive only for a destination that the interface owns. `found` is the destination's owner where it
+    /// was looked up before.
     #[inline(always)]
     pub(in crate::datapath) fn destination_check(
         &mut self,
@@ -130,7 +130,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// A check of an address, which is `known` to be the interface's or has to be looked up.
+    /// Checks an address, which is `known` to be the interface's or is looked up.
     #[inline(always)]
     fn check(
         &mut self,
@@ -155,7 +155,7 @@ impl<O: Observer> Context<'_, O> {
         owns || !enabled
     }
 
-    /// Whether an address is an interface's: assigned to it, in a prefix delegated to it, or its own link-local.
+    /// Whether an interface owns an address: assigned to it, in a prefix delegated to it, or its own link-local.
     #[inline(never)]
     pub(in crate::datapath) fn owns(
         &self,

@@ -1,5 +1,5 @@
-//! A frame for the router's MAC leaves the subnet; no other does (VPC guide, "Route tables": traffic to another MAC of the
-//! subnet makes use of data link layer routing, so the rules do not apply).
+//! Routes frames to the router's MAC; no other frame leaves the subnet (VPC guide, "Route tables": traffic to another
+//! MAC of the subnet makes use of data link layer routing, so the rules do not apply).
 
 use std::net::IpAddr;
 
@@ -11,11 +11,11 @@ use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::Ttl;
 use crate::wire::frame::{Frame, PROTOCOL_ICMP};
 
-/// Where a packet is passed on to: the interface, its subnet, and the destination's owner where that was looked up.
+/// The target of a packet: the interface, its subnet, and the destination's owner where it was looked up.
 type Target<'a> = (Interface, &'a SubnetView, Option<InterfaceIndex>);
 
 impl<'a, O: Observer> Context<'a, O> {
-    /// A packet to the router's MAC: for the router itself, or to be passed on by the route table.
+    /// A packet to the router's MAC: for the router itself, or to be routed.
     #[inline(always)]
     pub(in crate::datapath) fn at_router(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         self.guard_header(packet)?;
@@ -43,7 +43,7 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
-    /// By the subnet's route table.
+    /// Routes a packet by the subnet's route table.
     #[inline(always)]
     fn route(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
         let destination = packet.destination();
@@ -62,7 +62,8 @@ impl<'a, O: Observer> Context<'a, O> {
                 }
                 match self.local(subnet, destination) {
                     Ok((interface, subnet, owner)) => self.pass_on(frame, packet, &interface, subnet, owner),
-                    // No interface can have the resolver's address, so only packets that nobody would get are looked at.
+                    // No interface can have the resolver's address, so only otherwise undeliverable packets are tested
+                    // for it.
                     Err(DropReason::NoMapping) if self.is_resolver(destination) => self
                         .aside_with_packet(frame.bytes(), |this, frame, packet| {
                             this.for_router_itself(frame, packet, RouterAddress::Resolver)
@@ -79,10 +80,10 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
-    /// Where the route to an address leads; `subnet` is the one that the address lies in.
+    /// The target of the route to an address; `subnet` is the one that contains the address.
     #[inline(always)]
     fn route_to(&mut self, destination: IpAddr, subnet: Option<&SubnetView>) -> Result<RouteTarget, DropReason> {
-        // Subnets lie in the VPC's ranges, so where all of these are local no route need be looked up for one of them.
+        // Subnets are within the VPC's ranges, so where all of these are local no route look-up is needed.
         if !O::LISTENS && subnet.is_some() && self.ingress.subnet.local_within {
             return Ok(RouteTarget::Local);
         }
@@ -97,7 +98,7 @@ impl<'a, O: Observer> Context<'a, O> {
         route.map(|(_, target)| target).ok_or(DropReason::NoRoute)
     }
 
-    /// The router hands a packet to an interface of a subnet. `found` is the destination's owner where it was looked up.
+    /// Passes a routed packet to an interface of a subnet. `found` is the destination's owner where it was looked up.
     #[inline(always)]
     pub(in crate::datapath) fn pass_on(
         &mut self,
@@ -113,7 +114,7 @@ impl<'a, O: Observer> Context<'a, O> {
             decrement_ttl: self.takes_hop(packet, subnet)?,
         };
         self.network_acls(frame, packet, subnet)?;
-        // A way may be narrower than the interfaces at its ends; within the subnet there is none.
+        // The path between subnets may have a smaller MTU than the interfaces at its ends.
         let elsewhere = subnet.index != self.ingress.subnet.index;
         if let Some(mtu) = self.profile().router.path_mtu.filter(|_| elsewhere)
             && self.packet_length(frame, packet) > usize::from(mtu)
@@ -133,27 +134,27 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
-    /// Whether a packet that goes on to a subnet loses a hop, if it may go on at all.
+    /// Whether a routed packet's hop count is decremented, if it may be routed at all.
     #[inline(always)]
     pub(in crate::datapath) fn takes_hop(&self, packet: &Packet<'_>, subnet: &SubnetView) -> Result<bool, DropReason> {
-        // RFC 1122 section 3.2.1.3 (a), RFC 4291 section 2.5.2: no router passes on a packet that has no sender.
+        // RFC 1122 section 3.2.1.3 (a), RFC 4291 section 2.5.2: a router forwards no packet without a source.
         if packet.source().is_unspecified() {
             return Err(DropReason::InvalidSource);
         }
-        // RFC 4291 section 2.5.6, RFC 3927 section 2.7: such a source means nothing on another link.
+        // RFC 4291 section 2.5.6, RFC 3927 section 2.7: a link-local source is invalid on another link.
         if subnet.index != self.ingress.subnet.index && is_link_local(packet.source()) {
             return Err(DropReason::LinkLocalRouted);
         }
         let decrement_ttl = self.profile().router.ttl == Ttl::Decrement;
-        // RFC 1812 section 4.2.2.9, RFC 8200 section 3: a packet without hops is passed on by no router, not even by one that
-        // takes none.
+        // RFC 1812 section 4.2.2.9, RFC 8200 section 3: a packet without hops left is not forwarded, not even by a
+        // router that does not decrement.
         if hops_left(packet) <= u8::from(decrement_ttl) {
             return Err(DropReason::HopLimit);
         }
         Ok(decrement_ttl)
     }
 
-    /// The interface that an address of the VPC is mapped to, in the subnet that it lies in.
+    /// The interface that an address of the VPC is mapped to, in its subnet.
     #[inline(always)]
     fn local(&mut self, subnet: Option<&'a SubnetView>, destination: IpAddr) -> Result<Target<'a>, DropReason> {
         let subnet = subnet.ok_or(DropReason::NoMapping)?;
@@ -172,14 +173,14 @@ impl<'a, O: Observer> Context<'a, O> {
         Ok((interface, subnet, owner))
     }
 
-    /// The VPC's resolver is reached from every subnet, whether its address lies in one of them or in none.
+    /// The VPC's resolver is reached from every subnet, whether its address is inside one of them or not.
     #[cold]
     pub(super) fn is_resolver(&self, destination: IpAddr) -> bool {
         let subnet = self.ingress.subnet;
         subnet.profile().router.service_addresses && self.ingress.vpc.resolver().map(IpAddr::V4) == Some(destination)
     }
 
-    /// The interface that a route names as its target; a route to one that is gone or detached is a black hole.
+    /// The interface that is a route's target; a deleted or detached one is a black hole.
     fn middlebox(&self, index: InterfaceIndex) -> Result<Target<'a>, DropReason> {
         let interface = self
             .view
@@ -193,12 +194,12 @@ impl<'a, O: Observer> Context<'a, O> {
         Ok((interface, subnet, None))
     }
 
-    /// Tells the sender that its packet is too long for the interface that it was routed to, as the subnet's gateway does
-    /// (EC2 guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
+    /// Sends the MTU to the sender of a packet that is too long for its receiver, as the subnet's gateway does (EC2
+    /// guide, "Network MTU": tracepath shows `pmtu` from the gateway's address).
     pub(in crate::datapath) fn too_big(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, mtu: u16) -> Decided {
         let here = self.ingress.subnet;
-        // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet that does not name
-        // one sender.
+        // RFC 4443 section 2.4 (e), RFC 1122 section 3.2.2: no error about an error, nor about a packet without a
+        // single sender.
         let source = packet.source();
         let unanswerable = !here.profile().router.path_mtu_errors
             || is_icmp_error(packet)
@@ -211,7 +212,7 @@ impl<'a, O: Observer> Context<'a, O> {
             Packet::V4(packet) => {
                 // A subnet without an IPv4 range routes no IPv4, whatever its hosts lease.
                 let gateway = here.ipv4.and(here.gateway_ipv4()).ok_or(DropReason::TooLong)?;
-                // RFC 792: only a packet that must not be fragmented is answered. The router fragments nothing itself.
+                // RFC 792: only a packet with DF set is answered. The router fragments nothing itself.
                 if packet.bytes[6] & 0x40 == 0 {
                     return Err(DropReason::TooLong);
                 }
@@ -227,7 +228,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 }
 
-/// Whether a packet is an ICMP error itself, as far as its first octet of ICMP is in it.
+/// Whether a packet is an ICMP error, by its first octet of ICMP.
 fn is_icmp_error(packet: &Packet<'_>) -> bool {
     match packet {
         Packet::V4(packet) => {

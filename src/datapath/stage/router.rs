@@ -1,5 +1,4 @@
-//! Every subnet has a router that is a MAC and a few addresses: it advertises itself, answers what the profile lets it
-//! answer, and passes the rest on.
+//! Answers for a subnet's router: Router Solicitations, and the other requests that the profile lets it answer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,7 +16,7 @@ const ECHO_REQUEST: u8 = 8;
 const ECHO_REQUEST_V6: u8 = 128;
 
 impl<O: Observer> Context<'_, O> {
-    /// A Router Solicitation, answered to the address that the interface has, whether the host knows it yet or not.
+    /// Answers a Router Solicitation to the interface's assigned address, whether the host uses it yet or not.
     pub(in crate::datapath) fn router_solicitation(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>) -> Decided {
         RouterSolicitation::parse(packet, self.meta.checksum_pending)?;
         if let Some(faults) = self.view.faults()
@@ -28,7 +27,7 @@ impl<O: Observer> Context<'_, O> {
         let policy = &self.profile().router.advertisement;
         let mut advertisement = advertisement(self.ingress, policy.solicited_destination).ok_or(DropReason::NoIpv6)?;
         if self.ingress.subnet.learns() {
-            // Behind a port of a learning switch there may be stations with MACs of their own.
+            // Behind a port of a learning switch there may be stations with other MACs.
             advertisement.to_mac = frame.source;
         }
         let address = IpAddr::from(self.ingress.subnet.router_link_local());
@@ -48,7 +47,7 @@ impl<O: Observer> Context<'_, O> {
         Ok(Verdict::Reply(Answered::Router))
     }
 
-    /// A packet for an address of the router itself: an echo, a service, or nothing that it answers.
+    /// A packet for an address of the router itself: an echo request, a service, or unanswered.
     pub(in crate::datapath) fn for_router_itself(
         &mut self,
         frame: &Frame<'_>,
@@ -67,14 +66,14 @@ impl<O: Observer> Context<'_, O> {
             .unwrap_or(Err(DropReason::RouterSilent))
     }
 
-    /// A packet for the resolver or a link-local service: whole UDP and TCP packets go to the services, as many as the
-    /// interface may send.
+    /// A packet for the resolver or a link-local service: complete UDP and TCP packets go to the services, within the
+    /// interface's allowance.
     fn service(&mut self, packet: &Packet<'_>, kind: RouterAddress) -> Decided {
         let subnet = self.ingress.subnet;
         if !self.spend(Allowance::Services) {
             return Err(DropReason::LinkLocalAllowance);
         }
-        // Base + 2 is reserved in every subnet, but DNS answers at the VPC's alone (VPC guide, "Subnet sizing").
+        // Base + 2 is reserved in every subnet, but DNS answers only at the VPC's (VPC guide, "Subnet sizing").
         let vpc_resolver = || self.view.vpc(subnet.vpc).and_then(|vpc| vpc.resolver()).map(IpAddr::V4);
         if kind == RouterAddress::Resolver && vpc_resolver() != Some(packet.destination()) {
             return Err(DropReason::NoService);
@@ -90,7 +89,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    /// Answers an echo request as `from`; `None` where it is none, or the router does not answer them.
+    /// Answers an echo request from `from`; `None` for another packet, or where the router answers none.
     pub(in crate::datapath) fn echo(
         &mut self,
         frame: &Frame<'_>,
@@ -103,7 +102,7 @@ impl<O: Observer> Context<'_, O> {
         let mac = self.ingress.subnet.router_mac;
         let written = match (packet, from) {
             (Packet::V4(packet), IpAddr::V4(from)) => {
-                // A fragment cannot be answered by itself.
+                // A single fragment cannot be answered.
                 let whole = !packet.is_fragment();
                 let echo = packet.protocol == PROTOCOL_ICMP && packet.payload().first() == Some(&ECHO_REQUEST);
                 (whole && echo && packet.payload().len() >= 8)

@@ -1,4 +1,4 @@
-//! Says what a decision wants written, and writes it once the decision is carried out.
+//! Collects what a decision wants written, and writes it when the verdict is executed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
 use crate::wire::reply::ReplyBuffer;
 
-/// What a decision reads of what came before.
+/// The state of earlier frames that a decision reads.
 #[derive(Clone, Copy)]
 pub struct Memory<'a> {
-    /// Of the port that the frame came in on.
+    /// State of the sender's port.
     pub port: &'a PortState,
-    /// Of the subnets on learning switches.
+    /// State of subnets on learning switches.
     pub segments: &'a Segments,
     /// Of the connections of interfaces.
     pub connections: &'a Connections,
 }
 
-/// What comes back from a decision in addition to the verdict.
+/// The output of a decision in addition to the verdict.
 #[derive(Default)]
 pub struct Output {
-    /// The answer or the question that the verdict speaks of.
+    /// The answer or request that the verdict refers to.
     pub reply: ReplyBuffer,
-    /// What is to be written; `None` after nearly every frame.
+    /// The effects to commit; `None` for nearly every frame.
     pub effects: Option<Effects>,
 }
 
-/// What a decision wants written.
+/// The effects of a decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effects {
     /// A station of the sender's subnet was heard on the sender's port.
     pub(in crate::datapath) heard: Option<MacAddr>,
-    /// The router of the sender's subnet was told where an address is.
+    /// A neighbor entry for the router of the sender's subnet.
     pub(in crate::datapath) told: Option<Told>,
-    /// A router asks a subnet for an address.
+    /// A router's request for an address in a subnet.
     pub(in crate::datapath) asks: Option<(SubnetIndex, IpAddr)>,
     /// Connections that begin or go on: at the sender and at the receiver, each with a packet's later fragments.
     touches: [Option<Touch>; 4],
@@ -70,7 +70,7 @@ pub struct Committed {
     pub refused: bool,
 }
 
-/// What a router was told.
+/// A neighbor entry for a router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Told {
     pub(in crate::datapath) address: IpAddr,
@@ -79,12 +79,12 @@ pub(in crate::datapath) struct Told {
 }
 
 impl Effects {
-    /// Takes one of an allowance.
+    /// Uses one of an allowance.
     pub(in crate::datapath) fn charge(&mut self, allowance: Allowance) {
         self.charged |= 1 << allowance as u8;
     }
 
-    /// Whether an allowance loses one.
+    /// Whether one of an allowance is used.
     pub fn charges(&self, allowance: Allowance) -> bool {
         self.charged & 1 << allowance as u8 != 0
     }

@@ -1,7 +1,7 @@
-//! The network that the cases of this folder play in, and the frames that its hosts send.
+//! Builds the network of the cases in this folder, and the frames that its hosts send.
 //!
-//! One VPC, 10.0.0.0/16 and 2001:db8:1::/56, of three subnets: `sa` with hosts a, b and e (which is attached to no port),
-//! `sb` with host c, `sd` with host d and no IPv6. Beside it a second VPC with the same addresses and one host, x.
+//! One VPC, 10.0.0.0/16 and 2001:db8:1::/56, with three subnets: `sa` with hosts a, b and e (which is not attached),
+//! `sb` with host c, `sd` with host d and no IPv6. A second VPC has the same addresses and one host, x.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,7 +42,7 @@ use Host::{A, B, C, D, E, X};
 pub(super) const ROUTER_A: MacAddr = MacAddr([0x02, 0xd0, 0x0b, 0x1e, 0x7b, 0xbc]);
 pub(super) const ROUTER_B: MacAddr = MacAddr([0x02, 0xd0, 0x0b, 0x1e, 0x7b, 0xbd]);
 pub(super) const ROUTER_D: MacAddr = MacAddr([0x02, 0xd0, 0x0b, 0x1e, 0x7b, 0xbe]);
-/// Nobody's MAC.
+/// A MAC that no interface has.
 pub(super) const NOBODY: MacAddr = MacAddr([0x0a, 0, 0, 0, 0, 0x99]);
 
 impl Host {
@@ -102,14 +102,14 @@ pub(super) fn hex(text: &str) -> Vec<u8> {
     data_encoding::HEXLOWER.decode(&digits).expect("hexadecimal digits")
 }
 
-/// The network, and what the ports remember.
+/// The network, and the state of its ports.
 pub(super) struct Lab {
     pub(super) writer: FabricWriter,
     pub(super) interfaces: HashMap<Host, InterfaceIndex>,
     pub(super) sa: SubnetIndex,
     pub(super) sb: SubnetIndex,
     states: HashMap<Host, PortState>,
-    /// What was answered last.
+    /// The latest answer.
     pub(super) reply: ReplyBuffer,
     /// Each step of the last decision.
     pub(super) steps: Recorder,
@@ -192,7 +192,7 @@ impl Lab {
         }
     }
 
-    /// What becomes of a frame that a host sends.
+    /// The verdict on a frame from a host.
     pub(super) fn send(&mut self, host: Host, bytes: &[u8], meta: FrameMeta) -> Verdict {
         let fabric = self.writer.fabric();
         let view = fabric.view_full();
@@ -203,7 +203,7 @@ impl Lab {
         self.steps = Recorder::default();
         let memory = fabric.memory(state);
         let received = Received { bytes, meta };
-        // A worker's decision, without an observer, is the same; nothing is written by either.
+        // A worker's decision, without an observer, is the same; neither writes anything.
         let mut unobserved = Output::default();
         let alone = decide(
             received,
@@ -233,7 +233,7 @@ impl Lab {
         verdict
     }
 
-    /// The decision about a frame as a value; nothing is carried out. `None` where the host is attached to no port.
+    /// The decision about a frame as a value, not executed. `None` where the host is not attached.
     pub(super) fn decision(&mut self, host: Host, bytes: &[u8], meta: FrameMeta) -> Option<Decision> {
         let fabric = self.writer.fabric();
         let view = fabric.view_full();
@@ -249,7 +249,7 @@ impl Lab {
         ))
     }
 
-    /// The steps of the last decision, for whoever reads a failure.
+    /// The steps of the last decision, for a failure message.
     pub(super) fn told(&self) -> String {
         let lines = self
             .steps
@@ -263,11 +263,11 @@ impl Lab {
 /// What a case expects.
 #[derive(Debug, Clone)]
 pub(super) enum Expect {
-    /// Nobody gets the frame, for this reason.
+    /// The frame is dropped for this reason.
     Drop(DropReason),
-    /// The host gets the frame as it was sent.
+    /// The host gets the frame unchanged.
     To(Host),
-    /// The host gets the frame from this router's MAC, with or without a hop less.
+    /// The host gets the frame from this router's MAC, with or without the hop count decremented.
     Routed(Host, MacAddr, bool),
     /// The sender gets this frame.
     Reply(Vec<u8>),
@@ -275,11 +275,11 @@ pub(super) enum Expect {
     LeftTo(Service),
     /// Every other port of the segment gets it, and the sender gets this frame, if any.
     Flood(Option<Vec<u8>>),
-    /// The frame goes nowhere, and its destination's subnet hears this question.
+    /// The frame is dropped, and its destination's subnet gets this request.
     Ask(Vec<u8>),
 }
 
-/// A sentence about the network: this frame from this host meets this fate.
+/// A sentence about the network: this frame from this host gets this verdict.
 pub(super) struct Case {
     says: &'static str,
     from: Host,
@@ -318,25 +318,25 @@ impl Case {
         self
     }
 
-    /// After something was done to the network.
+    /// After a change of the network.
     pub(super) fn given(mut self, given: fn(&mut Lab)) -> Self {
         self.given = given;
         self
     }
 
-    /// With what the port tells of the frame.
+    /// With the port's report about the frame.
     pub(super) fn meta(mut self, meta: FrameMeta) -> Self {
         self.meta = meta;
         self
     }
 
-    /// The last of so many frames sent at one instant.
+    /// The last of this many frames sent at one instant.
     pub(super) fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
-    /// What the case says.
+    /// The case's sentence.
     pub(super) fn says(&self) -> &'static str {
         self.says
     }
@@ -413,7 +413,7 @@ impl Case {
     }
 }
 
-/// Defines tests that are tables of cases, and `cases()`, which lists all of them for the test that every reason is met.
+/// Defines tests that are tables of cases, and `cases()`, which lists them for the test that every reason occurs.
 macro_rules! tables {
     ($($(#[doc = $text:literal])* fn $name:ident() { $($cases:tt)* })*) => {
         $($(#[doc = $text])* #[test] fn $name() { vec![$($cases)*].iter().for_each(Case::run); })*
@@ -446,7 +446,7 @@ pub(super) fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16, payload: &[u8
     [&to.0[..], &from.0, &ethertype.to_be_bytes(), payload].concat()
 }
 
-/// An ARP message to everybody: `operation` from `sender` about `target`.
+/// A broadcast ARP message: `operation` from `sender` about `target`.
 pub(super) fn arp(operation: u8, mac: MacAddr, sender: &str, target: &str) -> Vec<u8> {
     arp_to(MacAddr::BROADCAST, operation, mac, sender, target)
 }
@@ -518,7 +518,7 @@ pub(super) fn ipv4(
     ethernet(to, from, 0x0800, &[&head[..], rest].concat())
 }
 
-/// A UDP datagram "hello" from and to port 9; its checksum is left out over IPv4 and of no account over IPv6.
+/// A UDP datagram "hello" from and to port 9; its checksum is omitted over IPv4 and irrelevant over IPv6.
 pub(super) fn udp(from: Host, to: MacAddr, source: &str, destination: &str) -> Vec<u8> {
     let datagram = [&[0, 9, 0, 9, 0, 13, 0, 0][..], b"hello"].concat();
     match (

@@ -1,4 +1,4 @@
-//! The decision, told in sentences: a frame in, the verdict and the answer out.
+//! Tests the decision with sentences: a frame in, the verdict and the answer out.
 
 mod arp;
 mod basis;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use super::DropReason;
 use lab::{Case, Expect};
 
-/// The reasons that are not the decision's: the switch gives them.
+/// The reasons that only the switch gives.
 const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
     DropReason::NeighborTableFull,
     DropReason::InvalidOffload,
@@ -52,13 +52,13 @@ fn every_reason_to_drop_a_frame_is_met_by_a_case() {
         Expect::Drop(reason) => Some(reason),
         _ => None,
     }));
-    // The DHCP servers' own, which are met where they stand.
+    // Those of the DHCP servers, which their own tests cover.
     met.extend(
         DropReason::ALL
             .iter()
             .filter(|reason| reason.name().starts_with("dhcp")),
     );
-    // Those of faults, which the tests of faults meet.
+    // Those of faults, which the tests of faults cover.
     met.extend(
         DropReason::ALL
             .iter()

@@ -1,5 +1,5 @@
-//! What workers read: the declared network as one immutable view, loaded once a batch, and behind it the tables whose
-//! entries change one atomic word at a time.
+//! Holds what workers read: the declared network as one immutable view, loaded once per batch, and tables whose entries
+//! change one atomic word at a time.
 
 pub(crate) mod numbered;
 mod prefetch;
@@ -44,7 +44,7 @@ pub struct SubnetIndex(pub(crate) NonZeroU32);
 /// The low half of a prefix of /80: its 16 bits below the /64, as the key of the prefix table.
 pub(crate) const PREFIX_80_MASK: u64 = 0xffff_0000_0000_0000;
 
-/// What the workers share with the one writer.
+/// The state that workers share with the one writer.
 pub struct Fabric {
     pub(crate) view: ArcSwap<View>,
     pub(crate) segments: Segments,
@@ -52,7 +52,7 @@ pub struct Fabric {
 }
 
 impl Fabric {
-    /// The network of this moment. Load it once for a batch of frames, so that all of them see one world.
+    /// The current network. Load it once for a batch of frames, so that all of them see the same.
     #[inline]
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
@@ -73,18 +73,18 @@ impl Fabric {
         &self.connections
     }
 
-    /// What is remembered of subnets on learning switches. It is no part of the view: workers write it.
+    /// The state of subnets on learning switches. Workers write it, so it is not part of the view.
     pub fn segments(&self) -> &Segments {
         &self.segments
     }
 
-    /// The network of this moment, to keep.
+    /// The current network, to keep.
     pub fn view_full(&self) -> Arc<View> {
         self.view.load_full()
     }
 }
 
-/// The network as one batch of frames sees it.
+/// The network for one batch of frames.
 #[derive(Clone)]
 pub struct View {
     pub(crate) vpcs: Numbered<VpcView>,
@@ -102,53 +102,53 @@ pub struct View {
     pub(crate) faults: Option<Arc<FaultView>>,
 }
 
-/// A VPC as the data path needs it.
+/// The fields of a VPC that the data path needs.
 #[derive(Clone)]
 pub struct VpcView {
     /// Its number.
     pub index: VpcIndex,
-    /// How its fabric behaves.
+    /// Its profile.
     pub profile: Arc<Profile>,
     /// Its address ranges.
     pub cidrs: Vec<IpNet>,
-    /// What its DHCP servers tell beside the address.
+    /// Its DHCP options.
     pub dhcp_options: Arc<DhcpOptions>,
     /// What a local route resolves to.
     pub(crate) ranges: Ranges,
 }
 
-/// A subnet as the data path needs it.
+/// The fields of a subnet that the data path needs.
 #[derive(Clone)]
 pub struct SubnetView {
     /// Its number.
     pub index: SubnetIndex,
     /// Its VPC.
     pub vpc: VpcIndex,
-    /// How the fabric behaves here.
+    /// Its VPC's profile.
     pub profile: Arc<Profile>,
     /// Its IPv4 range.
     pub ipv4: Option<Ipv4Net>,
     /// Its IPv6 range, a /64.
     pub ipv6: Option<Ipv6Net>,
-    /// First address and netmask of the IPv4 range, which a look-up would else make of the prefix's length; 0 and 0 for none.
+    /// First address and netmask of the IPv4 range, precomputed for look-ups; 0 and 0 for none.
     pub(crate) ipv4_bits: (u32, u32),
     /// MAC of its router.
     pub router_mac: MacAddr,
     /// Its route table.
     pub routes: Arc<RouteTable>,
-    /// Whether it still has the route table that it began with, which follows the VPC's ranges.
+    /// Whether it has its initial route table, which follows the VPC's ranges.
     pub(crate) implicit_routes: bool,
-    /// Whether its routes lead all of the VPC's ranges by the local route, so that none is asked about an address in them.
+    /// Whether its routes to all of the VPC's ranges are local, so that no look-up is needed for an address in them.
     pub(crate) local_within: bool,
     /// The network ACL, where it has one.
     pub(crate) acl: Option<Arc<Acl>>,
     pub(crate) state: Arc<SubnetState>,
 }
 
-/// What lives as long as the subnet, however often its view is made anew.
+/// State that lives as long as the subnet, however often its view is rebuilt.
 pub(crate) struct SubnetState {
     pub(crate) addresses: AddressArray,
-    /// Ports of attached interfaces, for what goes to all of them.
+    /// Ports of attached interfaces, for frames to all of them.
     pub(crate) members: ArcSwap<Vec<(PortId, InterfaceIndex)>>,
 }
 
@@ -172,7 +172,7 @@ pub const SERVICES_IPV4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(169, 254, 169, 123),
 ];
 
-/// The gateway of hosts that have a link-local IPv4 address and no other.
+/// The gateway of hosts with a link-local IPv4 address only.
 pub(crate) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 
 /// The same services by IPv6; they are behind the router, not on-link.
@@ -183,7 +183,7 @@ pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
 ];
 
 impl View {
-    /// What goes wrong on purpose; `None` while nothing does.
+    /// The injected faults; `None` without any.
     #[inline(always)]
     pub fn faults(&self) -> Option<&FaultView> {
         self.faults.as_deref()
@@ -195,7 +195,7 @@ impl View {
         self.subnets.get(index.0.get())
     }
 
-    /// The interface at this place.
+    /// The interface at this index.
     #[inline(always)]
     pub fn interface(&self, index: InterfaceIndex) -> Option<Interface> {
         self.interfaces.get(index)
@@ -215,7 +215,7 @@ impl View {
         if host & netmask != 0 {
             return None;
         }
-        // A subnet without IPv4 has an array without addresses.
+        // A subnet without IPv4 has an empty array.
         subnet.state.addresses.get(host).map(InterfaceIndex)
     }
 
@@ -231,7 +231,7 @@ impl View {
         itself.or_else(|| self.prefix_holder(subnet.index, host))
     }
 
-    /// The interface that the prefix around the address with this lower half is delegated to.
+    /// The interface with the delegated prefix around the address with this lower half.
     #[inline(never)]
     fn prefix_holder(&self, subnet: SubnetIndex, host: u64) -> Option<InterfaceIndex> {
         self.ipv6_prefixes
@@ -253,7 +253,7 @@ impl View {
         Ipv6Net::new(address, 80).ok()
     }
 
-    /// The interface that a /80 of `subnet` is delegated to.
+    /// The owner of a /80 of `subnet`.
     pub fn prefix_owner(&self, subnet: &SubnetView, prefix: Ipv6Net) -> Option<InterfaceIndex> {
         let net = subnet.ipv6?;
         if prefix.prefix_len() != 80 || !net.contains(&prefix.network()) {
@@ -298,19 +298,19 @@ impl View {
         self.vpcs.get(index.0.get())
     }
 
-    /// The subnet of a VPC that an address lies in.
+    /// The subnet of a VPC that contains an address.
     #[inline(always)]
     pub fn subnet_of(&self, vpc: &VpcView, address: IpAddr) -> Option<&SubnetView> {
         Some(self.subnet(vpc.ranges.around(address)?)?)
     }
 
-    /// What frames from the port of `interface` are judged by; `None` once the interface or its subnet is gone.
+    /// The ingress for frames from the port of `interface`; `None` once the interface or its subnet is deleted.
     #[inline]
     pub fn ingress(&self, interface: InterfaceIndex, port: PortId) -> Option<Ingress<'_>> {
         let interface = self.interface(interface)?;
         let subnet = self.subnet(SubnetIndex(interface.subnet))?;
         let vpc = self.vpc(subnet.vpc)?;
-        // A fault may have the sender's card see something else than the tables, so its frames are looked at one by one.
+        // A stale-mapping fault gives the sender another view than the tables, so its frames are looked up one by one.
         let own = |address: &IpAddr| self.faults.is_none() && self.owner(subnet, *address) == Some(interface.index);
         let ipv4 = interface.ipv4.map(IpAddr::V4).filter(own);
         let ipv6 = interface.ipv6_host.and_then(|host| subnet.ipv6_address(host));
@@ -340,7 +340,7 @@ impl<'a> From<&'a Ingress<'a>> for Origin<'a> {
     }
 }
 
-/// The port of an interface where a frame came in. Made once for a batch.
+/// The port of an interface where a frame came in, with what the decision needs of it. Made once per batch.
 #[derive(Clone, Copy)]
 pub struct Ingress<'a> {
     /// The port.
@@ -351,8 +351,8 @@ pub struct Ingress<'a> {
     pub subnet: &'a SubnetView,
     /// The subnet's VPC.
     pub vpc: &'a VpcView,
-    /// The first IPv4 and the first IPv6 address of the interface, where the tables say that they are its own. Nearly every
-    /// frame bears one of them, so that its source needs no look-up.
+    /// The first IPv4 and the first IPv6 address of the interface, where the tables confirm that it owns them. They are
+    /// the source of nearly every frame, which then needs no look-up.
     pub(in crate::datapath) own: [Option<IpAddr>; 2],
     /// Whether the groups of the interface are asked about what it sends.
     pub(in crate::datapath) filtered: bool,
@@ -371,7 +371,8 @@ impl VpcView {
 }
 
 impl SubnetView {
-    /// The gateway's IPv4 address: `.1`, or the profile's; in a subnet without IPv4 whose hosts get link-local leases, theirs.
+    /// The gateway's IPv4 address: `.1`, or the profile's; in a subnet without IPv4 with link-local leases, that of the
+    /// leases.
     pub fn gateway_ipv4(&self) -> Option<Ipv4Addr> {
         match self.ipv4 {
             Some(net) => {
@@ -382,15 +383,15 @@ impl SubnetView {
         }
     }
 
-    /// Whether hosts here get link-local IPv4 addresses, having no others.
+    /// Whether hosts here get link-local IPv4 addresses because they have no others.
     #[inline]
     pub fn leases_link_locals(&self) -> bool {
         let policy = &self.profile.dhcp.v4;
         self.ipv4.is_none() && self.ipv6.is_some() && policy.enabled && policy.ipv6_only_lease
     }
 
-    /// The link-local IPv4 address that is leased to an interface of a subnet without IPv4. EC2's seem to be chosen at random;
-    /// these are made of the MAC, so that a lease is renewed without being remembered.
+    /// The link-local IPv4 address that is leased to an interface of a subnet without IPv4. EC2's seem to be random;
+    /// these are derived from the MAC, so that a lease is renewed without state.
     pub fn leased_link_local(&self, mac: MacAddr) -> Option<Ipv4Addr> {
         self.leases_link_locals().then(|| {
             let hash = mac.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -401,25 +402,25 @@ impl SubnetView {
         })
     }
 
-    /// How the fabric behaves here.
+    /// The profile of the subnet's VPC.
     #[inline]
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
 
-    /// True where a learning switch takes the place of the mapping service.
+    /// True where the profile is a learning switch instead of the mapping service.
     #[inline(always)]
     pub fn learns(&self) -> bool {
         self.profile().delivery == Delivery::Learning
     }
 
-    /// True where the router asks for the stations that it delivers to.
+    /// True where the router resolves the stations that it delivers to.
     #[inline]
     pub fn asks(&self) -> bool {
         self.learns() && self.profile().router.resolution == Resolution::Ask
     }
 
-    /// The link-local address that the router speaks from.
+    /// The link-local source address of the router.
     pub fn router_link_local(&self) -> Ipv6Addr {
         let router = &self.profile().router;
         let fixed = router.fixed_link_local.filter(|_| !router.eui64_link_local);
@@ -459,7 +460,7 @@ impl SubnetView {
     #[inline(always)]
     pub fn router_ipv6(&self, address: Ipv6Addr) -> Option<RouterAddress> {
         let net = self.ipv6?;
-        // The router's link-local need not be made for each packet that is not for one.
+        // The router's link-local is computed only for packets to a link-local.
         if address.is_unicast_link_local()
             && (address == self.router_link_local() || Some(address) == self.profile().router.fixed_link_local)
         {
@@ -469,8 +470,8 @@ impl SubnetView {
         gateway.then_some(RouterAddress::Gateway)
     }
 
-    /// Whether an address stands for all hosts of the subnet: the last of its IPv4 range (RFC 919), or the first, which was
-    /// a broadcast address to Linux before 5.14 and to the BSDs before it (RFC 1122 section 3.3.6).
+    /// Whether an address is a broadcast address of the subnet: the last of its IPv4 range (RFC 919), or the first,
+    /// which was one to Linux before 5.14 and to the older BSDs (RFC 1122 section 3.3.6).
     #[inline(always)]
     pub fn is_directed_broadcast(&self, address: Ipv4Addr) -> bool {
         let (first, netmask) = self.ipv4_bits;

@@ -1,4 +1,4 @@
-//! A route table leads by the longest prefix that holds the destination; IPv4 and IPv6 lead independently (VPC guide,
+//! Looks up routes by the longest prefix that contains the destination, for IPv4 and IPv6 independently (VPC guide,
 //! "Route priority").
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,12 +9,12 @@ use prefix_trie::PrefixMap;
 use super::ranges::last_at_or_before;
 use crate::mapping::InterfaceIndex;
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteTarget {
-    /// To the interface that the mapping service names, in any subnet of the VPC.
+    /// The interface that the mapping service names, in any subnet of the VPC.
     Local,
-    /// To one interface, whatever the packet's destination: a middlebox, or the holder of an address outside of the VPC.
+    /// One interface, whatever the packet's destination: a middlebox, or the owner of an address outside the VPC.
     Interface(InterfaceIndex),
     /// Nowhere: the target is gone.
     Blackhole,
@@ -29,8 +29,8 @@ pub struct RouteTable {
     ipv6_spans: Spans<u128, (Ipv6Net, RouteTarget)>,
 }
 
-/// What the routes come to for look-ups: spans of addresses that one route leads, each with its first address, in order.
-/// The last of them that begins at or before an address is its own.
+/// The routes prepared for look-ups: spans of addresses with the same route, by first address. The route of an address
+/// is that of the last span that begins at or before it.
 #[derive(Debug, Clone)]
 struct Spans<A, R> {
     first: Vec<A>,
@@ -47,7 +47,7 @@ impl<A, R> Default for Spans<A, R> {
 }
 
 impl<A: Ord + Copy, R: Copy> Spans<A, R> {
-    /// Spans between addresses at which another route may begin to lead.
+    /// Spans between the addresses at which another route may begin.
     fn new(mut starts: Vec<A>, lookup: impl Fn(A) -> Option<R>) -> Self {
         starts.sort_unstable();
         starts.dedup();
@@ -62,11 +62,11 @@ impl<A: Ord + Copy, R: Copy> Spans<A, R> {
         *self.route.get(last_at_or_before(&self.first, address)?)?
     }
 
-    /// Whether every address from `from` to `to` is led by a route that `holds`.
+    /// Whether `holds` is true for the routes of all addresses from `from` to `to`.
     fn all(&self, from: A, to: A, holds: impl Fn(&R) -> bool) -> bool {
         let spans = self.first.iter().zip(&self.route);
         let mut within = spans.skip(last_at_or_before(&self.first, from).unwrap_or(0)).peekable();
-        // Before the first span nothing leads anywhere.
+        // Before the first span there is no route.
         within.peek().is_some_and(|(first, _)| **first <= from)
             && within
                 .take_while(|(first, _)| **first <= to)
@@ -75,14 +75,14 @@ impl<A: Ord + Copy, R: Copy> Spans<A, R> {
 }
 
 impl RouteTable {
-    /// The table that every VPC begins with: its own ranges are local.
+    /// The initial table of a VPC: its own ranges are local.
     pub fn local(ranges: &[IpNet]) -> Self {
         ranges.iter().map(|range| (*range, RouteTarget::Local)).collect()
     }
 
-    /// Finds the spans anew.
+    /// Recomputes the spans.
     fn span(&mut self) {
-        // A route leads from its first address to the one after its last, where a shorter one may take over.
+        // A route ends at its last address, behind which a shorter one may apply.
         let starts = self.ipv4.iter().flat_map(|(net, _)| {
             let after = net.broadcast().to_bits().checked_add(1);
             std::iter::once(net.network().to_bits()).chain(after)
@@ -101,7 +101,7 @@ impl RouteTable {
         });
     }
 
-    /// Whether local routes lead to every address of these ranges.
+    /// Whether every address of these ranges has a local route.
     pub fn all_local(&self, ranges: &[IpNet]) -> bool {
         ranges.iter().all(|range| match range {
             IpNet::V4(net) => {
@@ -117,7 +117,7 @@ impl RouteTable {
         })
     }
 
-    /// The route that leads to `address`.
+    /// The route to `address`.
     #[inline]
     pub fn lookup(&self, address: IpAddr) -> Option<(IpNet, RouteTarget)> {
         match address {

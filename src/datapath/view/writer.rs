@@ -1,5 +1,5 @@
-//! The one writer of what the workers read. An edit of a mapping is one atomic store; an edit of the declared network is
-//! a new view, published whole.
+//! Writes what the workers read. An edit of a mapping is one atomic store; an edit of the declared network is a new
+//! view, published as a whole.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,25 +24,25 @@ use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::Profile;
 use crate::wire::MacAddr;
 
-/// How long the place of a deleted interface stays empty, so that no worker in the middle of a batch finds another
-/// interface there. A batch is over in microseconds; a worker that is descheduled for longer than this is not a thing.
+/// How long the index of a deleted interface stays unused, so that a worker in the middle of a batch finds no other
+/// interface there. A batch takes microseconds; a worker descheduled for longer than this is not expected.
 const QUARANTINE: Duration = Duration::from_secs(10);
 
 /// Tracked connections at the most, both sides counted: 256 MiB.
 const MOST_CONNECTIONS: usize = 1 << 22;
 
-/// A VPC to be known to the fabric.
+/// A VPC to add to the fabric.
 #[derive(Debug, Clone)]
 pub struct VpcSpec {
-    /// How it behaves.
+    /// Its profile.
     pub profile: Arc<Profile>,
     /// Its address ranges.
     pub cidrs: Vec<IpNet>,
-    /// What its DHCP servers tell beside the address.
+    /// Its DHCP options.
     pub dhcp_options: Arc<DhcpOptions>,
 }
 
-/// A subnet to be known to the fabric.
+/// A subnet to add to the fabric.
 #[derive(Debug, Clone, Copy)]
 pub struct SubnetSpec {
     /// Its VPC.
@@ -55,7 +55,7 @@ pub struct SubnetSpec {
     pub router_mac: MacAddr,
 }
 
-/// An interface to be known to the fabric.
+/// An interface to add to the fabric.
 #[derive(Debug, Clone, Copy)]
 pub struct InterfaceSpec {
     /// Its subnet.
@@ -66,7 +66,7 @@ pub struct InterfaceSpec {
     pub source_dest_check: bool,
 }
 
-/// The only hand that changes the fabric.
+/// The only writer of the fabric.
 pub struct FabricWriter {
     fabric: Arc<Fabric>,
     view: View,
@@ -113,17 +113,17 @@ impl FabricWriter {
         }
     }
 
-    /// What workers are given.
+    /// The readers' side, for workers.
     pub fn fabric(&self) -> Arc<Fabric> {
         Arc::clone(&self.fabric)
     }
 
-    /// The network as the next batch will see it.
+    /// The network for the next batch.
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// Makes the view of this moment the workers' own.
+    /// Publishes the current view to the workers.
     fn publish(&mut self) {
         self.view.macs = Arc::clone(self.macs.table());
         self.view.ipv6 = Arc::clone(self.ipv6.table());
@@ -131,7 +131,7 @@ impl FabricWriter {
         self.fabric.view.store(Arc::new(self.view.clone()));
     }
 
-    /// Publishes what goes wrong on purpose from now on; `None` for nothing.
+    /// Sets the injected faults; `None` for none.
     pub fn set_faults(&mut self, faults: Option<Arc<FaultView>>) {
         self.view.faults = faults;
         self.publish();
@@ -172,7 +172,7 @@ impl FabricWriter {
         self.publish();
     }
 
-    /// Forgets a VPC that has no subnets.
+    /// Removes a VPC without subnets.
     pub fn remove_vpc(&mut self, index: VpcIndex) {
         self.view.vpcs.remove(index.0.get());
         self.publish();
@@ -182,17 +182,17 @@ impl FabricWriter {
         self.view.vpcs.get_mut(index.0.get())
     }
 
-    /// Changes which ranges the local route of a VPC knows.
+    /// Changes the subnets of a VPC's local route.
     fn edit_ranges(&mut self, index: VpcIndex, edit: impl FnOnce(&mut Ranges)) {
         if let Some(Some(vpc)) = self.vpc_mut(index) {
             edit(&mut Arc::make_mut(vpc).ranges);
         }
     }
 
-    /// Makes a subnet known.
+    /// Adds a subnet.
     ///
     /// # Panics
-    /// When the VPC is not known: the caller holds its index only while it is.
+    /// When the VPC does not exist: the caller holds its index only while it does.
     pub fn add_subnet(&mut self, spec: SubnetSpec) -> SubnetIndex {
         let vpc = self.view.vpc(spec.vpc).expect("a VPC whose index is held is known");
         let (profile, routes) = (Arc::clone(&vpc.profile), Arc::new(RouteTable::local(&vpc.cidrs)));
@@ -223,7 +223,7 @@ impl FabricWriter {
         index
     }
 
-    /// Gives a subnet the routes of a table, instead of those that it had.
+    /// Replaces the routes of a subnet by those of a table.
     pub fn set_routes(&mut self, index: SubnetIndex, routes: Arc<RouteTable>) {
         let vpc = self.view.subnet(index).and_then(|subnet| self.view.vpc(subnet.vpc));
         let local_within = vpc.is_some_and(|vpc| routes.all_local(&vpc.cidrs));
@@ -234,7 +234,7 @@ impl FabricWriter {
         self.publish();
     }
 
-    /// Forgets a subnet that has no interfaces.
+    /// Removes a subnet without interfaces.
     pub fn remove_subnet(&mut self, index: SubnetIndex) {
         let Some(vpc) = self.view.subnet(index).map(|subnet| subnet.vpc) else {
             return;
@@ -245,7 +245,7 @@ impl FabricWriter {
         self.publish();
     }
 
-    /// Makes an interface known, attached to no port and with no address.
+    /// Adds an interface that is not attached and has no address.
     ///
     /// # Panics
     /// When there are 4 M interfaces already; the model's limits are below that.
@@ -275,7 +275,7 @@ impl FabricWriter {
         index
     }
 
-    /// Forgets an interface; its mappings must have been removed.
+    /// Removes an interface; its mappings must have been removed.
     pub fn remove_interface(&mut self, index: InterfaceIndex) {
         let Some(interface) = self.view.interface(index) else {
             return;
@@ -353,26 +353,26 @@ impl FabricWriter {
         self.publish();
     }
 
-    /// Says how long an IP packet an interface can take; `None` for the profile's MTU.
+    /// Sets an interface's MTU; `None` for the profile's.
     pub fn set_mtu(&mut self, index: InterfaceIndex, mtu: Option<u16>) {
         self.view.interfaces.set_mtu(index, mtu);
     }
 
-    /// Says which addresses of an interface come first: the primary IPv4, and the IPv6 that Router Advertisements go to.
+    /// Sets an interface's first addresses: the primary IPv4, and the IPv6 that Router Advertisements go to.
     pub fn set_primary(&mut self, index: InterfaceIndex, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) {
         self.view
             .interfaces
             .set_primary(index, ipv4, ipv6.map(|address| address.to_bits() as u64));
     }
 
-    /// Says which delegated /80 DHCPv6 leases to an interface that names none.
+    /// Sets the delegated /80 that DHCPv6 leases to a client of an interface that names none.
     pub fn set_delegated_prefix(&mut self, index: InterfaceIndex, prefix: Option<Ipv6Net>) {
         let bits = prefix.map(|net| (net.network().to_bits() >> 48) as u16);
         self.view.interfaces.set_delegated_prefix(index, bits);
     }
 
-    /// Assigns one address or one delegated prefix to an interface, moves it to another, or removes it: one atomic store
-    /// for each address of a /28, one for any other entry.
+    /// Assigns one address or one delegated prefix to an interface, moves it to another, or removes it: one atomic
+    /// store for each address of a /28, one for any other entry.
     pub fn map(&mut self, index: SubnetIndex, net: IpNet, owner: Option<InterfaceIndex>) {
         let owner = owner.map(|index| index.0);
         match net {
@@ -399,13 +399,13 @@ impl FabricWriter {
         }
     }
 
-    /// The owner of an address as the next batch will see it.
+    /// The owner of an address for the next batch.
     pub fn owner(&self, index: SubnetIndex, address: IpAddr) -> Option<InterfaceIndex> {
         self.view.owner(self.view.subnet(index)?, address)
     }
 }
 
-/// The number that the next entry gets: never 0, and never one that was in use. The model's limits are far below 2³².
+/// The number of the next entry: never 0, and never one that was used. The model's limits are far below 2³².
 fn next_number<T>(entries: &Numbered<T>) -> NonZeroU32 {
     u32::try_from(entries.next())
         .ok()

@@ -1,5 +1,5 @@
-//! A DHCP option set: what the VPC's DHCP servers tell beside the address (VPC guide, "DHCP option sets"). A VPC has one;
-//! every answer from then on bears it.
+//! Defines DHCP option sets: what the VPC's DHCP servers send in addition to the address (VPC guide, "DHCP option
+//! sets"). A VPC has one set, which all of its later answers contain.
 
 mod rules;
 
@@ -28,12 +28,12 @@ const NODE_TYPES: [u8; 4] = [1, 2, 4, 8];
 
 /// A set of DHCP options, valid by construction through [`DhcpOptions::from_configuration`] or [`DhcpOptions::validate`].
 ///
-/// The empty set is what a VPC has that is associated with `default`: addresses and routes, and no names.
+/// The empty set belongs to a VPC that is associated with `default`: addresses and routes, and no names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DhcpOptions {
-    /// Completes names without a dot; several, separated by spaces, as some Linux clients take them.
+    /// Completes names without a dot; several, separated by spaces, as some Linux clients accept.
     #[cfg_attr(feature = "schema", schema(example = "eu-central-1.compute.internal"))]
     pub domain_name: Option<String>,
     /// At most four, or `AmazonProvidedDNS`.
@@ -45,33 +45,33 @@ pub struct DhcpOptions {
     /// At most four.
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub netbios_name_servers: Vec<Ipv4Addr>,
-    /// 1, 2, 4 or 8; 2 where nothing is broadcast.
+    /// 1, 2, 4 or 8; 2 where broadcast is not supported.
     pub netbios_node_type: Option<u8>,
     /// Preferred lifetime of an IPv6 address, instead of the profile's: 140s to 2147483647s.
     pub ipv6_address_preferred_lease_time: Option<WireLifetime>,
 }
 
-/// A set as a resource. Like AWS's it never changes: a VPC is associated with another one instead.
+/// A set as a resource. As in AWS it is immutable: a VPC is associated with another one instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpOptionSet {
     /// Its identifier.
     pub id: DhcpOptionsId,
     /// Its unique name, if it has one.
     pub name: Option<String>,
-    /// What it says.
+    /// Its options.
     pub options: Arc<DhcpOptions>,
-    /// Whether it is the one that every VPC of the region begins with.
+    /// Whether it is the initial one of every VPC in the region.
     pub default: bool,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// Makes a DHCP option set. Outcome: the set.
+/// Creates a DHCP option set. Outcome: the set.
 #[derive(Debug, Clone, Default)]
 pub struct CreateDhcpOptions {
     /// A name that no other set has.
     pub name: Option<String>,
-    /// What it says; at least one option.
+    /// Its options; at least one.
     pub options: DhcpOptions,
     /// Tags other than the name.
     pub tags: Tags,
@@ -81,7 +81,7 @@ pub struct CreateDhcpOptions {
 #[derive(Debug, Clone)]
 pub struct DeleteDhcpOptions(pub ResourceRef<DhcpOptionsId>);
 
-/// Which set a VPC is to be associated with.
+/// The set that a VPC is to be associated with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DhcpOptionsChoice {
     /// None: addresses and routes, and no names (EC2 API, AssociateDhcpOptions, `default`).
@@ -91,7 +91,7 @@ pub enum DhcpOptionsChoice {
 }
 
 impl DhcpOptionsChoice {
-    /// The word for no set at all.
+    /// The word for no set.
     pub const NONE: &'static str = "default";
 }
 
@@ -123,7 +123,7 @@ pub enum DhcpOptionsError {
     /// No option of this name.
     #[error("there is no DHCP option '{key}': use {}", DhcpOptions::KEYS.join(", "))]
     UnknownKey {
-        /// What was given.
+        /// As given.
         key: String,
     },
     /// A set without options.
@@ -135,24 +135,24 @@ pub enum DhcpOptionsError {
         /// The option.
         key: &'static str,
     },
-    /// An option without value, or with several where there is one.
+    /// An option with a wrong number of values.
     #[error("DHCP option '{key}' takes {expected}, not {given} values")]
     Count {
         /// The option.
         key: &'static str,
-        /// How many it takes, in words.
+        /// The allowed number, in words.
         expected: &'static str,
-        /// How many there were.
+        /// The given number.
         given: usize,
     },
-    /// A value that the option does not take.
+    /// A value that the option does not accept.
     #[error("Value ({value}) for DHCP option '{key}' is invalid: {remedy}")]
     Value {
         /// The option.
         key: &'static str,
-        /// What was given.
+        /// As given.
         value: String,
-        /// What it takes.
+        /// The allowed values.
         remedy: &'static str,
     },
 }
@@ -206,9 +206,9 @@ impl DhcpOptions {
         "ipv6-address-preferred-lease-time",
     ];
 
-    /// The set that every VPC of a region begins with.
+    /// The initial set of every VPC in a region.
     pub fn for_region(region: &str) -> Self {
-        // EC2 API, CreateDhcpOptions: us-east-1 is the one region whose name is not in the domain.
+        // EC2 API, CreateDhcpOptions: us-east-1 is the only region whose name is not in the domain.
         let domain = match region {
             "us-east-1" => "ec2.internal".to_owned(),
             _ => format!("{region}.compute.internal"),
@@ -220,7 +220,7 @@ impl DhcpOptions {
         }
     }
 
-    /// Reads `DhcpConfiguration.N.Key` and `.Value.M` of the EC2 API: a value may hold several, separated by commas.
+    /// Reads `DhcpConfiguration.N.Key` and `.Value.M` of the EC2 API: a value may contain several, separated by commas.
     pub fn from_configuration<'a, K, V>(
         configuration: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, DhcpOptionsError>
@@ -294,7 +294,7 @@ impl DhcpOptions {
             .collect()
     }
 
-    /// Checks what serde cannot: counts, ranges and names.
+    /// Checks counts, ranges and names.
     pub fn validate(&self) -> Result<(), DhcpOptionsError> {
         let [domain, servers, ntp, netbios, node, lease] = Self::KEYS;
         let wrong = |key, value: String, remedy| Err(DhcpOptionsError::Value { key, value, remedy });
@@ -332,7 +332,7 @@ impl DhcpOptions {
         }
     }
 
-    /// The IPv4 name servers, `own` in the place of the VPC's resolver.
+    /// The IPv4 name servers, with `own` in place of the VPC's resolver.
     pub fn name_servers_ipv4(&self, own: Option<Ipv4Addr>) -> Vec<Ipv4Addr> {
         let address = |server: &NameServer| match server {
             NameServer::AmazonProvided => own,
@@ -342,7 +342,7 @@ impl DhcpOptions {
         self.domain_name_servers.iter().filter_map(address).collect()
     }
 
-    /// The IPv6 name servers, `own` in the place of the VPC's resolver.
+    /// The IPv6 name servers, with `own` in place of the VPC's resolver.
     pub fn name_servers_ipv6(&self, own: Option<Ipv6Addr>) -> Vec<Ipv6Addr> {
         let address = |server: &NameServer| match server {
             NameServer::AmazonProvided => own,
@@ -412,7 +412,7 @@ fn number<T: FromStr>(key: &'static str, values: &[&str], remedy: &'static str) 
     })
 }
 
-/// Labels of letters, digits, hyphens and underscores, 63 octets at most (RFC 1035 section 2.3.1, loosened as EC2 is).
+/// Labels of letters, digits, hyphens and underscores, 63 octets at most (RFC 1035 section 2.3.1, relaxed as in EC2).
 fn is_domain(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -432,7 +432,7 @@ impl fmt::Display for NameServer {
     }
 }
 
-/// Text that names no name server.
+/// Text that is not a name server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no name server: write AmazonProvidedDNS or an IP address")]
 pub struct ParseNameServerError(String);
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_told_with_its_option_and_code() {
+    fn a_broken_rule_is_reported_with_its_option_and_code() {
         let five = &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"];
         let long: &'static str = Box::leak(format!("{}.com", "a".repeat(64)).into_boxed_str());
         let cases: [(Configuration<'_>, &str, &str); 12] = [

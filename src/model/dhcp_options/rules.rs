@@ -1,4 +1,4 @@
-//! Making and deleting DHCP option sets, and which VPC has which.
+//! Creates and deletes DHCP option sets, and resolves the set of a VPC.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::ids::{DhcpOptionsId, ResourceId, ResourceRef};
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
 
-/// The set that is there from the beginning.
+/// The initial set.
 pub(in crate::model) fn default_set(region: &str) -> DhcpOptionSet {
     DhcpOptionSet {
         id: DhcpOptionsId::from_bits(1),
@@ -110,7 +110,7 @@ impl Network {
         self.dhcp_options.values()
     }
 
-    /// What a choice stands for; the default set where nothing was chosen.
+    /// The set of a choice; the default set without a choice.
     pub(in crate::model) fn chosen_options(
         &self,
         choice: Option<&DhcpOptionsChoice>,
@@ -122,7 +122,7 @@ impl Network {
         }
     }
 
-    /// The options behind a VPC's association.
+    /// The options of a VPC's association.
     pub fn options_of(&self, id: Option<DhcpOptionsId>) -> Arc<DhcpOptions> {
         let set = id.and_then(|id| self.dhcp_options.get(&id));
         set.map_or_else(Arc::default, |set| Arc::clone(&set.options))

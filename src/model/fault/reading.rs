@@ -1,4 +1,4 @@
-//! Reads a fault: one member is named after its kind, beside `duration` and `description`.
+//! Reads a fault: one member is named after its kind, next to `duration` and `description`.
 //!
 //! It is written by hand because serde knows no `deny_unknown_fields` beside `flatten`, and would forget where in a file a
 //! flattened value stands.
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
     }
 }
 
-/// What may be written: the kinds, and the two fields beside them.
+/// What may be written: the kinds, and the two other fields.
 const FIELDS: [&str; FaultKind::NAMES.len() + 2] = {
     let mut fields = ["duration"; FaultKind::NAMES.len() + 2];
     let mut place = 0;

@@ -1,5 +1,5 @@
-//! Defines an instance: the host that network interfaces are attached to, and the metadata options that it was launched
-//! with. Each instance has one primary interface, for life (EC2 user guide, "Elastic network interfaces").
+//! Defines an instance: the host that network interfaces are attached to, and its metadata options. Each instance has
+//! one primary interface, which cannot be detached (EC2 user guide, "Elastic network interfaces").
 
 pub mod metadata;
 mod rules;
@@ -12,51 +12,51 @@ use self::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};
 use crate::model::naming::Tags;
 
-/// An instance as declared. Whether a host runs, and by which device it is reached, is no part of it.
+/// A declared instance. It does not contain whether a host runs, nor its device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// Its identifier.
     pub id: InstanceId,
     /// Its unique name, if it has one.
     pub name: Option<String>,
-    /// The interface that has device index 0 in it; it lives as long as the instance.
+    /// The interface at device index 0; it lives as long as the instance.
     pub primary_interface_id: InterfaceId,
-    /// What it finds at the metadata service.
+    /// Its metadata.
     pub metadata: InstanceMetadata,
-    /// When an interface was attached to it for the first time.
+    /// When an interface was first attached to it.
     pub launched_at: Option<SystemTime>,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// Makes the instance of a primary interface, which must have none. Outcome: the instance.
+/// Creates the instance of a primary interface that has none. Outcome: the instance.
 #[derive(Debug, Clone)]
 pub struct CreateInstance {
     /// A name that no other instance has.
     pub name: Option<String>,
     /// Its primary interface.
     pub primary_interface: ResourceRef<InterfaceId>,
-    /// What differs from the default metadata.
+    /// Differences from the default metadata.
     pub metadata: MetadataChange,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// Changes an instance; `None` leaves a field as it is. Outcome: the instance as it is now.
+/// Changes an instance; `None` leaves a field unchanged. Outcome: the changed instance.
 #[derive(Debug, Clone)]
 pub struct ModifyInstance {
     /// The instance.
     pub instance: ResourceRef<InstanceId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
-    /// What changes about the metadata.
+    /// The change of the metadata.
     pub metadata: MetadataChange,
     /// All tags.
     pub tags: Option<Tags>,
 }
 
 impl ModifyInstance {
-    /// A command that changes nothing yet.
+    /// A command without changes.
     pub fn new(instance: impl Into<ResourceRef<InstanceId>>) -> Self {
         Self {
             instance: instance.into(),
@@ -67,6 +67,6 @@ impl ModifyInstance {
     }
 }
 
-/// Deletes an instance to which nothing is attached. Its primary interface stays. Outcome: the instance as it was.
+/// Deletes an instance without attached interfaces. Its primary interface stays. Outcome: the former instance.
 #[derive(Debug, Clone)]
 pub struct DeleteInstance(pub ResourceRef<InstanceId>);

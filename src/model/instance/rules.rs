@@ -1,4 +1,4 @@
-//! Makes, changes and deletes instances.
+//! Creates, changes and deletes instances.
 
 use super::metadata::{InstanceMetadata, MetadataChange, is_tag_key};
 use super::{CreateInstance, DeleteInstance, Instance, ModifyInstance};
@@ -54,12 +54,12 @@ impl Network {
         self.instances.get(&id).ok_or_else(|| not_found(reference))
     }
 
-    /// The instance whose primary interface it is.
+    /// The instance of a primary interface.
     pub fn own_instance(&self, interface: InterfaceId) -> Option<&Instance> {
         self.instances.get(self.primaries.get(&interface)?)
     }
 
-    /// The instance that an interface belongs to: the one that it is attached to, and otherwise the one whose primary
+    /// The instance that an interface belongs to: the one that it is attached to, or else the one whose primary
     /// interface it is.
     pub fn instance_of(&self, interface: InterfaceId) -> Option<&Instance> {
         let attachment = self.interfaces.get(&interface)?.record.attachment;
@@ -77,7 +77,7 @@ impl Network {
 }
 
 impl Edit<'_> {
-    /// Makes the instance of a primary interface, with what differs from the default metadata.
+    /// Creates the instance of a primary interface, with the differences from the default metadata.
     pub(in crate::model) fn launch(
         &mut self,
         name: Option<String>,
@@ -97,14 +97,14 @@ impl Edit<'_> {
         Ok(instance)
     }
 
-    /// Changes the metadata of the instance of a primary interface, which is made if there is none.
+    /// Changes the metadata of the instance of a primary interface, which is created if there is none.
     pub(in crate::model) fn change_metadata(
         &mut self,
         primary: InterfaceId,
         metadata: MetadataChange,
     ) -> Result<(), ModelError> {
         let Some(before) = self.own_instance(primary).cloned() else {
-            // Defaults that are named need no instance to hold them.
+            // Default values need no instance.
             if metadata.clone().applied_to(InstanceMetadata::default())? != InstanceMetadata::default() {
                 self.launch(None, primary, metadata, Tags::new())?;
             }
@@ -120,8 +120,8 @@ impl Edit<'_> {
 }
 
 impl Network {
-    /// An instance that shows its tags in the metadata has only such as can be shown there, those of its primary interface
-    /// included. EC2 says so when the tag or the option is set.
+    /// An instance that shows its tags in the metadata may only have keys that can be shown there, those of its primary
+    /// interface included. EC2 checks it when the tag or the option is set.
     pub(in crate::model) fn check_tags(&self, primary: InterfaceId) -> Result<(), ModelError> {
         let Some(instance) = self.own_instance(primary).filter(|own| own.metadata.instance_tags) else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! A network interface (ENI): a MAC address, addresses in the order of their assignment, and the source/destination
-//! check. Its first IPv4 address is the primary one and lasts as long as the interface.
+//! Defines a network interface (ENI): a MAC address, addresses in the order of their assignment, and the
+//! source/destination check. Its first IPv4 address is the primary one and lasts as long as the interface.
 
 mod rules;
 
@@ -19,7 +19,7 @@ use crate::model::instance::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
-/// A network interface as declared.
+/// A declared network interface.
 #[derive(Debug, Clone)]
 pub struct NetworkInterface {
     /// Its identifier.
@@ -28,7 +28,7 @@ pub struct NetworkInterface {
     pub name: Option<String>,
     /// The VPC of its subnet.
     pub vpc_id: VpcId,
-    /// The subnet that it is in, for life.
+    /// Its subnet, which cannot change.
     pub subnet_id: SubnetId,
     /// Unique within the VPC.
     pub mac_address: MacAddr,
@@ -40,9 +40,9 @@ pub struct NetworkInterface {
     pub description: String,
     /// Whether it is attached to an instance.
     pub status: InterfaceStatus,
-    /// Where it is attached, while it is.
+    /// Its attachment, if it is attached.
     pub attachment: Option<Attachment>,
-    /// The instance that it belongs to: the one that it is attached to, and otherwise the one whose primary interface it is.
+    /// The instance that it belongs to: the one that it is attached to, or else the one whose primary interface it is.
     pub instance_id: Option<InstanceId>,
     /// IPv4 addresses in the order of their assignment; the first is the primary one.
     pub ipv4_addresses: Vec<Ipv4Addr>,
@@ -54,42 +54,42 @@ pub struct NetworkInterface {
     pub ipv6_prefixes: Vec<Ipv6Net>,
     /// How it is set up beyond its addresses.
     pub settings: InterfaceSettings,
-    /// The metadata of the instance whose primary interface it is; the default ones while there is none.
+    /// The metadata of the instance whose primary interface it is; the default ones without an instance.
     pub metadata: InstanceMetadata,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// The longest IP packet that an interface takes: from what every IPv4 host takes (RFC 791) to EC2's jumbo frames.
+/// The allowed MTUs of an interface: from what every IPv4 host accepts (RFC 791) to EC2's jumbo frames.
 pub const MTU: std::ops::RangeInclusive<u16> = 576..=9001;
 
-/// The least that every link with IPv6 has to take (RFC 8200 section 5).
+/// The least MTU of a link with IPv6 (RFC 8200 section 5).
 pub const IPV6_MTU: u16 = 1280;
 
-/// What an interface is set up with beyond its addresses.
+/// Settings of an interface other than addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceSettings {
-    /// The longest IP packet in octets that it takes; the profile's if left out.
+    /// The MTU; the profile's if left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the host's clock the time is that it is told.
+    /// The offset of its NTP time from the host's clock; positive is ahead.
     pub ntp_skew: Skew,
 }
 
-/// What changes about the settings; `None` leaves a field as it is.
+/// A change of the settings; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsChange {
     /// Another MTU, or the profile's.
     pub mtu: Option<Option<u16>>,
     /// Another skew.
     pub ntp_skew: Option<Skew>,
-    /// What changes about the metadata of the instance whose primary interface it is; the instance is made if there is
+    /// The change of the metadata of the instance whose primary interface it is; the instance is created if there is
     /// none.
     pub metadata: Option<MetadataChange>,
 }
 
 impl SettingsChange {
-    /// The settings after the change, or why they cannot be; the metadata are not part of them. `ipv6` says whether the
-    /// interface's subnet has IPv6.
+    /// The settings after the change, or why they are refused; the metadata are not part of them. `ipv6` says whether
+    /// the interface's subnet has IPv6.
     pub(crate) fn applied_to(&self, settings: &InterfaceSettings, ipv6: bool) -> Result<InterfaceSettings, ModelError> {
         let mut settings = settings.clone();
         if let Some(mtu) = self.mtu {
@@ -135,7 +135,7 @@ pub enum InterfaceStatus {
     InUse,
 }
 
-/// The place of an interface in an instance, as declared.
+/// The place of an interface in an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The instance.
@@ -144,7 +144,7 @@ pub struct Attachment {
     pub device_index: u32,
 }
 
-/// An address that is wanted for an interface.
+/// A requested address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressRequest {
     /// This one.
@@ -159,32 +159,32 @@ pub enum AddressRequest {
     AnyIpv6Prefix,
 }
 
-/// Makes a network interface with its addresses. Outcome: the interface.
+/// Creates a network interface with its addresses. Outcome: the interface.
 #[derive(Debug, Clone)]
 pub struct CreateInterface {
     /// A name that no other interface has.
     pub name: Option<String>,
     /// The subnet.
     pub subnet: ResourceRef<SubnetId>,
-    /// Unique within the VPC; made up if left out, locally administered as EC2's are.
+    /// Unique within the VPC; chosen if left out, locally administered like EC2's.
     pub mac_address: Option<MacAddr>,
-    /// On unless said otherwise.
+    /// On by default.
     pub source_dest_check: bool,
     /// Its security groups; the VPC's default group if none is named.
     pub groups: Vec<ResourceRef<SecurityGroupId>>,
     /// Free text.
     pub description: String,
-    /// Addresses and prefixes in order. The first IPv4 address becomes the primary one; where none is given in a subnet
-    /// with IPv4 one is chosen, and likewise an IPv6 address in a subnet that has nothing else.
+    /// Addresses and prefixes in order. The first IPv4 address becomes the primary one; without one in a subnet with
+    /// IPv4 one is chosen, and likewise an IPv6 address in a subnet with IPv6 only.
     pub addresses: Vec<AddressRequest>,
-    /// What differs from the default settings.
+    /// Differences from the default settings.
     pub settings: SettingsChange,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
 impl CreateInterface {
-    /// An interface in `subnet` with everything else left to the defaults.
+    /// An interface in `subnet` with defaults otherwise.
     pub fn new(subnet: impl Into<ResourceRef<SubnetId>>) -> Self {
         Self {
             name: None,
@@ -200,7 +200,7 @@ impl CreateInterface {
     }
 }
 
-/// Changes an interface; `None` leaves a field as it is. Outcome: the interface as it is now.
+/// Changes an interface; `None` leaves a field unchanged. Outcome: the changed interface.
 #[derive(Debug, Clone)]
 pub struct ModifyInterface {
     /// The interface.
@@ -213,14 +213,14 @@ pub struct ModifyInterface {
     pub groups: Option<Vec<ResourceRef<SecurityGroupId>>>,
     /// New free text.
     pub description: Option<String>,
-    /// What changes about the settings.
+    /// The change of the settings.
     pub settings: SettingsChange,
     /// All tags.
     pub tags: Option<Tags>,
 }
 
 impl ModifyInterface {
-    /// A command that changes nothing yet.
+    /// A command without changes.
     pub fn new(interface: impl Into<ResourceRef<InterfaceId>>) -> Self {
         Self {
             interface: interface.into(),
@@ -234,19 +234,20 @@ impl ModifyInterface {
     }
 }
 
-/// Deletes a detached interface; its addresses become free, and an instance that it is the primary interface of is
-/// deleted with it. Outcome: the interface as it was.
+/// Deletes a detached interface; its addresses become free, and the instance whose primary interface it is is deleted
+/// with it. Outcome: the former interface.
 #[derive(Debug, Clone)]
 pub struct DeleteInterface(pub ResourceRef<InterfaceId>);
 
-/// Attaches a detached interface to an instance. Outcome: the interface as it is now.
+/// Attaches a detached interface to an instance. Outcome: the changed interface.
 #[derive(Debug, Clone)]
 pub struct AttachInterface {
     /// The interface.
     pub interface: ResourceRef<InterfaceId>,
-    /// Where; if left out, the instance whose primary interface it is, which is made if there is none.
+    /// The place; if left out, device index 0 of the instance whose primary interface it is, which is created if there
+    /// is none.
     pub place: Option<Attachment>,
-    /// The time, which is the launch time of an instance that has none.
+    /// The present time, which becomes the launch time of an instance without one.
     pub at: SystemTime,
 }
 
@@ -254,7 +255,7 @@ pub struct AttachInterface {
 #[derive(Debug, Clone)]
 pub struct DetachInterface(pub ResourceRef<InterfaceId>);
 
-/// An interface as it is stored, without its addresses.
+/// An interface as stored, without its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceRecord {
     /// Its identifier.
@@ -263,7 +264,7 @@ pub struct InterfaceRecord {
     pub name: Option<String>,
     /// The VPC of its subnet.
     pub vpc_id: VpcId,
-    /// The subnet that it is in, for life.
+    /// Its subnet, which cannot change.
     pub subnet_id: SubnetId,
     /// Unique within the VPC.
     pub mac_address: MacAddr,
@@ -273,16 +274,16 @@ pub struct InterfaceRecord {
     pub groups: Vec<SecurityGroupId>,
     /// Free text.
     pub description: String,
-    /// Where it is attached, while it is.
+    /// Its attachment, if it is attached.
     pub attachment: Option<Attachment>,
-    /// How it is set up beyond its addresses.
+    /// Its settings other than addresses.
     pub settings: InterfaceSettings,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// An interface as the network keeps it: addresses by a sequence number, so that order survives and removing one of a
-/// million costs no more than removing one of two.
+/// An interface as the network keeps it: addresses by sequence number, so that their order is kept and removing one of
+/// a million costs no more than removing one of two.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InterfaceState {
     pub(crate) record: InterfaceRecord,
@@ -292,7 +293,7 @@ pub(crate) struct InterfaceState {
 }
 
 impl InterfaceState {
-    /// The addresses that speak for the interface: its first IPv4 and its first IPv6.
+    /// The first IPv4 and the first IPv6 address of the interface.
     pub(crate) fn primaries(&self) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
         (self.ipv4.values().next().copied(), self.ipv6.values().next().copied())
     }
@@ -329,7 +330,7 @@ impl InterfaceState {
         }
     }
 
-    /// How many addresses and prefixes of the family it has; a prefix counts as one.
+    /// Number of its addresses and prefixes of the family; a prefix counts as one.
     pub(crate) fn count(&self, ipv6: bool) -> usize {
         let addresses = if ipv6 { self.ipv6.len() } else { self.ipv4.len() };
         addresses
@@ -340,7 +341,7 @@ impl InterfaceState {
                 .count()
     }
 
-    /// Everything that it owns, with its sequence numbers: addresses first.
+    /// Everything that it owns, with sequence numbers: addresses first.
     pub(crate) fn owned(&self) -> impl Iterator<Item = (u64, AddressOrPrefix)> + '_ {
         let ipv4 = self.ipv4.iter().map(|(s, a)| (*s, IpAddr::V4(*a).into()));
         let ipv6 = self.ipv6.iter().map(|(s, a)| (*s, IpAddr::V6(*a).into()));

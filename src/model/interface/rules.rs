@@ -1,4 +1,4 @@
-//! Makes, changes, attaches, detaches and deletes network interfaces.
+//! Creates, changes, attaches, detaches and deletes network interfaces.
 
 use super::{
     AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, InterfaceRecord,
@@ -151,7 +151,7 @@ impl Command for CreateInterface {
         edit.create(record);
         let wanted = with_primary(self.addresses, has_ipv4, has_ipv6);
         edit.assign(id, &wanted, false).map_err(|error| match error {
-            // CreateNetworkInterface says it with a code of its own.
+            // CreateNetworkInterface has an error code of its own for this.
             ModelError::MoveNotAllowed { address, owner } => ModelError::AddressInUse { address, owner },
             other => other,
         })?;
@@ -163,7 +163,7 @@ impl Command for CreateInterface {
     }
 }
 
-/// What a new interface is to have: the primary address is there from the first moment, and is the first of them.
+/// The addresses of a new interface: the primary address exists from the beginning, and is the first of them.
 fn with_primary(mut wanted: Vec<AddressRequest>, has_ipv4: bool, has_ipv6: bool) -> Vec<AddressRequest> {
     let is_ipv4 = |request: &AddressRequest| match request {
         AddressRequest::Exactly(block) => !block.is_prefix() && !block.is_ipv6(),

@@ -1,5 +1,5 @@
-//! Assigning, moving and unassigning addresses. A list of edits is carried out in order against the table itself; when
-//! one of them is refused, the ones before it are taken back in reverse, so nobody ever sees half of a list.
+//! Assigns, moves and unassigns addresses. A list of edits is made in order in the table itself; when one of them is
+//! refused, the earlier ones are reverted, so that no reader sees half of a list.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,71 +19,71 @@ use crate::model::interface::AddressRequest;
 use crate::model::limits::Limits;
 use crate::model::network::{Hashed, Network, SubnetState};
 
-/// Free addresses are drawn so often before they are looked for one after the other. A nearly full subnet has long runs of
-/// taken ones: a walk for each address of a request for thousands took 20 s, with every other request waiting for it.
+/// Random draws of a free address before a linear search. A nearly full subnet has long runs of assigned addresses: a
+/// search for each address of a request for thousands took 20 s, and every other request waited.
 const MOST_DRAWS: usize = 256;
 
 /// One edit of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MappingEdit {
-    /// Gives the address to the interface. Nothing happens if it has it already.
+    /// Assigns the address to the interface. No effect if the interface has it already.
     Assign {
         /// The new owner.
         interface: ResourceRef<InterfaceId>,
-        /// What it gets.
+        /// The address.
         address: AddressOrPrefix,
-        /// Whether it may be taken from another interface of the subnet.
+        /// Whether it may be reassigned from another interface of the subnet.
         move_allowed: bool,
     },
-    /// Takes the address from the interface, which must have it.
+    /// Unassigns the address from the interface, which must have it.
     Unassign {
         /// The owner.
         interface: ResourceRef<InterfaceId>,
-        /// What it loses.
+        /// The address.
         address: AddressOrPrefix,
     },
-    /// Takes the address from whichever interface of the subnet has it.
+    /// Unassigns the address from its owner in the subnet.
     Remove {
         /// The subnet.
         subnet: ResourceRef<SubnetId>,
-        /// What is freed.
+        /// The address.
         address: AddressOrPrefix,
     },
 }
 
-/// The edit of a list that was refused; the list changed nothing.
+/// The refused edit of a list; the list changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("edit {index}: {error}")]
 pub struct EditFailed {
-    /// Its place in the list, from 0.
+    /// Its index in the list, from 0.
     pub index: usize,
-    /// Why.
+    /// The refusal.
     pub error: ModelError,
 }
 
-/// Which mappings to list; every given field must match.
+/// Selects mappings; every given field must match.
 #[derive(Debug, Clone, Default)]
 pub struct MappingFilter {
     /// Of this subnet.
     pub subnet: Option<ResourceRef<SubnetId>>,
     /// Of this interface, in the order of assignment.
     pub interface: Option<ResourceRef<InterfaceId>>,
-    /// The one that this address belongs to, alone or in a delegated prefix.
+    /// The mapping of this address, its own or that of a delegated prefix.
     pub address: Option<IpAddr>,
-    /// Those inside of this network, of any length.
+    /// Those inside this network, of any length.
     pub prefix: Option<IpNet>,
 }
 
-/// Some of the mappings, and where the next ones begin.
+/// A page of mappings, and where the next one begins.
 #[derive(Debug, Clone)]
 pub struct MappingPage {
     /// The mappings.
     pub mappings: Vec<Mapping>,
-    /// Where to go on; `None` after the last.
+    /// The cursor of the next page; `None` after the last.
     pub next: Option<PageCursor>,
 }
 
-/// A place in a list of mappings.
+/// A position in a list of mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageCursor {
     /// After this address of this subnet.
@@ -101,7 +101,7 @@ impl fmt::Display for PageCursor {
     }
 }
 
-/// Text that no list of mappings gave out.
+/// Text that is not a cursor of a former page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no cursor: pass the 'next_cursor' of the page before, unchanged")]
 pub struct ParseCursorError(String);
@@ -200,8 +200,8 @@ impl Edit<'_> {
         }
     }
 
-    /// Assigns addresses to an interface, in order, all of them or none. Returns the addresses that it was given, those
-    /// that it had already included, and what that did in sum.
+    /// Assigns addresses to an interface, in order, all of them or none. Returns the addresses, those that it had
+    /// already included, and the sum of the changes.
     pub(in crate::model) fn assign(
         &mut self,
         id: InterfaceId,
@@ -234,7 +234,7 @@ impl Edit<'_> {
 }
 
 impl Network {
-    /// Carries out a list of edits in order, all of them or none; later ones see what earlier ones did.
+    /// Makes a list of edits in order, all of them or none; later ones see the effect of earlier ones.
     fn edit_mappings(&mut self, edits: &[MappingEdit]) -> Result<Vec<MappingChange>, EditFailed> {
         let first = self.next_sequence;
         let mut log = Vec::with_capacity(edits.len());
@@ -281,7 +281,7 @@ impl Network {
         }
     }
 
-    /// Gives one address or prefix to an interface that exists.
+    /// Assigns one address or prefix to an existing interface.
     fn assign_one(
         &mut self,
         id: InterfaceId,
@@ -298,7 +298,7 @@ impl Network {
                 family,
             });
         };
-        // A prefix that begins in the block of a subnet and is longer than it ends there too.
+        // A longer prefix that begins in the block of a subnet ends there too.
         if !block.contains(&address.first()) || address.net().prefix_len() < block.prefix_len() {
             return Err(ModelError::OutsideSubnet {
                 address,
@@ -326,7 +326,7 @@ impl Network {
                 });
             }
             Some((_, owner)) => {
-                // The primary address stays with its interface for life (EC2 user guide, "Elastic network interfaces").
+                // The primary address cannot leave its interface (EC2 user guide, "Elastic network interfaces").
                 if self.state(owner.interface).is_primary(address) {
                     let address = address.first();
                     return Err(ModelError::PrimaryAddress {
@@ -394,7 +394,7 @@ impl Network {
         Ok(())
     }
 
-    /// Writes one step into the subnet's table and into both interfaces.
+    /// Applies one step to the subnet's table and to both interfaces.
     fn take(&mut self, step: MappingChange) {
         if let Some(owner) = step.before
             && let Some(state) = self.interfaces.get_mut(&owner.interface)
@@ -411,14 +411,14 @@ impl Network {
         }
     }
 
-    /// Takes the steps back, the last one first. Owners get their old sequence numbers, hence their old order.
+    /// Reverts the steps, the last one first. Owners get their old sequence numbers, hence their old order.
     fn roll_back(&mut self, log: &Vec<MappingChange>) {
         log.revert(self);
     }
 
-    /// What the steps did in sum: an address that was unassigned and assigned again was moved, and at no instant unowned.
-    /// One that came back to its owner keeps its old place among the owner's addresses: nothing happened to it. `first` is
-    /// the number that the first assignment of the list got.
+    /// The sum of the steps: an address that was unassigned and assigned again was moved, without an instant without an
+    /// owner. One that returned to its owner keeps its place among the owner's addresses: it has not changed. `first`
+    /// is the number of the list's first assignment.
     fn net_effect(&mut self, log: Vec<MappingChange>, first: u64) -> Vec<MappingChange> {
         let mut sums = log;
         if touches_twice(&sums) {
@@ -440,7 +440,7 @@ impl Network {
             }
             moved
         });
-        // Numbers of assignments that were taken back are given again, so that a copy that follows agrees.
+        // Numbers of reverted assignments are reused, so that a copy that follows the changes agrees.
         let last = sums
             .iter()
             .filter_map(|sum| sum.after)
@@ -450,7 +450,7 @@ impl Network {
         sums
     }
 
-    /// An address or prefix of the wanted kind that nothing uses, drawn at random as EC2 does.
+    /// A free address or prefix of the requested kind, drawn at random as by EC2.
     fn choose_free(
         &self,
         id: InterfaceId,
@@ -483,7 +483,7 @@ impl Network {
             };
             AddressOrPrefix::new(net).expect("the candidate is a multiple of its own size")
         };
-        // The first four addresses and the last are reserved, and with them the prefixes that they lie in.
+        // The first four addresses and the last are reserved, and with them the prefixes that contain them.
         let low = (bits(block.network()) + 4).next_multiple_of(step);
         let end = bits(block.broadcast());
         if low + step > end {
@@ -518,7 +518,7 @@ impl Network {
         }
     }
 
-    /// The mapping that an address of a subnet belongs to, or the one of exactly this prefix.
+    /// The mapping of an address of a subnet, or of exactly this prefix.
     pub fn mapping(&self, subnet: &ResourceRef<SubnetId>, address: AddressOrPrefix) -> Result<Mapping, ModelError> {
         let id = self.subnet(subnet)?.id;
         let table = self.mappings_of(id);
@@ -531,7 +531,7 @@ impl Network {
             .ok_or(ModelError::NoMapping { subnet: id, address })
     }
 
-    /// At most `limit` mappings that match the filter and stand after the cursor.
+    /// At most `limit` mappings that match the filter, after the cursor.
     pub fn mappings(
         &self,
         filter: &MappingFilter,
@@ -617,7 +617,7 @@ impl Network {
             Some(PageCursor::Sequence(sequence)) => sequence + 1,
             _ => 0,
         };
-        // One more than asked for tells whether there is a next page. Each kind alone could fill it.
+        // One more than requested shows whether there is a next page. Each kind alone could fill it.
         let wanted = limit + 1;
         let mut found: Vec<(u64, AddressOrPrefix)> = Vec::new();
         let block = |net: IpNet| AddressOrPrefix::new(net).ok().filter(|block| matches(*block));
@@ -672,8 +672,9 @@ impl Network {
     }
 }
 
-/// Whether an address may occur twice among the steps. An assignment is numbered later than all before the list, so an
-/// owner with such a number was made by the list; and what had no owner can have lost it in the list only if something did.
+/// Whether an address may occur twice among the steps. An assignment of the list has a higher number than earlier ones,
+/// so an owner with such a number was made by the list; and an address without an owner can have lost it in the list
+/// only if an unassignment was among the steps.
 fn touches_twice(log: &[MappingChange]) -> bool {
     let first = log.iter().find_map(|step| step.after).map(|owner| owner.sequence);
     let of_this_list = |owner: Owner| first.is_some_and(|first| owner.sequence >= first);

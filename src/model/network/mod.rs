@@ -1,5 +1,5 @@
-//! Everything that is declared, and the invariants between its parts. A command either holds them all afterwards or
-//! leaves everything as it was.
+//! Holds everything that is declared, and the invariants between its parts. A command either keeps all of them or
+//! changes nothing.
 
 #[cfg(test)]
 mod mtu_tests;
@@ -49,7 +49,7 @@ pub struct Network {
     pub(super) subnets: BTreeMap<SubnetId, SubnetState>,
     pub(super) interfaces: Hashed<InterfaceId, InterfaceState>,
     pub(super) interface_order: BTreeMap<InterfaceId, ()>,
-    /// What is attached to an instance, by device index.
+    /// The interfaces attached to an instance, by device index.
     pub(super) attachments: BTreeMap<(InstanceId, u32), InterfaceId>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     /// Instances by their primary interfaces.
@@ -59,7 +59,7 @@ pub struct Network {
     pub(super) security_groups: BTreeMap<SecurityGroupId, SecurityGroup>,
     /// Security groups by their names in their VPCs.
     pub(super) group_names: BTreeMap<(VpcId, String), SecurityGroupId>,
-    /// The group that each rule is of.
+    /// The group of each rule.
     pub(super) group_rules: Hashed<SecurityGroupRuleId, SecurityGroupId>,
     /// The interfaces that have a group.
     pub(super) group_members: Hashed<SecurityGroupId, BTreeSet<InterfaceId>>,
@@ -83,7 +83,7 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct VpcState {
     pub(super) vpc: Vpc,
-    /// Who has which MAC: interfaces, and the routers of the subnets (`None`).
+    /// Owners of MACs: interfaces, and the routers of the subnets (`None`).
     pub(super) macs: Hashed<MacAddr, Option<InterfaceId>>,
     /// The blocks of its subnets, by their first address. They do not overlap.
     pub(super) blocks: BTreeMap<IpAddr, (IpNet, SubnetId)>,
@@ -153,13 +153,13 @@ impl Network {
         }
     }
 
-    /// The region that it is said to be in.
+    /// Its region.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// Carries out a command: checks it and edits in place, all of it or nothing. Returns what it gives its caller, and what
-    /// it changed, in order. Identifiers, MAC addresses and free addresses are drawn from `rng`.
+    /// Executes a command: checks it and edits in place, all of it or nothing. Returns the outcome and the changes in
+    /// order. Identifiers, MAC addresses and free addresses are drawn from `rng`.
     pub fn execute<C: Command>(
         &mut self,
         command: C,
@@ -182,12 +182,12 @@ impl Network {
         }
     }
 
-    /// Makes a change that another network of the same past has made. It is not checked again.
+    /// Applies a change that another network with the same history has made. It is not checked again.
     pub fn apply(&mut self, change: &Change) {
         Effect::apply(change, self);
     }
 
-    /// Takes back the latest changes.
+    /// Reverts the latest changes.
     pub fn revert(&mut self, changes: &[Change]) {
         for change in changes.iter().rev() {
             Effect::revert(change, self);
@@ -219,7 +219,7 @@ impl Network {
         self.next_sequence = self.next_sequence.max(next);
     }
 
-    /// How many IPv4 addresses of a subnet no interface has: all but the five that AWS reserves, and those in use.
+    /// Number of free IPv4 addresses of a subnet: all but the five that AWS reserves, and those in use.
     pub fn free_ipv4(&self, subnet: SubnetId) -> u64 {
         let Some(state) = self.subnets.get(&subnet) else {
             return 0;
@@ -229,7 +229,7 @@ impl Network {
         all.saturating_sub(5).saturating_sub(state.mappings.ipv4_in_use())
     }
 
-    /// How many mappings there are in all.
+    /// Number of mappings.
     pub fn mapping_count(&self) -> usize {
         self.subnets.values().map(|subnet| subnet.mappings.len()).sum()
     }
@@ -293,7 +293,7 @@ impl Network {
         self.interfaces.get(&id).map_or((None, None), InterfaceState::primaries)
     }
 
-    /// The delegated IPv6 prefix of an interface that was assigned first: the one that DHCPv6 leases.
+    /// The delegated IPv6 prefix of an interface that was assigned first, which DHCPv6 leases.
     pub fn delegated_prefix(&self, id: InterfaceId) -> Option<ipnet::Ipv6Net> {
         self.interfaces.get(&id)?.delegated_prefix()
     }
@@ -305,7 +305,7 @@ impl Network {
             .map(|InterfaceState { record, .. }| (record.mac_address, record.subnet_id, record.vpc_id))
     }
 
-    /// The interface that owns an address of a subnet, by itself or in a delegated prefix.
+    /// The owner of an address of a subnet, by itself or in a delegated prefix.
     pub fn owner(&self, subnet: SubnetId, address: std::net::IpAddr) -> Option<InterfaceId> {
         self.subnets
             .get(&subnet)?
@@ -334,7 +334,7 @@ pub(super) fn not_found<T: ResourceId>(reference: &ResourceRef<T>) -> ModelError
     ModelError::not_found::<T>(&reference.to_string())
 }
 
-/// An identifier that nothing has yet.
+/// An unused identifier.
 pub(super) fn fresh_id<T: ResourceId>(rng: &mut dyn Rng, taken: impl Fn(T) -> bool) -> T {
     loop {
         let id = T::from_bits(rng.next_u64());
@@ -344,11 +344,11 @@ pub(super) fn fresh_id<T: ResourceId>(rng: &mut dyn Rng, taken: impl Fn(T) -> bo
     }
 }
 
-/// First octets of MAC addresses that were seen on EC2. All are locally administered unicast.
+/// First octets of MAC addresses seen on EC2. All are locally administered unicast.
 const EC2_FIRST_OCTETS: [u8; 5] = [0x02, 0x06, 0x0a, 0x0e, 0x12];
 
 impl VpcState {
-    /// Takes the wanted MAC or makes one up; unique within the VPC.
+    /// Takes the requested MAC or chooses one; unique within the VPC.
     pub(super) fn choose_mac(
         &self,
         wanted: Option<MacAddr>,

@@ -1,5 +1,5 @@
-//! A network that only applies changes is the network that made them: random sequences of every command, refused ones
-//! included.
+//! Tests that a network that applies changes equals the network that made them, for random sequences of every command,
+//! refused ones included.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
 use crate::model::traffic::{Direction, Traffic};
 use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
 
-/// One random command: which, on what, and with which small numbers.
+/// One random command: its kind, its target, and small numbers.
 #[derive(Debug, Clone)]
 struct Draw {
     kind: u8,
@@ -54,7 +54,7 @@ fn draw() -> impl Strategy<Value = Draw> {
 }
 
 impl Draw {
-    /// One of those that there are; one that there is not, if there is none.
+    /// An existing one; an unknown one, if there is none.
     fn pick<T: ResourceId>(&self, place: usize, all: impl Iterator<Item = T>) -> ResourceRef<T> {
         let all: Vec<T> = all.collect();
         match all.is_empty() {
@@ -63,7 +63,7 @@ impl Draw {
         }
     }
 
-    /// A name that meets others of the same few.
+    /// A name that collides with other names.
     fn name(&self) -> Option<String> {
         self.flag.then(|| format!("n{}", self.number % 3))
     }
@@ -92,7 +92,7 @@ impl Draw {
         self.pick(1, network.dhcp_options.keys().copied())
     }
 
-    /// An address or prefix within, beside or around a subnet.
+    /// An address or prefix within, next to or around a subnet.
     fn block(&self, network: &Network) -> crate::model::AddressOrPrefix {
         let all: Vec<_> = network.subnets().collect();
         let subnet = (!all.is_empty()).then(|| self.on[2].get(&all));
@@ -166,7 +166,7 @@ fn group_rules(draw: &Draw, network: &Network) -> Vec<RuleSpec> {
 }
 
 impl World {
-    /// Carries out a random command. Whether it was accepted.
+    /// Executes a random command. Returns whether it was accepted.
     fn random(&mut self, draw: &Draw) -> bool {
         let network = &self.network;
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(draw.number.into());
@@ -427,8 +427,8 @@ impl World {
         }
     }
 
-    /// Carries out a command, and checks that a refused one leaves everything as it was, and that one that was carried out
-    /// can be taken back and made again.
+    /// Executes a command, and checks that a refused one changes nothing, and that an accepted one can be reverted and
+    /// applied again.
     fn accepts<C: Command>(&mut self, command: C) -> bool {
         let before = self.network.clone();
         let Ok((_, changes)) = self.changes(command) else {

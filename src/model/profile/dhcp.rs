@@ -1,4 +1,4 @@
-//! A subnet's DHCP servers: what they lease, for how long, and whom they leave without an answer.
+//! Defines the DHCP servers of a profile: what they lease, for how long, and which requests they do not answer.
 
 use std::net::Ipv4Addr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::duration::WireLifetime;
 
-/// The DHCP servers that stand at the router's addresses of every subnet.
+/// The DHCP servers at the router's addresses of every subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -15,12 +15,13 @@ pub struct DhcpPolicy {
     pub v4: Dhcpv4Policy,
     /// DHCPv6.
     pub v6: Dhcpv6Policy,
-    /// Requests per second and port, both versions together, over which they are dropped as `responder_rate_limited`.
-    /// 0: no limit. Not known of EC2.
+    /// Requests per second and port, both versions together, above which they are dropped as `responder_rate_limited`.
+    /// 0: no limit. Unknown for EC2.
     pub answers_per_second: u32,
 }
 
-/// What the DHCPv4 server does. It leases the interface's primary address and no other (VPC guide, "DHCP option sets").
+/// The behaviour of the DHCPv4 server. It leases the interface's primary address and no other (VPC guide, "DHCP option
+/// sets").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -29,40 +30,40 @@ pub struct Dhcpv4Policy {
     pub enabled: bool,
     /// Option 51. Observed on EC2: 3600 s.
     pub lease_time: WireLifetime,
-    /// Option 26 in octets, for clients that ask for it; 0 leaves it out. Observed on EC2: 9001.
+    /// Option 26 in octets, for clients that request it; 0 omits it. Observed on EC2: 9001.
     pub interface_mtu: u16,
-    /// The address that the server speaks from and names itself by (option 54); null for the gateway's.
+    /// The server's own address and identifier (option 54); null for the gateway's.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub server: Option<Ipv4Addr>,
-    /// The name server that is told in the place of AmazonProvidedDNS (option 6); null for the VPC's resolver.
+    /// The name server sent in place of AmazonProvidedDNS (option 6); null for the VPC's resolver.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub name_server: Option<Ipv4Addr>,
-    /// The time server that is told where the option set names none (option 42); null for none.
+    /// The time server sent where the option set names none (option 42); null for none.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "169.254.169.254"))]
     pub ntp_server: Option<Ipv4Addr>,
-    /// Routes that are told by option 121 (RFC 3442) and by Microsoft's 249, to clients that ask for them: `gateway` (to the
-    /// gateway, on the link), `default` (by the gateway), or an address (to it, by the gateway). None on EC2.
+    /// Routes in option 121 (RFC 3442) and Microsoft's 249, for clients that request them: `gateway` (on-link to the
+    /// gateway), `default` (by the gateway), or an address (to it, by the gateway). None on EC2.
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>, example = json!(["gateway", "default"])))]
     pub classless_routes: Vec<LeasedRoute>,
-    /// The address that is told by option 245, asked for or not: Azure's wire server. Null for none.
+    /// The address in option 245, requested or not: Azure's wire server. Null for none.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "168.63.129.16"))]
     pub option_245: Option<Ipv4Addr>,
-    /// Whether a host of a subnet without IPv4 gets a link-local address of its own as a /32, from 169.254.0.1, by which it
+    /// Whether a host of a subnet without IPv4 gets a link-local address as a /32, from 169.254.0.1, by which it
     /// reaches the link-local services. Observed on EC2.
     pub ipv6_only_lease: bool,
-    /// What a client hears that wants or renews an address other than the primary one. Not known of EC2.
+    /// The answer to a client that requests or renews an address other than the primary one. Unknown for EC2.
     pub foreign_address: ForeignAddress,
-    /// What a client hears that wants such an address back after a reboot (RFC 2131, INIT-REBOOT). Not known of EC2.
+    /// The answer to a client that requests such an address after a reboot (RFC 2131, INIT-REBOOT). Unknown for EC2.
     pub init_reboot: ForeignAddress,
 }
 
-/// A route that a lease tells, as seen from the client.
+/// A route in a lease, as seen from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LeasedRoute {
     /// To the gateway, which is on the link.
     Gateway,
-    /// To everywhere, by the gateway.
+    /// The default route, by the gateway.
     Default,
     /// To one address, by the gateway.
     Host(Ipv4Addr),
@@ -93,18 +94,18 @@ impl From<LeasedRoute> for String {
     }
 }
 
-/// What a DHCPv4 client hears about an address that is not the interface's primary one.
+/// The answer to a DHCPv4 client about an address that is not the interface's primary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignAddress {
-    /// DHCPNAK: it begins anew at once.
+    /// DHCPNAK: the client starts over at once.
     Nak,
-    /// Nothing: it tries until it gives up.
+    /// None: the client tries until it gives up.
     Silent,
 }
 
-/// What the DHCPv6 server does. It leases the interface's first IPv6 address as a /128 and its delegated prefix.
+/// The behaviour of the DHCPv6 server. It leases the interface's first IPv6 address as a /128 and its delegated prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -119,39 +120,39 @@ pub struct Dhcpv6Policy {
     pub preferred_lifetime: WireLifetime,
     /// Observed on EC2 since 2022: 450 s, always 310 more than the preferred lifetime.
     pub valid_lifetime: WireLifetime,
-    /// What becomes of a Solicit that asks for a Reply at once.
+    /// The answer to a Solicit with rapid commit.
     pub rapid_commit: RapidCommit,
     /// Whether a /80 that is delegated to the interface is leased to it (VPC guide, "DHCP option sets").
     pub prefix_delegation: bool,
-    /// Whether a client that asks for an address alone is told of the delegated prefix as well, in an IA_PD with an
-    /// identifier that is not the client's. Observed on EC2 (systemd#20803).
+    /// Whether a client that requests an address only gets the delegated prefix too, in an IA_PD with an identifier
+    /// that is not the client's. Observed on EC2 (systemd#20803).
     pub unasked_prefix: bool,
-    /// Who is told of name servers and domains.
+    /// Which hosts get name servers and domains.
     pub names: Dhcpv6Names,
 }
 
-/// What becomes of a DHCPv6 Solicit with the Rapid Commit option.
+/// The answer to a DHCPv6 Solicit with the Rapid Commit option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RapidCommit {
-    /// It gets a Reply.
+    /// A Reply.
     Honour,
-    /// It gets an Advertise, as one without the option does.
+    /// An Advertise, as without the option.
     Ignore,
-    /// It gets nothing, as on EC2 in 2017 (systemd#5845).
+    /// None, as on EC2 in 2017 (systemd#5845).
     Drop,
 }
 
-/// Who is told of name servers and domains by DHCPv6.
+/// Which hosts get name servers and domains by DHCPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Dhcpv6Names {
     /// Only hosts of subnets without IPv4 (VPC guide, "DHCP option sets").
     Ipv6OnlySubnets,
-    /// Every host that asks.
+    /// Every host that requests them.
     Everywhere,
-    /// Nobody.
+    /// None.
     Never,
 }

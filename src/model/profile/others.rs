@@ -1,5 +1,5 @@
-//! Networks other than AWS, each told as what differs from it. Where nobody has published a fact, the field keeps the value
-//! that AWS has, and `docs/profiles.md` lists it as unknown; letters in comments are that page's confidence codes.
+//! Defines the profiles of networks other than AWS by their differences from it. An unpublished fact keeps AWS's value,
+//! and `docs/profiles.md` lists it as unknown; letters in comments are that page's confidence codes.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Profile {
         profile.router.advertisement.managed = false;
         profile.router.advertisement.autonomous = true;
         profile.router.advertisement.solicited_destination = AdvertisementDestination::AllNodes;
-        // A day, as the usual small router has it; hosts make their own IPv6 addresses.
+        // A day, as on a usual small router; hosts make their own IPv6 addresses.
         profile.dhcp.v4.lease_time = WireLifetime::new(86_400);
         profile.dhcp.v4.interface_mtu = 0;
         profile.dhcp.v4.ipv6_only_lease = false;
@@ -43,17 +43,17 @@ impl Profile {
         profile
     }
 
-    /// A hosting provider's /64, on-link: its router asks with Neighbor Solicitations for every address that it delivers to,
-    /// so a host must answer for each one, its containers' included ("IPv6 allocations to downwards machine with just one
-    /// /64"; otacon22.com 2016). A prefix that is delegated to an interface is routed there without a question.
+    /// A hosting provider's /64, on-link: its router sends Neighbor Solicitations for every address that it delivers
+    /// to, so a host must answer for each one, its containers' included ("IPv6 allocations to downwards machine with
+    /// just one /64"; otacon22.com 2016). A delegated prefix is routed to its interface without a request.
     pub fn onlink_64() -> Self {
         let mut profile = Self::lan();
         profile.name = "onlink-64".to_owned();
         // O: stanislas.blog 2019, "fix-ipv6-hetzner-cloud".
         profile.router.fixed_link_local = Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
         profile.router.eui64_link_local = false;
-        // Hosts there have static addresses. Whether the router advertises itself at all differs between providers; here it
-        // does, so that a host that knows nothing finds its gateway.
+        // Hosts there have static addresses. Whether the router advertises itself differs between providers; here it
+        // does, so that an unconfigured host finds its gateway.
         profile.router.advertisement.autonomous = false;
         profile
     }
@@ -63,7 +63,7 @@ impl Profile {
         let mut profile = Self::aws();
         profile.name = "gcp".to_owned();
         profile.firewall.enforced = false;
-        // M: 1460 unless the network is made with more, up to 8896.
+        // M: 1460 unless the network is created with more, up to 8896.
         profile.mtu = 1460;
         profile.dhcp.v4.interface_mtu = 1460;
         // M: /32 by DHCP and a route to the gateway; GoogleCloudPlatform/guest-agent#160 shows the IPv6 side (O).
@@ -76,7 +76,7 @@ impl Profile {
         profile.dhcp.v4.name_server = Some(metadata);
         profile.dhcp.v4.ntp_server = Some(metadata);
         profile.dhcp.v4.lease_time = WireLifetime::new(86_400);
-        // What is observed of EC2 alone.
+        // Observed on EC2 only.
         profile.dhcp.v4.ipv6_only_lease = false;
         profile.dhcp.v6.unasked_prefix = false;
         // O: "completely ignored", ClusterLabs/resource-agents#1120 with Google's guide to floating IP addresses; and no
@@ -86,11 +86,11 @@ impl Profile {
         profile.router.mac = RouterMac::FromIpv4;
         profile.router.fixed_link_local = None;
         let advertisement = &mut profile.router.advertisement;
-        // O: `2600:…::/65 via fe80::4001:… proto ra expires 66sec` beside the default route, and no on-link prefix.
+        // O: `2600:…::/65 via fe80::4001:… proto ra expires 66sec` next to the default route, and no on-link prefix.
         advertisement.prefix_information = false;
         advertisement.on_link = false;
         advertisement.route_length = Some(65);
-        // 66 seconds were left when somebody looked: no less than that. The rest is a guess.
+        // 66 seconds were left in an observation, so the life is no less than that. The rest is a guess.
         advertisement.prefix_lifetime = WireLifetime::new(90);
         advertisement.router_lifetime = RouterLifetime::new(90);
         advertisement.interval = const { AdvertisementInterval::constant(Duration::from_secs(30)) };
@@ -124,7 +124,7 @@ impl Profile {
         // `defaultHostGwMac` in Azure/azure-container-networking.
         profile.neighbor.scope = NeighborScope::Any;
         profile.neighbor.resolved_mac = ResolvedMac::Router;
-        // A computed MAC would not be that one MAC; what Azure says of link-locals is unknown.
+        // A computed MAC would not be that one MAC; Azure's answer for link-locals is unknown.
         profile.neighbor.link_locals = LinkLocals::None;
         profile.neighbor.own_address = Answer::Silent;
         // I: with one MAC for everyone there is nothing to announce.

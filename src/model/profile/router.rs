@@ -1,4 +1,4 @@
-//! Every subnet has a router: who it is, how it finds a station, what it answers, and what it advertises.
+//! Defines the router of a profile: its addresses, how it resolves stations, what it answers, and what it advertises.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,89 +12,89 @@ use crate::wire::MacAddr;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RouterPolicy {
-    /// Its MAC: `generated` (each subnet's own), `from-ipv4` (42:01 and the octets of its IPv4 address), or one MAC for every
-    /// subnet. A subnet that is made with a MAC keeps that one.
+    /// Its MAC: `generated` (one per subnet), `from-ipv4` (42:01 and the octets of its IPv4 address), or one MAC for
+    /// all subnets. A subnet that is created with a MAC keeps that one.
     #[cfg_attr(feature = "schema", schema(value_type = String, example = "generated"))]
     pub mac: RouterMac,
-    /// How it finds the station behind an address that it delivers to.
+    /// How it resolves an address that it delivers to.
     pub resolution: Resolution,
-    /// Whether it has the link-local address that is computed from its MAC. It then speaks from that one; otherwise from
-    /// the fixed one.
+    /// Whether it has the link-local address computed from its MAC. Its source address is then that one; otherwise the
+    /// fixed one.
     pub eui64_link_local: bool,
     /// Whether it answers echo requests sent to its addresses (and, where groups are delivered, to all-nodes and all-routers).
     pub answers_echo: bool,
-    /// Whether a routed packet loses a hop.
+    /// Whether the hop count of a routed packet is decremented.
     pub ttl: Ttl,
     /// The IPv4 gateway also answers for the resolver (base + 2) and the link-local services.
     pub service_addresses: bool,
-    /// Packets to the resolver and the link-local services per second and port, over which they are dropped as
+    /// Packets to the resolver and the link-local services per second and port, above which they are dropped as
     /// `link_local_allowance` (VPC guide, "DNS attributes": 1024, not adjustable). 0: no limit.
     pub service_packets_per_second: u32,
     /// ICMP errors (fragmentation needed, packet too big) per second and port. 0: no limit.
     pub errors_per_second: u32,
-    /// The gateway's IPv4 address in every subnet, be it within the subnet's range or not; null for the first of the range.
+    /// The gateway's IPv4 address in every subnet, inside the subnet's range or not; null for the first of the range.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "172.31.1.1"))]
     pub gateway: Option<Ipv4Addr>,
-    /// The longest packet that is passed on to another subnet, where the way is narrower than the interfaces at its ends;
-    /// null for as long as the receiving interface takes.
+    /// The MTU of the path between subnets, where it is smaller than the interfaces' at its ends; null for that of the
+    /// receiving interface.
     pub path_mtu: Option<u16>,
-    /// Whether the sender of a packet that is too long for its way is told (fragmentation needed, packet too big). Without
-    /// it, the way is a black hole for path MTU discovery.
+    /// Whether the sender of a packet that is too long for its path gets an error (fragmentation needed, packet too
+    /// big). Without it, the path is a black hole for path MTU discovery.
     pub path_mtu_errors: bool,
-    /// Further link-local address of every router, beside the EUI-64 one.
+    /// A further link-local address of every router, in addition to the EUI-64 one.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "fe80:ec2::1"))]
     pub fixed_link_local: Option<Ipv6Addr>,
     /// Router Advertisements.
     pub advertisement: AdvertisementPolicy,
 }
 
-/// Where the MAC of a subnet's router comes from.
+/// The source of the MAC of a subnet's router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RouterMac {
-    /// Made up for each subnet.
+    /// Chosen for each subnet.
     Generated,
-    /// 42:01 and the four octets of the subnet's IPv4 gateway; made up where the subnet has no IPv4.
+    /// 42:01 and the four octets of the subnet's IPv4 gateway; chosen where the subnet has no IPv4.
     FromIpv4,
     /// The same in every subnet.
     Fixed(MacAddr),
 }
 
-/// How a router finds the station behind an address.
+/// How a router resolves an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Resolution {
-    /// It knows, by the mapping table.
+    /// By the mapping table.
     Mapping,
-    /// It asks the subnet with ARP and Neighbor Solicitations and believes what stations say, as a router of one's own does.
-    /// Only a learning switch carries the question, so `delivery` must be `learning`.
+    /// By ARP and Neighbor Solicitations in the subnet, as a conventional router does. Only a learning switch delivers
+    /// the requests, so `delivery` must be `learning`.
     Ask,
 }
 
-/// What happens to the hop count of a packet that the router passes on.
+/// The hop count of a packet that the router forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Ttl {
-    /// It stays: the router does not show in a traceroute.
+    /// Unchanged: the router does not show in a traceroute.
     Untouched,
-    /// It goes down by one.
+    /// Decremented.
     Decrement,
 }
 
-/// The Router Advertisements of a subnet that has IPv6; a subnet without has none.
+/// The Router Advertisements of a subnet with IPv6; a subnet without has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdvertisementPolicy {
-    /// Whether there are any, asked for or not.
+    /// Whether there are any, solicited or not.
     pub sent: bool,
-    /// Time between two unsolicited ones, and from the port's coming up to the first.
+    /// Time between two unsolicited ones, and from the attachment of a port to the first.
     pub interval: AdvertisementInterval,
     /// How long the router may be used as a default router.
     pub router_lifetime: RouterLifetime,
-    /// Hop limit that hosts shall use; 0 leaves it to them.
+    /// Hop limit for hosts; 0 leaves it to them.
     pub hop_limit: u8,
     /// M: addresses come by DHCPv6.
     pub managed: bool,
@@ -106,22 +106,22 @@ pub struct AdvertisementPolicy {
     pub autonomous: bool,
     /// Valid and preferred lifetime of the prefix.
     pub prefix_lifetime: WireLifetime,
-    /// Whether the prefix information option is there.
+    /// Whether the prefix information option is present.
     pub prefix_information: bool,
     /// Prefix length of a route information option (RFC 4191) that sends the subnet's prefix to the router; null for none.
     /// Its lifetime is `prefix_lifetime`.
     pub route_length: Option<u8>,
-    /// Whether the source link-layer address option is there (it makes the message 56 bytes).
+    /// Whether the source link-layer address option is present (it makes the message 56 bytes long).
     pub source_link_layer: bool,
     /// IPv6 destination of an answer to a Router Solicitation.
     pub solicited_destination: AdvertisementDestination,
-    /// IPv6 destination of the unsolicited ones; in every case the frame goes to the port's own MAC.
+    /// IPv6 destination of the unsolicited ones; the frame always goes to the port's own MAC.
     pub unsolicited_destination: AdvertisementDestination,
     /// Answers to Router Solicitations per second and port. 0: no limit.
     pub answers_per_second: u32,
 }
 
-/// To which IPv6 address a Router Advertisement is sent.
+/// The IPv6 destination of a Router Advertisement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -135,7 +135,7 @@ pub enum AdvertisementDestination {
 }
 
 impl RouterMac {
-    /// The MAC for a subnet with this IPv4 gateway; `None` where one is to be made up.
+    /// The MAC for a subnet with this IPv4 gateway; `None` where one is to be chosen.
     pub fn of(self, gateway: Option<Ipv4Addr>) -> Option<MacAddr> {
         match self {
             Self::Generated => None,

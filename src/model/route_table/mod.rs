@@ -1,5 +1,5 @@
-//! A route table: destinations and where they lead, for the subnets that are associated with it. Each VPC has a main one,
-//! for the subnets that name none (VPC guide, "Route tables").
+//! Defines a route table: destinations and targets, for the subnets that are associated with it. Each VPC has a main
+//! one for the subnets without an explicit association (VPC guide, "Route tables").
 
 mod rules;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::naming::Tags;
 
-/// A route table as declared.
+/// A declared route table.
 #[derive(Debug, Clone)]
 pub struct RouteTable {
     /// Its identifier.
@@ -23,9 +23,9 @@ pub struct RouteTable {
     pub name: Option<String>,
     /// The VPC that it is part of.
     pub vpc_id: VpcId,
-    /// Whether it is the one of the subnets that are associated with none.
+    /// Whether it is the main one, of the subnets without an explicit association.
     pub main: bool,
-    /// The subnets that are associated with it by name, by identifier.
+    /// The subnets that are explicitly associated with it, by identifier.
     pub subnet_ids: Vec<SubnetId>,
     /// Its routes, the VPC's own ranges first.
     pub routes: Vec<Route>,
@@ -33,7 +33,7 @@ pub struct RouteTable {
     pub tags: Tags,
 }
 
-/// A route table as it is stored.
+/// A route table as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTableRecord {
     /// Its identifier.
@@ -48,12 +48,12 @@ pub struct RouteTableRecord {
     pub tags: Tags,
 }
 
-/// A route as it is stored.
+/// A route as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteEntry {
-    /// Where it leads.
+    /// Its target.
     pub target: RouteTarget,
-    /// How it came to be.
+    /// Its origin.
     pub origin: RouteOrigin,
 }
 
@@ -64,45 +64,45 @@ pub struct RouteChange {
     pub table: RouteTableId,
     /// The destination.
     pub destination: IpNet,
-    /// The route that was there.
+    /// The former route.
     pub before: Option<RouteEntry>,
-    /// The route that is there now.
+    /// The present route.
     pub after: Option<RouteEntry>,
 }
 
-/// The route table that a subnet is explicitly associated with, before and after; none stands for the main table.
+/// The explicit association of a subnet before and after; none stands for the main table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {
     /// The subnet.
     pub subnet: SubnetId,
-    /// The table that it had.
+    /// The former table.
     pub before: Option<RouteTableId>,
-    /// The table that it has now.
+    /// The present table.
     pub after: Option<RouteTableId>,
 }
 
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// What it leads to.
+    /// Its destination.
     pub destination: IpNet,
-    /// Where it leads.
+    /// Its target.
     pub target: RouteTarget,
-    /// Whether its target is there.
+    /// Whether its target is available.
     pub state: RouteState,
-    /// How it came to be.
+    /// Its origin.
     pub origin: RouteOrigin,
 }
 
-/// Where a route leads. Gateways to the outside of the VPC will be further variants.
+/// The target of a route. Gateways to the outside of the VPC will be further variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteTarget {
-    /// To whomever the mapping service names.
+    /// The owner of the destination address in the VPC.
     Local,
-    /// To one interface of the VPC, whatever the destination.
+    /// One interface of the VPC, whatever the destination.
     Interface(InterfaceId),
-    /// Nowhere, by intent.
+    /// None, intentionally.
     Blackhole,
 }
 
@@ -116,19 +116,19 @@ impl fmt::Display for RouteTarget {
     }
 }
 
-/// A target as a person names it: `local`, `blackhole`, or an interface by identifier or name.
+/// A target as given: `local`, `blackhole`, or an interface by identifier or name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetRef {
-    /// To whomever the mapping service names.
+    /// The owner of the destination address in the VPC.
     Local,
-    /// Nowhere.
+    /// None.
     Blackhole,
-    /// To one interface.
+    /// One interface.
     Interface(ResourceRef<InterfaceId>),
 }
 
 impl TargetRef {
-    /// Reads a target. An interface that bears one of the two words as its name is to be named by its identifier.
+    /// Reads a target. An interface with one of the two words as its name must be given by its identifier.
     pub fn new(text: &str) -> Self {
         match text {
             "local" => Self::Local,
@@ -167,28 +167,28 @@ impl<'de> Deserialize<'de> for TargetRef {
     }
 }
 
-/// Whether a route's target is there.
+/// Whether a route's target is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteState {
-    /// It leads to its target.
+    /// Its target is available.
     Active,
-    /// Its target is deleted or detached: what it leads is dropped.
+    /// Its target is deleted or detached: packets are dropped.
     Blackhole,
 }
 
-/// How a route came to be, in the words of the EC2 API.
+/// The origin of a route, in the words of the EC2 API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RouteOrigin {
-    /// With the table: a local route.
+    /// A local route, created with the table.
     CreateRouteTable,
-    /// By a request.
+    /// Created by a request.
     CreateRoute,
 }
 
-/// Makes a route table with the local routes of its VPC. Outcome: the table.
+/// Creates a route table with the local routes of its VPC. Outcome: the table.
 #[derive(Debug, Clone)]
 pub struct CreateRouteTable {
     /// A name that no other route table has.
@@ -199,21 +199,21 @@ pub struct CreateRouteTable {
     pub tags: Tags,
 }
 
-/// Changes a route table; `None` leaves a field as it is. Outcome: the table as it is now.
+/// Changes a route table; `None` leaves a field unchanged. Outcome: the changed table.
 #[derive(Debug, Clone)]
 pub struct ModifyRouteTable {
     /// The table.
     pub table: ResourceRef<RouteTableId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
-    /// `true` makes it the main one of its VPC, in place of the one that was.
+    /// `true` makes it the main one of its VPC, replacing the former one.
     pub main: Option<bool>,
     /// All tags.
     pub tags: Option<Tags>,
 }
 
 impl ModifyRouteTable {
-    /// A command that changes nothing yet.
+    /// A command without changes.
     pub fn new(table: impl Into<ResourceRef<RouteTableId>>) -> Self {
         Self {
             table: table.into(),
@@ -224,11 +224,11 @@ impl ModifyRouteTable {
     }
 }
 
-/// Deletes a route table that is neither a main one nor associated with a subnet. Outcome: the table as it was.
+/// Deletes a route table that is neither a main one nor associated with a subnet. Outcome: the former table.
 #[derive(Debug, Clone)]
 pub struct DeleteRouteTable(pub ResourceRef<RouteTableId>);
 
-/// Associates a subnet with a route table, in place of the one that it had. Outcome: the table as it is now.
+/// Associates a subnet with a route table, replacing the former association. Outcome: the changed table.
 #[derive(Debug, Clone)]
 pub struct AssociateRouteTable {
     /// The table.
@@ -237,7 +237,7 @@ pub struct AssociateRouteTable {
     pub subnet: ResourceRef<SubnetId>,
 }
 
-/// Gives a subnet back to the main table. Outcome: the table that it had, as it is now.
+/// Returns a subnet to the main table. Outcome: its former table, as changed.
 #[derive(Debug, Clone)]
 pub struct DisassociateRouteTable {
     /// The table.
@@ -246,7 +246,7 @@ pub struct DisassociateRouteTable {
     pub subnet: ResourceRef<SubnetId>,
 }
 
-/// Edits one route of a table. Outcome: the table as it is now.
+/// Edits one route of a table. Outcome: the changed table.
 #[derive(Debug, Clone)]
 pub struct EditRoute {
     /// The table.
@@ -258,12 +258,12 @@ pub struct EditRoute {
 /// One edit of the routes of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteEdit {
-    /// Adds a route; the destination must have none.
+    /// Creates a route; the destination must have none.
     Create(IpNet, TargetRef),
-    /// Gives the route of a destination another target.
+    /// Replaces the target of a route.
     Replace(IpNet, TargetRef),
-    /// Adds a route, or gives the one that is there another target.
+    /// Creates a route, or replaces the target of the existing one.
     Put(IpNet, TargetRef),
-    /// Takes the route of a destination away.
+    /// Deletes the route of a destination.
     Delete(IpNet),
 }

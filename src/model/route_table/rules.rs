@@ -1,5 +1,6 @@
-//! Making, changing and deleting route tables and their routes. A route within the VPC's own ranges leads elsewhere only
-//! where AWS lets it: for a whole range, or for a whole subnet, and then to an interface.
+//! Creates, changes and deletes route tables and their routes. A route within the VPC's own ranges may have another
+//! target than `local` only where AWS allows it: for a whole range or a whole subnet, and with an interface as its
+//! target.
 
 use ipnet::IpNet;
 
@@ -17,8 +18,8 @@ use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id, not_found};
 use crate::model::vpc::Vpc;
 
-/// Ranges that no route may lie in (VPC guide, "Route table concepts"). One around them may be there; what it leads to
-/// them is not forwarded.
+/// Ranges that no route may be inside (VPC guide, "Route table concepts"). A larger one is allowed; packets to these
+/// ranges do not follow it.
 const FORBIDDEN: [&str; 2] = ["169.254.168.0/22", "fd00:ec2::/32"];
 
 fn forbidden(destination: IpNet) -> Option<IpNet> {
@@ -27,7 +28,7 @@ fn forbidden(destination: IpNet) -> Option<IpNet> {
 }
 
 impl RouteEntry {
-    /// What a table begins with for each range of the VPC.
+    /// The initial route for each range of the VPC.
     const LOCAL: Self = Self {
         target: RouteTarget::Local,
         origin: RouteOrigin::CreateRouteTable,
@@ -320,7 +321,8 @@ impl Command for EditRoute {
 }
 
 impl Edit<'_> {
-    /// Brings the local routes of all tables of a VPC in line with its ranges. Those that lead elsewhere go on doing so.
+    /// Updates the local routes of all tables of a VPC after a change of its ranges. Routes with another target keep
+    /// it.
     pub(in crate::model) fn renew_local_routes(&mut self, vpc: &Vpc) {
         let ranges = vpc.ranges();
         let mut changes = Vec::new();
@@ -366,7 +368,7 @@ impl Network {
         self.subnets.get(&subnet)?.route_table
     }
 
-    /// The route table behind a reference, with the states that its routes have now.
+    /// The route table of a reference, with the present states of its routes.
     pub fn route_table(&self, reference: &ResourceRef<RouteTableId>) -> Result<RouteTable, ModelError> {
         let table = self.route_table_record(reference)?;
         let id = table.id;
@@ -385,7 +387,7 @@ impl Network {
                 origin: entry.origin,
             })
             .collect();
-        // As AWS shows them: what came with the table first.
+        // In AWS's order: routes created with the table first.
         routes.sort_by_key(|route| (route.origin == RouteOrigin::CreateRoute, route.destination));
         Ok(RouteTable {
             id,
@@ -407,7 +409,7 @@ impl Network {
         }
     }
 
-    /// Whether an interface is there and attached.
+    /// Whether an interface exists and is attached.
     pub fn is_attached(&self, interface: InterfaceId) -> bool {
         let state = self.interfaces.get(&interface);
         state.is_some_and(|state| state.record.attachment.is_some())
@@ -420,7 +422,7 @@ impl Network {
             .filter_map(|id| self.route_table(&ResourceRef::Id(*id)).ok())
     }
 
-    /// The table that leads the packets of a subnet.
+    /// The table that applies to a subnet.
     pub fn table_of(&self, subnet: SubnetId) -> Option<RouteTableId> {
         let state = self.subnets.get(&subnet)?;
         let main = || {
@@ -449,7 +451,7 @@ impl Network {
         found.map(|(id, _)| *id).collect()
     }
 
-    /// `there` says whether the route must be there already.
+    /// `there` says whether the route must exist.
     fn put_route(
         &self,
         table: &RouteTableRecord,
@@ -499,7 +501,7 @@ impl Network {
                 subnet.cidr_block.map(IpNet::V4) == Some(destination)
                     || subnet.ipv6_cidr_block.map(IpNet::V6) == Some(destination)
             });
-            // The text is parsed by tools.
+            // Tools parse the text.
             let text = || {
                 format!(
                     "The destination CIDR block {destination} is equal to or more specific than one of this VPC's CIDR \

@@ -1,4 +1,4 @@
-//! A subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
+//! Defines a subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
 
 mod rules;
 
@@ -9,7 +9,7 @@ use crate::model::ids::{ResourceRef, SubnetId, VpcId};
 use crate::model::naming::Tags;
 use crate::wire::MacAddr;
 
-/// A subnet as declared.
+/// A declared subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Its identifier.
@@ -22,15 +22,15 @@ pub struct Subnet {
     pub cidr_block: Option<Ipv4Net>,
     /// IPv6 addresses, a /64 inside a block of the VPC.
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be.
+    /// Its availability zone.
     pub availability_zone: String,
-    /// The router's MAC, chosen after the profile that the VPC has when the subnet is made.
+    /// The router's MAC, chosen by the VPC's profile when the subnet is created.
     pub router_mac: MacAddr,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// Makes a subnet. Outcome: the subnet.
+/// Creates a subnet. Outcome: the subnet.
 #[derive(Debug, Clone)]
 pub struct CreateSubnet {
     /// A name that no other subnet has.
@@ -41,15 +41,15 @@ pub struct CreateSubnet {
     pub cidr_block: Option<Ipv4Net>,
     /// IPv6 block, /64.
     pub ipv6_cidr_block: Option<Ipv6Net>,
-    /// Where it is said to be; zone `a` of the region if left out.
+    /// Its availability zone; zone `a` of the region if left out.
     pub availability_zone: Option<String>,
-    /// The router's MAC; chosen after the VPC's profile if left out.
+    /// The router's MAC; chosen by the VPC's profile if left out.
     pub router_mac: Option<MacAddr>,
     /// Tags other than the name.
     pub tags: Tags,
 }
 
-/// Changes a subnet; `None` leaves a field as it is. Its blocks are for life. Outcome: the subnet as it is now.
+/// Changes a subnet; `None` leaves a field unchanged. Its blocks cannot change. Outcome: the changed subnet.
 #[derive(Debug, Clone)]
 pub struct ModifySubnet {
     /// The subnet.
@@ -61,7 +61,7 @@ pub struct ModifySubnet {
 }
 
 impl ModifySubnet {
-    /// A command that changes nothing yet.
+    /// A command without changes.
     pub fn new(subnet: impl Into<ResourceRef<SubnetId>>) -> Self {
         Self {
             subnet: subnet.into(),
@@ -71,6 +71,6 @@ impl ModifySubnet {
     }
 }
 
-/// Deletes a subnet without interfaces. Outcome: the subnet as it was.
+/// Deletes a subnet without interfaces. Outcome: the former subnet.
 #[derive(Debug, Clone)]
 pub struct DeleteSubnet(pub ResourceRef<SubnetId>);

@@ -1,4 +1,4 @@
-//! Making, changing and deleting subnets: inside of a block of the VPC, and clear of each other.
+//! Creates, changes and deletes subnets: inside a block of the VPC, and without overlap.
 
 use super::{CreateSubnet, DeleteSubnet, ModifySubnet, Subnet};
 use crate::model::change::{Record, Stored};
@@ -121,7 +121,7 @@ impl Command for CreateSubnet {
             if !inside {
                 return Err(ModelError::SubnetOutsideVpc { net, field });
             }
-            // Blocks do not overlap, so only the last one that begins before the end of this one can reach into it.
+            // Blocks do not overlap, so only the last one that begins before the end of this one can overlap it.
             let before = siblings.blocks.range(..=net.broadcast()).next_back();
             if let Some((_, (other, id))) = before.filter(|(_, (other, _))| overlap(net, *other)) {
                 return Err(ModelError::CidrConflict {
@@ -137,7 +137,7 @@ impl Command for CreateSubnet {
         let policy = siblings.vpc.profile.router.mac;
         let gateway = cidr_block.and_then(|net| net.hosts().next());
         let wanted = self.router_mac.or_else(|| policy.of(gateway));
-        // One MAC for the routers of all subnets is taken by each of them.
+        // With one MAC for the routers of all subnets, each of them uses it.
         let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && siblings.macs.get(mac) == Some(&None));
         let router_mac = match shared {
             Some(mac) => mac,

@@ -1,4 +1,4 @@
-//! Making, changing and deleting VPCs: subnets keep the blocks that they lie in.
+//! Creates, changes and deletes VPCs: a block with a subnet cannot be removed.
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ impl Command for ModifyVpc {
     type Outcome = Vpc;
     type Error = ModelError;
 
-    /// The primary block stays, and so does every block that a subnet lies in.
+    /// The primary block cannot change, and a block with a subnet cannot be removed.
     fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
         let before = edit.vpc(&self.vpc)?.clone();
         let id = before.id;
@@ -225,7 +225,7 @@ impl Network {
         Ok((check_vpc_ipv4(ipv4)?, check_vpc_ipv6(ipv6)?))
     }
 
-    /// Refuses blocks that would leave a subnet outside of them.
+    /// Refuses blocks that would exclude an existing subnet.
     fn check_subnets_within(&self, vpc: VpcId, ipv4: &[Ipv4Net], ipv6: &[Ipv6Net]) -> Result<(), ModelError> {
         for subnet in self.subnets().filter(|subnet| subnet.vpc_id == vpc) {
             let homeless4 = subnet

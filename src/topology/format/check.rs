@@ -1,6 +1,6 @@
-//! A topology is checked before anything is made: every name exists, every address lies in its subnet and is given once.
+//! Checks a topology before anything is created: every name exists, every address lies in its subnet and is given once.
 //!
-//! What only the Controller can know (limits, reserved addresses) stays with it; its refusal names the resource.
+//! The Controller checks what only it knows (limits, reserved addresses); its refusal names the resource.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use crate::model::profile::{ProfileError, ProfileSpec};
 use crate::model::route_table::TargetRef;
 use crate::wire::MacAddr;
 
-/// Names that mean something else in expressions.
+/// Names with another meaning in expressions.
 const TAKEN: [&str; 2] = ["saved", "parameters"];
 
 /// All mistakes of a topology.
@@ -97,7 +97,7 @@ pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     mistakes
 }
 
-/// The profile that a file names, with `{{ parameters.… }}` in its name replaced.
+/// The profile of a file, with `{{ parameters.… }}` in its name replaced.
 pub fn resolve_profile(form: &ProfileForm, scope: &Scope) -> Result<crate::model::profile::Profile, ProfileError> {
     match &form.spec {
         ProfileSpec::Name(name) => {
@@ -120,7 +120,7 @@ fn check_name(name: &str, place: Location, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// What steps could not name, or would name in another sense than the topology.
+/// Names that steps could not use, or would use with another meaning than the topology.
 pub(crate) fn check_for_steps(topology: &Topology) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (name, instance) in &topology.instances {
@@ -187,12 +187,12 @@ fn check_subnet(topology: &Topology, subnet: &Spanned<SubnetTopology>, mistakes:
     }
 }
 
-/// True for the words that are targets of routes without being instances.
+/// True for the words that are route targets and not instances.
 pub(crate) fn is_word(via: &str) -> bool {
     ["local", "blackhole"].contains(&via)
 }
 
-/// The target of a route by the name that a file gives it: interfaces have the names of their instances.
+/// A route target by its name in a file: interfaces have the names of their instances.
 pub fn route_target(via: &str) -> TargetRef {
     TargetRef::new(via)
 }
@@ -341,8 +341,8 @@ impl<K: Eq + Hash> Given<K> {
     }
 }
 
-/// What expressions will be able to name once the topology stands. Values that are not in the file yet are stand-ins
-/// of the right kind.
+/// The names that expressions can use once the topology is up. Values that are not in the file have placeholders of the
+/// right kind.
 pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>) -> Scope {
     let mut scope = Scope {
         parameters,
@@ -410,7 +410,7 @@ pub fn subnet_facts(id: impl Display, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option
         .with_all("broadcast", ipv4.map(|block| block.broadcast()))
 }
 
-/// What can be said of a subnet's router: its gateway address is the first of the block (base + 1).
+/// The fields of a subnet's router.
 pub fn router_facts(mac: MacAddr, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipnet::Ipv6Net>) -> Facts {
     Facts::default()
         .with("mac", mac)
@@ -425,7 +425,7 @@ pub fn router_facts(mac: MacAddr, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipn
         )
 }
 
-/// What can be said of an interface, but for its addresses, which may change during a run, and its device.
+/// The fields of an interface, except for its device and its addresses, which may change during a run.
 pub fn interface_facts(name: &str, subnet: &str, interface: impl Display, mac: MacAddr) -> Facts {
     Facts::default()
         .with("name", name)

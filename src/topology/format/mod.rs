@@ -1,5 +1,5 @@
-//! The network that a scenario plays on, or that `localvpc up` makes: VPCs, subnets and the instances in them. What
-//! `localvpc export` writes is this, too: a key in the form of an identifier stands for a resource that has no name.
+//! Defines the topology file, of scenarios, of `localvpc up` and of `localvpc export`: VPCs, subnets and instances. A
+//! key in the form of an identifier stands for a resource without a name.
 
 mod check;
 
@@ -39,12 +39,12 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InstanceTopology>)]
     pub instances: BTreeMap<String, Spanned<InstanceTopology>>,
-    /// Network interfaces that are nobody's primary one, by name: for instances, to which they can be attached and from which
-    /// they can be detached, or for devices that are attached by hand.
+    /// Network interfaces that are not primary, by name: to be attached to and detached from instances, or for devices
+    /// attached by hand.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InterfaceTopology>)]
     pub interfaces: BTreeMap<String, Spanned<InterfaceTopology>>,
-    /// Route tables, by name. Every VPC has one for the subnets that none of these names.
+    /// Route tables, by name. Every VPC has a main one for the other subnets.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
     pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
@@ -59,7 +59,7 @@ pub struct Topology {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = DhcpOptions)]
 pub struct DhcpOptionsTopology {
-    /// Completes names without a dot; several, separated by spaces, as some Linux clients take them.
+    /// Completes names without a dot; several, separated by spaces, as some Linux clients accept.
     #[schema(example = "eu-central-1.compute.internal")]
     pub domain_name: Option<String>,
     /// At most four, or `AmazonProvidedDNS`.
@@ -71,7 +71,7 @@ pub struct DhcpOptionsTopology {
     /// At most four.
     #[schema(value_type = Vec<String>)]
     pub netbios_name_servers: Vec<std::net::Ipv4Addr>,
-    /// 1, 2, 4 or 8; 2 where nothing is broadcast.
+    /// 1, 2, 4 or 8; 2 where broadcast is not supported.
     pub netbios_node_type: Option<u8>,
     /// Preferred lifetime of an IPv6 address, instead of the profile's: 140s to 2147483647s.
     pub ipv6_address_preferred_lease_time: Option<WireLifetime>,
@@ -80,7 +80,7 @@ pub struct DhcpOptionsTopology {
 }
 
 impl DhcpOptionsTopology {
-    /// What the set says.
+    /// The options of the set.
     pub fn options(&self) -> DhcpOptions {
         DhcpOptions {
             domain_name: self.domain_name.clone(),
@@ -101,14 +101,14 @@ pub struct RouteTableTopology {
     /// The name of its VPC.
     #[schema(value_type = String)]
     pub vpc: Spanned<String>,
-    /// Whether it is the VPC's main table, which leads the subnets that no table names.
+    /// Whether it is the VPC's main table, which subnets without an explicit association use.
     #[serde(default)]
     pub main: bool,
-    /// The names of the subnets that it leads.
+    /// The names of the subnets that are associated with it.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub subnets: Vec<Spanned<String>>,
-    /// Its routes beside the local ones.
+    /// Its routes in addition to the local ones.
     #[serde(default)]
     #[schema(value_type = Vec<RouteTopology>)]
     pub routes: Vec<RouteTopology>,
@@ -143,10 +143,10 @@ pub struct VpcTopology {
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["2001:db8:100::/56"]))]
     pub ipv6_cidr_blocks: Vec<Spanned<Ipv6Net>>,
-    /// How its fabric behaves: the name of a profile, or a profile with some fields changed. `aws` when left out.
+    /// Its profile: the name of a profile, or a profile with some fields changed. `aws` when left out.
     #[schema(value_type = Option<ProfileSpec>)]
     pub profile: Option<ProfileForm>,
-    /// The name of its DHCP option set, or `default` for none at all; the region's when left out.
+    /// The name of its DHCP option set, or `default` for none; the region's when left out.
     #[schema(value_type = Option<String>)]
     pub dhcp_options: Option<Spanned<String>>,
     /// Tags.
@@ -154,7 +154,7 @@ pub struct VpcTopology {
     pub tags: Tags,
 }
 
-/// A profile and where it stands in the file.
+/// A profile and its place in the file.
 #[derive(Debug, Clone)]
 pub struct ProfileForm {
     /// The profile.
@@ -177,9 +177,9 @@ pub struct SubnetTopology {
     /// Its /64 of the VPC's IPv6 block.
     #[schema(value_type = Option<String>, example = "2001:db8:100:1::/64")]
     pub ipv6_cidr_block: Option<Spanned<Ipv6Net>>,
-    /// Where it is said to be; zone `a` of the region when left out.
+    /// Its availability zone; zone `a` of the region when left out.
     pub availability_zone: Option<String>,
-    /// MAC address of its router; chosen after the VPC's profile when left out.
+    /// MAC address of its router; chosen by the VPC's profile when left out.
     #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:01")]
     pub router_mac: Option<Spanned<MacAddr>>,
     /// Tags.
@@ -187,7 +187,7 @@ pub struct SubnetTopology {
     pub tags: Tags,
 }
 
-/// A network interface that is nobody's primary one.
+/// A network interface that is not primary.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Interface)]
@@ -208,17 +208,17 @@ pub struct InterfaceTopology {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub prefixes: Vec<Spanned<AddressOrPrefix>>,
-    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    /// The source/destination check: whether the interface may send from, and receive for, its own addresses only.
     #[serde(default = "yes")]
     pub source_dest_check: bool,
-    /// The longest IP packet that it takes; the profile's when left out.
+    /// Its MTU; the profile's when left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the machine's clock the time is that its host is told, such as `2s` or `-250ms`.
+    /// The offset of its host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
     pub ntp_skew: Option<Skew>,
-    /// What its host finds at the metadata service beyond what the network knows.
+    /// Metadata of its host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
-    /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address until
-    /// the host configures it.
+    /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address
+    /// until the host configures it.
     #[schema(value_type = Option<String>)]
     pub attached_to: Option<Spanned<String>>,
     /// Free text.
@@ -251,16 +251,16 @@ pub struct InstanceTopology {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub prefixes: Vec<Spanned<AddressOrPrefix>>,
-    /// Whether the fabric checks that the interface owns what it sends from and receives for.
+    /// The source/destination check: whether the interface may send from, and receive for, its own addresses only.
     #[serde(default = "yes")]
     pub source_dest_check: bool,
-    /// The longest IP packet that the interface takes, and the MTU of the host; the profile's when left out.
+    /// The MTU of the interface and of the host; the profile's when left out.
     pub mtu: Option<u16>,
-    /// How far ahead of the machine's clock the time is that the host is told, such as `2s` or `-250ms`.
+    /// The offset of the host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
     pub ntp_skew: Option<Skew>,
-    /// What the host finds at the metadata service beyond what the network knows.
+    /// Metadata of the host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
-    /// The name of the interface, where it is not the instance's.
+    /// The name of the interface, where it differs from the instance's.
     #[schema(value_type = Option<String>)]
     pub interface: Option<Spanned<String>>,
     /// Free text about the interface.
@@ -272,16 +272,16 @@ pub struct InstanceTopology {
     /// How the host gets its addresses.
     #[serde(default)]
     pub configure: Configure,
-    /// Which link-local address the host makes itself.
+    /// How the host generates its link-local address.
     #[serde(default)]
     pub link_local: LinkLocal,
-    /// Whether the host's kernel listens to Router Advertisements.
+    /// Whether the host's kernel accepts Router Advertisements.
     #[serde(default = "yes")]
     pub accept_ra: bool,
-    /// Whether the host's kernel first probes for duplicates of its IPv6 addresses, which takes 1 to 2 s.
+    /// Whether the host's kernel does duplicate address detection for IPv6, which takes 1 to 2 s.
     #[serde(default = "yes")]
     pub dad: bool,
-    /// What the host's programs may do by the API, at `/run/localvpc.sock`.
+    /// What the host's programs may do through the API, at `/run/localvpc.sock`.
     #[serde(default)]
     pub api: ApiAccess,
 }
@@ -337,22 +337,22 @@ impl Topology {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Configure {
-    /// They are configured when it starts, as DHCP would: IPv4 with the subnet's length and a default route, IPv6 as
-    /// /128; IPv6 routes come from Router Advertisements.
+    /// Configured when it starts, as by DHCP: IPv4 with the subnet's prefix length and a default route, IPv6 as /128;
+    /// IPv6 routes come from Router Advertisements.
     #[default]
     Static,
-    /// The host starts with nothing but its link-local address.
+    /// It starts with its link-local address only.
     None,
 }
 
-/// Which link-local address a host makes itself.
+/// How a host generates its link-local address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkLocal {
     /// From its MAC address (RFC 4291, appendix A).
     #[default]
     Eui64,
-    /// From a secret (RFC 7217), as several network managers do by default.
+    /// From a secret (RFC 7217), the default of several network managers.
     StablePrivacy,
     /// None.
     None,
@@ -362,7 +362,7 @@ fn yes() -> bool {
     true
 }
 
-/// Reads a file that holds a topology alone.
+/// Reads a file with a topology alone.
 pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
     let topology: Topology = crate::file::read(name, text)?;
     let mut mistakes = check_topology(&topology, &Scope::default());

@@ -1,4 +1,4 @@
-//! What clients ask about the account before they do anything: who they are, regions, zones and attributes.
+//! Implements the actions on the account, which clients call first: identity, regions, zones and attributes.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +12,9 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 
-/// How long the credentials of a role last unless asked otherwise (STS, AssumeRole, DurationSeconds).
+/// The lifetime of a role's credentials by default (STS, AssumeRole, DurationSeconds).
 const ROLE_SECONDS: i64 = 3600;
-/// What may be asked (same page).
+/// The permitted lifetimes (same page).
 const ROLE_RANGE: std::ops::RangeInclusive<i64> = 900..=43_200;
 
 /// The zone's identifier, as in `use1-az1`: the region shortened, and the letter as a number ("Availability Zone IDs").
@@ -30,7 +30,7 @@ pub(super) fn zone_id(zone: &str) -> String {
     format!("{country}{rest}-az{letter}")
 }
 
-/// Says who calls.
+/// Returns the caller's identity.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct GetCallerIdentity {}
@@ -49,7 +49,7 @@ impl Action for GetCallerIdentity {
     }
 }
 
-/// Hands out credentials of a role.
+/// Issues credentials of a role.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct AssumeRole {
@@ -215,7 +215,7 @@ impl Action for DescribeAvailabilityZones {
     }
 }
 
-/// Says the attributes of the account.
+/// Returns the attributes of the account.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct DescribeAccountAttributes {

@@ -1,4 +1,4 @@
-//! The actions on DHCP option sets.
+//! Implements the actions on DHCP option sets.
 
 use serde::Deserialize;
 
@@ -15,13 +15,13 @@ use crate::model::dhcp_options::{
 use crate::model::ids::ResourceRef;
 use crate::model::vpc::ModifyVpc;
 
-/// Where filters look that are not called as their element is.
+/// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
     ("key", "dhcpConfigurationSet.key"),
     ("value", "dhcpConfigurationSet.valueSet.value"),
 ];
 
-/// The `DhcpOptions` of EC2's answers.
+/// Renders EC2's `DhcpOptions`.
 fn set(set: &DhcpOptionSet) -> Node {
     let configuration = set.options.configuration().into_iter().map(|(key, values)| {
         let values = values.iter().map(|value| Node::map([("value", Node::text(value))]));
@@ -44,7 +44,7 @@ pub(super) struct DhcpConfiguration {
     value: Vec<String>,
 }
 
-/// Makes a set.
+/// Creates a set.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct CreateDhcpOptions {

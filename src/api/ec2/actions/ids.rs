@@ -1,11 +1,11 @@
-//! Reads identifiers as EC2 does: of the right form or `Malformed`, and of a resource that exists or `NotFound`.
+//! Reads identifiers as EC2 does: `Malformed` for a wrong form, `NotFound` for a resource that does not exist.
 
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::model::ModelError;
 use crate::model::ids::{ResourceId, ResourceRef};
 
-/// An identifier. One of the right form that no resource can have here is one that does not exist.
+/// An identifier. One of the right form that no resource can have here does not exist.
 pub(super) fn id<T: ResourceId>(text: &str) -> Result<T, Ec2Error> {
     if let Ok(id) = text.parse() {
         return Ok(id);
@@ -27,7 +27,7 @@ pub(super) fn references<T: ResourceId>(texts: &[String]) -> Result<Vec<Resource
     texts.iter().map(|text| reference(text)).collect()
 }
 
-/// A reference by identifier: EC2 knows resources by no other name.
+/// A reference by identifier: EC2 has no other names for resources.
 pub(super) fn reference<T: ResourceId>(text: &str) -> Result<ResourceRef<T>, Ec2Error> {
     id(text).map(ResourceRef::Id)
 }

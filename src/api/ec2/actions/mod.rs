@@ -1,4 +1,4 @@
-//! The table of all actions, a family a file.
+//! Lists all actions in one table; each family has a file.
 
 mod account;
 mod dhcp_options;
@@ -18,7 +18,7 @@ mod vpcs;
 use super::action::Entry;
 use super::error::Ec2Error;
 
-/// Every action that is implemented, by name.
+/// Every implemented action, by name.
 pub static ACTIONS: &[Entry] = &[
     Entry::of::<interfaces::AssignIpv6Addresses>(),
     Entry::of::<interfaces::AssignPrivateIpAddresses>(),
@@ -85,12 +85,12 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsIngress>(),
 ];
 
-/// The names of all actions that are implemented.
+/// The names of all implemented actions.
 pub fn action_names() -> Vec<&'static str> {
     ACTIONS.iter().map(|entry| entry.name).collect()
 }
 
-/// The action of a name.
+/// The action with a name.
 pub fn find(name: &str) -> Result<&'static Entry, Ec2Error> {
     let found = ACTIONS.binary_search_by(|entry| entry.name.cmp(name));
     found

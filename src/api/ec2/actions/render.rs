@@ -11,7 +11,7 @@ fn tag(key: &str, value: &str) -> Node {
     Node::map([("key", Node::text(key)), ("value", Node::text(value))])
 }
 
-/// All tags. The name of a resource is its tag `Name`, unless it has one by itself.
+/// All tags. The name of a resource is its tag `Name`, unless it has such a tag of its own.
 pub(super) fn tag_set(name: Option<&str>, tags: &Tags) -> Node {
     let own = name
         .filter(|_| !tags.contains_key("Name"))

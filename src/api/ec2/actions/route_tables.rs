@@ -1,4 +1,4 @@
-//! The actions on route tables, their routes and their associations.
+//! Implements the actions on route tables, their routes and their associations.
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use crate::model::route_table::{
 };
 use crate::model::{InstanceId, RouteTable, RouteTableId, SubnetId};
 
-/// Where filters look that are not called as their element is.
+/// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
     ("association.gateway-id", "associationSet.gatewayId"),
     (
@@ -113,7 +113,7 @@ fn route(call: &Call<'_>, route: &Route) -> Node {
     ])
 }
 
-/// The `RouteTable` of EC2's answers.
+/// Renders EC2's `RouteTable`.
 fn table(call: &Call<'_>, table: &RouteTable) -> Node {
     let main = table.main.then(|| association(table.id, None));
     let subnets = table
@@ -167,7 +167,7 @@ impl Action for DescribeRouteTables {
     }
 }
 
-/// Makes a route table.
+/// Creates a route table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct CreateRouteTable {
@@ -224,7 +224,7 @@ fn destination(ipv4: Option<&str>, ipv6: Option<&str>) -> Result<IpNet, Ec2Error
     }
 }
 
-/// Where a route leads, of the parameters that can say it.
+/// The target of a route, from the parameters for it.
 fn target(
     call: &Call<'_>,
     interface: Option<&str>,
@@ -313,7 +313,7 @@ impl Action for ReplaceRoute {
     }
 }
 
-/// Takes a route away.
+/// Deletes a route.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct DeleteRoute {
@@ -365,7 +365,7 @@ impl Action for AssociateRouteTable {
     }
 }
 
-/// The association behind an identifier.
+/// The association with an identifier.
 fn associated_with(call: &Call<'_>, text: &str) -> Result<(RouteTable, Option<SubnetId>), Ec2Error> {
     for table in call.controller().route_tables(None)? {
         if table.main && association_id(table.id, None) == text {

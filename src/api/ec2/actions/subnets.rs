@@ -1,4 +1,4 @@
-//! The actions on subnets.
+//! Implements the actions on subnets.
 
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ use crate::model::ids::ResourceRef;
 use crate::model::region::region_of;
 use crate::model::subnet::{CreateSubnet as Create, DeleteSubnet as Delete};
 
-/// Where filters look that are not called as their element is.
+/// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
     (
         "ipv6-cidr-block-association.ipv6-cidr-block",
@@ -34,7 +34,7 @@ const PLACES: &[Place] = &[
     ("default-for-az", "defaultForAz"),
 ];
 
-/// The `Subnet` of EC2's answers.
+/// Renders EC2's `Subnet`.
 pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
     let ipv6 = subnet.ipv6_cidr_block.iter().map(|block| {
         Node::map([
@@ -85,7 +85,7 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
     ])
 }
 
-/// Makes a subnet.
+/// Creates a subnet.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct CreateSubnet {

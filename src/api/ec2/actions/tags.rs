@@ -1,7 +1,7 @@
-//! Tags: what a request gives to what it makes, and the actions that write and list them.
+//! Implements tags: those of a request for the resource that it creates, and the actions that write and list them.
 //!
-//! Here a name is unique among the resources of its kind, and stands for the identifier in REST. On EC2 `Name` is a tag like
-//! any other. So the tag is always kept, and the resource gets the name as well while it is free.
+//! Here a name is unique among the resources of its kind, and can be used in place of the identifier in REST. On EC2
+//! `Name` is a tag like any other. So the tag is always kept, and the resource gets the name too if it is free.
 
 use serde::Deserialize;
 
@@ -30,7 +30,7 @@ const LONGEST_VALUE: usize = 256;
 /// Tags of one resource (same page).
 const MOST_TAGS: usize = 50;
 
-/// Tags that a request gives to what it makes.
+/// Tags of a request for the resource that it creates.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     /// All of them.
@@ -38,7 +38,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Those of the specifications for one type of resource.
+    /// The tags of the specifications for one type of resource.
     pub(super) fn of(specifications: &[TagSpecification], resource_type: &str) -> Result<Self, Ec2Error> {
         let mut tags = Tags::new();
         for specification in specifications {
@@ -53,7 +53,7 @@ impl Given {
         Ok(Self { tags })
     }
 
-    /// The name for the resource, unless another one has it or it cannot be one.
+    /// The name for the resource, unless another one has it or it is not a valid name.
     pub(super) fn free_name(&self, taken: impl Fn(&str) -> bool) -> Option<String> {
         free_name(&self.tags, taken)
     }
@@ -92,10 +92,10 @@ fn add(tags: &mut Tags, given: &[Tag]) -> Result<(), Ec2Error> {
     Ok(())
 }
 
-/// What a resource's tags become.
+/// An edit of a resource's tags.
 enum Edit<'a> {
     Create(&'a [Tag]),
-    /// A tag without value goes whatever its value is; no tag at all means all of them.
+    /// A tag without value is deleted whatever its value is; no tag at all means all of them.
     Delete(&'a [Tag]),
 }
 
@@ -214,7 +214,7 @@ impl Action for CreateTags {
     }
 }
 
-/// Takes tags away.
+/// Deletes tags.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct DeleteTags {
@@ -253,7 +253,7 @@ impl Action for DescribeTags {
         let mut take = |kind: &'static str, id: String, name: Option<&str>, tags: &Tags| {
             items.extend(tag_set(name, tags).items().iter().map(|tag| {
                 let mut members = tag.members().to_vec();
-                // The page needs an identifier for each row, which is no element of the answer.
+                // Pages need an identifier for each row, which is not an element of the answer.
                 let place = format!("{id} {}", tag.get("key").and_then(Node::as_text).unwrap_or_default());
                 members.extend([
                     ("resourceId", Node::text(&id)),
@@ -329,5 +329,5 @@ impl Action for DescribeTags {
     }
 }
 
-/// The element that a row of DescribeTags is known by while pages are made.
+/// The element that identifies a row of DescribeTags while pages are made.
 const PLACE: &str = "place";

@@ -1,4 +1,4 @@
-//! The actions on VPCs.
+//! Implements the actions on VPCs.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::model::ids::ResourceRef;
 use crate::model::vpc::{CreateVpc as Create, DeleteVpc as Delete};
 use crate::model::{Profile, Vpc, VpcId};
 
-/// Where filters look that are not called as their element is.
+/// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
     ("cidr", "cidrBlock"),
     ("cidr-block-association.cidr-block", "cidrBlockAssociationSet.cidrBlock"),
@@ -47,7 +47,7 @@ const PLACES: &[Place] = &[
     ),
 ];
 
-/// The `Vpc` of EC2's answers.
+/// Renders EC2's `Vpc`.
 pub(super) fn vpc(vpc: &Vpc) -> Node {
     let associated = || Node::map([("state", Node::text("associated"))]);
     let ipv4 = vpc.cidr_blocks.iter().enumerate().map(|(number, block)| {
@@ -89,7 +89,7 @@ pub(super) fn vpc(vpc: &Vpc) -> Node {
     ])
 }
 
-/// The identifier of what a resource's number stands for, such as a block of a VPC.
+/// An identifier derived from a resource's number, such as that of a block of a VPC.
 pub(super) fn association<T: crate::model::ids::ResourceId>(prefix: &str, id: T, number: usize) -> String {
     let number = u64::try_from(number).unwrap_or_default();
     format!(
@@ -98,7 +98,7 @@ pub(super) fn association<T: crate::model::ids::ResourceId>(prefix: &str, id: T,
     )
 }
 
-/// Makes a VPC.
+/// Creates a VPC.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct CreateVpc {
@@ -135,7 +135,7 @@ impl Action for CreateVpc {
     }
 }
 
-/// EC2's words for a tenancy that this server cannot give.
+/// EC2's refusal of a tenancy that this server does not have.
 fn default_tenancy(given: Option<&str>) -> Result<(), Ec2Error> {
     match given {
         None | Some("default") => Ok(()),
@@ -162,7 +162,7 @@ fn bad_block(text: &str, kind: &str) -> Ec2Error {
     ))
 }
 
-/// A /56 that no VPC has, of the range that the documentation's examples have (2001:db8::/32, RFC 3849).
+/// A free /56 of the range for documentation (2001:db8::/32, RFC 3849).
 fn provided_block(call: &Call<'_>) -> Ipv6Net {
     let taken: Vec<Ipv6Net> = call
         .controller()
@@ -230,7 +230,7 @@ impl Action for DescribeVpcs {
     }
 }
 
-/// Says one attribute of a VPC.
+/// Returns one attribute of a VPC.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct DescribeVpcAttribute {

@@ -1,6 +1,6 @@
-//! Leases the interface's primary address by DHCPv4, and no other: secondary addresses and prefixes are never leased (VPC
-//! guide, "DHCP option sets"). A lease is renewed for as long as the address is mapped. The server is the subnet's gateway,
-//! unless the profile gives it an address of its own. In a subnet without IPv4 it leases a link-local address.
+//! Leases the interface's primary address by DHCPv4, and no other: secondary addresses and prefixes are never leased
+//! (VPC guide, "DHCP option sets"). A lease can be renewed as long as the address is mapped. The server is the subnet's
+//! gateway, unless the profile gives it an address of its own. In a subnet without IPv4 it leases a link-local address.
 
 use std::net::Ipv4Addr;
 
@@ -14,10 +14,10 @@ use crate::wire::dhcp::v4::{Answer, CLIENT_PORT, MessageType, OptionCode, Reques
 use crate::wire::frame::Ipv4Packet;
 use crate::wire::udp::{self, Datagram, Endpoint, InvalidDatagram};
 
-/// What a refused client can tell its user (option 56).
+/// The message of a refusal (option 56).
 const REFUSAL: &str = "the address is not the primary address of this network interface";
 
-/// The server as one interface sees it.
+/// The server for one interface.
 struct Server<'a> {
     ingress: &'a Ingress<'a>,
     view: &'a View,
@@ -25,7 +25,7 @@ struct Server<'a> {
     policy: &'a Dhcpv4Policy,
     net: Ipv4Net,
     gateway: Ipv4Addr,
-    /// The address that it speaks from and is known by.
+    /// Its own address and server identifier.
     own: Ipv4Addr,
     /// The address that it leases.
     primary: Ipv4Addr,
@@ -43,7 +43,7 @@ pub(super) fn answer(
         InvalidDatagram::Malformed => DropReason::Dhcpv4Malformed,
     })?;
     let request = Request::parse(datagram.payload).map_err(|_| DropReason::Dhcpv4Malformed)?;
-    // One interface, one client: whoever asks for many hardware addresses starves nobody.
+    // One client per interface: a client with many hardware addresses cannot take anything from others.
     if request.hardware != ingress.interface.mac {
         return Err(DropReason::Dhcpv4ForeignClient);
     }
@@ -75,8 +75,8 @@ pub(super) fn answer(
     Ok(answered)
 }
 
-/// Where an answer goes (RFC 2131 section 4.1): to the address that the client uses; to everybody for a refusal, and where
-/// the client cannot hear anything else; to the address that it is given otherwise.
+/// The destination of an answer (RFC 2131 section 4.1): the address that the client uses; broadcast for a refusal, and
+/// where the client can receive nothing else; otherwise the leased address.
 fn destination(request: &Request, answer: &Answer) -> (MacAddr, Ipv4Addr) {
     let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST);
     if answer.kind == MessageType::Nak {
@@ -95,8 +95,9 @@ impl<'a> Server<'a> {
         let (subnet, interface) = (ingress.subnet, &ingress.interface);
         let policy = &subnet.profile().dhcp.v4;
         let gateway = subnet.gateway_ipv4().ok_or(DropReason::Dhcpv4NoAddress)?;
-        // A host of an EC2 subnet without IPv4 gets a link-local /32 from 169.254.0.1 (amazon-ec2-utils#27, cloud-init#5307).
-        // Of the options of such a lease only the mask, the server and the time are published; the others are as usual.
+        // A host of an EC2 subnet without IPv4 gets a link-local /32 from 169.254.0.1 (amazon-ec2-utils#27,
+        // cloud-init#5307). Of the options of such a lease only the mask, the server and the time are published; the
+        // others are as usual.
         let leased = match subnet.ipv4 {
             Some(net) => interface.ipv4.map(|address| (net, address)),
             None => subnet
@@ -116,12 +117,12 @@ impl<'a> Server<'a> {
         })
     }
 
-    /// A DHCPREQUEST in any of its four states, which are told apart by what it bears (RFC 2131 section 4.3.2).
+    /// A DHCPREQUEST in any of its four states, which differ in their fields (RFC 2131 section 4.3.2).
     fn request(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
         let used = Some(request.client_address).filter(|address| !address.is_unspecified());
         let (address, policy) = match (request.server, used, request.requested) {
             (Some(server), _, _) if server != self.own => return Err(DropReason::Dhcpv4OtherServer),
-            // SELECTING. Some clients leave the server identifier in when they renew, with their address in `ciaddr`.
+            // SELECTING. Some clients keep the server identifier when they renew, with their address in `ciaddr`.
             (Some(_), used, requested) => (requested.or(used), self.policy.foreign_address),
             // RENEWING or REBINDING.
             (None, Some(used), _) => (Some(used), self.policy.foreign_address),
@@ -160,7 +161,7 @@ impl<'a> Server<'a> {
         own.unwrap_or(self.net).netmask()
     }
 
-    /// The settings alone, for a host that has its address from elsewhere (RFC 2131 section 4.3.5).
+    /// The settings without a lease, for a host with an address from elsewhere (RFC 2131 section 4.3.5).
     fn inform(&self, request: &Request) -> Result<(Answer, Answered), DropReason> {
         let address = request.client_address;
         if address.is_unspecified() {
@@ -192,9 +193,9 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Who answers whom.
+    /// The server's and the client's identifiers.
     fn identity(&self, request: &Request) -> Vec<DhcpOption> {
-        // RFC 6842 section 3: a client identifier comes back as it was sent.
+        // RFC 6842 section 3: a client identifier is returned unchanged.
         let client = request.client_id.clone().map(DhcpOption::ClientIdentifier);
         let server = DhcpOption::ServerIdentifier(self.own);
         let wire_server = self
@@ -204,12 +205,12 @@ impl<'a> Server<'a> {
         std::iter::once(server).chain(client).chain(wire_server).collect()
     }
 
-    /// The name server that stands for AmazonProvidedDNS. A resolver that the router does not serve is not announced.
+    /// The name server that stands for AmazonProvidedDNS. A resolver that the router does not serve is not sent.
     fn resolver(&self) -> Option<Ipv4Addr> {
         let subnet = self.ingress.subnet;
         let served = match subnet.ipv4 {
             Some(_) => self.vpc.resolver(),
-            // A host with a link-local address reaches link-local services alone.
+            // A host with a link-local address reaches link-local services only.
             None => Some(SERVICES_IPV4[1]),
         };
         self.policy
@@ -227,13 +228,13 @@ impl<'a> Server<'a> {
         self.policy.classless_routes.iter().map(route).collect()
     }
 
-    /// What was seen in leases of EC2 hosts, and what an option set adds, as far as the client asks for it; the most
-    /// important first.
+    /// The options seen in leases of EC2 hosts and those of the option set, as far as the client requests them; the
+    /// most important first.
     fn extras(&self, request: &Request) -> Vec<DhcpOption> {
         let set = &self.vpc.dhcp_options;
         let [a, b, c, d] = self.primary.octets();
         let hostname = format!("ip-{a}-{b}-{c}-{d}");
-        // A name of a link-local address would be nobody's, and EC2 names hosts without IPv4 by their instance.
+        // A link-local address has no name, and EC2 names hosts without IPv4 by their instance.
         let hostname = self.ingress.subnet.ipv4.map(|_| DhcpOption::Hostname(hostname));
         let ntp = set.ntp_servers_ipv4();
         let ntp = if ntp.is_empty() {
@@ -264,12 +265,12 @@ impl<'a> Server<'a> {
     }
 }
 
-/// An option that the codec does not know by name.
+/// An option without a name in the codec.
 fn own_option(code: u8, data: Vec<u8>) -> DhcpOption {
     DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), data))
 }
 
-/// Routes as RFC 3442 writes them: the length of the prefix, as many of its octets as count, the gateway.
+/// Routes as in RFC 3442: the prefix length, its significant octets, the gateway.
 fn rfc3442(routes: &[(Ipv4Net, Ipv4Addr)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (net, gateway) in routes {
@@ -281,7 +282,7 @@ fn rfc3442(routes: &[(Ipv4Net, Ipv4Addr)]) -> Vec<u8> {
     bytes
 }
 
-/// An option that holds a list; none at all for an empty one.
+/// An option with a list; `None` for an empty one.
 fn list(addresses: Vec<Ipv4Addr>, option: impl FnOnce(Vec<Ipv4Addr>) -> DhcpOption) -> Option<DhcpOption> {
     (!addresses.is_empty()).then(|| option(addresses))
 }

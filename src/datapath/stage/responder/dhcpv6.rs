@@ -1,6 +1,6 @@
-//! DHCPv6 leases the interface's first IPv6 address as a /128 and the /80 that is delegated to it. Who asks is known by the
-//! port, so that no DUID and no link-local address, hidden or not, makes a difference; and what is no longer mapped ends at
-//! the next renewal, with lifetimes of zero.
+//! Leases the interface's first IPv6 address as a /128 and its delegated /80 by DHCPv6. The client is identified by its
+//! port, so that its DUID and link-local address do not matter. An address that is no longer mapped ends at the next
+//! renewal, with lifetimes of zero.
 
 use std::net::Ipv6Addr;
 
@@ -20,7 +20,7 @@ use crate::wire::udp::{self, Datagram, Endpoint, InvalidDatagram};
 /// Octets of the headers of IPv6 and UDP.
 const HEADERS: usize = 48;
 
-/// The server as one interface sees it.
+/// The server for one interface.
 struct Server<'a> {
     ingress: &'a Ingress<'a>,
     view: &'a View,
@@ -30,12 +30,12 @@ struct Server<'a> {
     duid: [u8; 10],
     /// The address that it leases.
     address: Option<Ipv6Addr>,
-    /// The prefix that it leases to who names none.
+    /// The prefix that it leases to a client that names none.
     prefix: Option<Ipv6Net>,
     times: Times,
 }
 
-/// Seconds of a lease.
+/// The lifetimes of a lease, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Times {
     renewal: u32,
@@ -62,8 +62,8 @@ impl Times {
                 valid: policy.valid_lifetime.get(),
             };
         };
-        // An address stays valid as long after its preferred time as the profile has it; T1 and T2 are the parts of that
-        // time that RFC 8415 section 14.2 recommends.
+        // An address stays valid as long after its preferred lifetime as in the profile; T1 and T2 are the fractions
+        // that RFC 8415 section 14.2 recommends.
         let grace = policy
             .valid_lifetime
             .get()
@@ -77,7 +77,7 @@ impl Times {
     }
 }
 
-/// What a client is told.
+/// The answer to a client.
 type Told = (MessageType, Vec<DhcpOption>);
 
 pub(super) fn answer(
@@ -149,7 +149,8 @@ impl<'a> Server<'a> {
         })
     }
 
-    /// Who must name itself, and who must, may or must not name the server (RFC 8415 section 16).
+    /// Checks which messages must have a client identifier, and which must, may or must not have a server identifier
+    /// (RFC 8415 section 16).
     fn admit(&self, request: &Request<'_>) -> Result<(), DropReason> {
         use MessageType as M;
         let well_formed = match request.kind {
@@ -167,14 +168,14 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Who answers whom.
+    /// The server's and the client's identifiers.
     fn identity(&self, request: &Request<'_>) -> Vec<DhcpOption> {
         let client = request.client.map(|client| DhcpOption::ClientId(client.to_vec()));
         let server = DhcpOption::ServerId(self.duid.to_vec());
         client.into_iter().chain(std::iter::once(server)).collect()
     }
 
-    /// A message to the server's own address, which it never invited anybody to use (RFC 8415 sections 16 and 18.3).
+    /// Refuses a message to the server's unicast address, which it never offered (RFC 8415 sections 16 and 18.3).
     fn refuse_unicast(&self, request: &Request<'_>) -> Result<Told, DropReason> {
         use MessageType as M;
         match request.kind {
@@ -211,7 +212,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// An answer for each identity association, and the names.
+    /// The answers for all identity associations, and the names.
     fn leases(&self, request: &Request<'_>, purpose: Purpose) -> Vec<DhcpOption> {
         let mut stock = Stock::new(self, request);
         let mut options: Vec<DhcpOption> = request
@@ -225,14 +226,14 @@ impl<'a> Server<'a> {
         options
     }
 
-    /// The delegated prefix in an association that the client did not ask for (systemd#20803).
+    /// The delegated prefix in an association that the client did not request (systemd#20803).
     fn unasked_prefix(&self, request: &Request<'_>) -> Option<DhcpOption> {
         let asks_for = |kind| request.associations.iter().any(|one| one.kind == kind);
         let delegated = self.prefix.filter(|_| self.policy.unasked_prefix)?;
         if asks_for(Association::Prefixes) || !asks_for(Association::Addresses) {
             return None;
         }
-        // Which number EC2 gives it is not published; only that it is none of the client's.
+        // EC2's IAID is not published; only that it is none of the client's.
         let taken = |id: u32| request.associations.iter().any(|one| one.id == id);
         let id = (0..).find(|id| !taken(*id))?;
         let asked = IdentityAssociation {
@@ -244,9 +245,10 @@ impl<'a> Server<'a> {
         Some(association(&asked, self.times, vec![prefix(delegated, self.times)]))
     }
 
-    /// One identity association with what it gets; what it has and does not get ends, or is left out of an offer.
+    /// One identity association with its leases; addresses that it has and does not get end, or are left out of an
+    /// offer.
     fn lease(&self, asked: &IdentityAssociation, given: &Given, purpose: Purpose) -> DhcpOption {
-        // RFC 8415 section 18.3.2: addresses that belong to another network make the client begin anew.
+        // RFC 8415 section 18.3.2: addresses of another network make the client start over.
         let elsewhere = asked.addresses.iter().any(|address| !self.net.contains(address));
         if purpose == Purpose::Assign && asked.kind == Association::Addresses && elsewhere {
             let options = vec![status(Status::NotOnLink, "the address is not of this subnet")];
@@ -256,7 +258,7 @@ impl<'a> Server<'a> {
         options.extend(given.prefixes.iter().map(|one| prefix(*one, self.times)));
         let times = if options.is_empty() { Times::NONE } else { self.times };
         if purpose == Purpose::Extend {
-            // RFC 8415 section 18.3.4: the client learns at once what it must no longer use.
+            // RFC 8415 section 18.3.4: the client must stop using these at once.
             let lost = asked.addresses.iter().filter(|one| !given.addresses.contains(*one));
             options.extend(lost.map(|one| address(*one, Times::NONE)));
             let lost = asked
@@ -275,8 +277,8 @@ impl<'a> Server<'a> {
         association(asked, times, options)
     }
 
-    /// Whether the addresses that a host remembers are still its own. RFC 8415 section 18.3.3 asks whether they suit the
-    /// link; here the link is one interface, and an address that is not mapped to it reaches nobody.
+    /// Whether a host's addresses are still its own. RFC 8415 section 18.3.3 asks whether they fit the link; here the
+    /// link is one interface, and an address that is not mapped to it is unreachable.
     fn confirm(&self, request: &Request<'_>) -> Result<DhcpOption, DropReason> {
         let mut addresses = request.associations.iter().flat_map(|one| &one.addresses).peekable();
         if addresses.peek().is_none() {
@@ -289,7 +291,8 @@ impl<'a> Server<'a> {
         })
     }
 
-    /// A Release or a Decline. Neither takes a mapping away; what was never leased is named (RFC 8415 section 18.3.7).
+    /// A Release or a Decline. Neither removes a mapping; addresses that were never leased are listed (RFC 8415 section
+    /// 18.3.7).
     fn give_back(&self, request: &Request<'_>) -> Vec<DhcpOption> {
         let unknown = request.associations.iter().filter(|one| {
             let addresses = one.addresses.iter().all(|address| Some(*address) == self.address);
@@ -304,7 +307,7 @@ impl<'a> Server<'a> {
             .collect()
     }
 
-    /// Name servers and domains, to whom the profile tells them and who asks.
+    /// Name servers and domains, where the profile sends them and the client requests them.
     fn names(&self, request: &Request<'_>) -> Vec<DhcpOption> {
         let told = match self.policy.names {
             Dhcpv6Names::Ipv6OnlySubnets => self.ingress.subnet.ipv4.is_none(),
@@ -337,17 +340,17 @@ impl<'a> Server<'a> {
         self.view.owner_ipv6(self.ingress.subnet, address) == Some(self.ingress.interface.index)
     }
 
-    /// Whether a prefix is delegated to the interface, be it the first one or another.
+    /// Whether a prefix is delegated to the interface, the first one or another.
     fn delegated(&self, prefix: Ipv6Net) -> bool {
         let subnet = self.ingress.subnet;
         self.policy.prefix_delegation && self.view.prefix_owner(subnet, prefix) == Some(self.ingress.interface.index)
     }
 }
 
-/// Why leases are spoken of.
+/// The message that leases are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// Advertise, or Reply at once: what the client would like binds nobody.
+    /// Advertise, or Reply to a rapid commit: nothing is assigned yet.
     Offer,
     /// Reply to a Request.
     Assign,
@@ -355,14 +358,14 @@ enum Purpose {
     Extend,
 }
 
-/// What one identity association gets.
+/// The leases of one identity association.
 #[derive(Debug, Default)]
 struct Given {
     addresses: Vec<Ipv6Addr>,
     prefixes: Vec<Ipv6Net>,
 }
 
-/// What there is to lease, each thing to one association: the one that names it, or else the first of its kind.
+/// The available leases, each for one association: the one that names it, or else the first of its kind.
 struct Stock {
     address_at: Option<usize>,
     prefix_at: Option<usize>,
@@ -419,7 +422,7 @@ impl Stock {
     }
 }
 
-/// A prefix that only says how long a prefix the client would like (RFC 8415 section 18.2.1).
+/// A prefix that only gives the requested length (RFC 8415 section 18.2.1).
 fn is_hint(prefix: &Ipv6Net) -> bool {
     prefix.addr().is_unspecified()
 }

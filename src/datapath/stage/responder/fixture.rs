@@ -1,5 +1,5 @@
-//! A small VPC to ask: a dual-stack subnet with two hosts and one without addresses, and an IPv6-only subnet with one host.
-//! Questions go the way that frames go: through the decision, and to the server that it names.
+//! Builds a small VPC for the DHCP tests: a dual-stack subnet with two hosts and one without addresses, and an
+//! IPv6-only subnet with one host.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Network {
         )
     }
 
-    /// Sends a frame, which must be one for a server, and answers what comes back.
+    /// Sends a frame to a server, and returns the answer.
     pub(super) fn send(&self, from: InterfaceIndex, bytes: &[u8]) -> Result<(Answered, Vec<u8>), DropReason> {
         let service = match self.decide(from, bytes) {
             Verdict::Punt(service)

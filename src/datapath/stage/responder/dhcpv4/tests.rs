@@ -1,4 +1,4 @@
-//! What clients of every kind hear from the DHCPv4 server, read by a reader that is not ours and by hand.
+//! Tests answers of the DHCPv4 server to all kinds of clients, with another library's parser and by hand.
 
 use dhcproto::v4::{DhcpOption as O, Message, Opcode};
 use dhcproto::{Decodable, Decoder};
@@ -13,7 +13,7 @@ use crate::wire::frame::Frame;
 
 const NOWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const ALL: Ipv4Addr = Ipv4Addr::BROADCAST;
-/// What `dhclient` of the images that the leases were dumped from asks for.
+/// The options that `dhclient` requests on the images whose leases were dumped.
 const DHCLIENT: [u8; 13] = [1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42];
 
 /// A client's message, option by option.
@@ -24,7 +24,7 @@ struct Client {
     ciaddr: Ipv4Addr,
     mac: MacAddr,
     options: Vec<(u8, Vec<u8>)>,
-    /// To the gateway instead of to everybody.
+    /// To the gateway instead of broadcast.
     unicast: bool,
 }
 
@@ -97,7 +97,7 @@ impl Client {
     }
 }
 
-/// What came back, by a reader that is not ours.
+/// An answer, parsed by another library.
 struct Heard {
     answered: Answered,
     to: (MacAddr, Ipv4Addr),
@@ -139,7 +139,7 @@ fn ask(network: &Network, client: &Client) -> Result<Heard, DropReason> {
     network.send(network.host, &client.frame()).map(hear)
 }
 
-/// The value of an option, found by hand.
+/// The value of an option, searched by hand.
 fn option(payload: &[u8], code: u8) -> Option<&[u8]> {
     let mut rest = &payload[240..];
     while rest[0] != 255 {
@@ -152,7 +152,7 @@ fn option(payload: &[u8], code: u8) -> Option<&[u8]> {
     None
 }
 
-/// The codes in the order in which they stand.
+/// The option codes in their order.
 fn codes(payload: &[u8]) -> Vec<u8> {
     let (mut rest, mut codes) = (&payload[240..], Vec::new());
     while rest[0] != 255 {

@@ -1,4 +1,5 @@
-//! `/v1/runs/{run}/report.*`, `/capture`, `/captures` and `/logs`: what a run leaves, in the formats of those who read it.
+//! Implements `/v1/runs/{run}/report.*`, `/capture`, `/captures` and `/logs`: the artifacts of a run, in common
+//! formats.
 
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ async fn report_xml(State(state): State<AppState>, path: PathParts, _: NoQuery) 
     blocking(move || Ok(typed("application/xml", render()))).await
 }
 
-/// The report of a run as one page that needs nothing else
+/// The report of a run as one self-contained page
 #[utoipa::path(get, path = "/v1/runs/{run}/report.html", tag = "runs", operation_id = "run_report_html",
     params(("run" = String, Path, description = "The run's identifier")),
     responses(
@@ -105,7 +106,7 @@ fn pcapng(capture: &CaptureFile) -> Result<Response, Problem> {
 
 /// Every frame that crossed the switch of a run
 ///
-/// What became of a frame stands in its comment. Of a run that was repeated it is that of the run in the report.
+/// The verdict on a frame is in its comment. For a repeated run it is the capture of the run in the report.
 #[utoipa::path(get, path = "/v1/runs/{run}/capture", tag = "runs", operation_id = "run_capture",
     params(("run" = String, Path, description = "The run's identifier")),
     responses(
@@ -133,11 +134,11 @@ fn no_instance(name: &str) -> Problem {
 struct InstanceCapture {
     /// The instance, or the identifier of an interface that has no name.
     instance: String,
-    /// Frames in it.
+    /// The number of frames.
     frames: u64,
-    /// Whether none is missing. Of what crosses an interface the first is kept, and so much of it as there is room for.
+    /// Whether all frames of the interface are in it: frames are kept from the first on, up to a limit.
     complete: bool,
-    /// Size of the file.
+    /// Size of the file in bytes.
     octets: u64,
 }
 
@@ -179,8 +180,8 @@ async fn captures(
 
 /// Every frame that one instance of a run sent, or that was delivered to it
 ///
-/// What became of a frame that it sent, and where one that it got comes from, stands in its comment. Of a run that was
-/// repeated it is that of the run in the report.
+/// The comment of a frame has the verdict on it, or for a delivered one its origin. For a repeated run it is the
+/// capture of the run in the report.
 #[utoipa::path(get, path = "/v1/runs/{run}/captures/{instance}", tag = "runs", operation_id = "run_instance_capture",
     params(
         ("run" = String, Path, description = "The run's identifier"),
