@@ -29,17 +29,20 @@ ACTIONS = {
         DeleteNetworkAclEntry DeleteNetworkInterface DeleteRoute DeleteRouteTable DeleteSecurityGroup DeleteSubnet
         DeleteTags DeleteVpc DeleteVpcPeeringConnection DescribeAccountAttributes DescribeAddresses
         DescribeAddressesAttribute DescribeAvailabilityZones DescribeDhcpOptions DescribeEgressOnlyInternetGateways
-        DescribeFlowLogs DescribeInstanceAttribute DescribeInstanceStatus DescribeInstanceTypes DescribeInstances
-        DescribeInternetGateways DescribeManagedPrefixLists DescribeNatGateways DescribeNetworkAcls
+        DescribeFlowLogs DescribeImages DescribeInstanceAttribute DescribeInstanceCreditSpecifications
+        DescribeInstanceStatus DescribeInstanceTypeOfferings DescribeInstanceTypes DescribeInstances
+        DescribeInternetGateways DescribeKeyPairs DescribeManagedPrefixLists DescribeNatGateways DescribeNetworkAcls
         DescribeNetworkInterfaceAttribute DescribeNetworkInterfaces DescribePrefixLists DescribeRegions
         DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeStaleSecurityGroups DescribeSubnets DescribeTags
-        DescribeVpcAttribute DescribeVpcPeeringConnections DescribeVpcs DetachInternetGateway DetachNetworkInterface
+        DescribeVolumes DescribeVpcAttribute DescribeVpcPeeringConnections DescribeVpcs DetachInternetGateway
+        DetachNetworkInterface
         DisassociateAddress DisassociateRouteTable DisassociateSubnetCidrBlock DisassociateVpcCidrBlock
         GetManagedPrefixListAssociations GetManagedPrefixListEntries ModifyInstanceAttribute
         ModifyInstanceMetadataOptions ModifyManagedPrefixList ModifyNetworkInterfaceAttribute
         ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute RebootInstances RejectVpcPeeringConnection
         ReleaseAddress ReplaceNetworkAclAssociation ReplaceNetworkAclEntry ReplaceRoute
-        ReplaceRouteTableAssociation RestoreManagedPrefixListVersion RevokeSecurityGroupEgress RevokeSecurityGroupIngress RunInstances StartInstances
+        ReplaceRouteTableAssociation ResetNetworkInterfaceAttribute RestoreManagedPrefixListVersion RevokeSecurityGroupEgress
+        RevokeSecurityGroupIngress RunInstances StartInstances
         StopInstances TerminateInstances UnassignIpv6Addresses UnassignPrivateIpAddresses
         UpdateSecurityGroupRuleDescriptionsEgress UpdateSecurityGroupRuleDescriptionsIngress
     """.split(),

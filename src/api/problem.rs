@@ -135,6 +135,9 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::DeleteInUse { .. }
         | ModelError::NotAttached { .. }
         | ModelError::DeviceIndexTaken { .. }
+        | ModelError::InstanceState { .. }
+        | ModelError::InstanceUnavailable { .. }
+        | ModelError::Protected { .. }
         | ModelError::RouteExists { .. }
         | ModelError::MainRouteTable { .. }
         | ModelError::NotAssociated { .. }
@@ -169,7 +172,7 @@ impl From<ControlError> for Problem {
             ControlError::Attach { .. } | ControlError::Explain { .. } | ControlError::Fault { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            ControlError::NoSwitch | ControlError::Lasting { .. } => StatusCode::CONFLICT,
+            ControlError::NoSwitch | ControlError::NoHost { .. } | ControlError::Lasting { .. } => StatusCode::CONFLICT,
             ControlError::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             ControlError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             ControlError::Moved { .. } => StatusCode::PRECONDITION_FAILED,

@@ -3,7 +3,7 @@
 use super::events::EventKind;
 use crate::model::change::{Change, Delta, Record};
 use crate::model::interface::InterfaceRecord;
-use crate::model::{InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
+use crate::model::{Attachment, InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
 /// The events of `changes`, in their order; `network` is the network after them.
 pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind> {
@@ -175,12 +175,14 @@ impl List<'_> {
             }
             (Some(before), Some(after)) => {
                 let attachment = before.attachment;
-                if attachment != after.attachment {
+                let place = |record: &InterfaceRecord| record.attachment.map(Attachment::place);
+                let moved = place(before) != place(after);
+                if moved {
                     self.targets_changed(interface_id);
                 }
                 // Attaching and detaching has an event of its own, that of the port.
                 let otherwise = InterfaceRecord {
-                    attachment,
+                    attachment: if moved { attachment } else { after.attachment },
                     ..after.clone()
                 };
                 if otherwise != *before {

@@ -14,6 +14,7 @@ use super::events::{Author, EventKind, EventLog, PartOf, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
 use super::former::Former;
+use super::life::Life;
 use super::ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
@@ -105,6 +106,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// Former owners of addresses, for as long as neighbors may have them in a cache.
     pub(super) former: Former,
+    /// What instances and attachments come to by and by.
+    pub(super) life: Life,
 }
 
 impl State {
@@ -167,6 +170,7 @@ impl Controller {
             faults: Faults::new(seed),
             ports: HashMap::new(),
             former: Former::default(),
+            life: Life::default(),
         };
         let shared = Shared {
             state: RwLock::new(state),

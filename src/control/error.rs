@@ -1,7 +1,7 @@
 //! Why a command was refused, in one form for REST, the EC2 API and scenarios: AWS code, field, message, remedy.
 
 use crate::model::mapping::EditFailed;
-use crate::model::{InterfaceId, ModelError};
+use crate::model::{InstanceId, InterfaceId, ModelError};
 use crate::store::StoreError;
 
 /// A command that was refused and changed nothing.
@@ -22,6 +22,12 @@ pub enum ControlError {
     /// No switch runs in this process.
     #[error("there is no switch to attach to")]
     NoSwitch,
+    /// An instance that is a device of the user's, which this server cannot switch off and on.
+    #[error("The instance '{instance}' is a device of its own and no host of this server.")]
+    NoHost {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// A fault that cannot be started.
     #[error("{problem}")]
     Fault {
@@ -81,6 +87,7 @@ impl ControlError {
             Self::Moved { .. } => "PreconditionFailed",
             Self::NotKept { .. } => "InvalidRevision.NotFound",
             Self::Lasting { .. } => "IncorrectState",
+            Self::NoHost { .. } => "UnsupportedOperation",
         }
     }
 
@@ -94,6 +101,7 @@ impl ControlError {
             }
             Self::Attach { .. } => Some("device".to_owned()),
             Self::NoSwitch | Self::Store(_) | Self::Moved { .. } | Self::NotKept { .. } | Self::Lasting { .. } => None,
+            Self::NoHost { .. } => Some("instance".to_owned()),
             Self::Explain { field, .. } | Self::Fault { field, .. } => Some((*field).to_owned()),
         }
     }
@@ -111,6 +119,7 @@ impl ControlError {
             Self::Moved { .. } => "Read it again, and send the request again if it still makes sense.".to_owned(),
             Self::NotKept { oldest, .. } => format!("The oldest revision that is kept is {oldest}."),
             Self::Lasting { .. } => "Attach or detach the interface by a request of its own.".to_owned(),
+            Self::NoHost { .. } => "Stop and start what has the device, or detach it.".to_owned(),
             Self::Explain { remedy, .. } | Self::Fault { remedy, .. } => (*remedy).to_owned(),
         }
     }

@@ -21,6 +21,7 @@ pub use api::ApiFate;
 pub(super) use api::ApiFaults;
 pub(super) use hosts::SettledHosts;
 pub use hosts::{HostState, Hosts};
+pub(super) use late::Later;
 pub(super) use timer::Timer;
 
 use super::controller::{Controller, State};
@@ -204,7 +205,7 @@ impl Controller {
         any
     }
 
-    /// Does what is due: faults that end, edits that arrive. Returns when something is due next. The Controller's own
+    /// Does what is due: faults that end, edits that arrive, instances and attachments that come into their next state. Returns when something is due next. The Controller's own
     /// thread calls this; a test that owns the time calls it through [`Self::drive_faults`].
     pub(super) fn run_due(&self, now: Duration) -> Option<Duration> {
         let mut guard = self.write();
@@ -218,11 +219,14 @@ impl Controller {
             }
             self.propagate(state, due);
         }
-        let next = state.faults.next_due();
+        let transitions = Self::due_transitions(state, now);
+        let next = state.faults.next_due().into_iter().chain(state.life.next_due()).min();
         drop(guard);
         if ended_any {
             self.settle_hosts();
         }
+        // What these bring about later wakes the thread anew.
+        self.carry_out(transitions);
         next
     }
 
@@ -241,7 +245,7 @@ impl Controller {
         for (id, active) in &state.faults.active {
             match &active.fault.spec.fault {
                 FaultKind::Api(fault) => api.push((*id, fault.clone())),
-                FaultKind::LatePropagation { .. } => {}
+                FaultKind::LatePropagation { .. } | FaultKind::LateAttachment { .. } => {}
                 kind => {
                     match kind {
                         FaultKind::LinkDown(scope) => unplugged.extend(scope::ports(state, scope)),
@@ -399,7 +403,10 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
             ..Selector::default()
         })),
         // The processes of a host that hangs are all that is wrong with it.
-        FaultKind::InstanceFreeze(_) | FaultKind::LatePropagation { .. } | FaultKind::Api(_) => None,
+        FaultKind::InstanceFreeze(_)
+        | FaultKind::LatePropagation { .. }
+        | FaultKind::LateAttachment { .. }
+        | FaultKind::Api(_) => None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::model::interface::InterfaceRecord;
 use crate::model::mapping::MappingChange;
 use crate::model::subnet::Subnet;
 use crate::model::vpc::Vpc;
-use crate::model::{InterfaceId, SubnetId};
+use crate::model::{Attachment, InterfaceId, SubnetId};
 use crate::switch::port::PortDevice;
 
 /// Work that remains to be done after the lock is released.
@@ -69,14 +69,27 @@ impl Controller {
             follower.afterwards.hosts = true;
         }
         self.publish_all(events_of(&state.network, changes), revision);
-        for (interface_id, port) in follower.ports_down {
+        self.tell_of_ports(&follower.ports_down, reason);
+        follower.afterwards
+    }
+
+    /// Takes the port of an interface away, whatever is declared of it.
+    pub(super) fn unplug(&self, state: &mut State, interface: InterfaceId, reason: &str) -> Afterwards {
+        let mut follower = Follower::new(self);
+        follower.unplug(state, interface);
+        self.refresh_faults(state);
+        self.tell_of_ports(&follower.ports_down, Some(reason));
+        follower.afterwards
+    }
+
+    fn tell_of_ports(&self, down: &[(InterfaceId, OpenPort)], reason: Option<&str>) {
+        for (interface_id, port) in down {
             self.publish(EventKind::PortDown {
-                interface_id,
+                interface_id: *interface_id,
                 port: port.port.get(),
                 reason: reason.map(str::to_owned),
             });
         }
-        follower.afterwards
     }
 
     /// Brings a network that is there already before the data path. `changes` make it from nothing.
@@ -213,7 +226,8 @@ impl<'c> Follower<'c> {
                         .binding
                         .set_source_dest_check(interface.id, interface.source_dest_check);
                 }
-                if before.attachment != interface.attachment {
+                let place = |record: &InterfaceRecord| record.attachment.map(Attachment::place);
+                if place(before) != place(interface) {
                     self.lag(state, before, interface);
                     // A port that is being opened must not be lost for an instant.
                     if before.attachment.is_some() {

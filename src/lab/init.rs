@@ -35,6 +35,8 @@ pub(super) enum Order {
     Freeze = b'F' as isize,
     Thaw = b'T' as isize,
     Kill = b'K' as isize,
+    /// All programs are asked to end.
+    End = b'E' as isize,
 }
 
 /// Every process of the instance except the caller and process 1 (kill(2)).
@@ -165,6 +167,7 @@ fn obey(order: u8) -> io::Result<()> {
         o if o == Order::Freeze as u8 => Signal::SIGSTOP,
         o if o == Order::Thaw as u8 => Signal::SIGCONT,
         o if o == Order::Kill as u8 => Signal::SIGKILL,
+        o if o == Order::End as u8 => Signal::SIGTERM,
         other => return Err(io::Error::other(format!("unknown order {other}"))),
     };
     match kill(ALL_OTHERS, signal) {

@@ -404,6 +404,11 @@ impl Instance {
         self.if_started(Machine::thaw)
     }
 
+    /// Asks every process to end (SIGTERM), as a machine does that is shut down.
+    pub fn ask_to_end(&self) -> Result<(), InstanceError> {
+        self.if_started(Machine::ask_to_end)
+    }
+
     /// Kills every process. Files and network stay.
     pub fn kill_processes(&self) -> Result<(), InstanceError> {
         self.if_started(Machine::kill_processes)

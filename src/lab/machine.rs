@@ -153,6 +153,11 @@ impl Machine {
         self.order(Order::Kill)
     }
 
+    /// SIGTERM to every process but process 1.
+    pub fn ask_to_end(&self) -> Result<(), MachineError> {
+        self.order(Order::End)
+    }
+
     fn order(&self, order: Order) -> Result<(), MachineError> {
         let mut control = lock(&self.control);
         let mut echo = [0];

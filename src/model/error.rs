@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::address::AddressOrPrefix;
 use super::dhcp_options::DhcpOptionsError;
 use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
+use super::instance::life::InstanceState;
 use super::network_acl::NetworkAclError;
 use super::prefix_list::PrefixListError;
 use super::security_group::SecurityGroupError;
@@ -245,6 +246,31 @@ pub enum ModelError {
         /// The interface.
         interface: InterfaceId,
     },
+    /// A step in the life of an instance that cannot follow its state. The words are EC2's.
+    #[error(
+        "The instance '{instance}' is not in a state from which it can be {}.",
+        .wanted.asked_for()
+    )]
+    InstanceState {
+        /// The instance.
+        instance: InstanceId,
+        /// The state that it was to come into.
+        wanted: InstanceState,
+    },
+    /// An instance that is to be terminated and must not be. The words are EC2's.
+    #[error(
+        "The instance '{instance}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+    )]
+    Protected {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// An interface for an instance that is being terminated.
+    #[error("Instance '{instance}' is not 'running' or 'stopped'.")]
+    InstanceUnavailable {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// A place in an instance that another interface has.
     #[error("Instance '{instance}' already has an interface attached at device index '{device_index}'.")]
     DeviceIndexTaken {
@@ -371,6 +397,8 @@ impl ModelError {
             Self::AddressInUse { .. } => "InvalidIPAddress.InUse",
             Self::SubnetFull { .. } => "InsufficientFreeAddressesInSubnet",
             Self::Dependents { .. } => "DependencyViolation",
+            Self::InstanceState { .. } | Self::InstanceUnavailable { .. } => "IncorrectInstanceState",
+            Self::Protected { .. } => "OperationNotPermitted",
             Self::InterfaceInUse { .. } => "InvalidNetworkInterface.InUse",
             Self::NotAttached { .. } => "InvalidAttachmentID.NotFound",
             Self::PrimaryCidr { .. } => "OperationNotPermitted",
@@ -439,6 +467,7 @@ impl ModelError {
             Self::InterfaceInUse { .. } | Self::DeleteInUse { .. } | Self::NotAttached { .. } => Some("interface"),
             Self::TagKey { .. } => Some("tags"),
             Self::DeviceIndexTaken { .. } => Some("device_index"),
+            Self::InstanceState { .. } | Self::InstanceUnavailable { .. } | Self::Protected { .. } => Some("instance"),
             Self::Dependents { .. } | Self::Limit { .. } => None,
         }
     }
@@ -484,6 +513,10 @@ impl ModelError {
             Self::TagKey { .. } => "Rename the tag, or set 'metadata.instance_tags' to false.".into(),
             Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
             Self::DeviceIndexTaken { interface, .. } => format!("Detach {interface} first, or choose another index."),
+            Self::InstanceState { .. } | Self::InstanceUnavailable { .. } => {
+                "Wait until it is in another state, or leave it.".into()
+            }
+            Self::Protected { .. } => "Allow that it is terminated first.".into(),
             Self::Route { remedy, .. } => (*remedy).into(),
             Self::OutOfRange { remedy, .. } => (*remedy).into(),
             Self::RouteExists { .. } => "Replace the route instead.".into(),

@@ -138,6 +138,19 @@ pub enum FaultKind {
         /// The delay.
         delay: PropagationDelay,
     },
+    /// Attaching and detaching network interfaces take time: the API answers at once, and the device appears or vanishes
+    /// later, or never. One that hangs is ended by force.
+    LateAttachment {
+        /// Of interfaces of this scope only; of all if left out.
+        #[serde(default, skip_serializing_if = "Scope::is_empty")]
+        scope: Scope,
+        /// How long attaching takes; as ever if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attach: Option<PropagationDelay>,
+        /// How long detaching takes; as ever if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detach: Option<PropagationDelay>,
+    },
     /// The API throttles, fails or is slow.
     Api(ApiFault),
     /// Routers send no advertisements to the interfaces, solicited or not.
@@ -215,6 +228,7 @@ impl FaultKind {
             Self::Impairment(_) => "impairment",
             Self::StaleMapping { .. } => "stale_mapping",
             Self::LatePropagation { .. } => "late_propagation",
+            Self::LateAttachment { .. } => "late_attachment",
             Self::Api(_) => "api",
             Self::RouterAdvertisementsWithheld(_) => "router_advertisements_withheld",
             Self::DhcpSilent(_) => "dhcp_silent",

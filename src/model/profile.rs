@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::duration::{AdvertisementInterval, Remembered, RouterLifetime, WireLifetime};
+use super::duration::{AdvertisementInterval, Delay, Remembered, RouterLifetime, WireLifetime};
 
 mod dhcp;
 mod firewall;
@@ -43,6 +43,38 @@ pub struct Profile {
     pub dhcp: DhcpPolicy,
     /// Security groups and network ACLs.
     pub firewall: FirewallPolicy,
+    /// How long instances and attachments take to come and go.
+    pub instance: InstancePolicy,
+}
+
+/// How long what was asked for takes to come about. Nobody has published what EC2 takes; these are short, so that no test waits
+/// for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct InstancePolicy {
+    /// From `pending` to `running`.
+    pub pending: Delay,
+    /// From `stopping` to `stopped`: as long as programs have to end.
+    pub stopping: Delay,
+    /// From `shutting-down` to `terminated`.
+    pub shutting_down: Delay,
+    /// From `attaching` to `attached`: then the device is there.
+    pub attaching: Delay,
+    /// From `detaching` to the end of the attachment and its device.
+    pub detaching: Delay,
+}
+
+impl Default for InstancePolicy {
+    fn default() -> Self {
+        Self {
+            pending: const { Delay::constant(Duration::from_millis(300)) },
+            stopping: const { Delay::constant(Duration::from_millis(700)) },
+            shutting_down: const { Delay::constant(Duration::from_millis(700)) },
+            attaching: Delay::default(),
+            detaching: Delay::default(),
+        }
+    }
 }
 
 /// How a frame finds its port.
@@ -337,6 +369,7 @@ impl Profile {
                 answers_per_second: 20,
             },
             firewall: FirewallPolicy::aws(),
+            instance: InstancePolicy::default(),
         }
     }
 

@@ -2,11 +2,9 @@
 //! address, and the host has to configure it. Detaching closes the device, which vanishes from the host with its
 //! configuration.
 
-use super::{HostSpec, Runtime, RuntimeError, lock};
-use crate::control::{DevicePlace, OpenedDevice};
-use crate::lab::{Instance, InterfaceSpec};
+use super::{Runtime, RuntimeError, lock};
+use crate::control::DevicePlace;
 use crate::model::{Attachment, InterfaceId, ModelError, NetworkInterface, ResourceRef};
-use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
 /// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on
 /// one network card).
@@ -110,8 +108,9 @@ impl PlaceIn<'_> {
 }
 
 impl Runtime {
-    /// Attaches a network interface to a running host, at a device index of 1 or more, or at the next free one. The
-    /// device has the interface's MAC address, is named `ethN` for index N, and is down.
+    /// Attaches a network interface to a host that runs, at a device index of 1 or more, or at the next that is free. The
+    /// device has the interface's MAC address, is called `ethN` for the index N, and is down. It is there on return, however
+    /// long attaching is said to take.
     pub fn attach_to_host(
         &self,
         interface: &ResourceRef<InterfaceId>,
@@ -119,12 +118,39 @@ impl Runtime {
         device_index: Option<u32>,
     ) -> Result<NetworkInterface, RuntimeError> {
         let controller = self.controller();
+        let _one_at_a_time = lock(&self.hosts.placing);
+        let (found, place) = self.place_in(interface, host, device_index)?;
+        let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
+        let running = self.lab().get(host).ok_or_else(no_such_host)?;
+        let device = self.hosts.open_in(controller, &running, &found, place.device_index)?;
+        Ok(controller.attach(&found.id.into(), device, DevicePlace::HostFurther(place))?)
+    }
+
+    /// Begins to attach a network interface to a host. The device appears when the profile or a fault lets it; until then the
+    /// interface is `attaching`.
+    pub fn begin_attachment_to_host(
+        &self,
+        interface: &ResourceRef<InterfaceId>,
+        host: &str,
+        device_index: Option<u32>,
+    ) -> Result<NetworkInterface, RuntimeError> {
+        let (found, place) = self.place_in(interface, host, device_index)?;
+        Ok(self.controller().begin_attachment(found.id, place)?)
+    }
+
+    /// Where an interface is to be attached, if it can be.
+    fn place_in(
+        &self,
+        interface: &ResourceRef<InterfaceId>,
+        host: &str,
+        device_index: Option<u32>,
+    ) -> Result<(NetworkInterface, Attachment), RuntimeError> {
+        let controller = self.controller();
         let found = controller.interface(interface)?;
         let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
-        let instance = self.lab().get(host).ok_or_else(no_such_host)?;
         let primary = self.interface_of(host).ok_or_else(no_such_host)?;
-        // No device is created for an interface that has a port already.
-        if controller.port_of(found.id).is_some() {
+        // A device is not made for an interface that cannot take it.
+        if found.attachment.is_some() {
             return Err(refused(ModelError::InterfaceInUse { interface: found.id }));
         }
         let subnet = controller.subnet(&found.subnet_id.into())?;
@@ -133,62 +159,10 @@ impl Runtime {
             .availability_zone;
         let host = PlaceIn { host, zone: &zone };
         host.is_reached_from(&subnet.availability_zone)?;
-        let _one_at_a_time = lock(&self.placing);
         let own = controller.instance_of(primary).ok_or_else(no_such_host)?;
         let taken = controller.attached(own);
         let index = host.choose(device_index, |index| taken.contains_key(&index))?;
-        let place = Attachment {
-            instance_id: own,
-            device_index: index,
-        };
-        self.plug(&instance, &found, place)
-    }
-
-    /// Makes the device of an interface in a host, and a port of it.
-    fn plug(
-        &self,
-        host: &Instance,
-        interface: &NetworkInterface,
-        place: Attachment,
-    ) -> Result<NetworkInterface, RuntimeError> {
-        let controller = self.controller();
-        let profile = controller.vpc(&interface.vpc_id.into())?.profile;
-        let mtu = interface.settings.mtu.unwrap_or(profile.mtu);
-        let spec = InterfaceSpec {
-            mtu: mtu.into(),
-            up: false,
-            ..InterfaceSpec::new(format!("eth{}", place.device_index), interface.mac_address)
-        };
-        let options = TapOptions {
-            offload: self.offload,
-            mtu,
-            ..TapOptions::default()
-        };
-        let tap = host.attach(&spec, || TapPort::open(&spec.name, options))?;
-        let device = OpenedDevice::from(PortDevice::Tap(tap));
-        Ok(controller.attach(&interface.id.into(), device, DevicePlace::HostFurther(place))?)
-    }
-
-    /// Makes the devices of the further interfaces of hosts that were made again: they are attached as declared.
-    pub(super) fn plug_declared(&self, hosts: &[HostSpec]) -> Result<(), RuntimeError> {
-        let controller = self.controller();
-        for host in hosts {
-            let (Some(primary), Some(instance)) = (self.interface_of(&host.name), self.lab().get(&host.name)) else {
-                continue;
-            };
-            let Some(own) = controller.instance_of(primary) else {
-                continue;
-            };
-            let further = controller.attached(own).into_iter().filter(|(index, _)| *index > 0);
-            for (device_index, interface) in further {
-                let place = Attachment {
-                    instance_id: own,
-                    device_index,
-                };
-                self.plug(&instance, &controller.interface(&interface.into())?, place)?;
-            }
-        }
-        Ok(())
+        Ok((found, Attachment::new(own, index)))
     }
 }
 

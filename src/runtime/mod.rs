@@ -7,31 +7,25 @@ mod events;
 mod hosts;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
+use hosts::LabHosts;
 
 use crate::confine::{self, Role};
-use crate::control::{ControlError, Controller, ControllerConfig, DevicePlace, OpenedDevice, Ports};
+use crate::control::{ControlError, Controller, ControllerConfig, Hosts, Ports};
 use crate::datapath::{FabricWriter, Received};
-use crate::lab::link::Route;
-use crate::lab::{
-    ApiAccess, ApiDoor, InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, Lab, LinkLocal, ServeHost,
-    drop_in_parallel,
-};
-use crate::model::interface::DetachInterface;
+use crate::lab::{ApiAccess, ApiDoor, InstanceError, InstanceOptions, Lab, LinkLocal, ServeHost, drop_in_parallel};
 use crate::model::region::DEFAULT_REGION;
-use crate::model::{InterfaceId, Limits, NetworkInterface, ResourceRef};
+use crate::model::{InterfaceId, Limits, ResourceRef};
 use crate::services::{Services, ServicesConfig};
 use crate::store::{Store, StoreError};
-use crate::switch::port::{PortDevice, TapOptions, TapPort};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
 
 /// Settings of a runtime.
@@ -103,9 +97,6 @@ pub enum RuntimeError {
 /// passes it in.
 pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn ServeHost>>;
 
-/// The shelf of the store that hosts are written down on.
-const HOSTS: &str = "hosts";
-
 /// A host to create.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostSpec {
@@ -153,12 +144,8 @@ pub struct Runtime {
     lab: Arc<Lab>,
     controller: Controller,
     switch: Arc<Switch>,
-    /// Each host as it was started, with its primary interface by identifier.
-    hosts: Arc<Mutex<BTreeMap<String, HostSpec>>>,
-    /// Held while an interface gets a device index.
-    placing: Mutex<()>,
+    hosts: Arc<LabHosts>,
     door: ApiDoor,
-    offload: bool,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
     _services: Services,
@@ -231,17 +218,15 @@ impl Runtime {
         }
         let door = options.door.clone();
         let lab = Arc::new(Lab::new(options));
-        let hosts = Arc::new(Mutex::new(BTreeMap::new()));
-        controller.set_hosts(Arc::new(hosts::LabHosts::new(&lab, &hosts)));
+        let hosts = Arc::new(LabHosts::new(&lab, config.offload));
+        controller.set_hosts(Arc::clone(&hosts) as Arc<dyn Hosts>);
         Ok(Self {
             lab,
             _events: EventPump::start(controller.clone(), events)?,
             controller,
             switch,
             hosts,
-            placing: Mutex::default(),
             door,
-            offload: config.offload,
             _services: services,
         })
     }
@@ -268,147 +253,30 @@ impl Runtime {
 
     /// Creates hosts on existing interfaces; all of them or none.
     pub fn create_hosts(&self, hosts: &[HostSpec]) -> Result<(), RuntimeError> {
-        let mut specs = Vec::with_capacity(hosts.len());
-        let mut interfaces = Vec::with_capacity(hosts.len());
-        for host in hosts {
-            let interface = self.controller.interface(&host.interface)?;
-            specs.push(self.instance_spec(host, &interface)?);
-            interfaces.push(interface.id);
-        }
-        let offload = self.offload;
-        let devices = self.lab.create_all(&specs, |spec| {
-            let options = TapOptions {
-                offload,
-                mtu: u16::try_from(spec.interface.mtu).unwrap_or(u16::MAX),
-                ..TapOptions::default()
-            };
-            TapPort::open(&spec.interface.name, options)
-        })?;
-        // Before they have a port: from then on a fault may name them.
-        let started = hosts.iter().zip(&interfaces).map(|(host, interface)| {
-            let host = HostSpec {
-                interface: (*interface).into(),
-                ..host.clone()
-            };
-            (host.name.clone(), host)
-        });
-        lock(&self.hosts).extend(started);
-        let mut attached = Vec::with_capacity(hosts.len());
-        for (device, interface) in devices.into_iter().zip(interfaces) {
-            let device = OpenedDevice::from(PortDevice::Tap(device));
-            let attach = self
-                .controller
-                .attach(&interface.into(), device, DevicePlace::HostPrimary);
-            if let Err(error) = attach {
-                for interface in attached {
-                    // The interface was attached above and can be detached, or is gone already.
-                    let _ = self.controller.execute(DetachInterface(ResourceRef::Id(interface)));
-                }
-                for host in hosts {
-                    lock(&self.hosts).remove(&host.name);
-                    drop(self.lab.remove(&host.name));
-                }
-                return Err(error.into());
-            }
-            attached.push(interface);
-        }
-        for host in hosts {
-            self.keep_host(&host.name);
-        }
-        Ok(())
+        self.hosts.create(&self.controller, hosts)
     }
 
-    /// Writes a host down, or that it is gone. One that cannot be written down runs all the same.
-    fn keep_host(&self, name: &str) {
-        let store = self.controller.store();
-        if !store.lasts() {
-            return;
-        }
-        let host = lock(&self.hosts).get(name).cloned();
-        let text = host.map(|host| serde_json::to_string(&host).unwrap_or_default());
-        if let Err(error) = store.shelve(HOSTS, name, text.as_deref()) {
-            tracing::warn!(%error, host = name, "the next start does not know what became of this host");
-        }
-    }
-
-    /// Makes the hosts again that an earlier start has written down, on the interfaces that they had.
+    /// Makes the hosts again that an earlier start has written down, on the interfaces that they had, and goes on with what was
+    /// to come about.
     pub fn restore_hosts(&self) -> Result<(), RuntimeError> {
-        let kept = self.controller.store().shelved(HOSTS)?;
-        let hosts: Vec<HostSpec> = kept
-            .iter()
-            .filter_map(|(_, text)| serde_json::from_str(text).ok())
-            // An interface that was deleted takes its host with it.
-            .filter(|host: &HostSpec| self.controller.interface(&host.interface).is_ok())
-            .collect();
-        self.create_hosts(&hosts)?;
-        self.plug_declared(&hosts)
+        self.hosts.restore(&self.controller)?;
+        self.controller.resume_life();
+        Ok(())
     }
 
     /// Removes a host; its interfaces stay, detached. Returns whether there was one.
     pub fn remove_host(&self, name: &str) -> Result<bool, RuntimeError> {
-        let Some(instance) = self.lab.remove(name) else {
-            return Ok(false);
-        };
-        let host = lock(&self.hosts).remove(name);
-        self.keep_host(name);
-        // Its processes end before its port, as when a machine is switched off.
-        instance.crash();
-        drop(instance);
-        let interface = host.and_then(|host| host.interface_id());
-        let instance = interface.and_then(|interface| self.controller.instance_of(interface));
-        let attached = instance.map(|instance| self.controller.attached(instance));
-        for interface in attached.unwrap_or_default().into_values() {
-            match self.controller.execute(DetachInterface(interface.into())) {
-                // The port may have been detached by hand before.
-                Ok(_) | Err(ControlError::Model(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
+        self.hosts.remove(&self.controller, name)
     }
 
     /// The primary interface of a host: the one that it was created on.
     pub fn interface_of(&self, host: &str) -> Option<InterfaceId> {
-        lock(&self.hosts).get(host)?.interface_id()
+        self.hosts.interface_of(host)
     }
 
     /// All hosts as they were started, each with its interface by identifier.
     pub fn hosts(&self) -> Vec<HostSpec> {
-        lock(&self.hosts).values().cloned().collect()
-    }
-
-    /// The lab's spec of a host: addresses as DHCP would give them, MAC and MTU of the interface.
-    fn instance_spec(&self, host: &HostSpec, interface: &NetworkInterface) -> Result<InstanceSpec, RuntimeError> {
-        let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
-        let profile = self.controller.vpc(&interface.vpc_id.into())?.profile;
-        eth0.mtu = interface.settings.mtu.unwrap_or(profile.mtu).into();
-        eth0.accept_ra = host.accept_ra;
-        eth0.link_local = host.link_local;
-        eth0.dad = host.dad;
-        if host.configured {
-            let subnet = self.controller.subnet(&interface.subnet_id.into())?;
-            for (number, address) in interface.ipv4_addresses.iter().enumerate() {
-                let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
-                // The primary address comes with the default route, by the router at base + 1.
-                let gateway = (number == 0).then(|| std::net::Ipv4Addr::from(u32::from(block.network()) | 1));
-                let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
-                if let Some(gateway) = gateway.filter(|_| length == 32) {
-                    // A /32 host needs an on-link route to the gateway.
-                    eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
-                }
-                if let Ok(net) = Ipv4Net::new(*address, length) {
-                    eth0 = eth0.with_ipv4(net, gateway);
-                }
-            }
-            for address in &interface.ipv6_addresses {
-                eth0.addresses.push(IpNet::from(IpAddr::from(*address)));
-            }
-        }
-        Ok(InstanceSpec {
-            name: host.name.clone(),
-            interface: eth0,
-            api: host.api,
-        })
+        self.hosts.all()
     }
 }
 

@@ -216,10 +216,8 @@ impl Stage for Rehearsed {
         let no_such_host = || PlaceError::NoSuchHost(host.to_owned());
         let instance_id = self.own_instance(primary).ok_or_else(no_such_host)?;
         let taken = self.interfaces_of(instance_id);
-        let place = Attachment {
-            instance_id,
-            device_index: place.choose(None, |index| taken.contains_key(&index))?,
-        };
+        let index = place.choose(None, |index| taken.contains_key(&index))?;
+        let place = Attachment::new(instance_id, index);
         let interface = self.copy.network.interface_id(interface).map_err(ControlError::from)?;
         self.plug(interface, Some(place))
     }

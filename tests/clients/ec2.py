@@ -200,6 +200,57 @@ def options(vpc):
     ec2.delete_dhcp_options(DhcpOptionsId=name)
 
 
+def instances(subnets, interface):
+    """Instances as a fencing agent, Terraform and fck-nat handle them; the waiters see every state."""
+    ec2.describe_images(Owners=["amazon"])
+    ec2.describe_key_pairs()
+    ec2.describe_volumes()
+    types = ec2.describe_instance_types(InstanceTypes=["t3.micro", "m5.large"])["InstanceTypes"]
+    expect("interfaces of a type", types[1]["NetworkInfo"]["MaximumNetworkInterfaces"], 2)
+    list(ec2.get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 20}))
+    ec2.describe_instance_type_offerings(LocationType="availability-zone")
+    launch = {
+        "ImageId": "ami-0123456789abcdef0", "MinCount": 2, "MaxCount": 2, "SubnetId": subnets[0], "InstanceType": "t3.micro",
+        "UserData": "#!/bin/sh", "MetadataOptions": {"HttpTokens": "required"},
+        "TagSpecifications": tags("instance", Name="node") + tags("network-interface", node="n"),
+    }
+    run = ec2.run_instances(**launch)
+    ids = [one["InstanceId"] for one in run["Instances"]]
+    ec2.get_waiter("instance_exists").wait(InstanceIds=ids)
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig=FAST)
+    ec2.get_waiter("instance_status_ok").wait(InstanceIds=ids, WaiterConfig=FAST)
+    ec2.get_waiter("system_status_ok").wait(InstanceIds=ids, WaiterConfig=FAST)
+    seen = ec2.describe_instances(Filters=[{"Name": "reservation-id", "Values": [run["ReservationId"]]}])["Reservations"]
+    expect("one reservation", [len(one["Instances"]) for one in seen], [2])
+    expect("user data", ec2.describe_instance_attribute(InstanceId=ids[0], Attribute="userData")["UserData"]["Value"], "IyEvYmluL3No")
+    for attribute in ("instanceType", "disableApiTermination", "disableApiStop", "instanceInitiatedShutdownBehavior", "sourceDestCheck",
+                      "groupSet", "ebsOptimized", "enaSupport", "kernel", "ramdisk", "rootDeviceName", "blockDeviceMapping"):
+        ec2.describe_instance_attribute(InstanceId=ids[0], Attribute=attribute)
+    ec2.describe_instance_credit_specifications(InstanceIds=ids)
+    ec2.modify_instance_attribute(InstanceId=ids[0], SourceDestCheck={"Value": False})
+    ec2.modify_instance_metadata_options(InstanceId=ids[0], HttpTokens="optional")
+    attached = ec2.attach_network_interface(NetworkInterfaceId=interface, InstanceId=ids[0], DeviceIndex=1)["AttachmentId"]
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Attachment={"AttachmentId": attached, "DeleteOnTermination": False})
+    read = ec2.describe_network_interface_attribute(NetworkInterfaceId=interface, Attribute="attachment")["Attachment"]
+    expect("attachment", (read["InstanceId"], read["Status"], read["DeviceIndex"]), (ids[0], "attached", 1))
+    expect("two interfaces", code(ec2.modify_instance_attribute, InstanceId=ids[0], SourceDestCheck={"Value": True}), "InvalidInstanceID")
+    ec2.detach_network_interface(AttachmentId=attached)
+    # As fence_aws does it.
+    off = ec2.stop_instances(InstanceIds=ids[:1], Force=True, SkipOsShutdown=True)["StoppingInstances"]
+    expect("off", off[0]["CurrentState"], {"Code": 64, "Name": "stopping"})
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids[:1], WaiterConfig=FAST)
+    ec2.modify_instance_attribute(InstanceId=ids[0], InstanceType={"Value": "m5.large"})
+    ec2.start_instances(InstanceIds=ids[:1])
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids[:1], WaiterConfig=FAST)
+    ec2.reboot_instances(InstanceIds=ids)
+    ec2.terminate_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig=FAST)
+    expect("their interfaces", ec2.describe_network_interfaces(Filters=[{"Name": "attachment.instance-id", "Values": ids}])["NetworkInterfaces"], [])
+
+
+FAST = {"Delay": 1, "MaxAttempts": 60}
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -222,6 +273,7 @@ def main():
     ids = interfaces(subnets)
     routes(vpc, subnets, ids[0])
     options(vpc)
+    instances(subnets, ids[0])
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -36,6 +36,151 @@ fn botocore_understands_every_answer_and_its_model_has_every_element() {
     server.stop();
 }
 
+/// An AWS command line at an endpoint, with credentials that are good for nothing.
+fn aws_at(listen: &str, home: &std::path::Path, arguments: &[&str]) -> Output {
+    // Debian's version has no variable for the endpoint.
+    Command::new("aws")
+        .args(["--endpoint-url", &format!("http://{listen}"), "--output", "json", "ec2"])
+        .args(arguments)
+        .env("AWS_ACCESS_KEY_ID", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "y")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", home)
+        .output()
+        .unwrap()
+}
+
+fn answer(output: &Output) -> Value {
+    assert_eq!(code(output), 0, "{}", says(output));
+    serde_json::from_str(&stdout(output)).unwrap_or_default()
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn instances_come_up_as_hosts_are_fenced_and_are_gone_when_terminated() {
+    needs("aws", "awscli");
+    let folder = tempfile::tempdir().unwrap();
+    let network = file(&folder, "network.yaml", NETWORK);
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let server = Server::start(
+        &folder,
+        &["up", "--allow-exec", &network, "--listen", &listen, "--ec2", "off"],
+    );
+    let aws = |arguments: &[&str]| aws_at(&listen, folder.path(), arguments);
+    let exec = |host: &str, line: &str| server.ask(&["exec", host, "--", "sh", "-c", line]);
+    let until = |host: &str, line: &str, wanted: bool| {
+        let began = std::time::Instant::now();
+        while (code(&exec(host, line)) == 0) != wanted {
+            assert!(began.elapsed().as_secs() < 30, "{line} in {host} is not {wanted}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    let subnets = answer(&aws(&["describe-subnets"]));
+    let subnet = subnets["Subnets"][0]["SubnetId"].as_str().unwrap().to_owned();
+    let tags = "ResourceType=instance,Tags=[{Key=Name,Value=node}]";
+    let image = "ami-0123456789abcdef0";
+    let launched = answer(&aws(&[
+        "run-instances",
+        "--image-id",
+        image,
+        "--subnet-id",
+        &subnet,
+        "--private-ip-address",
+        "10.0.1.77",
+        "--tag-specifications",
+        tags,
+        "--user-data",
+        "#!/bin/sh",
+    ]));
+    let node = launched["Instances"][0]["InstanceId"].as_str().unwrap().to_owned();
+    assert_eq!(launched["Instances"][0]["State"]["Name"], "pending");
+    assert_eq!(code(&aws(&["wait", "instance-running", "--instance-ids", &node])), 0);
+    // It is a host with its address, its own metadata, and the name that it was tagged with.
+    until("one", "ping -c 1 -W 1 10.0.1.77", true);
+    let metadata = exec("node", "curl -s http://169.254.169.254/latest/meta-data/instance-id");
+    assert_eq!(stdout(&metadata), node, "{}", says(&metadata));
+
+    // A further interface appears while it runs, and stays attached while it is off.
+    let further = answer(&aws(&["create-network-interface", "--subnet-id", &subnet]));
+    let further = further["NetworkInterface"]["NetworkInterfaceId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    answer(&aws(&[
+        "attach-network-interface",
+        "--network-interface-id",
+        &further,
+        "--instance-id",
+        &node,
+        "--device-index",
+        "1",
+    ]));
+    until("node", "ip link show dev eth1", true);
+
+    // A program that moves an address when it is asked to end, as a notify script does.
+    let run_in = |host: &str, address: &str, interface: &str| {
+        let script = format!(
+            r#"cat >/run/s <<'END'
+            trap 'curl -s --unix-socket /run/localvpc.sock --json "{{\"addresses\": [\"{address}\"]}}" \
+                  http://localhost/v1/interfaces/{interface}/addresses; exit' TERM
+            while :; do sleep 0.1; done
+END
+            setsid sh /run/s >/dev/null 2>&1 &"#
+        );
+        let started = exec(host, &script);
+        assert_eq!(code(&started), 0, "{}", says(&started));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    };
+    let assigned = |address: &str| stdout(&server.ask(&["mappings"])).contains(address);
+    run_in("node", "10.0.1.61", &further);
+    let stopped = answer(&aws(&["stop-instances", "--instance-ids", &node, "--force"]));
+    assert_eq!(stopped["StoppingInstances"][0]["CurrentState"]["Name"], "stopping");
+    // Off before the answer: who fences may take over at once.
+    assert!(!assigned("10.0.1.61"), "it was asked to end");
+    assert_ne!(code(&exec("one", "ping -c 1 -W 1 10.0.1.77")), 0);
+    assert_eq!(code(&aws(&["wait", "instance-stopped", "--instance-ids", &node])), 0);
+    let held = answer(&aws(&[
+        "describe-network-interfaces",
+        "--network-interface-ids",
+        &further,
+    ]));
+    assert_eq!(held["NetworkInterfaces"][0]["Attachment"]["InstanceId"], node.as_str());
+
+    answer(&aws(&["start-instances", "--instance-ids", &node]));
+    assert_eq!(code(&aws(&["wait", "instance-running", "--instance-ids", &node])), 0);
+    until("one", "ping -c 1 -W 1 10.0.1.77", true);
+    until("node", "ip link show dev eth1", true);
+
+    // A host of the file is an instance like any other.
+    let filter = "Name=private-ip-address,Values=10.0.1.12";
+    let two = answer(&aws(&["describe-instances", "--filters", filter]));
+    let two = two["Reservations"][0]["Instances"][0]["InstanceId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    run_in("two", "10.0.1.60", "two");
+    answer(&aws(&["stop-instances", "--instance-ids", &two]));
+    until("one", "ping -c 1 -W 1 10.0.1.12", false);
+    assert_eq!(code(&aws(&["wait", "instance-stopped", "--instance-ids", &two])), 0);
+    assert!(assigned("10.0.1.60"), "it was not asked to end");
+    answer(&aws(&["start-instances", "--instance-ids", &two]));
+    until("one", "ping -c 1 -W 1 10.0.1.12", true);
+
+    answer(&aws(&["terminate-instances", "--instance-ids", &node]));
+    assert_eq!(code(&aws(&["wait", "instance-terminated", "--instance-ids", &node])), 0);
+    assert_ne!(code(&exec("node", "true")), 0);
+    let left = answer(&aws(&[
+        "describe-network-interfaces",
+        "--network-interface-ids",
+        &further,
+    ]));
+    assert_eq!(left["NetworkInterfaces"][0]["Status"], "available");
+    server.stop();
+}
+
 const NETWORK: &str = "
 vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
 subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
@@ -54,20 +199,7 @@ fn the_aws_command_line_moves_an_address_and_packets_follow() {
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
     let server = Server::start(&folder, &["up", "--allow-exec", &network, "--listen", &listen]);
-    let aws = |arguments: &[&str]| {
-        // Debian's version has no variable for the endpoint.
-        Command::new("aws")
-            .args(["--endpoint-url", &format!("http://{listen}"), "--output", "json", "ec2"])
-            .args(arguments)
-            .env("AWS_ACCESS_KEY_ID", "x")
-            .env("AWS_SECRET_ACCESS_KEY", "y")
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("HOME", folder.path())
-            .output()
-            .unwrap()
-    };
+    let aws = |arguments: &[&str]| aws_at(&listen, folder.path(), arguments);
     let exec = |host: &str, command: &[&str]| {
         let mut arguments = vec!["exec", host];
         arguments.extend(command);

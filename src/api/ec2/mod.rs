@@ -10,6 +10,8 @@ pub mod actions;
 mod coverage;
 mod describe;
 pub mod error;
+#[cfg(test)]
+mod instance_tests;
 mod request;
 mod shape;
 mod state;

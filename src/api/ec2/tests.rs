@@ -80,13 +80,13 @@ impl Outputs {
 }
 
 /// An EC2 endpoint over an empty network, whose answers are checked.
-struct Endpoint {
-    ec2: Ec2,
+pub(super) struct Endpoint {
+    pub(super) ec2: Ec2,
     outputs: Outputs,
 }
 
 impl Endpoint {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let controller = Controller::new(ControllerConfig {
             seed: Some(1),
             ..ControllerConfig::default()
@@ -98,7 +98,7 @@ impl Endpoint {
     }
 
     /// Calls an action with a form.
-    fn call(&self, action: &str, form: &str) -> Result<Node, Ec2Error> {
+    pub(super) fn call(&self, action: &str, form: &str) -> Result<Node, Ec2Error> {
         let request = Request::parse(format!("Action={action}").as_bytes(), form.as_bytes())?;
         let entry = find(&request.action)?;
         let members = self.ec2.call(entry, request.tree(entry.shape())?)?;
@@ -114,7 +114,7 @@ impl Endpoint {
     }
 
     /// Calls an action that has to succeed, and takes the text at a path of its answer, where `0` is a list's first item.
-    fn get(&self, action: &str, form: &str, path: &str) -> String {
+    pub(super) fn get(&self, action: &str, form: &str, path: &str) -> String {
         let answer = self
             .call(action, form)
             .unwrap_or_else(|error| panic!("{action} {form}: {error}"));
@@ -122,26 +122,26 @@ impl Endpoint {
     }
 
     /// How an action is refused.
-    fn refusal(&self, action: &str, form: &str) -> (String, String) {
+    pub(super) fn refusal(&self, action: &str, form: &str) -> (String, String) {
         let error = self.call(action, form).expect_err(form);
         (error.code.into_owned(), error.message)
     }
 
     /// A VPC with a subnet.
-    fn network(&self) -> (String, String) {
+    pub(super) fn network(&self) -> (String, String) {
         let vpc = self.get("CreateVpc", "CidrBlock=10.0.0.0/16", "vpc.vpcId");
         let form = format!("VpcId={vpc}&CidrBlock=10.0.1.0/24");
         let subnet = self.get("CreateSubnet", &form, "subnet.subnetId");
         (vpc, subnet)
     }
 
-    fn interface(&self, subnet: &str) -> String {
+    pub(super) fn interface(&self, subnet: &str) -> String {
         let form = format!("SubnetId={subnet}");
         self.get("CreateNetworkInterface", &form, "networkInterface.networkInterfaceId")
     }
 }
 
-fn text(node: &Node, path: &str) -> Option<String> {
+pub(super) fn text(node: &Node, path: &str) -> Option<String> {
     let mut node = node;
     for part in path.split('.') {
         node = match part.parse::<usize>() {
@@ -152,7 +152,7 @@ fn text(node: &Node, path: &str) -> Option<String> {
     node.as_text().map(str::to_owned)
 }
 
-fn count(node: &Node, list: &str) -> usize {
+pub(super) fn count(node: &Node, list: &str) -> usize {
     node.get(list).map_or(0, |list| list.items().len())
 }
 

@@ -22,7 +22,7 @@ use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
 use crate::model::duration::Skew;
-use crate::model::interface::{CreateInterface, DeleteInterface, DetachInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::{CreateInterface, DeleteInterface, ModifyInterface, SettingsChange};
 use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
@@ -601,7 +601,7 @@ fn attach_to_host(
         return Err(Problem::missing("instance", "Name the instance."));
     };
     let runtime = super::instances::runtime(state)?;
-    let attached = runtime.attach_to_host(&reference(path), instance, device_index);
+    let attached = runtime.begin_attachment_to_host(&reference(path), instance, device_index);
     let attached = attached.map_err(|error| match error {
         // The interface is named in the path.
         RuntimeError::Control(error) => error.into(),
@@ -610,12 +610,24 @@ fn attach_to_host(
     Ok(axum::Json(InterfaceView::of(&state.controller, attached?)))
 }
 
+/// How to detach.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DetachQuery {
+    /// Detach at once, and where detaching hangs.
+    #[serde(default, deserialize_with = "from_text")]
+    #[param(value_type = Option<bool>)]
+    force: Option<bool>,
+}
+
 /// Detaches the device from a network interface
 ///
-/// If it was in an instance, it vanishes there with all that was configured on it.
+/// If it was in an instance, it vanishes there with all that was configured on it. That may take a while, by the profile or a
+/// fault: until then the interface is `detaching`.
 #[utoipa::path(post, path = "/v1/interfaces/{interface}/detach", tag = "interfaces",
     operation_id = "detach_interface",
-    params(("interface" = String, Path, description = "Identifier or name")),
+    params(("interface" = String, Path, description = "Identifier or name"), DetachQuery),
     responses(
         (status = 200, description = "The interface without attachment", body = InterfaceView),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
@@ -623,9 +635,15 @@ fn attach_to_host(
 async fn detach(
     State(state): State<AppState>,
     path: PathParts,
-    _: NoQuery,
+    Query(query): Query<DetachQuery>,
 ) -> Result<axum::Json<InterfaceView>, Problem> {
-    show(state, DetachInterface(reference(&path))).await.map(axum::Json)
+    blocking(move || {
+        let detached = state
+            .controller
+            .begin_detachment(&reference(&path), query.force == Some(true))?;
+        Ok(axum::Json(InterfaceView::of(&state.controller, detached)))
+    })
+    .await
 }
 
 /// Assigns addresses and prefixes, given or chosen, all of them or none

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::scope;
 use crate::control::controller::{Controller, State};
-use crate::model::InterfaceId;
 use crate::model::fault::FaultKind;
+use crate::model::{Attachment, Instance, InterfaceId, NetworkInterface};
 
 /// The state that faults require of an instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,25 @@ pub enum HostState {
 pub trait Hosts: Send + Sync {
     /// Brings the host with this primary interface from one state into another. The error is a sentence for the log.
     fn bring(&self, primary: InterfaceId, from: HostState, to: HostState) -> Result<(), String>;
+
+    /// Whether there is a host with this primary interface, running or not.
+    fn has(&self, primary: InterfaceId) -> bool;
+
+    /// Starts the host of an instance, with a device for each interface that is attached to it. The error is a sentence.
+    fn boot(&self, controller: &Controller, instance: &Instance) -> Result<(), String>;
+
+    /// Asks all programs of a host to end.
+    fn ask_to_end(&self, primary: InterfaceId);
+
+    /// Ends a host and all that it has. Its interfaces stay attached, and it can be started again.
+    fn halt(&self, controller: &Controller, primary: InterfaceId);
+
+    /// A host that was ended will not be started again.
+    fn forget(&self, controller: &Controller, primary: InterfaceId);
+
+    /// Gives a host that runs the device of an interface. One that does not run gets it when it is started. The error is a
+    /// sentence.
+    fn plug(&self, controller: &Controller, interface: &NetworkInterface, place: Attachment) -> Result<(), String>;
 }
 
 /// The hosts that do not run, with the state that each was last brought into.
@@ -38,6 +57,18 @@ impl Controller {
     /// Sets the owner of the instances, so that faults reach them. The first call counts; `false` for later ones.
     pub fn set_hosts(&self, hosts: Arc<dyn Hosts>) -> bool {
         self.shared.hosts.hosts.set(hosts).is_ok()
+    }
+
+    /// What has the instances, if anything has.
+    pub(in crate::control) fn hosts(&self) -> Option<Arc<dyn Hosts>> {
+        self.shared.hosts.hosts.get().cloned()
+    }
+
+    /// A host was started anew: faults that act on it have not reached it yet.
+    pub(in crate::control) fn host_booted(&self, primary: InterfaceId) {
+        let settled = self.shared.hosts.settled.lock();
+        settled.unwrap_or_else(PoisonError::into_inner).remove(&primary);
+        self.settle_hosts();
     }
 
     /// Brings every instance into the state that the faults want it in now. Freezing and killing take some milliseconds, for

@@ -249,6 +249,40 @@ impl Controller {
     }
 }
 
+/// When something comes about that takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) enum Later {
+    /// After so long.
+    After(Duration),
+    /// It hangs.
+    Never,
+}
+
+impl Controller {
+    /// How long attaching or detaching an interface takes by the faults that act; the latest of several counts.
+    pub(in crate::control) fn attachment_delay(&self, interface: &NetworkInterface, attach: bool) -> Option<Later> {
+        let mut guard = self.write();
+        let state = &mut *guard;
+        let network = &state.network;
+        let applies = |kind: &FaultKind| match kind {
+            FaultKind::LateAttachment {
+                scope,
+                attach: to,
+                detach: from,
+            } if scope::holds_interface(network, scope, interface) => {
+                if attach {
+                    *to
+                } else {
+                    *from
+                }
+            }
+            _ => None,
+        };
+        let delay = state.faults.kinds().filter_map(applies).last()?;
+        Some(state.faults.late.draw(delay).map_or(Later::Never, Later::After))
+    }
+}
+
 /// When an edit in a subnet arrives, by the faults that act; the latest of several counts.
 pub(super) fn draw(state: &mut State, what: Propagated, subnet: SubnetId, now: Duration) -> Option<When> {
     let network = &state.network;

@@ -94,6 +94,27 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
             )),
             _ => exists(network, scope),
         },
+        FaultKind::LateAttachment { scope, attach, detach } => {
+            if attach.is_none() && detach.is_none() {
+                return Err(wrong(
+                    "fault.late_attachment",
+                    "The fault does nothing",
+                    "Say how long to 'attach' or to 'detach' takes.",
+                ));
+            }
+            let upside_down =
+                |delay: &PropagationDelay| matches!(delay, PropagationDelay::Uniform { from, to } if from > to);
+            for (field, delay) in [
+                ("fault.late_attachment.attach", attach),
+                ("fault.late_attachment.detach", detach),
+            ] {
+                if delay.as_ref().is_some_and(upside_down) {
+                    let problem = "The least delay is longer than the most";
+                    return Err(wrong(field, problem, "Write the shorter one as 'from'."));
+                }
+            }
+            exists(network, scope)
+        }
         FaultKind::Metadata {
             at,
             silent,
@@ -238,6 +259,13 @@ fn subnets<'a>(network: &'a Network, scope: &'a Scope) -> impl Iterator<Item = &
 /// Whether a scope, or its absence, covers a subnet.
 pub(super) fn holds_subnet(network: &Network, scope: &Scope, subnet: SubnetId) -> bool {
     scope.is_empty() || subnets(network, scope).any(|s| s.id == subnet)
+}
+
+/// Whether a scope, or its absence, holds an interface.
+pub(super) fn holds_interface(network: &Network, scope: &Scope, interface: &NetworkInterface) -> bool {
+    let named =
+        |reference: &crate::model::ResourceRef<InterfaceId>| network.interface_id(reference) == Ok(interface.id);
+    holds_subnet(network, scope, interface.subnet_id) || scope.interfaces.iter().any(named)
 }
 
 /// What the data path compares. What is gone by now selects nothing.

@@ -1,6 +1,7 @@
 //! Defines an instance: the host that network interfaces are attached to, and its metadata options. Each instance has
 //! one primary interface, which cannot be detached (EC2 user guide, "Elastic network interfaces").
 
+pub mod life;
 pub mod metadata;
 mod rules;
 
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use self::life::{InstanceState, Launch, StateReason};
 use self::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};
 use crate::model::naming::Tags;
@@ -27,6 +29,18 @@ pub struct Instance {
     pub launched_at: Option<SystemTime>,
     /// Tags other than the name.
     pub tags: Tags,
+    /// How far it is in its life. One that a device or a file stands for runs.
+    #[serde(default)]
+    pub state: InstanceState,
+    /// Why it came into this state, where there is a reason.
+    #[serde(default)]
+    pub state_reason: Option<StateReason>,
+    /// What it was launched with; none where a device or a file declared it.
+    #[serde(default)]
+    pub launch: Option<Launch>,
+    /// Whether it cannot be terminated until that is allowed.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// Creates the instance of a primary interface that has none. Outcome: the instance.

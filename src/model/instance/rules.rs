@@ -1,5 +1,6 @@
 //! Creates, changes and deletes instances.
 
+use super::life::InstanceState;
 use super::metadata::{InstanceMetadata, MetadataChange, is_tag_key};
 use super::{CreateInstance, DeleteInstance, Instance, ModifyInstance};
 use crate::model::change::{Record, Stored};
@@ -29,11 +30,16 @@ impl Stored for Instance {
     fn put(network: &mut Network, before: Option<&Self>, after: Option<&Self>) {
         if let Some(before) = before {
             network.instances.remove(&before.id);
-            network.primaries.remove(&before.primary_interface_id);
+            if before.state != InstanceState::Terminated {
+                network.primaries.remove(&before.primary_interface_id);
+            }
         }
         if let Some(after) = after {
             network.instances.insert(after.id, after.clone());
-            network.primaries.insert(after.primary_interface_id, after.id);
+            // A terminated one has no interface any more, whatever has been made of it.
+            if after.state != InstanceState::Terminated {
+                network.primaries.insert(after.primary_interface_id, after.id);
+            }
         }
     }
 
@@ -92,6 +98,10 @@ impl Edit<'_> {
             metadata: metadata.applied_to(InstanceMetadata::default())?,
             launched_at: None,
             tags,
+            state: InstanceState::default(),
+            state_reason: None,
+            launch: None,
+            protected: false,
         };
         self.create(instance.clone());
         Ok(instance)
@@ -163,10 +173,12 @@ impl Command for ModifyInstance {
             name: self.name.unwrap_or_else(|| before.name.clone()),
             metadata: self.metadata.applied_to(before.metadata.clone())?,
             tags: self.tags.unwrap_or_else(|| before.tags.clone()),
-            ..before
+            ..before.clone()
         };
         edit.replace(before, after.clone());
-        edit.check_tags(after.primary_interface_id)?;
+        if after.state != InstanceState::Terminated {
+            edit.check_tags(after.primary_interface_id)?;
+        }
         Ok(after)
     }
 }

@@ -124,15 +124,19 @@ impl NetworkInterface {
     }
 }
 
-/// The states of an interface that have a meaning here (`associated`, `attaching` and `detaching` pass too quickly).
+/// The states of an interface. `associated`, which EC2 has as well, has no meaning here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InterfaceStatus {
     /// It is not attached.
     Available,
+    /// It is being attached: its device is not there yet.
+    Attaching,
     /// It is attached to an instance.
     InUse,
+    /// It is being detached: its device is there still.
+    Detaching,
 }
 
 /// The place of an interface in an instance.
@@ -142,6 +146,57 @@ pub struct Attachment {
     pub instance_id: InstanceId,
     /// 0 for the primary interface.
     pub device_index: u32,
+    /// How far it is.
+    #[serde(default)]
+    pub state: AttachmentState,
+    /// Whether the interface is deleted when the instance is terminated.
+    #[serde(default)]
+    pub delete_on_termination: bool,
+    /// Since when it is attached.
+    #[serde(default)]
+    pub attached_at: Option<SystemTime>,
+}
+
+impl Attachment {
+    /// An attachment that has come about.
+    pub const fn new(instance_id: InstanceId, device_index: u32) -> Self {
+        Self {
+            instance_id,
+            device_index,
+            state: AttachmentState::Attached,
+            delete_on_termination: false,
+            attached_at: None,
+        }
+    }
+
+    /// Where it is, without how far it is.
+    pub const fn place(self) -> (InstanceId, u32) {
+        (self.instance_id, self.device_index)
+    }
+}
+
+/// How far an attachment is (EC2 API, NetworkInterfaceAttachment).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachmentState {
+    /// It was asked for.
+    Attaching,
+    /// The device is there.
+    #[default]
+    Attached,
+    /// Its end was asked for.
+    Detaching,
+}
+
+impl AttachmentState {
+    /// Its name in EC2's answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attaching => "attaching",
+            Self::Attached => "attached",
+            Self::Detaching => "detaching",
+        }
+    }
 }
 
 /// A requested address.
@@ -249,6 +304,17 @@ pub struct AttachInterface {
     pub place: Option<Attachment>,
     /// The present time, which becomes the launch time of an instance without one.
     pub at: SystemTime,
+}
+
+/// Changes the attachment of an interface, which stays where it is. Outcome: the interface as it is now.
+#[derive(Debug, Clone)]
+pub struct ModifyAttachment {
+    /// The interface.
+    pub interface: ResourceRef<InterfaceId>,
+    /// How far it is.
+    pub state: Option<AttachmentState>,
+    /// Whether the interface is deleted when the instance is terminated.
+    pub delete_on_termination: Option<bool>,
 }
 
 /// Detaches an interface. Outcome: the interface as it is now.
@@ -370,8 +436,10 @@ impl InterfaceState {
             source_dest_check: record.source_dest_check,
             groups: record.groups,
             description: record.description,
-            status: match record.attachment {
-                Some(_) => InterfaceStatus::InUse,
+            status: match record.attachment.map(|place| place.state) {
+                Some(AttachmentState::Attaching) => InterfaceStatus::Attaching,
+                Some(AttachmentState::Attached) => InterfaceStatus::InUse,
+                Some(AttachmentState::Detaching) => InterfaceStatus::Detaching,
                 None => InterfaceStatus::Available,
             },
             attachment: record.attachment,

@@ -2,13 +2,14 @@
 
 use super::{
     AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, InterfaceRecord,
-    InterfaceSettings, InterfaceState, ModifyInterface, NetworkInterface,
+    InterfaceSettings, InterfaceState, ModifyAttachment, ModifyInterface, NetworkInterface,
 };
 use crate::model::change::{Change, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, SecurityGroupId};
 use crate::model::instance::Instance;
+use crate::model::instance::life::InstanceState;
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::{MappingChange, Owner};
 use crate::model::naming::{Names, Tags};
@@ -260,13 +261,25 @@ impl Command for AttachInterface {
         if before.attachment.is_some() {
             return Err(ModelError::InterfaceInUse { interface: id });
         }
-        let (instance, device_index) = match self.place {
-            Some(place) => (edit.instance(&place.instance_id.into())?.clone(), place.device_index),
-            None => match edit.own_instance(id).cloned() {
-                Some(instance) => (instance, 0),
-                None => (edit.launch(None, id, Default::default(), Tags::new())?, 0),
-            },
+        let own = |instance: &Instance| Attachment {
+            delete_on_termination: true,
+            ..Attachment::new(instance.id, 0)
         };
+        let (instance, place) = match self.place {
+            Some(place) => (edit.instance(&place.instance_id.into())?.clone(), place),
+            None => {
+                let instance = match edit.own_instance(id).cloned() {
+                    Some(instance) => instance,
+                    None => edit.launch(None, id, Default::default(), Tags::new())?,
+                };
+                let place = own(&instance);
+                (instance, place)
+            }
+        };
+        let device_index = place.device_index;
+        if matches!(instance.state, InstanceState::ShuttingDown | InstanceState::Terminated) {
+            return Err(ModelError::InstanceUnavailable { instance: instance.id });
+        }
         if let Some(other) = edit.attachments.get(&(instance.id, device_index)) {
             return Err(ModelError::DeviceIndexTaken {
                 instance: instance.id,
@@ -274,19 +287,45 @@ impl Command for AttachInterface {
                 interface: *other,
             });
         }
-        let place = Attachment {
-            instance_id: instance.id,
-            device_index,
+        let launched = Instance {
+            launched_at: instance.launched_at.or(Some(self.at)),
+            // An instance that is handed a device for its primary interface runs.
+            state: if self.place.is_none() {
+                InstanceState::Running
+            } else {
+                instance.state
+            },
+            ..instance.clone()
         };
-        if instance.launched_at.is_none() {
-            let launched = Instance {
-                launched_at: Some(self.at),
-                ..instance.clone()
-            };
-            edit.replace(instance, launched);
-        }
+        edit.replace(instance, launched);
         let after = InterfaceRecord {
-            attachment: Some(place),
+            attachment: Some(Attachment {
+                attached_at: Some(self.at),
+                ..place
+            }),
+            ..before.clone()
+        };
+        edit.replace(before, after);
+        Ok(edit.view(id))
+    }
+}
+
+impl Command for ModifyAttachment {
+    type Outcome = NetworkInterface;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
+        let id = edit.interface_id(&self.interface)?;
+        let before = edit.state(id).record.clone();
+        let Some(place) = before.attachment else {
+            return Err(ModelError::NotAttached { interface: id });
+        };
+        let after = InterfaceRecord {
+            attachment: Some(Attachment {
+                state: self.state.unwrap_or(place.state),
+                delete_on_termination: self.delete_on_termination.unwrap_or(place.delete_on_termination),
+                ..place
+            }),
             ..before.clone()
         };
         edit.replace(before, after);

@@ -11,10 +11,13 @@ use proptest::sample::Index;
 use super::tests::World;
 use super::*;
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::instance::life::{
+    InstanceState, LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting, SetInstanceState,
+};
 use crate::model::instance::{CreateInstance, DeleteInstance, ModifyInstance};
 use crate::model::interface::{
-    AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface,
-    SettingsChange,
+    AddressRequest, AttachInterface, Attachment, AttachmentState, CreateInterface, DeleteInterface, DetachInterface,
+    ModifyAttachment, ModifyInterface, SettingsChange,
 };
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
@@ -46,7 +49,7 @@ struct Draw {
     flag: bool,
 }
 
-const KINDS: u8 = 30;
+const KINDS: u8 = 34;
 
 fn draw() -> impl Strategy<Value = Draw> {
     let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
@@ -240,8 +243,8 @@ impl World {
             11 | 12 => {
                 let instances: Vec<InstanceId> = network.instances().map(|instance| instance.id).collect();
                 let place = (draw.flag && !instances.is_empty()).then(|| Attachment {
-                    instance_id: *draw.on[1].get(&instances),
-                    device_index: u32::from(draw.number % 3),
+                    delete_on_termination: draw.number.is_multiple_of(2),
+                    ..Attachment::new(*draw.on[1].get(&instances), u32::from(draw.number % 3))
                 });
                 let interface = draw.interface(0, network);
                 self.accepts(AttachInterface { interface, place, at })
@@ -282,7 +285,60 @@ impl World {
             23 => self.accepts(DeleteDhcpOptions(draw.set(network))),
             24..=26 => self.random_on_groups(draw),
             27 | 28 => self.random_on_acls(draw),
-            _ => self.random_on_lists(draw),
+            29 => self.random_on_lists(draw),
+            30 | 31 => {
+                let existing = LaunchInterface {
+                    device_index: 1,
+                    interface: NewOrExisting::Existing(draw.interface(0, network)),
+                    delete_on_termination: draw.number > 3,
+                };
+                let primary = LaunchInterface {
+                    device_index: 0,
+                    interface: NewOrExisting::New(Box::new(CreateInterface::new(draw.subnet(network)))),
+                    delete_on_termination: draw.number < 5,
+                };
+                let instance = LaunchInstance {
+                    name: draw.name(),
+                    interfaces: std::iter::once(primary).chain(draw.flag.then_some(existing)).collect(),
+                    metadata: metadata(),
+                    tags: tags(),
+                    image: "ami-1".to_owned(),
+                    key_name: None,
+                    client_token: None,
+                    protected: draw.number == 0,
+                };
+                self.accepts(LaunchInstances {
+                    instances: vec![instance],
+                    at,
+                })
+            }
+            32 => {
+                let states = [
+                    InstanceState::Running,
+                    InstanceState::Stopping,
+                    InstanceState::ShuttingDown,
+                    InstanceState::Terminated,
+                    InstanceState::Pending,
+                    InstanceState::Stopped,
+                ];
+                let all: Vec<InstanceId> = network.instances().map(|instance| instance.id).collect();
+                let instances = if all.is_empty() {
+                    all
+                } else {
+                    vec![*draw.on[1].get(&all)]
+                };
+                self.accepts(SetInstanceState {
+                    instances,
+                    to: states[usize::from(draw.number) % states.len()],
+                    reason: None,
+                    at,
+                })
+            }
+            _ => self.accepts(ModifyAttachment {
+                interface: draw.interface(0, network),
+                state: draw.flag.then_some(AttachmentState::Detaching),
+                delete_on_termination: Some(draw.number > 3),
+            }),
         }
     }
 

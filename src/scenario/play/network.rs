@@ -13,7 +13,7 @@ use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
 use crate::lab::{Instance, ServeHost};
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{DetachInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::route_table::{EditRoute, RouteEdit};
 use crate::model::{AddressOrPrefix, Command, FaultId, InterfaceId, ResourceRef};
@@ -327,10 +327,11 @@ impl Stage {
     pub(super) fn modify(&self, modify: &Modify) -> Result<(), Refusal> {
         let interface: ResourceRef<_> = ResourceRef::new(&modify.interface.value);
         if modify.detach {
-            self.execute(DetachInterface(interface.clone()))?;
+            let detached = self.runtime.controller().begin_detachment(&interface, false);
+            detached.map_err(|error| refusal(&error))?;
         }
         if let Some(host) = &modify.attach_to {
-            let attached = self.runtime.attach_to_host(&interface, &host.value, None);
+            let attached = self.runtime.begin_attachment_to_host(&interface, &host.value, None);
             attached.map_err(|error| match &error {
                 RuntimeError::Control(error) => refusal(error),
                 RuntimeError::Place(error) => (error.code().to_owned(), error.to_string()),

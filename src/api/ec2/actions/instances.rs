@@ -14,7 +14,8 @@ use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceId;
 use crate::model::instance::Instance;
-use crate::model::instance::metadata::HttpTokens;
+use crate::model::instance::life::InstanceState;
+use crate::model::instance::metadata::{HttpTokens, InstanceMetadata};
 use crate::model::interface::Attachment;
 use crate::model::{InstanceId, InterfaceId, NetworkInterface};
 
@@ -90,13 +91,16 @@ const PLACES: &[Place] = &[
     ("owner-id", "ownerId"),
 ];
 
+/// The image of instances that no image was named for.
+pub(super) const IMAGE: &str = "ami-0000000000000c1d0";
+
 /// The identifier of an attachment: the same for as long as the interface is attached to the instance.
-fn attachment_id(interface: InterfaceId, instance: InstanceId) -> String {
+pub(super) fn attachment_id(interface: InterfaceId, instance: InstanceId) -> String {
     let bits = interface.to_bits() ^ instance.to_bits().rotate_left(11);
     format!("eni-attach-0{bits:016x}")
 }
 
-/// When an instance was launched; an interface that it began with was attached then.
+/// When an instance was launched.
 fn launch_time(instance: Option<&Instance>) -> Node {
     let launched = instance.and_then(|instance| instance.launched_at);
     Node::text(humantime::format_rfc3339_millis(launched.unwrap_or(UNIX_EPOCH)))
@@ -104,6 +108,7 @@ fn launch_time(instance: Option<&Instance>) -> Node {
 
 /// What of an attachment both kinds of answers hold.
 fn attached(interface: &NetworkInterface, place: Attachment, instance: Option<&Instance>) -> Vec<(&'static str, Node)> {
+    let since = place.attached_at;
     vec![
         (
             "attachmentId",
@@ -111,9 +116,15 @@ fn attached(interface: &NetworkInterface, place: Attachment, instance: Option<&I
         ),
         ("deviceIndex", Node::text(place.device_index)),
         ("networkCardIndex", Node::text(0)),
-        ("status", Node::text("attached")),
-        ("attachTime", launch_time(instance)),
-        ("deleteOnTermination", Node::text(place.device_index == 0)),
+        ("status", Node::text(place.state.name())),
+        (
+            "attachTime",
+            since.map_or_else(
+                || launch_time(instance),
+                |at| Node::text(humantime::format_rfc3339_millis(at)),
+            ),
+        ),
+        ("deleteOnTermination", Node::text(place.delete_on_termination)),
     ]
 }
 
@@ -185,65 +196,117 @@ fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Insta
     ])
 }
 
-/// The `Instance` of EC2's answers. One that nothing is attached to is stopped.
-fn instance(call: &Call<'_>, instance: &Instance) -> Node {
-    let interfaces = interfaces_of(call, instance.id);
-    let Ok(primary) = call.controller().interface(&instance.primary_interface_id.into()) else {
-        return Node::Absent;
-    };
-    let address = primary.primary_ipv4();
-    let metadata = &instance.metadata;
-    let subnet = call.controller().subnet(&primary.subnet_id.into());
-    let zone = subnet.map(|subnet| subnet.availability_zone).unwrap_or_default();
-    let on = |flag: bool| Node::text(if flag { "enabled" } else { "disabled" });
-    let (code, state) = if interfaces.is_empty() {
-        (80, "stopped")
+/// The `InstanceState` of EC2's answers.
+pub(super) fn state(state: InstanceState) -> Node {
+    Node::map([("code", Node::text(state.code())), ("name", Node::text(state.name()))])
+}
+
+/// How far an instance is. One that runs, and that nothing is attached to, has lost its device: it is off.
+pub(super) fn state_of(call: &Call<'_>, instance: &Instance) -> InstanceState {
+    let has_lost = instance.state == InstanceState::Running && call.controller().attached(instance.id).is_empty();
+    if has_lost {
+        InstanceState::Stopped
     } else {
-        (16, "running")
-    };
+        instance.state
+    }
+}
+
+/// Its image: all of them are the same host.
+pub(super) fn image(instance: &Instance) -> &str {
+    instance.launch.as_ref().map_or(IMAGE, |launch| &launch.image)
+}
+
+/// The `InstanceMetadataOptionsResponse` of EC2's answers.
+pub(super) fn metadata_options(metadata: &InstanceMetadata) -> Node {
+    let on = |flag: bool| Node::text(if flag { "enabled" } else { "disabled" });
+    Node::map([
+        ("state", Node::text("applied")),
+        (
+            "httpTokens",
+            Node::text(match metadata.http_tokens {
+                HttpTokens::Optional => "optional",
+                HttpTokens::Required => "required",
+            }),
+        ),
+        (
+            "httpPutResponseHopLimit",
+            Node::text(metadata.http_put_response_hop_limit),
+        ),
+        ("httpEndpoint", on(metadata.enabled)),
+        ("httpProtocolIpv6", on(metadata.http_protocol_ipv6)),
+        ("instanceMetadataTags", on(metadata.instance_tags)),
+    ])
+}
+
+/// The `Instance` of EC2's answers. A terminated one has no interface any more.
+pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
+    let interfaces = interfaces_of(call, instance.id);
+    let primary = call.controller().interface(&instance.primary_interface_id.into());
+    let primary = primary.ok().filter(|_| instance.state != InstanceState::Terminated);
+    let address = primary.as_ref().and_then(NetworkInterface::primary_ipv4);
+    let metadata = &instance.metadata;
+    let subnet = primary
+        .as_ref()
+        .and_then(|primary| call.controller().subnet(&primary.subnet_id.into()).ok());
+    let zone = subnet.map(|subnet| subnet.availability_zone);
+    let launch = instance.launch.as_ref();
+    let reason = instance.state_reason.as_ref();
     // An instance of the lab has the name of its primary interface.
-    let name = instance.name.as_deref().or(primary.name.as_deref());
+    let own_name = || primary.as_ref()?.name.as_deref().filter(|_| launch.is_none());
+    let name = instance.name.as_deref().or_else(own_name);
     Node::map([
         ("instanceId", Node::text(instance.id)),
-        ("imageId", Node::text("ami-0000000000000c1d0")),
-        (
-            "instanceState",
-            Node::map([("code", Node::text(code)), ("name", Node::text(state))]),
-        ),
+        ("imageId", Node::text(image(instance))),
+        ("instanceState", state(state_of(call, instance))),
         (
             "privateDnsName",
             Node::maybe(address.map(|address| private_name(call, address))),
         ),
         ("dnsName", Node::text("")),
-        ("reason", Node::text("")),
-        ("amiLaunchIndex", Node::text(0)),
+        ("reason", Node::text(reason.map_or("", |reason| &reason.message))),
+        (
+            "keyName",
+            Node::maybe(launch.and_then(|launch| launch.key_name.as_ref())),
+        ),
+        ("amiLaunchIndex", Node::text(launch.map_or(0, |launch| launch.index))),
         ("productCodes", Node::List(Vec::new())),
         ("instanceType", Node::text(&metadata.instance_type)),
         ("launchTime", launch_time(Some(instance))),
         (
             "placement",
             Node::map([
-                ("availabilityZone", Node::text(&zone)),
-                ("availabilityZoneId", Node::Text(super::account::zone_id(&zone))),
+                ("availabilityZone", Node::maybe(zone.as_ref())),
+                (
+                    "availabilityZoneId",
+                    Node::maybe(zone.as_deref().map(super::account::zone_id)),
+                ),
                 ("groupName", Node::text("")),
                 ("tenancy", Node::text("default")),
             ]),
         ),
         ("monitoring", Node::map([("state", Node::text("disabled"))])),
-        ("subnetId", Node::text(primary.subnet_id)),
-        ("vpcId", Node::text(primary.vpc_id)),
-        ("privateIpAddress", Node::maybe(address)),
-        ("ipv6Address", Node::maybe(primary.ipv6_addresses.first())),
-        ("sourceDestCheck", Node::text(primary.source_dest_check)),
-        ("groupSet", super::security_groups::group_set(call, &primary)),
         (
-            "architecture",
-            Node::text(if cfg!(target_arch = "aarch64") {
-                "arm64"
-            } else {
-                "x86_64"
-            }),
+            "subnetId",
+            Node::maybe(primary.as_ref().map(|primary| primary.subnet_id)),
         ),
+        ("vpcId", Node::maybe(primary.as_ref().map(|primary| primary.vpc_id))),
+        ("privateIpAddress", Node::maybe(address)),
+        (
+            "ipv6Address",
+            Node::maybe(primary.as_ref().and_then(|primary| primary.ipv6_addresses.first())),
+        ),
+        (
+            "sourceDestCheck",
+            Node::maybe(primary.as_ref().map(|primary| primary.source_dest_check)),
+        ),
+        (
+            "groupSet",
+            primary.as_ref().map_or_else(
+                || Node::List(Vec::new()),
+                |primary| super::security_groups::group_set(call, primary),
+            ),
+        ),
+        ("architecture", Node::text(super::images::ARCHITECTURE)),
         ("rootDeviceType", Node::text("ebs")),
         ("rootDeviceName", Node::text("/dev/xvda")),
         ("blockDeviceMapping", Node::List(Vec::new())),
@@ -255,28 +318,59 @@ fn instance(call: &Call<'_>, instance: &Instance) -> Node {
             "networkInterfaceSet",
             Node::list(interfaces.iter().map(|one| own_interface(call, one, instance))),
         ),
+        ("metadataOptions", metadata_options(metadata)),
         (
-            "metadataOptions",
-            Node::map([
-                ("state", Node::text("applied")),
-                (
-                    "httpTokens",
-                    Node::text(match metadata.http_tokens {
-                        HttpTokens::Optional => "optional",
-                        HttpTokens::Required => "required",
-                    }),
-                ),
-                (
-                    "httpPutResponseHopLimit",
-                    Node::text(metadata.http_put_response_hop_limit),
-                ),
-                ("httpEndpoint", on(metadata.enabled)),
-                ("httpProtocolIpv6", on(metadata.http_protocol_ipv6)),
-                ("instanceMetadataTags", on(metadata.instance_tags)),
-            ]),
+            "iamInstanceProfile",
+            metadata
+                .iam_role
+                .as_deref()
+                .map_or(Node::Absent, |role| profile(instance.id, role)),
+        ),
+        (
+            "stateReason",
+            reason.map_or(Node::Absent, |reason| {
+                Node::map([
+                    ("code", Node::text(&reason.code)),
+                    ("message", Node::text(&reason.message)),
+                ])
+            }),
+        ),
+        (
+            "clientToken",
+            Node::maybe(launch.and_then(|launch| launch.client_token.as_ref())),
         ),
         ("tagSet", tag_set(name, &instance.tags)),
     ])
+}
+
+/// The `IamInstanceProfile` of an instance with a role. The profile has the role's name, as the console makes it.
+fn profile(instance: InstanceId, role: &str) -> Node {
+    Node::map([
+        (
+            "arn",
+            Node::Text(format!("arn:aws:iam::{ACCOUNT}:instance-profile/{role}")),
+        ),
+        ("id", Node::Text(format!("AIPA{:016X}", instance.to_bits()))),
+    ])
+}
+
+/// The reservation of an instance: that of its launch, or one of its own.
+pub(super) fn reservation_of(instance: &Instance) -> String {
+    let own = || instance.id.to_string().replacen("i-", "r-", 1);
+    instance
+        .launch
+        .as_ref()
+        .map_or_else(own, |launch| launch.reservation.clone())
+}
+
+/// The `Reservation` of EC2's answers.
+pub(super) fn reservation(id: &str, instances: Vec<Node>) -> Vec<(&'static str, Node)> {
+    vec![
+        ("reservationId", Node::text(id)),
+        ("ownerId", Node::text(ACCOUNT)),
+        ("groupSet", Node::List(Vec::new())),
+        ("instancesSet", Node::List(instances)),
+    ]
 }
 
 /// Lists instances.
@@ -306,18 +400,23 @@ impl Action for DescribeInstances {
             max_results: self.max_results,
             next_token: self.next_token.as_deref(),
         };
-        let all = call.controller().instances();
+        let mut all = call.controller().instances();
+        all.sort_by_key(|one| (reservation_of(one), one.launch.as_ref().map(|launch| launch.index)));
         let items = all.iter().map(|one| instance(call, one));
         let page = selection.of(call, items, "instanceId", PLACES)?;
-        let reservations = page.items.into_iter().map(|item| {
+        let mut reservations: Vec<(String, Vec<Node>)> = Vec::new();
+        for item in page.items {
             let id = item.get("instanceId").and_then(Node::as_text).unwrap_or_default();
-            Node::map([
-                ("reservationId", Node::Text(id.replacen("i-", "r-", 1))),
-                ("ownerId", Node::text(ACCOUNT)),
-                ("groupSet", Node::List(Vec::new())),
-                ("instancesSet", Node::list([item])),
-            ])
-        });
+            let launched = all.iter().find(|one| one.id.to_string() == id);
+            let reservation = launched.map(reservation_of).unwrap_or_default();
+            match reservations.iter_mut().find(|(known, _)| *known == reservation) {
+                Some((_, items)) => items.push(item),
+                None => reservations.push((reservation, vec![item])),
+            }
+        }
+        let reservations = reservations
+            .into_iter()
+            .map(|(id, items)| Node::Map(reservation(&id, items)));
         Ok(vec![
             ("reservationSet", Node::list(reservations)),
             ("nextToken", page.next),

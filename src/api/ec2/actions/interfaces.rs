@@ -1,13 +1,16 @@
 //! The actions on network interfaces and their addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::attachments::by_attachment;
 use super::ids::{id, reference, references};
 use super::render::{ACCOUNT, tag_set};
 use super::tags::Given;
+use super::wanted::{
+    Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, count, ipv4, ipv6, prefix,
+};
 use crate::api::ec2::action::{Action, Answer, Attribute, Filter, TagSpecification, done};
 use crate::api::ec2::describe::{Place, Selection};
 use crate::api::ec2::error::Ec2Error;
@@ -15,7 +18,7 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
-use crate::model::interface::{AddressRequest, CreateInterface, DeleteInterface, ModifyInterface};
+use crate::model::interface::{AddressRequest, CreateInterface, DeleteInterface, ModifyAttachment, ModifyInterface};
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::region::{ip_name, private_domain};
 use crate::model::{AddressOrPrefix, InterfaceId, NetworkInterface};
@@ -41,10 +44,6 @@ const PLACES: &[Place] = &[
     ("operator.managed", "operator.managed"),
     ("operator.principal", "operator.principal"),
 ];
-
-/// Addresses that one request may ask for by count (EC2 API, AssignPrivateIpAddresses: what an instance type takes; 50 is the
-/// most of any).
-const MOST_BY_COUNT: i64 = 50;
 
 /// The private name of an address ("Instance hostname type", EC2 user guide).
 pub(super) fn private_name(call: &Call<'_>, address: Ipv4Addr) -> String {
@@ -158,35 +157,6 @@ impl Action for DescribeNetworkInterfaces {
     }
 }
 
-/// An address in a list, and whether it is to be the primary one.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(super) struct PrivateAddress {
-    private_ip_address: String,
-    primary: Option<bool>,
-}
-
-/// An IPv6 address in a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(super) struct Ipv6AddressGiven {
-    ipv6_address: String,
-}
-
-/// A delegated IPv4 prefix in a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(super) struct Ipv4PrefixGiven {
-    ipv4_prefix: String,
-}
-
-/// A delegated IPv6 prefix in a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(super) struct Ipv6PrefixGiven {
-    ipv6_prefix: String,
-}
-
 /// Makes a network interface.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -226,7 +196,18 @@ impl Action for CreateNetworkInterface {
         let mut spec = CreateInterface::new(reference(&self.subnet_id)?);
         spec.name = given.free_name(|name| call.controller().interface(&ResourceRef::new(name)).is_ok());
         spec.tags = given.tags;
-        spec.addresses = self.addresses()?;
+        spec.addresses = Wanted {
+            primary: self.private_ip_address.as_deref(),
+            given: &self.private_ip_addresses,
+            count: self.secondary_private_ip_address_count,
+            ipv6_count: self.ipv6_address_count,
+            ipv6: &self.ipv6_addresses,
+            ipv4_prefix_count: self.ipv4_prefix_count,
+            ipv4_prefixes: &self.ipv4_prefixes,
+            ipv6_prefix_count: self.ipv6_prefix_count,
+            ipv6_prefixes: &self.ipv6_prefixes,
+        }
+        .addresses()?;
         spec.description = self.description.unwrap_or_default();
         spec.groups = references(&self.security_group_id)?;
         let made = call.execute(spec)?;
@@ -235,93 +216,6 @@ impl Action for CreateNetworkInterface {
             ("clientToken", Node::maybe(self.client_token.as_ref())),
         ])
     }
-}
-
-impl CreateNetworkInterface {
-    /// The primary address first, then the others in the order of the request.
-    fn addresses(&self) -> Result<Vec<AddressRequest>, Ec2Error> {
-        let mut primary: Option<&str> = self.private_ip_address.as_deref();
-        for address in self
-            .private_ip_addresses
-            .iter()
-            .filter(|address| address.primary == Some(true))
-        {
-            if primary.is_some_and(|known| known != address.private_ip_address) {
-                return Err(Ec2Error::combination(
-                    "Only one primary private IP address can be specified",
-                ));
-            }
-            primary = Some(&address.private_ip_address);
-        }
-        let mut wanted = vec![match primary {
-            Some(text) => AddressRequest::Exactly(ipv4(text)?),
-            None => AddressRequest::AnyIpv4,
-        }];
-        let others = self
-            .private_ip_addresses
-            .iter()
-            .map(|address| address.private_ip_address.as_str());
-        for text in others.filter(|text| Some(*text) != primary) {
-            wanted.push(AddressRequest::Exactly(ipv4(text)?));
-        }
-        for _ in 0..count(
-            self.secondary_private_ip_address_count,
-            "SecondaryPrivateIpAddressCount",
-        )? {
-            wanted.push(AddressRequest::AnyIpv4);
-        }
-        for _ in 0..count(self.ipv4_prefix_count, "Ipv4PrefixCount")? {
-            wanted.push(AddressRequest::AnyIpv4Prefix);
-        }
-        for given in &self.ipv4_prefixes {
-            wanted.push(AddressRequest::Exactly(prefix(&given.ipv4_prefix)?));
-        }
-        for _ in 0..count(self.ipv6_address_count, "Ipv6AddressCount")? {
-            wanted.push(AddressRequest::AnyIpv6);
-        }
-        for given in &self.ipv6_addresses {
-            wanted.push(AddressRequest::Exactly(ipv6(&given.ipv6_address)?));
-        }
-        for _ in 0..count(self.ipv6_prefix_count, "Ipv6PrefixCount")? {
-            wanted.push(AddressRequest::AnyIpv6Prefix);
-        }
-        for given in &self.ipv6_prefixes {
-            wanted.push(AddressRequest::Exactly(prefix(&given.ipv6_prefix)?));
-        }
-        Ok(wanted)
-    }
-}
-
-fn ipv4(text: &str) -> Result<AddressOrPrefix, Ec2Error> {
-    let address: Ipv4Addr = text.parse().map_err(|_| bad_address(text))?;
-    Ok(IpAddr::V4(address).into())
-}
-
-fn ipv6(text: &str) -> Result<AddressOrPrefix, Ec2Error> {
-    let address: Ipv6Addr = text.parse().map_err(|_| bad_address(text))?;
-    Ok(IpAddr::V6(address).into())
-}
-
-fn prefix(text: &str) -> Result<AddressOrPrefix, Ec2Error> {
-    let net: IpNet = text.parse().map_err(|_| bad_address(text))?;
-    AddressOrPrefix::new(net).map_err(|_| bad_address(text))
-}
-
-fn bad_address(text: &str) -> Ec2Error {
-    let text = printed(text);
-    Ec2Error::invalid_value(format!(
-        "Value ({text}) for parameter address is invalid. Invalid address."
-    ))
-}
-
-/// How many of something a request asks for.
-fn count(given: Option<i64>, parameter: &str) -> Result<usize, Ec2Error> {
-    let given = given.unwrap_or(0);
-    if !(0..=MOST_BY_COUNT).contains(&given) {
-        let message = format!("Value ({given}) for parameter {parameter} is invalid. Ask for 0 to {MOST_BY_COUNT}.");
-        return Err(Ec2Error::invalid_value(message));
-    }
-    Ok(usize::try_from(given).unwrap_or_default())
 }
 
 /// Deletes a network interface.
@@ -350,12 +244,21 @@ pub(super) struct ModifyNetworkInterfaceAttribute {
     description: Option<Attribute<String>>,
     #[serde(default)]
     security_group_id: Vec<String>,
+    attachment: Option<AttachmentChange>,
+}
+
+/// What changes about an attachment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct AttachmentChange {
+    attachment_id: String,
+    delete_on_termination: bool,
 }
 
 impl Action for ModifyNetworkInterfaceAttribute {
     const NAME: &'static str = "ModifyNetworkInterfaceAttribute";
-    const HELP: &'static str = "Changes the source/destination check, the description or the security groups of a network \
-                                interface";
+    const HELP: &'static str = "Changes one attribute of a network interface: its check, its description, its security groups, or \
+                                whether it goes with its instance";
 
     fn run(self, call: &Call<'_>) -> Answer {
         let groups = references(&self.security_group_id)?;
@@ -369,13 +272,29 @@ impl Action for ModifyNetworkInterfaceAttribute {
             change.source_dest_check.is_some(),
             change.description.is_some(),
             change.groups.is_some(),
+            self.attachment.is_some(),
         ];
         match given.iter().filter(|given| **given).count() {
             0 => return Err(Ec2Error::missing("SourceDestCheck")),
             1 => {}
             _ => return Err(Ec2Error::combination("Fields for multiple attribute types specified")),
         }
-        call.execute(change)?;
+        let Some(attachment) = self.attachment else {
+            call.execute(change)?;
+            return done();
+        };
+        let interface: InterfaceId = id(&self.network_interface_id)?;
+        if by_attachment(call, &attachment.attachment_id)?.id != interface {
+            return Err(Ec2Error::new(
+                "InvalidAttachmentID.NotFound",
+                format!("{} is no attachment of {interface}", printed(&attachment.attachment_id)),
+            ));
+        }
+        call.execute(ModifyAttachment {
+            interface: interface.into(),
+            state: None,
+            delete_on_termination: Some(attachment.delete_on_termination),
+        })?;
         done()
     }
 }

@@ -1,10 +1,16 @@
 //! Lists all actions in one table; each family has a file.
 
 mod account;
+mod attachments;
 mod dhcp_options;
 mod ids;
+mod images;
+mod instance_attributes;
+mod instance_types;
 mod instances;
 mod interfaces;
+mod launch;
+mod life;
 mod network_acls;
 mod prefix_lists;
 mod render;
@@ -14,6 +20,7 @@ mod security_groups;
 mod subnets;
 mod tags;
 mod vpcs;
+mod wanted;
 
 use super::action::Entry;
 use super::error::Ec2Error;
@@ -25,6 +32,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<dhcp_options::AssociateDhcpOptions>(),
     Entry::of::<route_tables::AssociateRouteTable>(),
     Entry::of::<account::AssumeRole>(),
+    Entry::of::<attachments::AttachNetworkInterface>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
@@ -52,9 +60,17 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<account::DescribeAccountAttributes>(),
     Entry::of::<account::DescribeAvailabilityZones>(),
     Entry::of::<dhcp_options::DescribeDhcpOptions>(),
+    Entry::of::<images::DescribeImages>(),
+    Entry::of::<instance_attributes::DescribeInstanceAttribute>(),
+    Entry::of::<instance_attributes::DescribeInstanceCreditSpecifications>(),
+    Entry::of::<instance_attributes::DescribeInstanceStatus>(),
+    Entry::of::<instance_types::DescribeInstanceTypeOfferings>(),
+    Entry::of::<instance_types::DescribeInstanceTypes>(),
     Entry::of::<instances::DescribeInstances>(),
+    Entry::of::<images::DescribeKeyPairs>(),
     Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
     Entry::of::<network_acls::DescribeNetworkAcls>(),
+    Entry::of::<attachments::DescribeNetworkInterfaceAttribute>(),
     Entry::of::<interfaces::DescribeNetworkInterfaces>(),
     Entry::of::<account::DescribeRegions>(),
     Entry::of::<route_tables::DescribeRouteTables>(),
@@ -63,15 +79,20 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_groups::DescribeStaleSecurityGroups>(),
     Entry::of::<subnets::DescribeSubnets>(),
     Entry::of::<tags::DescribeTags>(),
+    Entry::of::<images::DescribeVolumes>(),
     Entry::of::<vpcs::DescribeVpcAttribute>(),
     Entry::of::<vpcs::DescribeVpcs>(),
+    Entry::of::<attachments::DetachNetworkInterface>(),
     Entry::of::<route_tables::DisassociateRouteTable>(),
     Entry::of::<account::GetCallerIdentity>(),
     Entry::of::<prefix_lists::GetManagedPrefixListAssociations>(),
     Entry::of::<prefix_lists::GetManagedPrefixListEntries>(),
+    Entry::of::<instance_attributes::ModifyInstanceAttribute>(),
+    Entry::of::<instance_attributes::ModifyInstanceMetadataOptions>(),
     Entry::of::<prefix_lists::ModifyManagedPrefixList>(),
     Entry::of::<interfaces::ModifyNetworkInterfaceAttribute>(),
     Entry::of::<security_group_rules::ModifySecurityGroupRules>(),
+    Entry::of::<life::RebootInstances>(),
     Entry::of::<network_acls::ReplaceNetworkAclAssociation>(),
     Entry::of::<network_acls::ReplaceNetworkAclEntry>(),
     Entry::of::<route_tables::ReplaceRoute>(),
@@ -79,6 +100,10 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<prefix_lists::RestoreManagedPrefixListVersion>(),
     Entry::of::<security_group_rules::RevokeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::RevokeSecurityGroupIngress>(),
+    Entry::of::<launch::RunInstances>(),
+    Entry::of::<life::StartInstances>(),
+    Entry::of::<life::StopInstances>(),
+    Entry::of::<life::TerminateInstances>(),
     Entry::of::<interfaces::UnassignIpv6Addresses>(),
     Entry::of::<interfaces::UnassignPrivateIpAddresses>(),
     Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsEgress>(),

@@ -1,0 +1,119 @@
+//! The actions that start, stop, reboot and terminate instances.
+
+use serde::Deserialize;
+
+use super::ids::id;
+use super::instances::state;
+use crate::api::ec2::action::{Action, Answer, done};
+use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::state::Call;
+use crate::api::ec2::xml::Node;
+use crate::control::{Shutdown, StateChange};
+use crate::model::InstanceId;
+
+fn ids(given: &[String]) -> Result<Vec<InstanceId>, Ec2Error> {
+    let mut ids = given
+        .iter()
+        .map(|text| id(text))
+        .collect::<Result<Vec<InstanceId>, _>>()?;
+    // One that is named twice is one.
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The list of `InstanceStateChange`.
+fn changed(changes: &[StateChange]) -> Answer {
+    let items = changes.iter().map(|change| {
+        Node::map([
+            ("instanceId", Node::text(change.instance)),
+            ("currentState", state(change.after)),
+            ("previousState", state(change.before)),
+        ])
+    });
+    Ok(vec![("instancesSet", Node::list(items))])
+}
+
+/// How programs end: `Force` and `SkipOsShutdown` both do without the operating system's own way.
+fn shutdown(force: Option<bool>, skip: Option<bool>) -> Shutdown {
+    match force == Some(true) || skip == Some(true) {
+        true => Shutdown::AtOnce,
+        false => Shutdown::Orderly,
+    }
+}
+
+/// Starts instances.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct StartInstances {
+    instance_id: Vec<String>,
+}
+
+impl Action for StartInstances {
+    const NAME: &'static str = "StartInstances";
+    const HELP: &'static str = "Starts stopped instances: their hosts come up with their interfaces";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        changed(&call.controller().start_instances(&ids(&self.instance_id)?)?)
+    }
+}
+
+/// Stops instances.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct StopInstances {
+    instance_id: Vec<String>,
+    force: Option<bool>,
+    skip_os_shutdown: Option<bool>,
+    hibernate: Option<bool>,
+}
+
+impl Action for StopInstances {
+    const NAME: &'static str = "StopInstances";
+    const HELP: &'static str = "Stops instances: their programs are asked to end, with Force they are ended at once";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        if self.hibernate == Some(true) {
+            return Err(Ec2Error::unsupported("Hibernate"));
+        }
+        let how = shutdown(self.force, self.skip_os_shutdown);
+        changed(&call.controller().stop_instances(&ids(&self.instance_id)?, how)?)
+    }
+}
+
+/// Reboots instances.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct RebootInstances {
+    instance_id: Vec<String>,
+}
+
+impl Action for RebootInstances {
+    const NAME: &'static str = "RebootInstances";
+    const HELP: &'static str = "Ends everything in running instances and brings them up anew";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        call.controller().reboot_instances(&ids(&self.instance_id)?)?;
+        done()
+    }
+}
+
+/// Terminates instances.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct TerminateInstances {
+    instance_id: Vec<String>,
+    force: Option<bool>,
+    skip_os_shutdown: Option<bool>,
+}
+
+impl Action for TerminateInstances {
+    const NAME: &'static str = "TerminateInstances";
+    const HELP: &'static str =
+        "Terminates instances, which are listed for an hour, and deletes the interfaces that go with them";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let how = shutdown(self.force, self.skip_os_shutdown);
+        changed(&call.controller().terminate_instances(&ids(&self.instance_id)?, how)?)
+    }
+}
