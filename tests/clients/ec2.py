@@ -206,7 +206,8 @@ def instances(subnets, interface):
     ec2.describe_key_pairs()
     ec2.describe_volumes()
     types = ec2.describe_instance_types(InstanceTypes=["t3.micro", "m5.large"])["InstanceTypes"]
-    expect("interfaces of a type", types[1]["NetworkInfo"]["MaximumNetworkInterfaces"], 2)
+    limits = {one["InstanceType"]: one["NetworkInfo"]["MaximumNetworkInterfaces"] for one in types}
+    expect("interfaces of types", limits, {"t3.micro": 2, "m5.large": 3})
     list(ec2.get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 20}))
     ec2.describe_instance_type_offerings(LocationType="availability-zone")
     launch = {

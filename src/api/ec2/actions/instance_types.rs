@@ -55,7 +55,16 @@ const FAMILIES: &[(&[&str], &[Size])] = &[
         ],
     ),
     (
-        &["c5", "c5n", "c6g", "c6gn", "c6i", "c7g", "c7gn"],
+        &["c5", "c5n", "c6i"],
+        &[
+            size("large", 2, 4096, 3, 10),
+            size("xlarge", 4, 8192, 4, 15),
+            size("2xlarge", 8, 16_384, 4, 15),
+            size("4xlarge", 16, 32_768, 8, 30),
+        ],
+    ),
+    (
+        &["c6g", "c6gn", "c7g", "c7gn"],
         &[
             size("medium", 1, 2048, 2, 4),
             size("large", 2, 4096, 3, 10),
@@ -65,9 +74,18 @@ const FAMILIES: &[(&[&str], &[Size])] = &[
         ],
     ),
     (
-        &["m4", "m5", "m5a", "m6a", "m6g", "m6i", "m7g", "m7i"],
+        &["m6g", "m7g"],
         &[
             size("medium", 1, 4096, 2, 4),
+            size("large", 2, 8192, 3, 10),
+            size("xlarge", 4, 16_384, 4, 15),
+            size("2xlarge", 8, 32_768, 4, 15),
+            size("4xlarge", 16, 65_536, 8, 30),
+        ],
+    ),
+    (
+        &["m5", "m5a", "m6a", "m6i", "m7i"],
+        &[
             size("large", 2, 8192, 3, 10),
             size("xlarge", 4, 16_384, 4, 15),
             size("2xlarge", 8, 32_768, 4, 15),
