@@ -150,6 +150,17 @@ impl std::fmt::Debug for Controller {
     }
 }
 
+/// What an instance has tracked of its allowance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracking {
+    /// Connections.
+    pub tracked: u32,
+    /// How many there may be; `None` for any number.
+    pub limit: Option<u32>,
+    /// Packets that were dropped because there were as many already.
+    pub exceeded: u64,
+}
+
 impl Controller {
     /// A Controller of an empty network, which keeps its latest commits in memory.
     pub fn new(config: ControllerConfig) -> Self {
@@ -504,6 +515,27 @@ impl Controller {
             .ports
             .as_ref()
             .map_or_else(Vec::new, |ports| ports.reports())
+    }
+
+    /// What the instance of an interface has tracked; `None` where no security groups are enforced.
+    pub fn tracking(&self, index: InterfaceIndex) -> Option<Tracking> {
+        let fabric = self.fabric();
+        let view = fabric.view_full();
+        let subnet = view.subnet(crate::datapath::SubnetIndex::of(&view.interface(index)?))?;
+        let firewall = &subnet.profile().firewall;
+        let (allowance, connections) = (view.allowance(index), fabric.connections());
+        firewall.enforced.then(|| Tracking {
+            tracked: connections.used_by(allowance),
+            limit: Some(firewall.tracking.allowance).filter(|limit| *limit > 0),
+            exceeded: connections.exceeded_by(allowance),
+        })
+    }
+
+    /// Connections that are tracked in all, and packets that were dropped because an allowance was used up.
+    pub fn tracked(&self) -> (usize, u64) {
+        let fabric = self.fabric();
+        let connections = fabric.connections();
+        (connections.len(), connections.exceeded())
     }
 
     /// The interface at a place of the fabric.

@@ -262,6 +262,9 @@ pub enum EventKind {
         reason: String,
         /// The number of frames since the last such event of this port and reason.
         count: u64,
+        /// The rules and entries of the firewall that it met, the last of which denied it; empty for other reasons.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<String>,
         /// The first bytes of one of them, in hexadecimal.
         #[serde(skip_serializing_if = "Option::is_none")]
         frame: Option<String>,

@@ -22,7 +22,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use controller::{Controller, ControllerConfig, Snapshot};
+pub use controller::{Controller, ControllerConfig, Snapshot, Tracking};
 pub use error::ControlError;
 pub use events::{Author, Event, EventKind, Subscription};
 pub use explain::{ExplainRequest, Explanation};

@@ -232,6 +232,52 @@ impl Observer for Unobserved {
     fn saw(&mut self, _: Stage, _: Fact) {}
 }
 
+/// What let a packet through the firewall, or did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilteredBy {
+    /// A rule or an entry, which allows or denies.
+    Rule(RuleName),
+    /// That no rule allows it.
+    NoRule,
+    /// A connection that is tracked.
+    Connection,
+    /// An allowance of connections that is used up.
+    Allowance,
+}
+
+/// Remembers what let a packet through the firewall, at each of its stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Filtered {
+    stages: [Option<(Stage, FilteredBy)>; 4],
+}
+
+impl Filtered {
+    /// What decided at each stage, in order.
+    pub fn stages(&self) -> impl Iterator<Item = (Stage, FilteredBy)> + '_ {
+        self.stages.iter().flatten().copied()
+    }
+}
+
+impl Observer for Filtered {
+    fn saw(&mut self, stage: Stage, fact: Fact) {
+        let by = match fact {
+            Fact::Rule { rule, .. } | Fact::AclEntry { entry: rule, .. } => {
+                rule.map_or(FilteredBy::NoRule, FilteredBy::Rule)
+            }
+            Fact::Tracked { .. } => FilteredBy::Connection,
+            Fact::Full { .. } => FilteredBy::Allowance,
+            _ => return,
+        };
+        let free = self.stages.iter_mut().find(|known| match known {
+            Some((known, _)) => *known == stage,
+            None => true,
+        });
+        if let Some(free) = free {
+            *free = Some((stage, by));
+        }
+    }
+}
+
 /// Records every step.
 #[derive(Debug, Default)]
 pub struct Recorder {

@@ -360,6 +360,21 @@ named! {
     }
 }
 
+impl DropReason {
+    /// Whether a security group, a network ACL or the tracking of connections is the reason.
+    pub const fn is_of_firewall(self) -> bool {
+        matches!(
+            self,
+            Self::SecurityGroupEgress
+                | Self::SecurityGroupIngress
+                | Self::SecurityGroupFragment
+                | Self::NetworkAclEgress
+                | Self::NetworkAclIngress
+                | Self::ConntrackAllowance
+        )
+    }
+}
+
 impl From<crate::wire::neighbor::Invalid> for DropReason {
     fn from(invalid: crate::wire::neighbor::Invalid) -> Self {
         use crate::wire::neighbor::Invalid;

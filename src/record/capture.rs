@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use crate::control::explain::in_sentences;
 use crate::control::{ControlError, Controller};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, ResourceRef};
@@ -254,6 +255,14 @@ impl Writer {
     }
 
     fn comment(&mut self, observed: &Observed) -> String {
+        let fate = self.fate(observed);
+        match in_sentences(&observed.filtered) {
+            rules if rules.is_empty() => fate,
+            rules => format!("{fate}; {}", rules.join(", ")),
+        }
+    }
+
+    fn fate(&mut self, observed: &Observed) -> String {
         match observed.fate {
             Fate::Delivered { to, port, delay } => {
                 let to = self.label(to);

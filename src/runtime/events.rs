@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::contain;
+use crate::control::explain::in_sentences;
 use crate::control::{Controller, EventKind};
 use crate::switch::SwitchEvent;
 
@@ -70,6 +71,7 @@ fn hand_on(controller: &Controller, event: SwitchEvent) {
                 port: frame.port.get(),
                 reason: frame.reason.name().to_owned(),
                 count: frame.unreported + 1,
+                rules: in_sentences(&frame.filtered),
                 frame: Some(HEXLOWER.encode(&frame.head)),
             });
         }

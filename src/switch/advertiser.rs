@@ -187,16 +187,21 @@ fn is_excluded(view: &View, interface: &Interface, subnet: SubnetIndex, address:
         .is_some_and(|faults| faults.link_down(interface) || faults.former_owner(interface, subnet, address).is_some())
 }
 
+/// Time between two passes over the tracked connections, each of which frees some that have expired.
+const REAPING: Duration = Duration::from_secs(1);
+
 /// Runs until the switch stops.
 pub(super) fn run(shared: &Shared) {
     // The next advertisement of each port: (time, number, serial).
     let mut due: BinaryHeap<Reverse<(Duration, u32, u64)>> = BinaryHeap::new();
     let mut moves = Moves::default();
-    let mut next_announcement = Duration::ZERO;
+    let (mut next_announcement, mut next_reap) = (Duration::ZERO, Duration::ZERO);
+    let connections = shared.fabric.connections();
     while !shared.stop.load(Ordering::Acquire) {
         let next = due.peek().map(|Reverse((at, ..))| *at);
         let waits = (!moves.is_empty()).then_some(next_announcement);
-        let left = wait(shared, next.into_iter().chain(waits).min());
+        let reap = (!connections.is_empty()).then_some(next_reap);
+        let left = wait(shared, next.into_iter().chain(waits).chain(reap).min());
         left.moved.into_iter().for_each(|list| moves.push(list));
         for number in left.ports {
             // Skips a port that was detached meanwhile.
@@ -205,6 +210,10 @@ pub(super) fn run(shared: &Shared) {
             }
         }
         let now = shared.now();
+        if next_reap <= now {
+            connections.reap(now.as_secs() as u32);
+            next_reap = now.saturating_add(REAPING);
+        }
         // Owned snapshots: nothing here holds up a worker, and a detached port is released soon.
         let (view, table): (Arc<View>, Arc<PortTable>) = (shared.fabric.view_full(), shared.ports.load_full());
         let mut unasked = shared.unasked();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::datapath::DropReason;
+use crate::datapath::{DropReason, Filtered};
 use crate::mapping::{InterfaceIndex, PortId};
 
 /// Bytes of a dropped frame in an event.
@@ -41,6 +41,8 @@ pub struct DroppedFrame {
     pub length: usize,
     /// Its first bytes, [`SHOWN`] at most.
     pub head: Vec<u8>,
+    /// What the firewall's stages decided, where one of them is the reason.
+    pub filtered: Filtered,
     /// Drops of this port and reason that were not reported since the last one that was.
     pub unreported: u64,
 }
@@ -150,6 +152,7 @@ mod tests {
             at: Duration::ZERO,
             length: 60,
             head: head(&[1; 60]),
+            filtered: Filtered::default(),
             unreported: 0,
         });
         for _ in 0..3 {

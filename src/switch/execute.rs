@@ -17,8 +17,8 @@ use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader
 use super::round::{Round, longest_packet};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Destination, DropReason, FrameMeta, Ingress, Output, PortState, Received, Rewrite, Service, Unobserved,
-    Verdict, View, decide, rewrite, warm,
+    Answered, Destination, DropReason, Filtered, FrameMeta, Ingress, Memory, Output, PortState, Received, Rewrite,
+    Service, Unobserved, Verdict, View, decide, rewrite, warm,
 };
 use crate::mapping::PortId;
 
@@ -212,6 +212,7 @@ impl Executor {
             shared,
             sampler: &mut local.sampler,
             audience: shared.observers.present(),
+            filtered: Filtered::default(),
         };
         round.block.received_frames.add(count as u64);
         let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
@@ -272,7 +273,11 @@ impl Executor {
         let fabric = &round.shared.fabric;
         let memory = fabric.memory(state);
         let output = &mut self.output;
-        let mut verdict = decide(received, ingress, view, memory, round.now, output, &mut Unobserved);
+        let mut verdict = if round.audience.is_some() {
+            observed(received, ingress, view, memory, round, output)
+        } else {
+            decide(received, ingress, view, memory, round.now, output, &mut Unobserved)
+        };
         if let Some(effects) = &output.effects {
             let committed = effects.commit(ingress, state, fabric, round.now);
             verdict = if committed.refused && !matches!(verdict, Verdict::Drop(_)) {
@@ -293,7 +298,13 @@ impl Executor {
             Verdict::Flood { reply, punt } => self.flood(round, ingress, view, index, offload, reply, punt),
             // The request was sent above.
             Verdict::Consumed | Verdict::Ask { .. } => {}
-            Verdict::Drop(reason) => round.drop_unfinished(self.batch.frame(index), &offload, reason),
+            Verdict::Drop(reason) => {
+                if reason.is_of_firewall() && round.audience.is_none() {
+                    // The same decision again, to name the rule in the event.
+                    observed(received, ingress, view, fabric.memory(state), round, output);
+                }
+                round.drop_unfinished(self.batch.frame(index), &offload, reason);
+            }
         }
     }
 
@@ -399,6 +410,25 @@ impl Executor {
             let _ = round.serve(service, question, ingress, view, &mut self.served, &mut self.spare);
         }
     }
+}
+
+/// Decides about a frame, and says for those who observe what let it through the firewall.
+#[cold]
+#[inline(never)]
+fn observed(
+    received: Received<'_>,
+    ingress: &Ingress<'_>,
+    view: &View,
+    memory: Memory<'_>,
+    round: &mut Round<'_>,
+    output: &mut Output,
+) -> Verdict {
+    round.filtered = Filtered::default();
+    let verdict = decide(received, ingress, view, memory, round.now, output, &mut round.filtered);
+    if let Some(audience) = &mut round.audience {
+        audience.filtered = round.filtered;
+    }
+    verdict
 }
 
 /// The ingress of a port, while its interface is attached to it and its link is up.

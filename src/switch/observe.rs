@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::port::{Offload, segment};
-use crate::datapath::{Answered, DropReason};
+use crate::datapath::{Answered, DropReason, Filtered};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::filter::Filter;
 pub use crate::wire::pcapng::Direction;
@@ -100,6 +100,8 @@ pub struct Observed {
     pub bytes: Vec<u8>,
     /// Its verdict.
     pub fate: Fate,
+    /// What let it through the firewall or denied it, as far as it is from a host.
+    pub filtered: Filtered,
 }
 
 #[derive(Debug)]
@@ -198,7 +200,10 @@ impl Observers {
         if self.count.load(Ordering::Acquire) == 0 {
             None
         } else {
-            Some(Audience(self.entries.load_full()))
+            Some(Audience {
+                entries: self.entries.load_full(),
+                filtered: Filtered::default(),
+            })
         }
     }
 }
@@ -215,7 +220,11 @@ fn make_room(entries: &mut Vec<Arc<Entry>>, octets: usize) {
 }
 
 /// The observers of one batch.
-pub(super) struct Audience(Arc<Vec<Arc<Entry>>>);
+pub(super) struct Audience {
+    entries: Arc<Vec<Arc<Entry>>>,
+    /// What let the latest frame through the firewall or denied it.
+    pub(super) filtered: Filtered,
+}
 
 /// Where and when a frame is seen.
 #[derive(Clone, Copy)]
@@ -237,21 +246,25 @@ impl Audience {
             Some(interfaces) => interfaces.contains(&place.interface),
             None => entry.wanted.arrivals || !matches!(fate, Fate::Arrived { .. }),
         };
-        for entry in self.0.iter().filter(|entry| wants_place(entry)) {
+        let filtered = match fate {
+            Fate::Fabric(_) | Fate::Answered(_) => Filtered::default(),
+            _ => self.filtered,
+        };
+        for entry in self.entries.iter().filter(|entry| wants_place(entry)) {
             if !entry.wanted.filter.matches(frame) {
                 continue;
             }
             match offload {
-                Offload::None => entry.offer(place, direction, frame, fate),
+                Offload::None => entry.offer(place, direction, frame, fate, filtered),
                 Offload::Checksum { start, offset } => {
                     let mut whole = frame.to_vec();
                     segment::complete_checksum(&mut whole, *start, *offset);
-                    entry.offer(place, direction, &whole, fate);
+                    entry.offer(place, direction, &whole, fate, filtered);
                 }
                 Offload::Segment(segments) => {
                     let mut room = vec![0; segment::piece_length(segments)];
                     segment::segment(frame, segments, &mut room, 0, |piece| {
-                        entry.offer(place, direction, piece, fate);
+                        entry.offer(place, direction, piece, fate, filtered);
                         true
                     });
                 }
@@ -261,7 +274,7 @@ impl Audience {
 }
 
 impl Entry {
-    fn offer(&self, place: Place, direction: Direction, frame: &[u8], fate: Fate) {
+    fn offer(&self, place: Place, direction: Direction, frame: &[u8], fate: Fate, filtered: Filtered) {
         self.counts.matched.fetch_add(1, Ordering::Relaxed);
         let kept = frame.len().min(self.wanted.snaplen);
         // Several workers may exceed it by a frame each.
@@ -277,6 +290,7 @@ impl Entry {
             length: frame.len(),
             bytes: frame[..kept].to_vec(),
             fate,
+            filtered,
         };
         // Added before sending, because the receiver subtracts at once.
         self.counts.waiting.fetch_add(kept, Ordering::Relaxed);

@@ -11,7 +11,9 @@ use super::impair::ImpairedPath;
 use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, Offload, PortDevice, SendError, VnetHeader};
 use super::{Port, PortTable, Shared};
-use crate::datapath::{Answered, Asking, DropReason, Ingress, Received, Rewrite, Service, Verdict, View, responder};
+use crate::datapath::{
+    Answered, Asking, DropReason, Filtered, Ingress, Received, Rewrite, Service, Verdict, View, responder,
+};
 
 /// The frames of one port in one round.
 pub(super) struct Round<'a> {
@@ -26,6 +28,8 @@ pub(super) struct Round<'a> {
     pub(super) sampler: &'a mut Option<Box<Sampler>>,
     /// The observers, if any.
     pub(super) audience: Option<Audience>,
+    /// What let the latest frame through the firewall or denied it, where that was asked for.
+    pub(super) filtered: Filtered,
 }
 
 impl Round<'_> {
@@ -77,6 +81,11 @@ impl Round<'_> {
                 at: self.now,
                 length: frame.len(),
                 head: head(frame),
+                filtered: if reason.is_of_firewall() {
+                    self.filtered
+                } else {
+                    Filtered::default()
+                },
                 unreported,
             }));
         }

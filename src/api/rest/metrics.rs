@@ -38,6 +38,7 @@ async fn metrics(State(state): State<AppState>, _: NoQuery) -> Result<impl IntoR
 }
 
 fn figures(state: &AppState) -> Vec<Figure> {
+    let (tracked, exceeded) = state.controller.tracked();
     let bodies = state.bodies();
     let (waiting, captures) = state.controller.observed();
     let shelf = state.runs.shelf();
@@ -116,6 +117,18 @@ fn figures(state: &AppState) -> Vec<Figure> {
             "counter",
             "Connections turned away",
             connections.refused,
+        ),
+        Figure(
+            "localvpc_tracked_connections",
+            "gauge",
+            "Connections that security groups track, counted at each interface",
+            tracked as u64,
+        ),
+        Figure(
+            "localvpc_conntrack_allowance_exceeded_total",
+            "counter",
+            "Packets that an instance's allowance of tracked connections had no room for",
+            exceeded,
         ),
         Figure("process_open_fds", "gauge", "Open descriptors", open as u64),
         Figure("process_max_fds", "gauge", "The most of them", descriptors::limit()),

@@ -11,6 +11,7 @@ use super::blocking;
 use crate::api::extract::Query;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
+use crate::control::Tracking;
 use crate::datapath::{Answered, DropReason};
 use crate::model::{InterfaceId, ResourceRef};
 use crate::switch::PortStatus;
@@ -48,7 +49,9 @@ pub struct PortView {
     #[schema(value_type = std::collections::BTreeMap<String, u64>, example = json!({"multicast": 12}))]
     pub dropped: Map<String, Value>,
     /// Further counters: `sent_merged` (frames of `sent` that were merged into another), `unasked` (frames that the
-    /// fabric sent unsolicited) and `refused` (frames that the device did not accept).
+    /// fabric sent unsolicited) and `refused` (frames that the device did not accept). Of its instance, by the names of
+    /// EC2's ENA driver: `conntrack_allowance_exceeded`, `conntrack_allowance_available`, `linklocal_allowance_exceeded`;
+    /// and `tracked_connections`.
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub other: Map<String, Value>,
 }
@@ -106,7 +109,8 @@ async fn list(
             let name = id
                 .and_then(|id| controller.interface(&id.into()).ok())
                 .and_then(|interface| interface.name);
-            ports.push(view(&report, id, name, filter.nonzero));
+            let tracking = controller.tracking(report.interface);
+            ports.push(view(&report, id, name, tracking, filter.nonzero));
         }
         ports.sort_by_key(|port| port.port);
         Ok(axum::Json(PortList { ports }))
@@ -115,7 +119,13 @@ async fn list(
     .map_err(Problem::named_in_body)
 }
 
-fn view(report: &PortStatus, interface_id: Option<InterfaceId>, name: Option<String>, nonzero: bool) -> PortView {
+fn view(
+    report: &PortStatus,
+    interface_id: Option<InterfaceId>,
+    name: Option<String>,
+    tracking: Option<Tracking>,
+    nonzero: bool,
+) -> PortView {
     let counters = &report.counters;
     let map = |counts: &mut dyn Iterator<Item = (&'static str, u64)>| -> Map<String, Value> {
         let shown = counts.filter(|(_, count)| !nonzero || *count > 0);
@@ -127,7 +137,18 @@ fn view(report: &PortStatus, interface_id: Option<InterfaceId>, name: Option<Str
         ("sent_merged", counters.sent_merged),
         ("unasked", counters.unasked),
         ("refused", counters.refused),
+        (
+            "linklocal_allowance_exceeded",
+            counters.dropped(DropReason::LinkLocalAllowance),
+        ),
     ];
+    let available = tracking.and_then(|own| Some(own.limit?.saturating_sub(own.tracked)));
+    let of_instance = [
+        ("conntrack_allowance_exceeded", tracking.map(|own| own.exceeded)),
+        ("conntrack_allowance_available", available.map(u64::from)),
+        ("tracked_connections", tracking.map(|own| own.tracked.into())),
+    ];
+    let of_instance = of_instance.into_iter().filter_map(|(name, count)| Some((name, count?)));
     let traffic = |traffic: crate::switch::Traffic| Traffic {
         frames: traffic.frames,
         bytes: traffic.bytes,
@@ -145,6 +166,6 @@ fn view(report: &PortStatus, interface_id: Option<InterfaceId>, name: Option<Str
         dropped: map(&mut DropReason::ALL
             .iter()
             .map(|reason| (reason.name(), counters.dropped(*reason)))),
-        other: map(&mut other.into_iter()),
+        other: map(&mut other.into_iter().chain(of_instance)),
     }
 }

@@ -3,10 +3,36 @@
 use super::steps::Step;
 use crate::control::controller::State;
 use crate::datapath::policy::RuleName;
+use crate::datapath::{Filtered, FilteredBy, Stage};
 use crate::model::ids::ResourceId as _;
 use crate::model::network_acl::AclEntry;
 use crate::model::traffic::Direction;
 use crate::model::{NetworkAclId, SecurityGroup, SecurityGroupId, SecurityGroupRuleId};
+
+/// What the firewall decided about a packet, a sentence for each stage, with identifiers.
+pub(crate) fn in_sentences(filtered: &Filtered) -> Vec<String> {
+    let sentences = filtered.stages().map(|(stage, by)| {
+        let (word, what) = match stage {
+            Stage::SecurityGroupEgress => ("outbound", "rule of the sender's security groups"),
+            Stage::NetworkAclEgress => ("outbound", "entry of the network ACL"),
+            Stage::NetworkAclIngress => ("inbound", "entry of the network ACL"),
+            _ => ("inbound", "rule of the receiver's security groups"),
+        };
+        match by {
+            FilteredBy::Rule(RuleName::SecurityGroup { group, rule }) => {
+                let (group, rule) = (SecurityGroupId::from_bits(group), SecurityGroupRuleId::from_bits(rule));
+                format!("{word} rule {rule} of {group}")
+            }
+            FilteredBy::Rule(RuleName::NetworkAcl { acl, number }) => {
+                format!("{word} entry {number} of {}", NetworkAclId::from_bits(acl))
+            }
+            FilteredBy::NoRule => format!("no {word} {what}"),
+            FilteredBy::Connection => format!("{word}: a tracked connection"),
+            FilteredBy::Allowance => format!("{word}: the allowance of tracked connections is used up"),
+        }
+    });
+    sentences.collect()
+}
 
 /// A group for people: the name in its VPC and the identifier.
 fn called(group: &SecurityGroup) -> String {

@@ -24,6 +24,7 @@ use crate::mapping::PortId;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
 
+pub(crate) use firewall::in_sentences;
 pub use frames::Protocol;
 use path::Ports;
 pub use steps::{Pass, Step, VerdictView};

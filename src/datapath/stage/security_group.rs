@@ -278,7 +278,7 @@ impl<'a, O: Observer> Context<'a, O> {
             };
             self.observer.saw(question.stage(), fact);
             // What has expired is looked for, so that there is room for the next.
-            self.effects().reap = true;
+            self.effects().exceeded = Some(allowance);
             return Err(DropReason::ConntrackAllowance);
         }
         self.touch(question, key, seen, class, true);

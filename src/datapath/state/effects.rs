@@ -42,8 +42,8 @@ pub struct Effects {
     pub(in crate::datapath) asks: Option<(SubnetIndex, IpAddr)>,
     /// Connections that begin or go on: at the sender and at the receiver, each with a packet's later fragments.
     touches: [Option<Touch>; 4],
-    /// Connections that have expired are looked for: an allowance was used up.
-    pub(in crate::datapath) reap: bool,
+    /// The interface whose allowance of connections is used up: it is counted, and connections that have expired are looked for.
+    pub(in crate::datapath) exceeded: Option<InterfaceIndex>,
     /// Allowances of the port that lose one, as bits.
     charged: u8,
 }
@@ -118,7 +118,8 @@ impl Effects {
 
     /// Writes connections alone. Whether one that begins could not be remembered.
     pub fn remember(&self, connections: &Connections, now: u32) -> bool {
-        if self.reap {
+        if let Some(allowance) = self.exceeded {
+            connections.exceed(allowance);
             connections.reap(now);
         }
         let mut refused = false;
@@ -126,7 +127,10 @@ impl Effects {
             match touch.opens {
                 Some((allowance, limit)) => {
                     let opened = connections.open(&touch.key, touch.seen, (now, touch.until), allowance, limit);
-                    refused |= opened.is_err();
+                    if opened.is_err() {
+                        refused = true;
+                        connections.exceed(allowance);
+                    }
                 }
                 None => connections.refresh(&touch.key, touch.seen, now, touch.until),
             }

@@ -41,6 +41,13 @@ pub struct PolicyIndex(pub(crate) NonZeroU32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubnetIndex(pub(crate) NonZeroU32);
 
+impl SubnetIndex {
+    /// The number of an interface's subnet.
+    pub fn of(interface: &Interface) -> Self {
+        Self(interface.subnet)
+    }
+}
+
 /// The low half of a prefix of /80: its 16 bits below the /64, as the key of the prefix table.
 pub(crate) const PREFIX_80_MASK: u64 = 0xffff_0000_0000_0000;
 

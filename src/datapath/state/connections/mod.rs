@@ -16,7 +16,7 @@ mod tracking;
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub(in crate::datapath) use key::{Key, Thread};
 use slot::{Content, Reading, Slot};
@@ -40,6 +40,15 @@ const CHUNKS: usize = 4096;
 /// Why a connection is not remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Full;
+
+/// What counts against an allowance.
+#[derive(Default)]
+struct Counter {
+    /// Slots in use, expired ones included.
+    used: AtomicU32,
+    /// Packets that were dropped because it was used up.
+    exceeded: AtomicU64,
+}
 
 /// What is known of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +94,10 @@ pub struct Connections {
     hand: AtomicUsize,
     /// Slots in use, expired ones included.
     used: AtomicUsize,
-    /// Slots in use by whom they are counted against.
-    by_allowance: Box<[OnceLock<Box<[AtomicU32]>>]>,
+    /// What counts against each allowance.
+    by_allowance: Box<[OnceLock<Box<[Counter]>>]>,
+    /// Packets that were dropped because an allowance was used up.
+    exceeded: AtomicU64,
     most: usize,
 }
 
@@ -101,6 +112,7 @@ impl Connections {
             moved: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
+            exceeded: AtomicU64::new(0),
             by_allowance: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
             most,
         }
@@ -373,29 +385,53 @@ impl Connections {
         }
     }
 
-    fn counter(&self, allowance: u32) -> Option<&AtomicU32> {
+    fn counter(&self, allowance: u32) -> Option<&Counter> {
         let at = allowance as usize;
         let chunk = self.by_allowance.get(at / CHUNK)?;
-        Some(&chunk.get_or_init(|| (0..CHUNK).map(|_| AtomicU32::new(0)).collect())[at % CHUNK])
+        Some(&chunk.get_or_init(|| (0..CHUNK).map(|_| Counter::default()).collect())[at % CHUNK])
     }
 
     fn count(&self, allowance: InterfaceIndex) {
         if let Some(counter) = self.counter(allowance.get()) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.used.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn discount(&self, allowance: u32) {
         if let Some(counter) = self.counter(allowance) {
-            counter.fetch_sub(1, Ordering::Relaxed);
+            counter.used.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// How many connections count against an allowance, those that have expired and were not freed yet included.
     pub fn used_by(&self, allowance: InterfaceIndex) -> u32 {
+        self.counted(allowance)
+            .map_or(0, |counter| counter.used.load(Ordering::Relaxed))
+    }
+
+    fn counted(&self, allowance: InterfaceIndex) -> Option<&Counter> {
         let at = allowance.get() as usize;
         let chunk = self.by_allowance.get(at / CHUNK).and_then(OnceLock::get);
-        chunk.map_or(0, |chunk| chunk[at % CHUNK].load(Ordering::Relaxed))
+        chunk.map(|chunk| &chunk[at % CHUNK])
+    }
+
+    /// Counts a packet that was dropped because an allowance was used up.
+    pub(super) fn exceed(&self, allowance: InterfaceIndex) {
+        self.exceeded.fetch_add(1, Ordering::Relaxed);
+        if let Some(counter) = self.counter(allowance.get()) {
+            counter.exceeded.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets that were dropped because an allowance was used up (ENA's `conntrack_allowance_exceeded`).
+    pub fn exceeded_by(&self, allowance: InterfaceIndex) -> u64 {
+        self.counted(allowance)
+            .map_or(0, |counter| counter.exceeded.load(Ordering::Relaxed))
+    }
+
+    /// The same of all allowances.
+    pub fn exceeded(&self) -> u64 {
+        self.exceeded.load(Ordering::Relaxed)
     }
 
     /// How many connections are remembered, those that have expired and were not freed yet included.
