@@ -28,6 +28,7 @@ mod description;
 mod ec2;
 mod failover;
 mod faults;
+mod firewall;
 mod host_api;
 mod hosts;
 mod lab_commands;
