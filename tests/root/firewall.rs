@@ -59,7 +59,7 @@ const KINDS: [Kind; 5] = [
     Kind::Everywhere,
     Kind::Foreign,
 ];
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "icmp", "253"];
+const PROTOCOLS: [&str; 4] = ["tcp", "udp", "icmp", "other"];
 
 /// One combination: rules about all protocols, a client and a server.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +100,14 @@ impl Cell {
             rule(json!({"protocol": "tcp", "ports": "80"})),
             rule(json!({"protocol": "udp", "ports": "5300"})),
             rule(icmp),
-            rule(json!({"protocol": "253"})),
+            rule(json!({"protocol": self.number().to_string()})),
         ])
+    }
+
+    /// A protocol without ports, which has a number of its own here: such connections are known by their addresses alone.
+    fn number(self) -> usize {
+        let kind = KINDS.iter().position(|kind| *kind == self.kind).unwrap();
+        200 + kind * 2 + usize::from(self.egress)
     }
 
     /// Which protocols the second exchange goes on with, when the rules are gone.
@@ -231,7 +237,7 @@ fn play(api: &Api, cell: Cell, client: &Instance, wrong: &mut Vec<String>) {
         "security_group_ingress"
     };
     let before = api.dropped("client", reason);
-    let line = format!("exec python3 /run/client.py {to} {files}");
+    let line = format!("exec python3 /run/client.py {to} {files} {}", cell.number());
     let _running = client.start(&CommandSpec::shell(line)).unwrap();
     let first = answered(client, &format!("{files}.first"));
     let gone = if cell.egress {

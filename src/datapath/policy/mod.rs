@@ -121,11 +121,11 @@ impl Policy {
     }
 
     /// The rule that lets a packet through, if one does. `remote` is the address of the other end, `groups` are those of the
-    /// interface there, and `own` is the port on the interface's side, of TCP and UDP.
+    /// interface there, and `source_port` is the packet's, of TCP and UDP.
     ///
     /// A flow is untracked between a rule about all addresses and another of the opposite direction about all addresses and all
     /// ports (T1). The answers of such a flow are untracked too (EC2 guide, "Security group connection tracking", the example:
-    /// port 80 "in and out of the instance"): those are the packets whose own port the opposite direction lets in.
+    /// port 80 "in and out of the instance"): those are the packets from a port that the opposite direction lets through.
     pub fn allows(
         &self,
         direction: Direction,
@@ -133,7 +133,7 @@ impl Policy {
         groups: &[u64],
         protocol: u8,
         upper: Upper,
-        own: Option<u16>,
+        source_port: Option<u16>,
     ) -> Option<Match> {
         let side = self.side(direction);
         let (at, rule) = side.table.first(remote, groups, protocol, upper)?;
@@ -143,7 +143,7 @@ impl Policy {
             let found = back.table.first(remote, &[], protocol, Upper::Port(port));
             found.is_some_and(|(at, _)| at < back.everywhere)
         };
-        let answers = || side.is_open(family, protocol) && own.is_some_and(lets_back);
+        let answers = || side.is_open(family, protocol) && source_port.is_some_and(lets_back);
         let untracked = at < side.everywhere && (back.is_open(family, protocol) || answers());
         Some(Match { rule, untracked })
     }

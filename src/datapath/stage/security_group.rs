@@ -176,8 +176,11 @@ impl<'a, O: Observer> Context<'a, O> {
             }
             return Ok(());
         }
-        let own = key.ports().map(|(own, _)| own);
-        let rule = self.rule(question, read::upper(packet), own)?;
+        let source_port = key.ports().map(|(own, remote)| match question.direction {
+            Direction::Egress => own,
+            Direction::Ingress => remote,
+        });
+        let rule = self.rule(question, read::upper(packet), source_port)?;
         // RFC 9293 section 3.5.2: a reset belongs to a connection, and begins none. T9: of one that is met in its middle it is
         // unknown.
         let begins = class != Class::Tcp || flags & SYN != 0 || self.profile().firewall.tracking.picks_up;
@@ -187,8 +190,8 @@ impl<'a, O: Observer> Context<'a, O> {
         self.open(question, key, Seen::first(seen_packet), class)
     }
 
-    /// Asks the rules. `own` is the port on the interface's side. Whether the connection that the packet begins is tracked.
-    fn rule(&mut self, question: &Question, upper: Upper, own: Option<u16>) -> Result<bool, DropReason> {
+    /// Asks the rules. `source_port` is the packet's, of TCP and UDP. Whether the connection that the packet begins is tracked.
+    fn rule(&mut self, question: &Question, upper: Upper, source_port: Option<u16>) -> Result<bool, DropReason> {
         let Some(policy) = self.policy(question.interface) else {
             // Its groups were changed a moment ago, in a view that this batch does not have.
             return Err(denied(question.direction));
@@ -203,7 +206,7 @@ impl<'a, O: Observer> Context<'a, O> {
             groups,
             question.protocol,
             upper,
-            own,
+            source_port,
         );
         self.observer.saw(
             question.stage(),

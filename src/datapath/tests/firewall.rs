@@ -348,6 +348,14 @@ fn a_tracked_connection_goes_on_without_its_rule_and_an_untracked_one_ends_at_on
     lab.sends(B, &tcp(B, A, (80, 2000), SYN_ACK)).expect("it answers");
     lab.groups(B, &[2], EVERYTHING, &[]);
     assert_eq!(lab.sends(A, &tcp(A, B, (2000, 80), ACK)), Err(SecurityGroupIngress));
+    // And the other way round: the client's rules.
+    let mut lab = Lab::new(Profile::aws());
+    lab.groups(A, &[3], &["tcp 80 0.0.0.0/0"], &["all 0.0.0.0/0"]);
+    lab.sends(A, &tcp(A, B, (3000, 80), SYN)).expect("a rule lets it out");
+    lab.sends(B, &tcp(B, A, (80, 3000), SYN_ACK))
+        .expect("a rule lets it in");
+    lab.groups(A, &[3], &[], &["all 0.0.0.0/0"]);
+    assert_eq!(lab.sends(A, &tcp(A, B, (3000, 80), ACK)), Err(SecurityGroupEgress));
 }
 
 #[test]

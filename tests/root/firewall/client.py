@@ -1,5 +1,5 @@
 # Two exchanges of each protocol with the server at argv[1]; between them it waits for the file argv[2] + ".go". The answers
-# that came are written to argv[2] + ".first" and argv[2] + ".second".
+# that came are written to argv[2] + ".first" and argv[2] + ".second". argv[3] is the number of a protocol without ports.
 import os
 import pathlib
 import socket
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-server, files = sys.argv[1:]
+server, files, number = sys.argv[1:]
 family = socket.AF_INET6 if ":" in server else socket.AF_INET
 TIMEOUT = 0.8
 
@@ -73,7 +73,7 @@ clients = {
     "tcp": Stream(),
     "udp": Datagrams(socket.SOCK_DGRAM, 0, 5300),
     "icmp": Echo(),
-    "253": Datagrams(socket.SOCK_RAW, 253, 0),
+    "other": Datagrams(socket.SOCK_RAW, int(number), 0),
 }
 
 

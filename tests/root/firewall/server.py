@@ -1,4 +1,4 @@
-# Echoes TCP at port 80, UDP at port 5300 and protocol 253 (RFC 3692), in both families. The kernel echoes ICMP.
+# Echoes TCP at port 80, UDP at port 5300 and the protocols 200 to 209, in both families. The kernel echoes ICMP.
 import pathlib
 import socket
 import threading
@@ -39,5 +39,6 @@ def datagrams(family, kind, protocol, port):
 for family in socket.AF_INET, socket.AF_INET6:
     threading.Thread(target=tcp, args=(family,)).start()
     threading.Thread(target=datagrams, args=(family, socket.SOCK_DGRAM, 0, 5300)).start()
-    threading.Thread(target=datagrams, args=(family, socket.SOCK_RAW, 253, 0)).start()
+    for protocol in range(200, 210):
+        threading.Thread(target=datagrams, args=(family, socket.SOCK_RAW, protocol, 0)).start()
 pathlib.Path("/run/ready").touch()
