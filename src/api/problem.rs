@@ -142,7 +142,10 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::MainRouteTable { .. }
         | ModelError::NotAssociated { .. }
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
+        ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
+        ModelError::InternetGateway(_) => StatusCode::CONFLICT,
         ModelError::BadName { .. }
+        | ModelError::ElasticIp(_)
         | ModelError::VpcWithoutIpv4
         | ModelError::CidrSize { .. }
         | ModelError::CidrRange { .. }

@@ -9,6 +9,7 @@
 //! | 130 | interrupted |
 
 mod capture;
+mod edge;
 mod failure;
 mod faults;
 mod firewall;

@@ -97,6 +97,21 @@ pub(super) fn prefix_lists(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/prefix-lists", "prefix_lists", typed)
 }
 
+/// Internet gateways.
+pub(super) fn internet_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/internet-gateways", "internet_gateways", typed)
+}
+
+/// Elastic IP addresses.
+pub(super) fn elastic_ips(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/elastic-ips", "elastic_ips", typed)
+}
+
+/// Hosts of the outside.
+pub(super) fn outside(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/outside", "outside", typed)
+}
+
 /// Faults.
 pub(super) fn faults(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/faults", "faults", typed)

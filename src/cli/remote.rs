@@ -9,6 +9,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
 use super::capture::{CaptureArguments, capture};
+use super::edge::{AddressArguments, GatewayArguments, OutsideArguments, elastic_ips, internet_gateways, outside};
 use super::faults::{FaultArguments, faults};
 use super::firewall::{
     NetworkAclArguments, PrefixListArguments, SecurityGroupArguments, network_acls, prefix_lists, security_groups,
@@ -132,6 +133,12 @@ pub enum Query {
     NetworkAcls(NetworkAclArguments),
     /// List prefix lists, or edit the entries of one
     PrefixLists(PrefixListArguments),
+    /// List internet gateways; make, attach, detach or delete one
+    InternetGateways(GatewayArguments),
+    /// List Elastic IP addresses; allocate, associate, disassociate or release one
+    ElasticIps(AddressArguments),
+    /// List hosts beyond all internet gateways; add one, or take it away
+    Outside(OutsideArguments),
     /// List faults that act, begin one, or end it
     Faults(FaultArguments),
     /// Capture frames as they cross the switch, dropped ones too, each with what became of it
@@ -337,6 +344,9 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::SecurityGroups(arguments) => security_groups(client, output, arguments).await,
         Query::NetworkAcls(arguments) => network_acls(client, output, arguments).await,
         Query::PrefixLists(arguments) => prefix_lists(client, output, arguments).await,
+        Query::InternetGateways(arguments) => internet_gateways(client, output, arguments).await,
+        Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
+        Query::Outside(arguments) => outside(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,
         Query::Capture(arguments) => capture(client, arguments).await,
         Query::Explain(arguments) => explain(client, json, arguments).await,

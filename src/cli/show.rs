@@ -42,6 +42,7 @@ pub(super) struct View {
 
 const VPC_LIST: (&str, &str) = ("/v1/vpcs", "vpcs");
 const SUBNET_LIST: (&str, &str) = ("/v1/subnets", "subnets");
+const GATEWAY_LIST: (&str, &str) = ("/v1/internet-gateways", "internet_gateways");
 const INTERFACE_LIST: (&str, &str) = ("/v1/interfaces", "interfaces");
 const GROUP_LIST: (&str, &str) = ("/v1/security-groups", "security_groups");
 const PREFIX_LIST_LIST: (&str, &str) = ("/v1/prefix-lists", "prefix_lists");
@@ -171,6 +172,20 @@ pub(super) const ROUTES: View = View {
         at("STATE", "state"),
         at("ORIGIN", "origin"),
     ],
+    named_in: &[INTERFACE_LIST, GATEWAY_LIST],
+};
+pub(super) const INTERNET_GATEWAYS: View = View {
+    columns: &[NAME, ID, named("VPC", "vpc_id")],
+    named_in: &[VPC_LIST],
+};
+pub(super) const ELASTIC_IPS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        at("PUBLIC", "public_ip"),
+        named("INTERFACE", "association.interface_id"),
+        at("PRIVATE", "association.private_ip"),
+    ],
     named_in: &[INTERFACE_LIST],
 };
 pub(super) const SECURITY_GROUPS: View = View {
@@ -231,6 +246,12 @@ pub(super) const PREFIX_LISTS: View = view(&[
     at("STATE", "state"),
 ]);
 pub(super) const PREFIX_ENTRIES: View = view(&[at("CIDR", "cidr"), at("DESCRIPTION", "description")]);
+pub(super) const OUTSIDE: View = view(&[
+    NAME,
+    at("IPV4", "ipv4_addresses"),
+    at("IPV6", "ipv6_addresses"),
+    at("MAC", "mac_address"),
+]);
 pub(super) const FAULTS: View = view(&[
     at("ID", "id"),
     Column {

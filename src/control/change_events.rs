@@ -2,7 +2,9 @@
 
 use super::events::EventKind;
 use crate::model::change::{Change, Delta, Record};
+use crate::model::elastic_ip::ElasticIp;
 use crate::model::interface::InterfaceRecord;
+use crate::model::internet_gateway::InternetGateway;
 use crate::model::{Attachment, InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
 /// The events of `changes`, in their order; `network` is the network after them.
@@ -40,6 +42,31 @@ fn lifecycle<T: Record>(
         (true, _) => created(id),
         (false, true) => deleted(id),
         (false, false) => modified(id),
+    })
+}
+
+fn elastic_ip(delta: &Delta<ElasticIp>) -> Option<EventKind> {
+    let address = delta.record()?;
+    let (elastic_ip_id, public_ip) = (address.id, address.public_ip);
+    let interface_id = address.association.map(|association| association.interface_id);
+    let private_ip = address.association.map(|association| association.private_ip);
+    Some(match (delta.is_new(), delta.is_gone()) {
+        (true, _) => EventKind::ElasticIpCreated {
+            elastic_ip_id,
+            public_ip,
+            interface_id,
+            private_ip,
+        },
+        (false, true) => EventKind::ElasticIpDeleted {
+            elastic_ip_id,
+            public_ip,
+        },
+        (false, false) => EventKind::ElasticIpModified {
+            elastic_ip_id,
+            public_ip,
+            interface_id,
+            private_ip,
+        },
     })
 }
 
@@ -121,6 +148,29 @@ impl List<'_> {
                 |prefix_list_id| EventKind::PrefixListModified { prefix_list_id },
                 |prefix_list_id| EventKind::PrefixListDeleted { prefix_list_id },
             ),
+            Change::InternetGateway(delta) => {
+                let vpc = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.vpc_id);
+                let moved = vpc(&delta.before) != vpc(&delta.after);
+                if let Some(gateway) = delta.id().filter(|_| moved) {
+                    for table in self.network.tables_towards_gateway(gateway) {
+                        self.table_modified(table);
+                    }
+                }
+                let vpc_id = vpc(&delta.after);
+                lifecycle(
+                    delta,
+                    |internet_gateway_id| EventKind::InternetGatewayCreated {
+                        internet_gateway_id,
+                        vpc_id,
+                    },
+                    |internet_gateway_id| EventKind::InternetGatewayModified {
+                        internet_gateway_id,
+                        vpc_id,
+                    },
+                    |internet_gateway_id| EventKind::InternetGatewayDeleted { internet_gateway_id },
+                )
+            }
+            Change::ElasticIp(delta) => elastic_ip(delta),
             Change::Mappings(changes) => Some(EventKind::mappings(changes)),
         };
         self.events.extend(event);

@@ -2,6 +2,7 @@
 //! One that was away for too long learns how many events it missed.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -11,8 +12,8 @@ use tokio::sync::broadcast;
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
 use crate::model::{
-    AddressOrPrefix, DhcpOptionsId, FaultId, InstanceId, InterfaceId, MappingChange, NetworkAclId, PrefixListId,
-    RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    AddressOrPrefix, AllocationId, DhcpOptionsId, FaultId, InstanceId, InterfaceId, InternetGatewayId, MappingChange,
+    NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 
 /// Changes that one event lists; beyond that it only counts them.
@@ -115,6 +116,65 @@ pub enum EventKind {
         interface_id: InterfaceId,
         /// Its subnet.
         subnet_id: SubnetId,
+    },
+    /// An internet gateway came to be.
+    InternetGatewayCreated {
+        /// Which.
+        internet_gateway_id: InternetGatewayId,
+        /// The VPC that it is attached to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        vpc_id: Option<VpcId>,
+    },
+    /// An internet gateway was attached, detached or changed otherwise.
+    InternetGatewayModified {
+        /// Which.
+        internet_gateway_id: InternetGatewayId,
+        /// The VPC that it is attached to now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        vpc_id: Option<VpcId>,
+    },
+    /// An internet gateway is gone.
+    InternetGatewayDeleted {
+        /// Which.
+        internet_gateway_id: InternetGatewayId,
+    },
+    /// A public address was allocated.
+    ElasticIpCreated {
+        /// Which.
+        elastic_ip_id: AllocationId,
+        /// The address.
+        #[schema(value_type = String, format = Ipv4)]
+        public_ip: Ipv4Addr,
+        /// The interface that it is associated with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        interface_id: Option<InterfaceId>,
+        /// The private address that it is associated with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>, format = Ipv4)]
+        private_ip: Option<Ipv4Addr>,
+    },
+    /// A public address was associated, disassociated or changed otherwise.
+    ElasticIpModified {
+        /// Which.
+        elastic_ip_id: AllocationId,
+        /// The address.
+        #[schema(value_type = String, format = Ipv4)]
+        public_ip: Ipv4Addr,
+        /// The interface that it is associated with now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        interface_id: Option<InterfaceId>,
+        /// The private address that it is associated with now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>, format = Ipv4)]
+        private_ip: Option<Ipv4Addr>,
+    },
+    /// A public address was released.
+    ElasticIpDeleted {
+        /// Which.
+        elastic_ip_id: AllocationId,
+        /// The address.
+        #[schema(value_type = String, format = Ipv4)]
+        public_ip: Ipv4Addr,
     },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
@@ -273,7 +333,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 33] = [
+    pub const TYPES: [&'static str; 39] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -307,6 +367,12 @@ impl EventKind {
         "prefix_list_created",
         "prefix_list_modified",
         "prefix_list_deleted",
+        "internet_gateway_created",
+        "internet_gateway_modified",
+        "internet_gateway_deleted",
+        "elastic_ip_created",
+        "elastic_ip_modified",
+        "elastic_ip_deleted",
     ];
 
     /// The name of the type.
@@ -345,6 +411,12 @@ impl EventKind {
             Self::PrefixListCreated { .. } => 30,
             Self::PrefixListModified { .. } => 31,
             Self::PrefixListDeleted { .. } => 32,
+            Self::InternetGatewayCreated { .. } => 33,
+            Self::InternetGatewayModified { .. } => 34,
+            Self::InternetGatewayDeleted { .. } => 35,
+            Self::ElasticIpCreated { .. } => 36,
+            Self::ElasticIpModified { .. } => 37,
+            Self::ElasticIpDeleted { .. } => 38,
         };
         Self::TYPES[place]
     }

@@ -10,11 +10,12 @@ use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::firewall::Compiled;
-use crate::datapath::{self, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
+use crate::datapath::{self, Edge, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::interface::InterfaceRecord;
+use crate::model::outside;
 use crate::model::route_table::RouteTarget;
 use crate::model::{InterfaceId, MappingChange, Network, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
 use crate::wire::MacAddr;
@@ -163,7 +164,12 @@ impl Binding {
     }
 
     fn give_routes(&mut self, network: &Network, table: RouteTableId, subnets: impl IntoIterator<Item = SubnetId>) {
+        let vpc = network.route_table(&table.into()).map(|table| table.vpc_id);
         let target = |target| match target {
+            RouteTarget::InternetGateway(id) if vpc.as_ref().is_ok_and(|vpc| network.is_gateway_of(id, *vpc)) => {
+                datapath::RouteTarget::Internet
+            }
+            RouteTarget::InternetGateway(_) => datapath::RouteTarget::Blackhole,
             RouteTarget::Local => datapath::RouteTarget::Local,
             RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
             // A detached interface drops what is routed to it; a deleted one no longer has a place.
@@ -179,6 +185,51 @@ impl Binding {
                 self.writer.set_routes(index, Arc::clone(&routes));
             }
         }
+    }
+
+    /// Makes the outside known, when its first host comes.
+    pub(crate) fn add_outside(&mut self, network: &Network) {
+        if self.subnets.by_id.contains_key(&outside::SUBNET) {
+            return;
+        }
+        let (vpc, subnet) = (
+            network.vpc(&outside::VPC.into()),
+            network.subnet(&outside::SUBNET.into()),
+        );
+        if let (Ok(vpc), Ok(subnet)) = (vpc, subnet) {
+            self.add_vpc(vpc, Arc::default());
+            self.add_subnet(subnet);
+        }
+        let indices = (
+            self.vpcs.by_id.get(&outside::VPC),
+            self.subnets.by_id.get(&outside::SUBNET),
+        );
+        if let (Some(vpc), Some(subnet)) = indices {
+            self.writer.set_outside(*vpc, *subnet);
+        }
+        self.publish_edge(network);
+    }
+
+    /// Publishes the public addresses of all VPCs with an internet gateway.
+    pub(crate) fn publish_edge(&mut self, network: &Network) {
+        let mut edge = Edge::new(self.subnet_index(outside::SUBNET));
+        for vpc in network.internet_gateways().filter_map(|gateway| gateway.vpc_id) {
+            let ranges = network.vpc(&vpc.into()).map(|vpc| vpc.ipv6_cidr_blocks.clone());
+            if let Some(index) = self.vpcs.by_id.get(&vpc) {
+                edge.attach(*index, ranges.unwrap_or_default());
+            }
+        }
+        for address in network.elastic_ips() {
+            let Some(association) = address.association else {
+                continue;
+            };
+            let vpc = network.place(association.interface_id).map(|(_, _, vpc)| vpc);
+            let vpc = vpc.filter(|vpc| network.gateway_of(*vpc).is_some());
+            if let Some(index) = vpc.and_then(|vpc| self.vpcs.by_id.get(&vpc)) {
+                edge.associate(address.public_ip, *index, association.private_ip);
+            }
+        }
+        self.writer.set_edge(edge);
     }
 
     /// Forgets an interface whose mappings were removed.

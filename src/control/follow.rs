@@ -15,7 +15,9 @@ use crate::mapping::InterfaceIndex;
 use crate::model::change::{Change, Commit, Delta};
 use crate::model::fault::Propagated;
 use crate::model::interface::InterfaceRecord;
+use crate::model::internet_gateway::InternetGateway;
 use crate::model::mapping::MappingChange;
+use crate::model::outside;
 use crate::model::subnet::Subnet;
 use crate::model::vpc::Vpc;
 use crate::model::{Attachment, InterfaceId, SubnetId};
@@ -61,6 +63,9 @@ impl Controller {
             .any(|change| matches!(change, Change::Interface(delta) if delta.is_new() || delta.is_gone()));
         for change in changes {
             follower.follow(state, change);
+        }
+        if follower.edge {
+            state.binding.publish_edge(&state.network);
         }
         follower.publish_routes(state);
         follower.publish_firewall(state);
@@ -122,6 +127,8 @@ struct Follower<'c> {
     routes_now: BTreeSet<SubnetId>,
     /// Subnets to which edits of routes may be late.
     routes_later: BTreeSet<SubnetId>,
+    /// Whether public addresses have to be published when all changes have been followed.
+    edge: bool,
     ports_down: Vec<(InterfaceId, OpenPort)>,
     /// What has to be compiled anew for the data path.
     firewall: Edited,
@@ -135,6 +142,7 @@ impl<'c> Follower<'c> {
             controller,
             routes_now: BTreeSet::new(),
             routes_later: BTreeSet::new(),
+            edge: false,
             ports_down: Vec::new(),
             firewall: Edited::default(),
             afterwards: Afterwards::default(),
@@ -164,6 +172,8 @@ impl<'c> Follower<'c> {
                     .into_iter()
                     .for_each(|association| self.firewall.subnet(association.subnet));
             }
+            Change::InternetGateway(delta) => self.gateway(state, delta),
+            Change::ElasticIp(_) => self.edge = true,
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }
@@ -175,6 +185,7 @@ impl<'c> Follower<'c> {
             (None, Some(vpc)) => state.binding.add_vpc(vpc, options(vpc)),
             (Some(before), Some(vpc)) => {
                 state.binding.set_vpc(vpc, options(vpc));
+                self.edge |= before.ipv6_cidr_blocks != vpc.ipv6_cidr_blocks;
                 if before.ranges() != vpc.ranges() || before.main_route_table_id != vpc.main_route_table_id {
                     let subnets = state.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
                     self.routes_now.extend(subnets.map(|subnet| subnet.id));
@@ -208,6 +219,9 @@ impl<'c> Follower<'c> {
     fn interface(&mut self, state: &mut State, delta: &Delta<InterfaceRecord>) {
         match (&delta.before, &delta.after) {
             (None, Some(interface)) => {
+                if interface.vpc_id == outside::VPC {
+                    state.binding.add_outside(&state.network);
+                }
                 state.binding.add_interface(interface);
                 self.firewall.interface(interface.id);
                 if interface.attachment.is_some() {
@@ -273,6 +287,17 @@ impl<'c> Follower<'c> {
             let device = switch.and_then(|switch| switch.detach(port.port));
             self.afterwards.devices.extend(device);
             self.ports_down.push((interface, port));
+        }
+    }
+
+    /// Routes to a gateway and public addresses behind it are worth something only while it is attached.
+    fn gateway(&mut self, state: &State, delta: &Delta<InternetGateway>) {
+        let vpc = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.vpc_id);
+        if let Some(id) = delta.id().filter(|_| vpc(&delta.before) != vpc(&delta.after)) {
+            self.edge = true;
+            for table in state.network.tables_towards_gateway(id) {
+                self.routes_now.extend(subnets_of_table(&state.network, table));
+            }
         }
     }
 

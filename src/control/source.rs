@@ -14,7 +14,7 @@ use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
-use crate::model::region::{ip_name, private_domain, region_of};
+use crate::model::region::{ip_name, private_domain, public_name, region_of};
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
@@ -151,6 +151,11 @@ impl State {
                 IpAddr::V4(_) => None,
             },
         );
+        let public_ipv4s = interface.public_addresses.iter();
+        let public_ipv4s = public_ipv4s
+            .filter_map(|address| Some((address.public_ip, address.association?.private_ip)))
+            .filter(|(_, private)| ipv4.contains(private))
+            .collect::<Vec<_>>();
         let prefix = |block: AddressOrPrefix| block.is_prefix().then(|| block.net());
         let ipv4_prefixes = self.arrived(
             here,
@@ -182,7 +187,10 @@ impl State {
             ipv6s: ipv6,
             ipv4_prefixes,
             ipv6_prefixes,
-            public_ipv4s: Vec::new(),
+            public_hostname: public_ipv4s
+                .first()
+                .map(|(public, _)| public_name(*public, region_of(&subnet.availability_zone))),
+            public_ipv4s,
             subnet_id: subnet.id.to_string(),
             subnet_ipv4: subnet.cidr_block,
             subnet_ipv6: subnet.ipv6_cidr_block.into_iter().collect(),
@@ -192,7 +200,6 @@ impl State {
             security_groups: Vec::new(),
             owner_id: ACCOUNT.to_owned(),
             local_hostname,
-            public_hostname: None,
         })
     }
 

@@ -44,6 +44,8 @@ pub enum Entry {
         /// The route's destination; `None` where no route matched.
         destination: Option<IpNet>,
     },
+    /// The public addresses of a VPC, and whether it has an internet gateway.
+    PublicAddresses(VpcIndex),
     /// The port of a station on a learning switch.
     Station {
         /// The subnet.
@@ -151,7 +153,7 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
         Fact::Route { route, .. } => {
             let target = route.and_then(|(_, target)| match target {
                 RouteTarget::Interface(index) => Some(Entry::Interface(index)),
-                RouteTarget::Local | RouteTarget::Blackhole => None,
+                RouteTarget::Local | RouteTarget::Internet | RouteTarget::Blackhole => None,
             });
             let destination = route.map(|(net, _)| net);
             let subnet = here;
@@ -168,6 +170,7 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
                 .chain(station)
                 .collect()
         }
+        Fact::Public { vpc, .. } => vec![Entry::PublicAddresses(vpc)],
         Fact::Station { mac, .. } => vec![Entry::Station { subnet: here, mac }],
         Fact::Tracked { interface, .. } => vec![Entry::Connections(interface)],
         Fact::Full { interface, .. } => vec![Entry::Vpc(vpc), Entry::Connections(interface)],

@@ -4,8 +4,9 @@
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
 //! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again
 //! (source check), `security_group` (outbound rules), `deliver` (by destination MAC), `route` (for frames to the router's MAC),
-//! `network_acl` (between subnets), `guard` (destination check), `security_group` (inbound rules). `learning` takes their place
-//! where the profile is a learning switch, and `resolve` asks there for what the router does not know.
+//! `internet` (for packets to and from the outside), `network_acl` (between subnets), `guard` (destination check),
+//! `security_group` (inbound rules). `learning` takes their place where the profile is a learning switch, and `resolve` asks
+//! there for what the router does not know.
 
 mod decision;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod rewrite;
 mod stage;
 mod state;
 mod trace;
+mod translate;
 mod verdict;
 pub(crate) mod view;
 
@@ -31,10 +33,11 @@ pub use state::{
     Allowance, Asking, Committed, Connections, Effects, Life, Memory, Output, PortState, Segments, TrackedConnection,
 };
 pub use trace::{Fact, Filtered, FilteredBy, Observer, Recorder, Stage, Unobserved};
+pub use translate::Translation;
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, PolicyIndex, RouteTable, RouteTarget, RouterAddress,
+    Edge, Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, PolicyIndex, RouteTable, RouteTarget, RouterAddress,
     SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
 };
 
@@ -74,6 +77,8 @@ struct Context<'a, O> {
     reply: &'a mut ReplyBuffer,
     effects: &'a mut Option<Effects>,
     observer: &'a mut O,
+    /// What a gateway translates the packet to, where it goes on from there.
+    translation: Option<Translation>,
     /// The result of the slow path.
     aside: Decided,
 }
@@ -120,6 +125,7 @@ pub fn decide<'a, O: Observer>(
         reply: &mut output.reply,
         effects: &mut output.effects,
         observer,
+        translation: None,
         aside: Ok(Verdict::Consumed),
     };
     match context.decide(frame.bytes) {

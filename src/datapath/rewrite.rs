@@ -1,20 +1,37 @@
 //! Rewrites a delivered frame in place: MACs and hop count.
 
 use super::Rewrite;
+use crate::wire::MacAddr;
 use crate::wire::checksum;
 use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4};
 
-/// Applies a verdict's rewriting. Open transport checksums stay right: none covers a hop count or a MAC.
+/// Applies a verdict's rewriting. `pending` says that the transport checksum of the frame is still to be filled in.
 #[inline]
-pub fn apply(frame: &mut [u8], rewrite: Rewrite) {
-    let Rewrite::Route {
-        destination,
-        source,
-        decrement_ttl,
-    } = rewrite
-    else {
-        return;
-    };
+pub fn apply(frame: &mut [u8], rewrite: Rewrite, pending: bool) {
+    match rewrite {
+        Rewrite::None => {}
+        Rewrite::Route {
+            destination,
+            source,
+            decrement_ttl,
+        } => route(frame, destination, source, decrement_ttl),
+        Rewrite::Translate {
+            destination,
+            source,
+            decrement_ttl,
+            translation,
+        } => {
+            route(frame, destination, source, decrement_ttl);
+            if let Some(packet) = frame.get_mut(ETHERNET_HEADER..) {
+                translation.apply(packet, pending);
+            }
+        }
+    }
+}
+
+/// Gives a frame new link-layer addresses. Transport checksums stay right: none covers a hop count or a MAC.
+#[inline]
+fn route(frame: &mut [u8], destination: MacAddr, source: MacAddr, decrement_ttl: bool) {
     let Some((ethernet, packet)) = frame.split_first_chunk_mut::<ETHERNET_HEADER>() else {
         return;
     };
@@ -42,9 +59,8 @@ mod tests {
     use etherparse::{NetSlice, PacketBuilder, SlicedPacket};
 
     use super::*;
-    use crate::wire::MacAddr;
 
-    fn route(decrement_ttl: bool) -> Rewrite {
+    fn routed(decrement_ttl: bool) -> Rewrite {
         Rewrite::Route {
             destination: MacAddr([6; 6]),
             source: MacAddr([8; 6]),
@@ -65,7 +81,7 @@ mod tests {
             ip.udp(1, 2)
                 .write(&mut frame, &[1, 2, 3])
                 .expect("a Vec can be written");
-            apply(&mut frame, route(decrement));
+            apply(&mut frame, routed(decrement), false);
             assert_eq!(frame[..12], [6, 6, 6, 6, 6, 6, 8, 8, 8, 8, 8, 8]);
             let hops = match SlicedPacket::from_ethernet(&frame).expect("a whole packet").net {
                 Some(NetSlice::Ipv4(ip)) => {
@@ -85,7 +101,7 @@ mod tests {
     #[test]
     fn within_a_subnet_nothing_changes() {
         let mut frame = vec![0xa5; 60];
-        apply(&mut frame, Rewrite::None);
+        apply(&mut frame, Rewrite::None, false);
         assert_eq!(frame, vec![0xa5; 60]);
     }
 }

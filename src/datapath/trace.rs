@@ -1,7 +1,7 @@
 //! Traces a decision: each stage reports what it looked at to an observer. A worker's observer ignores everything.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -9,7 +9,7 @@ use super::policy::RuleName;
 use super::state::Allowance;
 use super::verdict::Service;
 use super::view::RouteTarget;
-use super::view::{RouterAddress, SubnetIndex};
+use super::view::{RouterAddress, SubnetIndex, VpcIndex};
 use crate::mapping::InterfaceIndex;
 use crate::model::traffic::Direction;
 use crate::wire::MacAddr;
@@ -35,6 +35,8 @@ pub enum Stage {
     SecurityGroupEgress,
     /// What is the target of the route?
     Route,
+    /// Which public address stands for a private one?
+    Gateway,
     /// Does the network ACL of the subnet that it leaves let it out?
     NetworkAclEgress,
     /// Does the network ACL of the subnet that it enters let it in?
@@ -113,6 +115,15 @@ pub enum Fact {
         address: IpAddr,
         /// The route's destination and target; `None` where no route matched.
         route: Option<(IpNet, RouteTarget)>,
+    },
+    /// A private address of a VPC and the public one that it is associated with.
+    Public {
+        /// The VPC.
+        vpc: VpcIndex,
+        /// The private address, or the one that would be.
+        private: Option<Ipv4Addr>,
+        /// The public address, or the one that would be.
+        public: Option<Ipv4Addr>,
     },
     /// What a router that asks knows of an address.
     Neighbor {
@@ -344,9 +355,22 @@ impl fmt::Display for Fact {
                 match target {
                     RouteTarget::Local => f.write_str("local route"),
                     RouteTarget::Interface(index) => write!(f, "route to interface #{}", index.get()),
+                    RouteTarget::Internet => f.write_str("route to the internet gateway"),
                     RouteTarget::Blackhole => f.write_str("black hole"),
                 }
             }
+            Self::Public {
+                private: Some(private),
+                public: Some(public),
+                ..
+            } => write!(f, "{private} is associated with the public address {public}"),
+            Self::Public {
+                private: Some(private), ..
+            } => write!(f, "{private} is associated with no public address"),
+            Self::Public {
+                public: Some(public), ..
+            } => write!(f, "{public} is associated with no private address"),
+            Self::Public { .. } => f.write_str("no public address is asked for"),
             Self::Neighbor {
                 address,
                 mac: Some(mac),

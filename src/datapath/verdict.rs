@@ -1,6 +1,7 @@
 //! Defines verdicts and drop reasons. Every dropped frame has one reason, whose name is counted and shown.
 
 use super::state::Asking;
+use super::translate::Translation;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
 use crate::wire::MacAddr;
@@ -61,8 +62,8 @@ impl Verdict {
     }
 }
 
-/// Where a delivered frame goes. What is no port of this switch (an internet gateway, another host's tunnel) will be a
-/// variant here.
+/// Where a delivered frame goes. What is no port of this switch (another host's tunnel) will be a variant here; a host of the
+/// outside has a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// To a port.
@@ -82,6 +83,17 @@ pub enum Rewrite {
         source: MacAddr,
         /// Whether the TTL or hop limit is decremented, and the IPv4 header checksum updated.
         decrement_ttl: bool,
+    },
+    /// A gateway passed it on: the same, and other IPv4 addresses.
+    Translate {
+        /// The interface's MAC.
+        destination: MacAddr,
+        /// The MAC of the receiving subnet's router.
+        source: MacAddr,
+        /// Whether the TTL goes down by one.
+        decrement_ttl: bool,
+        /// The addresses that it has from here on.
+        translation: Translation,
     },
 }
 
@@ -317,6 +329,12 @@ named! {
         NoRoute = "no_route",
         /// The route's target is gone or detached.
         Blackhole = "blackhole",
+        /// For an internet gateway, from a private IPv4 address that no public address is associated with.
+        IgwNoPublicAddress = "igw_no_public_address",
+        /// For an internet gateway, from an IPv6 address that no interface of the VPC has.
+        IgwSource = "igw_source_not_assigned",
+        /// No host of the outside and no interface behind an internet gateway has the public address.
+        IgwUnmapped = "igw_unmapped",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
         /// The router does not know yet where the destination is, and asks.

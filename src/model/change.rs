@@ -9,9 +9,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::dhcp_options::DhcpOptionSet;
+use super::elastic_ip::ElasticIp;
 use super::ids::ResourceId;
 use super::instance::Instance;
 use super::interface::InterfaceRecord;
+use super::internet_gateway::InternetGateway;
 use super::mapping::MappingChange;
 use super::naming::Names;
 use super::network::Network;
@@ -249,6 +251,10 @@ changes! {
     Instance(Box<Delta<Instance>>),
     /// A route table was created, changed or deleted, its routes included.
     RouteTable(Box<Delta<RouteTableRecord>>),
+    /// An internet gateway is made, attached, changed, detached or deleted.
+    InternetGateway(Box<Delta<InternetGateway>>),
+    /// A public address is allocated, associated, changed, disassociated or released.
+    ElasticIp(Box<Delta<ElasticIp>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

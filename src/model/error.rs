@@ -6,8 +6,10 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::address::AddressOrPrefix;
 use super::dhcp_options::DhcpOptionsError;
+use super::elastic_ip::ElasticIpError;
 use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
 use super::instance::life::InstanceState;
+use super::internet_gateway::InternetGatewayError;
 use super::network_acl::NetworkAclError;
 use super::prefix_list::PrefixListError;
 use super::security_group::SecurityGroupError;
@@ -339,6 +341,12 @@ pub enum ModelError {
     /// A prefix list breaks a rule.
     #[error(transparent)]
     PrefixList(#[from] PrefixListError),
+    /// A refusal about an Elastic IP address.
+    #[error(transparent)]
+    ElasticIp(#[from] ElasticIpError),
+    /// A refusal about an internet gateway.
+    #[error(transparent)]
+    InternetGateway(#[from] InternetGatewayError),
     /// A value out of its range.
     #[error("'{field}' cannot be {given}")]
     OutOfRange {
@@ -375,6 +383,9 @@ impl ModelError {
             "acl" => ("networkAcl ID", "network_acl"),
             "aclassoc" => ("association ID", "association"),
             "pl" => ("prefix list ID", "prefix_list"),
+            "igw" => ("internetGateway ID", "internet_gateway"),
+            "eipalloc" => ("allocation ID", "elastic_ip"),
+            "eipassoc" => ("association ID", "association"),
             _ => (T::KIND, "id"),
         };
         Self::NotFound {
@@ -410,6 +421,8 @@ impl ModelError {
             Self::SecurityGroup(error) => error.code(),
             Self::NetworkAcl(error) => error.code(),
             Self::PrefixList(error) => error.code(),
+            Self::ElasticIp(error) => error.code(),
+            Self::InternetGateway(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -451,6 +464,8 @@ impl ModelError {
             Self::SecurityGroup(error) => error.field(),
             Self::NetworkAcl(error) => error.field(),
             Self::PrefixList(error) => error.field(),
+            Self::ElasticIp(error) => Some(error.field()),
+            Self::InternetGateway(error) => Some(error.field()),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -524,6 +539,8 @@ impl ModelError {
             Self::MainRouteTable { .. } => "Make another table the main one first.".into(),
             Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
+            Self::ElasticIp(error) => error.remedy().into(),
+            Self::InternetGateway(error) => error.remedy().into(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),

@@ -205,6 +205,28 @@ resource_id!(
     "InvalidPrefixListID.NotFound"
 );
 resource_id!(
+    /// Names an internet gateway.
+    InternetGatewayId,
+    "igw",
+    "internet gateway",
+    "InvalidInternetGatewayID.NotFound"
+);
+resource_id!(
+    /// Names an Elastic IP address by its allocation.
+    AllocationId,
+    "eipalloc",
+    "Elastic IP address",
+    "InvalidAllocationID.NotFound"
+);
+resource_id!(
+    /// Names the association of an Elastic IP address with a private address.
+    AddressAssociationId,
+    "eipassoc",
+    "address association",
+    "InvalidAssociationID.NotFound"
+);
+
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

@@ -29,6 +29,10 @@ pub struct Limits {
     pub entries_per_network_acl: Option<usize>,
     /// Prefix lists in all.
     pub prefix_lists: Option<usize>,
+    /// Internet gateways in all.
+    pub internet_gateways: Option<usize>,
+    /// Elastic IP addresses in all.
+    pub elastic_ips: Option<usize>,
     /// Network interfaces in all.
     pub interfaces: Option<usize>,
     /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
@@ -51,6 +55,8 @@ impl Limits {
         network_acls_per_vpc: None,
         entries_per_network_acl: None,
         prefix_lists: None,
+        internet_gateways: None,
+        elastic_ips: None,
         interfaces: None,
         ipv4_per_interface: None,
         ipv6_per_interface: None,
@@ -69,6 +75,8 @@ impl Limits {
         network_acls_per_vpc: Some(200),
         entries_per_network_acl: Some(20),
         prefix_lists: Some(100),
+        internet_gateways: Some(5),
+        elastic_ips: Some(5),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),
         ipv6_per_interface: Some(10),

@@ -9,16 +9,19 @@ pub mod cidr;
 pub mod command;
 pub mod dhcp_options;
 pub mod duration;
+pub mod elastic_ip;
 pub mod error;
 pub mod fault;
 pub mod ids;
 pub mod instance;
 pub mod interface;
+pub mod internet_gateway;
 pub mod limits;
 pub mod mapping;
 pub mod naming;
 pub mod network;
 pub mod network_acl;
+pub mod outside;
 pub mod prefix_list;
 pub mod profile;
 pub mod region;
@@ -31,13 +34,16 @@ pub mod vpc;
 pub use address::AddressOrPrefix;
 pub use change::Change;
 pub use command::Command;
+pub use elastic_ip::ElasticIp;
 pub use error::ModelError;
 pub use ids::{
-    DhcpOptionsId, FaultId, InstanceId, InterfaceId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AddressAssociationId, AllocationId, DhcpOptionsId, FaultId, InstanceId, InterfaceId, InternetGatewayId,
+    NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, VpcId,
 };
 pub use instance::{Instance, metadata};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
+pub use internet_gateway::InternetGateway;
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};
 pub use network::Network;

@@ -22,6 +22,16 @@ pub fn ip_name(address: std::net::Ipv4Addr) -> String {
     format!("ip-{a}-{b}-{c}-{d}")
 }
 
+/// The public name of a public address (VPC guide, "DNS hostnames").
+pub fn public_name(address: std::net::Ipv4Addr, region: &str) -> String {
+    let [a, b, c, d] = address.octets();
+    let domain = match region {
+        "us-east-1" => "compute-1".to_owned(),
+        region => format!("{region}.compute"),
+    };
+    format!("ec2-{a}-{b}-{c}-{d}.{domain}.amazonaws.com")
+}
+
 /// The region that a zone lies in.
 pub fn region_of(zone: &str) -> &str {
     let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());
@@ -36,6 +46,17 @@ pub fn region_of(zone: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_name_has_the_address_and_the_region_in_it() {
+        let address = std::net::Ipv4Addr::new(203, 0, 113, 25);
+        for (region, name) in [
+            ("us-east-1", "ec2-203-0-113-25.compute-1.amazonaws.com"),
+            ("us-west-2", "ec2-203-0-113-25.us-west-2.compute.amazonaws.com"),
+        ] {
+            assert_eq!(public_name(address, region), name);
+        }
+    }
 
     #[test]
     fn a_zone_is_its_region_and_a_letter() {

@@ -13,7 +13,7 @@ use super::egress::Egress;
 use super::event::Sampler;
 use super::impair::{self, ImpairedPath};
 use super::observe::Fate;
-use super::port::{HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
+use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
 use super::round::{Round, longest_packet};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
@@ -339,7 +339,8 @@ impl Executor {
             return round.send_impaired(&path, slot, offload, rewrite, destination, &mut self.delayed);
         }
         round.show_delivery(self.batch.frame(index), &offload, destination);
-        rewrite::apply(self.batch.frame_mut(index), rewrite);
+        let pending = is_pending(self.batch.frame(index), &offload);
+        rewrite::apply(self.batch.frame_mut(index), rewrite, pending);
         round.show_arrival(self.batch.frame(index), &offload, destination);
         let merge = merge && destination.merges();
         self.egress.push(&self.batch, index, offload, to.get(), merge);
@@ -450,6 +451,20 @@ fn offload(slot: &[u8]) -> Result<Offload, DropReason> {
         return Err(DropReason::Truncated);
     };
     header.validate(frame).map_err(|_| DropReason::InvalidOffload)
+}
+
+/// Whether the checksum of the transport header is still to be filled in: that of this frame, not of one that it carries
+/// inside of a tunnel.
+#[inline]
+pub(super) fn is_pending(frame: &[u8], offload: &Offload) -> bool {
+    match offload {
+        Offload::None => false,
+        Offload::Checksum { start, .. } => {
+            let header = frame.get(ETHERNET).map_or(0, |octet| usize::from(octet & 0xf) * 4);
+            usize::from(*start) == ETHERNET + header
+        }
+        Offload::Segment(_) => true,
+    }
 }
 
 /// The part of an offload that the decision needs.

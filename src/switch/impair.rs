@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::delay::Delayed;
 use super::egress;
+use super::execute::is_pending;
 use super::observe::Fate;
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, PortDevice, SendError, segment};
 use super::round::{Round, drop_reason, place};
@@ -91,7 +92,8 @@ impl Round<'_> {
         };
         let sent = slot[HEADER..].to_vec();
         self.show(&sent, &offload, delivered);
-        rewrite::apply(&mut slot[HEADER..], rewrite);
+        let pending = is_pending(&sent, &offload);
+        rewrite::apply(&mut slot[HEADER..], rewrite, pending);
         // The duplicate first: sending may finish a frame in place.
         for delay in passage.copy.into_iter().chain([passage.delay]) {
             let outcome = if delay == Duration::ZERO {

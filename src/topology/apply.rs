@@ -156,11 +156,14 @@ fn subject(step: &Step) -> (Kind, &str) {
         | Step::CreateInterface(label, ..)
         | Step::ModifyInterface(label, _)
         | Step::ChooseIpv6(label) => (Kind::Interface, label),
-        Step::DeleteSubnet(label) | Step::CreateSubnet(label, _) | Step::TagSubnet(label, _) => (Kind::Subnet, label),
+        Step::DeleteSubnet(label) | Step::CreateSubnet(label, _) | Step::ModifySubnet(label, _) => {
+            (Kind::Subnet, label)
+        }
         Step::DeleteVpc(label) | Step::SetOptions(label, _) | Step::CreateVpc(label, _) | Step::ModifyVpc(label, _) => {
             (Kind::Vpc, label)
         }
         Step::DeleteOptions(label) | Step::CreateOptions(label, _) => (Kind::DhcpOptions, label),
+        Step::Edge(step) => step.subject(),
         Step::CreateTable { table, .. }
         | Step::ModifyTable { table, .. }
         | Step::ResetTable(table)
@@ -214,24 +217,24 @@ fn refusal(step: &Step, error: &StepError) -> Refusal {
     refusal
 }
 
-struct Work<'s, S> {
-    stage: &'s mut S,
+pub(super) struct Work<'s, S> {
+    pub(super) stage: &'s mut S,
     /// The identifiers of what has no name, or another one than in the file.
     ids: BTreeMap<(Kind, Label), String>,
 }
 
 /// The name that a label is, unless it is an identifier.
-fn name(kind: Kind, label: &str) -> Option<String> {
+pub(super) fn name(kind: Kind, label: &str) -> Option<String> {
     (!unnamed(kind, label)).then(|| label.to_owned())
 }
 
 impl<S: Stage> Work<'_, S> {
-    fn reference<T: ResourceId>(&self, kind: Kind, label: &str) -> ResourceRef<T> {
+    pub(super) fn reference<T: ResourceId>(&self, kind: Kind, label: &str) -> ResourceRef<T> {
         let known = self.ids.get(&(kind, label.to_owned()));
         ResourceRef::new(known.map_or(label, String::as_str))
     }
 
-    fn interface<T: ResourceId>(&self, label: &str) -> ResourceRef<T> {
+    pub(super) fn interface<T: ResourceId>(&self, label: &str) -> ResourceRef<T> {
         self.reference(Kind::Interface, label)
     }
 
@@ -284,12 +287,20 @@ impl<S: Stage> Work<'_, S> {
             Step::CreateSubnet(label, subnet) => {
                 let made = self.stage.execute(self.new_subnet(label, subnet))?;
                 self.remember(Kind::Subnet, label, made.id);
+                if subnet.map_public_ip_on_launch {
+                    self.run(ModifySubnet {
+                        map_public_ip_on_launch: Some(true),
+                        ..ModifySubnet::new(made.id)
+                    })?;
+                }
                 Ok(())
             }
-            Step::TagSubnet(label, tags) => self.run(ModifySubnet {
-                tags: Some(tags.clone()),
+            Step::ModifySubnet(label, subnet) => self.run(ModifySubnet {
+                map_public_ip_on_launch: Some(subnet.map_public_ip_on_launch),
+                tags: Some(subnet.tags.clone()),
                 ..ModifySubnet::new(self.subnet(label))
             }),
+            Step::Edge(step) => self.take_at_edge(step),
             Step::DeleteVpc(label) => self.run(DeleteVpc(self.reference(Kind::Vpc, label))),
             Step::SetOptions(label, choice) => self.run(ModifyVpc {
                 dhcp_options: Some(self.options(choice)),
@@ -340,6 +351,9 @@ impl<S: Stage> Work<'_, S> {
                     Target::Local => TargetRef::Local,
                     Target::Blackhole => TargetRef::Blackhole,
                     Target::Interface(interface) => TargetRef::Interface(self.interface(interface)),
+                    Target::Gateway(gateway) => {
+                        TargetRef::InternetGateway(self.reference(Kind::InternetGateway, gateway))
+                    }
                 };
                 self.edit_route(label, RouteEdit::Put(*to, target))
             }
@@ -357,7 +371,7 @@ impl<S: Stage> Work<'_, S> {
     }
 
     /// Carries out a command whose outcome is not asked for.
-    fn run<C: Command>(&mut self, command: C) -> Result<(), StepError>
+    pub(super) fn run<C: Command>(&mut self, command: C) -> Result<(), StepError>
     where
         ControlError: From<C::Error>,
     {
@@ -371,7 +385,7 @@ impl<S: Stage> Work<'_, S> {
     }
 
     /// What was made without a name is found by its identifier from now on.
-    fn remember(&mut self, kind: Kind, label: &str, id: impl std::fmt::Display) {
+    pub(super) fn remember(&mut self, kind: Kind, label: &str, id: impl std::fmt::Display) {
         self.ids.insert((kind, label.to_owned()), id.to_string());
     }
 

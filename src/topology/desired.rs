@@ -38,6 +38,7 @@ impl Layout {
                 ipv6_cidr_block: fields.ipv6_cidr_block.as_ref().map(|block| block.value),
                 availability_zone: fields.availability_zone.clone(),
                 router_mac: fields.router_mac.as_ref().map(|mac| mac.value),
+                map_public_ip_on_launch: fields.map_public_ip_on_launch,
                 tags: fields.tags.clone(),
             };
             layout.subnets.insert(label.clone(), subnet);
@@ -47,6 +48,7 @@ impl Layout {
                 .map_err(|error| Refusal::new(Kind::Interface, label, &ControlError::from(error)))?;
             layout.interfaces.insert(label.to_owned(), interface);
         }
+        layout.want_edge(topology);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);
             let table = desired_table(topology, &table.value, &ranges.unwrap_or_default());
@@ -135,6 +137,7 @@ fn desired_table(topology: &Topology, fields: &RouteTableTopology, ranges: &[IpN
         let target = match route.via.value.as_str() {
             "local" => Target::Local,
             "blackhole" => Target::Blackhole,
+            via if topology.internet_gateways.contains_key(via) => Target::Gateway(via.to_owned()),
             via => Target::Interface(topology.interface_behind(via).unwrap_or(via).to_owned()),
         };
         (route.to.value.trunc(), target)

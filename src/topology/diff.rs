@@ -6,6 +6,7 @@ use super::layout::{Described, Interface, Kind, Label, Layout, OptionsChoice};
 use super::matching::align;
 use super::plan::{Action, Change, Extras, FieldChange, Kept, Refusal, differences, of_new};
 use super::running::{Running, unnamed};
+use crate::topology::format::outside_subnet;
 
 /// The action for a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,13 @@ impl<'d> Judged<'d> {
             |interface, _| Some((Kind::Subnet, interface.subnet.clone())),
         );
         self.choose_ipv6(&running);
+        self.judge(
+            Kind::InternetGateway,
+            &desired.internet_gateways,
+            &running.internet_gateways,
+            |_, _| None,
+        );
+        self.judge(Kind::ElasticIp, &desired.elastic_ips, &running.elastic_ips, |_, _| None);
         let mut tables = running.route_tables.clone();
         tables.retain(|label, table| desired.route_tables.contains_key(label) || !table.is_untouched(label));
         self.judge(Kind::RouteTable, &desired.route_tables, &tables, |table, _| {
@@ -235,7 +243,8 @@ impl<'d> Judged<'d> {
     /// Whether an interface has an IPv6 address that the file does not name.
     pub(super) fn gets_any_ipv6(&self, interface: &Interface) -> bool {
         let subnet = self.desired.subnets.get(&interface.subnet);
-        interface.ipv6.is_none() && subnet.is_some_and(|subnet| subnet.ipv6_cidr_block.is_some())
+        let outside = interface.subnet == outside_subnet();
+        interface.ipv6.is_none() && (outside || subnet.is_some_and(|subnet| subnet.ipv6_cidr_block.is_some()))
     }
 
     /// A main table gets its name, and stays main until another one is.

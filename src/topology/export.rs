@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::edge::export_edge;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
-use crate::topology::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal, outside_subnet};
 
 /// The file, as the JSON value that it could also be.
 pub fn export(layout: &Layout) -> Value {
@@ -21,7 +22,10 @@ pub fn export(layout: &Layout) -> Value {
     file.insert("vpcs".to_owned(), mapping(&layout.vpcs, vpc));
     file.insert("subnets".to_owned(), mapping(&layout.subnets, subnet));
     let hosted: BTreeSet<&String> = layout.instances.values().map(|host| &host.interface).collect();
-    let bare = layout.interfaces.iter().filter(|(label, _)| !hosted.contains(label));
+    let bare = layout
+        .interfaces
+        .iter()
+        .filter(|(label, fields)| !hosted.contains(label) && fields.subnet != outside_subnet());
     let bare = bare
         .map(|(label, fields)| (label.clone(), Value::Object(interface(fields))))
         .collect();
@@ -31,7 +35,10 @@ pub fn export(layout: &Layout) -> Value {
         let fields = interface(layout.interfaces.get(&host.interface)?);
         Some((name.clone(), instance(name, host, fields)))
     });
-    put(&mut file, "instances", hosts.collect());
+    let (outside, hosts): (Map<_, _>, Map<_, _>) = hosts.partition(|(_, host)| host["subnet"] == outside_subnet());
+    put(&mut file, "instances", hosts);
+    put(&mut file, "outside", outside.into_iter().map(outside_host).collect());
+    export_edge(layout, &mut file);
     let tables = layout
         .route_tables
         .iter()
@@ -41,6 +48,16 @@ pub fn export(layout: &Layout) -> Value {
         .collect();
     put(&mut file, "route_tables", tables);
     Value::Object(file)
+}
+
+/// A host of the outside has no field that says where it is, nor one that it has in common with all of them.
+fn outside_host((name, mut host): (String, Value)) -> (String, Value) {
+    if let Value::Object(fields) = &mut host {
+        for field in ["subnet", "mac", "api"] {
+            fields.remove(field);
+        }
+    }
+    (name, host)
 }
 
 /// A file as YAML.
@@ -56,7 +73,7 @@ fn mapping<T>(all: &BTreeMap<String, T>, write: impl Fn(&T) -> Value) -> Value {
     )
 }
 
-fn put(file: &mut Map<String, Value>, key: &str, entries: Map<String, Value>) {
+pub(super) fn put(file: &mut Map<String, Value>, key: &str, entries: Map<String, Value>) {
     if !entries.is_empty() {
         file.insert(key.to_owned(), Value::Object(entries));
     }
@@ -73,7 +90,7 @@ fn option_set(set: &OptionSet) -> Value {
     Value::Object(fields)
 }
 
-fn put_tags(fields: &mut Map<String, Value>, tags: &Tags) {
+pub(super) fn put_tags(fields: &mut Map<String, Value>, tags: &Tags) {
     if !tags.is_empty() {
         fields.insert("tags".to_owned(), json!(tags));
     }
@@ -107,6 +124,9 @@ fn subnet(subnet: &Subnet) -> Value {
         if !value.is_null() {
             fields.insert(name.to_owned(), value);
         }
+    }
+    if subnet.map_public_ip_on_launch {
+        fields.insert("map_public_ip_on_launch".to_owned(), json!(true));
     }
     put_tags(&mut fields, &subnet.tags);
     Value::Object(fields)

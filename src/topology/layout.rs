@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::edge::{ElasticIp, InternetGateway};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
@@ -42,6 +43,10 @@ pub enum Kind {
     Interface,
     /// A route table.
     RouteTable,
+    /// An internet gateway.
+    InternetGateway,
+    /// An Elastic IP address.
+    ElasticIp,
     /// A host of the lab.
     Instance,
 }
@@ -54,6 +59,8 @@ impl fmt::Display for Kind {
             Self::Subnet => "subnet",
             Self::Interface => "network interface",
             Self::RouteTable => "route table",
+            Self::InternetGateway => "internet gateway",
+            Self::ElasticIp => "Elastic IP address",
             Self::Instance => "instance",
         })
     }
@@ -72,6 +79,10 @@ pub struct Layout {
     pub interfaces: BTreeMap<Label, Interface>,
     /// Route tables; in the running layout including the main ones.
     pub route_tables: BTreeMap<Label, RouteTable>,
+    /// Internet gateways.
+    pub internet_gateways: BTreeMap<Label, InternetGateway>,
+    /// Elastic IP addresses.
+    pub elastic_ips: BTreeMap<Label, ElasticIp>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
 }
@@ -89,6 +100,8 @@ impl Layout {
             subnets: others(&self.subnets, &named.subnets),
             interfaces: others(&self.interfaces, &named.interfaces),
             route_tables: others(&self.route_tables, &named.route_tables),
+            internet_gateways: others(&self.internet_gateways, &named.internet_gateways),
+            elastic_ips: others(&self.elastic_ips, &named.elastic_ips),
             instances: others(&self.instances, &named.instances),
         }
     }
@@ -143,6 +156,8 @@ pub struct Subnet {
     pub availability_zone: Option<String>,
     /// Its router's MAC.
     pub router_mac: Option<MacAddr>,
+    /// Whether an instance that is launched here is given a public IPv4 address.
+    pub map_public_ip_on_launch: bool,
     /// Tags.
     pub tags: Tags,
 }
@@ -204,6 +219,8 @@ pub enum Target {
     Blackhole,
     /// This interface.
     Interface(Label),
+    /// To the outside by this internet gateway.
+    Gateway(Label),
 }
 
 impl fmt::Display for Target {
@@ -211,7 +228,7 @@ impl fmt::Display for Target {
         f.write_str(match self {
             Self::Local => "local",
             Self::Blackhole => "blackhole",
-            Self::Interface(label) => label,
+            Self::Interface(label) | Self::Gateway(label) => label,
         })
     }
 }
@@ -261,7 +278,7 @@ pub(super) trait Described {
     fn can_change(field: &str) -> bool;
 }
 
-fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(super) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     match items.is_empty() {
         true => "none".to_owned(),
@@ -279,11 +296,11 @@ fn led_by_first<T: fmt::Display + Ord + Copy>(items: &[T]) -> String {
     list(std::iter::once(*first).chain(rest))
 }
 
-fn field(name: &str, text: impl fmt::Display) -> (String, Option<String>) {
+pub(super) fn field(name: &str, text: impl fmt::Display) -> (String, Option<String>) {
     (name.to_owned(), Some(text.to_string()))
 }
 
-fn tags(tags: &Tags) -> impl Iterator<Item = (String, Option<String>)> + '_ {
+pub(super) fn tags(tags: &Tags) -> impl Iterator<Item = (String, Option<String>)> + '_ {
     tags.iter()
         .map(|(key, value)| field(&format!("tags.{key}"), word(value)))
 }
@@ -395,17 +412,22 @@ impl Described for Subnet {
             field("ipv6_cidr_block", list(self.ipv6_cidr_block)),
             ("availability_zone".to_owned(), self.availability_zone.clone()),
             ("router_mac".to_owned(), self.router_mac.map(|mac| mac.to_string())),
+            field("map_public_ip_on_launch", self.map_public_ip_on_launch),
         ];
         fields.extend(tags(&self.tags));
         fields
     }
 
     fn defaults() -> Fields {
-        vec![field("cidr_block", "none"), field("ipv6_cidr_block", "none")]
+        vec![
+            field("cidr_block", "none"),
+            field("ipv6_cidr_block", "none"),
+            field("map_public_ip_on_launch", false),
+        ]
     }
 
     fn can_change(field: &str) -> bool {
-        field.starts_with("tags.")
+        field.starts_with("tags.") || field == "map_public_ip_on_launch"
     }
 }
 

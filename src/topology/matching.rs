@@ -45,6 +45,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
         );
         running.rename(Kind::Interface, found, label);
     }
+    running.align_edge(desired);
     for (label, table) in &desired.route_tables {
         let same = |_: &Label, other: &RouteTable| {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
@@ -75,7 +76,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
 type ByLabel<T> = std::collections::BTreeMap<Label, T>;
 
 /// What runs in the place of something without name that the file has from elsewhere.
-fn stand_in<T>(
+pub(super) fn stand_in<T>(
     kind: Kind,
     label: &str,
     running: &ByLabel<T>,
@@ -100,7 +101,7 @@ fn free<T>(kind: Kind, running: &ByLabel<T>, desired: &ByLabel<T>, same: impl Fn
 
 impl Running {
     /// Calls something otherwise, everywhere.
-    fn rename(&mut self, kind: Kind, old: Option<Label>, new: &str) {
+    pub(super) fn rename(&mut self, kind: Kind, old: Option<Label>, new: &str) {
         fn key<T>(map: &mut ByLabel<T>, old: &str, new: &str) {
             if let Some(value) = map.remove(old) {
                 map.insert(new.to_owned(), value);
@@ -126,6 +127,8 @@ impl Running {
                 key(&mut layout.vpcs, &old, new);
                 layout.subnets.values_mut().for_each(|subnet| own(&mut subnet.vpc));
                 layout.route_tables.values_mut().for_each(|table| own(&mut table.vpc));
+                let gateways = layout.internet_gateways.values_mut();
+                gateways.filter_map(|gateway| gateway.vpc.as_mut()).for_each(own);
             }
             Kind::Subnet => {
                 key(&mut layout.subnets, &old, new);
@@ -146,6 +149,8 @@ impl Running {
                     .instances
                     .values_mut()
                     .for_each(|instance| own(&mut instance.interface));
+                let addresses = layout.elastic_ips.values_mut();
+                addresses.filter_map(|address| address.to.as_mut()).for_each(own);
                 let routes = layout
                     .route_tables
                     .values_mut()
@@ -156,6 +161,16 @@ impl Running {
                     }
                 }
             }
+            Kind::InternetGateway => {
+                key(&mut layout.internet_gateways, &old, new);
+                let tables = layout.route_tables.values_mut();
+                for target in tables.flat_map(|table| table.routes.values_mut()) {
+                    if let Target::Gateway(label) = target {
+                        own(label);
+                    }
+                }
+            }
+            Kind::ElasticIp => key(&mut layout.elastic_ips, &old, new),
             Kind::RouteTable => key(&mut layout.route_tables, &old, new),
             Kind::Instance => key(&mut layout.instances, &old, new),
         }

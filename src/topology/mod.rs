@@ -10,6 +10,7 @@ mod backend;
 mod declare;
 mod desired;
 mod diff;
+mod edge;
 mod export;
 pub mod format;
 mod layout;

@@ -32,10 +32,10 @@ impl Plan {
 }
 
 #[derive(Default)]
-struct Steps(Vec<(Vec<usize>, Step)>);
+pub(super) struct Steps(Vec<(Vec<usize>, Step)>);
 
 /// The labels of a kind with a fate, in order.
-fn with<'m, T>(
+pub(super) fn with<'m, T>(
     judged: &'m Judged<'_>,
     kind: Kind,
     of: &'m std::collections::BTreeMap<Label, T>,
@@ -50,6 +50,7 @@ impl Steps {
         steps.take_away(judged);
         steps.renew_options_and_vpcs(judged);
         steps.make_interfaces(judged);
+        steps.make_edge(judged);
         steps.make_tables(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
             steps.push(
@@ -106,12 +107,13 @@ impl Steps {
         }
     }
 
-    fn push(&mut self, judged: &Judged<'_>, kind: Kind, label: &str, step: Step) {
+    pub(super) fn push(&mut self, judged: &Judged<'_>, kind: Kind, label: &str, step: Step) {
         self.0.push((judged.number(kind, label).into_iter().collect(), step));
     }
 
     fn take_away(&mut self, judged: &Judged<'_>) {
         let now = &judged.running.layout;
+        self.take_edge_away(judged);
         self.detach(judged);
         for (label, _) in with(judged, Kind::Instance, &now.instances, Fate::ends) {
             self.push(judged, Kind::Instance, label, Step::RemoveInstance(label.clone()));
@@ -246,7 +248,7 @@ impl Steps {
                     self.push(judged, Kind::Subnet, label, step);
                 }
                 Fate::Alter => {
-                    let step = Step::TagSubnet(label.clone(), subnet.tags.clone());
+                    let step = Step::ModifySubnet(label.clone(), subnet.clone());
                     self.push(judged, Kind::Subnet, label, step);
                 }
                 _ => {}

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::edge::EdgeStep;
 use super::layout::{
     Described, Fields, Instance, Interface, Kind, Label, OptionSet, OptionsChoice, Subnet, Target, Vpc,
 };
@@ -172,7 +173,7 @@ pub enum Step {
     /// Creates a subnet.
     CreateSubnet(Label, Subnet),
     /// Gives a subnet all that can change.
-    TagSubnet(Label, Tags),
+    ModifySubnet(Label, Subnet),
     /// Makes an interface with its addresses.
     CreateInterface(Label, Interface, AnyAddress),
     /// Sets all modifiable fields of an interface except for its addresses.
@@ -213,6 +214,8 @@ pub enum Step {
     Associate(Label, Label),
     /// Returns a subnet to the main table.
     Disassociate(Label, Label),
+    /// Edits an internet gateway or an Elastic IP address.
+    Edge(EdgeStep),
     /// Starts a host.
     CreateInstance(Label, Instance),
     /// Attaches an interface to a host as its next device.

@@ -11,10 +11,11 @@ use crate::control::OpenPort;
 use crate::lab;
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::ids::ResourceId;
+use crate::model::outside;
 use crate::model::route_table::RouteTarget;
 use crate::model::{self, AddressOrPrefix, InstanceId, InterfaceId, Network, NetworkInterface, ResourceRef};
 use crate::runtime::HostSpec;
-use crate::topology::format::{Configure, LinkLocal};
+use crate::topology::format::{Configure, LinkLocal, outside_subnet};
 
 /// The running network.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +29,7 @@ pub struct Running {
 }
 
 /// What is without a name stands under its identifier.
-fn label<T: ResourceId>(name: Option<&String>, id: T) -> Label {
+pub(super) fn label<T: ResourceId>(name: Option<&String>, id: T) -> Label {
     name.cloned().unwrap_or_else(|| id.to_string())
 }
 
@@ -38,9 +39,14 @@ impl Running {
         let sets: Vec<_> = network.dhcp_option_sets().collect();
         let vpcs: Vec<_> = network.vpcs().collect();
         let subnets: Vec<_> = network.subnets().collect();
-        let interfaces: Vec<_> = network.interfaces(None).collect();
+        let interfaces: Vec<_> = network.interfaces(None).chain(network.outside_hosts()).collect();
         let vpc_labels: BTreeMap<_, _> = vpcs.iter().map(|v| (v.id, label(v.name.as_ref(), v.id))).collect();
-        let subnet_labels: BTreeMap<_, _> = subnets.iter().map(|s| (s.id, label(s.name.as_ref(), s.id))).collect();
+        let mut subnet_labels: BTreeMap<_, _> = subnets.iter().map(|s| (s.id, label(s.name.as_ref(), s.id))).collect();
+        subnet_labels.insert(outside::SUBNET, outside_subnet());
+        let gateway_labels: BTreeMap<_, _> = network
+            .internet_gateways()
+            .map(|gateway| (gateway.id, label(gateway.name.as_ref(), gateway.id)))
+            .collect();
         let interface_labels: BTreeMap<_, _> = interfaces
             .iter()
             .map(|i| (i.id, label(i.name.as_ref(), i.id)))
@@ -77,10 +83,12 @@ impl Running {
                 ipv6_cidr_block: subnet.ipv6_cidr_block,
                 availability_zone: Some(subnet.availability_zone.clone()),
                 router_mac: Some(subnet.router_mac),
+                map_public_ip_on_launch: subnet.map_public_ip_on_launch,
                 tags: subnet.tags.clone(),
             };
             layout.subnets.insert(subnet_labels[&subnet.id].clone(), subnet_layout);
         }
+        layout.have_edge(network, &vpc_labels, &interface_labels);
         for host in hosts {
             let interface = match &host.interface {
                 ResourceRef::Id(id) => interface_labels.get(id).cloned().unwrap_or_else(|| id.to_string()),
@@ -117,6 +125,10 @@ impl Running {
                         .get(&id)
                         .cloned()
                         .map_or(Target::Blackhole, Target::Interface),
+                    RouteTarget::InternetGateway(id) => gateway_labels
+                        .get(&id)
+                        .cloned()
+                        .map_or(Target::Blackhole, Target::Gateway),
                 };
                 (route.destination, target)
             });
@@ -215,6 +227,8 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::Subnet => is::<model::SubnetId>(label),
         Kind::Interface => is::<model::InterfaceId>(label),
         Kind::RouteTable => is::<model::RouteTableId>(label),
+        Kind::InternetGateway => is::<model::InternetGatewayId>(label),
+        Kind::ElasticIp => is::<model::AllocationId>(label),
         Kind::Instance => false,
     }
 }

@@ -38,6 +38,8 @@ scenarios! {
         "throttled-api.yaml", "outage: { above: 3s, below: 14s }" => "outage: { below: 500ms }";
     a_script_without_a_session_token_moves_nothing:
         "imdsv2-only.yaml", "answered_by: { node-1: { at_least: 25 }, node-2: 0 }" => "answered_by: { node-2: { at_least: 25 } }";
+    an_elastic_ip_leads_the_outside_to_the_other_instance:
+        "elastic-ip.yaml", "outage: { above: 400ms, below: 5s }" => "outage: { below: 100ms }";
     a_whole_interface_moves_with_its_addresses_and_its_mac:
         "eni-move.yaml", "outage: { above: 1s, below: 5s }" => "outage: { below: 500ms }";
 }

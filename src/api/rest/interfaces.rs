@@ -27,8 +27,8 @@ use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
 use crate::model::{
-    AddressOrPrefix, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef, SecurityGroupId,
-    SubnetId, VpcId,
+    AddressOrPrefix, AllocationId, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef,
+    SecurityGroupId, SubnetId, VpcId,
 };
 use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
@@ -96,6 +96,9 @@ pub struct InterfaceView {
     /// Delegated /80 prefixes.
     #[schema(value_type = Vec<String>)]
     pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// The public addresses of its private ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_addresses: Vec<PublicAddressView>,
     /// The longest IP packet that it takes; absent where that is the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
@@ -111,6 +114,21 @@ pub struct InterfaceView {
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
+}
+
+/// A public address of a private one.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = PublicAddress)]
+pub struct PublicAddressView {
+    /// The public address.
+    #[schema(value_type = String, format = Ipv4, example = "203.0.113.10")]
+    pub public_ip: Ipv4Addr,
+    /// The private address.
+    #[schema(value_type = String, format = Ipv4, example = "10.0.1.10")]
+    pub private_ip: Ipv4Addr,
+    /// The Elastic IP address; absent where the public address was given at launch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic_ip_id: Option<AllocationId>,
 }
 
 /// The device behind an interface.
@@ -147,7 +165,15 @@ impl InterfaceView {
                 device_index: place.map(|place| place.device_index),
             }
         });
+        let public_addresses = interface.public_addresses.iter().filter_map(|address| {
+            Some(PublicAddressView {
+                public_ip: address.public_ip,
+                private_ip: address.association?.private_ip,
+                elastic_ip_id: (!address.automatic).then_some(address.id),
+            })
+        });
         Self {
+            public_addresses: public_addresses.collect(),
             id: interface.id,
             instance_id: interface.instance_id,
             name: interface.name,

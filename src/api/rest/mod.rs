@@ -5,18 +5,21 @@ mod captures;
 mod containers;
 mod devices;
 mod dhcp_options;
+mod elastic_ips;
 mod events;
 mod explain;
 mod faults;
 mod files;
 mod instances;
 mod interfaces;
+mod internet_gateways;
 mod mappings;
 mod meta;
 mod metrics;
 mod network_acls;
 mod openapi;
 mod opening;
+mod outside;
 mod ports;
 mod prefix_lists;
 mod profiles;
@@ -48,11 +51,14 @@ use crate::model::Command;
 
 pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
+pub use elastic_ips::ElasticIpView;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
+pub use internet_gateways::InternetGatewayView;
 pub use mappings::{BULK_LIMIT, MappingView};
 pub use network_acls::{AclAssociationView, NetworkAclView};
 pub(crate) use opening::Opening;
+pub use outside::OutsideHostView;
 pub use ports::PortView;
 pub use prefix_lists::{PrefixEntry, PrefixListView};
 pub use route_tables::{RouteTableView, RouteView};
@@ -87,6 +93,9 @@ const LARGEST_PAGE: usize = 1000;
         (name = "network-acls", description = "Entries that allow or deny packets at the borders of subnets"),
         (name = "prefix-lists", description = "Addresses under one name, for rules of security groups"),
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
+        (name = "internet-gateways", description = "What VPCs reach the outside by"),
+        (name = "elastic-ips", description = "Public addresses, and the private addresses that they stand for"),
+        (name = "outside", description = "Hosts beyond all internet gateways"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "Events of the network, as they happen"),
@@ -114,6 +123,9 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(network_acls::router())
         .merge(prefix_lists::router())
         .merge(dhcp_options::router())
+        .merge(internet_gateways::router())
+        .merge(elastic_ips::router())
+        .merge(outside::router())
         .merge(topology::router())
         .merge(ports::router())
         .merge(events::router())

@@ -48,6 +48,9 @@ pub struct SubnetView {
     /// The MAC of its router.
     #[schema(value_type = String, example = "0a:ca:05:9c:fc:14")]
     pub router_mac: MacAddr,
+    /// Whether an instance that is launched here is given a public IPv4 address.
+    #[serde(default)]
+    pub map_public_ip_on_launch: bool,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -63,6 +66,7 @@ impl From<&Subnet> for SubnetView {
             ipv6_cidr_block: subnet.ipv6_cidr_block,
             availability_zone: subnet.availability_zone.clone(),
             router_mac: subnet.router_mac,
+            map_public_ip_on_launch: subnet.map_public_ip_on_launch,
             tags: subnet.tags.clone(),
         }
     }
@@ -117,6 +121,8 @@ struct ModifySubnetRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>)]
     name: Option<Option<String>>,
+    /// Whether instances that are launched from now on are given a public IPv4 address.
+    map_public_ip_on_launch: Option<bool>,
     /// All tags.
     tags: Option<Tags>,
 }
@@ -206,6 +212,7 @@ async fn modify(
     let command = ModifySubnet {
         subnet: reference(&path),
         name: request.name,
+        map_public_ip_on_launch: request.map_public_ip_on_launch,
         tags: request.tags,
     };
     let subnet = execute(state, command).await?;

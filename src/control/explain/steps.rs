@@ -213,7 +213,7 @@ pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> Verdict
         } => {
             let receiver = state.interface_at_port(*port);
             let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
-            let routed = matches!(rewrite, Rewrite::Route { .. });
+            let routed = !matches!(rewrite, Rewrite::None);
             view.action = "deliver";
             view.description = format!("Delivered to {to}{}", if routed { " by the router" } else { "" });
             (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(routed));

@@ -82,8 +82,8 @@ impl<O: Observer> Context<'_, O> {
     ) -> Decided {
         debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
         self.destination_check(interface, subnet, packet, found)?;
-        self.security_group_ingress(frame, packet, interface)?;
-        if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(self.profile().mtu)) {
+        self.security_group_ingress(frame, packet, interface, subnet)?;
+        if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(subnet.profile().mtu)) {
             return Err(DropReason::TooLong);
         }
         let port = interface.port.ok_or(DropReason::NotAttached)?;

@@ -140,7 +140,7 @@ impl<O: Observer> Context<'_, O> {
         address: IpAddr,
         known: bool,
     ) -> bool {
-        let enabled = interface.checked && self.profile().source_dest_check;
+        let enabled = interface.checked && subnet.profile().source_dest_check;
         let owns = enabled && (known || self.owns(interface.index, interface.mac, subnet, address));
         self.observer.saw(
             stage,

@@ -1,9 +1,11 @@
 //! Holds the stages of the decision, one file each, in the order in which a frame meets them: [`guard`], [`neighbor`],
-//! [`router`], [`responder`], [`deliver`] or [`route`], and [`guard`] again. [`lan`] takes their place on a learning switch.
+//! [`router`], [`responder`], [`deliver`] or [`route`], [`internet`] on the way to and from the outside,
+//! and [`guard`] again. [`lan`] takes their place on a learning switch.
 
 pub(super) mod announce;
 mod deliver;
 mod guard;
+mod internet;
 pub(super) mod lan;
 mod neighbor;
 mod network_acl;

@@ -2,6 +2,8 @@
 //! of the other's; within a subnet none is asked (VPC guide, "Network ACLs"). Nothing is remembered: a reply is asked about
 //! like any other packet.
 
+use std::net::IpAddr;
+
 use super::security_group::upper;
 use crate::datapath::policy::Family;
 use crate::datapath::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
@@ -19,7 +21,9 @@ impl<O: Observer> Context<'_, O> {
         to: &SubnetView,
     ) -> Result<(), DropReason> {
         let here = self.ingress.subnet;
-        if here.index == to.index || (here.acl.is_none() && to.acl.is_none()) || !self.profile().firewall.enforced {
+        // What a gateway turns around leaves the subnet and enters it again.
+        let stays = here.index == to.index && self.translation.is_none();
+        if stays || (here.acl.is_none() && to.acl.is_none()) || !self.profile().firewall.enforced {
             return Ok(());
         }
         let family = match packet {
@@ -43,6 +47,7 @@ impl<O: Observer> Context<'_, O> {
             return Ok(());
         };
         let (protocol, upper) = (packet.protocol(), upper(&packet));
+        let translated = self.translation.map(|new| IpAddr::V4(new.source));
         let here = self.ingress.subnet;
         for (subnet, direction, remote, stage, denied) in [
             (
@@ -55,7 +60,7 @@ impl<O: Observer> Context<'_, O> {
             (
                 to,
                 Direction::Ingress,
-                packet.source(),
+                translated.unwrap_or(packet.source()),
                 Stage::NetworkAclIngress,
                 DropReason::NetworkAclIngress,
             ),

@@ -76,6 +76,9 @@ impl<'a, O: Observer> Context<'a, O> {
                 let (interface, subnet, owner) = this.middlebox(index)?;
                 this.pass_on(frame, packet, &interface, subnet, owner)
             }),
+            RouteTarget::Internet => {
+                self.aside_with_packet(frame.bytes(), |this, frame, packet| this.cross_edge(frame, packet))
+            }
             RouteTarget::Blackhole => Err(DropReason::Blackhole),
         }
     }
@@ -242,7 +245,7 @@ fn is_icmp_error(packet: &Packet<'_>) -> bool {
 }
 
 #[inline(always)]
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -250,7 +253,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 #[inline(always)]
-fn hops_left(packet: &Packet<'_>) -> u8 {
+pub(super) fn hops_left(packet: &Packet<'_>) -> u8 {
     match packet {
         Packet::V4(packet) => packet.ttl(),
         Packet::V6(packet) => packet.hop_limit,

@@ -14,8 +14,10 @@ use read::{Subject, quick, related};
 
 use crate::datapath::policy::{Policy, Upper};
 use crate::datapath::state::{Class, Key, Seen, SeenPacket, Thread, Touch};
-use crate::datapath::{Context, DropReason, Fact, Ingress, Observer, Packet, Stage, SubnetView};
+use crate::datapath::translate::Head;
+use crate::datapath::{Context, DropReason, Fact, Ingress, Observer, Packet, Stage, SubnetIndex, SubnetView};
 use crate::mapping::{Interface, InterfaceIndex};
+use crate::model::profile::FirewallPolicy;
 use crate::model::traffic::Direction;
 use crate::wire::MacAddr;
 use crate::wire::flow::{Fragment, IpPacket};
@@ -77,8 +79,9 @@ impl<'a, O: Observer> Context<'a, O> {
         frame: &Frame<'_>,
         packet: &Packet<'_>,
         interface: &Interface,
+        subnet: &SubnetView,
     ) -> Result<(), DropReason> {
-        if !self.profile().firewall.enforced || !self.view.is_filtered(interface.index) {
+        if !subnet.profile().firewall.enforced || !self.view.is_filtered(interface.index) {
             return Ok(());
         }
         self.filter(frame, packet, interface.index, Direction::Ingress)
@@ -120,6 +123,12 @@ impl<'a, O: Observer> Context<'a, O> {
         interface: InterfaceIndex,
         direction: Direction,
     ) -> Result<(), DropReason> {
+        // The groups of the receiver are asked about what it gets.
+        let head = self
+            .translation
+            .filter(|_| direction == Direction::Ingress)
+            .map(|new| new.head_of(bytes));
+        let bytes = head.as_ref().map_or(bytes, Head::bytes);
         // The caller has read the packet before: it is one.
         let Some(packet) = Frame::parse(bytes).ok().as_ref().and_then(IpPacket::of) else {
             return Ok(());
@@ -183,7 +192,7 @@ impl<'a, O: Observer> Context<'a, O> {
         let rule = self.rule(question, read::upper(packet), source_port)?;
         // RFC 9293 section 3.5.2: a reset belongs to a connection, and begins none. T9: of one that is met in its middle it is
         // unknown.
-        let begins = class != Class::Tcp || flags & SYN != 0 || self.profile().firewall.tracking.picks_up;
+        let begins = class != Class::Tcp || flags & SYN != 0 || self.firewall(question).tracking.picks_up;
         if !rule || !opens || !begins {
             return Ok(());
         }
@@ -272,7 +281,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Remembers the connection from now on, if the instance may have one more.
     fn open(&mut self, question: &Question, key: Key, seen: Seen, class: Class) -> Result<(), DropReason> {
-        let limit = self.profile().firewall.tracking.allowance;
+        let limit = self.firewall(question).tracking.allowance;
         let allowance = self.view.allowance(question.interface);
         if !self.memory.connections.has_room(&key, allowance, limit, question.now) {
             let fact = Fact::Full {
@@ -290,7 +299,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     fn touch(&mut self, question: &Question, key: Key, seen: Seen, class: Class, opens: bool) {
         let own = self.policy(question.interface).and_then(Policy::life);
-        let tracking = &self.profile().firewall.tracking;
+        let tracking = &self.firewall(question).tracking;
         let life = seen.life(class, tracking, own);
         let touch = Touch {
             key,
@@ -301,6 +310,13 @@ impl<'a, O: Observer> Context<'a, O> {
         self.effects().touch(touch);
     }
 
+    /// How the firewall of the interface's VPC behaves: the one that a packet from outside goes to.
+    fn firewall(&self, question: &Question) -> &'a FirewallPolicy {
+        let interface = self.view.interface(question.interface);
+        let subnet = interface.and_then(|interface| self.view.subnet(SubnetIndex(interface.subnet)));
+        subnet.map_or(&self.profile().firewall, |subnet| &subnet.profile().firewall)
+    }
+
     /// The rules of an interface's groups.
     fn policy(&self, interface: InterfaceIndex) -> Option<&'a Policy> {
         self.view.policy(interface)
@@ -309,7 +325,8 @@ impl<'a, O: Observer> Context<'a, O> {
     /// The interface at the other end, where rules name groups. A packet that came in is from the interface that sent it,
     /// whatever its source says: one that a middlebox passed on is from the middlebox (S6).
     fn member(&mut self, question: &Question, policy: &Policy) -> Option<InterfaceIndex> {
-        if !policy.names_groups(question.direction) {
+        // What was translated is from no member: a group is its members' private addresses (S4).
+        if !policy.names_groups(question.direction) || self.translation.is_some() {
             return None;
         }
         match question.direction {

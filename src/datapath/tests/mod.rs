@@ -5,6 +5,7 @@ mod basis;
 mod firewall;
 mod forwarding;
 mod guards;
+mod internet;
 mod lab;
 mod lan;
 mod moves;
@@ -31,12 +32,13 @@ const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
 
 /// The cases of all files.
 fn cases() -> Vec<Case> {
-    let files: [fn() -> Vec<Case>; 8] = [
+    let files: [fn() -> Vec<Case>; 9] = [
         arp::cases,
         neighbor::cases,
         router::cases,
         forwarding::cases,
         guards::cases,
+        internet::cases,
         routing::cases,
         lan::cases,
         firewall::cases,

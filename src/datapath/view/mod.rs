@@ -1,6 +1,7 @@
 //! Holds what workers read: the declared network as one immutable view, loaded once per batch, and tables whose entries
 //! change one atomic word at a time.
 
+mod edge;
 pub(crate) mod numbered;
 mod prefetch;
 mod ranges;
@@ -25,6 +26,7 @@ use crate::wire::MacAddr;
 use numbered::Numbered;
 use ranges::{Ranges, upper_half};
 
+pub use edge::Edge;
 pub use prefetch::warm;
 pub use routes::{RouteTable, RouteTarget};
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
@@ -105,6 +107,8 @@ pub struct View {
     pub(crate) ipv6_prefixes: Arc<Table>,
     /// The rules of interfaces' groups; interfaces with the same groups share them.
     pub(crate) policies: Numbered<Policy>,
+    /// The public side of the internet gateways.
+    pub(crate) edge: Arc<Edge>,
     /// What goes wrong on purpose, if anything does.
     pub(crate) faults: Option<Arc<FaultView>>,
 }
@@ -120,6 +124,8 @@ pub struct VpcView {
     pub cidrs: Vec<IpNet>,
     /// Its DHCP options.
     pub dhcp_options: Arc<DhcpOptions>,
+    /// Whether it stands for what is beyond the internet gateways.
+    pub outside: bool,
     /// What a local route resolves to.
     pub(crate) ranges: Ranges,
 }
@@ -333,8 +339,8 @@ impl View {
     }
 }
 
-/// Where a frame comes from. What has no interface and no subnet (an internet gateway, another host's tunnel) will be a
-/// variant here.
+/// Where a frame comes from. What has no interface and no subnet (another host's tunnel) will be a variant here; a host of the
+/// outside has an interface in a VPC that is `outside`.
 #[derive(Clone, Copy)]
 pub enum Origin<'a> {
     /// From the port of an interface.

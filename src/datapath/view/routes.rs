@@ -16,6 +16,8 @@ pub enum RouteTarget {
     Local,
     /// One interface, whatever the packet's destination: a middlebox, or the owner of an address outside the VPC.
     Interface(InterfaceIndex),
+    /// To the outside, by the VPC's internet gateway.
+    Internet,
     /// Nowhere: the target is gone.
     Blackhole,
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::edge::Edge;
 use super::numbered::Numbered;
 use super::ranges::Ranges;
-use super::routes::RouteTable;
+use super::routes::{RouteTable, RouteTarget};
 use super::{Fabric, PREFIX_80_MASK, PolicyIndex, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::datapath::faults::FaultView;
 use crate::datapath::policy::{Acl, Policy};
@@ -95,6 +96,7 @@ impl FabricWriter {
             ipv6: Arc::clone(ipv6.table()),
             ipv6_prefixes: Arc::clone(ipv6_prefixes.table()),
             policies: Numbered::default(),
+            edge: Arc::default(),
             faults: None,
         };
         let fabric = Arc::new(Fabric {
@@ -137,6 +139,22 @@ impl FabricWriter {
         self.publish();
     }
 
+    /// Has a VPC and its one subnet stand for what is beyond the internet gateways: all that its hosts send crosses the edge.
+    pub fn set_outside(&mut self, index: VpcIndex, subnet: SubnetIndex) {
+        if let Some(Some(vpc)) = self.vpc_mut(index) {
+            Arc::make_mut(vpc).outside = true;
+        }
+        let everything = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let routes = everything.map(|all| (all, RouteTarget::Internet));
+        self.set_routes(subnet, Arc::new(routes.into_iter().collect()));
+    }
+
+    /// Publishes which public addresses there are and what they stand for.
+    pub fn set_edge(&mut self, edge: Edge) {
+        self.view.edge = Arc::new(edge);
+        self.publish();
+    }
+
     /// Makes a VPC known.
     pub fn add_vpc(&mut self, spec: VpcSpec) -> VpcIndex {
         let index = VpcIndex(next_number(&self.view.vpcs));
@@ -145,6 +163,7 @@ impl FabricWriter {
             profile: spec.profile,
             cidrs: spec.cidrs,
             dhcp_options: spec.dhcp_options,
+            outside: false,
             ranges: Ranges::default(),
         };
         self.view.vpcs.insert(index.0.get(), Arc::new(view));

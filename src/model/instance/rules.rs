@@ -44,14 +44,15 @@ impl Stored for Instance {
     }
 
     fn all(network: &Network) -> Vec<Self> {
-        network.instances().cloned().collect()
+        network.instances.values().cloned().collect()
     }
 }
 
 impl Network {
-    /// All instances, by identifier.
+    /// All instances of VPCs, by identifier.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.values()
+        let all = self.instances.values();
+        all.filter(|instance| !self.is_outside(instance.primary_interface_id))
     }
 
     /// The instance behind a reference.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::AddressOrPrefix;
 use crate::model::duration::Skew;
+use crate::model::elastic_ip::ElasticIp;
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SecurityGroupId, SubnetId, VpcId};
 use crate::model::instance::Instance;
@@ -52,6 +53,8 @@ pub struct NetworkInterface {
     pub ipv4_prefixes: Vec<Ipv4Net>,
     /// Delegated /80 prefixes.
     pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// The public addresses that are associated with its private ones.
+    pub public_addresses: Vec<ElasticIp>,
     /// How it is set up beyond its addresses.
     pub settings: InterfaceSettings,
     /// The metadata of the instance whose primary interface it is; the default ones without an instance.
@@ -448,6 +451,7 @@ impl InterfaceState {
             ipv6_addresses: self.ipv6.values().copied().collect(),
             ipv4_prefixes,
             ipv6_prefixes,
+            public_addresses: Vec::new(),
             settings: record.settings,
             metadata: own_instance
                 .map(|instance| instance.metadata.clone())

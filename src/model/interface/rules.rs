@@ -245,6 +245,7 @@ impl Command for DeleteInterface {
             after: None,
         });
         let freed: Vec<_> = freed.collect();
+        edit.associations_follow(&freed);
         edit.make(Change::Mappings(freed));
         edit.delete(record);
         Ok(view)
@@ -306,6 +307,7 @@ impl Command for AttachInterface {
             ..before.clone()
         };
         edit.replace(before, after);
+        edit.settle_automatic(id)?;
         Ok(edit.view(id))
     }
 }
@@ -348,6 +350,7 @@ impl Command for DetachInterface {
             ..before.clone()
         };
         edit.replace(before, after);
+        edit.settle_automatic(id)?;
         Ok(edit.view(id))
     }
 }

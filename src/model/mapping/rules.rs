@@ -196,7 +196,9 @@ impl Edit<'_> {
     /// Records changes of mappings that were made in place.
     fn made(&mut self, changes: Vec<MappingChange>) {
         if !changes.is_empty() {
+            let follow = (!self.public_addresses.is_empty()).then(|| changes.clone());
             self.changes.push(Change::Mappings(changes));
+            self.associations_follow(follow.as_deref().unwrap_or_default());
         }
     }
 

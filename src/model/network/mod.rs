@@ -19,17 +19,20 @@ use rand::Rng;
 use super::change::{Change, Effect, Entry};
 use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
+use super::elastic_ip::ElasticIp;
 use super::error::ModelError;
 use super::ids::{
-    DhcpOptionsId, InstanceId, InterfaceId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceId,
-    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, DhcpOptionsId, InstanceId, InterfaceId, InternetGatewayId, NetworkAclAssociationId, NetworkAclId,
+    PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
+use super::internet_gateway::InternetGateway;
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::Names;
 use super::network_acl::NetworkAclRecord;
+use super::outside;
 use super::prefix_list::PrefixList;
 use super::region::DEFAULT_REGION;
 use super::route_table::RouteTableRecord;
@@ -67,6 +70,10 @@ pub struct Network {
     /// The subnet of each association with a network ACL.
     pub(super) acl_associations: BTreeMap<NetworkAclAssociationId, SubnetId>,
     pub(super) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
+    pub(super) internet_gateways: BTreeMap<InternetGatewayId, InternetGateway>,
+    pub(super) elastic_ips: BTreeMap<AllocationId, ElasticIp>,
+    /// Which public address a private address of an interface has.
+    pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) vpc_names: Names<VpcId>,
     pub(super) subnet_names: Names<SubnetId>,
     pub(super) interface_names: Names<InterfaceId>,
@@ -76,6 +83,8 @@ pub struct Network {
     pub(super) security_group_names: Names<SecurityGroupId>,
     pub(super) network_acl_names: Names<NetworkAclId>,
     pub(super) prefix_list_names: Names<PrefixListId>,
+    pub(super) internet_gateway_names: Names<InternetGatewayId>,
+    pub(super) elastic_ip_names: Names<AllocationId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -121,11 +130,12 @@ impl Network {
     /// An empty network with these limits. The region gives the names of zones and hosts.
     pub fn in_region(limits: Limits, region: &str) -> Self {
         let set = super::dhcp_options::default_set(region);
+        let (vpc, subnet) = (outside::vpc(), outside::subnet());
         Self {
             limits,
             region: region.to_owned(),
-            vpcs: BTreeMap::new(),
-            subnets: BTreeMap::new(),
+            vpcs: BTreeMap::from([(vpc.vpc.id, vpc)]),
+            subnets: BTreeMap::from([(subnet.subnet.id, subnet)]),
             interfaces: Hashed::default(),
             interface_order: BTreeMap::new(),
             attachments: BTreeMap::new(),
@@ -140,6 +150,9 @@ impl Network {
             network_acls: BTreeMap::new(),
             acl_associations: BTreeMap::new(),
             prefix_lists: BTreeMap::new(),
+            internet_gateways: BTreeMap::new(),
+            elastic_ips: BTreeMap::new(),
+            public_addresses: BTreeMap::new(),
             vpc_names: Names::default(),
             subnet_names: Names::default(),
             interface_names: Names::default(),
@@ -149,6 +162,8 @@ impl Network {
             security_group_names: Names::default(),
             network_acl_names: Names::default(),
             prefix_list_names: Names::default(),
+            internet_gateway_names: Names::default(),
+            elastic_ip_names: Names::default(),
             next_sequence: 0,
         }
     }
@@ -264,12 +279,14 @@ impl Network {
 
     /// All VPCs, by identifier.
     pub fn vpcs(&self) -> impl Iterator<Item = &Vpc> {
-        self.vpcs.values().map(|state| &state.vpc)
+        let vpcs = self.vpcs.values().map(|state| &state.vpc);
+        vpcs.filter(|vpc| vpc.id != outside::VPC)
     }
 
-    /// All subnets, by identifier.
+    /// All subnets of VPCs, by identifier.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
-        self.subnets.values().map(|state| &state.subnet)
+        let subnets = self.subnets.values().map(|state| &state.subnet);
+        subnets.filter(|subnet| subnet.id != outside::SUBNET)
     }
 
     /// The interface behind a reference, with all its addresses.
@@ -277,7 +294,7 @@ impl Network {
         Ok(self.view(self.interface_id(reference)?))
     }
 
-    /// Interfaces by identifier, those after `after`.
+    /// Interfaces of VPCs by identifier, those after `after`.
     pub fn interfaces(&self, after: Option<InterfaceId>) -> impl Iterator<Item = NetworkInterface> + '_ {
         let start = match after {
             Some(after) => std::ops::Bound::Excluded(after),
@@ -285,6 +302,7 @@ impl Network {
         };
         self.interface_order
             .range((start, std::ops::Bound::Unbounded))
+            .filter(|(id, ())| self.state(**id).record.vpc_id != outside::VPC)
             .map(|(id, ())| self.view(*id))
     }
 
@@ -321,7 +339,9 @@ impl Network {
 
     /// The declared form of an interface that is known to exist.
     pub(super) fn view(&self, id: InterfaceId) -> NetworkInterface {
-        self.state(id).view(self.own_instance(id))
+        let mut view = self.state(id).view(self.own_instance(id));
+        view.public_addresses = self.elastic_ips_of(id).cloned().collect();
+        view
     }
 
     /// An interface that is known to exist.

@@ -11,6 +11,9 @@ use proptest::sample::Index;
 use super::tests::World;
 use super::*;
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::elastic_ip::{
+    AllocateAddress, AssociateAddress, AssociateWith, AssociationRef as AddressRef, DisassociateAddress, ReleaseAddress,
+};
 use crate::model::instance::life::{
     InstanceState, LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting, SetInstanceState,
 };
@@ -18,6 +21,9 @@ use crate::model::instance::{CreateInstance, DeleteInstance, ModifyInstance};
 use crate::model::interface::{
     AddressRequest, AttachInterface, Attachment, AttachmentState, CreateInterface, DeleteInterface, DetachInterface,
     ModifyAttachment, ModifyInterface, SettingsChange,
+};
+use crate::model::internet_gateway::{
+    AttachInternetGateway, CreateInternetGateway, DeleteInternetGateway, DetachInternetGateway, ModifyInternetGateway,
 };
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
@@ -49,7 +55,7 @@ struct Draw {
     flag: bool,
 }
 
-const KINDS: u8 = 34;
+const KINDS: u8 = 37;
 
 fn draw() -> impl Strategy<Value = Draw> {
     let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
@@ -334,11 +340,13 @@ impl World {
                     at,
                 })
             }
-            _ => self.accepts(ModifyAttachment {
+            33 => self.accepts(ModifyAttachment {
                 interface: draw.interface(0, network),
                 state: draw.flag.then_some(AttachmentState::Detaching),
                 delete_on_termination: Some(draw.number > 3),
             }),
+            34 => self.random_on_gateways(draw),
+            _ => self.random_on_addresses(draw),
         }
     }
 
@@ -459,6 +467,53 @@ impl World {
                     remove: Vec::new(),
                 },
                 ..ModifyPrefixList::new(list)
+            }),
+        }
+    }
+
+    fn random_on_gateways(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let gateway = draw.pick(1, network.internet_gateways().map(|gateway| gateway.id));
+        match draw.number {
+            0..=2 => self.accepts(CreateInternetGateway {
+                name: draw.name(),
+                vpc: (draw.number > 0).then(|| draw.vpc(network)),
+                tags: Default::default(),
+            }),
+            3 => self.accepts(ModifyInternetGateway {
+                gateway,
+                name: Some(draw.name()),
+                tags: None,
+            }),
+            4 => self.accepts(DeleteInternetGateway(gateway)),
+            5 => self.accepts(DetachInternetGateway { gateway, vpc: None }),
+            _ => self.accepts(AttachInternetGateway {
+                gateway,
+                vpc: draw.vpc(network),
+            }),
+        }
+    }
+
+    fn random_on_addresses(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let address = draw.pick(1, network.elastic_ips().map(|address| address.id));
+        match draw.number {
+            0 | 1 => self.accepts(AllocateAddress {
+                name: draw.name(),
+                public_ip: draw.flag.then(|| Ipv4Addr::new(203, 0, 113, 1 + draw.number)),
+                tags: Default::default(),
+            }),
+            2 => self.accepts(ReleaseAddress(address)),
+            3 => self.accepts(DisassociateAddress(AddressRef::Address(address))),
+            4 => self.accepts(ModifySubnet {
+                map_public_ip_on_launch: Some(draw.flag),
+                ..ModifySubnet::new(draw.subnet(network))
+            }),
+            _ => self.accepts(AssociateAddress {
+                address,
+                with: AssociateWith::Interface(draw.interface(0, network)),
+                private_ip: None,
+                reassociation_allowed: draw.flag,
             }),
         }
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{InterfaceId, InternetGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::naming::Tags;
 
 /// A declared route table.
@@ -94,7 +94,7 @@ pub struct Route {
     pub origin: RouteOrigin,
 }
 
-/// The target of a route. Gateways to the outside of the VPC will be further variants.
+/// The target of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteTarget {
@@ -102,6 +102,8 @@ pub enum RouteTarget {
     Local,
     /// One interface of the VPC, whatever the destination.
     Interface(InterfaceId),
+    /// The outside, by an internet gateway.
+    InternetGateway(InternetGatewayId),
     /// None, intentionally.
     Blackhole,
 }
@@ -111,20 +113,23 @@ impl fmt::Display for RouteTarget {
         match self {
             Self::Local => f.write_str("local"),
             Self::Interface(id) => id.fmt(f),
+            Self::InternetGateway(id) => id.fmt(f),
             Self::Blackhole => f.write_str("blackhole"),
         }
     }
 }
 
-/// A target as given: `local`, `blackhole`, or an interface by identifier or name.
+/// A target as given: `local`, `blackhole`, or an interface or gateway by identifier or name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetRef {
     /// The owner of the destination address in the VPC.
     Local,
     /// None.
     Blackhole,
-    /// One interface.
+    /// One interface, or the gateway of that name where no interface has it.
     Interface(ResourceRef<InterfaceId>),
+    /// To an internet gateway.
+    InternetGateway(ResourceRef<InternetGatewayId>),
 }
 
 impl TargetRef {
@@ -133,7 +138,10 @@ impl TargetRef {
         match text {
             "local" => Self::Local,
             "blackhole" => Self::Blackhole,
-            text => Self::Interface(ResourceRef::new(text)),
+            text => match text.parse::<InternetGatewayId>() {
+                Ok(gateway) => Self::InternetGateway(gateway.into()),
+                Err(_) => Self::Interface(ResourceRef::new(text)),
+            },
         }
     }
 }
@@ -150,6 +158,7 @@ impl fmt::Display for TargetRef {
             Self::Local => f.write_str("local"),
             Self::Blackhole => f.write_str("blackhole"),
             Self::Interface(reference) => reference.fmt(f),
+            Self::InternetGateway(reference) => reference.fmt(f),
         }
     }
 }

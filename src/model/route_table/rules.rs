@@ -12,7 +12,7 @@ use super::{
 use crate::model::change::{Effect, Entry, Record, Stored, created};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId};
+use crate::model::ids::{InterfaceId, InternetGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::limits::Limits;
 use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id, not_found};
@@ -383,7 +383,7 @@ impl Network {
             .map(|(destination, entry)| Route {
                 destination: *destination,
                 target: entry.target,
-                state: self.route_state(entry.target),
+                state: self.route_state(table.vpc_id, entry.target),
                 origin: entry.origin,
             })
             .collect();
@@ -401,11 +401,14 @@ impl Network {
     }
 
     /// EC2 API, Route: `blackhole` says that the route's target is not available.
-    fn route_state(&self, target: RouteTarget) -> RouteState {
+    fn route_state(&self, vpc: VpcId, target: RouteTarget) -> RouteState {
         match target {
+            RouteTarget::InternetGateway(id) if self.is_gateway_of(id, vpc) => RouteState::Active,
             RouteTarget::Local => RouteState::Active,
             RouteTarget::Interface(id) if self.is_attached(id) => RouteState::Active,
-            RouteTarget::Interface(_) | RouteTarget::Blackhole => RouteState::Blackhole,
+            RouteTarget::Interface(_) | RouteTarget::InternetGateway(_) | RouteTarget::Blackhole => {
+                RouteState::Blackhole
+            }
         }
     }
 
@@ -443,9 +446,14 @@ impl Network {
 
     /// The tables with a route to an interface.
     pub fn tables_towards(&self, interface: InterfaceId) -> Vec<RouteTableId> {
+        self.tables_with_target(RouteTarget::Interface(interface))
+    }
+
+    /// The tables with a route to a target.
+    pub(in crate::model) fn tables_with_target(&self, wanted: RouteTarget) -> Vec<RouteTableId> {
         let towards = |table: &RouteTableRecord| {
             let mut targets = table.routes.values().map(|entry| entry.target);
-            targets.any(|target| target == RouteTarget::Interface(interface))
+            targets.any(|target| target == wanted)
         };
         let found = self.route_tables.iter().filter(|(_, table)| towards(table));
         found.map(|(id, _)| *id).collect()
@@ -477,6 +485,10 @@ impl Network {
         let target = match target {
             TargetRef::Local => RouteTarget::Local,
             TargetRef::Blackhole => RouteTarget::Blackhole,
+            TargetRef::InternetGateway(reference) => self.gateway_target(table, reference)?,
+            TargetRef::Interface(ResourceRef::Name(name, _)) if self.names_gateway(name) => {
+                self.gateway_target(table, &ResourceRef::new(name))?
+            }
             TargetRef::Interface(reference) => {
                 let interface = self.interface_id(reference)?;
                 if self.state(interface).record.vpc_id != vpc {
@@ -536,6 +548,31 @@ impl Network {
             destination,
             before: existing,
             after: Some(RouteEntry { target, origin }),
+        })
+    }
+
+    /// Whether a name is an internet gateway's and no interface's.
+    fn names_gateway(&self, name: &str) -> bool {
+        let is_interface = self.interface_names.resolve(&ResourceRef::new(name)).is_ok();
+        !is_interface && self.internet_gateway_names.resolve(&ResourceRef::new(name)).is_ok()
+    }
+
+    fn gateway_target(
+        &self,
+        table: &RouteTableRecord,
+        reference: &ResourceRef<InternetGatewayId>,
+    ) -> Result<RouteTarget, ModelError> {
+        let gateway = self.internet_gateway(reference)?.id;
+        if self.is_gateway_of(gateway, table.vpc_id) {
+            return Ok(RouteTarget::InternetGateway(gateway));
+        }
+        Err(ModelError::Route {
+            text: format!(
+                "route table {} and network gateway {gateway} belong to different networks",
+                table.id
+            ),
+            field: "target",
+            remedy: "Attach the gateway to the route table's VPC first.",
         })
     }
 

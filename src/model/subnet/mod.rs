@@ -26,6 +26,8 @@ pub struct Subnet {
     pub availability_zone: String,
     /// The router's MAC, chosen by the VPC's profile when the subnet is created.
     pub router_mac: MacAddr,
+    /// Whether an instance that is launched here is given a public IPv4 address.
+    pub map_public_ip_on_launch: bool,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -56,6 +58,8 @@ pub struct ModifySubnet {
     pub subnet: ResourceRef<SubnetId>,
     /// A new name, or none.
     pub name: Option<Option<String>>,
+    /// Whether instances that are launched from now on are given a public IPv4 address.
+    pub map_public_ip_on_launch: Option<bool>,
     /// All tags.
     pub tags: Option<Tags>,
 }
@@ -66,6 +70,7 @@ impl ModifySubnet {
         Self {
             subnet: subnet.into(),
             name: None,
+            map_public_ip_on_launch: None,
             tags: None,
         }
     }

@@ -151,6 +151,7 @@ impl Command for CreateSubnet {
             ipv6_cidr_block,
             availability_zone: self.availability_zone.unwrap_or_else(|| default_zone(&edit.region)),
             router_mac,
+            map_public_ip_on_launch: false,
             tags: self.tags,
         };
         edit.create(subnet.clone());
@@ -172,6 +173,7 @@ impl Command for ModifySubnet {
         }
         let after = Subnet {
             name: self.name.unwrap_or_else(|| before.name.clone()),
+            map_public_ip_on_launch: self.map_public_ip_on_launch.unwrap_or(before.map_public_ip_on_launch),
             tags: self.tags.unwrap_or_else(|| before.tags.clone()),
             ..before.clone()
         };

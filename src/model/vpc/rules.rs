@@ -83,7 +83,7 @@ impl Command for CreateVpc {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
-        if Limits::reached(edit.limits.vpcs, edit.vpcs.len()) {
+        if Limits::reached(edit.limits.vpcs, edit.vpcs().count()) {
             let text = "The maximum number of VPCs has been reached.".into();
             return Err(ModelError::Limit {
                 code: "VpcLimitExceeded",
@@ -184,10 +184,13 @@ impl Command for DeleteVpc {
         let groups = groups.filter(|group| group.vpc_id == vpc.id && Some(group.id) != default);
         let acls = edit.network_acls.values();
         let acls = acls.filter(|acl| acl.vpc_id == vpc.id && acl.id != vpc.default_network_acl_id);
+        let gateways = edit.internet_gateways();
+        let gateways = gateways.filter(|gateway| gateway.vpc_id == Some(vpc.id));
         let dependents: Vec<String> = subnets
             .chain(tables.map(|table| table.id.to_string()))
             .chain(groups.map(|group| group.id.to_string()))
             .chain(acls.map(|acl| acl.id.to_string()))
+            .chain(gateways.map(|gateway| gateway.id.to_string()))
             .collect();
         if !dependents.is_empty() {
             return Err(ModelError::Dependents {

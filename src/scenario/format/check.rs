@@ -116,7 +116,8 @@ pub enum Since {
 
 /// Reads a scenario. `name` is the file's name in messages.
 pub fn read(name: &str, text: &str) -> Result<Arc<Scenario>, FileError> {
-    let document: Document = crate::file::read(name, text)?;
+    let mut document: Document = crate::file::read(name, text)?;
+    document.topology.place_outside();
     let mut checker = Checker::new(text, &document);
     let steps = checker.steps(&document.steps, "");
     let mut mistakes = checker.mistakes;

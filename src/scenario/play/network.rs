@@ -168,7 +168,11 @@ impl Stage {
                 let facts = interface_facts(name, subnet, interface.id, interface.mac_address)
                     .with_all("ipv4", &interface.ipv4_addresses)
                     .with_all("ipv6", &interface.ipv6_addresses)
-                    .with_all("prefixes", prefixes);
+                    .with_all("prefixes", prefixes)
+                    .with_all(
+                        "public_ipv4",
+                        interface.public_addresses.iter().map(|address| address.public_ip),
+                    );
                 match self.instances.contains_key(name) {
                     true => scope.instances.insert(name.clone(), facts.with("device", "eth0")),
                     false => scope.interfaces.insert(name.clone(), facts),

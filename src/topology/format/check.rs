@@ -58,6 +58,7 @@ pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
         }
     }
     check_route_tables(topology, &mut mistakes);
+    super::edge::check_edge(topology, &mut mistakes);
     for (name, instance) in &topology.instances {
         check_name(name, instance.referenced, &mut mistakes);
     }
@@ -232,9 +233,11 @@ fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
             let to = route.to.value.trunc();
             destinations.give(to, to, route.to.referenced, mistakes);
             let via = &route.via;
-            if !is_word(&via.value) && topology.interface_behind(&via.value).is_none() {
+            let gateway = topology.internet_gateways.contains_key(&via.value);
+            if !is_word(&via.value) && !gateway && topology.interface_behind(&via.value).is_none() {
                 let message = format!("no instance is called `{}`", via.value);
                 let known = topology.instances.keys().chain(topology.interfaces.keys());
+                let known = known.chain(topology.internet_gateways.keys());
                 let known = known.map(String::as_str);
                 mistakes.push(Mistake::at(via.referenced, message).nearest(&via.value, known));
             }
@@ -318,20 +321,20 @@ fn check_interface(
 }
 
 /// What has been given out, and where.
-struct Given<K> {
+pub(super) struct Given<K> {
     what: &'static str,
     lines: HashMap<K, u64>,
 }
 
 impl<K: Eq + Hash> Given<K> {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         Self {
             what,
             lines: HashMap::new(),
         }
     }
 
-    fn give(&mut self, key: K, shown: impl Display, place: Location, mistakes: &mut Vec<Mistake>) {
+    pub(super) fn give(&mut self, key: K, shown: impl Display, place: Location, mistakes: &mut Vec<Mistake>) {
         if let Some(line) = self.lines.insert(key, place.line()) {
             mistakes.push(Mistake::at(
                 place,
@@ -392,13 +395,31 @@ pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>)
         let facts = interface_facts(name, &fields.subnet.value, "eni-00000000000000000", mac)
             .with_all("ipv4", ipv4)
             .with_all("ipv6", ipv6)
-            .with_all("prefixes", fields.prefixes.iter().map(|prefix| prefix.value));
+            .with_all("prefixes", fields.prefixes.iter().map(|prefix| prefix.value))
+            .with_all("public_ipv4", expected_public(topology, name));
         match topology.instances.contains_key(name) {
             true => scope.instances.insert(name.clone(), facts.with("device", "eth0")),
             false => scope.interfaces.insert(name.clone(), facts),
         };
     }
     scope
+}
+
+/// The public addresses of an interface, or what stands for one that is drawn.
+fn expected_public(topology: &Topology, name: &str) -> Vec<String> {
+    let own = topology.elastic_ips.values().filter(|address| {
+        let to = address
+            .value
+            .to
+            .as_ref()
+            .and_then(|to| topology.interface_behind(&to.value));
+        to.is_some() && to == topology.interface_behind(name)
+    });
+    own.map(|address| {
+        let public = address.value.public.as_ref();
+        public.map_or_else(|| "203.0.113.1".to_owned(), |public| public.value.to_string())
+    })
+    .collect()
 }
 
 /// What can be said of a subnet.

@@ -2,6 +2,7 @@
 //! key in the form of an identifier stands for a resource without a name.
 
 mod check;
+mod edge;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ use utoipa::ToSchema;
 
 pub(crate) use check::{check_for_steps, check_topology, is_word};
 pub use check::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
+pub use edge::{ElasticIpTopology, InternetGatewayTopology, OutsideTopology};
+pub(in crate::topology) use edge::{outside_subnet, outside_vpc};
 
 use crate::file::diagnostic::FileError;
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
@@ -48,6 +51,18 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
     pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
+    /// Internet gateways, by name. A route leads there with the name as its `via`.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, InternetGatewayTopology>)]
+    pub internet_gateways: BTreeMap<String, Spanned<InternetGatewayTopology>>,
+    /// Elastic IP addresses, by name.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, ElasticIpTopology>)]
+    pub elastic_ips: BTreeMap<String, Spanned<ElasticIpTopology>>,
+    /// Hosts beyond all internet gateways, by name. Steps name them as they name instances.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, OutsideTopology>)]
+    pub outside: BTreeMap<String, Spanned<OutsideTopology>>,
     /// DHCP option sets, by name. A VPC that names none has the region's.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, DhcpOptionsTopology>)]
@@ -125,7 +140,7 @@ pub struct RouteTopology {
     /// The destination.
     #[schema(value_type = String, example = "192.0.2.10/32")]
     pub to: Spanned<IpNet>,
-    /// The name of an instance or network interface, `local` or `blackhole`.
+    /// The name of an instance, network interface or internet gateway, `local` or `blackhole`.
     #[schema(value_type = String)]
     pub via: Spanned<String>,
 }
@@ -182,6 +197,9 @@ pub struct SubnetTopology {
     /// MAC address of its router; chosen by the VPC's profile when left out.
     #[schema(value_type = Option<String>, example = "0a:ca:05:9c:fc:01")]
     pub router_mac: Option<Spanned<MacAddr>>,
+    /// Whether an instance that is launched here is given a public IPv4 address.
+    #[serde(default)]
+    pub map_public_ip_on_launch: bool,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -364,7 +382,8 @@ fn yes() -> bool {
 
 /// Reads a file with a topology alone.
 pub fn read_topology(name: &str, text: &str) -> Result<Topology, FileError> {
-    let topology: Topology = crate::file::read(name, text)?;
+    let mut topology: Topology = crate::file::read(name, text)?;
+    topology.place_outside();
     let mut mistakes = check_topology(&topology, &Scope::default());
     if mistakes.is_empty() {
         return Ok(topology);

@@ -1,0 +1,173 @@
+//! Passes packets between a VPC and the outside. An internet gateway translates one public IPv4 address to one private one
+//! and back; it translates no IPv6 address. A host sees its private address alone (VPC guide, "Internet gateways"; firewall
+//! facts G1, G2).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::route::{hops_left, is_link_local};
+use crate::datapath::{
+    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Translation, VpcView,
+};
+use crate::mapping::{Interface, InterfaceIndex};
+use crate::wire::frame::{Frame, Ipv4Packet};
+
+/// The longest packet that an internet gateway passes on (EC2 guide, "Network MTU"; firewall facts G13).
+const MTU: u16 = 1500;
+
+/// Where a packet goes once it has crossed the edge.
+struct Beyond<'a> {
+    interface: Interface,
+    subnet: &'a SubnetView,
+    /// The interface that has the address.
+    owner: InterfaceIndex,
+    /// The address that the packet has there.
+    address: IpAddr,
+}
+
+impl<'a, O: Observer> Context<'a, O> {
+    /// A packet that a route sends to the internet gateway, or that a host of the outside sends.
+    ///
+    /// A packet between two instances that names the public address of the receiver is turned around here: the receiver sees
+    /// the public address of the sender (firewall facts G9).
+    pub(super) fn cross_edge(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        if packet.source().is_unspecified() {
+            return Err(DropReason::InvalidSource);
+        }
+        if is_link_local(packet.source()) {
+            return Err(DropReason::LinkLocalRouted);
+        }
+        let from_outside = self.ingress.vpc.outside;
+        let source = match from_outside {
+            true => packet.source(),
+            false => self.public_source(packet.source())?,
+        };
+        let beyond = self.beyond(packet.destination())?;
+        // The router of the outside takes a hop of what passes it; whether EC2's gateway takes one is unknown.
+        let to_outside = self.ingress.vpc.index != beyond.subnet.vpc && self.is_outside(beyond.subnet);
+        let decrement_ttl = from_outside || to_outside;
+        if hops_left(packet) <= u8::from(decrement_ttl) {
+            return Err(DropReason::HopLimit);
+        }
+        if self.packet_length(frame, packet) > usize::from(MTU) {
+            return self.too_big(frame, packet, MTU);
+        }
+        let mtu = beyond.interface.mtu;
+        match self.deliver_beyond(frame, packet, source, &beyond, decrement_ttl) {
+            Err(DropReason::TooLong) => self.too_big(frame, packet, mtu.unwrap_or(beyond.subnet.profile().mtu)),
+            decided => decided,
+        }
+    }
+
+    /// The network ACLs of both ends, then the last steps of every packet, by the addresses that it has there.
+    fn deliver_beyond(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        source: IpAddr,
+        beyond: &Beyond<'_>,
+        decrement_ttl: bool,
+    ) -> Decided {
+        let (destination, router) = (beyond.interface.mac, beyond.subnet.router_mac);
+        let original = packet;
+        let (packet, rewrite) = match (packet, source, beyond.address) {
+            (Packet::V4(packet), IpAddr::V4(source), IpAddr::V4(address)) => {
+                self.translation = Some(Translation::of_addresses(source, address));
+                let translated = Ipv4Packet {
+                    source,
+                    destination: address,
+                    ..*packet
+                };
+                let rewrite = Rewrite::Translate {
+                    destination,
+                    source: router,
+                    decrement_ttl,
+                    translation: Translation::of_addresses(source, address),
+                };
+                (Packet::V4(translated), rewrite)
+            }
+            _ => {
+                let rewrite = Rewrite::Route {
+                    destination,
+                    source: router,
+                    decrement_ttl,
+                };
+                (*packet, rewrite)
+            }
+        };
+        self.network_acls(frame, original, beyond.subnet)?;
+        let (interface, owner) = (&beyond.interface, Some(beyond.owner));
+        self.hand_over(frame, &packet, interface, beyond.subnet, rewrite, owner)
+    }
+
+    /// The address that a packet of this VPC has on the outside.
+    fn public_source(&mut self, source: IpAddr) -> Result<IpAddr, DropReason> {
+        let vpc = self.ingress.vpc;
+        match source {
+            IpAddr::V4(private) => {
+                let public = self.view.edge.public(vpc.index, private);
+                let fact = Fact::Public {
+                    vpc: vpc.index,
+                    private: Some(private),
+                    public,
+                };
+                self.observer.saw(Stage::Gateway, fact);
+                public.map(IpAddr::V4).ok_or(DropReason::IgwNoPublicAddress)
+            }
+            IpAddr::V6(_) => {
+                let assigned = self.local_owner(vpc, source);
+                assigned.map(|_| source).map_err(|_| DropReason::IgwSource)
+            }
+        }
+    }
+
+    /// The interface that has a public address, behind an internet gateway or on the outside.
+    fn beyond(&mut self, destination: IpAddr) -> Result<Beyond<'a>, DropReason> {
+        let behind = match destination {
+            IpAddr::V4(public) => self.behind(public).map(|(vpc, private)| (vpc, IpAddr::V4(private))),
+            IpAddr::V6(address) => self.view.edge.vpc_around(address).map(|vpc| (vpc, destination)),
+        };
+        if let Some((vpc, address)) = behind {
+            let vpc = self.view.vpc(vpc).ok_or(DropReason::IgwUnmapped)?;
+            return self.local_owner(vpc, address);
+        }
+        let subnet = self.view.edge.outside().and_then(|outside| self.view.subnet(outside));
+        let vpc = subnet.and_then(|subnet| self.view.vpc(subnet.vpc));
+        let found = self.local_owner(vpc.ok_or(DropReason::IgwUnmapped)?, destination);
+        found.map_err(|_| DropReason::IgwUnmapped)
+    }
+
+    fn behind(&mut self, public: Ipv4Addr) -> Option<(crate::datapath::VpcIndex, Ipv4Addr)> {
+        let behind = self.view.edge.behind(public);
+        let fact = Fact::Public {
+            vpc: behind.map_or(self.ingress.vpc.index, |(vpc, _)| vpc),
+            private: behind.map(|(_, private)| private),
+            public: Some(public),
+        };
+        self.observer.saw(Stage::Gateway, fact);
+        behind
+    }
+
+    /// The interface of a VPC that has an address.
+    fn local_owner(&mut self, vpc: &VpcView, address: IpAddr) -> Result<Beyond<'a>, DropReason> {
+        let view = self.view;
+        let subnet = view.subnet_of(vpc, address).ok_or(DropReason::NoMapping)?;
+        let owner = self.owner(subnet, address);
+        let fact = Fact::Mapping {
+            subnet: subnet.index,
+            address,
+            owner,
+        };
+        self.observer.saw(Stage::Route, fact);
+        let owner = owner.ok_or(DropReason::NoMapping)?;
+        Ok(Beyond {
+            interface: view.interface(owner).ok_or(DropReason::NoMapping)?,
+            subnet,
+            owner,
+            address,
+        })
+    }
+
+    fn is_outside(&self, subnet: &SubnetView) -> bool {
+        self.view.edge.outside() == Some(subnet.index)
+    }
+}
