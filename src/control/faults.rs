@@ -402,7 +402,7 @@ fn effect(state: &State, active: &Active, kind: &FaultKind) -> Option<Effect> {
                 .collect(),
             ..Selector::default()
         })),
-        // The processes of a host that hangs are all that is wrong with it.
+        // A hung host has its processes stopped, and nothing else.
         FaultKind::InstanceFreeze(_)
         | FaultKind::LatePropagation { .. }
         | FaultKind::LateAttachment { .. }

@@ -1,6 +1,8 @@
-//! Compiles the declared security groups and network ACLs for the data path, and keeps what is compiled in line with them.
+//! Compiles the declared security groups and network ACLs for the data path, and keeps the compiled policies up to
+//! date.
 //!
-//! Interfaces with the same groups share one compiled policy. An edit compiles anew what it concerns, and publishes it whole.
+//! Interfaces with the same groups share one compiled policy. An edit recompiles the policies that it affects, and
+//! publishes them whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,11 +18,11 @@ use crate::model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
 use crate::model::traffic::{Direction, Protocol, Traffic};
 use crate::model::{InterfaceId, Network, NetworkAclId, PrefixListId, SecurityGroupId, SubnetId};
 
-/// What was compiled, and who uses it.
+/// The compiled policies and their users.
 #[derive(Default)]
 pub(super) struct Compiled {
     policies: HashMap<Groups, Shared, RandomState>,
-    /// The groups that each interface was given the rules of.
+    /// The groups whose rules each interface has.
     of_interface: HashMap<InterfaceId, Groups, RandomState>,
 }
 
@@ -33,7 +35,7 @@ struct Shared {
     users: usize,
 }
 
-/// What a list of changes makes necessary.
+/// The work that a list of changes requires.
 #[derive(Default)]
 pub(super) struct Edited {
     groups: BTreeSet<SecurityGroupId>,
@@ -59,12 +61,12 @@ impl Edited {
         self.acls.insert(id);
     }
 
-    /// An interface was made, or has other groups or another instance than before.
+    /// An interface was created, or has other groups or another instance than before.
     pub(super) fn interface(&mut self, id: InterfaceId) {
         self.interfaces.insert(id);
     }
 
-    /// A subnet was made, or has another ACL than before.
+    /// A subnet was created, or has another ACL than before.
     pub(super) fn subnet(&mut self, id: SubnetId) {
         self.subnets.insert(id);
     }
@@ -79,7 +81,7 @@ impl Edited {
 }
 
 impl Binding {
-    /// Brings edits of the firewall before the data path. Interfaces and subnets that are gone are no part of them.
+    /// Carries edits of the firewall to the data path. Deleted interfaces and subnets are not part of them.
     pub(super) fn follow_firewall(&mut self, network: &Network, mut edited: Edited) {
         if edited.is_empty() {
             return;
@@ -109,7 +111,7 @@ impl Binding {
         }
     }
 
-    /// Compiles the policies of these groups anew.
+    /// Recompiles the policies of these groups.
     fn recompile(&mut self, network: &Network, edited: &BTreeSet<SecurityGroupId>) {
         if edited.is_empty() {
             return;
@@ -160,7 +162,7 @@ impl Binding {
         index
     }
 
-    /// An interface has its former rules no more.
+    /// An interface no longer has its former rules.
     pub(super) fn release_policy(&mut self, interface: InterfaceId) {
         let Some(groups) = self.compiled.of_interface.remove(&interface) else {
             return;
@@ -194,7 +196,7 @@ fn policy(network: &Network, groups: &[SecurityGroupId]) -> Policy {
 fn rule_spec(network: &Network, group: &SecurityGroup, rule: &SecurityGroupRule) -> policy::RuleSpec {
     let peer = match rule.peer {
         Peer::Cidr(net) => policy::Peer::Nets(vec![net]),
-        // A list that is gone has no entries, and matches nothing.
+        // A deleted list has no entries, and matches nothing.
         Peer::PrefixList(list) => {
             let list = network.prefix_list(&list.into());
             policy::Peer::Nets(list.map_or_else(|_| Vec::new(), |list| list.blocks().collect()))

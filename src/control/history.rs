@@ -1,4 +1,5 @@
-//! Numbers what is done to the network, keeps it in a store, and looks back: what was done, how the network was, and undoing.
+//! Numbers the edits of the network, keeps them in a store, and reads the past: edits, former states of the network,
+//! undo.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::store::{CommitError, FollowError, Kept, Store, StoreError};
 /// Commits that are read from the store at once.
 const BATCH: usize = 1000;
 
-/// What an undoing is called; the revision that it undoes stands behind it.
+/// The name of an undo in the log; the revision that it undoes follows.
 const UNDO: &str = "Undo";
 
 /// A point of the past: a revision, or a time.
@@ -42,12 +43,12 @@ impl std::str::FromStr for Point {
     }
 }
 
-/// An event of the past: it happened in a commit that the store still has.
+/// An event of the past: it belongs to a commit that the store still has.
 #[derive(Debug, Clone)]
 pub struct PastEvent {
     /// The commit.
     pub commit: Arc<Commit>,
-    /// What happened.
+    /// The event.
     pub kind: EventKind,
     /// Whether it is the last event of its commit.
     pub last: bool,
@@ -83,7 +84,7 @@ impl Controller {
         Ok(controller)
     }
 
-    /// A Controller of a network that has no switch, for questions about it.
+    /// A Controller of a network without a switch, for questions about it.
     fn of_past(network: Network, revision: u64) -> Self {
         let controller = Self::build(
             ControllerConfig::default(),
@@ -96,7 +97,7 @@ impl Controller {
             let changes = network.creating();
             state.network = network;
             controller.bind(state, &changes);
-            // What was attached had a port, which is not known any more; any number stands for it.
+            // What was attached had a port, whose number is not known any more; any number will do.
             let attached: Vec<InterfaceId> = state
                 .network
                 .interfaces(None)
@@ -120,14 +121,14 @@ impl Controller {
         &self.shared.store
     }
 
-    /// Keeps no further edit: those that come with the end of the server are none of its network.
+    /// Keeps no further edit: those of the server's shutdown are not edits of the network.
     pub fn retire(&self) {
         // An edit that is under way is kept.
         let _state = self.write();
         self.shared.retired.store(true, Ordering::Release);
     }
 
-    /// Refuses a command whose caller has compared with another revision than the network is at.
+    /// Refuses a command whose caller has compared with a revision that is not the present one.
     pub(super) fn expected(&self) -> Result<(), ControlError> {
         match Request::current().and_then(|request| request.expects) {
             Some(expected) if expected != self.revision() => Err(ControlError::Moved {
@@ -137,7 +138,7 @@ impl Controller {
         }
     }
 
-    /// Keeps changes that were made on the network, as the next commit. If the store refuses, they are taken back.
+    /// Keeps changes that were made on the network, as the next commit. If the store refuses, they are reverted.
     pub(super) fn record(
         &self,
         state: &mut State,
@@ -184,7 +185,7 @@ impl Controller {
         }
     }
 
-    /// Which commits are kept.
+    /// The range of commits that are kept.
     pub fn kept(&self) -> Result<Kept, ControlError> {
         Ok(self.shared.store.kept()?)
     }
@@ -254,9 +255,9 @@ impl Controller {
         Ok(low)
     }
 
-    /// The network as it was after a revision, under a Controller of its own. What it is asked is answered by the code that
-    /// answers for the present. Faults and ports are none of the declared network: it has no fault, and what was attached has
-    /// a port that takes every frame.
+    /// The network after a revision, under a Controller of its own. Questions to it are answered by the same code as
+    /// for the present. Faults and ports are not declared: it has no fault, and what was attached has a port that
+    /// accepts every frame.
     pub fn at(&self, revision: u64) -> Result<Self, ControlError> {
         let (mut network, latest) = self.present();
         if revision > latest {
@@ -303,7 +304,7 @@ impl Controller {
         Ok(events)
     }
 
-    /// Takes back the last edit that was not taken back yet, as an edit of its own. Returns the revision that it undid, and its
+    /// Undoes the last edit that was not undone yet, as an edit of its own. Returns the revision that it undid, and its
     /// own.
     pub fn undo(&self) -> Result<(u64, u64), ControlError> {
         let (undone, revision, afterwards) = {
@@ -329,7 +330,7 @@ impl Controller {
         Ok((undone, revision))
     }
 
-    /// The latest commit that no later one undid. The network is as it left it.
+    /// The latest commit that no later one undid. The network is as that commit left it.
     fn last_not_undone(&self) -> Result<Arc<Commit>, ControlError> {
         let mut skipped = 0_usize;
         let mut until = self.revision();
@@ -355,7 +356,8 @@ impl Controller {
     }
 }
 
-/// The interface whose attachment a change has changed: a device comes and goes with it, which no store brings back.
+/// The interface whose attachment a change has changed: its device is created or removed with it, which no store can
+/// restore.
 fn attaches(change: &Change) -> Option<InterfaceId> {
     let Change::Interface(delta) = change else { return None };
     let place = |record: &Option<crate::model::interface::InterfaceRecord>| {
@@ -366,7 +368,7 @@ fn attaches(change: &Change) -> Option<InterfaceId> {
         .flatten()
 }
 
-/// The time, to the microsecond, as a store keeps it.
+/// The time in the precision of a store, microseconds.
 fn now() -> SystemTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);

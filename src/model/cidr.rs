@@ -1,9 +1,9 @@
-//! Checks the address ranges of VPCs and subnets, and knows the addresses that AWS reserves in a subnet.
+//! Checks the address ranges of VPCs and subnets.
 //!
 //! Sources: VPC user guide, "VPC CIDR blocks" and "Subnet sizing". A block with host bits is silently canonicalised, as
 //! by AWS: 100.68.0.18/18 becomes 100.68.0.0/18.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -180,22 +180,6 @@ pub fn check_subnet_ipv6(block: Ipv6Net) -> Result<Ipv6Net, ModelError> {
     Ok(block.trunc())
 }
 
-/// True for the five addresses that AWS reserves in every subnet: the first four and the last, for IPv4 (network,
-/// router, resolver, future use, broadcast) and for IPv6 (VPC user guide, "Subnet sizing").
-pub fn is_reserved(subnet: IpNet, address: IpAddr) -> bool {
-    match (subnet, address) {
-        (IpNet::V4(net), IpAddr::V4(address)) => {
-            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-            address.to_bits() - first.min(address.to_bits()) < 4 || address.to_bits() == last
-        }
-        (IpNet::V6(net), IpAddr::V6(address)) => {
-            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-            address.to_bits() - first.min(address.to_bits()) < 4 || address.to_bits() == last
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,25 +230,6 @@ mod tests {
         ] {
             let error = check(wrong).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
-        }
-    }
-
-    #[test]
-    fn five_addresses_of_every_subnet_are_reserved_in_both_families() {
-        let net: IpNet = "10.0.1.0/24".parse().unwrap();
-        let reserved: Vec<u8> = (0..=255)
-            .filter(|last| is_reserved(net, Ipv4Addr::new(10, 0, 1, *last).into()))
-            .collect();
-        assert_eq!(reserved, [0, 1, 2, 3, 255]);
-        let net: IpNet = "2001:db8::/64".parse().unwrap();
-        for (address, expected) in [
-            ("2001:db8::", true),
-            ("2001:db8::3", true),
-            ("2001:db8::4", false),
-            ("2001:db8::ffff:ffff:ffff:fffe", false),
-            ("2001:db8::ffff:ffff:ffff:ffff", true),
-        ] {
-            assert_eq!(is_reserved(net, address.parse().unwrap()), expected, "{address}");
         }
     }
 }

@@ -273,7 +273,7 @@ pub enum ModelError {
         /// The instance.
         instance: InstanceId,
     },
-    /// A place in an instance that another interface has.
+    /// Another interface has the device index.
     #[error("Instance '{instance}' already has an interface attached at device index '{device_index}'.")]
     DeviceIndexTaken {
         /// The instance.

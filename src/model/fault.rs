@@ -159,7 +159,7 @@ pub enum FaultKind {
     DhcpSilent(Scope),
     /// The metadata service fails for the interfaces.
     Metadata {
-        /// At which interfaces.
+        /// The interfaces.
         #[serde(alias = "on")]
         at: Scope,
         /// It does not answer at all.

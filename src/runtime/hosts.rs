@@ -2,7 +2,7 @@
 //! and on. A host that is off is known still, so that it comes up again as it was made.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -13,6 +13,7 @@ use crate::lab::link::Route;
 use crate::lab::{Instance as Host, InstanceSpec, InterfaceSpec, Lab};
 use crate::model::instance::life::InstanceState;
 use crate::model::interface::{AttachmentState, DetachInterface};
+use crate::model::subnet::plan;
 use crate::model::{Attachment, Instance, InstanceId, InterfaceId, NetworkInterface, ResourceRef};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
@@ -367,16 +368,14 @@ fn instance_spec(
         let subnet = controller.subnet(&interface.subnet_id.into())?;
         for (number, address) in interface.ipv4_addresses.iter().enumerate() {
             let block = subnet.cidr_block.unwrap_or(Ipv4Net::from(*address));
-            // The primary address brings the default route, by the router at base + 1.
-            let gateway = (number == 0).then(|| Ipv4Addr::from(u32::from(block.network()) | 1));
-            let length = profile.host_prefix_length.unwrap_or(block.prefix_len());
-            if let Some(gateway) = gateway.filter(|_| length == 32) {
-                // A host that is its own network has to be told that the gateway is on the link.
+            let net = plan::on_link(*address, block, &profile);
+            // The primary address comes with the default route.
+            let gateway = (number == 0).then(|| plan::gateway(block, &profile));
+            if let Some(gateway) = gateway.filter(|gateway| !net.contains(gateway)) {
+                // A gateway outside the host's prefix needs an on-link route.
                 eth0.routes.push(Route::on_link(Ipv4Net::from(gateway).into()));
             }
-            if let Ok(net) = Ipv4Net::new(*address, length) {
-                eth0 = eth0.with_ipv4(net, gateway);
-            }
+            eth0 = eth0.with_ipv4(net, gateway);
         }
         for address in &interface.ipv6_addresses {
             eth0.addresses.push(IpNet::from(IpAddr::from(*address)));
@@ -387,4 +386,81 @@ fn instance_spec(
         interface: eth0,
         api: host.api,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::control::ControllerConfig;
+    use crate::model::Profile;
+    use crate::model::interface::{AddressRequest, CreateInterface};
+    use crate::model::subnet::CreateSubnet;
+    use crate::model::vpc::CreateVpc;
+
+    /// The prefix of the only address of a host that is started with it, and its routes.
+    fn configured(profile: Profile) -> (IpNet, Vec<Route>) {
+        let controller = Controller::new(ControllerConfig::default());
+        let vpc = CreateVpc {
+            name: None,
+            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
+            ipv6_cidr_blocks: Vec::new(),
+            profile: Arc::new(profile),
+            dhcp_options: None,
+            tags: Default::default(),
+        };
+        let vpc = controller.execute(vpc).unwrap();
+        let subnet = CreateSubnet {
+            name: None,
+            vpc: vpc.id.into(),
+            cidr_block: Some("10.0.1.0/24".parse().unwrap()),
+            ipv6_cidr_block: None,
+            availability_zone: None,
+            router_mac: None,
+            tags: Default::default(),
+        };
+        let subnet = controller.execute(subnet).unwrap();
+        let interface = CreateInterface {
+            addresses: vec![AddressRequest::Exactly("10.0.1.10".parse().unwrap())],
+            ..CreateInterface::new(subnet.id)
+        };
+        let interface = controller.execute(interface).unwrap();
+        let host = HostSpec::new("host", interface.id);
+        let spec = instance_spec(&controller, &host, &interface).unwrap().interface;
+        (spec.addresses[0], spec.routes)
+    }
+
+    #[test]
+    fn a_configured_host_has_the_gateway_and_the_prefix_of_its_profile() {
+        let outside = Ipv4Addr::new(172, 31, 1, 1);
+        let own = Ipv4Addr::new(10, 0, 1, 1);
+        let via = |gateway: Ipv4Addr| Route::default_via(gateway.into());
+        let on_link = |gateway: Ipv4Addr| Route::on_link(Ipv4Net::from(gateway).into());
+        for (length, gateway, address, routes) in [
+            (None, None, "10.0.1.10/24", vec![via(own)]),
+            (Some(32), None, "10.0.1.10/32", vec![on_link(own), via(own)]),
+            (
+                None,
+                Some(outside),
+                "10.0.1.10/24",
+                vec![on_link(outside), via(outside)],
+            ),
+            (
+                Some(32),
+                Some(outside),
+                "10.0.1.10/32",
+                vec![on_link(outside), via(outside)],
+            ),
+        ] {
+            let mut profile = Profile::aws();
+            profile.host_prefix_length = length;
+            profile.router.gateway = gateway;
+            assert_eq!(
+                configured(profile),
+                (address.parse().unwrap(), routes),
+                "{length:?} {gateway:?}"
+            );
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! Says why a store cannot be opened, read or written, each with its remedy.
+//! Defines why a store cannot be opened, read or written, each error with its remedy.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::journal::VERSION;
 
-/// What went wrong with a store.
+/// An error of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or a file in it cannot be opened.
@@ -13,23 +13,23 @@ pub enum StoreError {
     Open {
         /// The folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Another server has the folder.
+    /// Another server uses the folder.
     #[error("{}: a server uses this state already{}", path.display(), process(*.by))]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// The process that has it, if it has left its number.
+        /// The number of its process, if it is in the lock file.
         by: Option<u32>,
     },
-    /// A file of something else.
+    /// A file of another program.
     #[error("{}: this is not the state of a localvpc network ({what})", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the file is.
         what: String,
     },
     /// Written by a later version.
@@ -40,25 +40,25 @@ pub enum StoreError {
         /// The version of its format.
         found: i64,
     },
-    /// The state of a network in another region, which gives the names of zones and hosts.
+    /// The state of a network in another region, which determines the names of zones and hosts.
     #[error("{}: this is the state of a network in {found}, and the server is to be in {given}", path.display())]
     OtherRegion {
         /// The folder.
         path: PathBuf,
-        /// The region that it was begun in.
+        /// The region of the state.
         found: String,
         /// The region of this start.
         given: String,
     },
-    /// What is read is not what was written.
+    /// The content is not what was written.
     #[error("{}: the file is damaged: {what}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where, and how that shows.
+        /// The place of the damage.
         what: String,
     },
-    /// Edits that were acknowledged are missing at the end.
+    /// Acknowledged edits are missing at the end.
     #[error("{}: it ends with revision {found}, but revision {acknowledged} was acknowledged: {} edit(s) are lost",
         path.display(), acknowledged.saturating_sub(*found))]
     Lost {
@@ -66,7 +66,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The last revision in it.
         found: u64,
-        /// The last revision that a client was told of.
+        /// The last acknowledged revision.
         acknowledged: u64,
     },
     /// No space is left.
@@ -75,18 +75,18 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be written any more.
+    /// The file has become read-only.
     #[error("{}: it can only be read", path.display())]
     ReadOnly {
         /// The file.
         path: PathBuf,
     },
-    /// Anything else that the database says.
+    /// Any other error of the database.
     #[error("{}: {source}", path.display())]
     Database {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Its message.
         source: rusqlite::Error,
     },
 }
@@ -96,7 +96,7 @@ fn process(number: Option<u32>) -> String {
 }
 
 impl StoreError {
-    /// What can be done about it.
+    /// The remedy.
     pub fn remedy(&self) -> String {
         match self {
             Self::Open { .. } => "Give a folder that this user may write to.".to_owned(),
@@ -139,7 +139,7 @@ impl StoreError {
 /// Why a commit was not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// What it rests on has changed, or another commit has its revision.
+    /// A guard does not hold, or another commit has its revision.
     #[error("revision {current} came in between")]
     Conflict {
         /// The revision of the last commit.
@@ -150,15 +150,15 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
-/// Why commits cannot be told.
+/// Why commits cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// They were dropped.
     #[error("revision {after} is not kept any more: the oldest is {oldest}")]
     Gone {
-        /// What was asked for.
+        /// The requested revision.
         after: u64,
-        /// What is still there.
+        /// The revisions that are kept.
         oldest: u64,
     },
     /// They could not be read.

@@ -6,10 +6,11 @@
 //! | `head` | the last revision that was acknowledged, so that a log that was cut is noticed |
 //! | `lock` | the process that has the folder |
 //!
-//! Each commit is one transaction, which writes the commit and brings the records in line: a start reads records, however long
-//! the log is, and old commits are dropped without a snapshot. With `synchronous=NORMAL` a commit is in the page cache when it
-//! is answered, which outlives the process; with `FULL` it is on the disk, which outlives the machine (SQLite, "Write-Ahead
-//! Logging"). SQLite checks neither pages nor rows, so each commit has a checksum, and the last one the sum of all records.
+//! Each commit is one transaction, which writes the commit and updates the records: a start reads records, however long
+//! the log is, and old commits are dropped without a snapshot. With `synchronous=NORMAL` a commit is in the page cache
+//! when it is acknowledged, and survives the process; with `FULL` it is on the disk, and survives the machine (SQLite,
+//! "Write-Ahead Logging"). SQLite checks neither pages nor rows, so each commit has a checksum, and the last one the
+//! sum of all records.
 
 mod schema;
 mod upkeep;
@@ -32,37 +33,37 @@ use crate::model::{AddressOrPrefix, InterfaceId, SubnetId};
 pub(super) use schema::VERSION;
 use upkeep::Upkeep;
 
-/// How much room the commits may take unless the user says otherwise, in octets; the file has some overhead.
+/// The default size of the commits, in bytes; the file has some overhead.
 pub const HISTORY: u64 = 48 << 20;
 
-/// Commits that are dropped with one that is kept, so that none waits long.
+/// Commits that are dropped with one that is kept, so that no edit waits long.
 const DROPPED: i64 = 64;
 
-/// What an answered edit outlives.
+/// The failures that an acknowledged edit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// The process: it is in the page cache.
+    /// The end of the process: it is in the page cache.
     #[default]
     Process,
-    /// The machine: it is on the disk.
+    /// The end of the machine: it is on the disk.
     Power,
 }
 
-/// How a journal is opened.
+/// Options of a journal.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
-    /// What an answered edit outlives.
+    /// The failures that an acknowledged edit survives.
     pub durability: Durability,
-    /// How much room the commits may take, in octets.
+    /// The size of the commits, in bytes.
     pub history: u64,
     /// The region of the network.
     pub region: String,
-    /// Whether to go on where acknowledged edits are missing at the end.
+    /// Whether to open the folder although acknowledged edits are missing at the end.
     pub recover: bool,
 }
 
 impl JournalOptions {
-    /// A journal of a network in a region, as most want it.
+    /// Options for a network in a region, with defaults for the rest.
     pub fn new(region: impl Into<String>) -> Self {
         Self {
             durability: Durability::Process,
@@ -95,16 +96,16 @@ pub(super) struct Writer {
     state: u64,
     /// The checksum of each record.
     records: HashMap<String, u64>,
-    /// What the commits up to the last one would take if none had been dropped.
+    /// The size that the commits up to the last one would have if none had been dropped.
     total: i64,
-    /// The oldest commit that is there; 0 if there is none.
+    /// The oldest commit that is kept; 0 if there is none.
     oldest: i64,
-    /// The total at the oldest one, itself left out.
+    /// The total at the oldest one, without it.
     dropped: i64,
 }
 
 impl Journal {
-    /// Opens a folder, which is made if it is not there. All that is in it is checked first.
+    /// Opens a folder, which is created if it does not exist. Its content is checked first.
     pub fn open(folder: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
         let open_error = |path: &Path| {
             let path = path.to_owned();
@@ -163,7 +164,7 @@ impl Journal {
     }
 }
 
-/// Takes the folder for this process, for as long as the file is open.
+/// Locks the folder for this process, for as long as the file is open.
 fn locked(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
     let wrong = |source| StoreError::Open {
@@ -178,7 +179,7 @@ fn locked(folder: &Path) -> Result<File, StoreError> {
             return Err(wrong(error.into()));
         }
         let mut text = String::new();
-        // The number is for the reader of the message; without it the message stands as well.
+        // The number is for the message; the lock holds without it.
         let _ = file.read_to_string(&mut text);
         return Err(StoreError::InUse {
             path: folder.to_owned(),
@@ -192,7 +193,7 @@ fn locked(folder: &Path) -> Result<File, StoreError> {
 }
 
 impl Writer {
-    /// Reads what the last commit left, and checks every commit and every record.
+    /// Reads the state after the last commit, and checks every commit and every record.
     fn read(database: Connection, head: File, path: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
         let mut writer = Self {
             database,
@@ -313,7 +314,7 @@ impl Writer {
         Ok(found.map(i64::cast_unsigned) == guard.revision)
     }
 
-    /// Writes a commit in a transaction that the caller ends. Returns what the counts are after it.
+    /// Writes a commit in a transaction that the caller ends. Returns the counts after it.
     fn write(&self, commit: &Commit, entries: &[Entry]) -> rusqlite::Result<Written> {
         let mut written = Written {
             state: self.state,
@@ -404,8 +405,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Drops the oldest commits while there are too many, never the last one. Returns the oldest that is left, and the total
-    /// before it.
+    /// Drops the oldest commits while there are too many, never the last one. Returns the oldest that is kept, and the
+    /// total before it.
     fn drop_oldest(&self, latest: i64, total: i64) -> rusqlite::Result<(i64, i64)> {
         let (mut oldest, mut dropped) = (self.oldest.max(1), self.dropped);
         if self.oldest == 0 {
@@ -429,7 +430,7 @@ impl Writer {
     }
 
     fn transact(&mut self, commit: &Commit, entries: &[Entry]) -> rusqlite::Result<()> {
-        // One that was left open by a failure is not gone on with.
+        // Rolls back a transaction that a failure left open.
         if !self.database.is_autocommit() {
             self.database.execute_batch("ROLLBACK")?;
         }
@@ -463,7 +464,7 @@ impl Writer {
     }
 }
 
-/// What a transaction has written, to be taken over when it has been committed.
+/// The result of a transaction, which takes effect when it has been committed.
 struct Written {
     state: u64,
     records: Vec<(String, Option<u64>)>,
@@ -491,7 +492,7 @@ impl Store for Journal {
             }
         }
         writer.transact(commit, entries).map_err(|error| self.error(error))?;
-        // What it says is worth less than the edit, which is kept.
+        // The note is worth less than the edit, which is kept.
         if let Err(error) = writer.write_head() {
             tracing::warn!(%error, "the last revision is not noted");
         }
@@ -603,7 +604,7 @@ impl Store for Journal {
     }
 }
 
-/// A mapping as the database has it.
+/// A mapping in the form of the database.
 fn mapping(subnet: i64, address: &str, interface: i64, sequence: i64) -> Option<(SubnetId, AddressOrPrefix, Owner)> {
     let owner = Owner {
         interface: InterfaceId::from_bits(interface.cast_unsigned()),

@@ -1,4 +1,4 @@
-//! Keeps commits in memory: for a network that leaves nothing, and for tests.
+//! Keeps commits in memory: for a network without a state folder, and for tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use crate::model::change::{Change, Commit, Entry};
 use crate::model::mapping::{MappingChange, Owner};
 use crate::model::{AddressOrPrefix, SubnetId};
 
-/// Commits that are kept at the most, and things that these change. A changed mapping takes some 80 octets.
+/// The most commits that are kept, and the most entries that they change. A changed mapping needs some 80 bytes.
 const COMMITS: usize = 10_000;
 const CHANGES: usize = 262_144;
 
@@ -25,7 +25,7 @@ struct Inner {
     records: BTreeMap<String, (u64, Change)>,
     mappings: BTreeMap<(SubnetId, AddressOrPrefix), (u64, Owner)>,
     log: VecDeque<Arc<Commit>>,
-    /// What the commits of the log weigh.
+    /// The number of entries that the commits of the log change.
     weight: usize,
     latest: u64,
     next_sequence: u64,
@@ -42,8 +42,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A store of the latest commits alone. It can be followed, but neither loaded nor guarded: for a Controller, which has
-    /// the network itself, so that a million mappings are not there twice.
+    /// A store of the latest commits without resources. It can be followed, but neither loaded nor guarded: for a
+    /// Controller, which has the network itself, so that a million mappings are not stored twice.
     pub fn of_commits() -> Self {
         Self {
             resources: false,

@@ -1,8 +1,9 @@
-//! Keeps what was done to a network: a log of numbered commits, and the resources that they have made.
+//! Keeps the edits of a network: a log of numbered commits, and the resources that result from them.
 //!
-//! A [`Store`] is shaped as a log, because the Controller thinks in commands and a store of several machines thinks in revisions.
-//! [`Memory`] ends with the process; [`Journal`] is a folder that outlives it. Neither knows what a resource is: a store keeps
-//! the change that makes each resource from nothing, as JSON, under the path that the model gives it.
+//! A [`Store`] has the form of a log, because the Controller works in commands and a store of several machines works in
+//! revisions. [`Memory`] ends with the process; [`Journal`] is a folder that survives it. Neither knows the kinds of
+//! resources: a store keeps the change that creates each resource from nothing, as JSON, under the path that the model
+//! gives it.
 
 mod error;
 mod journal;
@@ -23,12 +24,12 @@ pub use error::{CommitError, FollowError, StoreError};
 pub use journal::{Durability, HISTORY, Journal, JournalOptions};
 pub use memory::Memory;
 
-/// What a commit rests on: the entry at this path was last changed by this revision, or is not there.
+/// A condition of a commit: the entry at this path was last changed by this revision, or does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The path of the entry, as in [`Entry::path`]; of a mapping as in [`mapping_path`].
     pub path: String,
-    /// The revision that changed it last; none if it is not there.
+    /// The revision that changed it last; none if it does not exist.
     pub revision: Option<u64>,
 }
 
@@ -37,61 +38,62 @@ pub fn mapping_path(subnet: SubnetId, address: AddressOrPrefix) -> String {
     format!("mapping/{subnet}/{address}")
 }
 
-/// The mapping that a path of [`mapping_path`] is about.
+/// The mapping whose path is one of [`mapping_path`].
 fn mapping_of(path: &str) -> Option<(SubnetId, AddressOrPrefix)> {
     let (subnet, address) = path.strip_prefix("mapping/")?.split_once('/')?;
     Some((subnet.parse().ok()?, address.parse().ok()?))
 }
 
-/// What a store has, at one revision.
+/// The content of a store, at one revision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     /// The revision of the last commit; 0 for an empty store.
     pub revision: u64,
-    /// The number that the next assignment gets.
+    /// The sequence number of the next assignment.
     pub next_sequence: u64,
-    /// The changes that make it all from nothing, in an order in which they can be made.
+    /// The changes that create everything from nothing, in a possible order.
     pub changes: Vec<Change>,
 }
 
-/// The commits that a store still has. Older ones have been dropped, so that a log does not grow for ever.
+/// The range of commits that a store still has. Older ones have been dropped, so that a log does not grow for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
-    /// The oldest revision whose network can be told: that before the first commit that is kept.
+    /// The oldest revision whose network can be restored: the one before the first commit that is kept.
     pub oldest: u64,
     /// The revision of the last commit.
     pub latest: u64,
 }
 
-/// A log of what was done to one network. It may wait for a disk: call it from a thread that may block.
+/// A log of the edits of one network. It may wait for a disk: call it from a thread that may block.
 pub trait Store: Send + Sync + fmt::Debug {
-    /// Keeps a commit, all of it or nothing, if the guards hold and its revision is the next one. `entries` are the resources
-    /// that its changes touched, mappings excepted, as [`Network::entries`](crate::model::Network::entries) lists them.
+    /// Keeps a commit, all of it or nothing, if the guards hold and its revision is the next one. `entries` are the
+    /// resources that its changes affect, except mappings, as [`Network::entries`](crate::model::Network::entries)
+    /// lists them.
     ///
-    /// A commit that was kept is not lost when the process is killed.
+    /// A kept commit is not lost when the process is killed.
     fn commit(&self, guards: &[Guard], commit: &Arc<Commit>, entries: &[Entry]) -> Result<(), CommitError>;
 
-    /// What there is.
+    /// The present content.
     fn load(&self) -> Result<Loaded, StoreError>;
 
-    /// The commits after a revision, the oldest first, at most so many.
+    /// At most `limit` commits after a revision, the oldest first.
     fn follow(&self, after: u64, most: usize) -> Result<Vec<Arc<Commit>>, FollowError>;
 
-    /// Which commits are kept.
+    /// The range of commits that are kept.
     fn kept(&self) -> Result<Kept, StoreError>;
 
-    /// Puts a text at a place of a shelf, or takes it away. Shelves hold what belongs to the network and is not declared, such
-    /// as the hosts of a lab.
+    /// Sets or deletes the text at a place of a shelf. Shelves hold data of the network that is not declared, such as
+    /// the hosts of a lab.
     fn shelve(&self, shelf: &str, place: &str, text: Option<&str>) -> Result<(), StoreError>;
 
-    /// All that is on a shelf, by place.
+    /// The content of a shelf, by place.
     fn shelved(&self, shelf: &str) -> Result<Vec<(String, String)>, StoreError>;
 
-    /// Whether it outlives the process.
+    /// Whether it survives the process.
     fn lasts(&self) -> bool;
 }
 
-/// How many things a commit changes.
+/// The number of entries that a commit changes.
 fn weight(commit: &Commit) -> usize {
     let one = |change: &Change| match change {
         Change::Mappings(list) => list.len(),

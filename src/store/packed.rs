@@ -1,12 +1,12 @@
-//! Writes long lists of changed mappings in few octets: a million of them take 20 MB and not 200.
+//! Encodes long lists of changed mappings in few bytes: a million of them need 20 MB instead of 200.
 //!
 //! | field | form |
 //! |---|---|
 //! | subnets, interfaces | a count, then identifiers of 8 octets, least significant first |
 //! | changes | a count, then for each: flags, subnet, address, owner before, owner after |
 //!
-//! Counts, places in the lists and sequence numbers are LEB128. An owner is a place and a sequence number, and is there if its
-//! flag is set.
+//! Counts, indices into the lists and sequence numbers are LEB128. An owner is an index and a sequence number, and is
+//! present if its flag is set.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ const PREFIX: u8 = 2;
 const BEFORE: u8 = 4;
 const AFTER: u8 = 8;
 
-/// Numbers things in the order in which they are met.
+/// Numbers values in the order of their first occurrence.
 #[derive(Default)]
 struct Numbered {
     places: HashMap<u64, u64>,
@@ -54,7 +54,7 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// The octets of a list.
+/// Encodes a list.
 pub(super) fn pack(changes: &[MappingChange]) -> Vec<u8> {
     let (mut subnets, mut interfaces) = (Numbered::default(), Numbered::default());
     let mut rows = Vec::with_capacity(changes.len() * 16);
@@ -83,7 +83,7 @@ pub(super) fn pack(changes: &[MappingChange]) -> Vec<u8> {
     out
 }
 
-/// Reads octets from the front of a slice.
+/// Reads bytes from the front of a slice.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
@@ -109,7 +109,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// A count of things that take at least so many octets each.
+    /// A count of items that need at least so many bytes each.
     fn count(&mut self, least: usize) -> Option<usize> {
         let count = usize::try_from(self.number()?).ok()?;
         (count.checked_mul(least)? <= self.0.len()).then_some(count)
@@ -136,7 +136,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// The list that was packed; none if the octets are not those of one.
+/// Decodes a list; `None` if the bytes are not an encoded one.
 pub(super) fn unpack(octets: &[u8]) -> Option<Vec<MappingChange>> {
     let mut reader = Reader(octets);
     let subnets: Vec<SubnetId> = reader.identifiers()?;

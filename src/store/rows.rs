@@ -1,5 +1,5 @@
-//! Turns commits into rows of the database and back. Changes are JSON, which a reader of the file understands and which takes
-//! new kinds of resources as they come; only long lists of mappings are packed.
+//! Turns commits into rows of the database and back. Changes are JSON, so that a person can read the file and new kinds
+//! of resources need no new format; only long lists of mappings are packed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::model::change::{Change, Commit};
 /// A list of more changed mappings than this is packed.
 const READABLE: usize = 32;
 
-/// A commit as it is written.
+/// A commit in the form of the database.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) revision: i64,
@@ -25,7 +25,7 @@ pub(super) struct Row {
     /// Packed lists, each after its length in 8 octets.
     pub(super) lists: Vec<u8>,
     pub(super) next_sequence: i64,
-    /// The sum of all that there is after the commit.
+    /// The sum of all records and mappings after the commit.
     pub(super) state: i64,
 }
 
@@ -73,14 +73,14 @@ impl Row {
         sum::of_parts(parts).cast_signed()
     }
 
-    /// How much room it takes, about.
+    /// Its approximate size.
     pub(super) fn size(&self) -> i64 {
         const ROW: usize = 96;
         let octets = self.changes.len() + self.lists.len() + self.author.len() + self.command.len() + ROW;
         i64::try_from(octets).unwrap_or(i64::MAX)
     }
 
-    /// The commit; none if the row is not one that was written.
+    /// The commit; `None` if the row is not one that was written.
     pub(super) fn commit(&self) -> Option<Commit> {
         let lists = self.lists()?;
         let changes: Vec<Value> = serde_json::from_str(&self.changes).ok()?;
@@ -113,7 +113,7 @@ impl Row {
     }
 }
 
-/// A time as it is written, to the microsecond.
+/// A time in its written precision, microseconds.
 fn micros(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

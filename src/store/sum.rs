@@ -1,8 +1,8 @@
 //! Computes checksums that are the same on every machine and in every version.
 //!
-//! The state of a network is checked as a set: its sum is the wrapping sum of the checksums of its parts, so a commit corrects
-//! it by what it changes, and a part that is lost, doubled or altered shows. SipHash-1-3 with fixed keys: this finds accidents,
-//! and is no seal against an author.
+//! The state of a network is checked as a set: its sum is the wrapping sum of the checksums of its parts, so a commit
+//! updates it by what it changes, and a part that is lost, doubled or altered is found. SipHash-1-3 with fixed keys:
+//! this finds accidents, and does not protect against an author of forged files.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -23,12 +23,12 @@ pub(super) fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> u64 {
     hasher.finish()
 }
 
-/// That of a record.
+/// The checksum of a record.
 pub(super) fn of_record(path: &str, value: &str) -> u64 {
     of_parts([path.as_bytes(), value.as_bytes()])
 }
 
-/// That of a mapping.
+/// The checksum of a mapping.
 pub(super) fn of_mapping(subnet: SubnetId, address: AddressOrPrefix, owner: Owner) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0x6c6f_6361_6c76_7063, 2);
     hasher.write(&subnet.to_bits().to_le_bytes());
@@ -46,7 +46,7 @@ pub(super) fn of_mapping(subnet: SubnetId, address: AddressOrPrefix, owner: Owne
 mod tests {
     use super::*;
 
-    /// Files are read with these: they must never change.
+    /// Files contain sums with these keys: they must never change.
     #[test]
     fn checksums_are_those_of_the_files_that_are_out_there() {
         let owner = Owner {

@@ -1,4 +1,5 @@
-//! Laws of every store, and of what a journal outlives. A store that is added is put into `each_store`.
+//! Checks every store against the same rules, and a journal against crashes and damage. A new store is added to
+//! `each_store`.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -88,7 +89,7 @@ impl<'s> Kept<'s> {
         (left, interfaces)
     }
 
-    /// Gives an address to an interface, whoever has it.
+    /// Gives an address to an interface, taking it from its owner.
     fn assign(&mut self, interface: InterfaceId, addresses: impl IntoIterator<Item = String>) {
         let edits = addresses.into_iter().map(|address| MappingEdit::Assign {
             interface: interface.into(),
@@ -110,7 +111,7 @@ fn commit(revision: u64, changes: Vec<Change>, next_sequence: u64) -> Arc<Commit
     })
 }
 
-/// The network that a store gives.
+/// The network that a store loads.
 fn network_of(store: &dyn Store) -> Network {
     let loaded = store.load().unwrap();
     let mut network = Network::in_region(Limits::UNBOUNDED, REGION);
@@ -281,7 +282,7 @@ fn a_journal_outlives_its_process_with_its_history() {
     let store = journal(folder.path()).unwrap();
     assert_eq!(network_of(&store), network);
     assert_eq!(store.follow(0, 1000).unwrap().len() as u64, revision);
-    // And goes on with the next number.
+    // The next revision follows the last one.
     let mut kept = Kept {
         network,
         rng: ChaCha8Rng::seed_from_u64(6),
@@ -336,7 +337,7 @@ fn a_folder_has_one_server() {
     journal(folder.path()).unwrap();
 }
 
-/// What is said of a folder after a file in it was changed, and what is said when that is to be put up with.
+/// The message for a folder after a file in it was changed, and the message when recovery is requested.
 fn after(change: impl Fn(&Path)) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let (network, _) = written(folder.path());
@@ -362,7 +363,7 @@ fn sql(folder: &Path, text: &str) {
     database.execute_batch(text).unwrap();
 }
 
-/// What happened to a folder, what is said of it, and what is said when it is to be recovered.
+/// The damage, the message, and the message when recovery is requested.
 type Damage<'d> = (&'d str, &'d dyn Fn(&Path), &'d str, &'d str);
 
 #[test]
@@ -457,7 +458,7 @@ fn files_that_are_not_what_was_written_are_told_and_nothing_of_them_is_used() {
     }
 }
 
-/// Whatever is cut or flipped in any file: the whole network, or a message.
+/// A cut or flipped bit in any file results in the whole network, or in a message.
 #[test]
 fn no_cut_and_no_flipped_bit_is_half_read() {
     let original = tempfile::tempdir().unwrap();
@@ -558,7 +559,7 @@ fn a_full_or_read_only_database_refuses_commits_and_takes_them_again_afterwards(
             .network
             .execute(EditMappings(edits.collect()), &mut kept.rng)
             .unwrap();
-        // Large enough that it does not fit into pages that are there.
+        // Large enough not to fit into existing pages.
         let long = vec![changes.clone(); 200].concat();
         let refused = store.commit(&[], &commit(kept.revision + 1, long, 0), &[]).unwrap_err();
         assert!(refused.to_string().ends_with(expected), "{refused}");

@@ -88,7 +88,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "subnets", description = "Subnets of a VPC"),
         (name = "interfaces", description = "Network interfaces: addresses, checks, attachment to a device"),
         (name = "mappings", description = "The mapping service: which interface owns an address or delegated prefix"),
-        (name = "route-tables", description = "Where packets go that leave their subnet"),
+        (name = "route-tables", description = "Targets of packets that leave their subnet"),
         (name = "security-groups", description = "Rules that allow packets to and from interfaces"),
         (name = "network-acls", description = "Entries that allow or deny packets at the borders of subnets"),
         (name = "prefix-lists", description = "Addresses under one name, for rules of security groups"),

@@ -1,4 +1,4 @@
-//! Says which rule of a security group, or which entry of a network ACL, decided about a packet.
+//! Names the rule of a security group, or the entry of a network ACL, that decided about a packet.
 
 use super::steps::Step;
 use crate::control::controller::State;
@@ -34,12 +34,12 @@ pub(crate) fn in_sentences(filtered: &Filtered) -> Vec<String> {
     sentences.collect()
 }
 
-/// A group for people: the name in its VPC and the identifier.
+/// A group for display: the name in its VPC and the identifier.
 fn called(group: &SecurityGroup) -> String {
     format!("'{}' ({})", group.group_name, group.id)
 }
 
-/// The rule that allows a packet, or the groups none of whose rules does.
+/// The rule that allows a packet, or the groups without such a rule.
 pub(super) fn rule(
     state: &State,
     step: &mut Step,

@@ -11,7 +11,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::controller::{Controller, State};
 use super::error::ControlError;
@@ -21,6 +21,7 @@ use crate::datapath::{
     View, responder,
 };
 use crate::mapping::PortId;
+use crate::model::subnet::plan;
 use crate::model::{InterfaceId, NetworkInterface, ResourceRef, Subnet};
 use crate::wire::MacAddr;
 
@@ -490,9 +491,11 @@ impl<'a> Explainer<'a> {
                     let problem = format!("{} has no IPv4 CIDR block, so its hosts have no route", self.subnet.id);
                     return Err(wrong("to", problem, "Name an IPv6 destination."));
                 };
-                let gateway = Ipv4Addr::from_bits(net.network().to_bits() | 1);
+                let profile = &self.state.network.vpc(&self.subnet.vpc_id.into())?.profile;
+                let mut own = self.interface.ipv4_addresses.iter();
                 // Hosts have a link route for 169.254.0.0/16 (fidelity ledger, ARP matrix).
-                let on_link = net.contains(&to) || to.is_link_local();
+                let on_link = to.is_link_local() || own.any(|own| plan::on_link(*own, net, profile).contains(&to));
+                let gateway = plan::gateway(net, profile);
                 Ok(NextHop::Ask(IpAddr::V4(if on_link { to } else { gateway })))
             }
             IpAddr::V6(to) => {

@@ -1,5 +1,6 @@
 //! Explanations of frames without faults.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -140,6 +141,20 @@ fn another_subnet_is_reached_by_the_router() {
             verdict.description
         );
         assert_eq!(verdict.interface_id, Some(world.interface("c").id));
+    }
+}
+
+/// systemd#17883 (Hetzner Cloud): a /32 and a gateway outside of the subnet.
+#[test]
+fn a_host_with_a_slash_32_asks_the_profile_s_gateway_for_every_address() {
+    let mut profile = Profile::aws();
+    profile.host_prefix_length = Some(32);
+    profile.router.gateway = Some("172.31.1.1".parse().unwrap());
+    let world = World::new(profile);
+    for to in ["10.0.1.11", "10.0.2.12", "192.0.2.1"] {
+        let explained = world.explain("a", ping(to));
+        assert_eq!(explained.frames[0].purpose, "ARP: who has 172.31.1.1?", "{to}");
+        assert_eq!(explained.frames[0].verdict.action, "reply", "{to}");
     }
 }
 

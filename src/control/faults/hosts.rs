@@ -71,8 +71,8 @@ impl Controller {
         self.settle_hosts();
     }
 
-    /// Brings every instance into the state that the faults want it in now. Freezing and killing take some milliseconds, for
-    /// which nobody who edits the network should wait; the newest state is read when it is one's turn.
+    /// Brings every instance into the state that the faults require now. Freezing and killing take some milliseconds,
+    /// for which no edit of the network should wait; each call reads the newest state.
     pub(in crate::control) fn settle_hosts(&self) {
         let Some(hosts) = self.shared.hosts.hosts.get() else {
             return;

@@ -283,7 +283,7 @@ impl Controller {
     }
 }
 
-/// When an edit in a subnet arrives, by the faults that act; the latest of several counts.
+/// When an edit in a subnet arrives, by the active faults; the latest of several counts.
 pub(super) fn draw(state: &mut State, what: Propagated, subnet: SubnetId, now: Duration) -> Option<When> {
     let network = &state.network;
     let applies = |kind: &FaultKind| match kind {

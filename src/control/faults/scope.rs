@@ -268,7 +268,7 @@ pub(super) fn holds_interface(network: &Network, scope: &Scope, interface: &Netw
     holds_subnet(network, scope, interface.subnet_id) || scope.interfaces.iter().any(named)
 }
 
-/// What the data path compares. What is gone by now selects nothing.
+/// The selector that the data path compares. A name that no longer exists selects nothing.
 pub(super) fn selector(network: &Network, binding: &Binding, scope: &Scope) -> Selector {
     Selector {
         everything: scope.all,

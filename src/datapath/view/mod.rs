@@ -22,6 +22,7 @@ use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::profile::{Delivery, Profile, Resolution};
+use crate::model::subnet::plan;
 use crate::wire::MacAddr;
 use numbered::Numbered;
 use ranges::{Ranges, upper_half};
@@ -379,7 +380,7 @@ impl VpcView {
             IpNet::V4(net) => Some(net),
             IpNet::V6(_) => None,
         })?;
-        Some(Ipv4Addr::from_bits(first.network().to_bits() + 2))
+        Some(plan::resolver(*first))
     }
 }
 
@@ -388,10 +389,7 @@ impl SubnetView {
     /// leases.
     pub fn gateway_ipv4(&self) -> Option<Ipv4Addr> {
         match self.ipv4 {
-            Some(net) => {
-                let first = Ipv4Addr::from_bits(net.network().to_bits() + 1);
-                Some(self.profile().router.gateway.unwrap_or(first))
-            }
+            Some(net) => Some(plan::gateway(net, self.profile())),
             None => self.leases_link_locals().then_some(LINK_LOCAL_GATEWAY),
         }
     }
@@ -463,8 +461,8 @@ impl SubnetView {
             return Some(RouterAddress::Gateway);
         }
         match address.to_bits().checked_sub(self.ipv4_bits.0)? {
-            1 if gateway.is_none() => Some(RouterAddress::Gateway),
-            2 if services() => Some(RouterAddress::Resolver),
+            plan::ROUTER if gateway.is_none() => Some(RouterAddress::Gateway),
+            plan::RESOLVER if services() => Some(RouterAddress::Resolver),
             _ => None,
         }
     }
@@ -479,7 +477,8 @@ impl SubnetView {
         {
             return Some(RouterAddress::LinkLocal);
         }
-        let gateway = upper_half(address) == upper_half(net.addr()) && address.to_bits() as u64 == 1;
+        let gateway =
+            upper_half(address) == upper_half(net.addr()) && address.to_bits() as u64 == u64::from(plan::ROUTER);
         gateway.then_some(RouterAddress::Gateway)
     }
 
@@ -495,15 +494,11 @@ impl SubnetView {
 
     /// True for the addresses of the range that no interface can have: the first four and the last.
     pub fn is_reserved(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.ipv4.is_some_and(|net| {
-                net.contains(&address)
-                    && (address.to_bits() - net.network().to_bits() < 4 || address == net.broadcast())
-            }),
-            IpAddr::V6(address) => self.ipv6.is_some_and(|net| {
-                net.contains(&address) && (address.to_bits() as u64) < 4 || address == net.broadcast()
-            }),
-        }
+        let block = match address {
+            IpAddr::V4(_) => self.ipv4.map(IpNet::V4),
+            IpAddr::V6(_) => self.ipv6.map(IpNet::V6),
+        };
+        block.is_some_and(|block| plan::is_reserved(block, address))
     }
 
     /// The subnet's IPv6 address with this host part.

@@ -320,7 +320,7 @@ pub struct ModifyAttachment {
     pub delete_on_termination: Option<bool>,
 }
 
-/// Detaches an interface. Outcome: the interface as it is now.
+/// Detaches an interface. Outcome: the changed interface.
 #[derive(Debug, Clone)]
 pub struct DetachInterface(pub ResourceRef<InterfaceId>);
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,13 +12,13 @@ use rand::Rng;
 use super::{AssignAddresses, Assigned, EditMappings, EditSummary, Mapping, MappingChange, MappingTable, Owner};
 use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
 use crate::model::change::{Change, Effect, Entry};
-use crate::model::cidr::is_reserved;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
 use crate::model::interface::AddressRequest;
 use crate::model::limits::Limits;
 use crate::model::network::{Hashed, Network, SubnetState};
+use crate::model::subnet::plan::{assignable, is_reserved};
 
 /// Random draws of a free address before a linear search. A nearly full subnet has long runs of assigned addresses: a
 /// search for each address of a request for thousands took 20 s, and every other request waited.
@@ -486,8 +487,8 @@ impl Network {
             AddressOrPrefix::new(net).expect("the candidate is a multiple of its own size")
         };
         // The first four addresses and the last are reserved, and with them the prefixes that contain them.
-        let low = (bits(block.network()) + 4).next_multiple_of(step);
-        let end = bits(block.broadcast());
+        let Range { start, end } = assignable(block);
+        let low = start.next_multiple_of(step);
         if low + step > end {
             return Err(ModelError::SubnetFull { subnet });
         }

@@ -1,5 +1,6 @@
 //! Defines a subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
 
+pub mod plan;
 mod rules;
 
 use ipnet::{Ipv4Net, Ipv6Net};

@@ -1,6 +1,6 @@
 //! Creates, changes and deletes subnets: inside a block of the VPC, and without overlap.
 
-use super::{CreateSubnet, DeleteSubnet, ModifySubnet, Subnet};
+use super::{CreateSubnet, DeleteSubnet, ModifySubnet, Subnet, plan};
 use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::command::{Command, Edit};
@@ -135,7 +135,7 @@ impl Command for CreateSubnet {
         let id = fresh_id(edit.rng, |id| edit.network.subnets.contains_key(&id));
         let siblings = &edit.network.vpcs[&vpc_id];
         let policy = siblings.vpc.profile.router.mac;
-        let gateway = cidr_block.and_then(|net| net.hosts().next());
+        let gateway = cidr_block.map(plan::router_ipv4);
         let wanted = self.router_mac.or_else(|| policy.of(gateway));
         // With one MAC for the routers of all subnets, each of them uses it.
         let shared = wanted.filter(|mac| policy == RouterMac::Fixed(*mac) && siblings.macs.get(mac) == Some(&None));

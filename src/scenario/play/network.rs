@@ -16,6 +16,7 @@ use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::route_table::{EditRoute, RouteEdit};
+use crate::model::subnet::plan;
 use crate::model::{AddressOrPrefix, Command, FaultId, InterfaceId, ResourceRef};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
@@ -157,8 +158,12 @@ impl Stage {
             if let Ok(subnet) = controller.subnet(&ResourceRef::new(name)) {
                 let facts = subnet_facts(subnet.id, subnet.cidr_block, subnet.ipv6_cidr_block);
                 scope.subnets.insert(name.clone(), facts);
-                let facts = router_facts(subnet.router_mac, subnet.cidr_block, subnet.ipv6_cidr_block);
-                scope.routers.insert(name.clone(), facts);
+                if let Ok(vpc) = controller.vpc(&subnet.vpc_id.into()) {
+                    let ipv4 = subnet.cidr_block.map(|block| plan::gateway(block, &vpc.profile));
+                    let ipv6 = subnet.ipv6_cidr_block.map(plan::router_ipv6);
+                    let facts = router_facts(subnet.router_mac, ipv4, ipv6);
+                    scope.routers.insert(name.clone(), facts);
+                }
             }
         }
         for (name, subnet) in self.instances.iter().chain(&self.interfaces) {

@@ -1,4 +1,4 @@
-//! Makes the tables of a journal, and reads them whole.
+//! Creates the tables of a journal, and reads them completely.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::store::rows::Row;
 /// The version of the format. A file of each version is in `tests/journals`.
 pub(in crate::store) const VERSION: i64 = 1;
 
-/// `lvpc`: what file(1) and we know the files by.
+/// `lvpc`: identifies the files to file(1) and to this program.
 const APPLICATION: i64 = 0x6c76_7063;
 
 const TABLES: &str = "
@@ -39,18 +39,18 @@ CREATE VIEW addresses AS
 pub(super) const INSERT_COMMIT: &str = "INSERT INTO commits \
     (revision, at, author, command, changes, lists, next_sequence, state, total, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// A further connection to a database that is there.
+/// A further connection to an existing database.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags)?;
     database.busy_timeout(Duration::from_secs(5))?;
     database.set_prepared_statement_cache_capacity(32);
-    // Where a statement needs a file of its own it has none: the calling thread may not be able to make one.
+    // Statements get no temporary file: the calling thread may not be able to create one.
     database.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")?;
     Ok(database)
 }
 
-/// Opens the database for writing, and makes its tables if it is new.
+/// Opens the database for writing, and creates its tables if it is new.
 pub(super) fn open(path: &Path, options: &JournalOptions) -> Result<Connection, StoreError> {
     let wrong = |error| StoreError::of(path, error);
     let foreign = |what: &str| StoreError::Foreign {
@@ -98,7 +98,7 @@ pub(super) fn open(path: &Path, options: &JournalOptions) -> Result<Connection, 
         Durability::Process => "NORMAL",
         Durability::Power => "FULL",
     };
-    // Checkpoints are the business of `upkeep`.
+    // `upkeep` makes the checkpoints.
     let settings =
         format!("PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;");
     database.execute_batch(&settings).map_err(wrong)?;
@@ -155,7 +155,7 @@ pub(super) fn mappings(
     Ok(true)
 }
 
-/// Reads commits after a revision, with their totals and checksums, until `each` says that it is enough.
+/// Reads commits after a revision, with their totals and checksums, until `each` returns that it has enough.
 pub(super) fn commits(
     database: &Connection,
     after: i64,

@@ -11,10 +11,10 @@ use super::{Writer, schema};
 use crate::model::change::Commit;
 use crate::store::weight;
 
-/// Octets of the log at which it is moved, and at which writers wait for that so that it begins anew.
+/// The size of the log in bytes at which it is moved, and at which writers wait for that so that it starts anew.
 const MOVED: u64 = 4 << 20;
 const BEGUN_ANEW: u64 = 32 << 20;
-/// Changes after which the thread looks at the log.
+/// The number of changes after which the thread checks the log.
 const LOOK: usize = 256;
 
 /// The thread, until it is dropped.
@@ -60,13 +60,13 @@ fn keep(database: &Connection, log: &Path, writer: &Mutex<Writer>, woken: &Recei
         if length() < MOVED {
             continue;
         }
-        // It waits for nothing: neither readers nor writers (SQLite, "PRAGMA wal_checkpoint").
+        // It waits for neither readers nor writers (SQLite, "PRAGMA wal_checkpoint").
         let moved = database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {
             tracing::warn!(%error, "the write-ahead log is not moved into the database");
             continue;
         }
-        // Under edits without a pause something is always left, and the log would grow for ever.
+        // With continuous edits a rest is always left, and the log would grow for ever.
         if length() >= BEGUN_ANEW {
             let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             let begun = writer

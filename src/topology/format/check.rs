@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
@@ -16,6 +16,7 @@ use crate::file::template::{Facts, Scope, Template};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::profile::{ProfileError, ProfileSpec};
 use crate::model::route_table::TargetRef;
+use crate::model::subnet::plan;
 use crate::wire::MacAddr;
 
 /// Names with another meaning in expressions.
@@ -368,6 +369,7 @@ pub fn expected_scope(topology: &Topology, parameters: BTreeMap<String, String>)
         scope
             .subnets
             .insert(name.clone(), subnet_facts("subnet-00000000000000000", v4, v6));
+        let (v4, v6) = (v4.map(plan::router_ipv4), v6.map(plan::router_ipv6));
         scope.routers.insert(name.clone(), router_facts(mac, v4, v6));
     }
     let primary = topology.instances.iter();
@@ -431,19 +433,13 @@ pub fn subnet_facts(id: impl Display, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option
         .with_all("broadcast", ipv4.map(|block| block.broadcast()))
 }
 
-/// The fields of a subnet's router.
-pub fn router_facts(mac: MacAddr, ipv4: Option<ipnet::Ipv4Net>, ipv6: Option<ipnet::Ipv6Net>) -> Facts {
+/// The fields of a subnet's router, with the gateway addresses of its hosts.
+pub fn router_facts(mac: MacAddr, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Facts {
     Facts::default()
         .with("mac", mac)
         .with("link_local", mac.link_local())
-        .with_all(
-            "ipv4",
-            ipv4.map(|block| std::net::Ipv4Addr::from(u32::from(block.network()) | 1)),
-        )
-        .with_all(
-            "ipv6",
-            ipv6.map(|block| std::net::Ipv6Addr::from(u128::from(block.network()) | 1)),
-        )
+        .with_all("ipv4", ipv4)
+        .with_all("ipv6", ipv6)
 }
 
 /// The fields of an interface, except for its device and its addresses, which may change during a run.

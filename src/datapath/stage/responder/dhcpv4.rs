@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 
 use crate::datapath::{Answered, DropReason, Ingress, SERVICES_IPV4, View, VpcView};
 use crate::model::profile::{Dhcpv4Policy, ForeignAddress, LeasedRoute};
+use crate::model::subnet::plan;
 use crate::wire::MacAddr;
 use crate::wire::dhcp::v4::{Answer, CLIENT_PORT, MessageType, OptionCode, Request, SERVER_PORT};
 use crate::wire::frame::Ipv4Packet;
@@ -156,9 +157,7 @@ impl<'a> Server<'a> {
 
     /// The subnet's mask, or the one that the profile gives every host.
     fn mask(&self) -> Ipv4Addr {
-        let length = self.ingress.subnet.profile().host_prefix_length;
-        let own = length.and_then(|length| Ipv4Net::new(self.primary, length).ok());
-        own.unwrap_or(self.net).netmask()
+        plan::on_link(self.primary, self.net, self.ingress.subnet.profile()).netmask()
     }
 
     /// The settings without a lease, for a host with an address from elsewhere (RFC 2131 section 4.3.5).

@@ -1,4 +1,4 @@
-//! Reads what tracking and rules ask of a packet.
+//! Reads from a packet what connection tracking and rules need.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,7 +10,7 @@ use crate::model::traffic::Direction;
 use crate::wire::flow::{self, Fragment, IpPacket};
 use crate::wire::frame::{Ipv6Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
-/// What a packet is to tracking.
+/// The role of a packet in connection tracking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// Part of a connection.
@@ -46,7 +46,7 @@ fn ports(upper: &[u8], direction: Direction) -> Option<Thread> {
     })
 }
 
-/// The connection of a whole packet of TCP or UDP, and what the packet tells of it; `None` for all others.
+/// The connection of a whole packet of TCP or UDP, and what the packet shows of its state; `None` for all others.
 #[inline(always)]
 pub(super) fn quick(packet: &Packet<'_>, interface: InterfaceIndex, direction: Direction) -> Option<(Key, SeenPacket)> {
     let (protocol, fragment, upper) = match packet {
@@ -100,7 +100,7 @@ impl Subject {
     }
 }
 
-/// A message of ICMP. Questions and their answers belong together; an answer to no question begins nothing.
+/// A message of ICMP. Requests and replies belong together; a reply without a request begins no connection.
 fn icmp(protocol: u8, message: &[u8], direction: Direction) -> Option<Subject> {
     let kind = *message.first()?;
     let out = direction == Direction::Egress;
@@ -113,7 +113,7 @@ fn icmp(protocol: u8, message: &[u8], direction: Direction) -> Option<Subject> {
         thread: Thread::Question {
             kind,
             identifier: identifier(message),
-            // Who asks: the sender of a question, the receiver of an answer.
+            // The client is the sender of a request, or the receiver of a reply.
             own: out != answers,
         },
         flags: 0,
@@ -150,7 +150,7 @@ pub(super) fn identification(packet: &IpPacket<'_>) -> Option<u32> {
     }
 }
 
-/// What rules ask of the upper layer.
+/// The fields of the upper layer that rules compare.
 pub(in crate::datapath) fn upper(packet: &IpPacket<'_>) -> Upper {
     match packet.flow().upper {
         flow::Upper::Ports { destination, .. } => Upper::Port(destination),
@@ -159,11 +159,11 @@ pub(in crate::datapath) fn upper(packet: &IpPacket<'_>) -> Upper {
     }
 }
 
-/// The connection that an ICMP error is about, as the interface sees it: it sent the packet that an error which comes in
-/// quotes, and received the one that it sends an error about.
+/// The connection of the packet that an ICMP error quotes, as the interface sees it: the interface sent the packet
+/// quoted by an incoming error, and received the packet quoted by one that it sends.
 pub(super) fn related(packet: &IpPacket<'_>, interface: InterfaceIndex, direction: Direction) -> Option<Key> {
     let quoted = packet.payload().get(8..)?;
-    // A quotation is cut short: its length field speaks of the whole packet.
+    // The quotation may be truncated: its length field is that of the whole packet.
     let (inner, protocol, upper): ((IpAddr, IpAddr), u8, &[u8]) = match packet {
         IpPacket::V4(_) => {
             let header = quoted.first_chunk::<20>()?;
@@ -182,7 +182,7 @@ pub(super) fn related(packet: &IpPacket<'_>, interface: InterfaceIndex, directio
             (ends, inner.protocol, inner.payload())
         }
     };
-    // Which way the quoted packet went, as the interface sees it.
+    // The direction of the quoted packet, as the interface sees it.
     let went = direction.opposite();
     let (own, remote) = match went {
         Direction::Egress => inner,

@@ -1,23 +1,23 @@
-//! Names a connection as one interface sees it: the interface, its side, and the other end's.
+//! Identifies a connection as one interface sees it: the interface, its side, and the other end's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mapping::InterfaceIndex;
 use crate::wire::frame::PROTOCOL_TCP;
 
-/// What an entry is about, in six words: the interface and what kind it is of (0, only the lower half is used), protocol
-/// and ports (1), the own address (2 and 3), the other end's (4 and 5).
+/// The key of an entry, in six words: the interface and its kind (0, only the lower half is used), protocol and ports
+/// (1), the own address (2 and 3), the other end's (4 and 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::datapath) struct Key([u64; 6]);
 
-/// What tells the connections between two addresses apart.
+/// What distinguishes the connections between two addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) enum Thread {
     /// The ports of TCP and UDP: the own, and the other end's. 0 and 0 for protocols without.
     Ports(u16, u16),
-    /// Questions of ICMP and their answers: the type of the question, its identifier, and whether the own side asks.
+    /// Requests and replies of ICMP: the type of the request, its identifier, and whether the own side sends requests.
     Question { kind: u8, identifier: u16, own: bool },
-    /// The later fragments of a packet, by its identification, and which way they go.
+    /// The later fragments of a packet: its identification and direction.
     Fragments { identification: u32, out: bool },
 }
 
@@ -117,7 +117,7 @@ impl Key {
         (with_ports && plain).then_some(((self.0[1] >> 16) as u16, self.0[1] as u16))
     }
 
-    /// Whether it stands for the later fragments of one packet.
+    /// Whether it is the key of the later fragments of one packet.
     pub(in crate::datapath) fn is_fragments(&self) -> bool {
         self.0[1] & FRAGMENTS != 0
     }

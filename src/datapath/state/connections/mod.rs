@@ -1,12 +1,13 @@
-//! Remembers the connections of interfaces: a table that workers share without a lock.
+//! Tracks the connections of interfaces in a table that workers share without a lock.
 //!
-//! An entry is a slot of 64 octets, eight atomic words, in one of two buckets of four that the hash of its key names; a new one
-//! goes into the emptier bucket. The first word holds a version, the slot's state and what was seen of the connection, and
-//! guards the others: a writer takes the slot by exchanging it, and a reader that finds another version than before has read
-//! nothing. A table that is half full gets a successor of twice the size; look-ups ask both until the old one is empty.
+//! An entry is a slot of 64 bytes, eight atomic words, in one of two buckets of four that the hash of its key selects;
+//! a new one goes into the emptier bucket. The first word holds a version, the slot's state and the connection's flags,
+//! and guards the others: a writer takes the slot by exchanging it, and a reader that finds another version than before
+//! discards what it read. A table that is half full gets a successor of twice the size; look-ups search both until the
+//! old one is empty.
 //!
-//! Time is an argument, in seconds. An entry that has expired is as good as none: its slot is taken by the next that needs one,
-//! and [`Connections::reap`] frees a few at a time, so that no sweep holds anything up.
+//! Time is an argument, in seconds. An expired entry counts as absent: its slot is taken by the next that needs one,
+//! and [`Connections::reap`] frees a few at a time, so that no sweep causes a pause.
 
 mod key;
 mod slot;
@@ -37,7 +38,7 @@ const STEP: usize = 16;
 const CHUNK: usize = 1024;
 const CHUNKS: usize = 4096;
 
-/// Why a connection is not remembered.
+/// Why a connection is not tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Full;
 
@@ -50,10 +51,10 @@ struct Counter {
     exceeded: AtomicU64,
 }
 
-/// What is known of a connection.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct Known {
-    /// What was seen of it.
+    /// Its flags.
     pub(in crate::datapath) seen: Seen,
     /// The second in which it was last refreshed.
     pub(in crate::datapath) touched: u32,
@@ -61,7 +62,7 @@ pub(in crate::datapath) struct Known {
     pub(in crate::datapath) until: u32,
 }
 
-/// A connection, for people who ask what is tracked.
+/// A connection, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackedConnection {
     /// The protocol.
@@ -72,7 +73,7 @@ pub struct TrackedConnection {
     pub remote: IpAddr,
     /// The own port and the other end's, of TCP and UDP.
     pub ports: Option<(u16, u16)>,
-    /// What is known of it, in a word.
+    /// Its state, in a word.
     pub state: &'static str,
     /// Whether the interface's side began it.
     pub opened_here: bool,
@@ -102,7 +103,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// An empty table. The seed keeps the places of entries from being foretold; `most` is how many slots there may be.
+    /// An empty table. The seed keeps the places of entries unpredictable; `most` is the largest number of slots.
     pub(in crate::datapath) fn new(seed: u64, most: usize) -> Self {
         Self {
             seed,
@@ -135,7 +136,7 @@ impl Connections {
         [first, second].map(|bucket| &table[bucket * BUCKET..][..BUCKET])
     }
 
-    /// The slot of a key, expired or not, and what it says.
+    /// The slot of a key, expired or not, and its content.
     #[inline]
     fn slot(&self, key: &Key, hash: u64) -> Option<(&Slot, Reading)> {
         let level = self.level.load(Ordering::Acquire);
@@ -159,14 +160,14 @@ impl Connections {
             .find_map(|slot| Some((slot, slot.read(key)?)))
     }
 
-    /// What is known of a connection at a moment.
+    /// The state of a connection at a time.
     #[inline]
     pub(in crate::datapath) fn find(&self, key: &Key, now: u32) -> Option<Known> {
         let (_, reading) = self.slot(key, key.hash(self.seed))?;
         (reading.until >= now).then(|| reading.known())
     }
 
-    /// Whether a connection can be remembered that counts against an allowance. A `limit` of 0 is none.
+    /// Whether a connection can be tracked that counts against an allowance. A `limit` of 0 is none.
     pub(in crate::datapath) fn has_room(&self, key: &Key, allowance: InterfaceIndex, limit: u32, now: u32) -> bool {
         if limit > 0 && self.used_by(allowance) >= limit {
             return false;
@@ -180,7 +181,7 @@ impl Connections {
         buckets.into_iter().flatten().any(|slot| slot.is_free_at(now))
     }
 
-    /// Remembers a connection from now on, or goes on remembering it.
+    /// Tracks a connection from now on, or refreshes it.
     pub(in crate::datapath) fn open(
         &self,
         key: &Key,
@@ -197,7 +198,7 @@ impl Connections {
             return Ok(());
         }
         if limit > 0 && self.used_by(allowance) >= limit {
-            // What has expired is still counted until its slot is freed: look harder before a connection is refused.
+            // Expired entries are counted until their slot is freed: search more slots before a connection is refused.
             for _ in 0..STEP {
                 self.step(now);
             }
@@ -215,10 +216,10 @@ impl Connections {
         self.insert(&content, hash, now)
     }
 
-    /// Goes on remembering a connection, if it still is.
+    /// Refreshes a connection, if it is still tracked.
     pub(in crate::datapath) fn refresh(&self, key: &Key, seen: Seen, now: u32, until: u32) {
         if let Some((slot, reading)) = self.slot(key, key.hash(self.seed)) {
-            // Another worker that was quicker has said the same, or nearly.
+            // Another worker has written the same, or nearly.
             let _ = slot.update(&reading, seen, now, until);
         }
     }
@@ -362,7 +363,7 @@ impl Connections {
         self.reap_some(size.min((size / 8).max(16 * FIRST)), now);
     }
 
-    /// Forgets the connections of an interface.
+    /// Removes the connections of an interface.
     pub(in crate::datapath) fn forget(&self, interface: InterfaceIndex) {
         for slot in self
             .levels
@@ -403,7 +404,7 @@ impl Connections {
         }
     }
 
-    /// How many connections count against an allowance, those that have expired and were not freed yet included.
+    /// The number of connections that count against an allowance, including expired ones that were not freed yet.
     pub fn used_by(&self, allowance: InterfaceIndex) -> u32 {
         self.counted(allowance)
             .map_or(0, |counter| counter.used.load(Ordering::Relaxed))
@@ -434,17 +435,17 @@ impl Connections {
         self.exceeded.load(Ordering::Relaxed)
     }
 
-    /// How many connections are remembered, those that have expired and were not freed yet included.
+    /// The number of tracked connections, including expired ones that were not freed yet.
     pub fn len(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether none is remembered.
+    /// Whether none is tracked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All connections that live at a moment, in a table of their own: what is asked about them there changes nothing here.
+    /// All connections that are alive at a time, in a table of their own: look-ups there change nothing here.
     pub fn copy(&self, now: u32) -> Self {
         let copy = Self::new(self.seed, self.most);
         let slots = self
@@ -462,7 +463,7 @@ impl Connections {
         copy
     }
 
-    /// The connections of an interface that live at a moment.
+    /// The connections of an interface that are alive at a time.
     pub fn of_interface(&self, interface: InterfaceIndex, now: u32) -> Vec<TrackedConnection> {
         let slots = self
             .levels

@@ -1,4 +1,4 @@
-//! One entry in 64 octets, written by several workers and read by all without a lock.
+//! Stores one entry in 64 bytes, written by several workers and read by all without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +28,7 @@ const SEEN: u64 = 0xffff;
 /// One in the version.
 const ONE: u64 = 1 << 32;
 
-/// What is written to a slot.
+/// The content to write to a slot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Content {
     pub(super) key: Key,
@@ -38,7 +38,7 @@ pub(super) struct Content {
     pub(super) allowance: InterfaceIndex,
 }
 
-/// A live slot as it was at one moment.
+/// The content of a live slot at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     head: u64,
@@ -74,7 +74,7 @@ fn times(touched: u32, until: u32) -> u64 {
 impl Slot {
     #[inline]
     fn word(&self, at: usize) -> u64 {
-        // Acquire: the look at the version that follows is not made before.
+        // Acquire: the check of the version that follows is not made before.
         self.words[at].load(Ordering::Acquire)
     }
 
@@ -86,7 +86,7 @@ impl Slot {
             return None;
         }
         let words = std::array::from_fn(|at| self.word(at + 1));
-        // What was seen may have changed meanwhile; the version tells whether anything else has.
+        // The flags may have changed meanwhile; the version shows whether anything else has.
         let after = self.words[0].load(Ordering::Relaxed);
         ((head ^ after) & !SEEN == 0).then_some((words, head))
     }
@@ -94,7 +94,7 @@ impl Slot {
     /// Reads the slot if it is this key's.
     #[inline]
     pub(super) fn read(&self, key: &Key) -> Option<Reading> {
-        // Nearly every slot that is not the one has other ports or another interface.
+        // Nearly every other slot has other ports or another interface.
         if self.words[3].load(Ordering::Relaxed) != key.words()[1] {
             return None;
         }
@@ -104,7 +104,7 @@ impl Slot {
         same.then(|| Reading::new(head, words[0], words[1]))
     }
 
-    /// Reads the slot, whosever it is.
+    /// Reads the slot, whatever its key.
     pub(super) fn content(&self) -> Option<(Content, Reading)> {
         let (words, head) = self.snapshot()?;
         let reading = Reading::new(head, words[0], words[1]);
@@ -127,7 +127,7 @@ impl Slot {
         Some((content, reading))
     }
 
-    /// The slot as it is, if it is live and its time is over.
+    /// The slot, if it is live and has expired.
     pub(super) fn expired(&self, now: u32) -> Option<Reading> {
         let head = self.word(0);
         let (times, word) = (self.word(1), self.word(2));
@@ -144,8 +144,8 @@ impl Slot {
         self.is_free() || self.expired(now).is_some()
     }
 
-    /// Writes an entry if the slot is free or its entry has expired: the allowance that this one counted against, if it was in
-    /// use. `None` when it is neither, or another worker was quicker.
+    /// Writes an entry if the slot is free or its entry has expired: returns the allowance that this one counted
+    /// against, if it was in use. `None` when it is neither, or another worker was quicker.
     pub(super) fn write(&self, content: &Content, now: u32) -> Option<Option<u32>> {
         let head = self.word(0);
         let former = if head & STATE == FREE {
@@ -159,7 +159,7 @@ impl Slot {
             .compare_exchange(head, writing, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
         let key = content.key.words();
-        // Release: who sees one of these words sees that the slot is being written.
+        // Release: a reader of one of these words sees that the slot is being written.
         let set = |at: usize, word: u64| self.words[at].store(word, Ordering::Release);
         set(1, times(content.touched, content.until));
         set(2, u64::from(content.allowance.get()) << 32 | u64::from(key[0] as u32));
@@ -171,7 +171,7 @@ impl Slot {
         Some(former)
     }
 
-    /// Writes what was seen and how long the entry lives; false when it is another entry by now.
+    /// Writes the flags and the life of the entry; false when it is another entry by now.
     pub(super) fn update(&self, reading: &Reading, seen: Seen, now: u32, until: u32) -> bool {
         let head = reading.head & !SEEN | u64::from(seen.bits());
         if head != reading.head

@@ -1,4 +1,4 @@
-//! Compares the table with a map, one operation after another, and looks at what several threads do to it.
+//! Compares the table with a map, one operation after another, and checks it with several threads.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -63,7 +63,7 @@ proptest! {
                 }
                 Step::Refresh(number, life) => {
                     table.refresh(&key(number), first(), now, now + life);
-                    // An entry that has expired may be there still, or not: nobody refreshes what was not found.
+                    // An expired entry may still be in the table or not: it is not refreshed unless it was found.
                     if model.get(&number).is_some_and(|until| *until >= now) {
                         model.insert(number, now + life);
                     } else {
@@ -203,7 +203,7 @@ fn a_connection_that_two_threads_open_at_once_is_counted_once() {
     });
     assert!((0..5000).all(|number| table.find(&key(number), 1).is_some()));
     assert_eq!(table.used_by(index(9)) as usize, table.len());
-    // A double that slipped through lives as long as one that is not refreshed, and no longer.
+    // A duplicate lives as long as an entry that is not refreshed, and no longer.
     assert!(table.len() < 5050, "{}", table.len());
 }
 

@@ -1,4 +1,4 @@
-//! Says what was seen of a connection, and how long it lives after that.
+//! Computes the state of a connection from its packets, and its life.
 //!
 //! AWS documents three timeouts (EC2 guide, "Idle connection tracking timeout"): TCP that is established, UDP with more than
 //! one request and response, other UDP; and 600 s for other protocols. The rest is unknown, and a field of the profile.
@@ -30,7 +30,7 @@ impl Class {
     }
 }
 
-/// A packet as tracking sees it.
+/// A packet, reduced to what tracking needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::datapath) struct SeenPacket {
     pub(in crate::datapath) class: Class,
@@ -44,7 +44,7 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
-/// What was seen of a connection, in 16 bits.
+/// The flags of a connection, in 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::datapath) struct Seen(u16);
 
@@ -56,9 +56,9 @@ const FIN_OUT: u16 = 4;
 const FIN_IN: u16 = 8;
 /// A RST was seen.
 const RESET: u16 = 16;
-/// The last packet that turned the conversation went out.
+/// The last packet that changed the direction of the conversation went out.
 const LAST_OUT: u16 = 32;
-/// How often the conversation turned, up to three times: request, response, request, response.
+/// How often the direction changed, up to three times: request, response, request, response.
 const TURN: u16 = 64;
 const TURNS: u16 = 3 * TURN;
 /// The first packet went out.
@@ -84,7 +84,7 @@ impl Seen {
         self.0
     }
 
-    /// Of a connection that begins with this packet.
+    /// The flags of a connection that begins with this packet.
     pub(in crate::datapath) fn first(packet: SeenPacket) -> Self {
         let out = packet.direction == Direction::Egress;
         let first = if out { OPENED_OUT | LAST_OUT } else { 0 };
@@ -117,7 +117,7 @@ impl Seen {
         Self(bits)
     }
 
-    /// Whether a packet begins another connection in the place of this one, which has ended.
+    /// Whether a packet begins another connection in place of this one, which has ended.
     #[inline(always)]
     pub(in crate::datapath) fn begins_anew(self, packet: SeenPacket) -> bool {
         let ended = self.0 & RESET != 0 || self.0 & (FIN_OUT | FIN_IN) == FIN_OUT | FIN_IN;
@@ -129,7 +129,7 @@ impl Seen {
         self.0 & (OUT | IN) == OUT | IN
     }
 
-    /// How long the connection lives after a packet.
+    /// The life of the connection after a packet.
     pub(in crate::datapath) fn life(self, class: Class, tracking: &TrackingPolicy, own: Option<&Life>) -> u32 {
         match class {
             Class::Tcp if self.0 & RESET != 0 => tracking.tcp_reset,
