@@ -14,6 +14,7 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use localvpc::datapath::policy::{Peer, Policy, Ports, RuleName, RuleSpec};
 use localvpc::datapath::{
     Fabric, FabricWriter, FrameMeta, InterfaceSpec, Output, PortState, Received, SubnetIndex, SubnetSpec, Unobserved,
     Verdict, VpcSpec, decide, warm,
@@ -86,6 +87,8 @@ impl Network {
         // A rate limit would distort the benchmark of answers.
         let mut profile = Profile::aws();
         profile.neighbor.answers_per_second = 0;
+        // So would an allowance of connections.
+        profile.firewall.tracking.allowance = 0;
         let vpc = writer.add_vpc(VpcSpec {
             profile: Arc::new(profile),
             cidrs: vec![net("10.0.0.0/8"), net("2001:db8:1::/48")],
@@ -540,5 +543,110 @@ fn edits(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decision, lookup, edits);
+/// What security groups cost: every host is in the default group, so that sender and receiver track each connection.
+fn groups(c: &mut Criterion) {
+    let mut group = c.benchmark_group("groups");
+    group
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(800));
+    let rows: &[(&str, usize, usize)] = if measuring() {
+        &[
+            ("tracked/5_rules/hot", 5, 64),
+            ("tracked/5_rules/1M", 5, 1_000_000),
+            ("new/5_rules", 5, 0),
+            ("new/1000_rules", 1000, 0),
+        ]
+    } else {
+        &[("tracked/5_rules", 5, 64), ("new/1000_rules", 1000, 0)]
+    };
+    for &(name, rules, tracked) in rows {
+        let mut network = Network::new(1000);
+        network.join_groups(rules);
+        let frames = network.flows(if tracked == 0 { FRAMES } else { tracked });
+        if tracked > 0 {
+            network.track(&frames);
+            let both = 2 * tracked;
+            assert_eq!(
+                network.fabric.connections().len(),
+                both,
+                "{name}: both ends track each connection"
+            );
+        }
+        // Of many connections a part is met again and again, in an order that no table has.
+        let met = Frames::new(&frames.iter().take(FRAMES).map(<[u8]>::to_vec).collect::<Vec<_>>());
+        check(&network, Kind::Ipv4, &met);
+        group.throughput(Throughput::Elements(32));
+        group.bench_function(name, |b| b.iter_custom(|rounds| batches(&network, &met, 32, rounds)));
+    }
+    group.finish();
+}
+
+impl Network {
+    /// Puts every host into one group, which lets everything out, its members in, and has further rules that match nothing.
+    fn join_groups(&mut self, rules: usize) {
+        let rule = |number: usize, protocol: Option<u8>, peer| RuleSpec {
+            name: RuleName::SecurityGroup {
+                group: 1,
+                rule: number as u64,
+            },
+            protocol,
+            ports: Ports {
+                first: number as u16,
+                last: number as u16,
+            },
+            peer,
+        };
+        let everywhere = RuleSpec {
+            ports: Ports::ALL,
+            ..rule(0, None, Peer::Nets(vec![net("0.0.0.0/0")]))
+        };
+        let members = rule(1, None, Peer::Group(1));
+        let others = (2..rules).map(|number| {
+            let range = format!("172.16.{}.{}/32", number / 256, number % 256);
+            rule(number, Some(6), Peer::Nets(vec![net(&range)]))
+        });
+        let ingress = others.chain([members]).collect();
+        let policy = Policy::compile([1], vec![everywhere], ingress);
+        let policy = self.writer.add_policy(Arc::new(policy));
+        for (ip, _, subnet) in &self.hosts4 {
+            let owner = self.writer.owner(*subnet, IpAddr::V4(*ip)).expect("it is mapped");
+            self.writer.set_policy(owner, Some(policy));
+        }
+    }
+
+    /// Datagrams of as many flows, in no order.
+    fn flows(&self, count: usize) -> Frames {
+        let hosts = &self.hosts4[self.each..];
+        let frames = (0..count).map(|number| {
+            let spread = scatter(number as u64) as usize;
+            let (ip, mac, _) = hosts[spread % hosts.len().min(16)];
+            let mut frame = frame4(mac, self.mac, self.ipv4, ip);
+            frame[34..36].copy_from_slice(&(number as u16).to_be_bytes());
+            frame[36..38].copy_from_slice(&((number >> 16) as u16 + 1).to_be_bytes());
+            frame
+        });
+        Frames::new(&frames.collect::<Vec<_>>())
+    }
+
+    /// Has the connections of all frames tracked, at the second in which `batches` asks.
+    fn track(&self, frames: &Frames) {
+        let (mut state, mut output) = (PortState::default(), Output::default());
+        let view = self.fabric.view();
+        let port = PortId::new(1).expect("counted from 1");
+        let ingress = view.ingress(self.sender, port).expect("attached");
+        let now = Duration::from_secs(1);
+        for bytes in frames.iter() {
+            let meta = FrameMeta::default();
+            let memory = self.fabric.memory(&state);
+            let received = Received { bytes, meta };
+            decide(received, &ingress, &view, memory, now, &mut output, &mut Unobserved);
+            if let Some(effects) = &output.effects {
+                effects.commit(&ingress, &mut state, &self.fabric, now);
+            }
+        }
+    }
+}
+
+criterion_group!(benches, decision, groups, lookup, edits);
 criterion_main!(benches);

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use localvpc::datapath::policy::{Peer, Policy, Ports, RuleName, RuleSpec};
 use localvpc::datapath::{
     Destination, Fabric, FabricWriter, FrameMeta, Ingress, InterfaceSpec, Output, PortState, Received, Recorder,
     Rewrite, Service, SubnetSpec, Unobserved, Verdict, View, VpcSpec, decide, responder,
@@ -17,6 +18,34 @@ use localvpc::wire::MacAddr;
 use localvpc::wire::checksum::Sum;
 use localvpc::wire::reply::REPLY_CAPACITY;
 use localvpc::wire::udp::{self, Endpoint};
+
+/// Host 10 is a member of the default group; host 11 lets in some ports from everywhere, and out what is not UDP.
+fn policy(host: u8) -> Policy {
+    let rule = |protocol, first, last, peer| RuleSpec {
+        name: RuleName::SecurityGroup { group: 1, rule: 1 },
+        protocol,
+        ports: Ports { first, last },
+        peer,
+    };
+    let nets = |text: &str| Peer::Nets(vec![text.parse().expect("a range")]);
+    let everything = || {
+        ["0.0.0.0/0", "::/0"]
+            .map(|net| rule(None, 0, u16::MAX, nets(net)))
+            .to_vec()
+    };
+    match host {
+        10 => Policy::compile([1], everything(), vec![rule(None, 0, u16::MAX, Peer::Group(1))]),
+        _ => {
+            let out = [1, 6, 58].map(|protocol| rule(Some(protocol), 0, u16::MAX, nets("0.0.0.0/0")));
+            let mut ingress = vec![
+                rule(Some(17), 0, 1000, nets("0.0.0.0/0")),
+                rule(Some(6), 9, 9, Peer::Group(1)),
+            ];
+            ingress.push(rule(Some(58), 0x8000, 0x80ff, nets("2001:db8:1::/56")));
+            Policy::compile([1, 2], out.to_vec(), ingress)
+        }
+    }
+}
 
 /// Octets before the frame in an input: port, flags, destination, segment size (2).
 pub(crate) const HEADER: usize = 5;
@@ -102,6 +131,11 @@ impl Network {
                         ports.push((interface, port, mac));
                     }
                     writer.set_mtu(interface, (host == 11).then_some(1500));
+                    // The third host of each subnet is in no group.
+                    if host != 12 {
+                        let policy = writer.add_policy(Arc::new(policy(host)));
+                        writer.set_policy(interface, Some(policy));
+                    }
                 }
             }
         }
@@ -174,7 +208,8 @@ impl Network {
         let (mut output, mut other) = (Output::default(), Output::default());
         let frame = Received { bytes: &bytes, meta };
         for round in 0..if flags & REPEATED != 0 { 20 } else { 1 } {
-            let now = Duration::from_millis(1000 + round);
+            // Inputs choose the time, which may go back: what is tracked is tracked over inputs.
+            let now = Duration::from_secs(u64::from(flags >> 5) * 40) + Duration::from_millis(1000 + round);
             let memory = self.fabric.memory(&state);
             let verdict = decide(frame, &ingress, &view, memory, now, &mut output, &mut Unobserved);
             let mut steps = Recorder::default();

@@ -55,13 +55,13 @@ fn rule(number: usize, text: &str) -> RuleSpec {
     }
 }
 
-fn rules(texts: &[&str]) -> Vec<RuleSpec> {
+pub(super) fn rules(texts: &[&str]) -> Vec<RuleSpec> {
     texts.iter().enumerate().map(|(at, text)| rule(at, text)).collect()
 }
 
 impl Lab {
     /// Puts a host into groups with these rules together.
-    fn groups(&mut self, host: Host, groups: &[u64], egress: &[&str], ingress: &[&str]) {
+    pub(super) fn groups(&mut self, host: Host, groups: &[u64], egress: &[&str], ingress: &[&str]) {
         let policy = Policy::compile(groups.iter().copied(), rules(egress), rules(ingress));
         self.policy(host, policy);
     }
@@ -72,7 +72,7 @@ impl Lab {
     }
 
     /// Gives `sa` or `sb` an ACL: entries in order, each `allow` or `deny` before its rule.
-    fn acl(&mut self, subnet: crate::datapath::SubnetIndex, egress: &[&str], ingress: &[&str]) {
+    pub(super) fn acl(&mut self, subnet: crate::datapath::SubnetIndex, egress: &[&str], ingress: &[&str]) {
         let entries = |texts: &[&str]| {
             let entries = texts.iter().enumerate().map(|(at, text)| {
                 let (verb, rest) = text.split_once(' ').expect("allow or deny");
@@ -99,7 +99,7 @@ impl Lab {
         }
     }
 
-    fn wait(&mut self, seconds: u64) {
+    pub(super) fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
     }
 
@@ -146,7 +146,7 @@ fn other(from: Host, to: Host, protocol: u8) -> Vec<u8> {
 }
 
 /// The MAC that a host of the lab sends to.
-fn next_hop(from: Host, to: Host) -> MacAddr {
+pub(super) fn next_hop(from: Host, to: Host) -> MacAddr {
     match (from, to) {
         (A | B, A | B) => to.mac(),
         (A | B, _) => ROUTER_A,

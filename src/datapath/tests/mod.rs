@@ -3,6 +3,7 @@
 mod arp;
 mod basis;
 mod firewall;
+mod firewall_model;
 mod forwarding;
 mod guards;
 mod internet;
