@@ -10,16 +10,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tower::ServiceExt;
 
 use super::caller::Caller;
 use super::commands;
+use super::ec2::Identity;
 use super::guard::{GuardConfig, Permissions, Transport};
 use super::rest::router;
 use super::state::AppState;
 use crate::control::Author;
-use crate::lab::api::{HostSocket, ServeHost};
-use crate::runtime::Runtime;
+use crate::lab::api::{ApiAccess, HostSocket, ServeHost};
+use crate::mapping::InterfaceIndex;
+use crate::runtime::{HostApi, Runtime};
+use crate::services::Endpoint;
 
 /// The grace period of requests that are under way at the end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -55,7 +62,7 @@ impl InsideApi {
 }
 
 /// An API for the hosts of a network that has no server, such as that of a run.
-pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn ServeHost>> {
+pub fn serve_hosts(runtime: &Arc<Runtime>) -> io::Result<Arc<dyn HostApi>> {
     commands::appoint_own()?;
     let state = AppState::of_runtime(Arc::clone(runtime), GuardConfig::default());
     Ok(InsideApi::start(state)?)
@@ -96,6 +103,73 @@ async fn until_end(ended: UnixStream, state: AppState) {
         _ = stopping.wait_for(|stopping| *stopping) => {}
         // The other end sends nothing; it is closed.
         _ = ended.readable() => {}
+    }
+}
+
+impl Endpoint for InsideApi {
+    fn call(&self, asker: InterfaceIndex, request: Request<Bytes>, answer: oneshot::Sender<Response<Bytes>>) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its end is near: the host hears that by the answer that is dropped.
+        let Some(threads) = threads.as_ref() else { return };
+        let state = self.state.clone();
+        threads.spawn(async move {
+            let asked = state.clone();
+            // The writer of the network may be at work.
+            let caller = commands::run(move || HostCaller::of(&asked, asker)).await;
+            let Ok(Some(caller)) = caller else { return };
+            let response = caller.answer(state, request).await;
+            // The connection may be gone by now.
+            let _ = answer.send(response);
+        });
+    }
+}
+
+/// The host behind a request that came by network.
+struct HostCaller {
+    name: String,
+    access: ApiAccess,
+    identity: Identity,
+}
+
+impl HostCaller {
+    /// The host that an interface is in. One that the lab does not know, such as a virtual machine, may do all that a host may.
+    fn of(state: &AppState, asker: InterfaceIndex) -> Option<Self> {
+        let controller = &state.controller;
+        let id = controller.instance_of(controller.interface_at(asker)?)?;
+        let instance = controller.instance(&id.into()).ok()?;
+        let hosts = state
+            .runtime
+            .as_ref()
+            .map(|runtime| runtime.hosts())
+            .unwrap_or_default();
+        let host = hosts
+            .into_iter()
+            .find(|host| host.interface_id() == Some(instance.primary_interface_id));
+        let (name, access) = match host {
+            Some(host) => (host.name, host.api),
+            None => (instance.name.clone().unwrap_or_else(|| id.to_string()), ApiAccess::Full),
+        };
+        let identity = Identity {
+            instance: id,
+            role: instance.metadata.iam_role,
+        };
+        Some(Self { name, access, identity })
+    }
+
+    async fn answer(self, mut state: AppState, request: Request<Bytes>) -> Response<Bytes> {
+        let author = Author::Instance(self.name.as_str().into());
+        state.controller = state.controller.on_behalf_of(author);
+        let router = super::ec2::router(state)
+            .layer(Extension(Transport::Instance(self.access)))
+            .layer(Extension(self.identity));
+        let answered = router.oneshot(request.map(Body::from)).await;
+        let (parts, body) = match answered {
+            Ok(response) => response.into_parts(),
+            Err(never) => match never {},
+        };
+        // An answer is whole in memory already.
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+        Response::from_parts(parts, body)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::bodies::{self, Budget};
 use super::connections::{ConnectionCounts, Connections};
+use super::ec2::Memory;
 use super::guard::{GuardConfig, Permissions};
 use super::rest::{Containers, Opening};
 use crate::control::Controller;
@@ -44,6 +45,8 @@ struct Inner {
     containers: Containers,
     /// The memory of request bodies.
     bodies: Arc<Budget>,
+    /// What the EC2 API remembers between calls.
+    ec2: Memory,
     /// The connections, once there is a socket.
     connections: OnceLock<Arc<Connections>>,
 }
@@ -61,6 +64,7 @@ impl AppState {
             opening: Opening::default(),
             containers: Containers::default(),
             bodies: Arc::new(Budget::new(bodies::LIMIT)),
+            ec2: Memory::default(),
             connections: OnceLock::new(),
         };
         Self {
@@ -117,6 +121,11 @@ impl AppState {
     /// The memory of request bodies.
     pub(crate) fn bodies(&self) -> &Arc<Budget> {
         &self.inner.bodies
+    }
+
+    /// What the EC2 API remembers between calls.
+    pub(crate) fn ec2(&self) -> &Memory {
+        &self.inner.ec2
     }
 
     /// Shows the connections of this server in its metrics; those of the first sockets, if there are several.

@@ -21,12 +21,12 @@ use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
 use crate::file::template::Scope;
-use crate::lab::{ApiAccess, Instance, ServeHost};
+use crate::lab::{ApiAccess, Instance};
 use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::cleanup::Record;
-use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, host_environment};
+use crate::runtime::{HostApi, Runtime, RuntimeConfig, RuntimeError, host_environment};
 use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
 use crate::topology::declare;
 use crate::topology::format::Topology;
@@ -347,7 +347,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         },
     };
     let state = AppState::of_runtime(Arc::clone(&runtime), guard);
-    let inside: Arc<dyn ServeHost> = InsideApi::start(state.clone()).map_err(impossible)?;
+    let inside: Arc<dyn HostApi> = InsideApi::start(state.clone()).map_err(impossible)?;
     runtime.serve_hosts(&inside);
     let mut config = ServerConfig {
         listen: arguments.listen.clone(),

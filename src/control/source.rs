@@ -14,7 +14,7 @@ use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
-use crate::model::region::{ip_name, private_domain, public_name, region_of};
+use crate::model::region::{api_names, ip_name, private_domain, public_name, region_of};
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
@@ -282,6 +282,10 @@ impl NameSource for Controller {
         Some(Holder {
             instance_id: instance.map(|instance| instance.id.to_string()),
         })
+    }
+
+    fn api_names(&self, _: InterfaceIndex) -> Vec<String> {
+        api_names(self.read().network.region())
     }
 
     fn instance_addresses(&self, asker: InterfaceIndex, instance_id: &str) -> Option<HostAddresses> {

@@ -13,6 +13,17 @@ use super::machine::Machine;
 /// Directories of which an instance has its own layer; all others are the machine's.
 pub const OWN_DIRECTORIES: [&str; 5] = ["/etc", "/home", "/root", "/run", "/var"];
 
+/// A file that an instance has from its first process on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFile {
+    /// Where it is; under one of [`OWN_DIRECTORIES`].
+    pub path: &'static str,
+    /// What it holds.
+    pub text: String,
+    /// Whether that comes behind what the machine's own file holds.
+    pub behind: bool,
+}
+
 /// True for a path in one of the instance's own directories.
 pub fn is_own(path: &Path) -> bool {
     path.components().all(|part| !matches!(part, Component::ParentDir))
@@ -26,6 +37,27 @@ impl Instance {
     /// executable.
     pub fn write_file(&self, path: &Path, content: &str) -> Result<(), InstanceError> {
         self.write_in(&*self.machine()?, path, content)
+    }
+
+    /// Puts a file in place, behind what is there or instead of it.
+    pub(super) fn put_in(&self, machine: &Machine, file: &HostFile) -> Result<(), InstanceError> {
+        let path = Path::new(file.path);
+        if !file.behind {
+            return self.write_in(machine, path, &file.text);
+        }
+        let mut known = String::new();
+        self.among_files(machine, path, || match fs::read(path) {
+            Ok(octets) => {
+                known = String::from_utf8_lossy(&octets).into_owned();
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })?;
+        if !known.is_empty() && !known.ends_with('\n') {
+            known.push('\n');
+        }
+        self.write_in(machine, path, &(known + &file.text))
     }
 
     pub(super) fn write_in(&self, machine: &Machine, path: &Path, content: &str) -> Result<(), InstanceError> {

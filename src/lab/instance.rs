@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::api::{self, ApiAccess, ApiDoor, HostSocket};
 use super::exec::{self, CommandSpec, ExecError, Outcome, Running};
+use super::files::HostFile;
 use super::link::{LinkAddress, LinkChange, LinkError, Netlink, Route, write_sysctl};
 use super::machine::{Machine, MachineError, MachineSpec};
 use super::namespace::{Namespace, NamespaceError};
@@ -110,6 +111,10 @@ pub struct InstanceSpec {
     pub interface: InterfaceSpec,
     /// What its programs may do through the API, where the lab serves one.
     pub api: ApiAccess,
+    /// Files that it has from its first process on.
+    pub files: Vec<HostFile>,
+    /// Variables of its commands, beside those of all instances.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl InstanceSpec {
@@ -119,6 +124,8 @@ impl InstanceSpec {
             name: name.into(),
             interface: InterfaceSpec::new("eth0", mac),
             api: ApiAccess::default(),
+            files: Vec::new(),
+            environment: BTreeMap::new(),
         }
     }
 }
@@ -212,6 +219,8 @@ pub struct Instance {
     namespace: Namespace,
     options: InstanceOptions,
     api: ApiAccess,
+    files: Vec<HostFile>,
+    environment: BTreeMap<String, String>,
     /// Process 1, started by the first command.
     machine: Mutex<Option<Arc<Machine>>>,
     /// Whether it is switched off, so that no process can be started.
@@ -250,6 +259,8 @@ impl Instance {
             namespace,
             options: options.clone(),
             api: spec.api,
+            files: spec.files.clone(),
+            environment: spec.environment.clone(),
             machine: Mutex::default(),
             off: AtomicBool::new(false),
             background: Mutex::default(),
@@ -311,6 +322,7 @@ impl Instance {
     pub fn start(&self, command: &CommandSpec) -> Result<Running, ExecError> {
         let machine = self.machine().map_err(|error| ExecError::Instance(Box::new(error)))?;
         let mut environment = self.options.environment.clone();
+        environment.extend(self.environment.clone());
         if self.reaches_api() {
             environment.extend(api::environment());
         }
@@ -362,6 +374,9 @@ impl Instance {
             source,
         })?;
         self.open_door(&started)?;
+        for file in &self.files {
+            self.put_in(&started, file)?;
+        }
         Ok(Arc::clone(machine.insert(Arc::new(started))))
     }
 

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 pub use api::{ApiAccess, ApiDoor, HostSocket, ServeHost};
 pub use capture::Capture;
 pub use exec::{CommandSpec, End, ExecError, Outcome, Running};
+pub use files::HostFile;
 pub use init::{INIT_SUBCOMMAND, init_main};
 use instance::lock;
 pub use instance::{Instance, InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, LinkLocal, OpenError};

@@ -32,6 +32,19 @@ pub fn public_name(address: std::net::Ipv4Addr, region: &str) -> String {
     format!("ec2-{a}-{b}-{c}-{d}.{domain}.amazonaws.com")
 }
 
+/// The names by which clients find the APIs of EC2 and STS in a region: those that are compiled into them, and the dual-stack ones
+/// ("Service endpoints", AWS General Reference).
+pub fn api_names(region: &str) -> Vec<String> {
+    let regional = ["ec2", "sts"].iter().flat_map(|service| {
+        [
+            format!("{service}.{region}.amazonaws.com"),
+            format!("{service}.{region}.api.aws"),
+        ]
+    });
+    let global = ["sts.amazonaws.com", "ec2.amazonaws.com"].map(str::to_owned);
+    regional.chain(global).collect()
+}
+
 /// The region that a zone lies in.
 pub fn region_of(zone: &str) -> &str {
     let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());

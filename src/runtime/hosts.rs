@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, Weak};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::trust::Trust;
 use super::{HostSpec, RuntimeError, lock};
 use crate::control::{ControlError, Controller, DevicePlace, HostState, Hosts, OpenedDevice};
 use crate::lab::link::Route;
-use crate::lab::{Instance as Host, InstanceSpec, InterfaceSpec, Lab};
+use crate::lab::{ApiAccess, Instance as Host, InstanceSpec, InterfaceSpec, Lab};
 use crate::model::instance::life::InstanceState;
 use crate::model::interface::{AttachmentState, DetachInterface};
 use crate::model::subnet::plan;
 use crate::model::{Attachment, Instance, InstanceId, InterfaceId, NetworkInterface, ResourceRef};
+use crate::services::Authority;
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
 /// Where the store keeps hosts.
@@ -28,15 +30,17 @@ pub(super) struct LabHosts {
     /// Held while hosts and devices in them are made or taken away.
     pub(super) placing: Mutex<()>,
     offload: bool,
+    authority: Authority,
 }
 
 impl LabHosts {
-    pub(super) fn new(lab: &Arc<Lab>, offload: bool) -> Self {
+    pub(super) fn new(lab: &Arc<Lab>, offload: bool, authority: Authority) -> Self {
         Self {
             lab: Arc::downgrade(lab),
             hosts: Mutex::default(),
             placing: Mutex::default(),
             offload,
+            authority,
         }
     }
 
@@ -78,7 +82,7 @@ impl LabHosts {
         let mut interfaces = Vec::with_capacity(hosts.len());
         for host in hosts {
             let interface = controller.interface(&host.interface)?;
-            specs.push(instance_spec(controller, host, &interface)?);
+            specs.push(instance_spec(controller, host, &interface, &self.authority)?);
             interfaces.push(interface.id);
         }
         let devices = lab.create_all(&specs, |spec| {
@@ -357,6 +361,7 @@ fn instance_spec(
     controller: &Controller,
     host: &HostSpec,
     interface: &NetworkInterface,
+    authority: &Authority,
 ) -> Result<InstanceSpec, RuntimeError> {
     let mut eth0 = InterfaceSpec::new("eth0", interface.mac_address);
     let profile = controller.vpc(&interface.vpc_id.into())?.profile;
@@ -381,11 +386,22 @@ fn instance_spec(
             eth0.addresses.push(IpNet::from(IpAddr::from(*address)));
         }
     }
-    Ok(InstanceSpec {
-        name: host.name.clone(),
+    let mut spec = InstanceSpec {
         interface: eth0,
         api: host.api,
-    })
+        ..InstanceSpec::new(&host.name, interface.mac_address)
+    };
+    if host.api != ApiAccess::None && profile.router.service_addresses {
+        let trust = Trust {
+            region: &controller.region(),
+            authority,
+            ipv4: interface.primary_ipv4().is_some(),
+            has_role: interface.metadata.iam_role.is_some(),
+        };
+        spec.files = trust.files();
+        spec.environment = trust.environment();
+    }
+    Ok(spec)
 }
 
 #[cfg(test)]

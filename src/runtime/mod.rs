@@ -5,6 +5,7 @@ mod attach;
 pub mod cleanup;
 mod events;
 mod hosts;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,8 +24,10 @@ use crate::control::{ControlError, Controller, ControllerConfig, Hosts, Ports};
 use crate::datapath::{FabricWriter, Received};
 use crate::lab::{ApiAccess, ApiDoor, InstanceError, InstanceOptions, Lab, LinkLocal, ServeHost, drop_in_parallel};
 use crate::model::region::DEFAULT_REGION;
+use crate::model::region::api_names;
 use crate::model::{InterfaceId, Limits, ResourceRef};
-use crate::services::{Services, ServicesConfig};
+use crate::services::tls::AuthorityError;
+use crate::services::{Authority, Endpoint, EndpointSlot, Services, ServicesConfig};
 use crate::store::{Store, StoreError};
 use crate::switch::{Switch, SwitchConfig, SwitchError};
 
@@ -76,6 +79,9 @@ pub enum RuntimeError {
     /// The switch does not start.
     #[error("the switch does not start: {0}")]
     Switch(#[from] SwitchError),
+    /// There are no certificates for the endpoint of the API.
+    #[error("the endpoint of the API: {0}")]
+    Authority(#[from] AuthorityError),
     /// The thread that forwards its events does not start.
     #[error("a thread does not start: {0}")]
     Thread(#[from] std::io::Error),
@@ -93,9 +99,14 @@ pub enum RuntimeError {
     Place(#[from] attach::PlaceError),
 }
 
+/// What serves the API of a network to its hosts: over a socket in each, and by the VPC's own endpoint.
+pub trait HostApi: ServeHost + Endpoint {}
+
+impl<T: ServeHost + Endpoint> HostApi for T {}
+
 /// Starts the server of the API for a network's hosts. The API is a room above; the caller that creates a network
 /// passes it in.
-pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn ServeHost>>;
+pub type StartApi = fn(&Arc<Runtime>) -> std::io::Result<Arc<dyn HostApi>>;
 
 /// A host to create.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -146,6 +157,7 @@ pub struct Runtime {
     switch: Arc<Switch>,
     hosts: Arc<LabHosts>,
     door: ApiDoor,
+    endpoint: EndpointSlot,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
     _services: Services,
@@ -162,6 +174,7 @@ fn start_services(
     controller: &Controller,
     switch: &Arc<Switch>,
     resolver: Option<SocketAddr>,
+    endpoint: (EndpointSlot, Authority),
 ) -> std::io::Result<Services> {
     // The switch holds the handle of the services, so they must not hold the switch.
     let ports = Arc::downgrade(switch);
@@ -171,6 +184,7 @@ fn start_services(
     };
     let config = ServicesConfig {
         forward_to: resolver,
+        endpoint: Some(endpoint),
         thread_start: confined,
         ..ServicesConfig::default()
     };
@@ -208,7 +222,14 @@ impl Runtime {
             Some(store) => Controller::open(control, store)?,
             None => Controller::new(control),
         };
-        let services = start_services(&controller, &switch, config.resolver)?;
+        let authority = Authority::new(&api_names(&controller.region()))?;
+        let endpoint = EndpointSlot::default();
+        let services = start_services(
+            &controller,
+            &switch,
+            config.resolver,
+            (endpoint.clone(), authority.clone()),
+        )?;
         let mut options = InstanceOptions {
             environment: config.environment,
             ..InstanceOptions::default()
@@ -218,7 +239,7 @@ impl Runtime {
         }
         let door = options.door.clone();
         let lab = Arc::new(Lab::new(options));
-        let hosts = Arc::new(LabHosts::new(&lab, config.offload));
+        let hosts = Arc::new(LabHosts::new(&lab, config.offload, authority));
         controller.set_hosts(Arc::clone(&hosts) as Arc<dyn Hosts>);
         Ok(Self {
             lab,
@@ -227,6 +248,7 @@ impl Runtime {
             switch,
             hosts,
             door,
+            endpoint,
             _services: services,
         })
     }
@@ -247,8 +269,11 @@ impl Runtime {
     }
 
     /// Serves the API to the programs of hosts that boot from now on. The caller keeps `server` alive.
-    pub fn serve_hosts(&self, server: &Arc<dyn ServeHost>) {
-        self.door.open(server);
+    pub fn serve_hosts(&self, server: &Arc<dyn HostApi>) {
+        let sockets: Arc<dyn ServeHost> = Arc::<dyn HostApi>::clone(server);
+        self.door.open(&sockets);
+        let endpoint: Arc<dyn Endpoint> = Arc::<dyn HostApi>::clone(server);
+        self.endpoint.set(Arc::downgrade(&endpoint));
     }
 
     /// Creates hosts on existing interfaces; all of them or none.

@@ -4,15 +4,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, State};
 
 use super::Limits;
 use super::dns::stream::{Reader, framed};
-use super::http::{Ended, HttpConnection};
+use super::http::{Ended, HttpConnection, Speaker};
 use super::imds::Asker;
 use super::packet::Served;
+use super::stack::Surroundings;
+use super::tls::TlsConnection;
 use super::unanswered::Unanswered;
 use crate::mapping::InterfaceIndex;
 
@@ -45,6 +46,7 @@ enum Speaks {
     /// Before the first octet: there is no state.
     Nothing,
     Http(HttpConnection),
+    Tls(Box<TlsConnection>),
     Dns {
         reader: Reader,
         answers: Vec<u8>,
@@ -99,10 +101,9 @@ impl Connection {
         &mut self,
         socket: &mut tcp::Socket<'_>,
         interface: InterfaceIndex,
-        router: &Router,
-        limits: &Limits,
-        now: Duration,
+        around: &Surroundings<'_>,
     ) -> Step {
+        let (limits, now) = (around.limits, around.now);
         let mut step = Step::default();
         if self.phase == Phase::HalfOpen && !matches!(socket.state(), State::Listen | State::SynReceived) {
             (self.phase, self.deadline, step.moved) = (Phase::Open, now.saturating_add(limits.idle), true);
@@ -117,21 +118,13 @@ impl Connection {
                 }
                 return step;
             }
-            self.speaks = self.begin(interface, router);
+            self.speaks = self.begin(interface, around);
         }
+        let deadline = &mut self.deadline;
         let over = match &mut self.speaks {
             Speaks::Nothing => false,
-            Speaks::Http(http) => {
-                let answered = http.answered();
-                let over = step_http(http, socket, &mut step);
-                if let Some(due) = http.due() {
-                    // A connection delayed by a fault is not idle.
-                    self.deadline = due.saturating_add(limits.idle);
-                } else if http.answered() != answered {
-                    self.deadline = now.saturating_add(limits.idle);
-                }
-                over
-            }
+            Speaks::Http(http) => speak(http, socket, &mut step, deadline, (limits, now)),
+            Speaks::Tls(tls) => speak(&mut **tls, socket, &mut step, deadline, (limits, now)),
             Speaks::Dns { reader, answers } => step_dns(reader, answers, socket, &mut step),
         };
         if over {
@@ -145,17 +138,27 @@ impl Connection {
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.speaks {
             Speaks::Http(http) => http.due(),
+            Speaks::Tls(tls) => tls.due(),
             Speaks::Nothing | Speaks::Dns { .. } => None,
         }
     }
 
-    fn begin(&self, interface: InterfaceIndex, router: &Router) -> Speaks {
-        match self.served {
-            Served::Metadata => {
-                let to = self.tuple.local.ip();
-                Speaks::Http(HttpConnection::new(router, Asker { interface, to }))
+    fn begin(&self, interface: InterfaceIndex, around: &Surroundings<'_>) -> Speaks {
+        let to = self.tuple.local.ip();
+        let asker = Asker { interface, to };
+        match (self.served, around.endpoint) {
+            (Served::Metadata, _) => Speaks::Http(HttpConnection::new(around.router, asker)),
+            (Served::Endpoint, Some(api)) => {
+                Speaks::Http(HttpConnection::new(&api.router, asker).woken_by(&api.wake, interface))
             }
-            Served::Dns | Served::Time => Speaks::Dns {
+            (Served::SecureEndpoint, Some(api)) => {
+                let http = HttpConnection::new(&api.router, asker).woken_by(&api.wake, interface);
+                let accepted = api.authority.accept(http);
+                accepted.map_or(Speaks::Nothing, |tls| Speaks::Tls(Box::new(tls)))
+            }
+            // No connection to an endpoint is taken where there is none.
+            (Served::Endpoint | Served::SecureEndpoint, None) => Speaks::Nothing,
+            (Served::Dns | Served::Time, _) => Speaks::Dns {
                 reader: Reader::default(),
                 answers: Vec::new(),
             },
@@ -182,7 +185,26 @@ impl Connection {
     }
 }
 
-fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut Step) -> bool {
+/// Moves octets between a socket and HTTP, inside of TLS or not, and moves the deadline. Whether it is over.
+fn speak(
+    http: &mut impl Speaker,
+    socket: &mut tcp::Socket<'_>,
+    step: &mut Step,
+    deadline: &mut Duration,
+    (limits, now): (&Limits, Duration),
+) -> bool {
+    let answered = http.answered();
+    let over = step_http(http, socket, step);
+    if let Some(due) = http.due() {
+        // What is held up on purpose is not idle.
+        *deadline = due.saturating_add(limits.idle);
+    } else if http.answered() != answered {
+        *deadline = now.saturating_add(limits.idle);
+    }
+    over
+}
+
+fn step_http(http: &mut impl Speaker, socket: &mut tcp::Socket<'_>, step: &mut Step) -> bool {
     while socket.can_recv() && http.room() > 0 {
         let room = http.room();
         let taken = socket.recv(|bytes| {
@@ -202,7 +224,7 @@ fn step_http(http: &mut HttpConnection, socket: &mut tcp::Socket<'_>, step: &mut
             http.forget_hop_limit();
         }
         socket.set_hop_limit(http.hop_limit());
-        let sent = http.drain(|bytes| socket.send_slice(bytes).unwrap_or(0));
+        let sent = http.drain(&mut |bytes| socket.send_slice(bytes).unwrap_or(0));
         step.moved |= sent > 0;
     }
     if http.ended() == Some(Ended::Malformed) && http.is_drained() {

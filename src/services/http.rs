@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +22,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tower::ServiceExt;
 
+use super::Wake as WakeServices;
 use super::imds::{Alarm, Asker, HopLimit};
+use crate::mapping::InterfaceIndex;
 
 /// Octets that wait between the TCP connection and hyper, each way.
 const QUEUE: usize = 4096;
@@ -42,14 +45,62 @@ struct Pipe {
 /// hyper's end of the queues.
 struct End(Rc<RefCell<Pipe>>);
 
-/// Remembers that a task wants to be polled again.
-#[derive(Default)]
-struct Woken(AtomicBool);
+/// Remembers that the connection is to be polled again.
+struct Woken {
+    again: AtomicBool,
+    /// The thread that runs the connection, and looks at the flag when it has polled.
+    own: ThreadId,
+    /// What tells that thread, where an answer comes from another.
+    services: Option<(WakeServices, InterfaceIndex)>,
+}
+
+impl Woken {
+    fn new(services: Option<(WakeServices, InterfaceIndex)>) -> Arc<Self> {
+        Arc::new(Self {
+            again: AtomicBool::new(false),
+            own: std::thread::current().id(),
+            services,
+        })
+    }
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
+        self.again.store(true, Ordering::Release);
+        if let Some((wake, interface)) = &self.services
+            && std::thread::current().id() != self.own
+        {
+            wake(*interface);
+        }
     }
+}
+
+/// What octets of a TCP connection are handed to, and taken from.
+pub(super) trait Speaker {
+    /// Octets that can be taken in.
+    fn room(&self) -> usize;
+    /// Takes octets of the peer in.
+    fn push(&mut self, octets: &[u8]);
+    /// The peer sends no more.
+    fn end_input(&mut self);
+    /// Does what can be done now.
+    fn run(&mut self);
+    /// Hands octets for the peer to `send`, which returns how many it took.
+    fn drain(&mut self, send: &mut dyn FnMut(&[u8]) -> usize) -> usize;
+    /// True when nothing waits to be sent.
+    fn is_drained(&self) -> bool;
+    /// Whether it is over, and how.
+    fn ended(&self) -> Option<Ended>;
+    /// Requests answered so far.
+    fn answered(&self) -> u64;
+    /// When it wants to be run again, though the peer says nothing.
+    fn due(&self) -> Option<Duration>;
+    /// TTL or hop limit of what is sent from now on, where it differs from the usual one.
+    fn hop_limit(&self) -> Option<u8> {
+        None
+    }
+    /// All that had its own TTL or hop limit has arrived.
+    fn forget_hop_limit(&mut self) {}
 }
 
 /// An HTTP connection.
@@ -102,10 +153,16 @@ impl HttpConnection {
         Self {
             pipe,
             served,
-            woken: Arc::default(),
+            woken: Woken::new(None),
             alarm,
             ended: None,
         }
+    }
+
+    /// Has the services' thread run it again when an answer comes from another thread.
+    pub(super) fn woken_by(mut self, wake: &WakeServices, interface: InterfaceIndex) -> Self {
+        self.woken = Woken::new(Some((Arc::clone(wake), interface)));
+        self
     }
 
     /// When it must run again without input from the peer.
@@ -136,14 +193,14 @@ impl HttpConnection {
         let waker = Waker::from(Arc::clone(&self.woken));
         let mut context = Context::from_waker(&waker);
         loop {
-            self.woken.0.store(false, Ordering::Relaxed);
+            self.woken.again.store(false, Ordering::Release);
             match self.served.as_mut().poll(&mut context) {
                 Poll::Ready(result) => {
                     let malformed = result.is_err_and(|error| error.is_parse());
                     self.ended = Some(if malformed { Ended::Malformed } else { Ended::Properly });
                     return;
                 }
-                Poll::Pending if !self.woken.0.load(Ordering::Relaxed) => return,
+                Poll::Pending if !self.woken.again.load(Ordering::Acquire) => return,
                 Poll::Pending => {}
             }
         }
@@ -180,6 +237,52 @@ impl HttpConnection {
     /// How it ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
         self.ended
+    }
+}
+
+impl Speaker for HttpConnection {
+    fn room(&self) -> usize {
+        Self::room(self)
+    }
+
+    fn push(&mut self, octets: &[u8]) {
+        Self::push(self, octets);
+    }
+
+    fn end_input(&mut self) {
+        Self::end_input(self);
+    }
+
+    fn run(&mut self) {
+        Self::run(self);
+    }
+
+    fn drain(&mut self, send: &mut dyn FnMut(&[u8]) -> usize) -> usize {
+        Self::drain(self, send)
+    }
+
+    fn is_drained(&self) -> bool {
+        Self::is_drained(self)
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        Self::ended(self)
+    }
+
+    fn answered(&self) -> u64 {
+        Self::answered(self)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        Self::due(self)
+    }
+
+    fn hop_limit(&self) -> Option<u8> {
+        Self::hop_limit(self)
+    }
+
+    fn forget_hop_limit(&mut self) {
+        Self::forget_hop_limit(self);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod clock;
 mod connection;
 mod device;
 pub mod dns;
+pub mod endpoint;
 pub mod fixed;
 pub mod http;
 pub mod imds;
@@ -13,6 +14,7 @@ pub mod ntp;
 mod packet;
 mod server;
 mod stack;
+pub mod tls;
 pub mod unanswered;
 
 use std::io;
@@ -31,10 +33,12 @@ use crate::mapping::{InterfaceIndex, PortId};
 
 use clock::{Clock, Entropy, HostClock, SeededEntropy};
 pub use dns::NameSource;
+pub use endpoint::{Endpoint, EndpointSlot};
 pub use imds::MetadataSource;
 pub use ntp::TimeSource;
 pub use packet::{Served, served};
-pub use server::Server;
+pub use server::{Api, Server};
+pub use tls::Authority;
 use unanswered::Counters;
 
 /// The data that the services answer with.
@@ -84,6 +88,9 @@ impl Default for Limits {
     }
 }
 
+/// Has the services look after the connections of an interface, from another thread: an answer has come.
+pub type Wake = Arc<dyn Fn(InterfaceIndex) + Send + Sync>;
+
 /// Settings of the services.
 #[derive(Clone)]
 pub struct ServicesConfig {
@@ -95,7 +102,9 @@ pub struct ServicesConfig {
     pub clock: Arc<dyn Clock>,
     /// Where tokens and sequence numbers come from.
     pub entropy: Arc<dyn Entropy>,
-    /// Called first by each thread of the services; the server confines it.
+    /// What serves the API to hosts, and by which certificate; without it there is no endpoint.
+    pub endpoint: Option<(EndpointSlot, Authority)>,
+    /// Called first by each thread of the services: a server confines it.
     pub thread_start: fn(),
 }
 
@@ -106,6 +115,7 @@ impl Default for ServicesConfig {
             forward_to: None,
             clock: Arc::new(HostClock::default()),
             entropy: Arc::new(SeededEntropy::unpredictable()),
+            endpoint: None,
             thread_start: || (),
         }
     }
@@ -154,6 +164,7 @@ enum Input {
     },
     Resolved(Vec<u8>),
     Forget(InterfaceIndex),
+    Wake(InterfaceIndex),
     Stop,
 }
 
@@ -260,6 +271,7 @@ impl Services {
         }
         let (made, shared) = sync_channel(1);
         let inside = Arc::clone(&waiting);
+        let waking = input.clone();
         let thread = std::thread::Builder::new().name("services".to_owned());
         threads.push(thread.spawn(move || {
             let upstream = upstream.map(|socket| -> Upstream {
@@ -268,7 +280,12 @@ impl Services {
             });
             thread_start();
             let clock = Arc::clone(&config.clock);
-            let server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
+            let mut server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
+            if let Some((slot, authority)) = config.endpoint {
+                // Where the thread is gone there is no connection to look after.
+                let wake: Wake = Arc::new(move |interface| drop(waking.send(Input::Wake(interface))));
+                server.serve_endpoint(slot, authority, wake);
+            }
             let _ = made.send(server.shared());
             run(server, &*clock, &inputs, &inside);
         })?);
@@ -331,6 +348,7 @@ fn take(server: &mut Server, input: Option<Input>, waiting: &Waiting) {
         }
         Some(Input::Resolved(answer)) => server.resolved(answer),
         Some(Input::Forget(interface)) => server.forget(interface),
+        Some(Input::Wake(interface)) => server.wake(interface),
         Some(Input::Stop) | None => {}
     }
 }

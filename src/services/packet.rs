@@ -23,6 +23,10 @@ pub enum Served {
     Dns,
     /// Port 123 of 169.254.169.123 and `fd00:ec2::123`.
     Time,
+    /// HTTP on port 80 of 169.254.169.246 and `fd00:ec2::246`: the API of EC2.
+    Endpoint,
+    /// The same by TLS on port 443.
+    SecureEndpoint,
 }
 
 /// The transport of a packet.
@@ -148,7 +152,7 @@ fn segment(packet: &IpPacket<'_>, checksum_pending: bool) -> Result<bool, Unansw
 /// The service at an address and port. An IPv4 address other than the link-local services is the VPC's resolver: the
 /// decision passes no other to the services.
 pub fn served(local: SocketAddr, protocol: u8) -> Option<Served> {
-    let [metadata, dns, time] = match local.ip() {
+    let [metadata, dns, time, endpoint] = match local.ip() {
         IpAddr::V4(_) => SERVICES_IPV4.map(IpAddr::V4),
         IpAddr::V6(_) => SERVICES_IPV6.map(IpAddr::V6),
     };
@@ -156,8 +160,10 @@ pub fn served(local: SocketAddr, protocol: u8) -> Option<Served> {
     match (local.port(), protocol) {
         (80, PROTOCOL_TCP) if address == metadata => Some(Served::Metadata),
         (123, PROTOCOL_UDP) if address == time => Some(Served::Time),
+        (80, PROTOCOL_TCP) if address == endpoint => Some(Served::Endpoint),
+        (443, PROTOCOL_TCP) if address == endpoint => Some(Served::SecureEndpoint),
         (53, _) if address == dns => Some(Served::Dns),
-        (53, _) if address.is_ipv4() && address != metadata && address != time => Some(Served::Dns),
+        (53, _) if address.is_ipv4() && ![metadata, time, endpoint].contains(&address) => Some(Served::Dns),
         _ => None,
     }
 }

@@ -10,12 +10,21 @@ use axum::Router;
 
 use super::clock::{Clock, Entropy};
 use super::dns::forward::Forwarder;
+use super::endpoint::{self, EndpointSlot};
 use super::packet::Arrival;
 use super::stack::{Link, ReplyTo, Stack, Surroundings};
+use super::tls::Authority;
 use super::unanswered::Unanswered;
-use super::{Inject, Limits, Shared, Source, Upstream, imds};
+use super::{Inject, Limits, Shared, Source, Upstream, Wake, imds};
 use crate::contain;
 use crate::mapping::{InterfaceIndex, PortId};
+
+/// The endpoint of the API, as connections need it.
+pub struct Api {
+    pub(super) router: Router,
+    pub(super) authority: Authority,
+    pub(super) wake: Wake,
+}
 
 /// All stacks. It is driven by one thread.
 pub struct Server {
@@ -24,6 +33,7 @@ pub struct Server {
     entropy: Arc<dyn Entropy>,
     limits: Limits,
     router: Router,
+    endpoint: Option<Api>,
     shared: Arc<Shared>,
     inject: Arc<Inject>,
     forwarder: Option<Forwarder<ReplyTo>>,
@@ -51,12 +61,29 @@ impl Server {
             clock,
             entropy,
             limits,
+            endpoint: None,
             shared: Arc::default(),
             inject,
             forwarder: upstream.map(Forwarder::new),
             stacks: HashMap::new(),
             agenda: BTreeSet::new(),
             connections: 0,
+        }
+    }
+
+    /// Opens the endpoint of the API to the hosts.
+    pub fn serve_endpoint(&mut self, slot: EndpointSlot, authority: Authority, wake: Wake) {
+        self.endpoint = Some(Api {
+            router: endpoint::router(slot),
+            authority,
+            wake,
+        });
+    }
+
+    /// An answer of the API has come for a connection of an interface.
+    pub fn wake(&mut self, interface: InterfaceIndex) {
+        if self.stacks.contains_key(&interface) {
+            self.with(interface, None, |stack, around| stack.run(around));
         }
     }
 
@@ -172,6 +199,7 @@ impl Server {
             wall: self.clock.wall(),
             source: &*self.source,
             router: &self.router,
+            endpoint: self.endpoint.as_ref(),
             limits: &self.limits,
             entropy: &*self.entropy,
             connections: &mut self.connections,

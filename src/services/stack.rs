@@ -3,7 +3,7 @@
 //! check off) gets their answers too (EC2 guide, "Retrieve instance metadata": a router can forward packets to the
 //! service).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -21,9 +21,10 @@ use super::device::Queues;
 use super::dns::forward::{Forwarder, Ticket};
 use super::dns::{self, Outcome};
 use super::packet::{Arrival, Served, Transport};
+use super::server::Api;
 use super::unanswered::{Counters, Unanswered};
 use super::{Limits, Source, ntp};
-use crate::datapath::{SERVICES_IPV4, SERVICES_IPV6};
+use crate::datapath::SERVICES_IPV4;
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::MacAddr;
 use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -38,6 +39,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) wall: SystemTime,
     pub(super) source: &'a dyn Source,
     pub(super) router: &'a Router,
+    pub(super) endpoint: Option<&'a Api>,
     pub(super) limits: &'a Limits,
     pub(super) entropy: &'a dyn Entropy,
     /// Connections of all stacks.
@@ -65,7 +67,6 @@ pub(super) struct Link {
 pub(super) struct Stack {
     interface: InterfaceIndex,
     pub(super) link: Link,
-    resolver: Option<Ipv4Addr>,
     stack: Interface,
     queues: Queues,
     sockets: SocketSet<'static>,
@@ -97,15 +98,6 @@ impl Stack {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = u64::from_be_bytes(seed);
         let mut stack = Interface::new(config, &mut queues, instant(around.now));
-        stack.update_ip_addrs(|addresses| {
-            let services = SERVICES_IPV4
-                .map(IpAddr::V4)
-                .into_iter()
-                .chain(SERVICES_IPV6.map(IpAddr::V6));
-            // Six of the eight places; the resolver's address is added with its first packet.
-            addresses
-                .extend(services.map(|address| IpCidr::new(address.into(), if address.is_ipv4() { 32 } else { 128 })));
-        });
         // All answers leave by the link. The routes' gateways are never resolved: there is no link layer here.
         let routes = stack.routes_mut();
         let _ = routes.add_default_ipv4_route(Ipv4Address::new(169, 254, 0, 1));
@@ -115,7 +107,6 @@ impl Stack {
         Self {
             interface,
             link,
-            resolver: None,
             stack,
             queues,
             sockets,
@@ -131,13 +122,16 @@ impl Stack {
     pub(super) fn receive(&mut self, arrival: Arrival, around: &mut Surroundings<'_>) {
         self.last_used = around.now;
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
-        self.know_resolver(&arrival);
+        self.know(arrival.local.ip());
         let tuple = Tuple {
             remote: arrival.remote,
             local: arrival.local,
         };
         if let Transport::Segment { served, opens } = arrival.transport {
             let known = self.connections.iter().any(|connection| connection.tuple == tuple);
+            // Without an endpoint its ports are as any other.
+            let there = around.endpoint.is_some();
+            let served = served.filter(|served| there || !matches!(served, Served::Endpoint | Served::SecureEndpoint));
             match served {
                 Some(served) if opens && !known => {
                     if let Err(reason) = self.admit(tuple, served, around) {
@@ -154,19 +148,32 @@ impl Stack {
         self.run(around);
     }
 
-    /// Adds the address of the VPC's resolver, the only other service address.
-    fn know_resolver(&mut self, arrival: &Arrival) {
-        let IpAddr::V4(address) = arrival.local.ip() else {
-            return;
+    /// Takes an address of the services as its own, once a packet has come for it. There are eight places: four services by each
+    /// family and the resolver of a VPC are nine, of which one that no connection is at gives way.
+    fn know(&mut self, address: IpAddr) {
+        let address = IpAddress::from(address);
+        let in_use = |known: &IpCidr| {
+            let known: IpAddr = known.address().into();
+            self.connections
+                .iter()
+                .any(|connection| connection.tuple.local.ip() == known)
         };
-        if SERVICES_IPV4.contains(&address) || self.resolver == Some(address) {
-            return;
-        }
-        let old = self.resolver.replace(address);
         self.stack.update_ip_addrs(|addresses| {
-            addresses.retain(|known| Some(known.address()) != old.map(IpAddress::Ipv4));
-            // Seven of eight places.
-            let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(address), 32));
+            if addresses.iter().any(|known| known.address() == address) {
+                return;
+            }
+            if addresses.is_full()
+                && let Some(unused) = addresses.iter().position(|known| !in_use(known))
+            {
+                addresses.remove(unused);
+            }
+            let length = if address.version() == smoltcp::wire::IpVersion::Ipv4 {
+                32
+            } else {
+                128
+            };
+            // Where all are in use the packet is not answered.
+            let _ = addresses.push(IpCidr::new(address, length));
         });
     }
 
@@ -304,7 +311,7 @@ impl Stack {
         for at in 0..self.connections.len() {
             let connection = &mut self.connections[at];
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(connection.handle);
-            let step = connection.step(socket, self.interface, around.router, around.limits, around.now);
+            let step = connection.step(socket, self.interface, around);
             let tuple = connection.tuple;
             if let Some(reason) = step.fault {
                 self.counters.count(reason);

@@ -132,6 +132,10 @@ def network():
         made = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone, **more)
         subnets.append(made["Subnet"]["SubnetId"])
     ec2.get_waiter("subnet_available").wait(SubnetIds=subnets)
+    more = ec2.associate_vpc_cidr_block(VpcId=vpc["VpcId"], CidrBlock="10.9.0.0/16")["CidrBlockAssociation"]["AssociationId"]
+    ec2.disassociate_vpc_cidr_block(AssociationId=more)
+    ec2.modify_vpc_attribute(VpcId=vpc["VpcId"], EnableDnsHostnames={"Value": True})
+    ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": False})
     expect("free addresses", ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["AvailableIpAddressCount"], 251)
     for name, value in (("cidr-block", "10.0.1.0/24"), ("cidr", "10.0.1.0/24"), ("vpc-id", vpc["VpcId"]), ("state", "available")):
         found = ec2.describe_subnets(Filters=[{"Name": name, "Values": [value]}, {"Name": "subnet-id", "Values": [subnets[1]]}])

@@ -181,6 +181,74 @@ END
     server.stop();
 }
 
+#[test]
+#[ignore = "needs root: make test"]
+fn clients_in_a_host_reach_the_api_by_the_names_that_are_compiled_into_them() {
+    needs("aws", "awscli");
+    let folder = tempfile::tempdir().unwrap();
+    let network = file(&folder, "network.yaml", INSIDE);
+    let server = Server::start(&folder, &["up", "--allow-exec", &network]);
+    let ask = |host: &str, line: &str| server.ask(&["exec", host, "--", "sh", "-c", line]);
+    let says_in = |host: &str, line: &str| {
+        let output = ask(host, line);
+        assert_eq!(code(&output), 0, "{line}: {}", says(&output));
+        stdout(&output)
+    };
+    let arn = says_in("role", "/usr/bin/aws sts get-caller-identity --query Arn --output text");
+    assert!(
+        arn.starts_with("arn:aws:sts::123456789012:assumed-role/failover/i-"),
+        "{arn}"
+    );
+    let arn = says_in(
+        "plain",
+        "/usr/bin/aws sts get-caller-identity --query Arn --output text",
+    );
+    assert_eq!(arn.trim(), "arn:aws:iam::123456789012:root");
+    // By the library, over more than one window of TCP, and by plain HTTP.
+    let script = "/usr/bin/python3 -c \"import boto3; print(len(boto3.client('ec2').describe_availability_zones()['AvailabilityZones']))\"";
+    assert_eq!(says_in("plain", script).trim(), "6");
+    let types = "/usr/bin/aws ec2 describe-instance-types --query 'length(InstanceTypes)'";
+    assert!(says_in("plain", types).trim().parse::<u32>().unwrap() > 50);
+    for scheme in ["http", "https"] {
+        let line =
+            format!("curl -sf '{scheme}://ec2.us-east-1.amazonaws.com/?Action=DescribeRegions&Version=2016-11-15'");
+        assert!(
+            says_in("plain", &line).contains("<regionName>us-east-1</regionName>"),
+            "{scheme}"
+        );
+    }
+    // The resolver knows the names; the host's own file is for those that ask no resolver.
+    let dig = says_in(
+        "plain",
+        "dig +short @169.254.169.253 sts.amazonaws.com ec2.us-east-1.api.aws A",
+    );
+    assert_eq!(dig.trim(), "169.254.169.246\n169.254.169.246");
+    // Who may not edit is refused, as on the socket.
+    let refused = ask("reader", "/usr/bin/aws ec2 create-vpc --cidr-block 10.9.0.0/16");
+    assert!(says(&refused).contains("UnauthorizedOperation"), "{}", says(&refused));
+    says_in("reader", "/usr/bin/aws ec2 describe-vpcs");
+    assert_ne!(
+        code(&ask(
+            "stranger",
+            "curl -sf -m 3 http://169.254.169.246/?Action=DescribeVpcs"
+        )),
+        0
+    );
+    // A certificate of another network is not trusted: that of this one is in the host alone.
+    assert!(!std::fs::exists("/etc/ssl/localvpc-ca.pem").unwrap());
+    server.stop();
+}
+
+const INSIDE: &str = "
+vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
+instances:
+  role: { subnet: s, ipv4: [10.0.1.11], metadata: { iam_role: failover } }
+  plain: { subnet: s, ipv4: [10.0.1.12] }
+  reader: { subnet: s, ipv4: [10.0.1.13], api: read-only }
+  stranger: { subnet: s, ipv4: [10.0.1.14], api: none }
+";
+
 const NETWORK: &str = "
 vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
 subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }

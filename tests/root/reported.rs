@@ -18,6 +18,8 @@ scenarios! {
         "imds-after-the-data-path.yaml", "of: [metadata]" => "of: [mappings]";
     the_keys_of_an_interface_appear_later_than_its_device:
         "imds-new-interface.yaml", "of: [metadata]" => "of: [routes]";
+    the_agent_awsvip_moves_an_address_with_the_aws_command_line_and_no_option:
+        "awsvip.yaml", "two: { subnet: s, ipv4: [10.0.1.12], metadata: { iam_role: failover } }" => "two: { subnet: s, ipv4: [10.0.1.12], metadata: { iam_role: failover }, api: read-only }";
     an_attachment_takes_time_and_one_that_hangs_is_in_use_until_it_is_ended:
         "attachment-takes-time.yaml", "attach: { fixed: 3s }" => "attach: { fixed: 1ms }";
     an_advertise_has_a_prefix_that_was_not_asked_for:

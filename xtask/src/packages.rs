@@ -33,6 +33,7 @@ const TESTS: &[(&str, &str)] = &[
     ("jq", "jq"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("aws", "awscli"),
+    ("/usr/lib/ocf/resource.d/heartbeat/awsvip", "resource-agents"),
 ];
 
 /// Libraries of chronyd, whose package is not installed.

@@ -30,7 +30,7 @@ use axum::{Extension, Router};
 
 pub use actions::action_names;
 pub use coverage::coverage;
-pub use state::Ec2;
+pub use state::{Ec2, Identity, Memory};
 
 use crate::api::guard::Transport;
 use crate::api::{AppState, Problem};
@@ -58,6 +58,7 @@ async fn serve(
     State(ec2): State<Arc<Ec2>>,
     method: Method,
     transport: Option<Extension<Transport>>,
+    caller: Option<Extension<Identity>>,
     RawQuery(query): RawQuery,
     body: Bytes,
 ) -> Response {
@@ -89,7 +90,7 @@ async fn serve(
     let sts = is_sts(&request);
     let own_id = id.clone();
     // An edit may wait for the writer's lock.
-    let answer = crate::api::commands::run(move || answer(&ec2, &request, &own_id)).await;
+    let answer = crate::api::commands::run(move || answer(&ec2, &request, (&own_id, caller.as_deref()))).await;
     match (answer, fault) {
         (_, Some((refusal, _))) => refused(&refusal, &id, sts),
         (Ok(Ok(text)), None) => xml_response(StatusCode::OK, text, &id),
@@ -116,6 +117,13 @@ fn nothing_here() -> Response {
 
 /// Whether a request is allowed on its transport: an instance with read access calls only actions that read.
 fn may_call(transport: Option<Transport>, action: &str) -> Result<(), Ec2Error> {
+    if transport == Some(Transport::Instance(ApiAccess::None)) {
+        return Err(Ec2Error::new(
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation. The programs of this instance have no access to the API: make the \
+             instance with 'api: full' or 'api: read-only'.",
+        ));
+    }
     let reads_only = transport == Some(Transport::Instance(ApiAccess::ReadOnly));
     if reads_only && !actions::find(action)?.reads {
         return Err(Ec2Error::new(
@@ -128,10 +136,10 @@ fn may_call(transport: Option<Transport>, action: &str) -> Result<(), Ec2Error> 
 }
 
 /// Carries a request out and writes its answer.
-fn answer(ec2: &Ec2, request: &Request, id: &str) -> Result<String, Ec2Error> {
+fn answer(ec2: &Ec2, request: &Request, (id, caller): (&str, Option<&Identity>)) -> Result<String, Ec2Error> {
     let entry = actions::find(&request.action)?;
     let shape = entry.shape();
-    let members = ec2.call(entry, request.tree(shape)?)?;
+    let members = ec2.call(entry, request.tree(shape)?, caller)?;
     Ok(response(entry.name, &shape.service, members, id))
 }
 

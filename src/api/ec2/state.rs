@@ -11,6 +11,7 @@ use super::shape::ActionShape;
 use super::xml::Node;
 use crate::api::AppState;
 use crate::control::{ControlError, Controller};
+use crate::model::InstanceId;
 use crate::model::command::Command;
 
 /// The number of client tokens that are remembered (EC2 remembers those of a day; "Ensuring idempotency", EC2 API
@@ -21,6 +22,20 @@ const MOST_TOKENS: usize = 10_000;
 pub struct Ec2 {
     /// The network and its hosts.
     pub state: AppState,
+}
+
+/// Who calls: the account itself unless it is a host with a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The role whose credentials its metadata service gives it.
+    pub role: Option<String>,
+}
+
+/// What the EC2 faces of one network remember between calls.
+#[derive(Default)]
+pub struct Memory {
     tokens: Mutex<Tokens>,
 }
 
@@ -32,6 +47,8 @@ pub struct Call<'a> {
     pub action: &'static str,
     /// AWS's definition of the action.
     pub shape: &'static ActionShape,
+    /// The host that calls, where one does.
+    pub caller: Option<&'a Identity>,
 }
 
 impl Call<'_> {
@@ -63,18 +80,16 @@ struct Remembered {
 impl Ec2 {
     /// The EC2 API of a server.
     pub fn new(state: AppState) -> Self {
-        Self {
-            state,
-            tokens: Mutex::default(),
-        }
+        Self { state }
     }
 
     /// Calls an action. A client token that was used before gets the answer that it got then.
-    pub fn call(&self, entry: &Entry, tree: Map<String, Value>) -> Answer {
+    pub fn call(&self, entry: &Entry, tree: Map<String, Value>, caller: Option<&Identity>) -> Answer {
         let call = Call {
             ec2: self,
             action: entry.name,
             shape: entry.shape(),
+            caller,
         };
         let token = tree
             .get("ClientToken")
@@ -84,7 +99,7 @@ impl Ec2 {
             return entry.call(tree, &call);
         };
         // Held while the action runs, so that two requests with one token are carried out once.
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.state.ec2().tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (entry.name, token);
         if let Some(known) = tokens.answers.get(&key) {
             if known.parameters == tree {

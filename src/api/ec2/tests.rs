@@ -101,7 +101,7 @@ impl Endpoint {
     pub(super) fn call(&self, action: &str, form: &str) -> Result<Node, Ec2Error> {
         let request = Request::parse(format!("Action={action}").as_bytes(), form.as_bytes())?;
         let entry = find(&request.action)?;
-        let members = self.ec2.call(entry, request.tree(entry.shape())?)?;
+        let members = self.ec2.call(entry, request.tree(entry.shape())?, None)?;
         match self.outputs.actions.get(action) {
             Some(shape) => {
                 // botocore leaves `return` out where it has no use for it.
@@ -469,6 +469,7 @@ fn an_instance_that_only_reads_calls_what_reads() {
     );
     assert!(may_call(Some(Transport::Instance(ApiAccess::Full)), "AssignPrivateIpAddresses").is_ok());
     assert!(may_call(Some(Transport::Tcp), "AssignPrivateIpAddresses").is_ok());
+    assert!(may_call(Some(Transport::Instance(ApiAccess::None)), "DescribeVpcs").is_err());
 }
 
 #[test]
@@ -811,4 +812,48 @@ fn rules_groups_acls_and_lists_are_tagged_like_everything_else() {
             .filter(|item| text(item, "tagSet.0.value").as_deref() == Some("n"));
         assert_eq!(named.filter_map(|item| text(item, id)).count(), 1, "{action}");
     }
+}
+
+#[test]
+fn blocks_are_added_to_a_vpc_and_taken_away_by_their_association() {
+    let ec2 = Endpoint::new();
+    let (vpc, subnet) = ec2.network();
+    let add = |block: &str| format!("VpcId={vpc}&CidrBlock={block}");
+    let place = "cidrBlockAssociation.associationId";
+    let first = ec2.get("AssociateVpcCidrBlock", &add("10.1.0.0/16"), place);
+    let second = ec2.get("AssociateVpcCidrBlock", &add("10.2.0.0/16"), place);
+    let six = format!("VpcId={vpc}&AmazonProvidedIpv6CidrBlock=true");
+    let six = ec2.get("AssociateVpcCidrBlock", &six, "ipv6CidrBlockAssociation.associationId");
+    for gone in [&first, &six] {
+        ec2.call("DisassociateVpcCidrBlock", &format!("AssociationId={gone}"))
+            .unwrap();
+        assert_eq!(
+            ec2.refusal("DisassociateVpcCidrBlock", &format!("AssociationId={gone}"))
+                .0,
+            "InvalidVpcCidrBlockAssociationID.NotFound"
+        );
+    }
+    // The others keep their identifiers.
+    let listed = ec2.call("DescribeVpcs", "").unwrap();
+    let of = |at: usize| text(&listed, &format!("vpcSet.0.cidrBlockAssociationSet.{at}.associationId")).unwrap();
+    assert_eq!(of(1), second);
+    assert_eq!(
+        ec2.refusal("DisassociateVpcCidrBlock", &format!("AssociationId={}", of(0)))
+            .0,
+        "OperationNotPermitted"
+    );
+    ec2.call(
+        "ModifyVpcAttribute",
+        &format!("VpcId={vpc}&EnableDnsSupport.Value=true"),
+    )
+    .unwrap();
+    let off = format!("VpcId={vpc}&EnableDnsSupport.Value=false");
+    assert_eq!(ec2.refusal("ModifyVpcAttribute", &off).0, "UnsupportedOperation");
+    ec2.call(
+        "ModifySubnetAttribute",
+        &format!("SubnetId={subnet}&MapPublicIpOnLaunch.Value=false"),
+    )
+    .unwrap();
+    let on = format!("SubnetId={subnet}&MapPublicIpOnLaunch.Value=true");
+    assert_eq!(ec2.refusal("ModifySubnetAttribute", &on).0, "UnsupportedOperation");
 }

@@ -72,7 +72,7 @@ fn under_faults(verdict: Verdict, faults: &FaultView, from: &Interface, to: &Int
 
 /// A service of the VPC, and what it does with a request.
 pub(super) struct Answer {
-    /// `metadata`, `dns`, `time` or `dhcp`.
+    /// `metadata`, `dns`, `time`, `api` or `dhcp`.
     pub(super) service: &'static str,
     /// What it does, in a sentence.
     pub(super) does: String,
@@ -106,6 +106,10 @@ pub(super) fn service(service: Service, bytes: &[u8], faults: ServiceFaults) -> 
     });
     match local.and_then(|(local, protocol)| served(local, protocol)) {
         Some(Served::Metadata) => metadata(faults),
+        Some(Served::Endpoint | Served::SecureEndpoint) => answer(
+            "api",
+            "opens the connection, or answers a request of the EC2 API".to_owned(),
+        ),
         Some(Served::Dns) => answer("dns", "opens the connection, or answers a query".to_owned()),
         Some(Served::Time) if faults.clock_skew != 0 => {
             let skew = std::time::Duration::from_nanos(faults.clock_skew.unsigned_abs());

@@ -179,21 +179,24 @@ pub enum RouterAddress {
     LinkLocal,
 }
 
-/// The link-local services that answer ARP with the router's MAC: metadata, DNS, time (VPC guide, "link-local addresses").
-pub const SERVICES_IPV4: [Ipv4Addr; 3] = [
+/// The link-local services that answer ARP with the router's MAC: metadata, DNS, time (VPC guide, "link-local addresses"), and the
+/// endpoint of the API, which EC2 has elsewhere: a choice of this project.
+pub const SERVICES_IPV4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 169, 253),
     Ipv4Addr::new(169, 254, 169, 123),
+    Ipv4Addr::new(169, 254, 169, 246),
 ];
 
 /// The gateway of hosts with a link-local IPv4 address only.
 pub(crate) const LINK_LOCAL_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 
 /// The same services by IPv6; they are behind the router, not on-link.
-pub const SERVICES_IPV6: [Ipv6Addr; 3] = [
+pub const SERVICES_IPV6: [Ipv6Addr; 4] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x246),
 ];
 
 impl View {

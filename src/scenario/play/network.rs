@@ -11,7 +11,7 @@ use super::Marks;
 use crate::control::{ControlError, Controller};
 use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
-use crate::lab::{Instance, ServeHost};
+use crate::lab::Instance;
 use crate::model::fault::FaultSpec;
 use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::mapping::{EditMappings, MappingEdit};
@@ -20,7 +20,7 @@ use crate::model::subnet::plan;
 use crate::model::{AddressOrPrefix, Command, FaultId, InterfaceId, ResourceRef};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
-use crate::runtime::{Runtime, RuntimeConfig, RuntimeError, StartApi, host_environment};
+use crate::runtime::{HostApi, Runtime, RuntimeConfig, RuntimeError, StartApi, host_environment};
 use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
 use crate::topology::{DeclareError, declare};
 
@@ -79,7 +79,7 @@ pub(super) enum Change {
 /// The network of one run. Dropping it removes everything.
 pub struct Stage {
     /// Serves the API to the hosts as long as the stage exists.
-    _inside: Option<Arc<dyn ServeHost>>,
+    _inside: Option<Arc<dyn HostApi>>,
     runtime: Arc<Runtime>,
     /// The path of this program for instances.
     program: PathBuf,

@@ -173,7 +173,7 @@ fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &
         return reverse(query, net, asker, names, zone);
     }
     let Some(domain) = domain_name(zone).filter(|domain| domain.zone_of(name)) else {
-        return Found::Elsewhere;
+        return endpoint(query, asker, names).unwrap_or(Found::Elsewhere);
     };
     match name.num_labels() - domain.num_labels() {
         0 => return Found::NoData(domain),
@@ -201,6 +201,28 @@ fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &
     } else {
         Found::Records(records)
     }
+}
+
+/// A name of the API, which leads to the VPC's own endpoint. One that has a TCP port alone, and an address of each family.
+fn endpoint(query: &Query, asker: InterfaceIndex, names: &dyn NameSource) -> Option<Found> {
+    let asked = query.name().to_ascii();
+    let asked = asked.trim_end_matches('.');
+    if !names
+        .api_names(asker)
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(asked))
+    {
+        return None;
+    }
+    let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
+    let (ipv4, ipv6) = (SERVICES_IPV4[3], SERVICES_IPV6[3]);
+    let records = match query.query_type() {
+        RecordType::A => vec![record(RData::A(A(ipv4)))],
+        RecordType::AAAA => vec![record(RData::AAAA(AAAA(ipv6)))],
+        RecordType::ANY => vec![record(RData::A(A(ipv4))), record(RData::AAAA(AAAA(ipv6)))],
+        _ => return Some(Found::NoData(query.name().base_name())),
+    };
+    Some(Found::Records(records))
 }
 
 /// The addresses of the single label below the domain.

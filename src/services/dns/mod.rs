@@ -49,6 +49,11 @@ pub trait NameSource: Send + Sync + 'static {
     fn zone(&self, asker: InterfaceIndex) -> Option<Zone>;
     /// The owner of an address in the asker's VPC; `None` when no interface has it.
     fn holder(&self, asker: InterfaceIndex, address: IpAddr) -> Option<Holder>;
+    /// The names of the API that lead to the VPC's own endpoint; none where there is none.
+    fn api_names(&self, asker: InterfaceIndex) -> Vec<String> {
+        let _ = asker;
+        Vec::new()
+    }
     /// The addresses behind a resource name (`i-…`, lower case) in the asker's VPC.
     fn instance_addresses(&self, asker: InterfaceIndex, instance_id: &str) -> Option<HostAddresses>;
 }

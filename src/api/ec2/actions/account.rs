@@ -11,6 +11,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::ids::ResourceId;
 
 /// The lifetime of a role's credentials by default (STS, AssumeRole, DurationSeconds).
 const ROLE_SECONDS: i64 = 3600;
@@ -40,7 +41,24 @@ impl Action for GetCallerIdentity {
     const HELP: &'static str = "Says who calls";
     const READS: bool = true;
 
-    fn run(self, _: &Call<'_>) -> Answer {
+    fn run(self, call: &Call<'_>) -> Answer {
+        // An instance with a role has a session of it, named after the instance (IAM guide, "Using an IAM role to grant permissions").
+        if let Some((role, instance)) = call
+            .caller
+            .and_then(|caller| Some((caller.role.as_ref()?, caller.instance)))
+        {
+            return Ok(vec![
+                (
+                    "Arn",
+                    Node::Text(format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{instance}")),
+                ),
+                (
+                    "UserId",
+                    Node::Text(format!("AROA{:016X}:{instance}", instance.to_bits())),
+                ),
+                ("Account", Node::text(ACCOUNT)),
+            ]);
+        }
         Ok(vec![
             ("Arn", Node::Text(format!("arn:aws:iam::{ACCOUNT}:root"))),
             ("UserId", Node::text(ACCOUNT)),

@@ -2,6 +2,7 @@
 
 mod account;
 mod attachments;
+mod cidr_blocks;
 mod dhcp_options;
 mod ids;
 mod images;
@@ -31,6 +32,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<interfaces::AssignPrivateIpAddresses>(),
     Entry::of::<dhcp_options::AssociateDhcpOptions>(),
     Entry::of::<route_tables::AssociateRouteTable>(),
+    Entry::of::<cidr_blocks::AssociateVpcCidrBlock>(),
     Entry::of::<account::AssumeRole>(),
     Entry::of::<attachments::AttachNetworkInterface>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
@@ -84,6 +86,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<vpcs::DescribeVpcs>(),
     Entry::of::<attachments::DetachNetworkInterface>(),
     Entry::of::<route_tables::DisassociateRouteTable>(),
+    Entry::of::<cidr_blocks::DisassociateVpcCidrBlock>(),
     Entry::of::<account::GetCallerIdentity>(),
     Entry::of::<prefix_lists::GetManagedPrefixListAssociations>(),
     Entry::of::<prefix_lists::GetManagedPrefixListEntries>(),
@@ -92,6 +95,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<prefix_lists::ModifyManagedPrefixList>(),
     Entry::of::<interfaces::ModifyNetworkInterfaceAttribute>(),
     Entry::of::<security_group_rules::ModifySecurityGroupRules>(),
+    Entry::of::<cidr_blocks::ModifySubnetAttribute>(),
+    Entry::of::<cidr_blocks::ModifyVpcAttribute>(),
     Entry::of::<life::RebootInstances>(),
     Entry::of::<network_acls::ReplaceNetworkAclAssociation>(),
     Entry::of::<network_acls::ReplaceNetworkAclEntry>(),

@@ -50,21 +50,21 @@ const PLACES: &[Place] = &[
 /// Renders EC2's `Vpc`.
 pub(super) fn vpc(vpc: &Vpc) -> Node {
     let associated = || Node::map([("state", Node::text("associated"))]);
-    let ipv4 = vpc.cidr_blocks.iter().enumerate().map(|(number, block)| {
+    let ipv4 = vpc.cidr_blocks.iter().map(|block| {
         Node::map([
             (
                 "associationId",
-                Node::Text(association("vpc-cidr-assoc", vpc.id, number)),
+                Node::Text(association_of("vpc-cidr-assoc", vpc.id, &block.to_string())),
             ),
             ("cidrBlock", Node::text(block)),
             ("cidrBlockState", associated()),
         ])
     });
-    let ipv6 = vpc.ipv6_cidr_blocks.iter().enumerate().map(|(number, block)| {
+    let ipv6 = vpc.ipv6_cidr_blocks.iter().map(|block| {
         Node::map([
             (
                 "associationId",
-                Node::Text(association("vpc-cidr-assoc", vpc.id, 256 + number)),
+                Node::Text(association_of("vpc-cidr-assoc", vpc.id, &block.to_string())),
             ),
             ("ipv6CidrBlock", Node::text(block)),
             ("ipv6CidrBlockState", associated()),
@@ -96,6 +96,14 @@ pub(super) fn association<T: crate::model::ids::ResourceId>(prefix: &str, id: T,
         "{prefix}-0{:016x}",
         id.to_bits().wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     )
+}
+
+/// The identifier of a block of a resource: the same for as long as the resource has the block, whatever others it has (FNV-1a).
+pub(super) fn association_of<T: crate::model::ids::ResourceId>(prefix: &str, id: T, block: &str) -> String {
+    let hash = block.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{prefix}-0{:016x}", id.to_bits() ^ hash)
 }
 
 /// Creates a VPC.
@@ -163,7 +171,7 @@ fn bad_block(text: &str, kind: &str) -> Ec2Error {
 }
 
 /// A free /56 of the range for documentation (2001:db8::/32, RFC 3849).
-fn provided_block(call: &Call<'_>) -> Ipv6Net {
+pub(super) fn provided_block(call: &Call<'_>) -> Ipv6Net {
     let taken: Vec<Ipv6Net> = call
         .controller()
         .vpcs()

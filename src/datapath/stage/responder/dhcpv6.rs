@@ -317,7 +317,7 @@ impl<'a> Server<'a> {
         if !told {
             return Vec::new();
         }
-        let [_, resolver, _] = SERVICES_IPV6;
+        let [_, resolver, ..] = SERVICES_IPV6;
         let own = self
             .ingress
             .subnet
