@@ -203,13 +203,14 @@ mod reading;
 
 impl FaultKind {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "link_down",
         "partition",
         "zone_cut",
         "impairment",
         "stale_mapping",
         "late_propagation",
+        "late_attachment",
         "api",
         "router_advertisements_withheld",
         "dhcp_silent",
@@ -469,10 +470,12 @@ mod tests {
             (
                 r#"{"late_propagation": {"delay": {"fixed": "1s"}}}"#,
                 "late_propagation",
+                "late_attachment",
             ),
             (
                 r#"{"late_propagation": {"of": ["routes"], "delay": {"uniform": {"from": "1s", "to": "2s"}}}}"#,
                 "late_propagation",
+                "late_attachment",
             ),
             (r#"{"api": {"throttle": {"rate": 0.5, "burst": 1}}}"#, "api"),
             (

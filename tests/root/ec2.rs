@@ -250,7 +250,7 @@ instances:
 ";
 
 const NETWORK: &str = "
-vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+vpcs: { v: { cidr_blocks: [10.0.0.0/16], profile: { base: aws, overrides: { instance: { stopping: 5s } } } } }
 subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
 instances:
   one: { subnet: s, ipv4: [10.0.1.11, 10.0.1.50] }

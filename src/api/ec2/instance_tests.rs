@@ -37,7 +37,7 @@ impl Endpoint {
     }
 
     fn late_attachment(&self, fault: &str) {
-        let spec: FaultSpec = serde_json::from_str(&format!(r#"{{"fault": {{"late_attachment": {fault}}}}}"#)).unwrap();
+        let spec: FaultSpec = serde_json::from_str(&format!(r#"{{"late_attachment": {fault}}}"#)).unwrap();
         self.ec2.state.controller.begin_fault(spec).unwrap();
     }
 }

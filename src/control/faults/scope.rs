@@ -97,17 +97,14 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
         FaultKind::LateAttachment { scope, attach, detach } => {
             if attach.is_none() && detach.is_none() {
                 return Err(wrong(
-                    "fault.late_attachment",
+                    "late_attachment",
                     "The fault does nothing",
                     "Say how long to 'attach' or to 'detach' takes.",
                 ));
             }
             let upside_down =
                 |delay: &PropagationDelay| matches!(delay, PropagationDelay::Uniform { from, to } if from > to);
-            for (field, delay) in [
-                ("fault.late_attachment.attach", attach),
-                ("fault.late_attachment.detach", detach),
-            ] {
+            for (field, delay) in [("late_attachment.attach", attach), ("late_attachment.detach", detach)] {
                 if delay.as_ref().is_some_and(upside_down) {
                     let problem = "The least delay is longer than the most";
                     return Err(wrong(field, problem, "Write the shorter one as 'from'."));
