@@ -46,6 +46,12 @@ scenarios! {
         "address-move.yaml", "base: aws-xen" => "base: aws";
     packets_that_leave_their_subnet_follow_its_route_table:
         "routes.yaml", "drops: { no_route: 3 }" => "drops: { no_route: 0 }";
+    keepalived_needs_a_rule_for_its_protocol:
+        "no-security-groups.yaml", "\"egress\": [{\"protocol\": \"112\"" => "\"egress\": [{\"protocol\": \"113\"";
+    an_idle_connection_is_forgotten_and_its_client_hangs:
+        "idle-connection.yaml", "tcp_established: 2 " => "tcp_established: 60 ";
+    an_instance_that_tracks_too_much_begins_nothing_new:
+        "conntrack-exhaustion.yaml", "allowance: 20," => "allowance: 40,";
     the_services_of_a_vpc_say_what_the_network_is_at_that_moment:
         "link-local-services.yaml", "\"{{ a.mac }}\", \"eu-central-1\"" => "\"{{ b.mac }}\", \"eu-central-1\"";
     isc_dhclient_brings_up_a_host_that_knows_nothing:
