@@ -74,6 +74,17 @@ pub struct ModifyAddress {
     pub tags: Option<Tags>,
 }
 
+impl ModifyAddress {
+    /// A command that changes nothing yet.
+    pub fn new(address: impl Into<ResourceRef<AllocationId>>) -> Self {
+        Self {
+            address: address.into(),
+            name: None,
+            tags: None,
+        }
+    }
+}
+
 /// Releases an Elastic IP address that is associated with nothing. Outcome: the address as it was.
 #[derive(Debug, Clone)]
 pub struct ReleaseAddress(pub ResourceRef<AllocationId>);

@@ -47,6 +47,17 @@ pub struct ModifyInternetGateway {
     pub tags: Option<Tags>,
 }
 
+impl ModifyInternetGateway {
+    /// A command that changes nothing yet.
+    pub fn new(gateway: impl Into<ResourceRef<InternetGatewayId>>) -> Self {
+        Self {
+            gateway: gateway.into(),
+            name: None,
+            tags: None,
+        }
+    }
+}
+
 /// Deletes an internet gateway that is attached to no VPC. Outcome: the gateway as it was.
 #[derive(Debug, Clone)]
 pub struct DeleteInternetGateway(pub ResourceRef<InternetGatewayId>);

@@ -190,7 +190,11 @@ fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Insta
                 Node::Map(attached(interface, place, Some(instance)))
             }),
         ),
-        ("privateIpAddressesSet", private_addresses(call, interface)),
+        (
+            "association",
+            super::addresses::association(call, interface, None, true),
+        ),
+        ("privateIpAddressesSet", private_addresses(call, interface, true)),
         ("ipv6AddressesSet", ipv6_addresses(interface)),
         ("interfaceType", Node::text("interface")),
     ])
@@ -244,6 +248,11 @@ pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
     let primary = call.controller().interface(&instance.primary_interface_id.into());
     let primary = primary.ok().filter(|_| instance.state != InstanceState::Terminated);
     let address = primary.as_ref().and_then(NetworkInterface::primary_ipv4);
+    let public = primary
+        .as_ref()
+        .map(|primary| super::addresses::association(call, primary, None, true));
+    let member = |name| public.as_ref().and_then(|public| public.get(name));
+    let (public_ip, public_dns) = (member("publicIp"), member("publicDnsName"));
     let metadata = &instance.metadata;
     let subnet = primary
         .as_ref()
@@ -262,7 +271,8 @@ pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
             "privateDnsName",
             Node::maybe(address.map(|address| private_name(call, address))),
         ),
-        ("dnsName", Node::text("")),
+        ("dnsName", public_dns.cloned().unwrap_or_else(|| Node::text(""))),
+        ("ipAddress", public_ip.cloned().unwrap_or(Node::Absent)),
         ("reason", Node::text(reason.map_or("", |reason| &reason.message))),
         (
             "keyName",

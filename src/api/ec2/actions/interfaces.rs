@@ -51,12 +51,16 @@ pub(super) fn private_name(call: &Call<'_>, address: Ipv4Addr) -> String {
 }
 
 /// The `privateIpAddressesSet` of an interface.
-pub(super) fn private_addresses(call: &Call<'_>, interface: &NetworkInterface) -> Node {
+pub(super) fn private_addresses(call: &Call<'_>, interface: &NetworkInterface, of_instance: bool) -> Node {
     Node::list(interface.ipv4_addresses.iter().enumerate().map(|(number, address)| {
         Node::map([
             ("privateIpAddress", Node::text(address)),
             ("privateDnsName", Node::Text(private_name(call, *address))),
             ("primary", Node::text(number == 0)),
+            (
+                "association",
+                super::addresses::association(call, interface, Some(*address), of_instance),
+            ),
         ])
     }))
 }
@@ -106,7 +110,11 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
         ("sourceDestCheck", Node::text(interface.source_dest_check)),
         ("groupSet", super::security_groups::group_set(call, interface)),
         ("attachment", super::instances::attachment(call, interface)),
-        ("privateIpAddressesSet", private_addresses(call, interface)),
+        (
+            "association",
+            super::addresses::association(call, interface, None, false),
+        ),
+        ("privateIpAddressesSet", private_addresses(call, interface, false)),
         ("ipv6AddressesSet", ipv6_addresses(interface)),
         ("ipv4PrefixSet", prefixes("ipv4Prefix", &interface.ipv4_prefixes)),
         ("ipv6PrefixSet", prefixes("ipv6Prefix", &interface.ipv6_prefixes)),

@@ -1,6 +1,7 @@
 //! Lists all actions in one table; each family has a file.
 
 mod account;
+mod addresses;
 mod attachments;
 mod cidr_blocks;
 mod dhcp_options;
@@ -10,6 +11,7 @@ mod instance_attributes;
 mod instance_types;
 mod instances;
 mod interfaces;
+mod internet_gateways;
 mod launch;
 mod life;
 mod network_acls;
@@ -28,16 +30,20 @@ use super::error::Ec2Error;
 
 /// Every implemented action, by name.
 pub static ACTIONS: &[Entry] = &[
+    Entry::of::<addresses::AllocateAddress>(),
     Entry::of::<interfaces::AssignIpv6Addresses>(),
     Entry::of::<interfaces::AssignPrivateIpAddresses>(),
+    Entry::of::<addresses::AssociateAddress>(),
     Entry::of::<dhcp_options::AssociateDhcpOptions>(),
     Entry::of::<route_tables::AssociateRouteTable>(),
     Entry::of::<cidr_blocks::AssociateVpcCidrBlock>(),
     Entry::of::<account::AssumeRole>(),
+    Entry::of::<internet_gateways::AttachInternetGateway>(),
     Entry::of::<attachments::AttachNetworkInterface>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
+    Entry::of::<internet_gateways::CreateInternetGateway>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
     Entry::of::<network_acls::CreateNetworkAcl>(),
     Entry::of::<network_acls::CreateNetworkAclEntry>(),
@@ -49,6 +55,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
+    Entry::of::<internet_gateways::DeleteInternetGateway>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
     Entry::of::<network_acls::DeleteNetworkAcl>(),
     Entry::of::<network_acls::DeleteNetworkAclEntry>(),
@@ -60,6 +67,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
     Entry::of::<account::DescribeAccountAttributes>(),
+    Entry::of::<addresses::DescribeAddresses>(),
+    Entry::of::<addresses::DescribeAddressesAttribute>(),
     Entry::of::<account::DescribeAvailabilityZones>(),
     Entry::of::<dhcp_options::DescribeDhcpOptions>(),
     Entry::of::<images::DescribeImages>(),
@@ -69,6 +78,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<instance_types::DescribeInstanceTypeOfferings>(),
     Entry::of::<instance_types::DescribeInstanceTypes>(),
     Entry::of::<instances::DescribeInstances>(),
+    Entry::of::<internet_gateways::DescribeInternetGateways>(),
     Entry::of::<images::DescribeKeyPairs>(),
     Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
     Entry::of::<network_acls::DescribeNetworkAcls>(),
@@ -84,7 +94,9 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<images::DescribeVolumes>(),
     Entry::of::<vpcs::DescribeVpcAttribute>(),
     Entry::of::<vpcs::DescribeVpcs>(),
+    Entry::of::<internet_gateways::DetachInternetGateway>(),
     Entry::of::<attachments::DetachNetworkInterface>(),
+    Entry::of::<addresses::DisassociateAddress>(),
     Entry::of::<route_tables::DisassociateRouteTable>(),
     Entry::of::<cidr_blocks::DisassociateVpcCidrBlock>(),
     Entry::of::<account::GetCallerIdentity>(),
@@ -98,6 +110,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<cidr_blocks::ModifySubnetAttribute>(),
     Entry::of::<cidr_blocks::ModifyVpcAttribute>(),
     Entry::of::<life::RebootInstances>(),
+    Entry::of::<addresses::ReleaseAddress>(),
     Entry::of::<network_acls::ReplaceNetworkAclAssociation>(),
     Entry::of::<network_acls::ReplaceNetworkAclEntry>(),
     Entry::of::<route_tables::ReplaceRoute>(),

@@ -87,10 +87,10 @@ fn route(call: &Call<'_>, route: &Route) -> Node {
         ("destinationIpv6CidrBlock", ipv6),
         (
             "gatewayId",
-            if route.target == RouteTarget::Local {
-                Node::text("local")
-            } else {
-                Node::Absent
+            match route.target {
+                RouteTarget::Local => Node::text("local"),
+                RouteTarget::InternetGateway(gateway) => Node::text(gateway),
+                _ => Node::Absent,
             },
         ),
         ("instanceId", Node::maybe(instance)),
@@ -229,8 +229,21 @@ fn target(
     call: &Call<'_>,
     interface: Option<&str>,
     instance: Option<&str>,
+    gateway: Option<&str>,
     local: bool,
 ) -> Result<TargetRef, Ec2Error> {
+    let local = local || gateway == Some("local");
+    if let Some(gateway) = gateway.filter(|gateway| *gateway != "local") {
+        if interface.is_some() || instance.is_some() || local {
+            return Err(Ec2Error::combination("Specify exactly one target for the route"));
+        }
+        // EC2 answers InvalidGatewayID.NotFound whatever kind of gateway it is.
+        let id = reference(gateway).map_err(|_| gateway_not_found(gateway))?;
+        call.controller()
+            .internet_gateway(&id)
+            .map_err(|_| gateway_not_found(gateway))?;
+        return Ok(TargetRef::InternetGateway(id));
+    }
     match (interface, instance, local) {
         (Some(text), None, false) => Ok(TargetRef::Interface(reference(text)?)),
         (None, Some(text), false) => {
@@ -243,6 +256,11 @@ fn target(
     }
 }
 
+fn gateway_not_found(given: &str) -> Ec2Error {
+    let message = format!("The gateway ID '{}' does not exist", printed(given));
+    Ec2Error::new("InvalidGatewayID.NotFound", message)
+}
+
 /// Adds a route.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -252,11 +270,12 @@ pub(super) struct CreateRoute {
     destination_ipv6_cidr_block: Option<String>,
     network_interface_id: Option<String>,
     instance_id: Option<String>,
+    gateway_id: Option<String>,
 }
 
 impl Action for CreateRoute {
     const NAME: &'static str = "CreateRoute";
-    const HELP: &'static str = "Adds a route to a network interface or an instance";
+    const HELP: &'static str = "Adds a route to a network interface, an instance or an internet gateway";
 
     fn run(self, call: &Call<'_>) -> Answer {
         let destination = destination(
@@ -267,6 +286,7 @@ impl Action for CreateRoute {
             call,
             self.network_interface_id.as_deref(),
             self.instance_id.as_deref(),
+            self.gateway_id.as_deref(),
             false,
         )?;
         call.execute(EditRoute {
@@ -286,6 +306,7 @@ pub(super) struct ReplaceRoute {
     destination_ipv6_cidr_block: Option<String>,
     network_interface_id: Option<String>,
     instance_id: Option<String>,
+    gateway_id: Option<String>,
     local_target: Option<bool>,
 }
 
@@ -303,6 +324,7 @@ impl Action for ReplaceRoute {
             call,
             self.network_interface_id.as_deref(),
             self.instance_id.as_deref(),
+            self.gateway_id.as_deref(),
             local,
         )?;
         call.execute(EditRoute {

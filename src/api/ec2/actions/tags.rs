@@ -13,9 +13,11 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::elastic_ip::ModifyAddress;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
+use crate::model::internet_gateway::ModifyInternetGateway;
 use crate::model::naming::Tags;
 use crate::model::network_acl::ModifyNetworkAcl;
 use crate::model::prefix_list::ModifyPrefixList;
@@ -180,6 +182,8 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
             }
             Ok(())
         }
+        Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
+        Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
         _ => Err(Ec2Error::new(
             "InvalidID",
@@ -302,6 +306,22 @@ impl Action for DescribeTags {
         }
         for list in controller.prefix_lists() {
             take("prefix-list", list.id.to_string(), list.name.as_deref(), &list.tags);
+        }
+        for gateway in controller.internet_gateways() {
+            take(
+                "internet-gateway",
+                gateway.id.to_string(),
+                gateway.name.as_deref(),
+                &gateway.tags,
+            );
+        }
+        for address in controller.elastic_ips() {
+            take(
+                "elastic-ip",
+                address.id.to_string(),
+                address.name.as_deref(),
+                &address.tags,
+            );
         }
         for instance in controller.instances() {
             take(
