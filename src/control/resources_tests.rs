@@ -315,3 +315,35 @@ fn the_services_serve_what_the_interface_is_set_to() {
     let found = world.controller.instance_addresses(a, &instance.instance_id).unwrap();
     assert_eq!(found.ipv4, ["10.0.1.10".parse::<std::net::Ipv4Addr>().unwrap()]);
 }
+
+#[test]
+fn a_host_finds_the_security_groups_of_its_interfaces_in_its_metadata() {
+    let world = World::new();
+    world.attach();
+    let index = world.index(world.a);
+    let told = || {
+        let instance = MetadataSource::instance(&world.controller, index).unwrap();
+        instance.primary().unwrap().security_groups.clone()
+    };
+    let names = || told().into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    assert_eq!(names(), ["default"]);
+    let vpc = world.controller.vpcs()[0].id;
+    let made = world
+        .controller
+        .execute(crate::model::security_group::CreateSecurityGroup {
+            name: None,
+            vpc: vpc.into(),
+            group_name: Some("web".into()),
+            description: None,
+            ingress: Vec::new(),
+            egress: None,
+            tags: Default::default(),
+        });
+    let change = ModifyInterface {
+        groups: Some(vec![made.unwrap().id.into(), crate::model::ResourceRef::new("default")]),
+        ..ModifyInterface::new(world.a)
+    };
+    world.controller.execute(change).unwrap();
+    assert_eq!(names(), ["web", "default"]);
+    assert!(told()[0].0.starts_with("sg-"));
+}

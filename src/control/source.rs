@@ -15,7 +15,7 @@ use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
 use crate::model::region::{api_names, ip_name, private_domain, public_name, region_of};
-use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, Vpc};
+use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, SecurityGroupId, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
 use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
@@ -197,10 +197,18 @@ impl State {
             vpc_id: vpc.id.to_string(),
             vpc_ipv4: vpc.cidr_blocks.clone(),
             vpc_ipv6: vpc.ipv6_cidr_blocks.clone(),
-            security_groups: Vec::new(),
+            security_groups: self.group_names(&interface.groups),
             owner_id: ACCOUNT.to_owned(),
             local_hostname,
         })
+    }
+
+    /// The identifiers and names of security groups.
+    fn group_names(&self, groups: &[SecurityGroupId]) -> Vec<(String, String)> {
+        let groups = groups.iter().filter_map(|id| self.network.group(*id).ok());
+        groups
+            .map(|group| (group.id.to_string(), group.group_name.clone()))
+            .collect()
     }
 
     /// The owner of an address in the client's VPC.

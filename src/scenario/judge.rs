@@ -77,7 +77,12 @@ pub fn judge(
                 checks.push(judge_exit(exit, seen));
             }
         }
-        Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_) => {
+        Action::Mapping(_)
+        | Action::Modify(_)
+        | Action::Route(_)
+        | Action::Rules(_)
+        | Action::Entry(_)
+        | Action::Fault(_) => {
             checks.push(judge_refusal(expect, seen));
         }
         _ => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::backend::{Live, Rehearsed, Stage, StepError};
+use super::filters;
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, Subnet, Target, Vpc};
 use super::matching::align;
 use super::plan::{AnyAddress, Change, Edit, Extras, Plan, Refusal, Step};
@@ -144,6 +145,9 @@ impl Plan {
 
 /// The resource of a step.
 fn subject(step: &Step) -> (Kind, &str) {
+    if let Some(subject) = filters::subject(step) {
+        return subject;
+    }
     match step {
         Step::RemoveInstance(label) | Step::CreateInstance(label, _) => (Kind::Instance, label),
         Step::EditMappings(edits) => match edits.first() {
@@ -172,6 +176,7 @@ fn subject(step: &Step) -> (Kind, &str) {
         | Step::DeleteRoute(table, _)
         | Step::Associate(table, _)
         | Step::Disassociate(table, _) => (Kind::RouteTable, table),
+        other => unreachable!("{other:?} is about a filter"),
     }
 }
 
@@ -282,7 +287,13 @@ impl<S: Stage> Work<'_, S> {
                 self.remember(Kind::Interface, label, made.id);
                 Ok(())
             }
-            Step::ModifyInterface(label, interface) => self.run(modified_interface(self.interface(label), interface)),
+            Step::ModifyInterface(label, interface) => {
+                let groups = Some(self.groups(&interface.groups));
+                self.run(ModifyInterface {
+                    groups,
+                    ..modified_interface(self.interface(label), interface)
+                })
+            }
             Step::DeleteSubnet(label) => self.run(DeleteSubnet(self.subnet(label))),
             Step::CreateSubnet(label, subnet) => {
                 let made = self.stage.execute(self.new_subnet(label, subnet))?;
@@ -322,6 +333,7 @@ impl<S: Stage> Work<'_, S> {
                 self.remember(Kind::DhcpOptions, label, made.id);
                 Ok(())
             }
+            about_filter if filters::subject(about_filter).is_some() => self.take_on_filters(about_filter),
             about_table => self.take_on_table(about_table),
         }
     }
@@ -495,6 +507,7 @@ impl<S: Stage> Work<'_, S> {
             name: name(Kind::Interface, label),
             mac_address: interface.mac,
             source_dest_check: interface.source_dest_check,
+            groups: self.groups(&interface.groups),
             description: interface.description.clone(),
             addresses,
             settings: settings(interface),

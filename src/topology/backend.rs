@@ -5,7 +5,11 @@ use std::time::SystemTime;
 
 use crate::control::{ControlError, Controller, Snapshot};
 use crate::model::interface::{AttachInterface, DetachInterface};
-use crate::model::{Attachment, Command, InstanceId, InterfaceId, ResourceRef, RouteTable, RouteTableId, Vpc, VpcId};
+use crate::model::security_group::DEFAULT_GROUP;
+use crate::model::{
+    Attachment, Command, InstanceId, InterfaceId, ModelError, Network, ResourceRef, RouteTable, RouteTableId,
+    SecurityGroupId, Vpc, VpcId,
+};
 use crate::runtime::{HostSpec, PlaceError, PlaceIn, Runtime, RuntimeError};
 
 /// Why a step failed.
@@ -43,6 +47,8 @@ pub trait Stage {
         ControlError: From<C::Error>;
     /// A VPC.
     fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError>;
+    /// The security group that a VPC was made with.
+    fn default_group(&self, vpc: &ResourceRef<VpcId>) -> Result<SecurityGroupId, StepError>;
     /// A route table.
     fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError>;
     /// Starts hosts, all of them or none.
@@ -51,6 +57,12 @@ pub trait Stage {
     fn remove_host(&mut self, name: &str) -> Result<(), StepError>;
     /// Attaches an interface to a host, as its next device.
     fn attach(&mut self, interface: &ResourceRef<InterfaceId>, host: &str) -> Result<(), StepError>;
+}
+
+fn default_group(network: &Network, vpc: &ResourceRef<VpcId>) -> Result<SecurityGroupId, ModelError> {
+    let vpc = network.vpc(vpc)?.id;
+    let group = network.default_group(vpc);
+    group.ok_or_else(|| ModelError::not_found::<SecurityGroupId>(DEFAULT_GROUP))
 }
 
 /// The running network.
@@ -79,6 +91,11 @@ impl Stage for Live<'_> {
 
     fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError> {
         Ok(self.controller.vpc(vpc)?)
+    }
+
+    fn default_group(&self, vpc: &ResourceRef<VpcId>) -> Result<SecurityGroupId, StepError> {
+        let found = self.controller.inspect(|network| default_group(network, vpc));
+        Ok(found.map_err(ControlError::from)?)
     }
 
     fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError> {
@@ -173,6 +190,10 @@ impl Stage for Rehearsed {
     fn vpc(&self, vpc: &ResourceRef<VpcId>) -> Result<Vpc, StepError> {
         let vpc = self.copy.network.vpc(vpc).map_err(ControlError::from)?;
         Ok(vpc.clone())
+    }
+
+    fn default_group(&self, vpc: &ResourceRef<VpcId>) -> Result<SecurityGroupId, StepError> {
+        Ok(default_group(&self.copy.network, vpc).map_err(ControlError::from)?)
     }
 
     fn route_table(&self, table: &ResourceRef<RouteTableId>) -> Result<RouteTable, StepError> {

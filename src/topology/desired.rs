@@ -49,6 +49,7 @@ impl Layout {
             layout.interfaces.insert(label.to_owned(), interface);
         }
         layout.want_edge(topology);
+        super::filters::resolve(topology, &mut layout);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);
             let table = desired_table(topology, &table.value, &ranges.unwrap_or_default());
@@ -123,6 +124,7 @@ fn desired_interface(fields: InterfaceTopology) -> Result<Interface, ModelError>
         ipv6: fields.ipv6.map(values),
         prefixes: values(fields.prefixes),
         source_dest_check: fields.source_dest_check,
+        groups: Vec::new(),
         mtu: fields.mtu,
         ntp_skew: fields.ntp_skew.unwrap_or_default(),
         metadata,

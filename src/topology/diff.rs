@@ -110,10 +110,18 @@ impl<'d> Judged<'d> {
             &running.dhcp_options,
             |_, _| None,
         );
+        self.judge(
+            Kind::PrefixList,
+            &desired.prefix_lists,
+            &running.prefix_lists,
+            |_, _| None,
+        );
         self.judge(Kind::Vpc, &desired.vpcs, &running.vpcs, |_, _| None);
+        self.judge_groups(&running);
         self.judge(Kind::Subnet, &desired.subnets, &running.subnets, |subnet, _| {
             Some((Kind::Vpc, subnet.vpc.clone()))
         });
+        self.judge_acls(&running);
         self.judge(
             Kind::Interface,
             &desired.interfaces,
@@ -139,6 +147,73 @@ impl<'d> Judged<'d> {
         self.running.layout = running;
         self.name_main_tables();
         self.note_side_effects();
+    }
+
+    /// What a VPC is made with counts when the file names it, or when it was edited.
+    fn judge_groups(&mut self, running: &Layout) {
+        let desired = self.desired;
+        let ipv6 = |vpc: &str| {
+            running
+                .vpcs
+                .get(vpc)
+                .is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty())
+        };
+        let mut groups = running.security_groups.clone();
+        groups.retain(|label, group| {
+            desired.security_groups.contains_key(label) || !group.is_untouched(label, ipv6(&group.vpc))
+        });
+        self.judge(Kind::SecurityGroup, &desired.security_groups, &groups, |group, _| {
+            Some((Kind::Vpc, group.vpc.clone()))
+        });
+        let replaced = |judged: &Self, kind, label: &str, vpc: &str| {
+            judged.fate(kind, label) == Fate::Replace && judged.fate(Kind::Vpc, vpc) != Fate::Replace
+        };
+        for (label, group) in &desired.security_groups {
+            if replaced(self, Kind::SecurityGroup, label, &group.vpc) {
+                self.refuse_for_life(
+                    Kind::SecurityGroup,
+                    label,
+                    "the VPC, the name and the description of a group",
+                );
+            }
+        }
+        for label in desired.prefix_lists.keys() {
+            if self.fate(Kind::PrefixList, label) == Fate::Replace {
+                self.refuse_for_life(Kind::PrefixList, label, "the family of a prefix list");
+            }
+        }
+    }
+
+    fn judge_acls(&mut self, running: &Layout) {
+        let desired = self.desired;
+        let ipv6 = |vpc: &str| {
+            running
+                .vpcs
+                .get(vpc)
+                .is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty())
+        };
+        let mut acls = running.network_acls.clone();
+        acls.retain(|label, acl| desired.network_acls.contains_key(label) || !acl.is_untouched(label, ipv6(&acl.vpc)));
+        self.judge(Kind::NetworkAcl, &desired.network_acls, &acls, |acl, _| {
+            Some((Kind::Vpc, acl.vpc.clone()))
+        });
+        for (label, acl) in &desired.network_acls {
+            if self.fate(Kind::NetworkAcl, label) == Fate::Replace && self.fate(Kind::Vpc, &acl.vpc) != Fate::Replace {
+                self.refuse_for_life(Kind::NetworkAcl, label, "the VPC of a network ACL");
+            }
+        }
+    }
+
+    /// Interfaces and rules hold on to a group, and subnets to an ACL, so neither is made anew in passing.
+    fn refuse_for_life(&mut self, kind: Kind, label: &str, what: &str) {
+        self.refuse(Refusal {
+            kind,
+            name: label.to_owned(),
+            field: None,
+            code: "InvalidParameterValue".into(),
+            message: format!("It would have to be made anew: {what} stays for life"),
+            remedy: "Leave that as it is, or write one with another name.".to_owned(),
+        });
     }
 
     /// Computes the actions for one kind. `on` returns the resources that a resource depends on.

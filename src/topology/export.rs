@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::edge::export_edge;
+use super::filters;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
@@ -47,6 +48,7 @@ pub fn export(layout: &Layout) -> Value {
         .map(|(label, table)| (label.clone(), route_table(table)))
         .collect();
     put(&mut file, "route_tables", tables);
+    put_filters(&mut file, layout);
     Value::Object(file)
 }
 
@@ -58,6 +60,21 @@ fn outside_host((name, mut host): (String, Value)) -> (String, Value) {
         }
     }
     (name, host)
+}
+
+fn put_filters(file: &mut Map<String, Value>, layout: &Layout) {
+    let ipv6 = |vpc: &str| layout.vpcs.get(vpc).is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty());
+    let lists = layout.prefix_lists.iter();
+    let lists = lists.map(|(label, list)| (label.clone(), filters::prefix_list(label, list)));
+    put(file, "prefix_lists", lists.collect());
+    let groups = layout.security_groups.iter();
+    let groups = groups.filter(|(label, group)| !group.is_untouched(label, ipv6(&group.vpc)));
+    let groups = groups.map(|(label, group)| (label.clone(), filters::security_group(label, group, ipv6(&group.vpc))));
+    put(file, "security_groups", groups.collect());
+    let acls = layout.network_acls.iter();
+    let acls = acls.filter(|(label, acl)| !acl.is_untouched(label, ipv6(&acl.vpc)));
+    let acls = acls.map(|(label, acl)| (label.clone(), filters::network_acl(label, acl)));
+    put(file, "network_acls", acls.collect());
 }
 
 /// A file as YAML.
@@ -150,6 +167,9 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     }
     if !interface.prefixes.is_empty() {
         fields.insert("prefixes".to_owned(), json!(interface.prefixes));
+    }
+    if !interface.groups.is_empty() {
+        fields.insert("groups".to_owned(), json!(interface.groups));
     }
     if !interface.source_dest_check {
         fields.insert("source_dest_check".to_owned(), json!(false));

@@ -15,6 +15,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::edge::{ElasticIp, InternetGateway};
+use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
@@ -39,6 +40,12 @@ pub enum Kind {
     Vpc,
     /// A subnet.
     Subnet,
+    /// A prefix list.
+    PrefixList,
+    /// A security group.
+    SecurityGroup,
+    /// A network ACL.
+    NetworkAcl,
     /// A network interface.
     Interface,
     /// A route table.
@@ -57,6 +64,9 @@ impl fmt::Display for Kind {
             Self::DhcpOptions => "DHCP option set",
             Self::Vpc => "VPC",
             Self::Subnet => "subnet",
+            Self::PrefixList => "prefix list",
+            Self::SecurityGroup => "security group",
+            Self::NetworkAcl => "network ACL",
             Self::Interface => "network interface",
             Self::RouteTable => "route table",
             Self::InternetGateway => "internet gateway",
@@ -75,6 +85,12 @@ pub struct Layout {
     pub vpcs: BTreeMap<Label, Vpc>,
     /// Subnets.
     pub subnets: BTreeMap<Label, Subnet>,
+    /// Prefix lists.
+    pub prefix_lists: BTreeMap<Label, PrefixList>,
+    /// Security groups; of what runs, the default ones included.
+    pub security_groups: BTreeMap<Label, SecurityGroup>,
+    /// Network ACLs; of what runs, the default ones included.
+    pub network_acls: BTreeMap<Label, NetworkAcl>,
     /// Network interfaces, those of instances included.
     pub interfaces: BTreeMap<Label, Interface>,
     /// Route tables; in the running layout including the main ones.
@@ -98,6 +114,9 @@ impl Layout {
             dhcp_options: others(&self.dhcp_options, &named.dhcp_options),
             vpcs: others(&self.vpcs, &named.vpcs),
             subnets: others(&self.subnets, &named.subnets),
+            prefix_lists: others(&self.prefix_lists, &named.prefix_lists),
+            security_groups: others(&self.security_groups, &named.security_groups),
+            network_acls: others(&self.network_acls, &named.network_acls),
             interfaces: others(&self.interfaces, &named.interfaces),
             route_tables: others(&self.route_tables, &named.route_tables),
             internet_gateways: others(&self.internet_gateways, &named.internet_gateways),
@@ -177,6 +196,8 @@ pub struct Interface {
     pub prefixes: Vec<AddressOrPrefix>,
     /// The source/destination check.
     pub source_dest_check: bool,
+    /// Its security groups; the default one of its VPC if none is named.
+    pub groups: Vec<Label>,
     /// Its MTU; the profile's if none.
     pub mtu: Option<u16>,
     /// Skew of the time served to its host, in milliseconds.
@@ -200,6 +221,7 @@ impl Default for Interface {
             ipv6: None,
             prefixes: Vec::new(),
             source_dest_check: true,
+            groups: Vec::new(),
             mtu: None,
             ntp_skew: Skew::default(),
             metadata: InstanceMetadata::default(),
@@ -306,7 +328,7 @@ pub(super) fn tags(tags: &Tags) -> impl Iterator<Item = (String, Option<String>)
 }
 
 /// A text as one short line.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     let plain = !text.is_empty() && text.len() <= 60 && !text.contains(|c: char| c.is_control() || c == '\'');
     match plain {
         true if !text.contains(' ') => text.to_owned(),
@@ -433,6 +455,10 @@ impl Described for Subnet {
 
 impl Described for Interface {
     fn fields(&self) -> Fields {
+        let groups = match self.groups.is_empty() {
+            true => "default".to_owned(),
+            false => list(&self.groups),
+        };
         let primary = self.ipv4.as_ref().map(|list| list.first().map(ToString::to_string));
         let mut fields = vec![
             field("subnet", &self.subnet),
@@ -442,6 +468,7 @@ impl Described for Interface {
             ("ipv6".to_owned(), self.ipv6.as_deref().map(led_by_first)),
             field("prefixes", led_by_first_of_each_family(&self.prefixes)),
             field("source_dest_check", self.source_dest_check),
+            field("groups", groups),
             field(
                 "mtu",
                 self.mtu

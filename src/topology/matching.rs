@@ -1,6 +1,7 @@
 //! Matches running resources to those of the file: by name, else by identifier, else by what makes them unique (CIDR,
 //! MAC), because a resource without a name has another identifier on another server.
 
+use super::filters::{NetworkAcl, Peer, PrefixList, SecurityGroup, default_of};
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, RouteTable, Target};
 use super::running::{Running, unnamed};
 
@@ -17,6 +18,12 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
         );
         running.rename(Kind::DhcpOptions, found, label);
     }
+    for (label, list) in &desired.prefix_lists {
+        let same = |_: &Label, other: &PrefixList| (&list.list_name, list.family) == (&other.list_name, other.family);
+        let lists = (&running.layout.prefix_lists, &desired.prefix_lists);
+        let found = stand_in(Kind::PrefixList, label, lists.0, lists.1, same);
+        running.rename(Kind::PrefixList, found, label);
+    }
     for (label, vpc) in &desired.vpcs {
         let same = |_: &Label, other: &super::layout::Vpc| vpc.cidr_blocks == other.cidr_blocks;
         let found = stand_in(Kind::Vpc, label, &running.layout.vpcs, &desired.vpcs, same);
@@ -30,6 +37,19 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
         };
         let found = stand_in(Kind::Subnet, label, &running.layout.subnets, &desired.subnets, same);
         running.rename(Kind::Subnet, found, label);
+    }
+    for (label, group) in &desired.security_groups {
+        let same =
+            |_: &Label, other: &SecurityGroup| (&group.vpc, &group.group_name) == (&other.vpc, &other.group_name);
+        let groups = (&running.layout.security_groups, &desired.security_groups);
+        let found = stand_in(Kind::SecurityGroup, label, groups.0, groups.1, same);
+        running.rename(Kind::SecurityGroup, found, label);
+    }
+    for (label, acl) in &desired.network_acls {
+        let same = |_: &Label, other: &NetworkAcl| acl == other;
+        let acls = (&running.layout.network_acls, &desired.network_acls);
+        let found = stand_in(Kind::NetworkAcl, label, acls.0, acls.1, same);
+        running.rename(Kind::NetworkAcl, found, label);
     }
     for (label, interface) in &desired.interfaces {
         // A MAC is unique within the VPC.
@@ -129,6 +149,14 @@ impl Running {
                 layout.route_tables.values_mut().for_each(|table| own(&mut table.vpc));
                 let gateways = layout.internet_gateways.values_mut();
                 gateways.filter_map(|gateway| gateway.vpc.as_mut()).for_each(own);
+                layout
+                    .security_groups
+                    .values_mut()
+                    .for_each(|group| own(&mut group.vpc));
+                layout.network_acls.values_mut().for_each(|acl| own(&mut acl.vpc));
+                let (before, after) = (default_of(&old), default_of(new));
+                key(&mut layout.network_acls, &before, &after);
+                layout.rename_group(&before, &after);
             }
             Kind::Subnet => {
                 key(&mut layout.subnets, &old, new);
@@ -136,12 +164,23 @@ impl Running {
                     .interfaces
                     .values_mut()
                     .for_each(|interface| own(&mut interface.subnet));
-                for table in layout.route_tables.values_mut() {
-                    if table.subnets.remove(&old) {
-                        table.subnets.insert(new.to_owned());
+                let tables = layout.route_tables.values_mut().map(|table| &mut table.subnets);
+                let acls = layout.network_acls.values_mut().map(|acl| &mut acl.subnets);
+                for subnets in tables.chain(acls) {
+                    if subnets.remove(&old) {
+                        subnets.insert(new.to_owned());
                     }
                 }
             }
+            Kind::PrefixList => {
+                key(&mut layout.prefix_lists, &old, new);
+                layout.rename_peers(|peer| match peer {
+                    Peer::PrefixList(label) => own(label),
+                    Peer::Cidr(_) | Peer::Group(_) => {}
+                });
+            }
+            Kind::SecurityGroup => layout.rename_group(&old, new),
+            Kind::NetworkAcl => key(&mut layout.network_acls, &old, new),
             Kind::Interface => {
                 key(&mut layout.interfaces, &old, new);
                 key(&mut self.devices, &old, new);
@@ -175,5 +214,38 @@ impl Running {
             Kind::Instance => key(&mut layout.instances, &old, new),
         }
         self.aliases.insert((kind, new.to_owned()), old);
+    }
+}
+
+impl Layout {
+    /// Calls a security group otherwise, everywhere.
+    fn rename_group(&mut self, old: &str, new: &str) {
+        if let Some(group) = self.security_groups.remove(old) {
+            self.security_groups.insert(new.to_owned(), group);
+        }
+        let own = |label: &mut Label| {
+            if label == old {
+                new.clone_into(label);
+            }
+        };
+        for interface in self.interfaces.values_mut() {
+            interface.groups.iter_mut().for_each(own);
+        }
+        self.rename_peers(|peer| match peer {
+            Peer::Group(label) => own(label),
+            Peer::Cidr(_) | Peer::PrefixList(_) => {}
+        });
+    }
+
+    fn rename_peers(&mut self, rename: impl Fn(&mut Peer)) {
+        for group in self.security_groups.values_mut() {
+            for rules in [&mut group.ingress, &mut group.egress] {
+                let renamed = std::mem::take(rules).into_iter().map(|(mut rule, description)| {
+                    rename(&mut rule.peer);
+                    (rule, description)
+                });
+                *rules = renamed.collect();
+            }
+        }
     }
 }

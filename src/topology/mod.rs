@@ -12,6 +12,7 @@ mod desired;
 mod diff;
 mod edge;
 mod export;
+mod filters;
 pub mod format;
 mod layout;
 mod matching;

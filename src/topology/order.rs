@@ -49,9 +49,11 @@ impl Steps {
         let mut steps = Self::default();
         steps.take_away(judged);
         steps.renew_options_and_vpcs(judged);
+        steps.make_filters(judged);
         steps.make_interfaces(judged);
         steps.make_edge(judged);
         steps.make_tables(judged);
+        steps.end_filters(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
             steps.push(
                 judged,
@@ -134,6 +136,7 @@ impl Steps {
         for (label, _) in with(judged, Kind::Subnet, &now.subnets, Fate::ends) {
             self.push(judged, Kind::Subnet, label, Step::DeleteSubnet(label.clone()));
         }
+        self.take_filters_away(judged);
         for (label, _) in with(judged, Kind::Vpc, &now.vpcs, Fate::ends) {
             self.push(judged, Kind::Vpc, label, Step::DeleteVpc(label.clone()));
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::edge::EdgeStep;
+use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use super::layout::{
     Described, Fields, Instance, Interface, Kind, Label, OptionSet, OptionsChoice, Subnet, Target, Vpc,
 };
@@ -216,6 +217,26 @@ pub enum Step {
     Disassociate(Label, Label),
     /// Edits an internet gateway or an Elastic IP address.
     Edge(EdgeStep),
+    /// Makes a prefix list.
+    CreateList(Label, PrefixList),
+    /// Gives a prefix list all that can change.
+    ModifyList(Label, PrefixList),
+    /// Deletes a prefix list.
+    DeleteList(Label),
+    /// Makes a security group without rules.
+    CreateGroup(Label, SecurityGroup),
+    /// Gives a security group its rules and tags.
+    SetRules(Label, SecurityGroup),
+    /// Deletes a security group.
+    DeleteGroup(Label),
+    /// Makes a network ACL with its entries.
+    CreateAcl(Label, NetworkAcl),
+    /// Gives a network ACL its entries and tags.
+    ModifyAcl(Label, NetworkAcl),
+    /// Deletes a network ACL.
+    DeleteAcl(Label),
+    /// Gives a subnet this network ACL.
+    GiveAcl(Label, Label),
     /// Starts a host.
     CreateInstance(Label, Instance),
     /// Attaches an interface to a host as its next device.

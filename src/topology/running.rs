@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::desired::ranges;
+use super::filters;
 use super::layout::{
     Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc,
 };
@@ -149,6 +150,12 @@ impl Running {
                 .route_tables
                 .insert(label(table.name.as_ref(), table.id), table_layout);
         }
+        let known = filters::Known {
+            vpcs: &vpc_labels,
+            subnets: &subnet_labels,
+            interfaces: &interface_labels,
+        };
+        filters::read(network, &known, layout);
         running
     }
 }
@@ -195,6 +202,7 @@ fn interface_layout(interface: &NetworkInterface, subnet: Label) -> Interface {
         ipv6: Some(interface.ipv6_addresses.clone()),
         prefixes: ipv4_prefixes.chain(ipv6_prefixes).filter_map(Result::ok).collect(),
         source_dest_check: interface.source_dest_check,
+        groups: Vec::new(),
         mtu: interface.settings.mtu,
         ntp_skew: interface.settings.ntp_skew,
         metadata: interface.metadata.clone(),
@@ -225,6 +233,9 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::DhcpOptions => is::<model::DhcpOptionsId>(label),
         Kind::Vpc => is::<model::VpcId>(label),
         Kind::Subnet => is::<model::SubnetId>(label),
+        Kind::PrefixList => is::<model::PrefixListId>(label),
+        Kind::SecurityGroup => is::<model::SecurityGroupId>(label),
+        Kind::NetworkAcl => is::<model::NetworkAclId>(label),
         Kind::Interface => is::<model::InterfaceId>(label),
         Kind::RouteTable => is::<model::RouteTableId>(label),
         Kind::InternetGateway => is::<model::InternetGatewayId>(label),

@@ -44,6 +44,8 @@ scenarios! {
         "lan-control.yaml", "base: lan" => "base: aws";
     a_moved_address_is_announced_today_and_was_not_in_the_xen_years:
         "address-move.yaml", "base: aws-xen" => "base: aws";
+    a_network_acl_needs_the_ephemeral_ports_and_a_group_reference_lets_in_members_alone:
+        "network-acl-ephemeral-ports.yaml", "ports: 1024-65535" => "ports: 1024-1025";
     packets_that_leave_their_subnet_follow_its_route_table:
         "routes.yaml", "drops: { no_route: 3 }" => "drops: { no_route: 0 }";
     keepalived_needs_a_rule_for_its_protocol:

@@ -112,11 +112,13 @@ pub struct AclEntry {
 }
 
 impl AclEntry {
-    const ALLOW_IPV4: Self = Self::all(
+    /// Everything of IPv4 passes.
+    pub const ALLOW_IPV4: Self = Self::all(
         AclAction::Allow,
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
     );
-    const ALLOW_IPV6: Self = Self::all(
+    /// Everything of IPv6 passes.
+    pub const ALLOW_IPV6: Self = Self::all(
         AclAction::Allow,
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
     );

@@ -230,7 +230,7 @@ fn check_version(list: &PrefixList, given: Option<u64>) -> Result<(), PrefixList
 }
 
 impl Edit<'_> {
-    /// Stores a list; the groups whose rules name it weigh its size, and must bear it.
+    /// Stores a list; the groups whose rules name it weigh its size, and must have room for it.
     fn resize(&mut self, before: PrefixList, after: PrefixList) -> Result<PrefixList, ModelError> {
         self.replace(before, after.clone());
         let naming: Vec<SecurityGroup> = self.naming_groups(Peer::PrefixList(after.id)).cloned().collect();

@@ -2,6 +2,7 @@
 
 mod expect;
 mod failover;
+mod filters;
 mod flows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::document::{Capture, Document, Edit, Exec, ExpectFields, Modify, Parameter, Ping, RouteChange, StepFields};
+use super::document::{
+    Capture, Document, Edit, EntryChange, Exec, ExpectFields, Modify, Parameter, Ping, RouteChange, RulesChange,
+    StepFields,
+};
 use super::failover::{FaultForm, InstanceChange, ProbeForm, ResponderForm};
 use crate::file::diagnostic::{FileError, MOST_FOUND, Mistake};
 use crate::file::template::Scope;
@@ -83,6 +87,10 @@ pub enum Action {
     Modify(Modify),
     /// Changes a route.
     Route(RouteChange),
+    /// Edits the rules of a security group.
+    Rules(RulesChange),
+    /// Edits an entry of a network ACL.
+    Entry(EntryChange),
     /// Waits for this time.
     Wait(Duration),
     /// Starts a capture.
@@ -167,6 +175,8 @@ struct Checker<'t> {
     ids: BTreeSet<String>,
     /// Route tables of the topology.
     tables: BTreeSet<String>,
+    /// Security groups and network ACLs of the topology.
+    filters: filters::Filters,
     captures: BTreeSet<String>,
     /// Probes that were started, and those that were stopped.
     probes: BTreeSet<String>,
@@ -195,6 +205,7 @@ impl<'t> Checker<'t> {
             mistakes,
             ids: BTreeSet::new(),
             tables: document.topology.route_tables.keys().cloned().collect(),
+            filters: filters::Filters::of(&document.topology),
             captures: BTreeSet::new(),
             probes: BTreeSet::new(),
             stopped_probes: BTreeSet::new(),
@@ -289,10 +300,12 @@ impl<'t> Checker<'t> {
         if let Some(modify) = &fields.modify {
             self.interface(&modify.interface);
             modify.attach_to.iter().for_each(|instance| self.instance(instance));
+            self.named_groups(modify.groups.as_deref().unwrap_or_default());
             if modify.is_empty() {
                 self.wrong(
-                    Mistake::at(modify.interface.referenced, "this changes nothing")
-                        .help("say `source_dest_check`, `mtu`, `ntp_skew`, `metadata`, `detach` or `attach_to`"),
+                    Mistake::at(modify.interface.referenced, "this changes nothing").help(
+                        "say `source_dest_check`, `groups`, `mtu`, `ntp_skew`, `metadata`, `detach` or `attach_to`",
+                    ),
                 );
             }
             actions.push(Action::Modify(modify.clone()));
@@ -300,6 +313,14 @@ impl<'t> Checker<'t> {
         if let Some(route) = &fields.route {
             self.route(route);
             actions.push(Action::Route(route.clone()));
+        }
+        if let Some(rules) = &fields.rules {
+            self.rules(rules);
+            actions.push(Action::Rules(rules.clone()));
+        }
+        if let Some(entry) = &fields.entry {
+            self.entry(entry);
+            actions.push(Action::Entry(entry.clone()));
         }
         if let Some(wait) = fields.wait {
             actions.push(Action::Wait(wait.get()));
@@ -344,7 +365,7 @@ impl<'t> Checker<'t> {
         let action = actions.into_iter().next();
         if action.is_none() {
             self.wrong(Mistake::at(place, "this step does nothing").help(
-                "give it one of `exec`, `ping`, `mapping`, `modify`, `route`, `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop`, `parallel`, or `expect`",
+                "give it one of `exec`, `ping`, `mapping`, `modify`, `route`, `rules`, `entry`, `wait`, `capture`, `responder`, `probe`, `fault`, `instance`, `stop`, `parallel`, or `expect`",
             ));
         }
         action
@@ -561,6 +582,8 @@ impl Action {
             Self::Mapping(_) => "`mapping`",
             Self::Modify(_) => "`modify`",
             Self::Route(_) => "`route`",
+            Self::Rules(_) => "`rules`",
+            Self::Entry(_) => "`entry`",
             Self::Wait(_) => "`wait`",
             Self::Capture(_) => "`capture`",
             Self::Responder(_) => "`responder`",

@@ -11,6 +11,9 @@ use super::flows::FlowForm;
 use crate::file::values::{Count, Text, Texts};
 use crate::model::duration::{AnswerTimeout, Interval, PingInterval, Skew};
 use crate::model::metadata::MetadataChange;
+use crate::model::network_acl::EntryForm;
+use crate::model::security_group::RuleForm;
+use crate::model::traffic;
 use crate::topology::format::Topology;
 
 /// A network and expectations about it.
@@ -53,7 +56,7 @@ pub struct Parameter {
     pub default: Option<String>,
 }
 
-/// An action and its expectations. A step has one of `exec`, `ping`, `mapping`, `modify`, `route`, `wait`, `capture`,
+/// An action and its expectations. A step has one of `exec`, `ping`, `mapping`, `modify`, `route`, `rules`, `entry`, `wait`, `capture`,
 /// `responder`, `probe`, `fault`, `instance`, `stop` and `parallel`, or `expect` alone.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +77,10 @@ pub struct StepFields {
     pub modify: Option<Modify>,
     /// Changes a route of a route table.
     pub route: Option<RouteChange>,
+    /// Revokes rules of a security group, then authorizes others.
+    pub rules: Option<RulesChange>,
+    /// Edits an entry of a network ACL.
+    pub entry: Option<EntryChange>,
     /// Waits for this time.
     pub wait: Option<Interval>,
     /// Starts `tcpdump` in an instance.
@@ -185,6 +192,9 @@ pub struct Modify {
     pub interface: Spanned<String>,
     /// The source/destination check: whether the interface may send from, and receive for, its own addresses only.
     pub source_dest_check: Option<bool>,
+    /// All its security groups; `default` is that of its VPC.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub groups: Option<Vec<Spanned<String>>>,
     /// The MTU of the interface; the host's own MTU does not change.
     pub mtu: Option<u16>,
     /// How far the time served to the host is ahead of the machine's clock, such as `2s` or `-250ms`.
@@ -204,6 +214,7 @@ impl Modify {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.source_dest_check.is_none()
+            && self.groups.is_none()
             && self.mtu.is_none()
             && self.ntp_skew.is_none()
             && self.metadata.is_none()
@@ -227,6 +238,44 @@ pub struct RouteChange {
     /// `true` deletes the route.
     #[serde(default)]
     pub delete: bool,
+}
+
+/// A change of the rules of a security group.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulesChange {
+    /// The security group; `VPC/default` is the one that a VPC is made with.
+    #[schema(value_type = String)]
+    pub group: Spanned<String>,
+    /// Rules to be added about what comes in.
+    #[serde(default)]
+    pub authorize_ingress: Vec<RuleForm>,
+    /// Rules to be added about what leaves.
+    #[serde(default)]
+    pub authorize_egress: Vec<RuleForm>,
+    /// Rules about what comes in to be taken away; each matches exactly.
+    #[serde(default)]
+    pub revoke_ingress: Vec<RuleForm>,
+    /// Rules about what leaves to be taken away; each matches exactly.
+    #[serde(default)]
+    pub revoke_egress: Vec<RuleForm>,
+}
+
+/// A change of an entry of a network ACL.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NetworkAclChange)]
+pub struct EntryChange {
+    /// The network ACL; `VPC/default` is the one that a VPC is made with.
+    #[schema(value_type = String)]
+    pub network_acl: Spanned<String>,
+    /// Whether the entry is about what enters the subnets or about what leaves them.
+    #[schema(value_type = String, example = "ingress")]
+    pub direction: traffic::Direction,
+    /// The entry, in place of the one that has its number.
+    pub put: Option<EntryForm>,
+    /// The number of an entry to be taken away.
+    pub delete: Option<u16>,
 }
 
 /// `tcpdump` in an instance. Each packet becomes a line, or several if `verbose`; a later `stop` step, or `captures` in

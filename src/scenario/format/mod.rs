@@ -10,8 +10,8 @@ mod short;
 
 pub use check::{Action, Scenario, Since, Step, read, read_any_topology};
 pub use document::{
-    Capture, Direction, Document, Edit, Edits, Exec, Exit, Expect, ExpectFields, LineFields, Modify, Parameter, Ping,
-    PortExpectation, Replies, RouteChange, StepFields, TextExpectation, TextFields,
+    Capture, Direction, Document, Edit, Edits, EntryChange, Exec, Exit, Expect, ExpectFields, LineFields, Modify,
+    Parameter, Ping, PortExpectation, Replies, RouteChange, RulesChange, StepFields, TextExpectation, TextFields,
 };
 pub use failover::{FaultForm, FaultFormError, InstanceChange, InstanceForm, ProbeForm, ResponderForm, TimeRange};
 pub use flows::FlowForm;

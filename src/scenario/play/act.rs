@@ -80,6 +80,8 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
                 None => format!("route table {}: no {to}", route.table.value),
             }
         }
+        Action::Rules(change) => super::filters::describe_rules(change),
+        Action::Entry(change) => super::filters::describe_entry(change),
         Action::Wait(time) => format!("wait {}", humantime::format_duration(*time)),
         Action::Capture(capture) => format!("{}$ {} &", capture.on.value, capture_line(capture, scope)),
         Action::Responder(_) | Action::Probe(_) | Action::Fault(_) | Action::Instance(..) => {
@@ -97,6 +99,10 @@ fn changes(modify: &Modify) -> String {
         modify
             .source_dest_check
             .map(|check| format!("source/destination check {}", on(check))),
+        modify.groups.as_ref().map(|groups| {
+            let names: Vec<&str> = groups.iter().map(|name| name.value.as_str()).collect();
+            format!("security groups {}", names.join(" "))
+        }),
         modify.mtu.map(|mtu| format!("MTU {mtu}")),
         modify.ntp_skew.map(|skew| format!("time {skew} ahead")),
         modify.metadata.as_ref().map(|change| {
@@ -202,6 +208,14 @@ impl Player<'_> {
                     ..Seen::default()
                 })
             }
+            Action::Rules(change) => Ok(Seen {
+                refused: self.stage.edit_rules(change).err(),
+                ..Seen::default()
+            }),
+            Action::Entry(change) => Ok(Seen {
+                refused: self.stage.edit_entry(change).err(),
+                ..Seen::default()
+            }),
             Action::Wait(time) => {
                 self.pause(*time);
                 Ok(Seen::default())

@@ -5,6 +5,7 @@
 mod act;
 mod evidence;
 mod failover;
+mod filters;
 mod network;
 mod programs;
 mod repeat;

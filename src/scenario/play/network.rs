@@ -349,6 +349,7 @@ impl Stage {
         }
         let change = ModifyInterface {
             source_dest_check: modify.source_dest_check,
+            groups: modify.groups.as_deref().map(Self::groups),
             settings: SettingsChange {
                 mtu: modify.mtu.map(Some),
                 ntp_skew: modify.ntp_skew,
@@ -365,7 +366,7 @@ impl Stage {
         self.execute(EditRoute { table, edit })
     }
 
-    fn execute<C: Command>(&self, command: C) -> Result<(), Refusal>
+    pub(super) fn execute<C: Command>(&self, command: C) -> Result<(), Refusal>
     where
         ControlError: From<C::Error>,
     {
@@ -377,6 +378,6 @@ impl Stage {
     }
 }
 
-fn refusal(error: &ControlError) -> Refusal {
+pub(super) fn refusal(error: &ControlError) -> Refusal {
     (error.code().to_owned(), error.to_string())
 }

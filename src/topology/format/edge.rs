@@ -114,6 +114,7 @@ impl Topology {
             let place = host.referenced;
             let fields = host.value.clone();
             let host = InstanceTopology {
+                groups: None,
                 subnet: at(outside_subnet(), place),
                 mac: None,
                 ipv4: fields.ipv4,

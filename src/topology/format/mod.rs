@@ -25,7 +25,10 @@ use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::duration::{Skew, WireLifetime};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
+use crate::model::network_acl::EntryForm;
+use crate::model::prefix_list::AddressFamily;
 use crate::model::profile::{ChangedProfile, ProfileSpec};
+use crate::model::security_group::RuleForm;
 use crate::wire::mac::MacAddr;
 
 /// VPCs, subnets and instances by name.
@@ -67,6 +70,18 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, DhcpOptionsTopology>)]
     pub dhcp_options: BTreeMap<String, Spanned<DhcpOptionsTopology>>,
+    /// Security groups, by name. `VPC/default` is the group that a VPC is made with; interfaces that name none have it.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, SecurityGroupTopology>)]
+    pub security_groups: BTreeMap<String, Spanned<SecurityGroupTopology>>,
+    /// Network ACLs, by name. `VPC/default` is the one that a VPC is made with; subnets that no other names have it.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, NetworkAclTopology>)]
+    pub network_acls: BTreeMap<String, Spanned<NetworkAclTopology>>,
+    /// Prefix lists, by name, for rules of security groups.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, PrefixListTopology>)]
+    pub prefix_lists: BTreeMap<String, Spanned<PrefixListTopology>>,
 }
 
 /// A DHCP option set; at least one option is given.
@@ -106,6 +121,85 @@ impl DhcpOptionsTopology {
             ipv6_address_preferred_lease_time: self.ipv6_address_preferred_lease_time,
         }
     }
+}
+
+/// A security group.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SecurityGroup)]
+pub struct SecurityGroupTopology {
+    /// The name of its VPC; left out of `VPC/default`.
+    #[schema(value_type = Option<String>)]
+    pub vpc: Option<Spanned<String>>,
+    /// What the EC2 API calls its name; the name in the file when left out.
+    pub group_name: Option<String>,
+    /// Free text, for life.
+    pub description: Option<String>,
+    /// What may come in. Nothing when left out; of `VPC/default`, what its own members send.
+    #[schema(value_type = Option<Vec<RuleForm>>)]
+    pub ingress: Option<Vec<Spanned<RuleForm>>>,
+    /// What may leave; everything when left out.
+    #[schema(value_type = Option<Vec<RuleForm>>)]
+    pub egress: Option<Vec<Spanned<RuleForm>>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A network ACL: what no entry of it allows is denied.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NetworkAcl)]
+pub struct NetworkAclTopology {
+    /// The name of its VPC; left out of `VPC/default`.
+    #[schema(value_type = Option<String>)]
+    pub vpc: Option<Spanned<String>>,
+    /// The names of the subnets that have it.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub subnets: Vec<Spanned<String>>,
+    /// What enters them, by number. Nothing when left out; of `VPC/default`, everything.
+    #[schema(value_type = Option<Vec<EntryForm>>)]
+    pub ingress: Option<Vec<Spanned<EntryForm>>>,
+    /// What leaves them, by number.
+    #[schema(value_type = Option<Vec<EntryForm>>)]
+    pub egress: Option<Vec<Spanned<EntryForm>>>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A prefix list.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PrefixList)]
+pub struct PrefixListTopology {
+    /// What the EC2 API calls its name; the name in the file when left out.
+    pub list_name: Option<String>,
+    /// The family of its addresses; that of its first entry when left out.
+    pub family: Option<AddressFamily>,
+    /// How many entries it may have, 1 to 1000; as many as it has when left out.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub max_entries: Option<u32>,
+    /// Its entries.
+    #[serde(default)]
+    pub entries: Vec<PrefixEntryTopology>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// An entry of a prefix list.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PrefixListEntry)]
+pub struct PrefixEntryTopology {
+    /// Its addresses.
+    #[schema(value_type = String, example = "203.0.113.0/24")]
+    pub cidr: Spanned<IpNet>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
 }
 
 /// A route table.
@@ -229,6 +323,9 @@ pub struct InterfaceTopology {
     /// The source/destination check: whether the interface may send from, and receive for, its own addresses only.
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    /// The names of its security groups, `default` for that of its VPC, which it has when this is left out.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub groups: Option<Vec<Spanned<String>>>,
     /// Its MTU; the profile's when left out.
     pub mtu: Option<u16>,
     /// The offset of its host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
@@ -272,6 +369,9 @@ pub struct InstanceTopology {
     /// The source/destination check: whether the interface may send from, and receive for, its own addresses only.
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    /// The names of its security groups, `default` for that of its VPC, which it has when this is left out.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub groups: Option<Vec<Spanned<String>>>,
     /// The MTU of the interface and of the host; the profile's when left out.
     pub mtu: Option<u16>,
     /// The offset of the host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
@@ -314,6 +414,7 @@ impl InstanceTopology {
             ipv6: self.ipv6.clone(),
             prefixes: self.prefixes.clone(),
             source_dest_check: self.source_dest_check,
+            groups: self.groups.clone(),
             mtu: self.mtu,
             ntp_skew: self.ntp_skew,
             metadata: self.metadata.clone(),

@@ -43,7 +43,12 @@ impl Checker<'_> {
         }
         let refusable = matches!(
             action,
-            Action::Mapping(_) | Action::Modify(_) | Action::Route(_) | Action::Fault(_)
+            Action::Mapping(_)
+                | Action::Modify(_)
+                | Action::Route(_)
+                | Action::Rules(_)
+                | Action::Entry(_)
+                | Action::Fault(_)
         );
         if expect.error.is_some() && !refusable {
             self.wrong(misplaced("error", "a `mapping`, `modify`, `route` or `fault` step"));
