@@ -470,11 +470,13 @@ mod tests {
             (
                 r#"{"late_propagation": {"delay": {"fixed": "1s"}}}"#,
                 "late_propagation",
-                "late_attachment",
             ),
             (
                 r#"{"late_propagation": {"of": ["routes"], "delay": {"uniform": {"from": "1s", "to": "2s"}}}}"#,
                 "late_propagation",
+            ),
+            (
+                r#"{"late_attachment": {"attach": {"fixed": "3s"}, "detach": "never"}}"#,
                 "late_attachment",
             ),
             (r#"{"api": {"throttle": {"rate": 0.5, "burst": 1}}}"#, "api"),
