@@ -23,6 +23,8 @@ use super::problem::{MEDIA_TYPE, Problem};
 pub struct Client {
     target: Target,
     token: Option<Token>,
+    /// The point of the past that questions are about.
+    at: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -125,7 +127,18 @@ impl Client {
             }
             Target::Tcp(authority.to_owned())
         };
-        Ok(Self { target, token })
+        Ok(Self {
+            target,
+            token,
+            at: None,
+        })
+    }
+
+    /// The same client for questions about the past: a revision, or a time.
+    #[must_use]
+    pub fn looking_back(mut self, point: &str) -> Self {
+        self.at = Some(form_urlencoded::byte_serialize(point.as_bytes()).collect());
+        self
     }
 
     /// Reads a resource.
@@ -201,6 +214,13 @@ impl Client {
         let host = match &self.target {
             Target::Tcp(authority) => authority.as_str(),
             Target::Unix(_) => "localhost",
+        };
+        let path = match &self.at {
+            Some(at) if method == Method::GET || path == "/v1/explain" => {
+                let joint = if path.contains('?') { '&' } else { '?' };
+                format!("{path}{joint}at={at}")
+            }
+            _ => path.to_owned(),
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if body.is_some() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE.as_str()) {

@@ -4,7 +4,7 @@
 //! that they start. So a server reserves threads for its commands before it confines the others.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -48,8 +48,18 @@ pub fn confined() {
     let _ = confine::this_thread(Role::Requests);
 }
 
+tokio::task_local! {
+    /// The request that a task answers, for the commands that it has carried out.
+    pub(crate) static REQUEST: Arc<crate::control::Request>;
+}
+
 /// Runs work that may wait, compute for long or need rights.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    let request = REQUEST.try_with(Arc::clone).ok();
+    let work = move || match request {
+        Some(request) => request.run(work),
+        None => work(),
+    };
     match APPOINTED.get() {
         // A thread inherits the rights of the thread that starts it: so the blocking one is started there.
         Some(appointed) => appointed

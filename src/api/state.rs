@@ -1,6 +1,6 @@
 //! State that all handlers share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,8 +10,8 @@ use super::bodies::{self, Budget};
 use super::connections::{ConnectionCounts, Connections};
 use super::ec2::Memory;
 use super::guard::{GuardConfig, Permissions};
-use super::rest::{Containers, Opening};
-use crate::control::Controller;
+use super::rest::{Answers, Containers, Opening};
+use crate::control::{ControlError, Controller};
 use crate::model::InterfaceId;
 use crate::runtime::Runtime;
 use crate::scenario::play::StageOptions;
@@ -49,7 +49,14 @@ struct Inner {
     ec2: Memory,
     /// The connections, once there is a socket.
     connections: OnceLock<Arc<Connections>>,
+    /// Answers to requests that may come again.
+    answers: Answers,
+    /// Networks of the past that were asked for lately, by revision.
+    past: Mutex<VecDeque<(u64, Controller)>>,
 }
+
+/// Networks of the past that are held for further questions.
+const PAST: usize = 4;
 
 impl AppState {
     /// The state of a server for this Controller.
@@ -66,6 +73,8 @@ impl AppState {
             bodies: Arc::new(Budget::new(bodies::LIMIT)),
             ec2: Memory::default(),
             connections: OnceLock::new(),
+            answers: Answers::default(),
+            past: Mutex::default(),
         };
         Self {
             controller,
@@ -140,6 +149,40 @@ impl AppState {
             .get()
             .map(|connections| connections.counts())
             .unwrap_or_default()
+    }
+
+    /// Answers to requests that may come again.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.inner.answers
+    }
+
+    /// The same state with the network of a revision. It may take a while for an old one.
+    pub(crate) fn at(&self, revision: u64) -> Result<Self, ControlError> {
+        // What it guards is put in and taken out whole.
+        let past = || {
+            self.inner
+                .past
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        let held = past()
+            .iter()
+            .find(|(of, _)| *of == revision)
+            .map(|(_, held)| held.clone());
+        let controller = match held {
+            Some(controller) => controller,
+            None => {
+                let controller = self.controller.at(revision)?;
+                let mut past = past();
+                past.truncate(PAST - 1);
+                past.push_front((revision, controller.clone()));
+                controller
+            }
+        };
+        Ok(Self {
+            controller,
+            ..self.clone()
+        })
     }
 
     /// The threads that open files named by clients.

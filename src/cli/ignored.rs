@@ -59,6 +59,20 @@ const TABLES: &[&str] = &[
     "faults",
 ];
 
+/// Commands that ask about the network as it is declared, which has a past.
+const WITH_PAST: &[&str] = &[
+    "vpcs",
+    "subnets",
+    "interfaces",
+    "mappings",
+    "route-tables",
+    "security-groups",
+    "network-acls",
+    "explain",
+    "export",
+    "graph",
+];
+
 /// Options without effect under `run --check`, which plays nothing.
 const NOT_CHECKED: &[&str] = &[
     "seed",
@@ -86,6 +100,10 @@ const OF_A_START: &[&str] = &[
     "region",
     "resolver",
     "seed",
+    "state",
+    "sync",
+    "history",
+    "recover",
 ];
 
 /// A usage error for the first option that the command would ignore.
@@ -100,6 +118,10 @@ pub(super) fn refuse(mut command: Command, matches: &ArgMatches) -> Result<(), c
     if !TABLES.contains(&name) {
         let why = format!("has no use for `{name}`, which shows no table of resources");
         first_given(inner, &["wide"], &why, &mut command)?;
+    }
+    if !WITH_PAST.contains(&name) {
+        let why = format!("has no use for `{name}`, which does not ask how the network was");
+        first_given(inner, &["at"], &why, &mut command)?;
     }
     match name {
         "run" if inner.get_flag("check") => first_given(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
+use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::capture::{CaptureArguments, capture};
@@ -17,10 +18,12 @@ use super::firewall::{
 };
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
-    INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, pretty, table, text,
+    INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, outline,
+    pretty, table, text,
 };
 use super::{Done, Failure, names, print};
 use crate::api::{Client, ClientError, Token, token};
+use crate::control::Point;
 use crate::lab::api::SOCKET;
 use crate::wire::MacAddr;
 
@@ -46,6 +49,9 @@ pub struct Remote {
     /// Show identifiers as well as names in tables
     #[arg(long, global = true)]
     pub wide: bool,
+    /// Ask about the network as it was: after this revision, or at this time, as in 2026-01-31T12:00:00Z
+    #[arg(long, global = true, value_name = "REVISION|TIME")]
+    pub at: Option<Point>,
 }
 
 impl Remote {
@@ -58,6 +64,7 @@ impl Remote {
             token_file: std::env::var_os("LOCALVPC_TOKEN_FILE").map(PathBuf::from),
             json: false,
             wide: false,
+            at: None,
         }
     }
 
@@ -89,7 +96,10 @@ impl Remote {
             // The token that a server wrote at its start, if there is one.
             None => token::of_server(server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/')),
         };
-        let client = Client::connect(server, token).map_err(failed)?;
+        let mut client = Client::connect(server, token).map_err(failed)?;
+        if let Some(at) = self.at {
+            client = client.looking_back(&at.to_string());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -156,7 +166,20 @@ pub enum Query {
         /// Events after this number first; 0 for all that are kept
         #[arg(long)]
         after: Option<u64>,
+        /// Events of the edits after this revision first, also of earlier starts of a server with --state
+        #[arg(long, value_name = "REVISION", conflicts_with = "after")]
+        after_revision: Option<u64>,
     },
+    /// Show what was done to the network: who edited what, and when; or all of one edit
+    History {
+        /// One edit, with what was there before and after it
+        revision: Option<u64>,
+        /// The latest so many
+        #[arg(long, default_value_t = 20, conflicts_with = "revision")]
+        last: usize,
+    },
+    /// Take back the last edit that was not taken back yet
+    Undo,
     /// Run a command in an instance, on a server that allows it
     Exec {
         /// The instance
@@ -354,13 +377,26 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
             types,
             interface,
             after,
+            after_revision,
         } => {
-            let after = after.map(|after| after.to_string());
-            let path = with_query(
-                "/v1/events",
-                &[("type", types), ("interface", interface), ("after", after)],
-            );
-            events(client, json, &path).await
+            let filter = [
+                ("type", types),
+                ("interface", interface),
+                ("after", after.map(|after| after.to_string())),
+                ("after_revision", after_revision.map(|after| after.to_string())),
+            ];
+            events(client, json, &with_query("/v1/events", &filter)).await
+        }
+        Query::History { revision, last } => history(client, output, revision, last).await,
+        Query::Undo => {
+            let answer = client.call(Method::POST, "/v1/undo", None).await.map_err(failed)?;
+            show(json, &answer, |answer| {
+                format!(
+                    "revision {} is undone, by revision {}\n",
+                    answer["undone"], answer["revision"]
+                )
+            });
+            Ok(())
         }
         Query::Exec {
             instance,
@@ -446,6 +482,19 @@ pub(super) async fn answer_shown(
         }
         false => entries_shown(client, output, entries, view).await,
     }
+}
+
+async fn history(client: &Client, output: Output, revision: Option<u64>, last: usize) -> Done {
+    if let Some(revision) = revision {
+        let answer = client.get(&format!("/v1/revisions/{revision}")).await.map_err(failed)?;
+        show(output.json, &answer, |answer| outline(answer, 0));
+        return Ok(());
+    }
+    let limit = last.clamp(1, 1000).to_string();
+    let path = with_query("/v1/revisions", &[("limit", Some(limit))]);
+    let answer = client.get(&path).await.map_err(failed)?;
+    let entries = answer["revisions"].as_array().cloned().unwrap_or_default();
+    answer_shown(client, output, &answer, &entries, &REVISIONS).await
 }
 
 async fn mappings(client: &Client, output: Output, arguments: MappingArguments) -> Done {

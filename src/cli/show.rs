@@ -155,6 +155,16 @@ pub(super) const RUNS: View = view(&[
     at("OUTCOME", "outcome"),
     at("SEED", "seed"),
 ]);
+pub(super) const REVISIONS: View = View {
+    columns: &[
+        at("REVISION", "revision"),
+        at("AT", "at"),
+        at("BY", "author"),
+        at("COMMAND", "command"),
+        named("CHANGED", "changed"),
+    ],
+    named_in: &[VPC_LIST, SUBNET_LIST, INTERFACE_LIST],
+};
 pub(super) const ROUTE_TABLES: View = View {
     columns: &[
         NAME,

@@ -22,7 +22,7 @@ pub const LISTED_CHANGES: usize = 1000;
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Event {
-    /// Its number, counted from 1 since the server started.
+    /// Its number, counted from 1 since the server started; 0 for one of an edit before the listener came.
     pub id: u64,
     /// The time, in UTC.
     #[serde(serialize_with = "crate::model::duration::rfc3339::serialize")]

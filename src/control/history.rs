@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::change_events::events_of;
 use super::controller::{Controller, ControllerConfig, State};
 use super::error::ControlError;
-use super::events::{Author, EventKind};
+use super::events::{Author, Event, EventKind};
 use super::request::Request;
 use crate::mapping::PortId;
 use crate::model::change::{Change, Commit};
@@ -28,6 +28,15 @@ pub enum Point {
     Revision(u64),
     /// After the last commit that was made by then.
     Time(SystemTime),
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Revision(revision) => revision.fmt(f),
+            Self::Time(time) => humantime::format_rfc3339_micros(*time).fmt(f),
+        }
+    }
 }
 
 impl std::str::FromStr for Point {
@@ -52,6 +61,21 @@ pub struct PastEvent {
     pub kind: EventKind,
     /// Whether it is the last event of its commit.
     pub last: bool,
+}
+
+impl PastEvent {
+    /// The event. It has no number: numbers count from the start of a server.
+    pub fn event(self) -> Event {
+        let instance = self.commit.author.strip_prefix("instance ");
+        Event {
+            id: 0,
+            at: self.commit.at,
+            revision: Some(self.commit.revision),
+            last_of_revision: self.last,
+            author: instance.map(|name| Author::Instance(name.into())),
+            kind: self.kind,
+        }
+    }
 }
 
 fn gone(problem: String, oldest: u64) -> ControlError {
@@ -130,10 +154,9 @@ impl Controller {
 
     /// Refuses a command whose caller has compared with a revision that is not the present one.
     pub(super) fn expected(&self) -> Result<(), ControlError> {
-        match Request::current().and_then(|request| request.expects) {
-            Some(expected) if expected != self.revision() => Err(ControlError::Moved {
-                revision: self.revision(),
-            }),
+        let revision = self.revision();
+        match Request::current() {
+            Some(request) if !request.fits(revision) => Err(ControlError::Moved { revision }),
             _ => Ok(()),
         }
     }
@@ -278,7 +301,10 @@ impl Controller {
     /// The events of the commits after a revision and up to another.
     pub fn past_events(&self, after: u64, until: u64) -> Result<Vec<PastEvent>, ControlError> {
         let mut events = Vec::new();
-        if after >= until {
+        if after > until {
+            return Err(self.no_such(after));
+        }
+        if after == until {
             return Ok(events);
         }
         let mut network = self.at(after)?.present().0;

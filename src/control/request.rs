@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Request>>> = const { RefCell::new(None) };
@@ -15,9 +15,11 @@ pub struct Request {
     /// The face that it came by, as in `rest`.
     pub face: &'static str,
     /// The revision that the network has to be at, so that what the caller has compared still holds.
-    pub expects: Option<u64>,
+    expects: Option<u64>,
     /// The last revision that it made; 0 if it made none.
     made: AtomicU64,
+    /// Set when a command was refused because the network was not at the revision any more.
+    overtaken: AtomicBool,
 }
 
 impl Request {
@@ -27,6 +29,27 @@ impl Request {
             face,
             ..Self::default()
         }
+    }
+
+    /// The same, for a network that is at this revision.
+    #[must_use]
+    pub fn expecting(mut self, revision: u64) -> Self {
+        self.expects = Some(revision);
+        self
+    }
+
+    /// Whether a command was refused because another edit came first. What the caller compared is to be compared again.
+    pub fn was_overtaken(&self) -> bool {
+        self.overtaken.load(Ordering::Acquire)
+    }
+
+    /// Whether the network may be at this revision: at the expected one, or where its own commands have brought it.
+    pub(super) fn fits(&self, revision: u64) -> bool {
+        let fits = self.made().is_some() || self.expects.is_none_or(|expected| expected == revision);
+        if !fits {
+            self.overtaken.store(true, Ordering::Release);
+        }
+        fits
     }
 
     /// The last revision that its commands made.

@@ -90,6 +90,8 @@ pub(in crate::model) trait Effect {
     fn is_empty(&self) -> bool;
     /// The change that takes it back.
     fn inverse(&self) -> Self;
+    /// The resource that it is about, by identifier where it has one.
+    fn subject(&self) -> String;
     /// The changes of this kind that make what a network has of it from nothing.
     fn creating(network: &Network) -> Vec<Self>
     where
@@ -128,6 +130,10 @@ where
             before: self.after.clone(),
             after: self.before.clone(),
         })
+    }
+
+    fn subject(&self) -> String {
+        self.id().map(|id| id.to_string()).unwrap_or_default()
     }
 
     fn creating(network: &Network) -> Vec<Self> {
@@ -194,6 +200,10 @@ macro_rules! changes {
                 }
             }
 
+            fn subject(&self) -> String {
+                self.subject()
+            }
+
             fn creating(network: &Network) -> Vec<Self> {
                 let mut changes = Vec::new();
                 $(changes.extend(<$kind as Effect>::creating(network).into_iter().map(Self::$name));)*
@@ -212,6 +222,13 @@ macro_rules! changes {
             #[must_use]
             pub fn inverse(&self) -> Self {
                 Effect::inverse(self)
+            }
+
+            /// The resource that it is about, by identifier where it has one.
+            pub fn subject(&self) -> String {
+                match self {
+                    $(Self::$name(change) => Effect::subject(change),)*
+                }
             }
 
             /// The place of its kind in the list of kinds: what can only be made after other resources has a later one.

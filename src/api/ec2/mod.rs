@@ -22,8 +22,9 @@ mod xml;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -32,6 +33,7 @@ pub use actions::action_names;
 pub use coverage::coverage;
 pub use state::{Ec2, Identity, Memory};
 
+use crate::api::commands::REQUEST;
 use crate::api::guard::Transport;
 use crate::api::{AppState, Problem};
 use crate::lab::ApiAccess;
@@ -51,7 +53,15 @@ pub fn router(state: AppState) -> Router {
     Router::new()
         .route("/", any(serve))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(of_ec2))
         .with_state(Arc::new(Ec2::new(state)))
+}
+
+/// Has the history say by which face an edit came.
+async fn of_ec2(request: extract::Request, next: Next) -> Response {
+    REQUEST
+        .scope(Arc::new(crate::control::Request::by("ec2")), next.run(request))
+        .await
 }
 
 async fn serve(

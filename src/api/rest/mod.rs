@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod faults;
 mod files;
+mod idempotency;
 mod instances;
 mod interfaces;
 mod internet_gateways;
@@ -23,14 +24,17 @@ mod outside;
 mod ports;
 mod prefix_lists;
 mod profiles;
+mod revisions;
 mod route_tables;
 mod runs;
 mod security_groups;
 mod subnets;
 mod topology;
+mod versions;
 mod vpcs;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -52,6 +56,7 @@ use crate::model::Command;
 pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
 pub use elastic_ips::ElasticIpView;
+pub(crate) use idempotency::Answers;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use internet_gateways::InternetGatewayView;
@@ -66,6 +71,7 @@ pub use runs::{RunView, ScenarioView};
 pub use security_groups::{RuleView, SecurityGroupView};
 pub use subnets::SubnetView;
 pub use topology::PlanView;
+use versions::Versions;
 pub use vpcs::VpcView;
 
 /// The largest body of an ordinary request, in bytes.
@@ -105,6 +111,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
         (name = "scenarios", description = "Scenario files: a network, its steps and its expectations"),
         (name = "runs", description = "Runs of scenarios, each on a network of its own"),
+        (name = "revisions", description = "What was done to the network, and undoing it"),
         (name = "meta", description = "The server itself"),
     ),
     components(schemas(Problem))
@@ -135,6 +142,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(faults::router())
         .merge(instances::router())
         .merge(runs::router())
+        .merge(revisions::router())
         .merge(meta::router())
         .merge(metrics::router())
 }
@@ -156,13 +164,17 @@ pub fn router(state: AppState) -> Router {
 /// The whole API with further documented routes.
 pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
     let (router, _) = documented().merge(more).split_for_parts();
-    router
+    let routes = router
         .merge(mappings::prefix_routes())
         .merge(interfaces::prefix_routes())
         .merge(route_tables::prefix_routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    let versions = Arc::new(Versions::new(routes.clone(), state.clone()));
+    routes
+        .layer(middleware::from_fn_with_state(versions, versions::versioned))
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
         .layer(middleware::from_fn_with_state(state.clone(), bodies::admit))
         .layer(middleware::from_fn_with_state(state.clone(), faults::misbehave))
         .with_state(state.clone())

@@ -4,8 +4,10 @@
 //! Schemas that client generators cannot follow are written out: a struct that is flattened into another becomes one
 //! object, and each variant of a union has a name.
 
+use axum::http::{Method, Uri};
 use serde_json::{Map, Value, json};
 
+use super::versions::has_past;
 use crate::datapath::DropReason;
 
 /// The default address of the server.
@@ -75,6 +77,9 @@ pub(super) fn complete(mut api: Value) -> Value {
     for operation in operations(&mut api) {
         complete_operation(operation);
     }
+    for (path, method, operation) in located_operations(&mut api) {
+        add_versions(&path, &method, operation);
+    }
     replace_references(&mut api, &inlined());
     api
 }
@@ -83,6 +88,62 @@ fn operations(api: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> 
     let paths = api["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     let items = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     items.filter_map(Value::as_object_mut)
+}
+
+/// The operations with their paths and methods.
+fn located_operations(api: &mut Value) -> impl Iterator<Item = (String, Method, &mut Map<String, Value>)> {
+    let paths = api["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let operations = item.as_object_mut().into_iter().flatten();
+        operations.filter_map(|(method, operation)| {
+            let method = method.to_ascii_uppercase().parse().ok()?;
+            Some((path.clone(), method, operation.as_object_mut()?))
+        })
+    })
+}
+
+/// Adds what `versions` and `idempotency` do for every operation, whatever its handler knows.
+fn add_versions(path: &str, method: &Method, operation: &mut Map<String, Value>) {
+    let header = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
+    let mut parameters = Vec::new();
+    if path.parse().is_ok_and(|uri: Uri| has_past(method, &uri)) {
+        parameters.push(json!({
+            "name": "at", "in": "query", "required": false,
+            "description": "The network as it was after this revision; a time in RFC 3339 is taken, too.",
+            "schema": { "type": "string", "pattern": "^[0-9]{1,15}$" },
+        }));
+    }
+    let text = || json!({ "type": "string" });
+    let versioned = path.starts_with("/v1/") && path != "/v1/events" && path != "/v1/captures";
+    if *method == Method::GET && versioned {
+        let description = "304 if it still has this version: the ETag of an earlier answer.";
+        parameters.push(header("If-None-Match", description, text()));
+        let responses = &mut operation["responses"];
+        responses["304"] = json!({ "description": "It still has the version that the client knows" });
+        for (name, description, schema) in [
+            ("ETag", "Its version, for If-Match and If-None-Match", text()),
+            (
+                "Localvpc-Revision",
+                "The revision of the network",
+                json!({ "type": "integer", "minimum": 0 }),
+            ),
+        ] {
+            responses["200"]["headers"][name] = json!({ "description": description, "schema": schema });
+        }
+    } else if versioned {
+        let description = "412 unless the resource still has this version: the ETag of a GET, or * for any.";
+        parameters.push(header("If-Match", description, text()));
+    }
+    if *method == Method::POST {
+        let description = "A request that comes again with the same key gets the answer that it got then. A key that was used \
+                           for another request is a 422, one whose request is being carried out a 409.";
+        let schema = json!({ "type": "string", "pattern": "^([!#-~]{1,255}|\"[!#-~]{1,255}\")$" });
+        parameters.push(header("Idempotency-Key", description, schema));
+    }
+    let own = operation.entry("parameters").or_insert_with(|| json!([]));
+    if let Some(own) = own.as_array_mut() {
+        own.append(&mut parameters);
+    }
 }
 
 /// Schemas that utoipa names after Rust's types: their content replaces the references to them.

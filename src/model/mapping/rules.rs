@@ -172,6 +172,10 @@ impl Effect for Vec<MappingChange> {
         self.as_slice().is_empty()
     }
 
+    fn subject(&self) -> String {
+        format!("{} mapping(s)", self.len())
+    }
+
     fn inverse(&self) -> Self {
         self.iter().rev().map(|change| change.inverse()).collect()
     }

@@ -81,6 +81,13 @@ impl Effect for AclAssociationChange {
         self.before == self.after
     }
 
+    fn subject(&self) -> String {
+        let association = self.after.or(self.before);
+        association
+            .map(|association| association.subnet.to_string())
+            .unwrap_or_default()
+    }
+
     fn inverse(&self) -> Self {
         Self {
             before: self.after,

@@ -106,6 +106,10 @@ impl Effect for RouteChange {
         self.before == self.after
     }
 
+    fn subject(&self) -> String {
+        self.table.to_string()
+    }
+
     fn inverse(&self) -> Self {
         Self {
             before: self.after,
@@ -147,6 +151,10 @@ impl Effect for Association {
 
     fn is_empty(&self) -> bool {
         self.before == self.after
+    }
+
+    fn subject(&self) -> String {
+        self.subnet.to_string()
     }
 
     fn inverse(&self) -> Self {

@@ -12,5 +12,6 @@ mod mappings;
 mod memory;
 mod openapi;
 mod resources;
+mod revisions;
 mod server;
 mod topology;
