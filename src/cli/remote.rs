@@ -112,11 +112,14 @@ impl Remote {
 #[derive(Debug, Subcommand)]
 pub enum Query {
     /// List VPCs
-    Vpcs,
+    Vpcs(ListArguments),
     /// List subnets
-    Subnets,
+    Subnets(ListArguments),
     /// List network interfaces; or switch the source/destination check of one, or give it other security groups
+    #[command(args_conflicts_with_subcommands = true)]
     Interfaces {
+        #[command(flatten)]
+        which: ListArguments,
         /// What to do with one; all are listed otherwise.
         #[command(subcommand)]
         action: Option<InterfaceAction>,
@@ -192,6 +195,40 @@ pub enum Query {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// Which entries of a list: all that is given must be so.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Of this name only
+    #[arg(long)]
+    name: Option<String>,
+    /// With this tag only: KEY or KEY=VALUE, several times for several tags
+    #[arg(long = "tag", value_name = "KEY[=VALUE]")]
+    tags: Vec<String>,
+    /// With this MAC address only
+    #[arg(long)]
+    mac: Option<MacAddr>,
+    /// In this status only, as in `in-use`
+    #[arg(long)]
+    status: Option<String>,
+    /// Of this VPC only
+    #[arg(long)]
+    vpc: Option<String>,
+}
+
+impl ListArguments {
+    /// The path of a list with these filters. What a list does not have, the server refuses by name.
+    fn of(self, path: &str) -> String {
+        let tags = self.tags.into_iter().map(|tag| ("tag", Some(tag)));
+        let others = [
+            ("name", self.name),
+            ("mac", self.mac.map(|mac| mac.to_string())),
+            ("status", self.status),
+            ("vpc", self.vpc),
+        ];
+        with_query(path, &others.into_iter().chain(tags).collect::<Vec<_>>())
+    }
 }
 
 /// Changes of network interfaces.
@@ -338,11 +375,14 @@ pub fn query(remote: &Remote, query: Query) -> Done {
 async fn ask(client: &Client, output: Output, query: Query) -> Done {
     let json = output.json;
     match query {
-        Query::Vpcs => list(client, output, "/v1/vpcs", "vpcs", &VPCS).await,
-        Query::Subnets => list(client, output, "/v1/subnets", "subnets", &SUBNETS).await,
-        Query::Interfaces { action: None } => list(client, output, "/v1/interfaces", "interfaces", &INTERFACES).await,
+        Query::Vpcs(which) => list(client, output, &which.of("/v1/vpcs"), "vpcs", &VPCS).await,
+        Query::Subnets(which) => list(client, output, &which.of("/v1/subnets"), "subnets", &SUBNETS).await,
+        Query::Interfaces { action: None, which } => {
+            list(client, output, &which.of("/v1/interfaces"), "interfaces", &INTERFACES).await
+        }
         Query::Interfaces {
             action: Some(InterfaceAction::Check { interface, state }),
+            ..
         } => {
             let path = format!("/v1/interfaces/{}", encoded(&interface));
             let body = json!({ "source_dest_check": state == Switched::On });
@@ -351,6 +391,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         }
         Query::Interfaces {
             action: Some(InterfaceAction::Groups { interface, groups }),
+            ..
         } => set_groups(client, output, &interface, &groups).await,
         Query::Mappings(arguments) => mappings(client, output, arguments).await,
         Query::Ports { interface } => {

@@ -14,6 +14,7 @@ mod idempotency;
 mod instances;
 mod interfaces;
 mod internet_gateways;
+mod lists;
 mod mappings;
 mod meta;
 mod metrics;
@@ -170,7 +171,8 @@ pub fn router_with(state: AppState, more: OpenApiRouter<AppState>) -> Router {
         .merge(route_tables::prefix_routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(lists::listed));
     let versions = Arc::new(Versions::new(routes.clone(), state.clone()));
     routes
         .layer(middleware::from_fn_with_state(versions, versions::versioned))

@@ -7,6 +7,7 @@
 use axum::http::{Method, Uri};
 use serde_json::{Map, Value, json};
 
+use super::lists::list_at;
 use super::versions::has_past;
 use crate::datapath::DropReason;
 
@@ -112,6 +113,30 @@ fn add_versions(path: &str, method: &Method, operation: &mut Map<String, Value>)
             "description": "The network as it was after this revision; a time in RFC 3339 is taken, too.",
             "schema": { "type": "string", "pattern": "^[0-9]{1,15}$" },
         }));
+    }
+    let known: Vec<Value> = operation
+        .get("parameters")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    if *method == Method::GET
+        && let Some(list) = list_at(path)
+    {
+        for (name, description) in list.parameters() {
+            if known.iter().any(|parameter| parameter["name"] == name) {
+                continue;
+            }
+            let schema = match name {
+                "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 1000 }),
+                "tag" => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+                "mac" => json!({ "type": "string", "pattern": "^([0-9a-f]{2}:){5}[0-9a-f]{2}$" }),
+                _ => json!({ "type": "string", "minLength": 1 }),
+            };
+            let parameter = json!({
+                "name": name, "in": "query", "required": false, "description": description, "schema": schema,
+            });
+            parameters.push(parameter);
+        }
     }
     let text = || json!({ "type": "string" });
     let versioned = path.starts_with("/v1/") && path != "/v1/events" && path != "/v1/captures";

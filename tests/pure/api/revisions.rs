@@ -451,3 +451,84 @@ async fn the_verdicts_of_the_past_are_those_of_then() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn every_list_takes_the_filters_that_its_entries_have_and_has_pages() {
+    let server = Server::furnished().await;
+    let second = json!({ "name": "other", "cidr_blocks": ["10.8.0.0/16"], "tags": { "team": "net" } });
+    server.client.post("/v1/vpcs", &second).await.unwrap();
+    let tags = json!({ "tags": { "team": "net", "zone": "x" } });
+    server.client.patch("/v1/interfaces/b", &tags).await.unwrap();
+    let mac = server.client.get("/v1/interfaces/b").await.unwrap()["mac_address"].clone();
+    let mac = mac.as_str().unwrap();
+    for (query, names) in [
+        ("vpcs?name=home", vec!["home"]),
+        ("vpcs?tag=team", vec!["other"]),
+        ("vpcs?tag=team=net&name=home", vec![]),
+        ("subnets?vpc=home", vec!["left"]),
+        ("subnets?vpc=other", vec![]),
+        ("interfaces?vpc=home&limit=1&name=b", vec!["b"]),
+        ("interfaces?tag=team&tag=zone=x", vec!["b"]),
+        ("interfaces?tag=team&tag=zone=y", vec![]),
+        ("interfaces?status=available&name=a", vec!["a"]),
+        ("interfaces?status=in-use", vec![]),
+        (&*format!("interfaces?mac={mac}"), vec!["b"]),
+        ("interfaces?subnet=left&name=a", vec!["a"]),
+    ] {
+        let answer = server.client.get(&format!("/v1/{query}")).await.unwrap();
+        let list = query.split('?').next().unwrap();
+        let found: Vec<&str> = answer[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, names, "{query}: {answer}");
+    }
+    let mappings = server
+        .client
+        .get(&format!("/v1/mappings?mac={mac}&vpc=home"))
+        .await
+        .unwrap();
+    assert_eq!(mappings["mappings"].as_array().unwrap().len(), 1);
+    // Pages of one entry each come to the whole list.
+    for list in ["vpcs", "route-tables", "interfaces", "mappings"] {
+        let field = list.replace('-', "_");
+        let whole = server.client.get(&format!("/v1/{list}")).await.unwrap()[&field]
+            .as_array()
+            .unwrap()
+            .len();
+        for filter in ["", "&vpc=home"] {
+            let (mut cursor, mut count) = (String::new(), 0);
+            loop {
+                let page = server
+                    .client
+                    .get(&format!("/v1/{list}?limit=1{filter}{cursor}"))
+                    .await
+                    .unwrap();
+                count += page[&field].as_array().unwrap().len();
+                match page["next_cursor"].as_str() {
+                    Some(next) => cursor = format!("&cursor={}", next.replace('/', "%2F")),
+                    None => break,
+                }
+            }
+            let other = usize::from(!filter.is_empty() && ["vpcs", "route-tables"].contains(&list));
+            assert_eq!(count + other, whole, "{list}{filter}");
+        }
+    }
+    for (query, status, field) in [
+        ("vpcs?mac=02:00:00:00:00:01", 400, "mac"),
+        ("dhcp-options?vpc=home", 400, "vpc"),
+        ("interfaces?mac=x", 400, "mac"),
+        ("vpcs?limit=0", 400, "limit"),
+        ("subnets?vpc=none", 422, "vpc"),
+    ] {
+        let refused = server.read(&format!("/v1/{query}")).await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].as_str()),
+            (status, Some(field)),
+            "{query}: {refused:?}"
+        );
+    }
+    server.stop().await;
+}
