@@ -222,7 +222,10 @@ pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     let runs = remote.server.is_some() || (!elsewhere && remote.answers());
     match (runs, arguments.dry_run) {
         (true, dry_run) => super::topology::up(remote, text, arguments.prune, dry_run),
-        (false, true) => super::topology::dry_run(remote, &topology),
+        (false, true) => {
+            super::topology::check_alone(&arguments.topology, &text, &topology)?;
+            super::topology::dry_run(remote, &topology)
+        }
         (false, false) if arguments.prune => {
             let report = miette::miette!(
                 help = "name the server with --server, or leave --prune out",
@@ -231,6 +234,7 @@ pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
             Err(Failure::new(Failure::USAGE, report))
         }
         (false, false) => {
+            super::topology::check_alone(&arguments.topology, &text, &topology)?;
             let command = format!("up {}", arguments.topology.display());
             live(&command, &arguments.arguments, remote, Some(&topology))
         }

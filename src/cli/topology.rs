@@ -42,6 +42,12 @@ pub(super) fn read(file: &std::path::Path) -> Result<(String, Topology), Failure
     Ok((text, topology))
 }
 
+/// Refuses, with its place, what a server that starts with this file would refuse.
+pub(super) fn check_alone(file: &std::path::Path, text: &str, topology: &Topology) -> Done {
+    let checked = crate::topology::check_alone(&file.display().to_string(), text, topology);
+    checked.map_err(|error| Failure::new(Failure::USAGE, error))
+}
+
 pub(super) fn ask(remote: &Remote, method: Method, path: &str, text: Option<String>) -> Result<Value, Failure> {
     let (client, runtime) = remote.connect()?;
     let answer = runtime.block_on(async {

@@ -22,6 +22,7 @@ pub(super) use api::ApiFaults;
 pub(super) use hosts::SettledHosts;
 pub use hosts::{HostState, Hosts};
 pub(super) use late::Later;
+pub use scope::check_declared;
 pub(super) use timer::Timer;
 
 use super::controller::{Controller, State};

@@ -138,10 +138,14 @@ impl Rehearsed {
     }
 
     /// The same with a lab, in which hosts are names.
-    #[cfg(test)]
     pub(super) fn with_lab(mut self) -> Self {
         self.has_lab = true;
         self
+    }
+
+    /// What is declared on it.
+    pub fn network(&self) -> &crate::model::Network {
+        &self.copy.network
     }
 
     /// The availability zone of an interface.

@@ -18,6 +18,7 @@ mod layout;
 mod matching;
 mod order;
 mod plan;
+mod rehearse;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -27,5 +28,6 @@ pub use backend::{Live, Rehearsed, Stage, StepError};
 pub use declare::{DeclareError, declare};
 pub use export::{export, yaml};
 pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+pub use rehearse::{check_alone, rehearse};
 pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
 pub use running::Running;

@@ -36,7 +36,21 @@ fn first_segment(path: &str) -> Option<&str> {
 
 /// Refuses a fault that names what does not exist, or that does nothing.
 pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError> {
-    let network = &state.network;
+    check_declared(&state.network, spec)?;
+    match &spec.fault {
+        FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) if instances(state, scope).is_empty() => {
+            Err(wrong(
+                spec.fault.name(),
+                "None of these interfaces is attached to an instance of the lab",
+                "Name interfaces of instances that GET /v1/instances shows. For a device of your own there is link_down.",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The part of the check that needs no more than what is declared.
+pub fn check_declared(network: &Network, spec: &FaultSpec) -> Result<(), ControlError> {
     let named = |field, scope: &Scope| {
         if scope.is_empty() {
             let problem = "The scope is empty";
@@ -159,17 +173,7 @@ pub(super) fn check(state: &State, spec: &FaultSpec) -> Result<(), ControlError>
             }
             named("clock_skew.at", at)
         }
-        FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => {
-            named(spec.fault.name(), scope)?;
-            if instances(state, scope).is_empty() {
-                return Err(wrong(
-                    spec.fault.name(),
-                    "None of these interfaces is attached to an instance of the lab",
-                    "Name interfaces of instances that GET /v1/instances shows. For a device of your own there is link_down.",
-                ));
-            }
-            Ok(())
-        }
+        FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => named(spec.fault.name(), scope),
         FaultKind::Api(api) => {
             if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() {
                 return Err(wrong(

@@ -4,6 +4,7 @@ mod expect;
 mod failover;
 mod filters;
 mod flows;
+mod rehearse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::file::template::Scope;
 use crate::file::values::Text;
 use crate::model::AddressOrPrefix;
 use crate::model::duration::Interval;
+use crate::topology::Rehearsed;
 use crate::topology::format::{Topology, check_for_steps, check_topology, expected_scope, is_word, read_topology};
 
 /// The default time limit of a run.
@@ -199,6 +201,7 @@ impl<'t> Checker<'t> {
         let scope = expected_scope(&document.topology, defaults);
         let mut mistakes = check_topology(&document.topology, &scope);
         mistakes.extend(check_for_steps(&document.topology));
+        let stage = Self::rehearsed(&document.topology, &scope, &mut mistakes);
         let mut checker = Self {
             text,
             scope,
@@ -212,6 +215,8 @@ impl<'t> Checker<'t> {
             mute: BTreeSet::new(),
             running: BTreeSet::new(),
             patterns: 0,
+            stage,
+            expects_error: false,
         };
         if document.steps.is_empty() {
             checker.wrong(Mistake::at(
@@ -241,6 +246,7 @@ impl<'t> Checker<'t> {
         if let Some(say) = &fields.say {
             self.fill(say);
         }
+        self.expects_error = fields.expect.as_ref().is_some_and(|expect| expect.0.error.is_some());
         let action = self.action(fields, place, number)?;
         let expect = fields.expect.clone().unwrap_or_default();
         self.expect(&expect.0, &action, place, fields.expect.is_some());
@@ -308,6 +314,7 @@ impl<'t> Checker<'t> {
                     ),
                 );
             }
+            self.rehearse_modify(modify);
             actions.push(Action::Modify(modify.clone()));
         }
         if let Some(route) = &fields.route {
@@ -431,11 +438,13 @@ impl<'t> Checker<'t> {
                     .help("as in `{ table: t, to: 192.0.2.10/32, via: b }`"),
             ),
         }
-        if let Some(filled) = self.fill(&route.to)
-            && filled.parse::<ipnet::IpNet>().is_err()
-        {
-            let message = format!("`{filled}` is not a destination");
-            self.wrong(Mistake::at(route.to.place(), message).help("write an address and a length: 192.0.2.10/32"));
+        let Some(filled) = self.fill(&route.to) else { return };
+        match filled.parse::<ipnet::IpNet>() {
+            Ok(to) => self.rehearse_route(route, to),
+            Err(_) => {
+                let message = format!("`{filled}` is not a destination");
+                self.wrong(Mistake::at(route.to.place(), message).help("write an address and a length: 192.0.2.10/32"));
+            }
         }
     }
 
@@ -460,11 +469,17 @@ impl<'t> Checker<'t> {
                     .help("as in `{ move: 10.0.1.50, to: b }`"),
             ),
         }
-        if let Some(address) = address
-            && let Some(filled) = self.fill(address)
-            && let Err(error) = filled.parse::<AddressOrPrefix>()
-        {
-            self.wrong(Mistake::at(address.place(), error.to_string()));
+        let Some(address) = address else { return };
+        let Some(filled) = self.fill(address) else { return };
+        match filled.parse::<AddressOrPrefix>() {
+            Err(error) => self.wrong(Mistake::at(address.place(), error.to_string())),
+            // An expression may stand for an address that only the run knows.
+            Ok(block) if !address.written().contains("{{") && fields.unassign.is_none() => {
+                if let [Some(interface), None] = instance {
+                    self.rehearse_edit(address.place(), interface, block);
+                }
+            }
+            Ok(_) => {}
         }
     }
 

@@ -90,7 +90,7 @@ impl Checker<'_> {
     fn fault(&mut self, fault: &Spanned<FaultForm>) {
         let place = fault.referenced;
         match fault.value.spec(&self.scope) {
-            Ok(_) => {}
+            Ok(spec) => self.rehearse_fault(place, &spec),
             Err(FaultFormError::Template(error)) => {
                 let mut mistake = Mistake::at(place, error.to_string());
                 if let Some(remedy) = error.remedy() {
