@@ -61,6 +61,7 @@ install:
 test: test-tools
 	$(CARGO) test --locked --features planted-panics --all-targets
 	$(CARGO) test --locked --features planted-panics --test root -- $(AS_ROOT)
+	$(CARGO) test --locked --features planted-panics --test panics -- $(AS_ROOT)
 	$(CARGO) test --locked --features planted-panics --doc
 	$(TEST_FIGURES) -- $(AS_ROOT) --test-threads 1
 

@@ -153,6 +153,115 @@ fn the_services_answer_after_a_panic() {
     soon("the services panic", || !is_planted("services"));
 }
 
+#[test]
+fn the_answers_of_the_resolver_are_read_after_a_panic() {
+    let lab = support::services::Lab::new();
+    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    resolver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let config = ServicesConfig {
+        forward_to: Some(resolver.local_addr().unwrap()),
+        ..ServicesConfig::default()
+    };
+    let (answers, received) = channel();
+    let inject = move |_port, frame: &[u8]| drop(answers.send(frame.to_vec()));
+    let services = Services::start(lab.source.clone(), config, Arc::new(inject)).unwrap();
+    let host = &lab.hosts[0];
+    plant("dns-upstream");
+    for number in 0..2_u16 {
+        let mut query = number.to_be_bytes().to_vec();
+        query.extend(b"\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01");
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(host.mac.0, host.router.0)
+            .ipv4(host.ipv4.octets(), [169, 254, 169, 253], 64)
+            .udp(5353, 53)
+            .write(&mut frame, &query)
+            .unwrap();
+        let (bytes, meta) = (&frame[..], FrameMeta::default());
+        let frame = Received { bytes, meta };
+        services.handle().submit(host.interface, host.port, frame, &mut || ()).unwrap();
+        let mut asked = [0; 512];
+        let (length, from) = resolver.recv_from(&mut asked).unwrap();
+        asked[2] |= 0x80;
+        resolver.send_to(&asked[..length], from).unwrap();
+        if number == 0 {
+            // This answer is lost with the panic.
+            soon("the thread panics", || !is_planted("dns-upstream"));
+        } else {
+            let answer = received.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert_eq!(answer[42..44], number.to_be_bytes());
+        }
+    }
+}
+
+/// The events of contained panics: thread and message.
+fn panics(server: &support::api::Server) -> Vec<(String, String)> {
+    let events = server.controller.events(Some(0)).backlog;
+    let panics = events.iter().filter_map(|event| match &event.kind {
+        localvpc::control::EventKind::PanicContained { thread, message } => Some((thread.clone(), message.clone())),
+        _ => None,
+    });
+    panics.collect()
+}
+
+/// Plays a scenario of two hosts with the planted sites. Returns how it ended.
+async fn play(server: &support::api::Server, sites: &[&str]) -> String {
+    sites.iter().for_each(|site| plant(site));
+    let text = "name: x
+topology:
+  vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+  subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
+  instances: { a: { subnet: s, ipv4: [10.0.1.10] }, b: { subnet: s, ipv4: [10.0.1.11] } }
+steps:
+- probe: { start: p, from: a, to: 10.0.1.11, rate: 20 }
+- exec: { in: a, run: 'echo x > /run/x; sleep 0.5', files: { /run/y: z }, timeout: 10s }
+- { stop: p, expect: { answered: { at_least: 5 } } }
+";
+    let run = server.client.post("/v1/runs", &json!({"text": text})).await.unwrap();
+    let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
+    for _ in 0..600 {
+        let run = server.client.get(&path).await.unwrap();
+        if let Some(outcome) = run["outcome"].as_str() {
+            for site in sites {
+                assert!(!is_planted(site), "no thread reached {site}: {run}");
+            }
+            return outcome.to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the run with a panic at {sites:?} has not ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root: make test"]
+async fn a_run_survives_a_panic_of_the_threads_that_watch_it_and_ends_after_one_of_those_that_do_its_work() {
+    let options = support::api::Options {
+        token: true,
+        exec: true,
+        event_history: None,
+        unix: None,
+    };
+    let server = support::api::Server::with(options).await;
+    let watching = ["recorder", "ladder", "flow-log", "probe-flow", "switch-events"];
+    assert_eq!(play(&server, &watching).await, "passed");
+    for (site, outcomes, thread) in [
+        ("supervisor", ["failed", "failed"], "the supervisor of a command"),
+        ("exec", ["failed", "broken"], "the thread that runs a command"),
+        ("files", ["failed", "broken"], "the thread that writes files"),
+        ("spawner", ["broken", "broken"], "the spawner"),
+    ] {
+        let outcome = play(&server, &[site]).await;
+        assert!(outcomes.contains(&outcome.as_str()), "{site}: {outcome}");
+        let told = panics(&server);
+        assert!(told.iter().any(|(of, _)| of == thread), "{site}: {told:?}");
+        assert_eq!(play(&server, &[]).await, "passed", "after {site}");
+    }
+    let told = panics(&server);
+    for thread in ["the recorder", "the ladder of packets", "the flow log", "the packets of a probe", "the events of the switch"] {
+        assert!(told.iter().any(|(of, _)| of == thread), "{thread}: {told:?}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn handlers_faults_and_runs_fail_alone() {
     let server = support::api::Server::furnished().await;
@@ -160,6 +269,8 @@ async fn handlers_faults_and_runs_fail_alone() {
     let answer = server.ask("GET", "/v1/vpcs", &[], "").await;
     assert_eq!((answer.status, is_planted("handler")), (500, false), "{}", answer.body);
     assert_eq!(answer.json()["code"], "InternalError");
+    let told = panics(&server);
+    assert_eq!(told.last().unwrap(), &("a handler".to_owned(), "planted at handler".to_owned()));
     assert_eq!(server.ask("GET", "/v1/vpcs", &[], "").await.status, 200);
 
     plant("faults");

@@ -16,6 +16,7 @@ use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
 use super::former::Former;
 use super::life::Life;
 use super::ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
+use crate::contain;
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
@@ -95,6 +96,8 @@ pub(super) struct Shared {
     pub(super) api_faults: ApiFaults,
     pub(super) hosts: SettledHosts,
     services: OnceLock<ServicesHandle>,
+    /// Makes an event of each panic that is contained.
+    panics: OnceLock<Arc<contain::Watcher>>,
 }
 
 pub(super) struct State {
@@ -196,11 +199,24 @@ impl Controller {
             api_faults: ApiFaults::default(),
             hosts: SettledHosts::default(),
             services: OnceLock::new(),
+            panics: OnceLock::new(),
         };
-        Self {
+        let controller = Self {
             shared: Arc::new(shared),
             author: None,
-        }
+        };
+        let weak = controller.downgrade();
+        let report: Arc<contain::Watcher> = Arc::new(move |thread: &str, message: &str| {
+            if let Some(controller) = weak.upgrade() {
+                controller.publish(EventKind::PanicContained {
+                    thread: thread.to_owned(),
+                    message: message.to_owned(),
+                });
+            }
+        });
+        contain::watch(&report);
+        let _ = controller.shared.panics.set(report);
+        controller
     }
 
     /// A handle whose edits have `author` as their author in the events.

@@ -329,11 +329,18 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         frame: Option<String>,
     },
+    /// A thread of the server panicked, which is a defect of the server. One unit of work was lost, and the thread goes on.
+    PanicContained {
+        /// The kind of thread.
+        thread: String,
+        /// The message of the panic.
+        message: String,
+    },
 }
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 39] = [
+    pub const TYPES: [&'static str; 40] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -373,6 +380,7 @@ impl EventKind {
         "elastic_ip_created",
         "elastic_ip_modified",
         "elastic_ip_deleted",
+        "panic_contained",
     ];
 
     /// The name of the type.
@@ -417,6 +425,7 @@ impl EventKind {
             Self::ElasticIpCreated { .. } => 36,
             Self::ElasticIpModified { .. } => 37,
             Self::ElasticIpDeleted { .. } => 38,
+            Self::PanicContained { .. } => 39,
         };
         Self::TYPES[place]
     }

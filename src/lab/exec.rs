@@ -25,6 +25,7 @@ use super::instance::{InstanceError, lock};
 use super::machine::Machine;
 use super::output::Output;
 use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
+use crate::contain;
 use crate::confine::forbid_dangerous;
 
 /// Default for the kept octets of each stream.
@@ -344,7 +345,7 @@ pub(super) fn start(
     let child = Arc::clone(&supervisor.child);
     if let Err(error) = std::thread::Builder::new()
         .name("supervisor".into())
-        .spawn(move || supervisor.run())
+        .spawn(move || supervisor.run_to_the_end())
     {
         abandon(&mut lock(&child));
         return Err(wrong(error));
@@ -386,6 +387,7 @@ fn spawn_inside(
     stderr: Stdio,
 ) -> io::Result<Child> {
     let inside = || {
+        contain::site("exec");
         machine.enter()?;
         forbid_dangerous()?;
         let path = environment.get("PATH").map_or(STANDARD_PATH, String::as_str);
@@ -417,7 +419,7 @@ fn spawn_inside(
         let thread = std::thread::Builder::new()
             .name("exec".into())
             .spawn_scoped(scope, inside)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        contain::joined("the thread that runs a command", thread)?
     })
 }
 
@@ -448,7 +450,17 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn run(mut self) {
+    /// Also after a panic the process is reaped, and whoever waits for the command learns that it is over.
+    fn run_to_the_end(mut self) {
+        if contain::once("the supervisor of a command", || self.run()).is_none() {
+            // It fails only when the command has just ended.
+            let _ = kill_tree(self.shared.pid);
+            self.conclude();
+        }
+    }
+
+    fn run(&mut self) {
+        contain::site("supervisor");
         let mut running = true;
         while running || self.streams.iter().any(Option::is_some) {
             let (exited, expired) = self.wait_for_something(running);

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Component, Path};
 
+use crate::contain;
 use super::instance::{Instance, InstanceError};
 use super::machine::Machine;
 
@@ -108,10 +109,11 @@ impl Instance {
             let thread = std::thread::Builder::new()
                 .name("files".into())
                 .spawn_scoped(scope, || {
+                    contain::site("files");
                     machine.enter()?;
                     act()
                 })?;
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            contain::joined("the thread that writes files", thread)?
         })
         .map_err(wrong)
     }

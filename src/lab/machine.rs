@@ -23,6 +23,7 @@ use super::forking;
 use super::init::{INIT_SUBCOMMAND, Order, READY};
 use super::instance::lock;
 use super::namespace::Namespace;
+use crate::contain;
 use crate::confine::rootless;
 
 /// How long process 1 may take to mount its file systems or to answer an order; it takes some milliseconds.
@@ -234,7 +235,7 @@ fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Chil
             };
             let thread = std::thread::Builder::new().name("spawner".into());
             let thread = thread.spawn_scoped(scope, spawn)?;
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            contain::joined("the spawner", thread)?
         });
     }
     static SPAWNER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
@@ -275,9 +276,14 @@ fn spawn_from_here(namespace: &Namespace, command: &mut Command) -> io::Result<C
     let home_network = Namespace::current().map_err(io::Error::other)?;
     let home_pids = std::fs::File::open("/proc/thread-self/ns/pid")?;
     namespace.enter().map_err(io::Error::other)?;
-    let child = unshare(CloneFlags::CLONE_NEWPID)
-        .map_err(io::Error::from)
-        .and_then(|()| forking::spawn(command));
+    // This thread must not end, and must leave the instance also after a panic: every host dies with it.
+    let child = contain::once("the spawner", || {
+        contain::site("spawner");
+        unshare(CloneFlags::CLONE_NEWPID)
+            .map_err(io::Error::from)
+            .and_then(|()| forking::spawn(command))
+    });
+    let child = child.unwrap_or_else(|| Err(io::Error::other("the thread that starts hosts panicked")));
     // This thread lives on: if it stayed, it would keep the instance's network and its TAP alive.
     let restored = setns(&home_pids, CloneFlags::CLONE_NEWPID)
         .map_err(io::Error::from)

@@ -183,13 +183,14 @@ fn in_a_thread<T: Send>(job: impl FnOnce() -> Result<T, NamespaceError> + Send) 
             .name("namespace".into())
             .spawn_scoped(scope, job)
             .map_err(NamespaceError::Thread)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        contain::joined("the thread that enters a namespace", thread).map_err(NamespaceError::Thread)?
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::contain;
+use super::*;
 
     #[test]
     fn a_name_that_leaves_the_directory_is_refused() {

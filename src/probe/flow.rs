@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::stream::number;
 use super::{PacketFate, ProbeKind, ProbeSpec, Request};
+use crate::contain;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::model::InterfaceId;
@@ -114,7 +115,11 @@ fn record(
     loop {
         let last = stop.load(Ordering::Acquire);
         while let Some(observed) = observation.try_next() {
-            let Some(key) = key(kind, &observed) else { continue };
+            let key = contain::once("the packets of a probe", || {
+                contain::site("probe-flow");
+                key(kind, &observed)
+            });
+            let Some(key) = key.flatten() else { continue };
             let at = observed.at.saturating_add(ahead.unwrap_or_default());
             let mut fate = PacketFate {
                 at: at.saturating_sub(behind.unwrap_or_default()).as_nanos() as u64,

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 pub use outage::{Outage, Ownership};
 pub use responder::Responder;
 
+use crate::contain;
 use crate::control::Controller;
 use crate::datapath::DropReason;
 use crate::lab::{Namespace, NamespaceError};
@@ -188,6 +189,9 @@ pub enum ProbeError {
         /// The kernel's error.
         source: std::io::Error,
     },
+    /// Its thread panicked.
+    #[error("the probe panicked, which is a defect of localvpc: {0}")]
+    Panicked(String),
 }
 
 fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> ProbeError {
@@ -304,7 +308,10 @@ impl Probe {
         let _ = self.stop.take().map(|stop| stop.send(()));
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            Some(Err(payload)) => {
+                contain::report("a probe", &*payload);
+                Err(ProbeError::Panicked(contain::message(&*payload).to_owned()))
+            }
             None => Ok(()),
         }
     }

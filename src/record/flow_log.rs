@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::contain;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
@@ -230,7 +231,17 @@ fn record(mut observation: Observation, shared: &Shared) {
         let mut seen = shared.lock();
         let mut surplus = 0;
         while let Some(observed) = observation.try_next() {
-            let Some(record) = Record::of(&observed) else { continue };
+            let record = contain::once("the flow log", || {
+                contain::site("flow-log");
+                Record::of(&observed)
+            });
+            let Some(record) = record.unwrap_or_else(|| {
+                // A panic loses the packet, and the count says so.
+                surplus += 1;
+                None
+            }) else {
+                continue;
+            };
             if seen.records.len() < MOST_RECORDS {
                 seen.records.push(record);
             } else {

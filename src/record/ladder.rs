@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::describe::{announced, describe};
+use crate::contain;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
@@ -153,7 +154,8 @@ impl Drop for Ladder {
 fn record(mut observation: Observation, shared: &Shared) {
     while !shared.over.load(Ordering::Acquire) {
         let before = Instant::now();
-        {
+        contain::once("the ladder of packets", || {
+            contain::site("ladder");
             let mut kept = shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some(observed) = observation.try_next() {
                 if kept.frames.len() == MOST_RUNGS {
@@ -167,7 +169,7 @@ fn record(mut observation: Observation, shared: &Shared) {
                 kept.frames.push_back(observed);
             }
             kept.until = Some(before);
-        }
+        });
         std::thread::sleep(GLANCE);
     }
 }

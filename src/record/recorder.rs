@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::capture::{LARGEST_SNAPLEN, Writer};
 use super::shelf::CaptureBytes;
+use crate::contain;
 use crate::control::Controller;
 use crate::mapping::InterfaceIndex;
 use crate::switch::observe::{Fate, Observation, Observed, Wanted};
@@ -82,7 +83,10 @@ fn record(mut observation: Observation, mut tapes: Tapes, stop: &AtomicBool) -> 
     loop {
         let last = stop.load(Ordering::Acquire);
         while let Some(observed) = observation.try_next() {
-            tapes.take(&observed, &observation);
+            contain::once("the recorder", || {
+                contain::site("recorder");
+                tapes.take(&observed, &observation);
+            });
         }
         if last {
             return tapes.end(observation.lost());

@@ -265,7 +265,7 @@ impl Services {
             let thread = std::thread::Builder::new().name("dns-upstream".to_owned());
             threads.push(thread.spawn(move || {
                 thread_start();
-                listen(&listening, &answers, &stop);
+                contain::until_done("the answers of the resolver", || listen(&listening, &answers, &stop));
             })?);
             upstream = Some(socket);
         }
@@ -371,6 +371,7 @@ fn listen(socket: &UdpSocket, answers: &SyncSender<Input>, stop: &Weak<AtomicBoo
     while stop.upgrade().is_some_and(|stop| !stop.load(Ordering::Relaxed)) {
         match socket.recv(&mut buffer) {
             Ok(length) => {
+                contain::site("dns-upstream");
                 // A full queue loses the answer, and the client gets SERVFAIL.
                 let _ = answers.try_send(Input::Resolved(buffer[..length].to_vec()));
             }

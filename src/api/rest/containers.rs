@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::contain;
 use crate::control::Controller;
 use crate::lab::Namespace;
 use crate::mapping::PortId;
@@ -69,7 +70,7 @@ impl Containers {
         let (containers, controller) = (self.clone(), controller.clone());
         let thread = std::thread::Builder::new()
             .name("containers".into())
-            .spawn(move || containers.run(&controller));
+            .spawn(move || contain::until_done("the watch over containers", || containers.run(&controller)));
         match thread {
             Ok(_) => watched.is_running = true,
             Err(error) => tracing::warn!(%error, "containers that end are not noticed"),
@@ -80,6 +81,7 @@ impl Containers {
     fn run(&self, controller: &Controller) {
         loop {
             std::thread::sleep(GLANCE);
+            contain::site("containers");
             let mut watched = self.watched();
             // A device that was detached by hand is no longer watched.
             watched

@@ -195,8 +195,8 @@ async fn contain_panic(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(response) => response,
         Err(payload) => {
+            contain::report("a handler", &*payload);
             let message = contain::message(&*payload);
-            tracing::error!(message, "a handler panicked; please report it");
             let problem = Problem::internal(format!("This is a defect of the server: {message}"));
             problem.remedy("Please report it with the request.").into_response()
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
+use crate::contain;
 use crate::api::commands;
 use crate::api::problem::Problem;
 
@@ -55,8 +56,11 @@ impl Opening {
         let (done, opened) = tokio::sync::oneshot::channel();
         let thread = commands::start_thread("opening", move || {
             let _place = place;
-            // A request that has stopped waiting has no use for it.
-            drop(done.send(work()));
+            contain::once("the thread that opens a device", || {
+                contain::site("opening");
+                // A request that has stopped waiting has no use for it.
+                drop(done.send(work()));
+            });
         });
         thread
             .await
