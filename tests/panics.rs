@@ -178,7 +178,10 @@ fn the_answers_of_the_resolver_are_read_after_a_panic() {
             .unwrap();
         let (bytes, meta) = (&frame[..], FrameMeta::default());
         let frame = Received { bytes, meta };
-        services.handle().submit(host.interface, host.port, frame, &mut || ()).unwrap();
+        services
+            .handle()
+            .submit(host.interface, host.port, frame, &mut || ())
+            .unwrap();
         let mut asked = [0; 512];
         let (length, from) = resolver.recv_from(&mut asked).unwrap();
         asked[2] |= 0x80;
@@ -256,7 +259,13 @@ async fn a_run_survives_a_panic_of_the_threads_that_watch_it_and_ends_after_one_
         assert_eq!(play(&server, &[]).await, "passed", "after {site}");
     }
     let told = panics(&server);
-    for thread in ["the recorder", "the ladder of packets", "the flow log", "the packets of a probe", "the events of the switch"] {
+    for thread in [
+        "the recorder",
+        "the ladder of packets",
+        "the flow log",
+        "the packets of a probe",
+        "the events of the switch",
+    ] {
         assert!(told.iter().any(|(of, _)| of == thread), "{thread}: {told:?}");
     }
     server.stop().await;
@@ -270,7 +279,10 @@ async fn handlers_faults_and_runs_fail_alone() {
     assert_eq!((answer.status, is_planted("handler")), (500, false), "{}", answer.body);
     assert_eq!(answer.json()["code"], "InternalError");
     let told = panics(&server);
-    assert_eq!(told.last().unwrap(), &("a handler".to_owned(), "planted at handler".to_owned()));
+    assert_eq!(
+        told.last().unwrap(),
+        &("a handler".to_owned(), "planted at handler".to_owned())
+    );
     assert_eq!(server.ask("GET", "/v1/vpcs", &[], "").await.status, 200);
 
     plant("faults");

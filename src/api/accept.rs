@@ -1,8 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 on each, within limits of time and number.
 //!
 //! The header of a request must arrive within [`HEADER_TIME`], which is also the longest idle time of a connection. A
-//! body must keep arriving ([`Paced`]). When the process has no descriptor left, a reserved one accepts the next
-//! connection.
+//! body must keep arriving ([`Paced`]), and an answer must be read ([`Patient`]). When the process has no descriptor left,
+//! a reserved one accepts the next connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,6 +31,7 @@ use tower::ServiceExt;
 use super::caller::{Caller, SocketOwners};
 use super::connections::{Busy, Connections, Peer, Slot};
 use super::guard::Transport;
+use super::patience::{Patient, WRITE_TIME};
 use super::problem::Problem;
 use crate::lab::descriptors::Reserve;
 use crate::model::duration::later;
@@ -205,7 +206,7 @@ where
         .header_read_timeout(HEADER_TIME)
         .max_headers(MOST_HEADERS)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
     loop {

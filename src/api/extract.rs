@@ -1,11 +1,13 @@
 //! Reads requests strictly: an unknown field or parameter is refused by name, and every rejection by the framework
 //! becomes a problem document.
 
-use axum::body::Bytes;
+use axum::RequestExt;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
@@ -24,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that is not parsed yet, for requests so large that parsing needs a thread that may block.
+/// A JSON body that is not parsed yet.
 #[derive(Debug)]
 pub struct JsonBytes(Bytes);
 
@@ -32,44 +34,154 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        if !essence
-            .as_deref()
-            .is_some_and(|e| e == "application/json" || e.ends_with("+json"))
-        {
-            let detail = match kind {
-                Some(kind) => format!("The body is said to be '{kind}'"),
-                None => "The body has no content type".to_owned(),
-            };
-            return Err(
-                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
-                    .field("Content-Type")
-                    .remedy("Send JSON with 'Content-Type: application/json'."),
-            );
-        }
+        check_is_json(&request)?;
         let bytes = Bytes::from_request(request, state).await;
         bytes.map(Self).map_err(|rejection| body_problem(&rejection))
     }
 }
 
+fn check_is_json(request: &Request) -> Result<(), Problem> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if essence
+        .as_deref()
+        .is_some_and(|e| e == "application/json" || e.ends_with("+json"))
+    {
+        return Ok(());
+    }
+    let detail = match kind {
+        Some(kind) => format!("The body is said to be '{kind}'"),
+        None => "The body has no content type".to_owned(),
+    };
+    Err(
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", detail)
+            .field("Content-Type")
+            .remedy("Send JSON with 'Content-Type: application/json'."),
+    )
+}
+
+/// A JSON body that is parsed as it comes: a large one is never in memory as a whole.
+#[derive(Debug)]
+pub struct JsonStream(Body);
+
+impl<S: Send + Sync> FromRequest<S> for JsonStream {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_is_json(&request)?;
+        Ok(Self(request.into_limited_body()))
+    }
+}
+
+/// Frames of a body that are read ahead of the parser.
+const AHEAD: usize = 4;
+
+impl JsonStream {
+    /// Parses the body on a thread that may block; the problem names the field by its path.
+    pub async fn parse<T: DeserializeOwned + Send + 'static>(self) -> Result<T, Problem> {
+        let Self(mut body) = self;
+        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let parsing = super::commands::run(move || parse_from(Frames::new(receiver)));
+        let feeding = async move {
+            while let Some(frame) = body.frame().await {
+                let octets = frame.map(|frame| frame.into_data().unwrap_or_default());
+                let is_last = octets.is_err();
+                // The parser has stopped: it has found a mistake.
+                if sender.send(octets).await.is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        let (parsed, ()) = tokio::join!(parsing, feeding);
+        parsed.map_err(|error| Problem::internal(format!("The body was not parsed: {error}")))?
+    }
+}
+
+fn parse_from<T: DeserializeOwned>(mut frames: Frames) -> Result<T, Problem> {
+    let parsed = {
+        let deserializer = &mut serde_json::Deserializer::from_reader(&mut frames);
+        let parsed = serde_path_to_error::deserialize::<_, T>(&mut *deserializer);
+        parsed.map(|value| (value, deserializer.end()))
+    };
+    if let Some(error) = frames.failed {
+        // What the parser makes of a body that broke off says nothing.
+        return Err(body_failed(error));
+    }
+    match parsed {
+        Ok((value, Ok(()))) => Ok(value),
+        Ok((_, Err(_))) => Err(syntax_problem("there is something after the end of the JSON value")),
+        Err(error) => Err(json_problem(&error.path().to_string(), error.inner())),
+    }
+}
+
+fn body_failed(error: axum::Error) -> Problem {
+    let inner = error.into_inner();
+    if inner.is::<http_body_util::LengthLimitError>() {
+        return too_large();
+    }
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "InvalidRequest",
+        format!("The body could not be read: {inner}"),
+    )
+}
+
+/// A body as the parser reads it.
+struct Frames {
+    receiver: tokio::sync::mpsc::Receiver<Result<Bytes, axum::Error>>,
+    current: Bytes,
+    failed: Option<axum::Error>,
+}
+
+impl Frames {
+    fn new(receiver: tokio::sync::mpsc::Receiver<Result<Bytes, axum::Error>>) -> Self {
+        Self {
+            receiver,
+            current: Bytes::new(),
+            failed: None,
+        }
+    }
+}
+
+impl std::io::Read for Frames {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                None => return Ok(0),
+                Some(Ok(octets)) => self.current = octets,
+                Some(Err(error)) => {
+                    self.failed = Some(error);
+                    return Err(std::io::ErrorKind::ConnectionAborted.into());
+                }
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
 fn body_problem(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            status,
-            "RequestTooLarge",
-            "The body is larger than this request may have",
-        )
-        .remedy("Split it into several requests."),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         status => Problem::new(
             status,
             "InvalidRequest",
             format!("The body could not be read: {rejection}"),
         ),
     }
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestTooLarge",
+        "The body is larger than this request may have",
+    )
+    .remedy("Split it into several requests.")
 }
 
 impl JsonBytes {

@@ -42,7 +42,10 @@ pub(crate) fn report(thread: &str, payload: &(dyn Any + Send)) {
 pub(crate) fn joined<T>(name: &str, thread: ScopedJoinHandle<'_, T>) -> std::io::Result<T> {
     thread.join().map_err(|payload| {
         report(name, &*payload);
-        std::io::Error::other(format!("{name} panicked, which is a defect of localvpc: {}", message(&*payload)))
+        std::io::Error::other(format!(
+            "{name} panicked, which is a defect of localvpc: {}",
+            message(&*payload)
+        ))
     })
 }
 
@@ -133,7 +136,13 @@ mod tests {
         assert_eq!(once("watched", || -> u8 { panic!("{}", 2) }), None);
         drop(watcher);
         assert_eq!(once("watched", || -> u8 { panic!("{}", 3) }), None);
-        let seen: Vec<_> = seen.lock().unwrap().iter().filter(|one| one.starts_with("watched")).cloned().collect();
+        let seen: Vec<_> = seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|one| one.starts_with("watched"))
+            .cloned()
+            .collect();
         assert_eq!(seen, ["watched: 2"]);
         assert_eq!(once("test", || -> u8 { panic!("{}", 1) }), None);
     }

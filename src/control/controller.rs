@@ -368,6 +368,11 @@ impl Controller {
         }
     }
 
+    /// The memory of the event history.
+    pub fn history(&self) -> super::events::HistoryUsage {
+        self.shared.events.usage()
+    }
+
     /// A copy of what is declared, for a trial run: what is drawn on it is what would be drawn.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.read();

@@ -19,6 +19,20 @@ use crate::model::{
 /// Changes that one event lists; beyond that it only counts them.
 pub const LISTED_CHANGES: usize = 1000;
 
+/// Octets of memory that kept events may take, about; the oldest go.
+pub const HISTORY_OCTETS: usize = 64 << 20;
+
+/// Memory of kept events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HistoryUsage {
+    /// Octets, about.
+    pub octets: usize,
+    /// Events that are kept.
+    pub kept: usize,
+    /// Events that were given up: for their number, or their size.
+    pub given_up: u64,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Event {
@@ -502,6 +516,32 @@ pub struct Subscription {
 struct Kept {
     last: u64,
     events: VecDeque<Arc<Event>>,
+    usage: HistoryUsage,
+}
+
+impl Kept {
+    fn give_up_oldest(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.usage.octets -= event.octets();
+            self.usage.given_up += 1;
+        }
+    }
+}
+
+impl Event {
+    /// The memory that it takes, about.
+    fn octets(&self) -> usize {
+        let own = size_of::<Self>();
+        match &self.kind {
+            EventKind::MappingsChanged { changes, .. } | EventKind::MappingsPropagated { changes, .. } => {
+                own + size_of_val(changes.as_slice())
+            }
+            EventKind::FaultBegan { spec, .. } => own + size_of_val(&**spec),
+            EventKind::FrameDropped { frame, .. } => own + frame.as_ref().map_or(0, String::len),
+            EventKind::PanicContained { message, .. } => own + message.len(),
+            _ => own,
+        }
+    }
 }
 
 /// The numbered history of one Controller.
@@ -509,6 +549,7 @@ struct Kept {
 pub(crate) struct EventLog {
     kept: Mutex<Kept>,
     capacity: usize,
+    octets: usize,
     sender: broadcast::Sender<Arc<Event>>,
 }
 
@@ -518,8 +559,23 @@ impl EventLog {
         let kept = Mutex::new(Kept {
             last: 0,
             events: VecDeque::new(),
+            usage: HistoryUsage::default(),
         });
-        Self { kept, capacity, sender }
+        Self {
+            kept,
+            capacity,
+            octets: HISTORY_OCTETS,
+            sender,
+        }
+    }
+
+    /// The memory of kept events.
+    pub(crate) fn usage(&self) -> HistoryUsage {
+        let kept = self.lock();
+        HistoryUsage {
+            kept: kept.events.len(),
+            ..kept.usage
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -540,7 +596,11 @@ impl EventLog {
             kind,
         });
         if kept.events.len() >= self.capacity {
-            kept.events.pop_front();
+            kept.give_up_oldest();
+        }
+        kept.usage.octets += event.octets();
+        while kept.usage.octets > self.octets && !kept.events.is_empty() {
+            kept.give_up_oldest();
         }
         kept.events.push_back(Arc::clone(&event));
         // Under the lock, so that listeners receive events in the order of their numbers. It is no error if there is no
@@ -607,6 +667,30 @@ mod tests {
             None,
         );
         assert_eq!(subscription.receiver.try_recv().unwrap().id, 6);
+    }
+
+    #[test]
+    fn large_events_are_given_up_by_their_octets_and_counted_as_missed() {
+        let mut log = EventLog::new(1000);
+        log.octets = 3 * LISTED_CHANGES * size_of::<ChangedMapping>() + 4096;
+        let change = ChangedMapping {
+            subnet_id: SubnetId::from_bits(1),
+            address: "10.0.0.1".parse().unwrap(),
+            from: None,
+            to: None,
+        };
+        for _ in 0..10 {
+            let kind = EventKind::MappingsChanged {
+                changes: vec![change; LISTED_CHANGES],
+                truncated: false,
+                summary: EditSummary::default(),
+            };
+            log.publish(kind, None);
+        }
+        let usage = log.usage();
+        assert_eq!((usage.kept, usage.given_up), (3, 7));
+        assert!(usage.octets <= log.octets);
+        assert_eq!(log.subscribe(Some(0)).missed, 7);
     }
 
     #[test]

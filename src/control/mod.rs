@@ -24,7 +24,7 @@ mod tests;
 
 pub use controller::{Controller, ControllerConfig, Snapshot, Tracking};
 pub use error::ControlError;
-pub use events::{Author, Event, EventKind, Subscription};
+pub use events::{Author, Event, EventKind, HistoryUsage, Subscription};
 pub use explain::{ExplainRequest, Explanation};
 pub use faults::{ApiFate, HostState, Hosts};
 pub use history::Point;

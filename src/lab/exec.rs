@@ -25,8 +25,8 @@ use super::instance::{InstanceError, lock};
 use super::machine::Machine;
 use super::output::Output;
 use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
-use crate::contain;
 use crate::confine::forbid_dangerous;
+use crate::contain;
 
 /// Default for the kept octets of each stream.
 pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Component, Path};
 
-use crate::contain;
 use super::instance::{Instance, InstanceError};
 use super::machine::Machine;
+use crate::contain;
 
 /// Directories of which an instance has its own layer; all others are the machine's.
 pub const OWN_DIRECTORIES: [&str; 5] = ["/etc", "/home", "/root", "/run", "/var"];

@@ -23,8 +23,8 @@ use super::forking;
 use super::init::{INIT_SUBCOMMAND, Order, READY};
 use super::instance::lock;
 use super::namespace::Namespace;
-use crate::contain;
 use crate::confine::rootless;
+use crate::contain;
 
 /// How long process 1 may take to mount its file systems or to answer an order; it takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::contain;
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
 use rustix::io::Errno;
@@ -189,8 +190,7 @@ fn in_a_thread<T: Send>(job: impl FnOnce() -> Result<T, NamespaceError> + Send) 
 
 #[cfg(test)]
 mod tests {
-    use crate::contain;
-use super::*;
+    use super::*;
 
     #[test]
     fn a_name_that_leaves_the_directory_is_refused() {

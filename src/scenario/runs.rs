@@ -1,6 +1,7 @@
 //! Runs scenarios in the background, each in a thread of its own. A run survives the client that started it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -20,6 +21,9 @@ pub const MOST_RUNNING: usize = 8;
 
 /// Finished runs that are kept.
 pub const MOST_REMEMBERED: usize = 100;
+
+/// Octets of progress and reports of all runs that are kept; the oldest finished run goes first.
+pub const MOST_PROGRESS: u64 = 256 << 20;
 
 /// Scenarios that are stored.
 pub const MOST_STORED: usize = 1000;
@@ -75,6 +79,39 @@ pub struct Run {
     told: Mutex<Told>,
     /// The number of progress entries; wakes listeners.
     count: watch::Sender<usize>,
+    /// Octets of the progress and the report, as JSON.
+    octets: AtomicU64,
+}
+
+/// Memory of the runs that are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunsUsage {
+    /// Octets of progress and reports.
+    pub octets: u64,
+    /// Runs that were forgotten to make room.
+    pub given_up: u64,
+}
+
+/// Counts what is written to it.
+struct Counter(u64);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0 += octets.len() as u64;
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The size of a value as JSON, which is near what it takes in memory.
+fn octets(value: &impl serde::Serialize) -> u64 {
+    let mut counter = Counter(0);
+    // Plain data, and a writer that takes everything.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
 }
 
 #[derive(Default)]
@@ -99,7 +136,7 @@ impl Run {
         self.seed
     }
 
-    /// When it began, in milliseconds since 1970.
+    /// When it began.
     pub fn started_at(&self) -> SystemTime {
         self.started_at
     }
@@ -152,6 +189,8 @@ impl Run {
 
     /// Adds a progress entry. The report comes with the last one.
     fn tell(&self, progress: Progress, report: Option<RunReport>) {
+        let added = octets(&progress) + report.as_ref().map_or(0, octets);
+        self.octets.fetch_add(added, Ordering::Relaxed);
         let mut told = self.told();
         told.report = report.map(Arc::new);
         told.progress.push(Arc::new(progress));
@@ -171,14 +210,37 @@ impl Run {
 pub struct Runs {
     stage: StageOptions,
     shelf: Arc<Shelf>,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// Runs that were forgotten to make room.
+    given_up: u64,
     scenarios: BTreeMap<String, Stored>,
     /// In the order of their start.
     runs: Vec<(Arc<Run>, Option<JoinHandle<()>>)>,
+}
+
+impl Inner {
+    fn octets(&self) -> u64 {
+        self.runs
+            .iter()
+            .map(|(run, _)| run.octets.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Forgets the oldest finished runs until the others fit; the newest one stays.
+    fn make_room(&mut self, most: u64) {
+        while self.octets() > most {
+            let mut finished = (0..self.runs.len()).filter(|place| self.runs[*place].0.is_over());
+            let (Some(oldest), Some(_)) = (finished.next(), finished.next()) else {
+                return;
+            };
+            self.runs.remove(oldest);
+            self.given_up += 1;
+        }
+    }
 }
 
 impl Runs {
@@ -187,7 +249,7 @@ impl Runs {
         Self {
             stage,
             shelf: Arc::default(),
-            inner: Mutex::default(),
+            inner: Arc::default(),
         }
     }
 
@@ -247,11 +309,16 @@ impl Runs {
             cancel: Cancel::default(),
             told: Mutex::default(),
             count: watch::channel(0).0,
+            octets: AtomicU64::new(0),
         });
-        let (playing, shelf) = (Arc::clone(&run), Arc::clone(&self.shelf));
+        let (playing, shelf, runs) = (Arc::clone(&run), Arc::clone(&self.shelf), Arc::clone(&self.inner));
         let thread = std::thread::Builder::new()
             .name("run".into())
-            .spawn(move || carry_out(&playing, &options, repeat, &shelf))
+            .spawn(move || {
+                carry_out(&playing, &options, repeat, &shelf);
+                let mut inner = runs.lock().unwrap_or_else(PoisonError::into_inner);
+                inner.make_room(MOST_PROGRESS);
+            })
             .map_err(|error| RunsError::Thread(error.to_string()))?;
         inner.runs.push((Arc::clone(&run), Some(thread)));
         let ended = inner.runs.iter().filter(|(run, _)| run.is_over()).count();
@@ -262,6 +329,15 @@ impl Runs {
             !goes
         });
         Ok(run)
+    }
+
+    /// The memory of the runs that are kept.
+    pub fn usage(&self) -> RunsUsage {
+        let inner = self.inner();
+        RunsUsage {
+            octets: inner.octets(),
+            given_up: inner.given_up,
+        }
     }
 
     /// All kept runs, in the order of their start.
@@ -342,4 +418,44 @@ pub fn runs_commands(scenario: &Scenario) -> bool {
         })
     }
     any(&scenario.steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::run::RunOutcome;
+
+    fn finished(octets: u64) -> (Arc<Run>, Option<JoinHandle<()>>) {
+        const TEXT: &str = "name: x\ntopology: { vpcs: {}, subnets: {} }\nsteps: [{ wait: 1s }]\n";
+        let scenario = crate::scenario::format::read("x", TEXT).unwrap();
+        let report = not_played(&scenario, &PlayOptions::default(), 1);
+        let run = Run {
+            id: format!("run-{octets}"),
+            scenario,
+            seed: 1,
+            started_at: SystemTime::now(),
+            cancel: Cancel::default(),
+            told: Mutex::default(),
+            count: watch::channel(0).0,
+            octets: AtomicU64::new(0),
+        };
+        let outcome = RunOutcome::Passed;
+        run.tell(Progress::Finished { outcome, problem: None }, Some(report));
+        assert!(run.octets.load(Ordering::Relaxed) > 100);
+        run.octets.store(octets, Ordering::Relaxed);
+        (Arc::new(run), None)
+    }
+
+    #[test]
+    fn the_oldest_finished_runs_are_forgotten_when_all_take_too_much() {
+        let mut inner = Inner {
+            runs: [40, 30, 20, 90].map(finished).into(),
+            ..Inner::default()
+        };
+        inner.make_room(120);
+        let left: Vec<&str> = inner.runs.iter().map(|(run, _)| run.id()).collect();
+        assert_eq!((left, inner.given_up), (vec!["run-20", "run-90"], 2));
+        inner.make_room(1);
+        assert_eq!(inner.runs.len(), 1, "the newest stays, however large");
+    }
 }

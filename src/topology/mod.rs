@@ -28,6 +28,6 @@ pub use backend::{Live, Rehearsed, Stage, StepError};
 pub use declare::{DeclareError, declare};
 pub use export::{export, yaml};
 pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
-pub use rehearse::{check_alone, rehearse};
 pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
+pub use rehearse::{check_alone, rehearse};
 pub use running::Running;

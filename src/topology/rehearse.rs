@@ -32,7 +32,8 @@ pub fn rehearse(topology: &Topology, scope: &Scope) -> Result<Rehearsed, Box<Ref
     if let Some(refusal) = plan.refusal {
         return Err(Box::new(refusal));
     }
-    plan.carry_out(&mut stage).map_err(|stopped| Box::new(stopped.refusal))?;
+    plan.carry_out(&mut stage)
+        .map_err(|stopped| Box::new(stopped.refusal))?;
     Ok(stage)
 }
 
@@ -53,7 +54,10 @@ impl Mistake {
         let field = refusal.field.as_ref().map(|field| format!("{field}: "));
         let (name, message, code) = (&refusal.name, &refusal.message, &refusal.code);
         let field = field.unwrap_or_default();
-        let message = format!("the {} `{name}` would be refused: {field}{message} ({code})", refusal.kind);
+        let message = format!(
+            "the {} `{name}` would be refused: {field}{message} ({code})",
+            refusal.kind
+        );
         Self::at(place, message).help(refusal.remedy.as_str())
     }
 }
@@ -108,14 +112,27 @@ route_tables:
             ("[10.0.0.0/16]", "[10.0.0.0/16, 224.0.0.0/16]", 1, "InvalidVpc.Range"),
             ("[10.0.1.30]", "[10.0.1.30], mtu: 100", 6, "mtu"),
             ("192.0.2.0/24", "10.0.9.0/24", 10, "10.0.9.0/24"),
-            ("[10.0.1.30]", "[10.0.1.30], metadata: { http_put_response_hop_limit: 65 }", 6, "hop"),
-            ("subnet: s, ipv4: [10.0.1.30]", "subnet: t, ipv4: [10.0.2.30], attached_to: a", 6, "local-1b"),
+            (
+                "[10.0.1.30]",
+                "[10.0.1.30], metadata: { http_put_response_hop_limit: 65 }",
+                6,
+                "hop",
+            ),
+            (
+                "subnet: s, ipv4: [10.0.1.30]",
+                "subnet: t, ipv4: [10.0.2.30], attached_to: a",
+                6,
+                "local-1b",
+            ),
         ] {
             let error = read(&FILE.replacen(from, to, 1)).unwrap_err();
             let mistake = &error.mistakes[0];
             assert!(mistake.message.contains(message), "{to}: {mistake:?}");
             assert_eq!(mistake.line, line, "{to}: {mistake:?}");
-            assert!(mistake.help.as_ref().is_some_and(|help| !help.is_empty()), "{mistake:?}");
+            assert!(
+                mistake.help.as_ref().is_some_and(|help| !help.is_empty()),
+                "{mistake:?}"
+            );
         }
     }
 }

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking, page_size};
-use crate::api::extract::{Json, JsonBytes, NoQuery, PathParts, Query, from_text};
+use crate::api::extract::{Json, JsonStream, NoQuery, PathParts, Query, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::ControlError;
@@ -368,10 +368,9 @@ async fn delete(State(state): State<AppState>, path: PathParts, _: NoQuery) -> R
         (status = "default", description = "A problem; nothing was changed", body = Problem,
             content_type = "application/problem+json"),
     ))]
-async fn bulk(State(state): State<AppState>, _: NoQuery, body: JsonBytes) -> Result<axum::Json<EditSummary>, Problem> {
+async fn bulk(State(state): State<AppState>, _: NoQuery, body: JsonStream) -> Result<axum::Json<EditSummary>, Problem> {
+    let request: BulkRequest = body.parse().await?;
     blocking(move || {
-        let request: BulkRequest = body.parse()?;
-        drop(body);
         let edits = request
             .edits
             .into_iter()

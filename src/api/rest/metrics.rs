@@ -12,7 +12,9 @@ use super::blocking;
 use crate::api::extract::NoQuery;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
+use crate::control::events::HISTORY_OCTETS;
 use crate::lab::descriptors;
+use crate::scenario::runs::MOST_PROGRESS;
 use crate::switch::observe::OCTETS_OF_ALL;
 
 /// The media type of the text format (Prometheus documentation, "Exposition formats").
@@ -44,6 +46,7 @@ fn figures(state: &AppState) -> Vec<Figure> {
     let shelf = state.runs.shelf();
     let (kept, given_up) = shelf.usage();
     let connections = state.connections();
+    let (history, progress) = (state.controller.history(), state.runs.usage());
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     vec![
         Figure(
@@ -99,6 +102,42 @@ fn figures(state: &AppState) -> Vec<Figure> {
             "counter",
             "Runs whose captures were given up",
             given_up,
+        ),
+        Figure(
+            "localvpc_event_history_bytes",
+            "gauge",
+            "Events that are kept for listeners that come back, about",
+            history.octets as u64,
+        ),
+        Figure(
+            "localvpc_event_history_limit_bytes",
+            "gauge",
+            "The most of them",
+            HISTORY_OCTETS as u64,
+        ),
+        Figure(
+            "localvpc_event_history_given_up_total",
+            "counter",
+            "Events that are kept no longer",
+            history.given_up,
+        ),
+        Figure(
+            "localvpc_run_progress_bytes",
+            "gauge",
+            "Progress and reports of runs that are kept",
+            progress.octets,
+        ),
+        Figure(
+            "localvpc_run_progress_limit_bytes",
+            "gauge",
+            "The most of them",
+            MOST_PROGRESS,
+        ),
+        Figure(
+            "localvpc_run_progress_given_up_total",
+            "counter",
+            "Runs that were forgotten, and steps whose output was left out, to make room",
+            progress.given_up,
         ),
         Figure(
             "localvpc_connections",

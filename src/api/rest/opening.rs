@@ -10,9 +10,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::contain;
 use crate::api::commands;
 use crate::api::problem::Problem;
+use crate::contain;
 
 /// The number of files being opened at the same time.
 const AT_ONCE: usize = 8;

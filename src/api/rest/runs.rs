@@ -369,7 +369,7 @@ fn no_run(id: &str) -> Problem {
         format!("There is no run '{id}'"),
     )
     .field("run")
-    .remedy("GET /v1/runs lists those that there are; the oldest that have ended are forgotten.")
+    .remedy("GET /v1/runs lists those that there are. Of finished runs the last 100 are kept, up to 256 MiB of progress and reports.")
 }
 
 fn find(state: &AppState, path: &PathParts) -> Result<Arc<Run>, Problem> {

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::files::{FileProblem, Refusal, as_problem, text_of};
+use super::files::{FileProblem, Refusal, as_problem, reading, text_of};
 use crate::api::extract::{NoQuery, Query};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
@@ -104,6 +104,11 @@ fn desired(headers: &HeaderMap, body: &[u8]) -> Result<Layout, Refusal> {
     layout.map_err(|refusal| problem(&refusal).into())
 }
 
+/// Reads the file in its turn: the files of all requests wait in one queue.
+async fn read(headers: HeaderMap, body: Bytes) -> Result<Layout, Refusal> {
+    reading(move || desired(&headers, &body)).await
+}
+
 fn problem(refusal: &topology::Refusal) -> Problem {
     let status = match &*refusal.code {
         "InternalError" => StatusCode::INTERNAL_SERVER_ERROR,
@@ -189,8 +194,11 @@ async fn plan(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let desired = match read(headers, body).await {
+        Ok(desired) => desired,
+        Err(refusal) => return refusal.into_response(),
+    };
     blocking(move || {
-        let desired = desired(&headers, &body)?;
         let plan = topology::plan(live(&state), &desired, options.extras());
         Ok(axum::Json(PlanView::from(plan)).into_response())
     })
@@ -233,8 +241,11 @@ async fn replace(State(state): State<AppState>, _: NoQuery, headers: HeaderMap, 
 }
 
 async fn apply(state: AppState, headers: HeaderMap, body: Bytes, extras: Extras) -> Response {
+    let desired = match read(headers, body).await {
+        Ok(desired) => desired,
+        Err(refusal) => return refusal.into_response(),
+    };
     blocking(move || {
-        let desired = desired(&headers, &body)?;
         let _one_at_a_time = state.topology();
         Ok(match topology::apply(live(&state), &desired, extras) {
             Ok(plan) => axum::Json(PlanView::from(plan)).into_response(),
@@ -258,8 +269,11 @@ async fn apply(state: AppState, headers: HeaderMap, body: Bytes, extras: Extras)
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn remove(State(state): State<AppState>, _: NoQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let named = match read(headers, body).await {
+        Ok(named) => named,
+        Err(refusal) => return refusal.into_response(),
+    };
     blocking(move || {
-        let named = desired(&headers, &body)?;
         let _one_at_a_time = state.topology();
         Ok(match topology::remove(live(&state), &named) {
             Ok(plan) => axum::Json(PlanView::from(plan)).into_response(),

@@ -189,6 +189,10 @@ struct Checker<'t> {
     running: BTreeSet<String>,
     /// Number of regular expressions so far.
     patterns: usize,
+    /// A copy of the network, on which the steps are rehearsed.
+    stage: Option<Rehearsed>,
+    /// Whether the current step expects to be refused.
+    expects_error: bool,
 }
 
 impl<'t> Checker<'t> {

@@ -11,7 +11,7 @@ mod programs;
 mod repeat;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +42,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 /// Time between two checks for a cancelled run.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// Octets of output of the steps of one run; what is beyond is left out.
+const MOST_OUTPUT: u64 = 32 << 20;
 
 /// Options of a run.
 #[derive(Debug, Clone, Default)]
@@ -225,6 +228,8 @@ pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) 
 
 /// A running scenario.
 struct Player<'a> {
+    /// Octets of output of the steps so far.
+    output: AtomicU64,
     stage: &'a Stage,
     options: &'a PlayOptions,
     cancel: &'a Cancel,
@@ -274,6 +279,7 @@ impl<'a> Player<'a> {
             options,
             cancel,
             progress,
+            output: AtomicU64::new(0),
             started,
             deadline: later(Instant::now(), scenario.timeout),
             timeout: scenario.timeout,
@@ -356,10 +362,25 @@ impl<'a> Player<'a> {
         if matches!(report.outcome, RunOutcome::Failed | RunOutcome::Broken) && report.steps.is_empty() {
             report.evidence = Some(self.evidence(&marks, began, began_at));
         }
+        self.bound_output(&mut report);
         (self.progress)(&Progress::StepFinished {
             step: Box::new(report.clone()),
         });
         report
+    }
+
+    /// Leaves out the output of a step where the steps before it have used up the room.
+    fn bound_output(&self, report: &mut StepReport) {
+        for text in [&mut report.stdout, &mut report.stderr] {
+            let octets = text.len() as u64;
+            if self.output.fetch_add(octets, Ordering::Relaxed) + octets > MOST_OUTPUT {
+                self.output.fetch_sub(octets, Ordering::Relaxed);
+                *text = format!(
+                    "[… {octets} octets left out: a run keeps {} MiB of output …]\n",
+                    MOST_OUTPUT >> 20
+                );
+            }
+        }
     }
 
     fn evidence(&self, marks: &Marks, began: Instant, began_at_ms: u64) -> Evidence {

@@ -112,3 +112,69 @@ async fn connections_and_descriptors_are_in_the_metrics() {
     assert!(metric(&server, "process_resident_memory_bytes").await > 1 << 20);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_bulk_body_is_parsed_as_it_comes_and_refused_at_its_first_mistake() {
+    let server = Server::furnished().await;
+    let head = |length: &str| {
+        format!(
+            "POST /v1/mappings/bulk HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{length}\r\nConnection: close\r\n\r\n",
+            server.authority
+        )
+    };
+    // The rest of these 200 MiB never comes.
+    let mut stream = TcpStream::connect(&server.authority).await.unwrap();
+    let begun = head(&format!("Content-Length: {}", 200 << 20));
+    let wrong =
+        r#"{"edits": [{"op": "assign", "interface": "a", "address": "10.0.1.50"}, {"op": "assign", "address": 7"#;
+    stream.write_all(format!("{begun}{wrong}").as_bytes()).await.unwrap();
+    let said = answer(&mut stream).await;
+    assert!(
+        said.starts_with("HTTP/1.1 422") && said.contains("edits[1].address"),
+        "{said}"
+    );
+
+    // In chunks, cut anywhere, it is read as one.
+    let body = r#"{"edits": [{"op": "assign", "interface": "a", "address": "10.0.1.50"}]}"#;
+    let mut stream = TcpStream::connect(&server.authority).await.unwrap();
+    stream
+        .write_all(head("Transfer-Encoding: chunked").as_bytes())
+        .await
+        .unwrap();
+    for part in body.as_bytes().chunks(7) {
+        let size = format!("{:x}\r\n", part.len());
+        stream
+            .write_all(&[size.as_bytes(), part, b"\r\n"].concat())
+            .await
+            .unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let said = answer(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+
+    // A client that breaks off has changed nothing.
+    let mut stream = TcpStream::connect(&server.authority).await.unwrap();
+    stream.write_all(head("Content-Length: 1000").as_bytes()).await.unwrap();
+    stream
+        .write_all(br#"{"edits": [{"op": "assign", "interface": "b", "address": "10.0.1.51"}"#)
+        .await
+        .unwrap();
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mappings = server.client.get("/v1/mappings?subnet=left").await.unwrap().to_string();
+    assert!(
+        mappings.contains("10.0.1.50") && !mappings.contains("10.0.1.51"),
+        "{mappings}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_and_the_progress_of_runs_have_budgets_in_the_metrics() {
+    let server = Server::furnished().await;
+    assert!(metric(&server, "localvpc_event_history_bytes").await > 0);
+    assert_eq!(metric(&server, "localvpc_event_history_limit_bytes").await, 64 << 20);
+    assert_eq!(metric(&server, "localvpc_event_history_given_up_total").await, 0);
+    assert_eq!(metric(&server, "localvpc_run_progress_limit_bytes").await, 256 << 20);
+    server.stop().await;
+}

@@ -8,6 +8,7 @@ mod examples;
 mod extremes;
 mod firewall;
 mod found;
+mod heavy;
 mod mappings;
 mod memory;
 mod openapi;

@@ -46,7 +46,9 @@ impl Checker<'_> {
     }
 
     pub(super) fn rehearse_route(&mut self, route: &RouteChange, to: IpNet) {
-        let (Some(stage), Some(via)) = (&mut self.stage, &route.via) else { return };
+        let (Some(stage), Some(via)) = (&mut self.stage, &route.via) else {
+            return;
+        };
         let command = EditRoute {
             table: ResourceRef::new(&route.table.value),
             edit: RouteEdit::Put(to, route_target(&via.value)),
@@ -64,7 +66,10 @@ impl Checker<'_> {
             // It may be detached already.
             let _ = stage.execute(DetachInterface(interface.clone()));
         }
-        let attached = modify.attach_to.as_ref().map(|host| (host, stage.attach(&interface, &host.value)));
+        let attached = modify
+            .attach_to
+            .as_ref()
+            .map(|host| (host, stage.attach(&interface, &host.value)));
         let command = ModifyInterface {
             source_dest_check: modify.source_dest_check,
             settings: SettingsChange {
@@ -139,7 +144,10 @@ steps:
     #[test]
     fn what_the_run_would_refuse_is_a_mistake_of_the_file() {
         for (step, message) in [
-            ("fault: { link_down: { interfaces: [nothing] } }", "'nothing' does not exist"),
+            (
+                "fault: { link_down: { interfaces: [nothing] } }",
+                "'nothing' does not exist",
+            ),
             ("fault: { zone_cut: { availability_zone: local-1c } }", "local-1c"),
             ("fault: { link_down: {} }", "scope is empty"),
             ("fault: { impairment: { at: { interfaces: [a] } } }", "does nothing"),
@@ -156,7 +164,10 @@ steps:
             assert!(mistake.message.contains("would be refused"), "{step}: {mistake:?}");
             assert_eq!(mistake.line, 11, "{step}: {mistake:?}");
             let shown = format!("{NETWORK}- {{ {step}, expect: {{ error: X }} }}\n");
-            assert!(read("x.yaml", &shown).is_ok(), "a refusal that is expected is none: {step}");
+            assert!(
+                read("x.yaml", &shown).is_ok(),
+                "a refusal that is expected is none: {step}"
+            );
         }
     }
 
