@@ -9,7 +9,7 @@ mod late;
 mod scope;
 mod timer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -30,12 +30,14 @@ use super::error::ControlError;
 use super::events::EventKind;
 use crate::datapath::FaultView;
 use crate::datapath::faults::{
-    Chance, Effect, FormerOwners, Impairment, Lanes, MetadataFault, PartialMetadataFault, Selector, ServiceFaults,
+    Chance, Effect, Exceeded, FormerOwners, Impairment, Lanes, MetadataFault, Meter, PartialMetadataFault, Selector,
+    ServiceFaults,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::duration::{Delay, TokenLifetime};
 use crate::model::fault::{Fault, FaultDirection, FaultKind, FaultSpec, Fraction, ImpairmentSpec, Propagated};
 use crate::model::ids::{FaultId, ResourceId};
+use crate::model::interface::Allowances;
 use crate::model::{InterfaceId, MappingChange};
 use lag::Lag;
 use late::Late;
@@ -60,6 +62,8 @@ pub(super) struct Faults {
     active: BTreeMap<FaultId, Active>,
     late: Late,
     pub(super) lag: Lag,
+    /// The interfaces that have allowances.
+    meters: BTreeMap<InterfaceId, Arc<Meter>>,
     /// Interfaces whose hosts see no carrier.
     unplugged: Vec<(InterfaceId, PortId)>,
 }
@@ -72,6 +76,7 @@ impl Faults {
             active: BTreeMap::new(),
             late: Late::new(ChaCha8Rng::seed_from_u64(seed)),
             lag: Lag::default(),
+            meters: BTreeMap::new(),
             unplugged: Vec::new(),
         }
     }
@@ -79,6 +84,19 @@ impl Faults {
     /// True while there are no faults and no late edits.
     pub(super) fn is_idle(&self) -> bool {
         self.active.is_empty() && self.late.is_empty()
+    }
+
+    /// Follows the allowances of an interface. Whether they have changed.
+    pub(super) fn follow_allowances(&mut self, interface: InterfaceId, allowances: Option<Allowances>) -> bool {
+        let before = self.meters.get(&interface).map(|meter| meter.allowances());
+        if before == allowances {
+            return false;
+        }
+        match allowances {
+            Some(allowances) => drop(self.meters.insert(interface, Arc::new(Meter::new(allowances)))),
+            None => drop(self.meters.remove(&interface)),
+        }
+        true
     }
 
     fn kinds(&self) -> impl Iterator<Item = &FaultKind> {
@@ -181,6 +199,24 @@ impl Controller {
             .ok_or_else(|| scope::no_such_fault(id))
     }
 
+    /// What the allowances of an interface have cost, where it has some.
+    pub fn exceeded(&self, interface: InterfaceId) -> Option<Exceeded> {
+        let state = self.read();
+        state.faults.meters.get(&interface).map(|meter| meter.exceeded())
+    }
+
+    /// What the allowances of all interfaces have cost.
+    pub fn exceeded_in_all(&self) -> Exceeded {
+        let state = self.read();
+        let mut sum = Exceeded::default();
+        for one in state.faults.meters.values().map(|meter| meter.exceeded()) {
+            sum.bw_in_allowance_exceeded += one.bw_in_allowance_exceeded;
+            sum.bw_out_allowance_exceeded += one.bw_out_allowance_exceeded;
+            sum.pps_allowance_exceeded += one.pps_allowance_exceeded;
+        }
+        sum
+    }
+
     /// The service faults that apply to the host at a place of the fabric.
     pub fn service_faults(&self, interface: InterfaceIndex) -> ServiceFaults {
         let view = self.fabric().view_full();
@@ -200,7 +236,7 @@ impl Controller {
     /// there are faults.
     pub(super) fn refresh_faults(&self, state: &mut State) -> bool {
         let any = !state.faults.active.is_empty();
-        if any {
+        if any || !state.faults.meters.is_empty() {
             self.publish_faults(state);
         }
         any
@@ -239,7 +275,7 @@ impl Controller {
     }
 
     /// Publishes all faults to the data path, the API and the hosts.
-    fn publish_faults(&self, state: &mut State) {
+    pub(super) fn publish_faults(&self, state: &mut State) {
         let mut effects = Vec::new();
         let mut api = Vec::new();
         let mut unplugged = Vec::new();
@@ -256,6 +292,13 @@ impl Controller {
                     effects.extend(effect(state, active, kind).map(|effect| (id.to_bits(), effect)));
                 }
             }
+        }
+        let meters = state.faults.meters.iter();
+        let meters = meters.filter_map(|(id, meter)| Some((state.binding.interface_index(*id)?, Arc::clone(meter))));
+        let meters: HashMap<_, _, _> = meters.collect();
+        if !meters.is_empty() {
+            // No fault has this number.
+            effects.push((u64::MAX, Effect::Allowances(meters)));
         }
         let view = FaultView {
             seed: state.faults.seed,

@@ -72,6 +72,9 @@ impl Controller {
         // Mappings are the one kind of change that no fault names.
         if changes.iter().any(|change| !matches!(change, Change::Mappings(_))) && self.refresh_faults(state) {
             follower.afterwards.hosts = true;
+        } else if follower.allowances {
+            // The last allowance is gone: nothing stands in the way of frames any more.
+            self.publish_faults(state);
         }
         self.publish_all(events_of(&state.network, changes), revision);
         self.tell_of_ports(&follower.ports_down, reason);
@@ -105,6 +108,9 @@ impl Controller {
         }
         follower.publish_routes(state);
         follower.publish_firewall(state);
+        if follower.allowances {
+            self.publish_faults(state);
+        }
         // There is neither port nor service that would have to hear of it.
         drop(follower.afterwards);
     }
@@ -134,6 +140,8 @@ struct Follower<'c> {
     firewall: Edited,
     afterwards: Afterwards,
     at_once: bool,
+    /// Whether allowances of interfaces have changed.
+    allowances: bool,
 }
 
 impl<'c> Follower<'c> {
@@ -147,6 +155,7 @@ impl<'c> Follower<'c> {
             firewall: Edited::default(),
             afterwards: Afterwards::default(),
             at_once: false,
+            allowances: false,
         }
     }
 
@@ -217,6 +226,10 @@ impl<'c> Follower<'c> {
     }
 
     fn interface(&mut self, state: &mut State, delta: &Delta<InterfaceRecord>) {
+        if let Some(interface) = delta.after.as_ref().or(delta.before.as_ref()) {
+            let allowances = delta.after.as_ref().and_then(|after| after.settings.allowances);
+            self.allowances |= state.faults.follow_allowances(interface.id, allowances);
+        }
         match (&delta.before, &delta.after) {
             (None, Some(interface)) => {
                 if interface.vpc_id == outside::VPC {

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use allowances::{Exceeded, Meter};
 pub use lanes::Lanes;
 
 use super::DropReason;
 use super::view::SubnetIndex;
 use crate::mapping::{Interface, InterfaceIndex};
 
+mod allowances;
 mod lanes;
 
 /// The interfaces that a fault affects.
@@ -299,6 +301,8 @@ pub enum Effect {
     Services(Selector, ServiceFaults),
     /// The metadata service misbehaves towards some requests.
     PartialMetadata(Selector, Arc<PartialMetadataFault>),
+    /// No fault: interfaces have allowances. They meet frames where impairments do.
+    Allowances(HashMap<InterfaceIndex, Arc<Meter>, foldhash::fast::FixedState>),
 }
 
 /// All present faults.
@@ -355,6 +359,7 @@ impl FaultView {
             Effect::Impairment {
                 on, egress, ingress, ..
             } => *egress && on.selects(from) || *ingress && on.selects(to),
+            Effect::Allowances(meters) => meters.contains_key(&from.index) || meters.contains_key(&to.index),
             _ => false,
         })
     }
@@ -385,6 +390,8 @@ impl FaultView {
         if let Some(reason) = self.severed(from, to) {
             return Err(reason);
         }
+        let sender = self.meter(from.index);
+        sender.map_or(Ok(()), |meter| meter.leave(length, now))?;
         let mut passage = Passage::UNHINDERED;
         // First the impairments on the way out, then those on the way in, in the frame's order.
         for (way, interface) in [(Way::Egress, from), (Way::Ingress, to)] {
@@ -407,7 +414,17 @@ impl FaultView {
                 }
             }
         }
+        let receiver = self.meter(to.index);
+        receiver.map_or(Ok(()), |meter| meter.arrive(length, now))?;
         Ok(passage)
+    }
+
+    /// The allowances of an interface, if it has some.
+    pub fn meter(&self, interface: InterfaceIndex) -> Option<&Meter> {
+        self.effects.iter().find_map(|(_, effect)| match effect {
+            Effect::Allowances(meters) => meters.get(&interface).map(|meter| &**meter),
+            _ => None,
+        })
     }
 
     /// The owner of an address in an interface's stale view; `None` when its view is current.

@@ -371,6 +371,12 @@ named! {
         FaultRate = "fault_rate",
         /// Fault: held up, with no memory left to keep it in.
         FaultDelayOverflow = "fault_delay_overflow",
+        /// The receiver's allowance of octets is used up (EC2: bw_in_allowance_exceeded).
+        BandwidthIn = "bw_in_allowance_exceeded",
+        /// The sender's allowance of octets is used up (EC2: bw_out_allowance_exceeded).
+        BandwidthOut = "bw_out_allowance_exceeded",
+        /// The sender's or the receiver's allowance of packets is used up (EC2: pps_allowance_exceeded).
+        PacketRate = "pps_allowance_exceeded",
         /// Fault: the router does not advertise itself.
         FaultRouterAdvertisement = "fault_router_advertisement_withheld",
         /// Fault: DHCP does not answer.

@@ -36,6 +36,8 @@ pub type AdvertisementInterval = Span<{ 10 * MILLISECOND }, { 65_535 * SECOND }>
 pub type Interval = Span<0, { 30 * DAY }>;
 /// Interval between two echo requests of `ping`, which accepts 2 ms from any user.
 pub type PingInterval = Span<{ 2 * MILLISECOND }, DAY>;
+/// The time in which as much passes as after a pause may pass at once.
+pub type Burst = Span<MILLISECOND, { 60 * SECOND }>;
 /// How long a neighbor may keep the former owner of an address.
 pub type Remembered = Span<0, { 6 * HOUR }>;
 /// How long a worker polls before it sleeps.

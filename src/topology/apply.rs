@@ -531,6 +531,7 @@ fn settings(interface: &Interface) -> SettingsChange {
     SettingsChange {
         mtu: Some(interface.mtu),
         ntp_skew: Some(interface.ntp_skew),
+        allowances: Some(interface.allowances),
         metadata: Some(MetadataChange::to(&interface.metadata)),
     }
 }

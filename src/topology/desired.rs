@@ -127,6 +127,7 @@ fn desired_interface(fields: InterfaceTopology) -> Result<Interface, ModelError>
         groups: Vec::new(),
         mtu: fields.mtu,
         ntp_skew: fields.ntp_skew.unwrap_or_default(),
+        allowances: fields.allowances,
         metadata,
         attached_to: fields.attached_to.map(|host| host.value),
         description: fields.description,

@@ -174,6 +174,9 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     if !interface.source_dest_check {
         fields.insert("source_dest_check".to_owned(), json!(false));
     }
+    if let Some(allowances) = interface.allowances {
+        fields.insert("allowances".to_owned(), json!(allowances));
+    }
     if !interface.ntp_skew.is_zero() {
         fields.insert("ntp_skew".to_owned(), json!(interface.ntp_skew));
     }

@@ -19,6 +19,7 @@ use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
+use crate::model::interface::Allowances;
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
@@ -202,6 +203,8 @@ pub struct Interface {
     pub mtu: Option<u16>,
     /// Skew of the time served to its host, in milliseconds.
     pub ntp_skew: Skew,
+    /// Its allowances; none for no limit.
+    pub allowances: Option<Allowances>,
     /// The metadata of its host.
     pub metadata: InstanceMetadata,
     /// The instance that it is attached to as a further interface.
@@ -224,6 +227,7 @@ impl Default for Interface {
             groups: Vec::new(),
             mtu: None,
             ntp_skew: Skew::default(),
+            allowances: None,
             metadata: InstanceMetadata::default(),
             attached_to: None,
             description: String::new(),
@@ -475,6 +479,11 @@ impl Described for Interface {
                     .map_or_else(|| "the profile's".to_owned(), |mtu| mtu.to_string()),
             ),
             field("ntp_skew", self.ntp_skew),
+            field(
+                "allowances",
+                self.allowances
+                    .map_or_else(|| "none".to_owned(), |allowances| allowances.to_string()),
+            ),
             field("attached_to", list(&self.attached_to)),
             field("description", word(&self.description)),
         ];

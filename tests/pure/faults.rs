@@ -485,3 +485,84 @@ async fn a_throttled_api_says_so_and_can_still_be_healed() {
     assert_eq!(ask(controller, "DELETE", "/v1/subnets/right", Value::Null).await.0, 500);
     assert_eq!(ask(controller, "GET", "/v1/subnets/right", Value::Null).await.0, 404);
 }
+
+#[tokio::test]
+async fn an_interface_sends_and_receives_no_more_than_it_is_allowed_and_ec2_s_counters_say_what_that_cost() {
+    let mut bench = Bench::new(1);
+    let (a, b) = (
+        bench.host("a", "left", "10.0.1.10"),
+        bench.host("b", "left", "10.0.1.11"),
+    );
+    let controller = bench.controller.clone();
+    let set = async |interface: &str, allowances: Value| {
+        let path = format!("/v1/interfaces/{interface}");
+        let (status, shown) = ask(&controller, "PATCH", &path, json!({"allowances": allowances})).await;
+        assert_eq!(status, 200, "{shown}");
+        shown
+    };
+    /// Sends a frame each millisecond for a second. Returns how many arrive.
+    fn second(bench: &mut Bench, from: &Host, to: &Host) -> usize {
+        (0..1000)
+            .map(|number| {
+                from.send(to, number);
+                bench.run(MS);
+                to.packets()
+            })
+            .sum()
+    }
+    assert_eq!(
+        second(&mut bench, &a, &b),
+        1000,
+        "there is no limit unless one is given"
+    );
+
+    let shown = set("a", json!({"packets_per_second": 100, "burst": "100ms"})).await;
+    assert_eq!(
+        shown["allowances"],
+        json!({"packets_per_second": 100, "burst": "100ms"})
+    );
+    let arrived = second(&mut bench, &a, &b);
+    assert!((105..=115).contains(&arrived), "{arrived} of 1000");
+    let drops = bench.drops();
+    assert!(
+        drops.iter().all(|reason| *reason == DropReason::PacketRate),
+        "{drops:?}"
+    );
+    let (_, shown) = ask(&controller, "GET", "/v1/interfaces/a", Value::Null).await;
+    assert_eq!(
+        shown["allowances_exceeded"]["pps_allowance_exceeded"],
+        1000 - arrived,
+        "{shown}"
+    );
+
+    // A frame has 44 octets.
+    set("a", json!({"octets_out_per_second": 4400, "burst": "10ms"})).await;
+    let arrived = second(&mut bench, &a, &b);
+    assert!((95..=105).contains(&arrived), "{arrived} of 1000");
+    assert!(bench.drops().contains(&DropReason::BandwidthOut));
+    assert_eq!(second(&mut bench, &b, &a), 1000, "what it receives is not limited");
+    set("a", Value::Null).await;
+    set("b", json!({"octets_in_per_second": 4400, "burst": "10ms"})).await;
+    let arrived = second(&mut bench, &a, &b);
+    assert!((95..=105).contains(&arrived), "{arrived} of 1000");
+    assert!(bench.drops().contains(&DropReason::BandwidthIn));
+    let question = json!({"from": "a", "to": "10.0.1.11"});
+    let (_, explained) = ask(&controller, "POST", "/v1/explain", question).await;
+    assert!(explained.to_string().contains("4400 octets/s in"), "{explained}");
+    set("b", Value::Null).await;
+    assert_eq!(second(&mut bench, &a, &b), 1000, "nothing stands in the way any more");
+
+    for wrong in [
+        json!({}),
+        json!({"packets_per_second": 0}),
+        json!({"packets": 1}),
+        json!({"burst": "2h"}),
+    ] {
+        let (status, problem) = ask(&controller, "PATCH", "/v1/interfaces/a", json!({"allowances": wrong})).await;
+        assert_eq!(status, 422, "{wrong}: {problem}");
+        assert!(
+            problem["field"].as_str().unwrap().starts_with("allowances"),
+            "{problem}"
+        );
+    }
+}

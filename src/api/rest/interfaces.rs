@@ -105,6 +105,12 @@ pub struct InterfaceView {
     /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     #[serde(default)]
     pub ntp_skew: Skew,
+    /// How much it may send and receive; absent where there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowances: Option<Allowances>,
+    /// Packets that its allowances have cost since they were set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowances_exceeded: Option<Exceeded>,
     /// The instance that it belongs to; absent until it was attached once, or metadata were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
@@ -152,7 +158,11 @@ impl InterfaceView {
     /// The declared interface and its port.
     pub(super) fn of(controller: &Controller, interface: NetworkInterface) -> Self {
         let port = controller.port_of(interface.id);
-        Self::new(interface, port)
+        let allowances_exceeded = controller.exceeded(interface.id);
+        Self {
+            allowances_exceeded,
+            ..Self::new(interface, port)
+        }
     }
 
     fn new(interface: NetworkInterface, port: Option<OpenPort>) -> Self {
@@ -191,6 +201,8 @@ impl InterfaceView {
             ipv6_prefixes: interface.ipv6_prefixes,
             mtu: interface.settings.mtu,
             ntp_skew: interface.settings.ntp_skew,
+            allowances: interface.settings.allowances,
+            allowances_exceeded: None,
             metadata: interface.metadata,
             tags: interface.tags,
         }
@@ -282,6 +294,8 @@ struct CreateInterfaceRequest {
     mtu: Option<u16>,
     /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     ntp_skew: Option<Skew>,
+    /// How much it may send and receive; without limit if left out.
+    allowances: Option<Allowances>,
     /// Metadata that differ from the default.
     metadata: Option<MetadataChange>,
     /// Tags.
@@ -310,6 +324,10 @@ struct ModifyInterfaceRequest {
     mtu: Option<Option<u16>>,
     /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
     ntp_skew: Option<Skew>,
+    /// Other allowances, or null for no limit.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<Allowances>)]
+    allowances: Option<Option<Allowances>>,
     /// Changes of the metadata; effective from the next request on.
     metadata: Option<MetadataChange>,
     /// All tags.
@@ -487,6 +505,7 @@ async fn create(
         settings: SettingsChange {
             mtu: Some(request.mtu),
             ntp_skew: request.ntp_skew,
+            allowances: Some(request.allowances),
             metadata: request.metadata,
         },
         tags: request.tags,
@@ -533,6 +552,7 @@ async fn modify(
         settings: SettingsChange {
             mtu: request.mtu,
             ntp_skew: request.ntp_skew,
+            allowances: request.allowances,
             metadata: request.metadata,
         },
         tags: request.tags,

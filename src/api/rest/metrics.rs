@@ -46,6 +46,7 @@ fn figures(state: &AppState) -> Vec<Figure> {
     let shelf = state.runs.shelf();
     let (kept, given_up) = shelf.usage();
     let connections = state.connections();
+    let exceeded = state.controller.exceeded_in_all();
     let (history, progress) = (state.controller.history(), state.runs.usage());
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     vec![
@@ -102,6 +103,24 @@ fn figures(state: &AppState) -> Vec<Figure> {
             "counter",
             "Runs whose captures were given up",
             given_up,
+        ),
+        Figure(
+            "localvpc_bw_in_allowance_exceeded_total",
+            "counter",
+            "Packets that were dropped for the inbound allowance of their receiver",
+            exceeded.bw_in_allowance_exceeded,
+        ),
+        Figure(
+            "localvpc_bw_out_allowance_exceeded_total",
+            "counter",
+            "Packets that were dropped for the outbound allowance of their sender",
+            exceeded.bw_out_allowance_exceeded,
+        ),
+        Figure(
+            "localvpc_pps_allowance_exceeded_total",
+            "counter",
+            "Packets that were dropped for the packet allowance of their sender or receiver",
+            exceeded.pps_allowance_exceeded,
         ),
         Figure(
             "localvpc_event_history_bytes",

@@ -67,7 +67,13 @@ fn under_faults(verdict: Verdict, faults: &FaultView, from: &Interface, to: &Int
     let chances = faults
         .impairments(from, to)
         .map(|impairment| format!("by a fault: {impairment}"));
-    (verdict, chances.collect())
+    let limits = [("sender", from), ("receiver", to)]
+        .into_iter()
+        .filter_map(|(whose, interface)| {
+            let allowances = faults.meter(interface.index)?.allowances();
+            Some(format!("within the {whose}'s allowances: {allowances}"))
+        });
+    (verdict, chances.chain(limits).collect())
 }
 
 /// A service of the VPC, and what it does with a request.

@@ -1,6 +1,7 @@
 //! Defines a network interface (ENI): a MAC address, addresses in the order of their assignment, and the
 //! source/destination check. Its first IPv4 address is the primary one and lasts as long as the interface.
 
+mod allowances;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+
+pub use allowances::Allowances;
 
 use crate::model::address::AddressOrPrefix;
 use crate::model::duration::Skew;
@@ -76,6 +79,9 @@ pub struct InterfaceSettings {
     pub mtu: Option<u16>,
     /// The offset of its NTP time from the host's clock; positive is ahead.
     pub ntp_skew: Skew,
+    /// How much it may send and receive; without limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowances: Option<Allowances>,
 }
 
 /// A change of the settings; `None` leaves a field unchanged.
@@ -85,6 +91,8 @@ pub struct SettingsChange {
     pub mtu: Option<Option<u16>>,
     /// Another skew.
     pub ntp_skew: Option<Skew>,
+    /// Other allowances, or none.
+    pub allowances: Option<Option<Allowances>>,
     /// The change of the metadata of the instance whose primary interface it is; the instance is created if there is
     /// none.
     pub metadata: Option<MetadataChange>,
@@ -115,6 +123,9 @@ impl SettingsChange {
         }
         if let Some(skew) = self.ntp_skew {
             settings.ntp_skew = skew;
+        }
+        if let Some(allowances) = self.allowances {
+            settings.allowances = allowances.map(Allowances::check).transpose()?;
         }
         Ok(settings)
     }

@@ -10,6 +10,7 @@ use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRan
 use super::flows::FlowForm;
 use crate::file::values::{Count, Text, Texts};
 use crate::model::duration::{AnswerTimeout, Interval, PingInterval, Skew};
+use crate::model::interface::Allowances;
 use crate::model::metadata::MetadataChange;
 use crate::model::network_acl::EntryForm;
 use crate::model::security_group::RuleForm;
@@ -199,6 +200,8 @@ pub struct Modify {
     pub mtu: Option<u16>,
     /// How far the time served to the host is ahead of the machine's clock, such as `2s` or `-250ms`.
     pub ntp_skew: Option<Skew>,
+    /// How much the interface may send and receive.
+    pub allowances: Option<Allowances>,
     /// Changes of the instance's metadata.
     pub metadata: Option<MetadataChange>,
     /// `true` detaches the interface; the device vanishes from the host.
@@ -217,6 +220,7 @@ impl Modify {
             && self.groups.is_none()
             && self.mtu.is_none()
             && self.ntp_skew.is_none()
+            && self.allowances.is_none()
             && self.metadata.is_none()
             && !self.detach
             && self.attach_to.is_none()

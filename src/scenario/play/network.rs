@@ -353,6 +353,7 @@ impl Stage {
             settings: SettingsChange {
                 mtu: modify.mtu.map(Some),
                 ntp_skew: modify.ntp_skew,
+                allowances: modify.allowances.map(Some),
                 metadata: modify.metadata.clone(),
             },
             ..ModifyInterface::new(interface)

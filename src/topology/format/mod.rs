@@ -23,6 +23,7 @@ use crate::lab::ApiAccess;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::duration::{Skew, WireLifetime};
+use crate::model::interface::Allowances;
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::network_acl::EntryForm;
@@ -330,6 +331,8 @@ pub struct InterfaceTopology {
     pub mtu: Option<u16>,
     /// The offset of its host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
     pub ntp_skew: Option<Skew>,
+    /// How much the interface may send and receive; without limit when left out.
+    pub allowances: Option<Allowances>,
     /// Metadata of its host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
     /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address
@@ -376,6 +379,8 @@ pub struct InstanceTopology {
     pub mtu: Option<u16>,
     /// The offset of the host's NTP time from the machine's clock, such as `2s` or `-250ms`; positive is ahead.
     pub ntp_skew: Option<Skew>,
+    /// How much the interface may send and receive; without limit when left out.
+    pub allowances: Option<Allowances>,
     /// Metadata of the host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
     /// The name of the interface, where it differs from the instance's.
@@ -417,6 +422,7 @@ impl InstanceTopology {
             groups: self.groups.clone(),
             mtu: self.mtu,
             ntp_skew: self.ntp_skew,
+            allowances: self.allowances,
             metadata: self.metadata.clone(),
             description: self.description.clone(),
             tags: self.tags.clone(),

@@ -75,6 +75,7 @@ impl Checker<'_> {
             settings: SettingsChange {
                 mtu: modify.mtu.map(Some),
                 ntp_skew: modify.ntp_skew,
+                allowances: modify.allowances.map(Some),
                 metadata: modify.metadata.clone(),
             },
             ..ModifyInterface::new(interface)
