@@ -95,7 +95,12 @@ impl JsonStream {
                 }
             }
         };
-        let (parsed, ()) = tokio::join!(parsing, feeding);
+        let mut parsing = std::pin::pin!(parsing);
+        let parsed = tokio::select! {
+            // A body that is refused need not come to its end.
+            parsed = &mut parsing => parsed,
+            () = feeding => parsing.await,
+        };
         parsed.map_err(|error| Problem::internal(format!("The body was not parsed: {error}")))?
     }
 }

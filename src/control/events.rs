@@ -685,7 +685,7 @@ mod tests {
                 truncated: false,
                 summary: EditSummary::default(),
             };
-            log.publish(kind, None);
+            log.publish(kind, None, None);
         }
         let usage = log.usage();
         assert_eq!((usage.kept, usage.given_up), (3, 7));

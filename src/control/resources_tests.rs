@@ -286,6 +286,7 @@ fn the_services_serve_what_the_interface_is_set_to() {
         settings: SettingsChange {
             mtu: Some(Some(1500)),
             ntp_skew: Some("-250ms".parse().unwrap()),
+            allowances: None,
             metadata: Some(MetadataChange {
                 http_tokens: Some(HttpTokens::Required),
                 http_put_response_hop_limit: Some(2),

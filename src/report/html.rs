@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::run::{Distribution, Repetition, RunOutcome, RunReport, StepReport};
 use super::section::{self, Kind, MS, Section};
 use super::text::{escape, human};
-use super::{ladder, outage};
+use super::{ladder, outage, reach};
 
 /// The style sheet. Wide drawings and outputs scroll in a box of their own, so that the page never scrolls sideways.
 const STYLE: &str = ":root{color-scheme:light dark;--fg:#222;--bg:#fff;--line:#ddd;--box:#f4f4f4;--good:#2a7d2a;--bad:#c22;--dim:#777;\
@@ -90,6 +90,14 @@ fn run(page: &mut String, report: &RunReport) {
     );
     if let Some(problem) = &report.problem {
         let _ = writeln!(page, "<p class=\"broken\">{}</p>", escape(problem));
+    }
+    if let Some(network) = &report.network {
+        page.push_str("<details><summary>The network, and who reaches whom</summary>\n<div class=\"wide\">");
+        // Inside of a page the name of the language is known.
+        page.push_str(&network.svg().replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
+        page.push_str("</div>\n");
+        reach::html(page, &report.reach);
+        page.push_str("</details>\n");
     }
     for probe in &report.probes {
         outage::section(page, probe);

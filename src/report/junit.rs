@@ -67,8 +67,15 @@ fn suite(report: &RunReport) -> Suite {
     properties.extend(report.source.iter().map(|source| ("source".to_owned(), source.clone())));
     let parameters = report.parameters.iter();
     properties.extend(parameters.map(|(name, value)| (format!("parameter.{name}"), value.clone())));
+    let network = report.network.iter().map(|network| Section {
+        title: "network (Mermaid)".to_owned(),
+        body: network.mermaid(),
+        kind: section::Kind::Evidence,
+    });
+    let network = network.chain(super::reach::sections(&report.reach));
     let mut output: Vec<Section> = report.probes.iter().map(super::outage::section_of).collect();
     output.extend(report.programs.iter().map(section::of_program));
+    output.extend(network);
     Suite {
         name: report.scenario.clone(),
         properties,

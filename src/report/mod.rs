@@ -9,6 +9,7 @@ pub mod html;
 pub mod junit;
 pub(crate) mod ladder;
 pub mod outage;
+pub mod reach;
 pub mod run;
 pub(crate) mod section;
 #[cfg(test)]

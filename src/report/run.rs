@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::graph::Graph;
+use super::reach::Way;
 use crate::probe::ProbeReport;
 use crate::record::ladder::Rung;
 use crate::record::recorder::Captures;
@@ -65,6 +67,12 @@ pub struct RunReport {
     pub started_at: SystemTime,
     /// Its duration in milliseconds, including the set-up of the network.
     pub duration_ms: u64,
+    /// The network as it was before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Graph>,
+    /// Which instance reached which then; left out in networks of more than 16 instances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<Way>,
     /// The steps in the order of the file.
     pub steps: Vec<StepReport>,
     /// The probes in the order of their end: figures, and every request.

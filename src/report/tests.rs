@@ -26,6 +26,9 @@ fn check(expected: &str, found: Option<&str>) -> Check {
 
 /// The texts that every rendering of [`full`] must contain.
 pub(crate) const SAID: &[&str] = &[
+    "vpc-of-the-drawing",
+    "instance-that-is-not-reached",
+    "reason-of-the-matrix",
     "what-the-scenario-shows",
     "parameter-value",
     "written-by-a-passed-step",
@@ -107,6 +110,21 @@ pub(crate) fn full() -> RunReport {
         problem: None,
         started_at: std::time::UNIX_EPOCH,
         duration_ms: 3000,
+        network: Some(crate::report::graph::Graph {
+            vpcs: vec![crate::report::graph::VpcNode {
+                name: "vpc-of-the-drawing".into(),
+                blocks: Vec::new(),
+                subnets: Vec::new(),
+            }],
+            routes: Vec::new(),
+        }),
+        reach: vec![crate::report::reach::Way {
+            family: "IPv4".into(),
+            from: "a".into(),
+            to: "instance-that-is-not-reached".into(),
+            address: "10.0.0.2".into(),
+            verdict: "reason-of-the-matrix".into(),
+        }],
         steps: vec![passed, failed, step("3", RunOutcome::Skipped)],
         probes: Vec::new(),
         programs: vec![ProgramLog {

@@ -77,6 +77,11 @@ impl Topology {
             Kind::RouteTable => self.route_tables.get(name).map(|one| one.referenced),
             Kind::DhcpOptions => self.dhcp_options.get(name).map(|one| one.referenced),
             Kind::Interface => interface(),
+            Kind::InternetGateway => self.internet_gateways.get(name).map(|one| one.referenced),
+            Kind::PrefixList => self.prefix_lists.get(name).map(|one| one.referenced),
+            Kind::SecurityGroup => self.security_groups.get(name).map(|one| one.referenced),
+            Kind::NetworkAcl => self.network_acls.get(name).map(|one| one.referenced),
+            Kind::ElasticIp => self.elastic_ips.get(name).map(|one| one.referenced),
             Kind::Instance => self.instances.get(name).map(|one| one.referenced).or_else(interface),
         };
         place.unwrap_or(serde_saphyr::Location::UNKNOWN)
@@ -109,7 +114,7 @@ route_tables:
         for (from, to, line, message) in [
             ("[10.0.1.10]", "[10.0.1.2]", 8, "reserved"),
             ("10.0.2.0/24", "10.0.1.128/25", 4, "InvalidSubnet.Conflict"),
-            ("[10.0.0.0/16]", "[10.0.0.0/16, 224.0.0.0/16]", 1, "InvalidVpc.Range"),
+            ("[10.0.0.0/16]", "[10.0.0.0/16, 224.0.0.0/16]", 1, "224.0.0.0/4"),
             ("[10.0.1.30]", "[10.0.1.30], mtu: 100", 6, "mtu"),
             ("192.0.2.0/24", "10.0.9.0/24", 10, "10.0.9.0/24"),
             (

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import http.client
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 
 import floods_of as floods
@@ -18,6 +20,9 @@ import hostile
 from server import Finding, Server, Watch, costs
 
 SEED = 20261130
+
+# Seconds in which SIGTERM ends the server whatever hangs: measured below 12 with a debug build on a busy machine.
+GRACE = 20
 
 SCENARIO = """name: attack
 topology:
@@ -168,7 +173,7 @@ def check(server, owners):
     found = {}
     for name in "ab":
         interface = server.must("GET", f"/v1/interfaces/{name}")
-        addresses = interface.get("ipv4_addresses", interface.get("addresses", []))
+        addresses = interface["ipv4_addresses"]
         found.update({address: name for address in map(str, addresses) if address.startswith("10.0.9.")})
     if found != owners:
         raise Finding(f"the table says {found}, the edits {owners}")
@@ -200,7 +205,32 @@ def ends(server, binary, folder):
     code, _ = third.end(signal.SIGTERM)
     if code != 0:
         raise Finding(f"the start after kill -9 ends with {code}")
-    return {"sigterm_s": round(seconds, 2)}
+    return {"sigterm_s": round(seconds, 2), "sigterm_with_a_thread_that_hangs_s": hanging(binary, folder)}
+
+
+def hanging(binary, folder):
+    """SIGTERM while a thread waits for what never comes: process 1 of a host is stopped, and a command waits for it."""
+    server = Server(binary, folder)
+    inhabitant = server.host_pid("a")
+    os.kill(inhabitant, signal.SIGSTOP)
+
+    def wait():
+        try:
+            server.ask("POST", "/v1/instances/a/exec", {"argv": ["sleep", "1000"], "timeout": "1h"}, timeout=600)
+        except (OSError, http.client.HTTPException):
+            pass
+
+    threading.Thread(target=wait, daemon=True).start()
+    time.sleep(1)
+    code, seconds = server.end(signal.SIGTERM)
+    if seconds > GRACE:
+        raise Finding(f"SIGTERM with a thread that hangs: {seconds:.1f} s")
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{inhabitant}"):
+        if time.monotonic() > end:
+            raise Finding(f"a stopped host outlives the server, which ended with {code}")
+        time.sleep(0.05)
+    return round(seconds, 2)
 
 
 def parts_of(server, form):

@@ -21,7 +21,9 @@ use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_t
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
+use crate::datapath::faults::Exceeded;
 use crate::model::duration::Skew;
+use crate::model::interface::Allowances;
 use crate::model::interface::{CreateInterface, DeleteInterface, ModifyInterface, SettingsChange};
 use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};

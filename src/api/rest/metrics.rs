@@ -46,7 +46,7 @@ fn figures(state: &AppState) -> Vec<Figure> {
     let shelf = state.runs.shelf();
     let (kept, given_up) = shelf.usage();
     let connections = state.connections();
-    let exceeded = state.controller.exceeded_in_all();
+    let allowances = state.controller.exceeded_in_all();
     let (history, progress) = (state.controller.history(), state.runs.usage());
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     vec![
@@ -108,19 +108,19 @@ fn figures(state: &AppState) -> Vec<Figure> {
             "localvpc_bw_in_allowance_exceeded_total",
             "counter",
             "Packets that were dropped for the inbound allowance of their receiver",
-            exceeded.bw_in_allowance_exceeded,
+            allowances.bw_in_allowance_exceeded,
         ),
         Figure(
             "localvpc_bw_out_allowance_exceeded_total",
             "counter",
             "Packets that were dropped for the outbound allowance of their sender",
-            exceeded.bw_out_allowance_exceeded,
+            allowances.bw_out_allowance_exceeded,
         ),
         Figure(
             "localvpc_pps_allowance_exceeded_total",
             "counter",
             "Packets that were dropped for the packet allowance of their sender or receiver",
-            exceeded.pps_allowance_exceeded,
+            allowances.pps_allowance_exceeded,
         ),
         Figure(
             "localvpc_event_history_bytes",

@@ -41,6 +41,24 @@ pub struct ExplainRequest {
     pub both: bool,
 }
 
+impl ExplainRequest {
+    /// An echo request to an address.
+    pub fn ping(interface: ResourceRef<InterfaceId>, to: IpAddr) -> Self {
+        Self {
+            interface,
+            frame: FrameSpec::Packet(PacketSpec {
+                to: Target::Address(to),
+                source: None,
+                protocol: Protocol::Icmp,
+                source_port: 0,
+                destination_port: 0,
+                destination_mac: None,
+            }),
+            both: false,
+        }
+    }
+}
+
 /// A frame, or a description of it.
 #[derive(Debug, Clone)]
 pub enum FrameSpec {

@@ -135,6 +135,8 @@ pub fn play(
             progress(&Progress::Ready {
                 instances: stage.summaries(),
             });
+            report.network = stage.graph(&scenario.topology);
+            report.reach = stage.reach();
             let recorder = options.capture.then(|| Recorder::start(stage.controller())).flatten();
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
@@ -218,6 +220,8 @@ pub(super) fn not_played(scenario: &Scenario, options: &PlayOptions, seed: u64) 
         problem: None,
         started_at: SystemTime::now(),
         duration_ms: 0,
+        network: None,
+        reach: Vec::new(),
         steps: Vec::new(),
         probes: Vec::new(),
         programs: Vec::new(),

