@@ -18,7 +18,7 @@ FIGURES = --test figures
 AS_ROOT = --include-ignored --skip not_a_test
 TEST_FIGURES = $(XTASK) figures
 
-.PHONY: help demo install test attack repeat test-tools lint regenerate fuzz fuzz-build loom clean compiler tools root
+.PHONY: help demo install test crash attack repeat test-tools lint regenerate fuzz fuzz-build loom clean compiler tools root
 
 -include benches/bench.mk
 
@@ -68,6 +68,11 @@ test: test-tools
 ## the failover scenarios, REPEAT (20) times each: every run must come to the same verdict
 repeat: test-tools
 	@$(XTASK) repeat
+
+CRASHES ?= 1000
+## kill a server CRASHES (1000) times under edits by REST and EC2: no acknowledged edit may be lost
+crash: root
+	LOCALVPC_CRASHES=$(CRASHES) $(CARGO) test --locked --test root -- --include-ignored --nocapture no_acknowledged_edit_is_lost
 
 # The short form takes less than two minutes; ATTACK=--long an hour. ATTACK_BINARY takes one that is built already.
 ATTACK ?=

@@ -12,8 +12,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{LARGEST_PAGE, PAGE, bad_query, page_size};
+use super::{LARGEST_PAGE, PAGE, bad_query, blocking, page_size};
 use crate::api::problem::Problem;
+use crate::api::state::AppState;
+use crate::model::ResourceRef;
 
 /// A list, and by what its entries can be filtered.
 pub(super) struct List {
@@ -183,7 +185,7 @@ fn mac(text: &str) -> Result<String, Problem> {
         .map_err(|error| bad_query("mac", error.to_string()))
 }
 
-/// The handlers behind this file, as the caller may ask them.
+/// The handler behind this file, as the caller may ask it.
 struct Handlers {
     next: Next,
     extensions: Extensions,
@@ -204,45 +206,24 @@ impl Handlers {
         let body = body.map_err(|error| broken(error.to_string()))?;
         serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))
     }
+}
 
-    /// All entries of a list.
-    async fn all(&self, path: &str) -> Result<Vec<Value>, Response> {
-        let list = list_at(path);
-        let (mut entries, mut cursor) = (Vec::new(), None::<String>);
-        loop {
-            let mut query = Vec::new();
-            if list.is_some_and(|list| list.paged) {
-                query.push(("limit".to_owned(), LARGEST_PAGE.to_string()));
-                query.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
-            }
-            let mut answer = self.get(path, &query).await?;
-            entries.append(&mut entries_of(&mut answer));
-            cursor = answer.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-            if cursor.is_none() {
-                return Ok(entries);
-            }
-        }
-    }
-
-    /// The identifiers of a VPC and of what is in it, as far as entries of lists name it.
-    async fn members(&self, vpc: &str) -> Result<BTreeSet<String>, Response> {
-        let named = |entry: &&Value| entry["id"] == vpc || entry["name"] == vpc;
-        let vpcs = self.all("/v1/vpcs").await?;
-        let Some(id) = vpcs.iter().find(named).and_then(|found| found["id"].as_str()) else {
-            let detail = format!("The VPC '{vpc}' does not exist");
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidVpcID.NotFound", detail);
-            return Err(problem
-                .field("vpc")
-                .remedy("GET /v1/vpcs lists those that there are.")
-                .into_response());
-        };
-        let mut members = BTreeSet::from([id.to_owned()]);
-        for path in ["/v1/subnets", "/v1/interfaces"] {
-            let inside = self.all(path).await?.into_iter().filter(|entry| entry["vpc_id"] == id);
-            members.extend(inside.filter_map(|entry| entry["id"].as_str().map(str::to_owned)));
-        }
+/// The identifiers of a VPC and of what is in it, as far as entries of lists name it.
+async fn members(state: AppState, vpc: String) -> Result<BTreeSet<String>, Problem> {
+    blocking(move || {
+        let controller = &state.controller;
+        let found = controller.vpc(&ResourceRef::new(&vpc));
+        let id = found
+            .map_err(|error| Problem::from(error).named_in_body().field("vpc"))?
+            .id;
+        let subnets = controller.subnets().into_iter().filter(|subnet| subnet.vpc_id == id);
+        let interfaces = controller.interfaces(None, usize::MAX, |interface| interface.vpc_id == id);
+        let mut members = BTreeSet::from([id.to_string()]);
+        members.extend(subnets.map(|subnet| subnet.id.to_string()));
+        members.extend(interfaces.into_iter().map(|interface| interface.id.to_string()));
         Ok(members)
-    }
+    })
+    .await
 }
 
 fn uri(path: &str, query: &[(String, String)]) -> Result<Uri, Problem> {
@@ -293,8 +274,10 @@ async fn answer(list: &List, request: Request, next: Next) -> Result<Response, R
         next,
         extensions: request.extensions().clone(),
     };
-    let members = match &question.vpc {
-        Some(vpc) => Some(handlers.members(vpc).await?),
+    // The network of the present, or of the past that is asked about (`versions`).
+    let state = handlers.extensions.get::<AppState>().cloned();
+    let members = match question.vpc.clone().zip(state) {
+        Some((vpc, state)) => Some(members(state, vpc).await.map_err(Problem::into_response)?),
         None => None,
     };
     let found = match list.paged {

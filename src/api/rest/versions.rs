@@ -155,13 +155,16 @@ impl Versions {
             false => format!("{}?{rest}", parts.uri.path()),
         };
         parts.uri = uri.parse().map_err(|error| bad_query("at", error))?;
+        parts.extensions.insert(past.clone());
         let routes: Router = self.routes.clone().with_state(past);
         let mut response = answered(routes.oneshot(Request::from_parts(parts, body)).await);
         put_revision(response.headers_mut(), revision);
         Ok(response)
     }
 
-    async fn answer(&self, request: Request, next: Next) -> Result<Response, Problem> {
+    async fn answer(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
+        // `lists` asks it which resources are in a VPC.
+        request.extensions_mut().insert(self.state.clone());
         let reads = request.method() == Method::GET;
         if has_past(request.method(), request.uri())
             && let Some((point, rest)) = point_of(request.uri())

@@ -11,7 +11,7 @@ use crate::model::{AddressOrPrefix, SubnetId};
 use crate::store::StoreError;
 use crate::store::rows::Row;
 
-/// The version of the format. A file of each version is in `tests/journals`.
+/// The version of the format.
 pub(in crate::store) const VERSION: i64 = 1;
 
 /// `lvpc`: identifies the files to file(1) and to this program.
