@@ -108,7 +108,7 @@ impl Connection {
         for (name, address) in [("a", "10.0.1.10"), ("b", "10.0.1.11")] {
             self.make(
                 "/v1/interfaces",
-                &json!({ "name": name, "subnet": "s", "addresses": [address] }),
+                &json!({ "name": name, "subnet": "s", "ipv4_addresses": [address] }),
             );
         }
     }
@@ -173,12 +173,8 @@ fn a_killed_server_comes_back_with_the_network_as_it_was() {
         .as_str()
         .unwrap()
         .to_owned();
-    let route = json!({ "target": "a" });
-    let (status, answer) = client.json(
-        "PUT",
-        &format!("/v1/route-tables/{table}/routes/192.0.2.0%2F24"),
-        &route,
-    );
+    let route = json!({ "destination": "192.0.2.0/24", "target": "a" });
+    let (status, answer) = client.json("POST", &format!("/v1/route-tables/{table}/routes"), &route);
     assert!(status < 300, "{answer}");
     let before = client.everything();
     server.kill();
