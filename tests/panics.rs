@@ -279,9 +279,9 @@ async fn handlers_faults_and_runs_fail_alone() {
     assert_eq!((answer.status, is_planted("handler")), (500, false), "{}", answer.body);
     assert_eq!(answer.json()["code"], "InternalError");
     let told = panics(&server);
-    assert_eq!(
-        told.last().unwrap(),
-        &("a handler".to_owned(), "planted at handler".to_owned())
+    assert!(
+        told.contains(&("a handler".to_owned(), "planted at handler".to_owned())),
+        "{told:?}"
     );
     assert_eq!(server.ask("GET", "/v1/vpcs", &[], "").await.status, 200);
 

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 
 use super::problem::Problem;
 
@@ -192,6 +192,10 @@ fn too_large() -> Problem {
 impl JsonBytes {
     /// Parses the body; the problem names the field by its path.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        // Every body of this API is an object, and serde takes an array of the right length for a struct, too.
+        if self.0.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(&self.0).is_ok() {
+            return Err(json_problem("", &serde_json::Error::custom("invalid type: sequence, expected an object")));
+        }
         if let Ok(value) = serde_json::from_slice(&self.0) {
             return Ok(value);
         }

@@ -127,6 +127,11 @@ impl<W: Write> Transcript<W> {
             .iter()
             .map(|(name, value)| format!(", {name}={value}"));
         let parameters: String = parameters.collect();
+        if self.style.verbose
+            && let Some(network) = &report.network
+        {
+            self.write(&format!("  network (Mermaid)\n{}", indent(&network.mermaid(), "     ")));
+        }
         if self.style.verbose || report.outcome == RunOutcome::Failed {
             for section in crate::report::reach::sections(&report.reach) {
                 self.write(&format!("  {}\n{}", section.title, indent(&section.body, "     ")));

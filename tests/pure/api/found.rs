@@ -15,6 +15,8 @@ fn body(operation: &str) -> Option<&'static str> {
         | "modify_vpc"
         | "modify_network_acl"
         | "modify_prefix_list"
+        | "modify_elastic_ip"
+        | "modify_internet_gateway"
         | "modify_security_group" => r#"{"tags": {}}"#,
         "associate_network_acl" => r#"{"subnet": "left"}"#,
         "put_network_acl_entry" => r#"{"action": "allow", "protocol": "tcp", "cidr": "0.0.0.0/0"}"#,
@@ -24,6 +26,8 @@ fn body(operation: &str) -> Option<&'static str> {
         }
         "replace_rule" => r#"{"protocol": "tcp", "ports": 80, "cidr": "10.0.0.0/16"}"#,
         "assign_addresses" => r#"{"ipv4_address_count": 1}"#,
+        "attach_internet_gateway" => r#"{"vpc": "home"}"#,
+        "associate_elastic_ip" => r#"{"interface": "a"}"#,
         "attach_interface" => r#"{"tap": "tap-of-nobody"}"#,
         "put_mapping" => r#"{"interface": "a"}"#,
         "associate_route_table" => r#"{"subnet": "left"}"#,

@@ -17,7 +17,7 @@ mod tracking;
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 pub(in crate::datapath) use key::{Key, Thread};
 use slot::{Content, Reading, Slot};
@@ -139,16 +139,21 @@ impl Connections {
     /// The slot of a key, expired or not, and its content.
     #[inline]
     fn slot(&self, key: &Key, hash: u64) -> Option<(&Slot, Reading)> {
-        let level = self.level.load(Ordering::Acquire);
-        let here = self.slot_of_level(level, key, hash);
-        if here.is_none() && self.draining.load(Ordering::Acquire) && level > 0 {
-            // An entry that moves is written to the new table before it leaves the old one: it is in neither only for a reader
-            // that looked into the new one before, and looks into the old one after.
-            return self
-                .slot_of_level(level - 1, key, hash)
-                .or_else(|| self.slot_of_level(level, key, hash));
+        loop {
+            let level = self.level.load(Ordering::Acquire);
+            let mut found = self.slot_of_level(level, key, hash);
+            if found.is_none() && self.draining.load(Ordering::Acquire) && level > 0 {
+                // An entry that moves is written to the new table before it leaves the old one: it is in neither only for a
+                // reader that looked into the new one before, and looks into the old one after.
+                found = self
+                    .slot_of_level(level - 1, key, hash)
+                    .or_else(|| self.slot_of_level(level, key, hash));
+            }
+            // The table may have got a successor since its level was read, and the entry may have moved there.
+            if found.is_some() || self.level.load(Ordering::Acquire) == level {
+                return found;
+            }
         }
-        here
     }
 
     #[inline]
@@ -233,6 +238,8 @@ impl Connections {
             }
             if let Some(slot) = self.place(slots, content, hash, now) {
                 self.count(content.allowance);
+                // Either this worker sees the successor, or who empties this table sees the entry.
+                fence(Ordering::SeqCst);
                 if self.level.load(Ordering::Acquire) != level
                     && let Some(reading) = slot.read(&content.key)
                 {
@@ -297,6 +304,7 @@ impl Connections {
         {
             self.moved.store(0, Ordering::Release);
             self.level.store(next, Ordering::Release);
+            fence(Ordering::SeqCst);
         }
         true
     }
@@ -325,6 +333,7 @@ impl Connections {
                 && self.place(new, &content, hash, now).is_some()
             {
                 self.count(content.allowance);
+                self.forget_double(&content, hash);
             }
             self.free(slot, &reading);
         }
