@@ -444,7 +444,9 @@ mod tests {
         let interface = controller.execute(interface).unwrap();
         let host = HostSpec::new("host", interface.id);
         let authority = Authority::new(&[]).unwrap();
-        let spec = instance_spec(&controller, &host, &interface, &authority).unwrap().interface;
+        let spec = instance_spec(&controller, &host, &interface, &authority)
+            .unwrap()
+            .interface;
         (spec.addresses[0], spec.routes)
     }
 

@@ -288,7 +288,7 @@ impl<S: Stage> Work<'_, S> {
                 Ok(())
             }
             Step::ModifyInterface(label, interface) => {
-                let groups = Some(self.groups(&interface.groups));
+                let groups = Some(self.groups(interface));
                 self.run(ModifyInterface {
                     groups,
                     ..modified_interface(self.interface(label), interface)
@@ -507,7 +507,7 @@ impl<S: Stage> Work<'_, S> {
             name: name(Kind::Interface, label),
             mac_address: interface.mac,
             source_dest_check: interface.source_dest_check,
-            groups: self.groups(&interface.groups),
+            groups: self.groups(interface),
             description: interface.description.clone(),
             addresses,
             settings: settings(interface),

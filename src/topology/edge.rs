@@ -240,7 +240,7 @@ fn keeps_vpc(judged: &Judged<'_>, label: &str) -> bool {
 }
 
 impl Steps {
-    pub(super) fn take_edge_away(&mut self, judged: &Judged<'_>) {
+    pub(super) fn take_addresses_away(&mut self, judged: &Judged<'_>) {
         let now = &judged.running.layout;
         for (label, address) in &now.elastic_ips {
             if address.to.is_some() && !stays(judged, label) {
@@ -250,6 +250,11 @@ impl Steps {
         for (label, _) in with(judged, Kind::ElasticIp, &now.elastic_ips, Fate::ends) {
             self.at_edge(judged, EdgeStep::Release(label.clone()));
         }
+    }
+
+    /// A gateway goes after the instances, whose public addresses would hold it, and before its VPC.
+    pub(super) fn take_gateways_away(&mut self, judged: &Judged<'_>) {
+        let now = &judged.running.layout;
         for (label, gateway) in &now.internet_gateways {
             if gateway.vpc.is_some() && !keeps_vpc(judged, label) {
                 self.at_edge(judged, EdgeStep::DetachGateway(label.clone()));

@@ -115,7 +115,7 @@ impl Steps {
 
     fn take_away(&mut self, judged: &Judged<'_>) {
         let now = &judged.running.layout;
-        self.take_edge_away(judged);
+        self.take_addresses_away(judged);
         self.detach(judged);
         for (label, _) in with(judged, Kind::Instance, &now.instances, Fate::ends) {
             self.push(judged, Kind::Instance, label, Step::RemoveInstance(label.clone()));
@@ -137,6 +137,7 @@ impl Steps {
             self.push(judged, Kind::Subnet, label, Step::DeleteSubnet(label.clone()));
         }
         self.take_filters_away(judged);
+        self.take_gateways_away(judged);
         for (label, _) in with(judged, Kind::Vpc, &now.vpcs, Fate::ends) {
             self.push(judged, Kind::Vpc, label, Step::DeleteVpc(label.clone()));
         }

@@ -585,6 +585,43 @@ proptest! {
     }
 }
 
+const ONLINE: &str = "
+vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24, map_public_ip_on_launch: true } }
+internet_gateways: { door: { vpc: v } }
+route_tables: { main: { vpc: v, main: true, routes: [{ to: 0.0.0.0/0, via: door }] } }
+instances: { a: { subnet: s, ipv4: [10.0.1.10, 10.0.1.50] }, b: { subnet: s, ipv4: [10.0.1.11] } }
+elastic_ips: { service: { public: 203.0.113.10, to: a, private: 10.0.1.50 }, spare: { public: 203.0.113.11 } }
+outside: { client: { ipv4: [198.51.100.7], ipv6: ['3fff:198::7'] } }
+";
+
+#[test]
+fn gateways_public_addresses_and_the_outside_are_made_moved_exported_and_taken_away() {
+    let mut stage = made(ONLINE);
+    assert!(Plan::new(&desired(ONLINE), stage.running(), Extras::Remove).is_empty());
+    let text = yaml(&export(&stage.running().layout));
+    for written in [
+        "door:",
+        "private: \"10.0.1.50\"",
+        "outside:",
+        "198.51.100.7",
+        "map_public_ip_on_launch: true",
+    ] {
+        assert!(text.contains(written), "{written}\n{text}");
+    }
+    assert!(!text.contains("subnet-0"), "{text}");
+    assert!(Plan::new(&desired(&text), stage.running(), Extras::Remove).is_empty());
+    let moved = ONLINE.replace("to: a, private: 10.0.1.50", "to: b");
+    let plan = Plan::new(&desired(&moved), stage.running(), Extras::Remove);
+    assert_eq!(shown(&plan).len(), 1, "{:#?}", shown(&plan));
+    plan.carry_out(&mut stage).unwrap();
+    assert!(Plan::new(&desired(&moved), stage.running(), Extras::Remove).is_empty());
+    let plan = Plan::new(&desired("vpcs: {}\nsubnets: {}"), stage.running(), Extras::Remove);
+    plan.carry_out(&mut stage).unwrap();
+    let left = stage.running().layout;
+    assert!(left.vpcs.is_empty() && left.interfaces.is_empty() && left.elastic_ips.is_empty());
+}
+
 const FILTERED: &str = "
 vpcs: { v: { cidr_blocks: [10.0.0.0/16], ipv6_cidr_blocks: ['2001:db8::/56'] } }
 subnets:

@@ -15,7 +15,8 @@ use crate::model::{NetworkAclId, ResourceRef, SecurityGroupId};
 use crate::topology::apply::{Work, name};
 use crate::topology::backend::{Stage, StepError};
 use crate::topology::diff::{Fate, Judged};
-use crate::topology::layout::{Kind, Label};
+use crate::topology::format::outside_subnet;
+use crate::topology::layout::{Interface, Kind, Label};
 use crate::topology::order::Steps;
 use crate::topology::plan::Step;
 
@@ -198,8 +199,11 @@ impl<S: Stage> Work<'_, S> {
     }
 
     /// The groups of an interface; all at once, so that one that names none gets the default one.
-    pub(in crate::topology) fn groups(&self, labels: &[Label]) -> Vec<ResourceRef<SecurityGroupId>> {
+    pub(in crate::topology) fn groups(&self, interface: &Interface) -> Vec<ResourceRef<SecurityGroupId>> {
+        let labels = &interface.groups;
         match labels.is_empty() {
+            // A host of the outside has none: no VPC's group is asked about it.
+            true if interface.subnet == outside_subnet() => Vec::new(),
             true => vec![ResourceRef::new(DEFAULT_GROUP)],
             false => labels.iter().map(|label| self.group(label)).collect(),
         }
