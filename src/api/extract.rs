@@ -194,7 +194,10 @@ impl JsonBytes {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // Every body of this API is an object, and serde takes an array of the right length for a struct, too.
         if self.0.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(&self.0).is_ok() {
-            return Err(json_problem("", &serde_json::Error::custom("invalid type: sequence, expected an object")));
+            return Err(json_problem(
+                "",
+                &serde_json::Error::custom("invalid type: sequence, expected an object"),
+            ));
         }
         if let Ok(value) = serde_json::from_slice(&self.0) {
             return Ok(value);

@@ -216,7 +216,7 @@ def instances(subnets, interface):
     ec2.describe_instance_type_offerings(LocationType="availability-zone")
     launch = {
         "ImageId": "ami-0123456789abcdef0", "MinCount": 2, "MaxCount": 2, "SubnetId": subnets[0], "InstanceType": "t3.micro",
-        "UserData": "#!/bin/sh", "MetadataOptions": {"HttpTokens": "required"},
+        "UserData": "#!/bin/sh", "CreditSpecification": {"CpuCredits": "standard"}, "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": tags("instance", Name="node") + tags("network-interface", node="n"),
     }
     run = ec2.run_instances(**launch)
@@ -256,6 +256,100 @@ def instances(subnets, interface):
 FAST = {"Delay": 1, "MaxAttempts": 60}
 
 
+def groups(vpc, interface):
+    """Security groups and their rules, as Ansible and the cloud provider of Kubernetes handle them."""
+    made = ec2.create_security_group(GroupName="web", Description="web servers", VpcId=vpc, TagSpecifications=tags("security-group", Name="web"))
+    web, app = made["GroupId"], ec2.create_security_group(GroupName="app", Description="app", VpcId=vpc)["GroupId"]
+    ec2.get_waiter("security_group_exists").wait(GroupIds=[web, app])
+    expect("a name twice", code(ec2.create_security_group, GroupName="web", Description="x", VpcId=vpc), "InvalidGroup.Duplicate")
+    http = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "all"}]}
+    vrrp = {"IpProtocol": "112", "UserIdGroupPairs": [{"GroupId": web}]}
+    ping = {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "Ipv6Ranges": [], "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+    rules = ec2.authorize_security_group_ingress(GroupId=web, IpPermissions=[http, vrrp, ping])["SecurityGroupRules"]
+    expect("protocols", [rule["IpProtocol"] for rule in rules], ["tcp", "112", "icmp"])
+    expect("a rule twice", code(ec2.authorize_security_group_ingress, GroupId=web, IpPermissions=[http]), "InvalidPermission.Duplicate")
+    out = {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "IpRanges": [{"CidrIp": "10.0.0.2/32"}]}
+    ec2.authorize_security_group_egress(GroupId=web, IpPermissions=[out])
+    ec2.update_security_group_rule_descriptions_ingress(GroupId=web, IpPermissions=[http])
+    ec2.update_security_group_rule_descriptions_egress(GroupId=web, IpPermissions=[out])
+    first = rules[0]["SecurityGroupRuleId"]
+    changed = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "0.0.0.0/0"}
+    ec2.modify_security_group_rules(GroupId=web, SecurityGroupRules=[{"SecurityGroupRuleId": first, "SecurityGroupRule": changed}])
+    read = ec2.describe_security_group_rules(SecurityGroupRuleIds=[first])["SecurityGroupRules"][0]
+    expect("a changed rule", (read["FromPort"], read["IsEgress"]), (443, False))
+    list(ec2.get_paginator("describe_security_group_rules").paginate(PaginationConfig={"PageSize": 5}))
+    list(ec2.get_paginator("describe_security_groups").paginate(PaginationConfig={"PageSize": 5}))
+    found = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["web"]}, {"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
+    expect("a group by its name", [group["GroupId"] for group in found], [web])
+    expect("its protocols", sorted(one["IpProtocol"] for one in found[0]["IpPermissions"]), ["112", "icmp", "tcp"])
+    expect("stale rules", ec2.describe_stale_security_groups(VpcId=vpc)["StaleSecurityGroupSet"], [])
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[web, app])
+    expect("in use", code(ec2.delete_security_group, GroupId=web), "DependencyViolation")
+    default = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}, {"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"][0]["GroupId"]
+    expect("the default group", code(ec2.delete_security_group, GroupId=default), "CannotDelete")
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[default])
+    ec2.revoke_security_group_ingress(GroupId=web, SecurityGroupRuleIds=[first])
+    expect("revoked", code(ec2.revoke_security_group_ingress, GroupId=web, IpPermissions=[http]), "InvalidPermission.NotFound")
+    ec2.revoke_security_group_egress(GroupId=web, IpPermissions=[out])
+    for one in (web, app):
+        ec2.delete_security_group(GroupId=one)
+    expect("an unknown group", code(ec2.describe_security_groups, GroupIds=[web]), "InvalidGroup.NotFound")
+
+
+def network_acls(vpc, subnets):
+    acl = ec2.create_network_acl(VpcId=vpc, TagSpecifications=tags("network-acl", Name="edge"))["NetworkAcl"]
+    name = acl["NetworkAclId"]
+    expect("a new ACL", [entry["RuleNumber"] for entry in acl["Entries"] if not entry["Egress"] and "CidrBlock" in entry], [32767])
+    entry = {"NetworkAclId": name, "RuleNumber": 100, "Protocol": "6", "RuleAction": "allow", "Egress": False, "CidrBlock": "0.0.0.0/0", "PortRange": {"From": 80, "To": 80}}
+    ec2.create_network_acl_entry(**entry)
+    expect("a number twice", code(ec2.create_network_acl_entry, **entry), "NetworkAclEntryAlreadyExists")
+    ec2.replace_network_acl_entry(**{**entry, "RuleAction": "deny"})
+    read = ec2.describe_network_acls(Filters=[{"Name": "association.subnet-id", "Values": [subnets[0]]}])["NetworkAcls"][0]
+    association = next(one["NetworkAclAssociationId"] for one in read["Associations"] if one["SubnetId"] == subnets[0])
+    other = ec2.replace_network_acl_association(AssociationId=association, NetworkAclId=name)["NewAssociationId"]
+    expect("associated", code(ec2.delete_network_acl, NetworkAclId=name), "DependencyViolation")
+    ec2.replace_network_acl_association(AssociationId=other, NetworkAclId=read["NetworkAclId"])
+    ec2.delete_network_acl_entry(NetworkAclId=name, RuleNumber=100, Egress=False)
+    expect("no entry", code(ec2.delete_network_acl_entry, NetworkAclId=name, RuleNumber=100, Egress=False), "InvalidNetworkAclEntry.NotFound")
+    list(ec2.get_paginator("describe_network_acls").paginate(PaginationConfig={"PageSize": 5}))
+    ec2.delete_network_acl(NetworkAclId=name)
+
+
+def prefix_lists():
+    made = ec2.create_managed_prefix_list(PrefixListName="offices", AddressFamily="IPv4", MaxEntries=5, Entries=[{"Cidr": "198.51.100.0/24"}])["PrefixList"]
+    name = made["PrefixListId"]
+    ec2.modify_managed_prefix_list(PrefixListId=name, CurrentVersion=1, AddEntries=[{"Cidr": "192.0.2.0/24"}])
+    expect("an old version", code(ec2.modify_managed_prefix_list, PrefixListId=name, CurrentVersion=1, AddEntries=[{"Cidr": "203.0.113.0/24"}]), "PrefixListVersionMismatch")
+    expect("entries", len(ec2.get_managed_prefix_list_entries(PrefixListId=name)["Entries"]), 2)
+    ec2.restore_managed_prefix_list_version(PrefixListId=name, PreviousVersion=1, CurrentVersion=2)
+    ec2.get_managed_prefix_list_associations(PrefixListId=name)
+    for action in ("describe_managed_prefix_lists",):
+        list(ec2.get_paginator(action).paginate(PaginationConfig={"PageSize": 5}))
+    ec2.delete_managed_prefix_list(PrefixListId=name)
+
+
+def edge(vpc, interface):
+    """An Internet gateway and Elastic IP addresses, as Terraform and the awseip agent handle them."""
+    gateway = ec2.create_internet_gateway(TagSpecifications=tags("internet-gateway", Name="edge"))["InternetGateway"]["InternetGatewayId"]
+    ec2.get_waiter("internet_gateway_exists").wait(InternetGatewayIds=[gateway])
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    read = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [vpc]}])["InternetGateways"][0]
+    expect("attached", read["Attachments"], [{"State": "available", "VpcId": vpc}])
+    list(ec2.get_paginator("describe_internet_gateways").paginate(PaginationConfig={"PageSize": 5}))
+    allocated = ec2.allocate_address(Domain="vpc", TagSpecifications=tags("elastic-ip", Name="public"))
+    associated = ec2.associate_address(AllocationId=allocated["AllocationId"], NetworkInterfaceId=interface)["AssociationId"]
+    ec2.describe_addresses(Filters=[{"Name": "public-ip", "Values": [allocated["PublicIp"]]}, {"Name": "domain", "Values": ["vpc"]}])
+    ec2.describe_addresses_attribute(AllocationIds=[allocated["AllocationId"]], Attribute="domain-name")
+    read = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
+    expect("of the interface", read["Association"]["PublicIp"], allocated["PublicIp"])
+    expect("in use", code(ec2.release_address, AllocationId=allocated["AllocationId"]), "InvalidIPAddress.InUse")
+    ec2.disassociate_address(AssociationId=associated)
+    # Terraform names the group of the address.
+    ec2.release_address(AllocationId=allocated["AllocationId"], NetworkBorderGroup="us-east-1")
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -279,6 +373,10 @@ def main():
     routes(vpc, subnets, ids[0])
     options(vpc)
     instances(subnets, ids[0])
+    groups(vpc, ids[0])
+    network_acls(vpc, subnets)
+    prefix_lists()
+    edge(vpc, ids[0])
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

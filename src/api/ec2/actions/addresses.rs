@@ -214,6 +214,7 @@ impl Action for AllocateAddress {
 pub(super) struct ReleaseAddress {
     allocation_id: Option<String>,
     public_ip: Option<String>,
+    network_border_group: Option<String>,
 }
 
 impl Action for ReleaseAddress {
@@ -221,6 +222,11 @@ impl Action for ReleaseAddress {
     const HELP: &'static str = "Releases an Elastic IP address that is associated with nothing";
 
     fn run(self, call: &Call<'_>) -> Answer {
+        // Every address is in the border group of the region (API_ReleaseAddress, NetworkBorderGroup).
+        let region = call.controller().region();
+        if self.network_border_group.is_some_and(|given| given != region) {
+            return Err(Ec2Error::unsupported("NetworkBorderGroup"));
+        }
         call.execute(Release(named(
             self.allocation_id.as_deref(),
             self.public_ip.as_deref(),

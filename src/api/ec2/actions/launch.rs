@@ -49,6 +49,7 @@ pub(super) struct RunInstances {
     iam_instance_profile: Option<Profile>,
     placement: Option<Placement>,
     monitoring: Option<Monitoring>,
+    credit_specification: Option<Credits>,
     ebs_optimized: Option<bool>,
     disable_api_stop: Option<bool>,
     disable_api_termination: Option<bool>,
@@ -114,6 +115,13 @@ struct Placement {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Monitoring {
     enabled: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Credits {
+    /// Empty in the requests of Terraform for a type whose credits the configuration leaves open.
+    cpu_credits: Option<String>,
 }
 
 impl MetadataOptions {
@@ -238,10 +246,16 @@ impl RunInstances {
             .placement
             .as_ref()
             .and_then(|placement| placement.tenancy.as_deref());
+        let credits = self.credit_specification.as_ref();
+        let credits = credits.and_then(|given| given.cpu_credits.as_deref());
         for (otherwise, parameter) in [
             (
                 self.monitoring.as_ref().is_some_and(|given| given.enabled),
                 "Monitoring.Enabled",
+            ),
+            (
+                credits.is_some_and(|credits| !["", "standard"].contains(&credits)),
+                "CreditSpecification.CpuCredits",
             ),
             (self.ebs_optimized == Some(true), "EbsOptimized"),
             (self.disable_api_stop == Some(true), "DisableApiStop"),
