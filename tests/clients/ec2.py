@@ -216,7 +216,9 @@ def instances(subnets, interface):
     ec2.describe_instance_type_offerings(LocationType="availability-zone")
     launch = {
         "ImageId": "ami-0123456789abcdef0", "MinCount": 2, "MaxCount": 2, "SubnetId": subnets[0], "InstanceType": "t3.micro",
-        "UserData": "#!/bin/sh", "CreditSpecification": {"CpuCredits": "standard"}, "MetadataOptions": {"HttpTokens": "required"},
+        "UserData": "#!/bin/sh", "CreditSpecification": {"CpuCredits": "unlimited"},
+        # Terraform says these of every instance.
+        "HibernationOptions": {"Configured": False}, "EnclaveOptions": {"Enabled": False}, "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": tags("instance", Name="node") + tags("network-interface", node="n"),
     }
     run = ec2.run_instances(**launch)

@@ -124,7 +124,7 @@ fn instances_come_up_as_hosts_are_fenced_and_are_gone_when_terminated() {
     let run_in = |host: &str, address: &str, interface: &str| {
         let script = format!(
             r#"cat >/run/s <<'END'
-            trap 'curl -s --unix-socket /run/localvpc.sock --json "{{\"addresses\": [\"{address}\"]}}" \
+            trap 'curl -s --unix-socket /run/localvpc.sock --json "{{\"ipv4_addresses\": [\"{address}\"]}}" \
                   http://localhost/v1/interfaces/{interface}/addresses; exit' TERM
             while :; do sleep 0.1; done
 END

@@ -151,6 +151,16 @@ impl Action for DescribeInstanceAttribute {
     }
 }
 
+/// How instances of a burstable type are credited unless a launch says otherwise: T2 standard, its successors unlimited
+/// (EC2 User Guide, "Unlimited mode for burstable performance instances").
+pub(super) fn credits_of(instance_type: &str) -> &'static str {
+    if instance_type.starts_with("t2.") {
+        "standard"
+    } else {
+        "unlimited"
+    }
+}
+
 /// Says how instances of a burstable type are credited.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -165,7 +175,7 @@ pub(super) struct DescribeInstanceCreditSpecifications {
 
 impl Action for DescribeInstanceCreditSpecifications {
     const NAME: &'static str = "DescribeInstanceCreditSpecifications";
-    const HELP: &'static str = "Says that instances of a burstable type have standard credits";
+    const HELP: &'static str = "Says how instances of a burstable type are credited";
     const READS: bool = true;
 
     fn run(self, call: &Call<'_>) -> Answer {
@@ -177,7 +187,7 @@ impl Action for DescribeInstanceCreditSpecifications {
         let items = burstable.map(|one| {
             Node::map([
                 ("instanceId", Node::text(one.id)),
-                ("cpuCredits", Node::text("standard")),
+                ("cpuCredits", Node::text(credits_of(&one.metadata.instance_type))),
             ])
         });
         let selection = Selection {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::ids::{id, reference, references};
 use super::images::check_image;
+use super::instance_attributes::credits_of;
 use super::instance_types;
 use super::instances::{instance, reservation, reservation_of};
 use super::tags::Given;
@@ -50,6 +51,8 @@ pub(super) struct RunInstances {
     placement: Option<Placement>,
     monitoring: Option<Monitoring>,
     credit_specification: Option<Credits>,
+    hibernation_options: Option<Hibernation>,
+    enclave_options: Option<Enclave>,
     ebs_optimized: Option<bool>,
     disable_api_stop: Option<bool>,
     disable_api_termination: Option<bool>,
@@ -119,8 +122,20 @@ struct Monitoring {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Hibernation {
+    configured: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Enclave {
+    enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct Credits {
-    /// Empty in the requests of Terraform for a type whose credits the configuration leaves open.
+    /// Terraform says what is usual for the type where the configuration leaves it open.
     cpu_credits: Option<String>,
 }
 
@@ -248,14 +263,27 @@ impl RunInstances {
             .and_then(|placement| placement.tenancy.as_deref());
         let credits = self.credit_specification.as_ref();
         let credits = credits.and_then(|given| given.cpu_credits.as_deref());
+        let usual = credits_of(self.instance_type.as_deref().unwrap_or_default());
         for (otherwise, parameter) in [
             (
                 self.monitoring.as_ref().is_some_and(|given| given.enabled),
                 "Monitoring.Enabled",
             ),
             (
-                credits.is_some_and(|credits| !["", "standard"].contains(&credits)),
+                credits.is_some_and(|credits| ![usual, ""].contains(&credits)),
                 "CreditSpecification.CpuCredits",
+            ),
+            (
+                self.hibernation_options
+                    .as_ref()
+                    .is_some_and(|given| given.configured == Some(true)),
+                "HibernationOptions.Configured",
+            ),
+            (
+                self.enclave_options
+                    .as_ref()
+                    .is_some_and(|given| given.enabled == Some(true)),
+                "EnclaveOptions.Enabled",
             ),
             (self.ebs_optimized == Some(true), "EbsOptimized"),
             (self.disable_api_stop == Some(true), "DisableApiStop"),
