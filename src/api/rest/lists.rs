@@ -119,6 +119,10 @@ impl Question {
         let mut question = Self::default();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let value = value.into_owned();
+            if value.is_empty() && list.filters.contains(&&*name) {
+                let detail = format!("In the query: {name} is empty");
+                return Err(bad_query(&name, detail).remedy("Give it a value, or leave it out."));
+            }
             match &*name {
                 "limit" => question.limit = Some(number(&value)?),
                 "cursor" => question.cursor = Some(value),

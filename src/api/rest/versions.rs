@@ -166,12 +166,13 @@ impl Versions {
         // `lists` asks it which resources are in a VPC.
         request.extensions_mut().insert(self.state.clone());
         let reads = request.method() == Method::GET;
+        let edits = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
         if has_past(request.method(), request.uri())
             && let Some((point, rest)) = point_of(request.uri())
         {
             return self.of_past(request, &point, rest).await;
         }
-        if !reads && let Some(condition) = Condition::of(request.headers()) {
+        if edits && let Some(condition) = Condition::of(request.headers()) {
             return self.edit(request, condition).await;
         }
         let wanted = request.headers().get(header::IF_NONE_MATCH).cloned();

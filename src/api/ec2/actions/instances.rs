@@ -87,9 +87,13 @@ const PLACES: &[Place] = &[
     ("network-interface.vpc-id", "networkInterfaceSet.vpcId"),
     ("private-dns-name", "privateDnsName"),
     ("source-dest-check", "sourceDestCheck"),
-    ("reservation-id", "reservationId"),
-    ("owner-id", "ownerId"),
+    ("reservation-id", RESERVATION),
+    ("owner-id", OWNER),
 ];
+
+/// Elements of a reservation.
+const RESERVATION: &str = "reservationId";
+const OWNER: &str = "ownerId";
 
 /// The image of instances that no image was named for.
 pub(super) const IMAGE: &str = "ami-0000000000000c1d0";
@@ -412,13 +416,23 @@ impl Action for DescribeInstances {
         };
         let mut all = call.controller().instances();
         all.sort_by_key(|one| (reservation_of(one), one.launch.as_ref().map(|launch| launch.index)));
-        let items = all.iter().map(|one| instance(call, one));
+        // Filters ask for the reservation and its owner, too, which the answer says once for all of its instances.
+        let items = all.iter().map(|one| match instance(call, one) {
+            Node::Map(mut elements) => {
+                elements.push((RESERVATION, Node::text(reservation_of(one))));
+                elements.push((OWNER, Node::text(ACCOUNT)));
+                Node::Map(elements)
+            }
+            other => other,
+        });
         let page = selection.of(call, items, "instanceId", PLACES)?;
         let mut reservations: Vec<(String, Vec<Node>)> = Vec::new();
-        for item in page.items {
-            let id = item.get("instanceId").and_then(Node::as_text).unwrap_or_default();
-            let launched = all.iter().find(|one| one.id.to_string() == id);
-            let reservation = launched.map(reservation_of).unwrap_or_default();
+        for mut item in page.items {
+            let reservation = item.get(RESERVATION).and_then(Node::as_text).unwrap_or_default();
+            let reservation = reservation.to_owned();
+            if let Node::Map(elements) = &mut item {
+                elements.retain(|(name, _)| ![RESERVATION, OWNER].contains(name));
+            }
             match reservations.iter_mut().find(|(known, _)| *known == reservation) {
                 Some((_, items)) => items.push(item),
                 None => reservations.push((reservation, vec![item])),
