@@ -119,7 +119,7 @@ impl Question {
         let mut question = Self::default();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let value = value.into_owned();
-            if value.is_empty() && list.filters.contains(&&*name) {
+            if value.is_empty() && (list.filters.contains(&&*name) || name == "cursor") {
                 let detail = format!("In the query: {name} is empty");
                 return Err(bad_query(&name, detail).remedy("Give it a value, or leave it out."));
             }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -105,6 +106,11 @@ impl Versions {
             let revision = self.state.controller.revision();
             let version = self.version(parts.uri.path(), &parts.extensions).await?;
             if !condition.holds(version.as_deref()) {
+                if !self.takes(&parts).await {
+                    // RFC 9110 section 13.2.1: a condition does not matter to a request that fails without it.
+                    let request = Request::from_parts(parts, Body::from(body));
+                    return Ok(answered(self.present.clone().oneshot(request).await));
+                }
                 let mut response = condition.refusal(version.as_deref(), revision).into_response();
                 put_revision(response.headers_mut(), revision);
                 if let Some(version) = version.and_then(|version| HeaderValue::from_str(&version).ok()) {
@@ -129,6 +135,20 @@ impl Versions {
             "Other edits came in between each time",
         );
         Err(problem.remedy("Send the request again."))
+    }
+
+    /// Whether the path has the method of a request.
+    async fn takes(&self, parts: &Parts) -> bool {
+        let mut asked = Request::new(Body::empty());
+        *asked.method_mut() = Method::OPTIONS;
+        *asked.uri_mut() = parts.uri.clone();
+        *asked.extensions_mut() = parts.extensions.clone();
+        let answer = answered(self.present.clone().oneshot(asked).await);
+        let allowed = answer.headers().get(header::ALLOW);
+        let Some(allowed) = allowed.and_then(|value| value.to_str().ok()) else {
+            return true;
+        };
+        allowed.split(',').any(|method| method.trim() == parts.method.as_str())
     }
 
     /// Answers from the network of the past.

@@ -95,6 +95,8 @@ async fn an_edit_of_another_version_of_a_resource_is_refused_and_one_of_this_ver
         .await;
     assign.assert_problem(412, "PreconditionFailed", Some("If-Match"));
     let gone = server.ask("DELETE", "/v1/interfaces/a", &[&condition], "").await;
+    let never = server.ask("PUT", "/v1/vpcs", &["If-Match: \"zzz\""], "{}").await;
+    never.assert_problem(405, "InvalidAction", Some("method"));
     gone.assert_problem(412, "PreconditionFailed", Some("If-Match"));
     let absent = server.ask("DELETE", "/v1/interfaces/none", &["If-Match: *"], "").await;
     absent.assert_problem(412, "PreconditionFailed", Some("If-Match"));
