@@ -372,7 +372,7 @@ fn files_that_are_not_what_was_written_are_told_and_nothing_of_them_is_used() {
         ("nothing", &|_| (), "all of it", "all of it"),
         (
             "a record is altered",
-            &|folder| sql(folder, "UPDATE records SET value = replace(value, 'home', 'hime')"),
+            &|folder| sql(folder, "UPDATE records SET value = replace(value, 'home', 'rome')"),
             "the file is damaged: the records are not those of revision 9",
             "the file is damaged",
         ),

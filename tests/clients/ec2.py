@@ -221,7 +221,7 @@ def instances(subnets, interface):
         "ImageId": "ami-0123456789abcdef0", "MinCount": 2, "MaxCount": 2, "SubnetId": subnets[0], "InstanceType": "t3.micro",
         "UserData": "#!/bin/sh", "CreditSpecification": {"CpuCredits": "unlimited"},
         # Terraform says these of every instance.
-        "HibernationOptions": {"Configured": False}, "EnclaveOptions": {"Enabled": False}, "MetadataOptions": {"HttpTokens": "required"},
+        "HibernationOptions": {"Configured": False}, "EnclaveOptions": {"Enabled": False}, "Placement": {"AvailabilityZone": "", "Tenancy": ""}, "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": tags("instance", Name="node") + tags("network-interface", node="n"),
     }
     run = ec2.run_instances(**launch)

@@ -291,7 +291,10 @@ impl RunInstances {
                 behavior.is_some_and(|behavior| behavior != "stop"),
                 "InstanceInitiatedShutdownBehavior",
             ),
-            (tenancy.is_some_and(|tenancy| tenancy != "default"), "Placement.Tenancy"),
+            (
+                tenancy.is_some_and(|tenancy| !["", "default"].contains(&tenancy)),
+                "Placement.Tenancy",
+            ),
         ] {
             if otherwise {
                 return Err(Ec2Error::unsupported(parameter));
@@ -455,7 +458,8 @@ impl RunInstances {
             .placement
             .as_ref()
             .and_then(|placement| placement.availability_zone.as_deref());
-        match wanted.filter(|zone| *zone != subnet.availability_zone) {
+        // Terraform sends an empty one where the configuration names none.
+        match wanted.filter(|zone| !zone.is_empty() && *zone != subnet.availability_zone) {
             Some(zone) => Err(Ec2Error::combination(format!(
                 "The availability zone {} does not match the subnet {}'s: {}",
                 printed(zone),
