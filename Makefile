@@ -65,6 +65,11 @@ test: test-tools
 	$(CARGO) test --locked --features planted-panics --doc
 	$(TEST_FIGURES) -- $(AS_ROOT) --test-threads 1
 
+## a network by Terraform's AWS provider at the EC2 API: apply, plan again without a change, destroy (needs terraform)
+terraform:
+	$(CARGO) build --locked
+	tests/clients/terraform/run.sh $${CARGO_TARGET_DIR:-target}/debug/localvpc
+
 ## the failover scenarios, REPEAT (20) times each: every run must come to the same verdict
 repeat: test-tools
 	@$(XTASK) repeat
