@@ -99,7 +99,7 @@ mod tests {
             assert!(!former.moves(&change(9, None, Some(3)), HOUR, at(seconds)), "once");
         }
         let mut former = Former::default();
-        assert!(!former.moves(&change(9, None, Some(1)), HOUR, at(0)), "nobody had it");
+        assert!(!former.moves(&change(9, None, Some(1)), HOUR, at(0)), "it had no owner");
         assert!(
             former.moves(&change(9, Some(1), Some(2)), Duration::ZERO, at(0)),
             "in one step"

@@ -324,7 +324,7 @@ fn an_address_that_moves_in_two_calls_is_announced_while_neighbors_may_remember_
     for (base, (address, seconds, expected)) in [10_000, 20_000, 30_000].into_iter().zip(cases) {
         at(base);
         world.edit(vec![take(world.a, address)]);
-        assert_eq!(announced().len(), 0, "{address}: nobody had it");
+        assert_eq!(announced().len(), 0, "{address}: it had no other owner");
         world.edit(vec![unassign(world.a, address)]);
         at(base + seconds);
         world.edit(vec![take(world.b, address)]);

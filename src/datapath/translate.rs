@@ -378,7 +378,7 @@ mod tests {
                 assert_eq!(translated(error, outward()), expected, "{quoted} octets");
             }
         }
-        // A router between, whose address is translated by nobody, reports to the public address.
+        // A router on the path, whose address is not translated, reports to the public address.
         let router = [198, 51, 100, 1];
         let error = unreachable(router, PUBLIC, &udp(PUBLIC, CLIENT, (40_000, 53), b"query"), 28);
         let inward = Translation {

@@ -152,15 +152,9 @@ impl<'d> Judged<'d> {
     /// What a VPC is made with counts when the file names it, or when it was edited.
     fn judge_groups(&mut self, running: &Layout) {
         let desired = self.desired;
-        let ipv6 = |vpc: &str| {
-            running
-                .vpcs
-                .get(vpc)
-                .is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty())
-        };
         let mut groups = running.security_groups.clone();
         groups.retain(|label, group| {
-            desired.security_groups.contains_key(label) || !group.is_untouched(label, ipv6(&group.vpc))
+            desired.security_groups.contains_key(label) || !group.is_untouched(label, running.has_ipv6(&group.vpc))
         });
         self.judge(Kind::SecurityGroup, &desired.security_groups, &groups, |group, _| {
             Some((Kind::Vpc, group.vpc.clone()))
@@ -186,14 +180,10 @@ impl<'d> Judged<'d> {
 
     fn judge_acls(&mut self, running: &Layout) {
         let desired = self.desired;
-        let ipv6 = |vpc: &str| {
-            running
-                .vpcs
-                .get(vpc)
-                .is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty())
-        };
         let mut acls = running.network_acls.clone();
-        acls.retain(|label, acl| desired.network_acls.contains_key(label) || !acl.is_untouched(label, ipv6(&acl.vpc)));
+        acls.retain(|label, acl| {
+            desired.network_acls.contains_key(label) || !acl.is_untouched(label, running.has_ipv6(&acl.vpc))
+        });
         self.judge(Kind::NetworkAcl, &desired.network_acls, &acls, |acl, _| {
             Some((Kind::Vpc, acl.vpc.clone()))
         });

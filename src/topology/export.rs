@@ -63,16 +63,20 @@ fn outside_host((name, mut host): (String, Value)) -> (String, Value) {
 }
 
 fn put_filters(file: &mut Map<String, Value>, layout: &Layout) {
-    let ipv6 = |vpc: &str| layout.vpcs.get(vpc).is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty());
     let lists = layout.prefix_lists.iter();
     let lists = lists.map(|(label, list)| (label.clone(), filters::prefix_list(label, list)));
     put(file, "prefix_lists", lists.collect());
     let groups = layout.security_groups.iter();
-    let groups = groups.filter(|(label, group)| !group.is_untouched(label, ipv6(&group.vpc)));
-    let groups = groups.map(|(label, group)| (label.clone(), filters::security_group(label, group, ipv6(&group.vpc))));
+    let groups = groups.filter(|(label, group)| !group.is_untouched(label, layout.has_ipv6(&group.vpc)));
+    let groups = groups.map(|(label, group)| {
+        (
+            label.clone(),
+            filters::security_group(label, group, layout.has_ipv6(&group.vpc)),
+        )
+    });
     put(file, "security_groups", groups.collect());
     let acls = layout.network_acls.iter();
-    let acls = acls.filter(|(label, acl)| !acl.is_untouched(label, ipv6(&acl.vpc)));
+    let acls = acls.filter(|(label, acl)| !acl.is_untouched(label, layout.has_ipv6(&acl.vpc)));
     let acls = acls.map(|(label, acl)| (label.clone(), filters::network_acl(label, acl)));
     put(file, "network_acls", acls.collect());
 }

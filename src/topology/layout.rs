@@ -105,6 +105,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether a VPC has an IPv6 block.
+    pub(super) fn has_ipv6(&self, vpc: &str) -> bool {
+        self.vpcs.get(vpc).is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty())
+    }
+
     /// The layout without the resources that `named` contains.
     pub(super) fn without(&self, named: &Self) -> Self {
         fn others<T: Clone>(all: &BTreeMap<Label, T>, named: &BTreeMap<Label, T>) -> BTreeMap<Label, T> {

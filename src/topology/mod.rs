@@ -27,6 +27,7 @@ pub use apply::{Stopped, apply, create, plan, remove};
 pub use backend::{Live, Rehearsed, Stage, StepError};
 pub use declare::{DeclareError, declare};
 pub use export::{export, yaml};
+pub(crate) use filters::{default_of, vpc_of_default};
 pub use layout::{Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
 pub use plan::{Action, AnyAddress, Change, Edit, Extras, FieldChange, Kept, Plan, Refusal, Step};
 pub use rehearse::{check_alone, rehearse};

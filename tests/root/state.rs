@@ -15,6 +15,12 @@ use serde_json::{Value, json};
 
 use crate::support::cli::{Server, code, localvpc, stdout, wait_until_ready};
 
+/// What starts a lab of two hosts that keeps its network in a folder.
+fn lab_in(state: &Path) -> [&str; 6] {
+    let state = state.to_str().unwrap();
+    ["lab", "--hosts", "2", "--allow-exec", "--state", state]
+}
+
 /// A connection to a server's socket, for one request after the other.
 struct Connection(BufReader<UnixStream>);
 
@@ -217,14 +223,7 @@ fn a_state_has_one_server_and_the_second_is_told_which() {
 fn the_hosts_of_a_killed_lab_come_back_with_their_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let arguments = [
-        "lab",
-        "--hosts",
-        "2",
-        "--allow-exec",
-        "--state",
-        state.to_str().unwrap(),
-    ];
+    let arguments = lab_in(&state);
     let server = Server::start(&folder, &arguments);
     let assigned = server.ask(&["mappings", "assign", "10.0.1.50", "--to", "a"]);
     assert_eq!(code(&assigned), 0);
@@ -424,14 +423,7 @@ fn a_full_disk_refuses_edits_and_forwarding_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(&folder.path().join("disk"));
     let state = folder.path().join("disk/state");
-    let arguments = [
-        "lab",
-        "--hosts",
-        "2",
-        "--allow-exec",
-        "--state",
-        state.to_str().unwrap(),
-    ];
+    let arguments = lab_in(&state);
     let server = Server::start(&folder, &arguments);
     let going = AtomicBool::new(true);
     std::thread::scope(|scope| {

@@ -33,6 +33,22 @@ pub(crate) struct Options {
 }
 
 impl Server {
+    /// The status, the code and the field of a request that has to be refused.
+    pub(crate) async fn refused(&self, method: &str, path: &str, body: Value) -> (u64, String, Option<String>) {
+        let client = &self.client;
+        let outcome = match method {
+            "POST" => client.post(path, &body).await,
+            "PUT" => client.put(path, &body).await,
+            "PATCH" => client.patch(path, &body).await,
+            "DELETE" => client.delete(path).await,
+            _ => client.get(path).await,
+        };
+        let error = outcome.unwrap_err();
+        let problem = error.problem().unwrap_or_else(|| panic!("{method} {path}: {error}"));
+        let field = problem.field.as_deref().map(str::to_owned);
+        (problem.status.into(), problem.code.to_string(), field)
+    }
+
     pub(crate) async fn start() -> Self {
         Self::with(Options::default()).await
     }

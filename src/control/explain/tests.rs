@@ -159,7 +159,7 @@ fn a_host_with_a_slash_32_asks_the_profile_s_gateway_for_every_address() {
 }
 
 #[test]
-fn a_packet_to_an_address_that_nobody_has_is_never_sent() {
+fn a_packet_to_an_unassigned_address_is_never_sent() {
     let world = World::new(Profile::aws());
     for (to, reason) in [
         ("10.0.1.99", "arp_unknown_address"),

@@ -87,7 +87,7 @@ impl<'a, O: Observer> Context<'a, O> {
         self.filter(frame, packet, interface.index, Direction::Ingress)
     }
 
-    /// A packet of a connection that was refreshed in this second, and that tells nothing new of it, passes at once.
+    /// A packet passes at once if its connection was refreshed in this second and its state stays as it is.
     #[inline(always)]
     fn filter(
         &mut self,

@@ -18,10 +18,10 @@ tables! {
     /// EC2 guide, "Source/destination checking".
     fn a_packet_leaves_only_with_a_source_that_the_interface_owns() {
         case("another's address", A, udp(A, B.mac(), "10.0.1.14", "10.0.1.11"), Drop(SourceCheck)),
-        case("an address of nobody", A, udp(A, B.mac(), "10.0.1.99", "10.0.1.11"), Drop(SourceCheck)),
+        case("an unassigned address", A, udp(A, B.mac(), "10.0.1.99", "10.0.1.11"), Drop(SourceCheck)),
         case("unspecified", A, udp(A, B.mac(), "0.0.0.0", "10.0.1.11"), Drop(SourceCheck)),
         case("another's IPv6 address", A, udp(A, B.mac(), "2001:db8:1:1::e", "2001:db8:1:1::b"), Drop(SourceCheck)),
-        case("an IPv6 address of nobody", A, udp(A, B.mac(), "2001:db8::", "2001:db8:1:1::b"), Drop(SourceCheck)),
+        case("an unassigned IPv6 address", A, udp(A, B.mac(), "2001:db8::", "2001:db8:1:1::b"), Drop(SourceCheck)),
         case("another's link-local", A, udp(A, B.mac(), "fe80::ec6:ccff:fe30:78dd", "2001:db8:1:1::b"), Drop(SourceCheck)),
         // Hosts with RFC 7217 link-locals cannot use them.
         case("a link-local that is not EUI-64", A, udp(A, B.mac(), "fe80::5562:63fd:691b:3c92", "2001:db8:1:1::b"),
@@ -35,7 +35,7 @@ tables! {
 
     /// Seen on EC2: dropped before the target's tcpdump, until the target's check was off too.
     fn a_packet_arrives_only_for_a_destination_that_the_interface_owns() {
-        case("an address of nobody", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.99"), Drop(DestinationCheck)),
+        case("an unassigned address", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.99"), Drop(DestinationCheck)),
         case("an address of another", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.14"), Drop(DestinationCheck)),
         case("an address of another subnet", A, udp(A, B.mac(), "10.0.1.10", "10.0.2.10"), Drop(DestinationCheck)),
         case("an address of another by IPv6", A, udp(A, B.mac(), "2001:db8:1:1::a", "2001:db8:1:1::e"), Drop(DestinationCheck)),

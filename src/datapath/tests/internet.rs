@@ -34,9 +34,9 @@ tables! {
             .given(online),
         case("an IPv6 address that no interface has", A, ping6(A, ROUTER_A, "2001:db8:1:1::99", "3fff:198::7"),
             Drop(IgwSource)).given(|lab: &mut Lab| { online(lab); lab.unchecked(&[A]); }),
-        case("to a public address of nobody", A, udp(A, ROUTER_A, "10.0.1.10", "203.0.113.99"), Drop(IgwUnmapped))
+        case("to a public address that is not allocated", A, udp(A, ROUTER_A, "10.0.1.10", "203.0.113.99"), Drop(IgwUnmapped))
             .given(with_public_a),
-        case("to an IPv6 address of nobody", A, ping6(A, ROUTER_A, "2001:db8:1:1::a", "3fff:198::7"), Drop(IgwUnmapped))
+        case("to an IPv6 address that is not assigned", A, ping6(A, ROUTER_A, "2001:db8:1:1::a", "3fff:198::7"), Drop(IgwUnmapped))
             .given(online),
         case("without a route", A, udp(A, ROUTER_A, "10.0.1.10", "198.51.100.7"), Drop(NoRoute)),
     }
@@ -285,8 +285,8 @@ fn ipv6_crosses_untranslated() {
     let sent = udp6("3fff:198::7", "2001:db8:2:1::a");
     let (to, packet) = world.send(CLIENT, &sent).expect("it arrives");
     assert_eq!((to, &packet[8..]), (OTHER, &sent[8..]));
-    let nobody = udp6("3fff:198::7", "2001:db8:2:1::b");
-    assert_eq!(world.send(CLIENT, &nobody), Err(DropReason::NoMapping));
+    let unassigned = udp6("3fff:198::7", "2001:db8:2:1::b");
+    assert_eq!(world.send(CLIENT, &unassigned), Err(DropReason::NoMapping));
 }
 
 #[test]

@@ -90,7 +90,7 @@ tables! {
         case("link-locals, where the profile computes none", A,
             solicitation(A, LLA, "fe80::8ca:5ff:fe9c:fc02", None), Drop(NeighborUnknown))
             .with(|profile| profile.neighbor.link_locals = LinkLocals::None),
-        case("link-local of nobody, where only assigned ones are known", A,
+        case("link-local of no interface, where only assigned ones are known", A,
             solicitation(A, LLA, "fe80::8ca:5ff:fe9c:fc02", None), Drop(NeighborUnknown))
             .with(|profile| profile.neighbor.link_locals = LinkLocals::Assigned),
         case("link-local of another subnet's interface, where only assigned ones are known", A,

@@ -148,7 +148,7 @@ fn an_unsolicited_advertisement_goes_to_all_nodes_in_a_frame_to_the_port_s_own_m
 }
 
 #[test]
-fn smoltcp_reads_m_and_an_on_link_prefix_that_nobody_may_make_an_address_in() {
+fn smoltcp_reads_m_and_an_on_link_prefix_without_autoconfiguration() {
     let mut lab = Lab::new(Profile::aws());
     lab.send(A, &router_solicitation(A, LLA), Default::default());
     let read = ndisc(lab.reply.frame(), |repr| {

@@ -25,7 +25,7 @@ pub(super) fn route(lab: &mut Lab, destination: &str, target: RouteTarget) {
 
 tables! {
     /// VPC guide, "Route tables": every table has a local route for the VPC's ranges.
-    fn the_local_route_leads_to_every_subnet_of_the_vpc() {
+    fn the_local_route_reaches_every_subnet_of_the_vpc() {
         case("IPv4", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.10"), Routed(C, ROUTER_B, false)),
         case("IPv6", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::c"), Routed(C, ROUTER_B, false)),
         case("to a subnet without IPv6", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.4.10"), Routed(D, ROUTER_D, false)),
@@ -120,7 +120,7 @@ tables! {
             .given(|lab: &mut Lab| route(lab, "10.0.0.0/16", RouteTarget::Blackhole)),
     }
 
-    fn within_the_vpc_an_address_that_nobody_has_is_not_reached() {
+    fn within_the_vpc_an_unassigned_address_is_not_reached() {
         case("in a subnet", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.2.99"), Drop(NoMapping)),
         case("in no subnet", A, udp(A, ROUTER_A, "10.0.1.10", "10.0.9.1"), Drop(NoMapping)),
         case("IPv6 in a subnet", A, udp(A, ROUTER_A, "2001:db8:1:1::a", "2001:db8:1:2::99"), Drop(NoMapping)),

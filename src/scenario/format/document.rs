@@ -10,12 +10,14 @@ use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRan
 use super::flows::FlowForm;
 use crate::file::values::{Count, Text, Texts};
 use crate::model::duration::{AnswerTimeout, Interval, PingInterval, Skew};
-use crate::model::interface::Allowances;
+use crate::model::interface::{Allowances, ModifyInterface, SettingsChange};
 use crate::model::metadata::MetadataChange;
 use crate::model::network_acl::EntryForm;
-use crate::model::security_group::RuleForm;
+use crate::model::security_group::{DEFAULT_GROUP, RuleForm};
 use crate::model::traffic;
+use crate::model::{InterfaceId, ResourceRef};
 use crate::topology::format::Topology;
+use crate::topology::vpc_of_default;
 
 /// A network and expectations about it.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -214,6 +216,26 @@ pub struct Modify {
 }
 
 impl Modify {
+    /// The change of the interface itself; the run attaches and detaches.
+    pub(in crate::scenario) fn command(&self, interface: ResourceRef<InterfaceId>) -> ModifyInterface {
+        // `VPC/default` and `default` are the same to an interface.
+        let group = |name: &Spanned<String>| match vpc_of_default(&name.value) {
+            Some(_) => ResourceRef::new(DEFAULT_GROUP),
+            None => ResourceRef::new(&name.value),
+        };
+        ModifyInterface {
+            source_dest_check: self.source_dest_check,
+            groups: self.groups.as_ref().map(|names| names.iter().map(group).collect()),
+            settings: SettingsChange {
+                mtu: self.mtu.map(Some),
+                ntp_skew: self.ntp_skew,
+                allowances: self.allowances.map(Some),
+                metadata: self.metadata.clone(),
+            },
+            ..ModifyInterface::new(interface)
+        }
+    }
+
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.source_dest_check.is_none()

@@ -3,20 +3,14 @@
 use super::network::{Refusal, Stage, refusal};
 use crate::control::ControlError;
 use crate::model::network_acl::{EditEntry, EntryEdit};
-use crate::model::security_group::{
-    AuthorizeRules, DEFAULT_GROUP, RevokeRules, RuleForm, RuleRef, RuleSpec, SecurityGroupError,
-};
+use crate::model::security_group::{AuthorizeRules, RevokeRules, RuleForm, RuleRef, RuleSpec, SecurityGroupError};
 use crate::model::traffic::Direction;
 use crate::model::{ModelError, NetworkAclId, ResourceRef, SecurityGroupId};
 use crate::scenario::format::{EntryChange, RulesChange};
+use crate::topology::vpc_of_default;
 
 fn refused(error: impl Into<ModelError>) -> Refusal {
     refusal(&ControlError::from(error.into()))
-}
-
-/// The VPC of which a name means the default group or ACL.
-fn vpc_of_default(name: &str) -> Option<&str> {
-    name.strip_suffix("/default")
 }
 
 fn specs(ingress: &[RuleForm], egress: &[RuleForm]) -> Result<Vec<RuleSpec>, SecurityGroupError> {
@@ -38,15 +32,6 @@ impl Stage {
         });
         let default = default.map_err(refused)?;
         Ok(default.map_or_else(|| ResourceRef::new(name), ResourceRef::Id))
-    }
-
-    /// The groups that an interface is to have: `VPC/default` and `default` are the same to it.
-    pub(super) fn groups(names: &[serde_saphyr::Spanned<String>]) -> Vec<ResourceRef<SecurityGroupId>> {
-        let names = names.iter().map(|name| match vpc_of_default(&name.value) {
-            Some(_) => DEFAULT_GROUP,
-            None => name.value.as_str(),
-        });
-        names.map(ResourceRef::new).collect()
     }
 
     fn acl(&self, name: &str) -> Result<ResourceRef<NetworkAclId>, Refusal> {

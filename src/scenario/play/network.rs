@@ -14,7 +14,6 @@ use crate::datapath::Answered;
 use crate::file::template::{Facts, Scope};
 use crate::lab::Instance;
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{ModifyInterface, SettingsChange};
 use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::route_table::{EditRoute, RouteEdit};
 use crate::model::subnet::plan;
@@ -395,18 +394,7 @@ impl Stage {
                 error => ("InternalError".to_owned(), error.to_string()),
             })?;
         }
-        let change = ModifyInterface {
-            source_dest_check: modify.source_dest_check,
-            groups: modify.groups.as_deref().map(Self::groups),
-            settings: SettingsChange {
-                mtu: modify.mtu.map(Some),
-                ntp_skew: modify.ntp_skew,
-                allowances: modify.allowances.map(Some),
-                metadata: modify.metadata.clone(),
-            },
-            ..ModifyInterface::new(interface)
-        };
-        self.execute(change)
+        self.execute(modify.command(interface))
     }
 
     /// Edits a route of a table.

@@ -25,12 +25,12 @@ pub(super) use self::running::{Known, read};
 pub(super) use self::steps::subject;
 
 /// The label of what a VPC is made with.
-pub(super) fn default_of(vpc: &str) -> Label {
+pub(crate) fn default_of(vpc: &str) -> Label {
     format!("{vpc}/default")
 }
 
 /// The VPC of which a label means the default group or ACL.
-pub(super) fn vpc_of_default(label: &str) -> Option<&str> {
+pub(crate) fn vpc_of_default(label: &str) -> Option<&str> {
     label.strip_suffix("/default")
 }
 

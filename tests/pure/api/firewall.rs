@@ -3,21 +3,6 @@
 use crate::support::api::Server;
 use serde_json::{Value, json};
 
-async fn refused(server: &Server, method: &str, path: &str, body: Value) -> (u64, String, Option<String>) {
-    let client = &server.client;
-    let outcome = match method {
-        "POST" => client.post(path, &body).await,
-        "PUT" => client.put(path, &body).await,
-        "PATCH" => client.patch(path, &body).await,
-        "DELETE" => client.delete(path).await,
-        _ => client.get(path).await,
-    };
-    let error = outcome.unwrap_err();
-    let problem = error.problem().unwrap_or_else(|| panic!("{method} {path}: {error}"));
-    let field = problem.field.as_deref().map(str::to_owned);
-    (problem.status.into(), problem.code.to_string(), field)
-}
-
 #[tokio::test]
 async fn a_security_group_lives_from_its_making_to_its_end() {
     let server = Server::furnished().await;
@@ -64,7 +49,7 @@ async fn a_security_group_lives_from_its_making_to_its_end() {
     assert_eq!(member["group_ids"], json!([made["id"], default["id"]]));
     let members = client.get("/v1/interfaces?group=pair").await.unwrap();
     assert_eq!(members["interfaces"].as_array().unwrap().len(), 1);
-    let busy = refused(&server, "DELETE", "/v1/security-groups/pair", json!(null)).await;
+    let busy = server.refused("DELETE", "/v1/security-groups/pair", json!(null)).await;
     assert_eq!((busy.0, &*busy.1), (409, "DependencyViolation"));
     client
         .patch("/v1/interfaces/a", &json!({"groups": ["default"]}))
@@ -109,7 +94,7 @@ async fn a_network_acl_is_edited_by_number_and_given_to_a_subnet() {
         .unwrap();
     assert_eq!(given["subnet_id"], subnet);
     assert_ne!(given["id"], default["associations"][0]["id"]);
-    let busy = refused(&server, "DELETE", "/v1/network-acls/edge", json!(null)).await;
+    let busy = server.refused("DELETE", "/v1/network-acls/edge", json!(null)).await;
     assert_eq!((busy.0, &*busy.1), (409, "DependencyViolation"));
     client.delete("/v1/network-acls/edge/ingress/140").await.unwrap();
     let back = format!("/v1/network-acls/{}/associations", default["id"].as_str().unwrap());
@@ -134,7 +119,7 @@ async fn a_prefix_list_keeps_its_versions() {
     );
     let first = client.get("/v1/prefix-lists/offices/versions/1").await.unwrap();
     assert_eq!(first["entries"], made["entries"]);
-    let late = refused(&server, "PATCH", "/v1/prefix-lists/offices", edit).await;
+    let late = server.refused("PATCH", "/v1/prefix-lists/offices", edit).await;
     assert_eq!(
         late,
         (
@@ -270,7 +255,7 @@ async fn what_is_wrong_with_a_rule_is_said_with_its_place_and_the_code_of_aws() 
             "entries",
         ),
     ] {
-        let found = refused(&server, method, path, body.clone()).await;
+        let found = server.refused(method, path, body.clone()).await;
         assert_eq!(
             found,
             (status, code.to_owned(), Some(field.to_owned())),

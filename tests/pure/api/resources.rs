@@ -1,22 +1,7 @@
 //! Tests route tables, DHCP option sets and the settings of interfaces over HTTP.
 
 use crate::support::api::Server;
-use serde_json::{Value, json};
-
-async fn refused(server: &Server, method: &str, path: &str, body: Value) -> (u64, String, Option<String>) {
-    let client = &server.client;
-    let outcome = match method {
-        "POST" => client.post(path, &body).await,
-        "PUT" => client.put(path, &body).await,
-        "PATCH" => client.patch(path, &body).await,
-        "DELETE" => client.delete(path).await,
-        _ => client.get(path).await,
-    };
-    let error = outcome.unwrap_err();
-    let problem = error.problem().unwrap_or_else(|| panic!("{method} {path}: {error}"));
-    let field = problem.field.as_deref().map(str::to_owned);
-    (problem.status.into(), problem.code.to_string(), field)
-}
+use serde_json::json;
 
 #[tokio::test]
 async fn a_route_table_lives_from_its_making_to_its_end() {
@@ -52,7 +37,7 @@ async fn a_route_table_lives_from_its_making_to_its_end() {
         .await
         .unwrap();
     assert_eq!(led["subnet_ids"].as_array().unwrap().len(), 1);
-    let busy = refused(&server, "DELETE", "/v1/route-tables/t", json!(null)).await;
+    let busy = server.refused("DELETE", "/v1/route-tables/t", json!(null)).await;
     assert_eq!((busy.0, &*busy.1), (409, "DependencyViolation"));
     client.delete("/v1/route-tables/t/associations/left").await.unwrap();
 
@@ -271,7 +256,7 @@ async fn what_is_wrong_with_a_route_is_said_with_the_field_and_the_code_of_aws()
     ];
     for (method, path, body, status, code, field) in cases {
         let text = format!("{method} {path} {body}");
-        let (got, said, named) = refused(&server, method, path, body).await;
+        let (got, said, named) = server.refused(method, path, body).await;
         assert_eq!((got, &*said, named.as_deref()), (status, code, Some(field)), "{text}");
     }
     server.stop().await;
@@ -298,7 +283,7 @@ async fn a_vpc_may_have_other_dhcp_options_or_none() {
         .await
         .unwrap();
     assert_eq!(vpc["dhcp_options_id"], made["id"]);
-    let busy = refused(&server, "DELETE", "/v1/dhcp-options/ours", json!(null)).await;
+    let busy = server.refused("DELETE", "/v1/dhcp-options/ours", json!(null)).await;
     assert_eq!((busy.0, &*busy.1), (409, "DependencyViolation"));
     let vpc = client
         .patch("/v1/vpcs/home", &json!({"dhcp_options": "default"}))

@@ -247,7 +247,7 @@ impl Connections {
                     self.free(slot, &reading);
                     continue;
                 }
-                self.forget_double(content, hash);
+                self.forget_double(slots, content, hash);
                 return Ok(());
             }
             if !self.grow(level) {
@@ -274,10 +274,7 @@ impl Connections {
     }
 
     /// Two workers may write the same connection at once; the entry that comes first in the order of slots stays.
-    fn forget_double(&self, content: &Content, hash: u64) {
-        let Some(table) = self.table(self.level.load(Ordering::Acquire)) else {
-            return;
-        };
+    fn forget_double(&self, table: &[Slot], content: &Content, hash: u64) {
         let same = Self::buckets(table, hash).into_iter().flatten();
         let same = same.filter_map(|slot| Some((slot, slot.read(&content.key)?)));
         for (slot, reading) in same.skip(1) {
@@ -327,15 +324,9 @@ impl Connections {
             let Some((content, reading)) = slot.content() else {
                 continue;
             };
-            let hash = content.key.hash(self.seed);
-            if content.until >= now
-                && self.slot_of_level(level, &content.key, hash).is_none()
-                && self.place(new, &content, hash, now).is_some()
-            {
-                self.count(content.allowance);
-                self.forget_double(&content, hash);
+            if self.move_entry(new, level, &content, now) {
+                self.free(slot, &reading);
             }
-            self.free(slot, &reading);
         }
         if first + STEP >= old.len() && first < old.len() {
             // Another worker may still be moving the entries before these: look-ups go on asking the old table for them.
@@ -345,6 +336,33 @@ impl Connections {
                 self.moved.store(0, Ordering::Release);
             }
         }
+    }
+
+    /// Writes an entry of the table before into the table of a level, unless it has expired or is there. False when this worker
+    /// is late: the table before is drained, so another has moved the entry, or it is the one that [`Self::insert`] repeats.
+    fn move_entry(&self, table: &[Slot], level: usize, content: &Content, now: u32) -> bool {
+        let hash = content.key.hash(self.seed);
+        let is_late = || self.level.load(Ordering::Acquire) != level;
+        if is_late() {
+            return false;
+        }
+        if content.until < now || self.slot_of_level(level, &content.key, hash).is_some() {
+            return true;
+        }
+        let Some(slot) = self.place(table, content, hash, now) else {
+            return true;
+        };
+        self.count(content.allowance);
+        // Either this worker sees that the table has a successor, or who moves its entries there sees this one.
+        fence(Ordering::SeqCst);
+        if is_late() {
+            if let Some(reading) = slot.read(&content.key) {
+                self.free(slot, &reading);
+            }
+            return false;
+        }
+        self.forget_double(table, content, hash);
+        true
     }
 
     fn reap_some(&self, slots: usize, now: u32) {

@@ -8,6 +8,7 @@ use super::Checker;
 use crate::file::diagnostic::Mistake;
 use crate::model::traffic::Direction;
 use crate::scenario::format::document::{EntryChange, RulesChange};
+use crate::topology::default_of;
 use crate::topology::format::Topology;
 
 /// The names of the groups and ACLs that steps may edit, those that VPCs are made with included.
@@ -19,7 +20,7 @@ pub(super) struct Filters {
 
 impl Filters {
     pub(super) fn of(topology: &Topology) -> Self {
-        let defaults = || topology.vpcs.keys().map(|vpc| format!("{vpc}/default"));
+        let defaults = || topology.vpcs.keys().map(|vpc| default_of(vpc));
         Self {
             groups: topology.security_groups.keys().cloned().chain(defaults()).collect(),
             acls: topology.network_acls.keys().cloned().chain(defaults()).collect(),

@@ -9,7 +9,7 @@ use crate::control::{ControlError, faults};
 use crate::file::diagnostic::Mistake;
 use crate::file::template::Scope;
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{DetachInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::DetachInterface;
 use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::route_table::{EditRoute, RouteEdit};
 use crate::model::{AddressOrPrefix, ModelError, ResourceRef};
@@ -70,17 +70,7 @@ impl Checker<'_> {
             .attach_to
             .as_ref()
             .map(|host| (host, stage.attach(&interface, &host.value)));
-        let command = ModifyInterface {
-            source_dest_check: modify.source_dest_check,
-            settings: SettingsChange {
-                mtu: modify.mtu.map(Some),
-                ntp_skew: modify.ntp_skew,
-                allowances: modify.allowances.map(Some),
-                metadata: modify.metadata.clone(),
-            },
-            ..ModifyInterface::new(interface)
-        };
-        let modified = stage.execute(command);
+        let modified = stage.execute(modify.command(interface));
         if let Some((host, Err(StepError::Place(error)))) = attached {
             self.would_be_refused(host.referenced, error.code(), &error.to_string(), error.remedy());
         }
