@@ -27,6 +27,7 @@ mod words;
 #[allow(dead_code, reason = "each binary uses a part of it")]
 mod support {
     pub(crate) mod api;
+    pub(crate) mod examples;
     pub(crate) mod services;
     pub(crate) mod vpc;
 }

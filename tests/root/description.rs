@@ -104,6 +104,21 @@ fn schemathesis_finds_nothing() {
 
 #[test]
 #[ignore = "needs root: make test"]
+fn every_example_of_the_description_is_what_its_schema_says() {
+    let checked = Command::new(tools().join("python"))
+        .args([&format!("{FOLDER}/examples_match.py"), DESCRIPTION])
+        .output()
+        .unwrap();
+    let said = says(&checked);
+    assert!(checked.status.success(), "{said}");
+    let count = said
+        .strip_suffix(" examples\n")
+        .and_then(|count| count.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count > 200), "{said}");
+}
+
+#[test]
+#[ignore = "needs root: make test"]
 fn a_client_made_of_the_description_has_every_operation_and_can_be_imported() {
     let folder = tempfile::tempdir().unwrap();
     let client = folder.path().join("client");

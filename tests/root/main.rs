@@ -11,6 +11,7 @@
 mod support {
     pub(crate) mod api;
     pub(crate) mod cli;
+    pub(crate) mod examples;
     pub(crate) mod lab;
     pub(crate) mod python;
     #[macro_use]
@@ -26,6 +27,7 @@ mod cli;
 mod confined;
 mod description;
 mod ec2;
+mod examples;
 mod failover;
 mod faults;
 mod firewall;

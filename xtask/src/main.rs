@@ -1,4 +1,4 @@
-//! Runs the developer's tasks: `cargo xtask regenerate`, `tools`, `fuzz`, `loom`, `figures` and `repeat`.
+//! Runs the developer's tasks: `cargo xtask regenerate`, `examples`, `tools`, `fuzz`, `loom`, `figures` and `repeat`.
 //!
 //! The Makefile and `.ci/run` call it. Settings are environment variables of the same names as the Makefile's variables.
 
@@ -15,6 +15,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
 regenerate        write api/openapi.json, the schemas and api/ec2-coverage.md anew
+examples          write api/examples.json anew: what a server answers to each operation (root), and regenerate
 tools [tests]     install the programs of the demo, or those of all tests (root)
 fuzz [build]      fuzz each target, or only build them
 loom              run the mapping table under the model checker
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["regenerate"] => regenerate(),
+        ["examples"] => examples(),
         ["tools"] => packages::install(packages::DEMO),
         ["tools", "tests"] => packages::install_for_tests(),
         ["fuzz"] => fuzz::fuzz(),
@@ -59,6 +61,15 @@ fn regenerate() -> Outcome {
     cargo(["test", "--locked", "--lib", "--", "api::ec2::tests"])
         .env("LOCALVPC_UPDATE_EC2", "1")
         .run()
+}
+
+/// Writes what a server answers to the examples of requests, which the description then shows.
+fn examples() -> Outcome {
+    let test = "every_operation_answers_as_its_example_in_the_description_says";
+    cargo(["test", "--locked", "--test", "root", "--", "--include-ignored", test])
+        .env("LOCALVPC_UPDATE_EXAMPLES", "1")
+        .run()?;
+    regenerate()
 }
 
 /// Tries every order in which a writer and a reader of the mapping table can take turns.

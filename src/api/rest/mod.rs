@@ -20,6 +20,7 @@ mod meta;
 mod metrics;
 mod network_acls;
 mod openapi;
+mod openapi_examples;
 mod opening;
 mod outside;
 mod ports;

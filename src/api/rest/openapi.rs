@@ -8,6 +8,7 @@ use axum::http::{Method, Uri};
 use serde_json::{Map, Value, json};
 
 use super::lists::list_at;
+use super::openapi_examples;
 use super::versions::has_past;
 use crate::datapath::DropReason;
 
@@ -82,6 +83,10 @@ pub(super) fn complete(mut api: Value) -> Value {
         add_versions(&path, &method, operation);
     }
     replace_references(&mut api, &inlined());
+    let examples = openapi_examples::kept();
+    for operation in operations(&mut api) {
+        openapi_examples::add_to(operation, &examples);
+    }
     api
 }
 
