@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
 use crate::file::template::Scope;
-use crate::lab::{ApiAccess, Instance};
+use crate::lab::{ApiAccess, Instance, Keeper};
 use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
@@ -305,6 +305,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     let store = arguments.store()?;
     crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
+    let keeper = keeper(arguments, record.as_deref())?;
     // One thread starts those that carry out commands; the others read requests, without rights.
     let commanding = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -334,6 +335,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         resolver: arguments.resolver,
         environment: host_environment(&std::env::current_exe().map_err(impossible)?),
         store,
+        keeper: keeper.clone(),
         ..RuntimeConfig::default()
     });
     let runtime = Arc::new(runtime.map_err(|error| match error {
@@ -400,13 +402,14 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let router = rest::router(state.clone());
         let runs = Arc::clone(&state.runs);
         let hosts = runtime.lab().all().len();
+        let keeper_at_end = keeper.clone();
         let served = bound.serve(router, state, async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             let for_hosts = PATIENCE_A_HOST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
-            end_within(PATIENCE.saturating_add(for_hosts));
+            end_within(PATIENCE.saturating_add(for_hosts), keeper_at_end);
             // Runs end while the last requests are answered; on a thread of their own, so that no blocked request
             // delays them.
             std::thread::spawn(move || runs.end_all());
@@ -417,10 +420,33 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     tokio.shutdown_timeout(PATIENCE);
     commanding.shutdown_timeout(PATIENCE);
     drop(inside);
+    // All at once, when this process has closed its copies.
+    keeper.iter().for_each(Keeper::let_go);
     drop(runtime);
+    end_keeper(keeper.as_ref());
     // Until here something could have been left behind.
     drop(record);
     Ok(())
+}
+
+/// The keeper of a state, for a server with root's rights: in a user namespace of its own, the next server could not enter the
+/// namespaces of this one's hosts.
+fn keeper(arguments: &ServerArguments, record: Option<&Record>) -> Result<Option<Keeper>, Failure> {
+    let Some(folder) = arguments.state.as_ref().filter(|_| rootless::outside().is_none()) else {
+        return Ok(None);
+    };
+    let keeper = Keeper::find_or_start(folder, Path::new("/proc/self/exe")).map_err(impossible)?;
+    if let Some(Err(error)) = record.map(|record| record.state(folder)) {
+        tracing::warn!(%error, "the next server will not say that the hosts go on");
+    }
+    Ok(Some(keeper))
+}
+
+/// Ends what the keeper holds. The server's end was asked for, and its hosts end with it.
+fn end_keeper(keeper: Option<&Keeper>) {
+    if let Some(Err(error)) = keeper.map(Keeper::end) {
+        tracing::warn!(%error, "the keeper does not end: localvpc down --all");
+    }
 }
 
 /// Makes the hosts of the network that was kept, or the network of a file where none was.
@@ -458,7 +484,7 @@ fn token_files(addresses: &[SocketAddr], token: &Token, record: Option<&Record>)
 
 /// Ends the process when it does not end by itself: a thread that waits for something that a client has named must not
 /// keep it alive. The kernel frees hosts and devices, and the next start removes files.
-fn end_within(patience: Duration) {
+fn end_within(patience: Duration, keeper: Option<Keeper>) {
     let watch = move || {
         std::thread::sleep(patience);
         // Standard error may be closed.
@@ -467,6 +493,7 @@ fn end_within(patience: Duration) {
             "localvpc: something is still under way after {}: it is broken off.",
             humantime::format_duration(patience)
         );
+        end_keeper(keeper.as_ref());
         std::process::exit(Failure::IMPOSSIBLE.into());
     };
     if let Err(error) = std::thread::Builder::new().name("ending".into()).spawn(watch) {

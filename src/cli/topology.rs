@@ -13,7 +13,10 @@ use super::{Done, Failure, print};
 use crate::api::ClientError;
 use crate::api::rest::PlanView;
 use crate::file::template::Scope;
+use crate::lab::Keeper;
+use crate::runtime::cleanup;
 use crate::scenario::format;
+use crate::store::Journal;
 use crate::topology::format::Topology;
 use crate::topology::{Action, Change, Extras, Layout, Plan, Running, yaml};
 
@@ -31,7 +34,11 @@ pub struct DiffArguments {
 #[derive(Debug, Args)]
 pub struct DownArguments {
     /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
-    topology: PathBuf,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    topology: Option<PathBuf>,
+    /// Remove the whole network of the server, if one runs, and end the hosts that killed servers have left in keepers
+    #[arg(long)]
+    all: bool,
 }
 
 /// Reads a file, and reports mistakes with their places before the server is contacted.
@@ -189,9 +196,47 @@ pub(super) fn dry_run(remote: &Remote, topology: &Topology) -> Done {
 
 /// Removes the resources of the file.
 pub fn down(arguments: &DownArguments, remote: &Remote) -> Done {
-    let (text, _) = read(&arguments.topology)?;
+    let Some(topology) = &arguments.topology else {
+        return down_all(remote);
+    };
+    let (text, _) = read(topology)?;
     let answer = ask(remote, Method::POST, "/v1/topology/remove", Some(text))?;
     done(remote, &answer)
+}
+
+/// Removes the network of the server, and ends keepers without a server.
+fn down_all(remote: &Remote) -> Done {
+    let directory = cleanup::directory().map_err(impossible)?;
+    let mut ended = Vec::new();
+    for folder in cleanup::keepers(&directory).map_err(impossible)? {
+        // The folder may be gone; its keeper is found by it, and goes with the machine then.
+        let Ok(Some(keeper)) = Keeper::find(&folder) else {
+            continue;
+        };
+        if Journal::is_used(&folder) {
+            continue;
+        }
+        keeper.end().map_err(impossible)?;
+        ended.push(folder);
+    }
+    if !remote.json {
+        for folder in &ended {
+            print(&format!("ended what a killed server has left: {}\n", folder.display()));
+        }
+    }
+    match ask(remote, Method::GET, "/v1/topology", None) {
+        Ok(network) => {
+            let answer = ask(remote, Method::POST, "/v1/topology/remove", Some(network.to_string()))?;
+            done(remote, &answer)
+        }
+        // Without a server nothing is left.
+        Err(failure) if failure.code == Failure::IMPOSSIBLE && failure.document.is_none() => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn impossible(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Failure::IMPOSSIBLE, miette::miette!("{error}"))
 }
 
 fn done(remote: &Remote, answer: &Value) -> Done {

@@ -7,22 +7,24 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 
 use super::forking;
 use super::instance::{InstanceError, lock};
-use super::machine::Machine;
+use super::keeper::{Keeper, Kept, Launch, borrowed, exactly};
+use super::machine::{self, Machine};
 use super::output::Output;
 use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
 use crate::confine::forbid_dangerous;
@@ -178,6 +180,22 @@ struct Shared {
     ended: Condvar,
 }
 
+impl Shared {
+    fn new(pid: i32, output_limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            state: Mutex::new(State {
+                outcome: None,
+                timed_out: false,
+                at_end: None,
+                stdout: Output::with_limit(output_limit),
+                stderr: Output::with_limit(output_limit),
+            }),
+            ended: Condvar::new(),
+        })
+    }
+}
+
 #[derive(Debug)]
 struct State {
     /// Set once the process has been reaped: its PID may be reused from then on.
@@ -263,7 +281,8 @@ impl Running {
     /// The process is reaped under the same lock, so its PID stays valid while `act` runs.
     fn while_it_runs(&self, act: impl FnOnce(i32) -> nix::Result<()>) -> bool {
         let state = lock(&self.shared.state);
-        state.outcome.is_none() && act(self.shared.pid) != Err(Errno::ESRCH)
+        // 0 would be this process's own group (kill(2)).
+        state.outcome.is_none() && self.shared.pid > 0 && act(self.shared.pid) != Err(Errno::ESRCH)
     }
 }
 
@@ -280,10 +299,25 @@ impl State {
     }
 }
 
-/// Starts `command` in the instance named `instance`.
+/// What a keeper is told about a command, for the next server.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// Its name among the instance's background commands.
+    name: Option<String>,
+    output_limit: usize,
+    /// When it is killed.
+    until: Option<SystemTime>,
+}
+
+/// The keys of an instance's commands in a keeper.
+fn keys(instance: &str) -> String {
+    format!("command/{instance}/")
+}
+
+/// Starts `command` in the instance named `instance`, as a background command if it has a name.
 pub(super) fn start(
     machine: &Machine,
-    instance: &str,
+    (instance, name): (&str, Option<&str>),
     common: &BTreeMap<String, String>,
     command: &CommandSpec,
 ) -> Result<Running, ExecError> {
@@ -305,52 +339,106 @@ pub(super) fn start(
         rustix::io::ioctl_fionbio(reader, true).map_err(|e| wrong(e.into()))?;
     }
     let stdout = match &command.stdout {
-        Some(file) => Stdio::from(file.try_clone().map_err(wrong)?),
+        Some(file) => OwnedFd::from(file.try_clone().map_err(wrong)?),
         None => out_writer.into(),
     };
     let mut environment = environment(instance);
     environment.extend(common.clone());
     environment.extend(command.environment.clone());
-
-    let mut child = spawn_inside(machine, command, program, &environment, stdout, err_writer.into()).map_err(wrong)?;
-    // Not earlier: a start can wait for devices being closed, which is not the command's time.
-    let started = Instant::now();
-    // It has not been reaped yet, so the PID is valid.
-    let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(error) => {
-            abandon(&mut child);
-            return Err(wrong(error.into()));
+    let launch = Launch {
+        argv: command.argv.clone(),
+        environment,
+        directory: command.directory.clone(),
+    };
+    let started = match machine.keeper() {
+        None => spawn_inside(machine.as_fd(), &launch, stdout.into(), err_writer.into()).and_then(of_own_child),
+        Some(keeper) => {
+            let key = format!("{}{:016x}", keys(instance), rand::random::<u64>());
+            let note = Note {
+                name: name.map(str::to_owned),
+                output_limit: command.output_limit,
+                until: command.timeout.and_then(|limit| SystemTime::now().checked_add(limit)),
+            };
+            let text = serde_json::to_string(&note).unwrap_or_default();
+            let descriptors = borrowed([machine, &stdout, &err_writer, &out_reader, &err_reader]);
+            let run = keeper.run(&key, text, launch, &descriptors);
+            run.map(|(pid, pidfd)| (pid, Process::Kept(keeper.adopt(key)), pidfd))
         }
     };
-    let shared = Arc::new(Shared {
-        pid: Pid::from_child(&child).as_raw_nonzero().get(),
-        state: Mutex::new(State {
-            outcome: None,
-            timed_out: false,
-            at_end: None,
-            stdout: Output::with_limit(command.output_limit),
-            stderr: Output::with_limit(command.output_limit),
-        }),
-        ended: Condvar::new(),
-    });
+    let (pid, process, pidfd) = started.map_err(wrong)?;
+    // Not earlier: a start can wait for devices being closed, which is not the command's time.
+    let started = Instant::now();
     let supervisor = Supervisor {
-        shared: Arc::clone(&shared),
-        child: Arc::new(Mutex::new(child)),
+        shared: Shared::new(pid, command.output_limit),
+        process: Arc::new(Mutex::new(process)),
         pidfd,
         streams: [Some(out_reader), Some(err_reader)],
         started,
         deadline: command.timeout.and_then(|limit| started.checked_add(limit)),
     };
-    let child = Arc::clone(&supervisor.child);
-    if let Err(error) = std::thread::Builder::new()
-        .name("supervisor".into())
-        .spawn(move || supervisor.run_to_the_end())
-    {
-        abandon(&mut lock(&child));
-        return Err(wrong(error));
+    supervisor.begin().map_err(wrong)
+}
+
+/// The commands of an instance that an earlier server has started, those in the background with their names. What they
+/// wrote before is lost.
+pub(super) fn adopt(
+    keeper: &Keeper,
+    instance: &str,
+    entries: &[(String, String)],
+) -> io::Result<Vec<(Option<String>, Running)>> {
+    let prefix = keys(instance);
+    let mut adopted = Vec::new();
+    for (key, text) in entries.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+        let note: Note = serde_json::from_str(text)?;
+        let [pidfd, stdout, stderr] = exactly(keeper.descriptors(key)?)?;
+        let process = Process::Kept(keeper.adopt(key.clone()));
+        let now = Instant::now();
+        // What is over is killed at once.
+        let left = |until: SystemTime| until.duration_since(SystemTime::now()).unwrap_or_default();
+        let supervisor = Supervisor {
+            // A process that has ended has no number; it is not signaled any more.
+            shared: Shared::new(
+                machine::number_of(&pidfd)?.map_or(0, |pid| pid.as_raw_nonzero().get()),
+                note.output_limit,
+            ),
+            process: Arc::new(Mutex::new(process)),
+            pidfd,
+            streams: [Some(PipeReader::from(stdout)), Some(PipeReader::from(stderr))],
+            started: now,
+            deadline: note.until.and_then(|until| now.checked_add(left(until))),
+        };
+        adopted.push((note.name, supervisor.begin()?));
     }
-    Ok(Running { shared })
+    Ok(adopted)
+}
+
+/// A child of this process, with its number and its descriptor.
+fn of_own_child(mut child: Child) -> io::Result<(i32, Process, OwnedFd)> {
+    let pid = Pid::from_child(&child);
+    // It has not been reaped yet, so the PID is valid.
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok((pid.as_raw_nonzero().get(), Process::Own(child), pidfd)),
+        Err(error) => {
+            abandon(&mut child);
+            Err(error.into())
+        }
+    }
+}
+
+/// Whose child a command is.
+#[derive(Debug)]
+enum Process {
+    Own(Child),
+    Kept(Kept),
+}
+
+impl Process {
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Own(child) => child.wait(),
+            Self::Kept(kept) => kept.keeper().wait(kept.key()),
+        }
+    }
 }
 
 /// A process that is never reaped would keep process 1 from ending.
@@ -377,18 +465,17 @@ fn environment(instance: &str) -> BTreeMap<String, String> {
     fixed.into_iter().chain([("PATH".to_owned(), path)]).collect()
 }
 
-/// Forks from a thread that joins the instance and ends right after.
-fn spawn_inside(
-    machine: &Machine,
-    spec: &CommandSpec,
-    program: &str,
-    environment: &BTreeMap<String, String>,
+/// Forks from a thread that joins the instance of a process 1 and ends right after.
+pub(super) fn spawn_inside(
+    process_1: BorrowedFd<'_>,
+    spec: &Launch,
     stdout: Stdio,
     stderr: Stdio,
 ) -> io::Result<Child> {
+    let (program, environment) = (spec.argv.first().map_or("", String::as_str), &spec.environment);
     let inside = || {
         contain::site("exec");
-        machine.enter()?;
+        machine::enter(process_1)?;
         forbid_dangerous()?;
         let path = environment.get("PATH").map_or(STANDARD_PATH, String::as_str);
         // Searched here, because `Command` would fork with all of this process's page tables to search a PATH other
@@ -442,7 +529,7 @@ fn find(program: &str, path: &str) -> io::Result<PathBuf> {
 /// Watches one command, from a thread outside the instance.
 struct Supervisor {
     shared: Arc<Shared>,
-    child: Arc<Mutex<Child>>,
+    process: Arc<Mutex<Process>>,
     pidfd: OwnedFd,
     streams: [Option<PipeReader>; 2],
     started: Instant,
@@ -450,11 +537,24 @@ struct Supervisor {
 }
 
 impl Supervisor {
+    /// Watches the command from a thread of its own.
+    fn begin(self) -> io::Result<Running> {
+        let (shared, process) = (Arc::clone(&self.shared), Arc::clone(&self.process));
+        let thread = std::thread::Builder::new().name("supervisor".into());
+        if let Err(error) = thread.spawn(move || self.run_to_the_end()) {
+            // One that is kept ends with its entry.
+            if let Process::Own(child) = &mut *lock(&process) {
+                abandon(child);
+            }
+            return Err(error);
+        }
+        Ok(Running { shared })
+    }
+
     /// Also after a panic the process is reaped, and whoever waits for the command learns that it is over.
     fn run_to_the_end(mut self) {
         if contain::once("the supervisor of a command", || self.run()).is_none() {
-            // It fails only when the command has just ended.
-            let _ = kill_tree(self.shared.pid);
+            self.kill();
             self.conclude();
         }
     }
@@ -476,9 +576,16 @@ impl Supervisor {
                 self.deadline = None;
                 let mut state = lock(&self.shared.state);
                 state.timed_out = true;
-                // It fails only when the command has just ended.
-                let _ = kill_tree(self.shared.pid);
+                self.kill();
             }
+        }
+    }
+
+    fn kill(&self) {
+        // It has no number when it had ended before it was adopted.
+        if self.shared.pid > 0 {
+            // It fails only when the command has just ended.
+            let _ = kill_tree(self.shared.pid);
         }
     }
 
@@ -535,7 +642,7 @@ impl Supervisor {
 
     fn conclude(&self) {
         let mut state = lock(&self.shared.state);
-        let status = lock(&self.child).wait();
+        let status = lock(&self.process).wait();
         let end = match status {
             _ if state.timed_out => End::TimedOut,
             Ok(status) => end_of(status),

@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::api::{self, ApiAccess, ApiDoor, HostSocket};
+use super::api::{self, ApiAccess, ApiDoor, HostSocket, ServeHost};
 use super::exec::{self, CommandSpec, ExecError, Outcome, Running};
 use super::files::HostFile;
+use super::keeper::{self, Keeper, Kept, exactly};
 use super::link::{LinkAddress, LinkChange, LinkError, Netlink, Route, write_sysctl};
 use super::machine::{Machine, MachineError, MachineSpec};
 use super::namespace::{Namespace, NamespaceError};
@@ -140,6 +143,8 @@ pub struct InstanceOptions {
     pub environment: BTreeMap<String, String>,
     /// Serves the API to their programs.
     pub door: ApiDoor,
+    /// What holds them when this process is killed; without one they end with it.
+    pub keeper: Option<Keeper>,
 }
 
 impl Default for InstanceOptions {
@@ -148,6 +153,7 @@ impl Default for InstanceOptions {
             init_program: PathBuf::from("/proc/self/exe"),
             environment: BTreeMap::new(),
             door: ApiDoor::default(),
+            keeper: None,
         }
     }
 }
@@ -197,6 +203,14 @@ pub enum InstanceError {
         /// The kernel's error.
         source: std::io::Error,
     },
+    /// The keeper does not hold it.
+    #[error("instance '{name}': its keeper: {source}")]
+    Keeper {
+        /// The instance.
+        name: String,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// It is switched off.
     #[error("instance '{0}' has crashed, and is off until the fault is over")]
     Off(String),
@@ -226,7 +240,15 @@ pub struct Instance {
     /// Whether it is switched off, so that no process can be started.
     off: AtomicBool,
     background: Mutex<BTreeMap<String, Running>>,
+    /// Its namespace at the keeper; after the namespace, so that the keeper's descriptor is the last.
+    _kept: Option<Kept>,
 }
+
+/// The kind of a namespace in a keeper.
+const HOST: &str = "host";
+
+/// The kind of the API's socket in a keeper.
+const DOOR: &str = "door";
 
 impl Instance {
     /// Creates an instance. `open` is called in the new namespace, in which a TAP that it opens stays; its result is
@@ -253,8 +275,17 @@ impl Instance {
             name: name.clone(),
             source,
         })?;
-        let instance = Self {
-            name: name.clone(),
+        let device = device?;
+        let kept = match &options.keeper {
+            Some(keeper) => Some(keep(keeper, name, HOST, &[namespace.as_fd()])?),
+            None => None,
+        };
+        Ok((Self::in_namespace(spec, options, namespace, kept), device))
+    }
+
+    fn in_namespace(spec: &InstanceSpec, options: &InstanceOptions, namespace: Namespace, kept: Option<Kept>) -> Self {
+        Self {
+            name: spec.name.clone(),
             mac: spec.interface.mac,
             namespace,
             options: options.clone(),
@@ -264,8 +295,38 @@ impl Instance {
             machine: Mutex::default(),
             off: AtomicBool::new(false),
             background: Mutex::default(),
+            _kept: kept,
+        }
+    }
+
+    /// The instance that an earlier server has made and a keeper holds, with its processes. `entries` are the keeper's.
+    /// None if the keeper does not hold it.
+    pub fn adopt(
+        spec: &InstanceSpec,
+        options: &InstanceOptions,
+        entries: &[(String, String)],
+    ) -> Result<Option<Self>, InstanceError> {
+        let Some(keeper) = &options.keeper else { return Ok(None) };
+        let Some((key, _)) = keeper::find(entries, HOST, &spec.name) else {
+            return Ok(None);
         };
-        Ok((instance, device?))
+        let wrong = keeper_error(&spec.name);
+        let [namespace] = keeper.descriptors(key).and_then(exactly).map_err(&wrong)?;
+        let namespace = Namespace::from_fd(namespace).map_err(|source| InstanceError::Namespace {
+            name: spec.name.clone(),
+            source,
+        })?;
+        let instance = Self::in_namespace(spec, options, namespace, Some(keeper.adopt(key.clone())));
+        if let Some(machine) = Machine::adopt(keeper, &spec.name, entries).map_err(&wrong)? {
+            instance.adopt_door(keeper, &machine, entries)?;
+            *lock(&instance.machine) = Some(Arc::new(machine));
+        }
+        let commands = exec::adopt(keeper, &spec.name, entries).map_err(&wrong)?;
+        let named = commands
+            .into_iter()
+            .filter_map(|(name, running)| Some((name?, running)));
+        lock(&instance.background).extend(named);
+        Ok(Some(instance))
     }
 
     /// Adds an interface, as attaching a network interface to a running instance does. To detach it, close the device
@@ -320,13 +381,17 @@ impl Instance {
 
     /// Starts a command and returns immediately.
     pub fn start(&self, command: &CommandSpec) -> Result<Running, ExecError> {
+        self.start_as(None, command)
+    }
+
+    fn start_as(&self, name: Option<&str>, command: &CommandSpec) -> Result<Running, ExecError> {
         let machine = self.machine().map_err(|error| ExecError::Instance(Box::new(error)))?;
         let mut environment = self.options.environment.clone();
         environment.extend(self.environment.clone());
         if self.reaches_api() {
             environment.extend(api::environment());
         }
-        exec::start(&machine, &self.name, &environment, command)
+        exec::start(&machine, (&self.name, name), &environment, command)
     }
 
     /// Starts a command under a name, for [`Self::background`]. The name is free again when the command has ended; its
@@ -339,7 +404,7 @@ impl Instance {
                 instance: self.name.clone(),
             });
         }
-        let running = self.start(command)?;
+        let running = self.start_as(Some(name), command)?;
         background.insert(name.to_owned(), running.clone());
         Ok(running)
     }
@@ -363,11 +428,16 @@ impl Instance {
         if let Some(machine) = machine.as_ref().filter(|machine| machine.is_alive()) {
             return Ok(Arc::clone(machine));
         }
+        // One that has ended is taken from the keeper before its successor comes.
+        if let Some(former) = machine.take() {
+            former.end();
+        }
         let spec = MachineSpec {
             hostname: &self.name,
             machine_id: machine_id(self.mac),
             namespace: &self.namespace,
             program: &self.options.init_program,
+            keeper: self.options.keeper.as_ref(),
         };
         let started = Machine::start(&spec).map_err(|source| InstanceError::Machine {
             name: self.name.clone(),
@@ -392,6 +462,38 @@ impl Instance {
         let socket = Path::new(api::SOCKET);
         // For every user of the instance, as the metadata service gives its role to every program of an EC2 instance.
         let listener = self.bind_in(machine, socket, 0o666)?;
+        if let Some(keeper) = machine.keeper() {
+            machine.keep(keep(keeper, &self.name, DOOR, &[listener.as_fd()])?);
+        }
+        self.serve_door(&server, machine, listener)?;
+        self.write_in(machine, Path::new(api::PROFILE), &api::profile())
+    }
+
+    /// Serves the API on the socket that an earlier server has bound.
+    fn adopt_door(
+        &self,
+        keeper: &Keeper,
+        machine: &Machine,
+        entries: &[(String, String)],
+    ) -> Result<(), InstanceError> {
+        let Some((key, _)) = keeper::find(entries, DOOR, &self.name) else {
+            return Ok(());
+        };
+        let listener = keeper.descriptors(key).and_then(exactly);
+        let [listener] = listener.map_err(keeper_error(&self.name))?;
+        machine.keep(keeper.adopt(key.clone()));
+        match self.options.door.server() {
+            Some(server) => self.serve_door(&server, machine, listener.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn serve_door(
+        &self,
+        server: &Arc<dyn ServeHost>,
+        machine: &Machine,
+        listener: UnixListener,
+    ) -> Result<(), InstanceError> {
         let served = machine.until_end().and_then(|ended| {
             server.serve(HostSocket {
                 instance: self.name.clone(),
@@ -402,10 +504,9 @@ impl Instance {
         });
         served.map_err(|source| InstanceError::File {
             name: self.name.clone(),
-            path: socket.to_owned(),
+            path: Path::new(api::SOCKET).to_owned(),
             source,
-        })?;
-        self.write_in(machine, Path::new(api::PROFILE), &api::profile())
+        })
     }
 
     /// Stops every process (SIGSTOP). The kernel's network stack still answers ARP and pings, like that of a hung
@@ -563,6 +664,20 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+}
+
+fn keeper_error(instance: &str) -> impl Fn(std::io::Error) -> InstanceError + '_ {
+    move |source| InstanceError::Keeper {
+        name: instance.to_owned(),
+        source,
+    }
+}
+
+/// Has a keeper hold descriptors of an instance.
+fn keep(keeper: &Keeper, instance: &str, kind: &str, descriptors: &[BorrowedFd<'_>]) -> Result<Kept, InstanceError> {
+    keeper
+        .put(keeper::key(kind, instance), String::new(), descriptors)
+        .map_err(keeper_error(instance))
 }
 
 fn link_error(instance: &str) -> impl Fn(LinkError) -> InstanceError + '_ {

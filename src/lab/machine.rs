@@ -1,12 +1,14 @@
 //! Controls the processes of an instance from outside: one process 1, whose PID namespace contains all others.
 //!
+//! Where a keeper holds the instances, process 1 is its child and ends with it instead.
+//!
 //! When process 1 dies the kernel kills every process of its PID namespace, detached daemons included, and frees their
 //! mounts (pid_namespaces(7)). Process 1 ends with this process in two independent ways: the kernel sends it SIGKILL
 //! when the thread that started it ends (`PR_SET_PDEATHSIG`), and it ends itself when the socket between both closes.
 //! So no process outlives the owner, however the owner ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::forking;
 use super::init::{INIT_SUBCOMMAND, Order, READY};
 use super::instance::lock;
+use super::keeper::{self, Keeper, Kept, MACHINE, borrowed, exactly};
 use super::namespace::Namespace;
 use crate::confine::rootless;
 use crate::contain;
@@ -61,6 +64,7 @@ pub(super) struct MachineSpec<'a> {
     pub machine_id: String,
     pub namespace: &'a Namespace,
     pub program: &'a Path,
+    pub keeper: Option<&'a Keeper>,
 }
 
 /// Process 1 of an instance. Dropping it ends every process of the instance.
@@ -69,9 +73,20 @@ pub struct Machine {
     pid: Pid,
     pidfd: OwnedFd,
     control: Mutex<UnixStream>,
-    child: Mutex<Option<Child>>,
+    process: Mutex<Option<Process>>,
     /// Closed at the end, which the peers notice.
     watchers: Mutex<Vec<UnixStream>>,
+    keeper: Option<Keeper>,
+    /// What a keeper has of it besides, such as the socket of the API.
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// Whose child process 1 is.
+#[derive(Debug)]
+enum Process {
+    Own(Child),
+    /// The keeper's, which ends it when this is dropped.
+    Kept(Kept),
 }
 
 impl Machine {
@@ -82,6 +97,9 @@ impl Machine {
         };
         let (ours, theirs) = UnixStream::pair().map_err(wrong)?;
         ours.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
+        if let Some(keeper) = spec.keeper {
+            return Self::start_kept(spec, keeper, ours, theirs.into());
+        }
         let mut command = Command::new(spec.program);
         command
             .arg0(format!("localvpc-init {}", spec.hostname))
@@ -107,11 +125,83 @@ impl Machine {
             pid,
             pidfd,
             control: Mutex::new(ours),
-            child: Mutex::new(Some(child)),
+            process: Mutex::new(Some(Process::Own(child))),
             watchers: Mutex::default(),
+            keeper: None,
+            kept: Mutex::default(),
         };
         machine.wait_until_ready()?;
         Ok(machine)
+    }
+
+    /// Starts process 1 as a child of the keeper.
+    fn start_kept(
+        spec: &MachineSpec<'_>,
+        keeper: &Keeper,
+        control: UnixStream,
+        stdin: OwnedFd,
+    ) -> Result<Self, MachineError> {
+        let wrong = |source| MachineError::Start {
+            program: spec.program.to_owned(),
+            source,
+        };
+        let key = keeper::key(MACHINE, spec.hostname);
+        let arguments = [INIT_SUBCOMMAND, spec.hostname, &spec.machine_id].map(str::to_owned);
+        let descriptors = borrowed([spec.namespace, &stdin, &control]);
+        let (number, pidfd) = keeper
+            .boot(&key, (spec.program, &arguments), descriptors)
+            .map_err(wrong)?;
+        // The peer's end would not be noticed while this process has a copy.
+        drop(stdin);
+        let machine = Self {
+            pid: Pid::from_raw(number).ok_or_else(|| wrong(io::ErrorKind::InvalidData.into()))?,
+            pidfd,
+            control: Mutex::new(control),
+            process: Mutex::new(Some(Process::Kept(keeper.adopt(key)))),
+            watchers: Mutex::default(),
+            keeper: Some(keeper.clone()),
+            kept: Mutex::default(),
+        };
+        machine.wait_until_ready()?;
+        Ok(machine)
+    }
+
+    /// Process 1 of an instance that an earlier server has started: nothing if there is none, or it has ended.
+    pub(super) fn adopt(keeper: &Keeper, hostname: &str, entries: &[(String, String)]) -> io::Result<Option<Self>> {
+        let Some((key, _)) = keeper::find(entries, MACHINE, hostname) else {
+            return Ok(None);
+        };
+        let [pidfd, control] = exactly(keeper.descriptors(key)?)?;
+        let kept = keeper.adopt(key.clone());
+        let Some(pid) = number_of(&pidfd)? else {
+            return Ok(None);
+        };
+        let control = UnixStream::from(control);
+        // An order that the earlier server gave may have been answered since.
+        control.set_nonblocking(true)?;
+        let mut former = [0; 64];
+        while matches!((&control).read(&mut former), Ok(1..)) {}
+        control.set_nonblocking(false)?;
+        control.set_read_timeout(Some(PATIENCE))?;
+        Ok(Some(Self {
+            pid,
+            pidfd,
+            control: Mutex::new(control),
+            process: Mutex::new(Some(Process::Kept(kept))),
+            watchers: Mutex::default(),
+            keeper: Some(keeper.clone()),
+            kept: Mutex::default(),
+        }))
+    }
+
+    /// Keeps something until the instance ends.
+    pub(super) fn keep(&self, kept: Kept) {
+        lock(&self.kept).push(kept);
+    }
+
+    /// The keeper that process 1 is a child of.
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 
     fn wait_until_ready(&self) -> Result<(), MachineError> {
@@ -177,22 +267,42 @@ impl Machine {
 
     /// Kills process 1 and waits until it and all processes of the instance are gone.
     pub fn end(&self) {
-        if let Some(child) = lock(&self.child).take() {
-            // It fails only when the process is dead already.
-            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-            end_child(child);
+        match lock(&self.process).take() {
+            Some(Process::Own(child)) => {
+                // It fails only when the process is dead already.
+                let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+                end_child(child);
+            }
+            Some(Process::Kept(kept)) => drop(kept),
+            None => {}
         }
         lock(&self.watchers).clear();
+        lock(&self.kept).clear();
     }
 
     /// Moves the calling thread into the instance permanently: its children become processes of the instance.
     pub(super) fn enter(&self) -> io::Result<()> {
-        // Threads share root and working directory; the mount namespace cannot be changed before the thread has its own
-        // (setns(2)).
-        unshare(CloneFlags::CLONE_FS)?;
-        setns(self, INSIDE)?;
-        Ok(())
+        enter(self.as_fd())
     }
+}
+
+/// Moves the calling thread into the instance of a process 1.
+pub(super) fn enter(process_1: BorrowedFd<'_>) -> io::Result<()> {
+    // Threads share root and working directory; the mount namespace cannot be changed before the thread has its own
+    // (setns(2)).
+    unshare(CloneFlags::CLONE_FS)?;
+    setns(process_1, INSIDE)?;
+    Ok(())
+}
+
+/// The number of the process of a descriptor; none when it has ended (pidfd_open(2), `/proc/PID/fdinfo`).
+pub(super) fn number_of(pidfd: &OwnedFd) -> io::Result<Option<Pid>> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let number = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    Ok(number
+        .and_then(|number| number.trim().parse().ok())
+        .filter(|number| *number > 0)
+        .and_then(Pid::from_raw))
 }
 
 impl AsFd for Machine {
@@ -222,7 +332,7 @@ struct Job {
 
 /// Starts `command` inside `namespace` as the first process of a new PID namespace, from one thread that never ends:
 /// PR_SET_PDEATHSIG acts when the *thread* that forked ends (prctl(2)).
-fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Child> {
+pub(super) fn spawn_as_process_1(namespace: Namespace, command: Command) -> io::Result<Child> {
     if rootless::in_user_namespace() {
         // In a user namespace such a thread could not return: the machine's namespaces belong to its root. A
         // short-lived thread is used instead; then PR_SET_PDEATHSIG cannot be used, and process 1 ends by its socket

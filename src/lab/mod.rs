@@ -2,7 +2,7 @@
 //!
 //! An instance is a network namespace whose `eth0` is a TAP that the switch reads, and, once a command runs in it, a
 //! PID namespace with files of its own. It has no name in the file system and no process of it outlives this one, so
-//! nothing is left to clean up, however a run ends.
+//! nothing is left to clean up, however a run ends. Where a keeper holds it, it outlives this process and not the keeper.
 
 pub mod api;
 pub mod capture;
@@ -12,6 +12,7 @@ pub mod files;
 mod forking;
 mod init;
 pub mod instance;
+pub mod keeper;
 mod layers;
 pub mod link;
 pub mod machine;
@@ -30,6 +31,7 @@ pub use files::HostFile;
 pub use init::{INIT_SUBCOMMAND, init_main};
 use instance::lock;
 pub use instance::{Instance, InstanceError, InstanceOptions, InstanceSpec, InterfaceSpec, LinkLocal, OpenError};
+pub use keeper::{KEEPER_SUBCOMMAND, Keeper, KeeperError, Kept, hold};
 pub use namespace::{Namespace, NamespaceError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -81,7 +83,7 @@ impl Lab {
             }
         }
         if first_error.is_none() {
-            match self.adopt(good) {
+            match self.adopt_all(good) {
                 Ok(devices) => return Ok(devices),
                 Err((error, rejected)) => (first_error, good) = (Some(error), rejected),
             }
@@ -92,7 +94,7 @@ impl Lab {
 
     /// Adds all of them, or returns all if a name is taken.
     #[allow(clippy::type_complexity)]
-    fn adopt<T>(&self, made: Vec<(Instance, T)>) -> Result<Vec<T>, (InstanceError, Vec<(Instance, T)>)> {
+    fn adopt_all<T>(&self, made: Vec<(Instance, T)>) -> Result<Vec<T>, (InstanceError, Vec<(Instance, T)>)> {
         let mut instances = lock(&self.instances);
         let mut names = std::collections::BTreeSet::new();
         let taken = made.iter().map(|(instance, _)| instance.name());
@@ -107,6 +109,23 @@ impl Lab {
             device
         };
         Ok(made.into_iter().map(&mut adopt).collect())
+    }
+
+    /// Goes on with an instance that a keeper holds. False if the keeper does not hold it, or it is here already.
+    pub fn adopt(&self, spec: &InstanceSpec, entries: &[(String, String)]) -> Result<bool, InstanceError> {
+        raise_descriptor_limit(lock(&self.instances).len() + 1);
+        let Some(instance) = Instance::adopt(spec, &self.options, entries)? else {
+            return Ok(false);
+        };
+        match self.adopt_all(vec![(instance, ())]) {
+            Ok(_) => Ok(true),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// What holds the instances when this process is killed.
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.options.keeper.as_ref()
     }
 
     /// The instance of this name.

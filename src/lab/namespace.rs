@@ -116,6 +116,20 @@ impl Namespace {
         })
     }
 
+    /// The namespace of a descriptor, as a keeper has it.
+    pub(super) fn from_fd(descriptor: OwnedFd) -> Result<Self, NamespaceError> {
+        let path = PathBuf::from(format!("descriptor {}", descriptor.as_raw_fd()));
+        fd_number(&descriptor, &path)?;
+        let inode = fstat(&descriptor).map_err(|source| NamespaceError::Open {
+            path,
+            source: source.into(),
+        })?;
+        Ok(Self {
+            descriptor: Arc::new(descriptor),
+            inode: inode.st_ino,
+        })
+    }
+
     /// Its number in `/proc/*/ns/net` and `lsns`.
     pub fn inode(&self) -> u64 {
         self.inode

@@ -2,7 +2,8 @@
 //!
 //! Namespaces, TAPs, mounts and the processes in instances end with the process that created them. What has a name in
 //! the file system stays: a unix socket, a half-written report. So every process with a network of its own keeps a
-//! record of such names, and the next process that starts removes what dead ones have left.
+//! record of such names, and the next process that starts removes what dead ones have left. A keeper, which holds the
+//! hosts of a killed server, has a record too.
 //!
 //! A record is a file that its process holds locked (flock(2)). The kernel releases the lock exactly when the process
 //! is gone, so a living process is never taken for a dead one, whatever happens to its PID.
@@ -21,6 +22,7 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::confine::rootless;
+use crate::lab::{Keeper, keeper};
 
 /// Environment variable with another directory for the records.
 pub const VARIABLE: &str = "LOCALVPC_RUN_DIRECTORY";
@@ -59,6 +61,10 @@ enum Made {
     Part { path: PathBuf },
     /// A server's token file.
     Token { path: PathBuf },
+    /// The socket of a keeper, in the folder of a state.
+    Keeper { folder: PathBuf },
+    /// The folder of a server's state, whose keeper holds its hosts.
+    State { folder: PathBuf },
 }
 
 /// Why there is no record.
@@ -110,6 +116,8 @@ pub struct Leftovers {
     pub removed: Vec<PathBuf>,
     /// What could not be removed, and why.
     pub kept: Vec<String>,
+    /// The folder of its state, if a keeper holds its hosts.
+    pub held: Option<PathBuf>,
 }
 
 impl std::fmt::Display for Leftovers {
@@ -121,7 +129,18 @@ impl std::fmt::Display for Leftovers {
             }
             None => write!(f, "a process that had only begun was killed: ")?,
         }
-        write!(f, "its hosts ended with it")?;
+        if let Some(folder) = &self.held {
+            let folder = folder.display();
+            write!(
+                f,
+                "its hosts go on; start it again with --state {folder}, or end them with 'localvpc down --all'"
+            )?;
+            if self.removed.is_empty() && self.kept.is_empty() {
+                return Ok(());
+            }
+        } else {
+            write!(f, "its hosts ended with it")?;
+        }
         if self.removed.is_empty() && self.kept.is_empty() {
             return write!(f, ", and it left nothing else");
         }
@@ -200,6 +219,20 @@ impl Record {
         })
     }
 
+    /// Adds the keeper of a state: this process.
+    pub fn keeper(&self, folder: &Path) -> io::Result<()> {
+        self.note(&Made::Keeper {
+            folder: std::path::absolute(folder)?,
+        })
+    }
+
+    /// Adds the folder of a state whose keeper holds the hosts.
+    pub fn state(&self, folder: &Path) -> io::Result<()> {
+        self.note(&Made::State {
+            folder: std::path::absolute(folder)?,
+        })
+    }
+
     fn note(&self, made: &Made) -> io::Result<()> {
         // The lock guards one append.
         write_line(&self.file.lock().unwrap_or_else(PoisonError::into_inner), made)
@@ -247,6 +280,34 @@ pub fn write_whole(record: Option<&Record>, path: &Path, content: &[u8]) -> io::
         let _ = fs::remove_file(&part);
     }
     written
+}
+
+/// Whether a keeper holds hosts for the state in a folder.
+fn is_held(folder: &Path) -> bool {
+    matches!(Keeper::find(folder), Ok(Some(keeper)) if keeper.entries().is_ok_and(|entries| !entries.is_empty()))
+}
+
+/// The folders of states that have a keeper.
+pub fn keepers(directory: &Path) -> Result<Vec<PathBuf>, CleanupError> {
+    ours(directory)?;
+    let wrong = |source| CleanupError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(directory).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        // A record may go at any moment, with its process.
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let made = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        folders.extend(made.filter_map(|made| match made {
+            Made::Keeper { folder } => Some(folder),
+            _ => None,
+        }));
+    }
+    folders.sort();
+    folders.dedup();
+    Ok(folders)
 }
 
 /// Removes what dead processes have left, and returns it. Living processes are not touched.
@@ -317,6 +378,7 @@ fn take_away(record: &File) -> io::Result<Leftovers> {
         owner: None,
         removed: Vec::new(),
         kept: Vec::new(),
+        held: None,
     };
     for (number, line) in BufReader::new(record).lines().enumerate() {
         let line = line?;
@@ -358,6 +420,20 @@ fn remove(made: &Made, leftovers: &mut Leftovers) {
         Made::Token { path } => {
             let token = |file: &fs::Metadata| file.is_file() && path.extension().is_some_and(|end| end == TOKEN);
             found(path).filter(token).map(|_| (path, fs::remove_file(path)))
+        }
+        Made::Keeper { folder } => {
+            // A new keeper may listen there.
+            let path = folder.join(keeper::SOCKET);
+            let socket = |file: &fs::Metadata| file.file_type().is_socket() && !is_held(folder);
+            if found(&path).filter(socket).is_some() {
+                // Nothing that is worth a message: the next keeper would replace it.
+                let _ = fs::remove_file(path);
+            }
+            None
+        }
+        Made::State { folder } => {
+            leftovers.held = is_held(folder).then(|| folder.clone());
+            None
         }
     };
     match outcome {

@@ -1,12 +1,13 @@
 //! Keeps the hosts of a lab: each is started on its primary interface, gets a device for every further one, and is switched off
 //! and on. A host that is off is known still, so that it comes up again as it was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::kept::{adopt_ports, end_others, keep_port};
 use super::trust::Trust;
 use super::{HostSpec, RuntimeError, lock};
 use crate::control::{ControlError, Controller, DevicePlace, HostState, Hosts, OpenedDevice};
@@ -98,6 +99,13 @@ impl LabHosts {
             (host.name.clone(), host)
         });
         lock(&self.hosts).extend(started);
+        let devices = match keep_all(&lab, devices, &interfaces) {
+            Ok(devices) => devices,
+            Err(error) => {
+                self.discard(&lab, hosts);
+                return Err(error);
+            }
+        };
         let mut attached = Vec::with_capacity(hosts.len());
         for (device, interface) in devices.into_iter().zip(interfaces) {
             let device = OpenedDevice::from(PortDevice::Tap(device));
@@ -107,10 +115,7 @@ impl LabHosts {
                     // What was attached a moment ago can be detached, or is gone already.
                     let _ = controller.execute(DetachInterface(ResourceRef::Id(interface)));
                 }
-                for host in hosts {
-                    lock(&self.hosts).remove(&host.name);
-                    drop(lab.remove(&host.name));
-                }
+                self.discard(&lab, hosts);
                 return Err(error.into());
             }
             attached.push(interface);
@@ -119,6 +124,14 @@ impl LabHosts {
             self.keep(controller, &host.name);
         }
         Ok(())
+    }
+
+    /// Takes hosts away that could not be attached.
+    fn discard(&self, lab: &Lab, hosts: &[HostSpec]) {
+        for host in hosts {
+            lock(&self.hosts).remove(&host.name);
+            drop(lab.remove(&host.name));
+        }
     }
 
     /// Writes a host down, or that it is gone. One that cannot be written down runs all the same.
@@ -156,7 +169,9 @@ impl LabHosts {
                 _ => running.push((host, interface.id)),
             }
         }
-        let hosts: Vec<HostSpec> = running.iter().map(|(host, _)| host.clone()).collect();
+        let adopted = self.adopt(controller, &running)?;
+        let others = running.iter().filter(|(host, _)| !adopted.contains(&host.name));
+        let hosts: Vec<HostSpec> = others.map(|(host, _)| host.clone()).collect();
         self.create(controller, &hosts)?;
         for (_, primary) in running {
             if let Some(instance) = controller.instance_of(primary) {
@@ -165,6 +180,36 @@ impl LabHosts {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the hosts and devices that a keeper holds, and ends what it holds for others. Returns the names of the hosts.
+    fn adopt(
+        &self,
+        controller: &Controller,
+        known: &[(HostSpec, InterfaceId)],
+    ) -> Result<HashSet<String>, RuntimeError> {
+        let mut adopted = HashSet::new();
+        let Some(lab) = self.lab.upgrade() else {
+            return Ok(adopted);
+        };
+        let Some(keeper) = lab.keeper() else { return Ok(adopted) };
+        let _one_at_a_time = lock(&self.placing);
+        let entries = keeper.entries().map_err(RuntimeError::Keeper)?;
+        for (host, interface) in known {
+            let interface = controller.interface(&(*interface).into())?;
+            let spec = instance_spec(controller, host, &interface, &self.authority)?;
+            if lab.adopt(&spec, &entries)? {
+                // A fault that had stopped it ended with the server.
+                if let Some(running) = lab.get(&host.name) {
+                    running.thaw()?;
+                }
+                lock(&self.hosts).insert(host.name.clone(), host.clone());
+                adopted.insert(host.name.clone());
+            }
+        }
+        adopt_ports(controller, keeper, &entries, self.offload)?;
+        end_others(controller, keeper, &entries, &adopted);
+        Ok(adopted)
     }
 
     /// Gives a host that was made the devices of its further interfaces.
@@ -232,6 +277,14 @@ impl LabHosts {
             ..InterfaceSpec::new(format!("eth{index}"), interface.mac_address)
         };
         let tap = host.attach(&spec, || TapPort::open(&spec.name, self.tap_options(mtu)))?;
+        let keeper = self.lab.upgrade().and_then(|lab| lab.keeper().cloned());
+        let tap = match keeper {
+            Some(keeper) => {
+                let kept = keep_port(&keeper, interface.id, &tap, true).map_err(RuntimeError::Keeper)?;
+                tap.kept_by(kept)
+            }
+            None => tap,
+        };
         Ok(OpenedDevice::from(PortDevice::Tap(tap)))
     }
 
@@ -354,6 +407,17 @@ impl Hosts for LabHosts {
         self.plug_now(controller, interface, place)
             .map_err(|error| error.to_string())
     }
+}
+
+/// Has the keeper hold the first devices of hosts, if there is one.
+fn keep_all(lab: &Lab, devices: Vec<TapPort>, interfaces: &[InterfaceId]) -> Result<Vec<TapPort>, RuntimeError> {
+    let Some(keeper) = lab.keeper() else { return Ok(devices) };
+    let kept = devices.into_iter().zip(interfaces).map(|(device, interface)| {
+        let kept = keep_port(keeper, *interface, &device, true)?;
+        Ok(device.kept_by(kept))
+    });
+    kept.collect::<Result<_, std::io::Error>>()
+        .map_err(RuntimeError::Keeper)
 }
 
 /// What the lab needs to know: addresses as DHCP would give them, the interface's MAC and its MTU.

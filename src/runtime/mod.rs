@@ -5,6 +5,7 @@ mod attach;
 pub mod cleanup;
 mod events;
 mod hosts;
+mod kept;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,14 @@ use serde::{Deserialize, Serialize};
 pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
 use hosts::LabHosts;
+pub use kept::keeper_main;
 
 use crate::confine::{self, Role};
 use crate::control::{ControlError, Controller, ControllerConfig, Hosts, Ports};
 use crate::datapath::{FabricWriter, Received};
-use crate::lab::{ApiAccess, ApiDoor, InstanceError, InstanceOptions, Lab, LinkLocal, ServeHost, drop_in_parallel};
+use crate::lab::{
+    ApiAccess, ApiDoor, InstanceError, InstanceOptions, Keeper, Lab, LinkLocal, ServeHost, drop_in_parallel,
+};
 use crate::model::region::DEFAULT_REGION;
 use crate::model::region::api_names;
 use crate::model::{InterfaceId, Limits, ResourceRef};
@@ -54,6 +58,8 @@ pub struct RuntimeConfig {
     pub environment: BTreeMap<String, String>,
     /// Where the network is kept; it ends with the runtime if left out.
     pub store: Option<Arc<dyn Store>>,
+    /// What holds hosts and devices when this process is killed; they end with it if left out.
+    pub keeper: Option<Keeper>,
 }
 
 impl Default for RuntimeConfig {
@@ -69,6 +75,7 @@ impl Default for RuntimeConfig {
             init_program: None,
             environment: BTreeMap::new(),
             store: None,
+            keeper: None,
         }
     }
 }
@@ -88,6 +95,9 @@ pub enum RuntimeError {
     /// An instance cannot be created.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    /// The keeper does not do what it is asked.
+    #[error("the keeper: {0}")]
+    Keeper(std::io::Error),
     /// What is kept of the network cannot be read, or not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -232,6 +242,7 @@ impl Runtime {
         )?;
         let mut options = InstanceOptions {
             environment: config.environment,
+            keeper: config.keeper,
             ..InstanceOptions::default()
         };
         if let Some(program) = config.init_program {
@@ -281,8 +292,8 @@ impl Runtime {
         self.hosts.create(&self.controller, hosts)
     }
 
-    /// Makes the hosts again that an earlier start has written down, on the interfaces that they had, and goes on with what was
-    /// to come about.
+    /// Goes on with the hosts that an earlier start has written down: as a keeper holds them, or made again on the interfaces that
+    /// they had. Then what was to come about goes on.
     pub fn restore_hosts(&self) -> Result<(), RuntimeError> {
         self.hosts.restore(&self.controller)?;
         self.controller.resume_life();

@@ -149,6 +149,11 @@ impl Journal {
         })
     }
 
+    /// Whether a server uses a folder.
+    pub fn is_used(folder: &Path) -> bool {
+        matches!(locked(folder), Err(StoreError::InUse { .. }))
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A transaction that a panic left open is rolled back by the next one, and counts follow a commit.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)

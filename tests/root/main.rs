@@ -38,6 +38,7 @@ mod lab_instances;
 mod left_behind;
 mod probes;
 mod readme;
+mod replaced;
 mod reported;
 mod rootless;
 mod runs;

@@ -624,6 +624,10 @@ async fn attach(
     let container = container.filter(|_| !keep);
     blocking(move || {
         let controller = &state.controller;
+        let device = match &state.runtime {
+            Some(runtime) => runtime.keep_device(current.id, device),
+            None => device,
+        };
         let interface = controller.attach(&current.id.into(), device, DevicePlace::Outside)?;
         let view = InterfaceView::of(controller, interface);
         if let (Some(fd), Some(attachment)) = (fd, &view.attachment) {

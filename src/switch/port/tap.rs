@@ -4,6 +4,7 @@
 //! A persistent TAP remembers the settings of its last holder. Reopened without offload headers it would still deliver
 //! unfinished checksums, with no header to say so. Therefore every mode sets every property explicitly.
 
+use std::any::Any;
 use std::fs::OpenOptions;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -48,6 +49,8 @@ pub struct TapPort {
     header: bool,
     capabilities: Capabilities,
     mtu: u16,
+    /// Dropped after the descriptor.
+    kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl TapPort {
@@ -138,9 +141,17 @@ impl TapPort {
             header,
             capabilities,
             mtu: options.mtu,
+            kept: None,
         };
         port.set_carrier(options.carrier)?;
         Ok(port)
+    }
+
+    /// Drops `kept` after the descriptor is closed. A keeper has a copy of it, which is the last then.
+    #[must_use]
+    pub fn kept_by(mut self, kept: impl Any + Send + Sync) -> Self {
+        self.kept = Some(Box::new(kept));
+        self
     }
 
     /// The interface's name in the namespace in which it was opened.

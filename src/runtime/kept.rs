@@ -1,0 +1,156 @@
+//! Hands devices to a keeper, and goes on with the hosts and devices that an earlier server has left with it.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use super::cleanup::{self, Record};
+use super::{Runtime, RuntimeError};
+use crate::control::{Controller, DevicePlace, OpenedDevice};
+use crate::lab::{KEEPER_SUBCOMMAND, Keeper, Kept, hold, keeper};
+use crate::model::{Attachment, InterfaceId};
+use crate::switch::port::{PortDevice, TapOptions, TapPort};
+
+/// The kind of a TAP in a keeper; its name is the network interface.
+const PORT: &str = "port";
+
+/// What a keeper is told about a TAP, for the next server.
+#[derive(Debug, Serialize, Deserialize)]
+struct PortNote {
+    mtu: u16,
+    in_host: bool,
+}
+
+/// Has the keeper hold the TAP of an interface.
+pub(super) fn keep_port(keeper: &Keeper, interface: InterfaceId, tap: &TapPort, in_host: bool) -> io::Result<Kept> {
+    let note = PortNote {
+        mtu: tap.mtu(),
+        in_host,
+    };
+    let text = serde_json::to_string(&note)?;
+    keeper.put(keeper::key(PORT, &interface.to_string()), text, &[tap.as_fd()])
+}
+
+impl Runtime {
+    /// Has the keeper hold a device that was attached from outside of the lab. Without a keeper, and for a device that is no
+    /// TAP, nothing changes.
+    pub fn keep_device(&self, interface: InterfaceId, device: OpenedDevice) -> OpenedDevice {
+        let (keeper, tap) = match (self.lab().keeper(), device) {
+            (Some(keeper), OpenedDevice::Device(PortDevice::Tap(tap))) => (keeper, tap),
+            (_, device) => return device,
+        };
+        match keep_port(keeper, interface, &tap, false) {
+            Ok(kept) => tap.kept_by(kept).into(),
+            Err(error) => {
+                tracing::warn!(%interface, %error, "this device will end with the server");
+                tap.into()
+            }
+        }
+    }
+}
+
+/// Attaches the TAPs that a keeper holds to the interfaces that they belong to.
+pub(super) fn adopt_ports(
+    controller: &Controller,
+    keeper: &Keeper,
+    entries: &[(String, String)],
+    offload: bool,
+) -> Result<(), RuntimeError> {
+    for (key, text) in entries {
+        let id = key.strip_prefix(PORT).and_then(|rest| rest.strip_prefix('/'));
+        let id = id
+            .and_then(|rest| rest.split_once('#'))
+            .and_then(|(id, _)| id.parse::<InterfaceId>().ok());
+        let (Some(id), Ok(note)) = (id, serde_json::from_str::<PortNote>(text)) else {
+            continue;
+        };
+        // An interface that was deleted or detached has no device any more.
+        let attachment = controller
+            .interface(&id.into())
+            .ok()
+            .and_then(|interface| interface.attachment);
+        let Some(attachment) = attachment.filter(|_| controller.port_of(id).is_none()) else {
+            continue;
+        };
+        let options = TapOptions {
+            offload,
+            mtu: note.mtu,
+            ..TapOptions::default()
+        };
+        let descriptors = keeper.descriptors(key).and_then(keeper::exactly);
+        let [tap] = descriptors.map_err(RuntimeError::Keeper)?;
+        let tap = match TapPort::from_fd(tap, options) {
+            Ok(tap) => tap.kept_by(keeper.adopt(key.clone())),
+            // Its namespace has ended.
+            Err(error) => {
+                tracing::warn!(interface = %id, %error, "the device of this interface is gone");
+                continue;
+            }
+        };
+        controller.attach(&id.into(), tap.into(), place(note.in_host, attachment))?;
+    }
+    Ok(())
+}
+
+fn place(in_host: bool, attachment: Attachment) -> DevicePlace {
+    match (in_host, attachment.device_index) {
+        (false, _) => DevicePlace::Outside,
+        (true, 0) => DevicePlace::HostPrimary,
+        (true, _) => DevicePlace::HostFurther(attachment),
+    }
+}
+
+/// Ends what a keeper still holds for hosts and devices that are no longer part of the network. `hosts` are those that are.
+pub(super) fn end_others(
+    controller: &Controller,
+    keeper: &Keeper,
+    entries: &[(String, String)],
+    hosts: &HashSet<String>,
+) {
+    for (key, _) in entries {
+        let Some((kind, rest)) = key.split_once('/') else {
+            continue;
+        };
+        let name = rest.split(['#', '/']).next().unwrap_or_default();
+        let used = match kind {
+            PORT => name.parse().is_ok_and(|id| controller.port_of(id).is_some()),
+            _ => hosts.contains(name),
+        };
+        if !used {
+            drop(keeper.adopt(key.clone()));
+        }
+    }
+}
+
+/// Runs as a keeper. `arguments` are those after [`KEEPER_SUBCOMMAND`]: the folder of the state. Its standard input is the socket
+/// that it listens on.
+#[expect(
+    clippy::print_stderr,
+    reason = "there is no terminal front end yet at this point, and no log"
+)]
+pub fn keeper_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let listener = io::stdin().as_fd().try_clone_to_owned().map(UnixListener::from);
+    let listener = listener.and_then(|listener| listener.local_addr().map(|_| listener));
+    let (Ok(listener), Some(folder)) = (listener, arguments.into_iter().next().map(PathBuf::from)) else {
+        eprintln!("localvpc {KEEPER_SUBCOMMAND}: this is started by localvpc, not by hand");
+        return ExitCode::FAILURE;
+    };
+    // `localvpc down --all` finds the keeper by this record.
+    let record = cleanup::directory().and_then(|directory| Record::begin(&directory, KEEPER_SUBCOMMAND));
+    if let Ok(record) = &record {
+        // Without it the keeper does its work all the same.
+        let _ = record.keeper(&folder);
+    }
+    let held = hold(listener);
+    drop(record);
+    match held {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
