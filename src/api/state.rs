@@ -95,6 +95,13 @@ impl AppState {
         state
     }
 
+    /// The same state, whose EC2 API throttles requests as EC2 documents it.
+    #[must_use]
+    pub fn throttling_ec2(self) -> Self {
+        self.inner.ec2.throttle();
+        self
+    }
+
     /// The same state with another store of runs.
     #[must_use]
     pub fn with_runs(mut self, runs: Arc<Runs>) -> Self {

@@ -27,6 +27,11 @@ const WITHOUT_USE: &[(&str, &[&str], &str)] = &[
         "it prints the description that this program has",
     ),
     (
+        "ec2",
+        &["server", "token_file"],
+        "it prints what this program implements",
+    ),
+    (
         "schema",
         &["server", "token_file", "json"],
         "it prints the schema that this program has, which is JSON",

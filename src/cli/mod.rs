@@ -9,6 +9,7 @@
 //! | 130 | interrupted |
 
 mod capture;
+mod ec2;
 mod edge;
 mod failure;
 mod faults;
@@ -79,6 +80,8 @@ enum Command {
     Graph(graph::GraphArguments),
     /// Show the profiles: how the fabric of AWS, of its Xen years, and of other networks behave
     Profiles(profiles::ProfileArguments),
+    /// Print which part of the EC2 API is implemented
+    Ec2(ec2::Ec2Arguments),
     /// Print the OpenAPI description of the API
     Openapi,
     /// Print the JSON Schema of scenario or topology files
@@ -151,6 +154,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Query(query) => remote::query(&cli.remote, query),
         Command::Graph(arguments) => graph::graph(&cli.remote, &arguments),
         Command::Profiles(arguments) => profiles::profiles(&arguments, cli.remote.json),
+        Command::Ec2(arguments) => ec2::ec2(&arguments, cli.remote.json),
         Command::Openapi => {
             print(&crate::api::openapi_json());
             Ok(())

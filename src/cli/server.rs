@@ -61,6 +61,9 @@ pub struct ServerArguments {
     /// free and the server is on TCP
     #[arg(long, value_name = "ADDRESS:PORT|off", value_parser = ec2_address)]
     ec2: Option<Ec2Choice>,
+    /// Throttle requests of the EC2 API as EC2 does: each action has the burst and the rate of its documentation
+    #[arg(long)]
+    ec2_throttling: bool,
     /// A further host name by which clients may call the server
     #[arg(long = "allow-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
@@ -352,7 +355,10 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
             ..Permissions::default()
         },
     };
-    let state = AppState::of_runtime(Arc::clone(&runtime), guard);
+    let mut state = AppState::of_runtime(Arc::clone(&runtime), guard);
+    if arguments.ec2_throttling {
+        state = state.throttling_ec2();
+    }
     let inside: Arc<dyn HostApi> = InsideApi::start(state.clone()).map_err(impossible)?;
     runtime.serve_hosts(&inside);
     let mut config = ServerConfig {

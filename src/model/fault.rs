@@ -344,6 +344,9 @@ pub struct ApiFault {
     /// Delay of every request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
+    /// Requests that read are answered with the network as it was so long ago: EC2 is eventually consistent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Delay>,
 }
 
 /// A token bucket, as EC2 has one for each action (EC2 developer guide, "Request throttling").

@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::vpc::{api, begin, end_all, furnish, interface, move_to, request};
+use axum::body::Body;
+use axum::http::Request;
 use etherparse::PacketBuilder;
+use localvpc::api::guard::GuardConfig;
+use localvpc::api::{AppState, rest};
 use localvpc::control::{Controller, ControllerConfig, DevicePlace, OpenedDevice, Ports};
 use localvpc::datapath::{DropReason, FabricWriter};
 use localvpc::mapping::PortId;
@@ -484,6 +488,38 @@ async fn a_throttled_api_says_so_and_can_still_be_healed() {
     assert_eq!(ask(controller, "POST", "/v1/faults", error).await.0, 201);
     assert_eq!(ask(controller, "DELETE", "/v1/subnets/right", Value::Null).await.0, 500);
     assert_eq!(ask(controller, "GET", "/v1/subnets/right", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn an_api_that_is_eventually_consistent_shows_an_edit_late_in_json_and_in_xml() {
+    let bench = Bench::new(1);
+    let controller = &bench.controller;
+    let describe = async || {
+        let router = rest::router(AppState::new(controller.clone(), GuardConfig::default()));
+        let request = Request::post("/").header("host", "localhost");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let body = "Action=DescribeVpcs&Version=2016-11-15&Filter.1.Name=tag:Name&Filter.1.Value.1=late";
+        let answer = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap().contains("<vpcId>")
+    };
+    let get = async || ask(controller, "GET", "/v1/vpcs?name=late", Value::Null).await.1["vpcs"][0].is_object();
+    let stale = json!({"api": {"stale": "1s"}});
+    assert_eq!(ask(controller, "POST", "/v1/faults", stale).await.0, 201);
+    let vpc = json!({"name": "late", "cidr_blocks": ["10.9.0.0/16"]});
+    assert_eq!(ask(controller, "POST", "/v1/vpcs", vpc.clone()).await.0, 201);
+    assert_eq!((get().await, describe().await), (false, false), "not yet");
+    // An edit is held to what is so, not to what is seen.
+    assert_eq!(ask(controller, "POST", "/v1/vpcs", vpc).await.0, 409);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!((get().await, describe().await), (true, true));
+
+    // The stale one is gone for who asks for an action that the fault does not name.
+    assert_eq!(ask(controller, "DELETE", "/v1/faults", Value::Null).await.0, 200);
+    let only = json!({"api": {"stale": "1h", "actions": ["DescribeVpcs"]}});
+    assert_eq!(ask(controller, "POST", "/v1/faults", only).await.0, 201);
+    assert_eq!((get().await, describe().await), (true, false));
 }
 
 #[tokio::test]

@@ -36,6 +36,27 @@ fn botocore_understands_every_answer_and_its_model_has_every_element() {
     server.stop();
 }
 
+#[test]
+#[ignore = "needs root: make test"]
+fn a_throttled_endpoint_refuses_what_is_beyond_the_documented_rate_and_botocore_s_retries_get_through() {
+    let python = environment("python-ec2", &format!("{FOLDER}/requirements.txt")).join("python");
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let server = Server::start(
+        &folder,
+        &["serve", "--ec2-throttling", "--ec2", "off", "--listen", &listen],
+    );
+    let run = Command::new(python)
+        .arg(format!("{FOLDER}/ec2_throttled.py"))
+        .arg(format!("http://{listen}"))
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", says(&run));
+    assert!(stdout(&run).ends_with("ok\n"), "{}", says(&run));
+    server.stop();
+}
+
 /// An AWS command line at an endpoint, with credentials that are good for nothing.
 fn aws_at(listen: &str, home: &std::path::Path, arguments: &[&str]) -> Output {
     // Debian's version has no variable for the endpoint.

@@ -17,9 +17,11 @@ mod shape;
 mod state;
 #[cfg(test)]
 mod tests;
+mod throttling;
 mod xml;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
 use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
@@ -30,12 +32,13 @@ use axum::routing::any;
 use axum::{Extension, Router};
 
 pub use actions::action_names;
-pub use coverage::coverage;
+pub use coverage::{ActionCoverage, coverage, coverage_of};
 pub use state::{Ec2, Identity, Memory};
 
 use crate::api::commands::REQUEST;
 use crate::api::guard::Transport;
 use crate::api::{AppState, Problem};
+use crate::control::Point;
 use crate::lab::ApiAccess;
 use error::Ec2Error;
 use request::Request;
@@ -84,6 +87,12 @@ async fn serve(
     if let Err(error) = may_call(transport.map(|Extension(transport)| transport), &request.action) {
         return refused(&error, &id, is_sts(&request));
     }
+    // An action that is not implemented needs no bucket; STS has limits of its own.
+    if actions::find(&request.action).is_ok_and(|entry| entry.shape().service == "ec2")
+        && let Err(error) = ec2.state.ec2().admit(&request)
+    {
+        return refused(&error, &id, false);
+    }
     let fate = ec2.state.controller.api_fate(&request.action);
     if !fate.delay.is_zero() {
         tokio::time::sleep(fate.delay).await;
@@ -100,7 +109,13 @@ async fn serve(
     let sts = is_sts(&request);
     let own_id = id.clone();
     // An edit may wait for the writer's lock.
-    let answer = crate::api::commands::run(move || answer(&ec2, &request, (&own_id, caller.as_deref()))).await;
+    let answer = crate::api::commands::run(move || {
+        let past = (!fate.stale.is_zero())
+            .then(|| earlier(&ec2, &request, fate.stale))
+            .flatten();
+        answer(past.as_ref().unwrap_or(&ec2), &request, (&own_id, caller.as_deref()))
+    });
+    let answer = answer.await;
     match (answer, fault) {
         (_, Some((refusal, _))) => refused(&refusal, &id, sts),
         (Ok(Ok(text)), None) => xml_response(StatusCode::OK, text, &id),
@@ -113,6 +128,18 @@ async fn serve(
             refused(&error, &id, sts)
         }
     }
+}
+
+/// The network that an action reads which is answered from the past. One that edits is not, nor one that asks about the account.
+fn earlier(ec2: &Ec2, request: &Request, stale: Duration) -> Option<Ec2> {
+    let entry = actions::find(&request.action).ok()?;
+    if !entry.reads || entry.shape().service != "ec2" {
+        return None;
+    }
+    let then = SystemTime::now().checked_sub(stale)?;
+    // What is not kept any more cannot be shown: the present is then all that there is.
+    let revision = ec2.state.controller.revision_at(Point::Time(then)).ok()?;
+    Some(Ec2::new(ec2.state.at(revision).ok()?))
 }
 
 fn nothing_here() -> Response {

@@ -66,6 +66,20 @@ impl Request {
         })
     }
 
+    /// The value of a parameter.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// How many parameters have names that begin so.
+    pub(super) fn count(&self, start: &str) -> usize {
+        self.parameters
+            .iter()
+            .filter(|(name, _)| name.starts_with(start))
+            .count()
+    }
+
     /// The parameters as one typed tree. A name that AWS does not have is refused.
     pub(super) fn tree(&self, shape: &ActionShape) -> Result<Map<String, Value>, Ec2Error> {
         let mut root = Tree::default();

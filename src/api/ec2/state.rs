@@ -1,13 +1,15 @@
 //! Holds the context of an action's call, and what the EC2 API remembers between calls: client tokens.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::action::{Answer, Entry};
 use super::error::Ec2Error;
+use super::request::Request;
 use super::shape::ActionShape;
+use super::throttling::Throttling;
 use super::xml::Node;
 use crate::api::AppState;
 use crate::control::{ControlError, Controller};
@@ -37,6 +39,21 @@ pub struct Identity {
 #[derive(Default)]
 pub struct Memory {
     tokens: Mutex<Tokens>,
+    throttling: OnceLock<Throttling>,
+}
+
+impl Memory {
+    /// Throttles requests from now on as EC2 documents it.
+    pub fn throttle(&self) {
+        self.throttling.get_or_init(Throttling::new);
+    }
+
+    /// Lets a request through, or refuses it for the rate of its action.
+    pub(super) fn admit(&self, request: &Request) -> Result<(), Ec2Error> {
+        self.throttling
+            .get()
+            .map_or(Ok(()), |throttling| throttling.admit(request))
+    }
 }
 
 /// The context of one call.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
+use super::{blocking, versions};
 use crate::api::extract::{Json, NoQuery, PathParts};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
@@ -123,7 +123,7 @@ const EXEMPT: [&str; 7] = [
 ];
 
 /// Delays or fails requests, while a fault says so.
-pub(super) async fn misbehave(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn misbehave(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
         return next.run(request).await;
@@ -131,6 +131,9 @@ pub(super) async fn misbehave(State(state): State<AppState>, request: Request, n
     let fate = state.controller.api_fate(&format!("{} {path}", request.method()));
     if !fate.delay.is_zero() {
         tokio::time::sleep(fate.delay).await;
+    }
+    if !fate.stale.is_zero() {
+        versions::look_back(&state, &mut request, fate.stale);
     }
     let Some(error) = fate.error else {
         return next.run(request).await;

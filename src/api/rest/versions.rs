@@ -12,6 +12,7 @@
 //! between, both are done again. `at` in the query of a GET asks for the network of the past. No handler knows any of this.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -320,6 +321,26 @@ pub(super) fn has_past(method: &Method, uri: &Uri) -> bool {
         Method::GET => !WITHOUT_PAST.contains(&list),
         Method::POST => path == "explain",
         _ => false,
+    }
+}
+
+/// Has a request that can be asked about the past ask about what was so long ago. One that asks about a time of its own does
+/// so still.
+pub(super) fn look_back(state: &AppState, request: &mut Request, stale: Duration) {
+    if !has_past(request.method(), request.uri()) || point_of(request.uri()).is_some() {
+        return;
+    }
+    let then = SystemTime::now().checked_sub(stale);
+    // What is not kept any more cannot be shown: the present is then all that there is.
+    let Some(revision) = then.and_then(|then| state.controller.revision_at(Point::Time(then)).ok()) else {
+        return;
+    };
+    let uri = match request.uri().query() {
+        Some(query) => format!("{}?{query}&at={revision}", request.uri().path()),
+        None => format!("{}?at={revision}", request.uri().path()),
+    };
+    if let Ok(uri) = uri.parse() {
+        *request.uri_mut() = uri;
     }
 }
 

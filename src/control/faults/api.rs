@@ -20,6 +20,8 @@ pub struct ApiFate {
     pub delay: Duration,
     /// The error it answers with; some errors are answered although the request is carried out.
     pub error: Option<ApiError>,
+    /// How old what it reads is.
+    pub stale: Duration,
 }
 
 /// The error of a throttled request, as EC2 gives it.
@@ -75,6 +77,7 @@ impl ApiFaults {
         for (_, acting) in acting.iter_mut().filter(|(_, acting)| acting.meets(action)) {
             let delay = acting.fault.delay.unwrap_or_default().get();
             fate.delay = fate.delay.saturating_add(delay);
+            fate.stale = fate.stale.max(acting.fault.stale.unwrap_or_default().get());
             let error = acting.error(action, now);
             fate.error = fate.error.or(error);
         }

@@ -175,11 +175,11 @@ pub fn check_declared(network: &Network, spec: &FaultSpec) -> Result<(), Control
         }
         FaultKind::InstanceFreeze(scope) | FaultKind::InstanceCrash(scope) => named(spec.fault.name(), scope),
         FaultKind::Api(api) => {
-            if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() {
+            if api.throttle.is_none() && api.error.is_none() && api.delay.is_none() && api.stale.is_none() {
                 return Err(wrong(
                     "api",
                     "The fault does nothing",
-                    "Give a throttle, an error or a delay.",
+                    "Give a throttle, an error, a delay, or a time for which reads are stale.",
                 ));
             }
             if api
