@@ -143,9 +143,11 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::NotAssociated { .. }
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
+        ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::InternetGateway(_) => StatusCode::CONFLICT,
         ModelError::BadName { .. }
         | ModelError::ElasticIp(_)
+        | ModelError::FlowLog(_)
         | ModelError::VpcWithoutIpv4
         | ModelError::CidrSize { .. }
         | ModelError::CidrRange { .. }

@@ -171,6 +171,12 @@ impl List<'_> {
                 )
             }
             Change::ElasticIp(delta) => elastic_ip(delta),
+            Change::FlowLog(delta) => lifecycle(
+                delta,
+                |flow_log_id| EventKind::FlowLogCreated { flow_log_id },
+                |flow_log_id| EventKind::FlowLogModified { flow_log_id },
+                |flow_log_id| EventKind::FlowLogDeleted { flow_log_id },
+            ),
             Change::Mappings(changes) => Some(EventKind::mappings(changes)),
         };
         self.events.extend(event);

@@ -13,6 +13,7 @@ use super::error::ControlError;
 use super::events::{Author, EventKind, EventLog, PartOf, Subscription};
 use super::fabric::Binding;
 use super::faults::{ApiFaults, Faults, SettledHosts, Timer};
+use super::flow_logs::RecorderSlot;
 use super::former::Former;
 use super::life::Life;
 use super::ports::{DevicePlace, OpenPort, OpenedDevice, Ports};
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     pub(super) api_faults: ApiFaults,
     pub(super) hosts: SettledHosts,
     services: OnceLock<ServicesHandle>,
+    /// What records flows for flow logs.
+    pub(super) recorder: RecorderSlot,
     /// Makes an event of each panic that is contained.
     panics: OnceLock<Arc<contain::Watcher>>,
 }
@@ -199,6 +202,7 @@ impl Controller {
             api_faults: ApiFaults::default(),
             hosts: SettledHosts::default(),
             services: OnceLock::new(),
+            recorder: RecorderSlot::default(),
             panics: OnceLock::new(),
         };
         let controller = Self {

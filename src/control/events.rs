@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
 use crate::model::{
-    AddressOrPrefix, AllocationId, DhcpOptionsId, FaultId, InstanceId, InterfaceId, InternetGatewayId, MappingChange,
-    NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    AddressOrPrefix, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
+    MappingChange, NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 
 /// Changes that one event lists; beyond that it only counts them.
@@ -190,6 +190,21 @@ pub enum EventKind {
         #[schema(value_type = String, format = Ipv4)]
         public_ip: Ipv4Addr,
     },
+    /// A flow log was created.
+    FlowLogCreated {
+        /// Which.
+        flow_log_id: FlowLogId,
+    },
+    /// The name or the tags of a flow log changed.
+    FlowLogModified {
+        /// Which.
+        flow_log_id: FlowLogId,
+    },
+    /// A flow log was deleted, by itself or with its resource.
+    FlowLogDeleted {
+        /// Which.
+        flow_log_id: FlowLogId,
+    },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
         /// The changes; the first 1000 of a longer list.
@@ -354,7 +369,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 40] = [
+    pub const TYPES: [&'static str; 43] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -394,6 +409,9 @@ impl EventKind {
         "elastic_ip_created",
         "elastic_ip_modified",
         "elastic_ip_deleted",
+        "flow_log_created",
+        "flow_log_modified",
+        "flow_log_deleted",
         "panic_contained",
     ];
 
@@ -439,7 +457,10 @@ impl EventKind {
             Self::ElasticIpCreated { .. } => 36,
             Self::ElasticIpModified { .. } => 37,
             Self::ElasticIpDeleted { .. } => 38,
-            Self::PanicContained { .. } => 39,
+            Self::FlowLogCreated { .. } => 39,
+            Self::FlowLogModified { .. } => 40,
+            Self::FlowLogDeleted { .. } => 41,
+            Self::PanicContained { .. } => 42,
         };
         Self::TYPES[place]
     }

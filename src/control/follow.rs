@@ -32,6 +32,8 @@ pub(super) struct Afterwards {
     devices: Vec<PortDevice>,
     /// Whether hosts may have to change their state.
     hosts: bool,
+    /// Whether flow logs were created, changed or deleted.
+    flow_logs: bool,
 }
 
 impl Controller {
@@ -123,6 +125,9 @@ impl Controller {
         if afterwards.hosts {
             self.settle_hosts();
         }
+        if afterwards.flow_logs {
+            self.follow_flow_logs();
+        }
         drop(afterwards.devices);
     }
 }
@@ -183,6 +188,7 @@ impl<'c> Follower<'c> {
             }
             Change::InternetGateway(delta) => self.gateway(state, delta),
             Change::ElasticIp(_) => self.edge = true,
+            Change::FlowLog(_) => self.afterwards.flow_logs = true,
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }

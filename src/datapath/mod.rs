@@ -32,7 +32,7 @@ pub use stage::responder;
 pub use state::{
     Allowance, Asking, Committed, Connections, Effects, Life, Memory, Output, PortState, Segments, TrackedConnection,
 };
-pub use trace::{Fact, Filtered, FilteredBy, Observer, Recorder, Stage, Unobserved};
+pub use trace::{Fact, Filtered, FilteredBy, Observer, Passage, Recorder, Stage, Unobserved};
 pub use translate::Translation;
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};

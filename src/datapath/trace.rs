@@ -15,7 +15,7 @@ use crate::model::traffic::Direction;
 use crate::wire::MacAddr;
 
 /// The stages, in the order in which a frame meets them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -244,7 +244,7 @@ impl Observer for Unobserved {
 }
 
 /// What let a packet through the firewall, or did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FilteredBy {
     /// A rule or an entry, which allows or denies.
     Rule(RuleName),
@@ -257,15 +257,58 @@ pub enum FilteredBy {
 }
 
 /// Remembers what let a packet through the firewall, at each of its stages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Filtered {
     stages: [Option<(Stage, FilteredBy)>; 4],
+}
+
+/// Remembers what an observer of the live path is shown of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passage {
+    /// What let the packet through the firewall, or did not.
+    pub filtered: Filtered,
+    /// The target of its route, where one was looked up.
+    pub route: Option<RouteTarget>,
+    /// The interface that it was for, where one was found.
+    pub receiver: Option<InterfaceIndex>,
+    /// The private and the public addresses that an internet gateway translates, of the sender and of the receiver.
+    pub public: [Option<(Ipv4Addr, Ipv4Addr)>; 2],
 }
 
 impl Filtered {
     /// What decided at each stage, in order.
     pub fn stages(&self) -> impl Iterator<Item = (Stage, FilteredBy)> + '_ {
         self.stages.iter().flatten().copied()
+    }
+}
+
+impl Observer for Passage {
+    fn saw(&mut self, stage: Stage, fact: Fact) {
+        self.filtered.saw(stage, fact);
+        match fact {
+            Fact::Route { route, .. } => {
+                self.route = route.map(|(_, target)| target);
+                if let Some(RouteTarget::Interface(middlebox)) = self.route {
+                    self.receiver = Some(middlebox);
+                }
+            }
+            Fact::Mapping { owner, .. } if stage == Stage::Route => self.receiver = owner,
+            Fact::Rule {
+                interface,
+                direction: Direction::Ingress,
+                ..
+            } => self.receiver = Some(interface),
+            Fact::Public {
+                private: Some(private),
+                public: Some(public),
+                ..
+            } => {
+                if let Some(free) = self.public.iter_mut().find(|known| known.is_none()) {
+                    *free = Some((private, public));
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dhcp_options::DhcpOptionSet;
 use super::elastic_ip::ElasticIp;
+use super::flow_log::FlowLog;
 use super::ids::ResourceId;
 use super::instance::Instance;
 use super::interface::InterfaceRecord;
@@ -272,6 +273,8 @@ changes! {
     InternetGateway(Box<Delta<InternetGateway>>),
     /// A public address is allocated, associated, changed, disassociated or released.
     ElasticIp(Box<Delta<ElasticIp>>),
+    /// A flow log was created, changed or deleted.
+    FlowLog(Box<Delta<FlowLog>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

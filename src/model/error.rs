@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::address::AddressOrPrefix;
 use super::dhcp_options::DhcpOptionsError;
 use super::elastic_ip::ElasticIpError;
+use super::flow_log::FlowLogError;
 use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
 use super::instance::life::InstanceState;
 use super::internet_gateway::InternetGatewayError;
@@ -347,6 +348,9 @@ pub enum ModelError {
     /// A refusal about an internet gateway.
     #[error(transparent)]
     InternetGateway(#[from] InternetGatewayError),
+    /// A refusal about a flow log.
+    #[error(transparent)]
+    FlowLog(#[from] FlowLogError),
     /// A value out of its range.
     #[error("'{field}' cannot be {given}")]
     OutOfRange {
@@ -385,6 +389,7 @@ impl ModelError {
             "pl" => ("prefix list ID", "prefix_list"),
             "igw" => ("internetGateway ID", "internet_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
+            "fl" => ("flow log ID", "flow_log"),
             "eipassoc" => ("association ID", "association"),
             _ => (T::KIND, "id"),
         };
@@ -423,6 +428,7 @@ impl ModelError {
             Self::PrefixList(error) => error.code(),
             Self::ElasticIp(error) => error.code(),
             Self::InternetGateway(error) => error.code(),
+            Self::FlowLog(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -466,6 +472,7 @@ impl ModelError {
             Self::PrefixList(error) => error.field(),
             Self::ElasticIp(error) => Some(error.field()),
             Self::InternetGateway(error) => Some(error.field()),
+            Self::FlowLog(error) => Some(error.field()),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -541,6 +548,7 @@ impl ModelError {
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
             Self::ElasticIp(error) => error.remedy().into(),
             Self::InternetGateway(error) => error.remedy().into(),
+            Self::FlowLog(error) => error.remedy().into(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),

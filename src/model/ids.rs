@@ -227,6 +227,14 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a flow log.
+    FlowLogId,
+    "fl",
+    "flow log",
+    "InvalidFlowLogId.NotFound"
+);
+
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

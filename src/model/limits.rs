@@ -33,6 +33,8 @@ pub struct Limits {
     pub internet_gateways: Option<usize>,
     /// Elastic IP addresses in all.
     pub elastic_ips: Option<usize>,
+    /// Flow logs of one VPC, subnet or interface.
+    pub flow_logs_per_resource: Option<usize>,
     /// Network interfaces in all.
     pub interfaces: Option<usize>,
     /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
@@ -57,6 +59,7 @@ impl Limits {
         prefix_lists: None,
         internet_gateways: None,
         elastic_ips: None,
+        flow_logs_per_resource: None,
         interfaces: None,
         ipv4_per_interface: None,
         ipv6_per_interface: None,
@@ -77,6 +80,7 @@ impl Limits {
         prefix_lists: Some(100),
         internet_gateways: Some(5),
         elastic_ips: Some(5),
+        flow_logs_per_resource: Some(2),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),
         ipv6_per_interface: Some(10),

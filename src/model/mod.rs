@@ -12,6 +12,7 @@ pub mod duration;
 pub mod elastic_ip;
 pub mod error;
 pub mod fault;
+pub mod flow_log;
 pub mod ids;
 pub mod instance;
 pub mod interface;
@@ -36,8 +37,9 @@ pub use change::Change;
 pub use command::Command;
 pub use elastic_ip::ElasticIp;
 pub use error::ModelError;
+pub use flow_log::FlowLog;
 pub use ids::{
-    AddressAssociationId, AllocationId, DhcpOptionsId, FaultId, InstanceId, InterfaceId, InternetGatewayId,
+    AddressAssociationId, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
     NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId,
     SecurityGroupRuleId, SubnetId, VpcId,
 };

@@ -45,6 +45,19 @@ pub fn api_names(region: &str) -> Vec<String> {
     regional.chain(global).collect()
 }
 
+/// The zone's identifier, as in `use1-az1`: the region shortened, and the letter as a number ("Availability Zone IDs").
+pub fn zone_id(zone: &str) -> String {
+    let region = region_of(zone);
+    let letter = zone[region.len()..]
+        .bytes()
+        .next()
+        .map_or(1, |letter| u32::from(letter.saturating_sub(b'a')) + 1);
+    let mut parts = region.split('-');
+    let country = parts.next().unwrap_or_default();
+    let rest: String = parts.filter_map(|part| part.chars().next()).collect();
+    format!("{country}{rest}-az{letter}")
+}
+
 /// The region that a zone lies in.
 pub fn region_of(zone: &str) -> &str {
     let letters = zone.trim_end_matches(|c: char| c.is_ascii_lowercase());

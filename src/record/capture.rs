@@ -256,7 +256,7 @@ impl Writer {
 
     fn comment(&mut self, observed: &Observed) -> String {
         let fate = self.fate(observed);
-        match in_sentences(&observed.filtered) {
+        match in_sentences(&observed.passage.filtered) {
             rules if rules.is_empty() => fate,
             rules => format!("{fate}; {}", rules.join(", ")),
         }

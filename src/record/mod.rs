@@ -3,6 +3,7 @@
 pub mod capture;
 mod describe;
 pub mod flow_log;
+pub mod flow_logs;
 pub mod ladder;
 pub mod recorder;
 pub mod shelf;

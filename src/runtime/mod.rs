@@ -30,6 +30,7 @@ use crate::lab::{
 use crate::model::region::DEFAULT_REGION;
 use crate::model::region::api_names;
 use crate::model::{InterfaceId, Limits, ResourceRef};
+use crate::record::flow_logs::FlowLogs;
 use crate::services::tls::AuthorityError;
 use crate::services::{Authority, Endpoint, EndpointSlot, Services, ServicesConfig};
 use crate::store::{Store, StoreError};
@@ -60,6 +61,8 @@ pub struct RuntimeConfig {
     pub store: Option<Arc<dyn Store>>,
     /// What holds hosts and devices when this process is killed; they end with it if left out.
     pub keeper: Option<Keeper>,
+    /// The folder of files of flow records; flow logs have none if left out.
+    pub flow_logs: Option<PathBuf>,
 }
 
 impl Default for RuntimeConfig {
@@ -76,6 +79,7 @@ impl Default for RuntimeConfig {
             environment: BTreeMap::new(),
             store: None,
             keeper: None,
+            flow_logs: None,
         }
     }
 }
@@ -168,6 +172,7 @@ pub struct Runtime {
     hosts: Arc<LabHosts>,
     door: ApiDoor,
     endpoint: EndpointSlot,
+    flow_logs: FlowLogs,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
     _services: Services,
@@ -255,6 +260,7 @@ impl Runtime {
         Ok(Self {
             lab,
             _events: EventPump::start(controller.clone(), events)?,
+            flow_logs: FlowLogs::start(&controller, config.flow_logs)?,
             controller,
             switch,
             hosts,
@@ -272,6 +278,11 @@ impl Runtime {
     /// The switch.
     pub fn switch(&self) -> &Arc<Switch> {
         &self.switch
+    }
+
+    /// The flow records.
+    pub fn flow_logs(&self) -> &FlowLogs {
+        &self.flow_logs
     }
 
     /// The hosts.

@@ -17,7 +17,7 @@ use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, 
 use super::round::{Round, longest_packet};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Destination, DropReason, Filtered, FrameMeta, Ingress, Memory, Output, PortState, Received, Rewrite,
+    Answered, Destination, DropReason, FrameMeta, Ingress, Memory, Output, Passage, PortState, Received, Rewrite,
     Service, Unobserved, Verdict, View, decide, rewrite, warm,
 };
 use crate::mapping::PortId;
@@ -212,7 +212,7 @@ impl Executor {
             shared,
             sampler: &mut local.sampler,
             audience: shared.observers.present(),
-            filtered: Filtered::default(),
+            passage: Passage::default(),
         };
         round.block.received_frames.add(count as u64);
         let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
@@ -424,10 +424,10 @@ fn observed(
     round: &mut Round<'_>,
     output: &mut Output,
 ) -> Verdict {
-    round.filtered = Filtered::default();
-    let verdict = decide(received, ingress, view, memory, round.now, output, &mut round.filtered);
+    round.passage = Passage::default();
+    let verdict = decide(received, ingress, view, memory, round.now, output, &mut round.passage);
     if let Some(audience) = &mut round.audience {
-        audience.filtered = round.filtered;
+        audience.passage = round.passage;
     }
     verdict
 }

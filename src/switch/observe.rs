@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::port::{Offload, segment};
-use crate::datapath::{Answered, DropReason, Filtered};
+use crate::datapath::{Answered, DropReason, Passage};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::wire::filter::Filter;
 pub use crate::wire::pcapng::Direction;
@@ -28,6 +28,8 @@ pub struct Wanted {
     pub interfaces: Option<Vec<InterfaceIndex>>,
     /// Where no interfaces are named: each frame also at its egress, so that a delivered frame is seen twice.
     pub arrivals: bool,
+    /// A frame that stands for many is shown as one, as the host gave it, with the number of its packets.
+    pub merged: bool,
     /// Octets kept of each frame.
     pub snaplen: usize,
     /// Frames that may wait for the observer.
@@ -49,6 +51,7 @@ impl Default for Wanted {
             filter: Filter::default(),
             interfaces: None,
             arrivals: false,
+            merged: false,
             snaplen: usize::MAX,
             queue: 8192,
             octets: OCTETS_OF_ONE,
@@ -94,14 +97,16 @@ pub struct Observed {
     pub port: PortId,
     /// From the host there, or to it.
     pub direction: Direction,
-    /// Length of the whole frame in octets.
+    /// Packets that it stands for; 1 unless the observer wants frames as hosts give them.
+    pub packets: u32,
+    /// Length of the whole frame in octets; that of all packets together where it stands for several.
     pub length: usize,
     /// Its first octets, up to the snaplen.
     pub bytes: Vec<u8>,
     /// Its verdict.
     pub fate: Fate,
-    /// What let it through the firewall or denied it, as far as it is from a host.
-    pub filtered: Filtered,
+    /// What let it through the firewall or denied it, and where it was routed, as far as it is from a host.
+    pub passage: Passage,
 }
 
 #[derive(Debug)]
@@ -202,7 +207,7 @@ impl Observers {
         } else {
             Some(Audience {
                 entries: self.entries.load_full(),
-                filtered: Filtered::default(),
+                passage: Passage::default(),
             })
         }
     }
@@ -222,8 +227,8 @@ fn make_room(entries: &mut Vec<Arc<Entry>>, octets: usize) {
 /// The observers of one batch.
 pub(super) struct Audience {
     entries: Arc<Vec<Arc<Entry>>>,
-    /// What let the latest frame through the firewall or denied it.
-    pub(super) filtered: Filtered,
+    /// What was seen of the decision about the latest frame.
+    pub(super) passage: Passage,
 }
 
 /// Where and when a frame is seen.
@@ -246,25 +251,48 @@ impl Audience {
             Some(interfaces) => interfaces.contains(&place.interface),
             None => entry.wanted.arrivals || !matches!(fate, Fate::Arrived { .. }),
         };
-        let filtered = match fate {
-            Fate::Fabric(_) | Fate::Answered(_) => Filtered::default(),
-            _ => self.filtered,
+        let passage = match fate {
+            // Its sender's rules let it out before.
+            Fate::Answered(Answered::TooBig) => self.passage,
+            Fate::Fabric(_) | Fate::Answered(_) => Passage::default(),
+            _ => self.passage,
         };
         for entry in self.entries.iter().filter(|entry| wants_place(entry)) {
             if !entry.wanted.filter.matches(frame) {
                 continue;
             }
+            let shown = Shown {
+                place,
+                direction,
+                fate,
+                passage,
+                packets: 1,
+                length: frame.len(),
+            };
             match offload {
-                Offload::None => entry.offer(place, direction, frame, fate, filtered),
+                Offload::None => entry.offer(&shown, frame),
+                Offload::Checksum { .. } if entry.wanted.merged => entry.offer(&shown, frame),
                 Offload::Checksum { start, offset } => {
                     let mut whole = frame.to_vec();
                     segment::complete_checksum(&mut whole, *start, *offset);
-                    entry.offer(place, direction, &whole, fate, filtered);
+                    entry.offer(&shown, &whole);
+                }
+                Offload::Segment(segments) if entry.wanted.merged => {
+                    let packets = segments.count(frame.len());
+                    let repeated = (packets - 1) * usize::from(segments.headers);
+                    let shown = Shown {
+                        // A frame has at most 64 KiB.
+                        packets: packets as u32,
+                        length: frame.len() + repeated,
+                        ..shown
+                    };
+                    entry.offer(&shown, frame);
                 }
                 Offload::Segment(segments) => {
                     let mut room = vec![0; segment::piece_length(segments)];
                     segment::segment(frame, segments, &mut room, 0, |piece| {
-                        entry.offer(place, direction, piece, fate, filtered);
+                        let length = piece.len();
+                        entry.offer(&Shown { length, ..shown }, piece);
                         true
                     });
                 }
@@ -273,8 +301,19 @@ impl Audience {
     }
 }
 
+/// What an observer is shown of a frame beyond its octets.
+#[derive(Clone, Copy)]
+struct Shown {
+    place: Place,
+    direction: Direction,
+    fate: Fate,
+    passage: Passage,
+    packets: u32,
+    length: usize,
+}
+
 impl Entry {
-    fn offer(&self, place: Place, direction: Direction, frame: &[u8], fate: Fate, filtered: Filtered) {
+    fn offer(&self, shown: &Shown, frame: &[u8]) {
         self.counts.matched.fetch_add(1, Ordering::Relaxed);
         let kept = frame.len().min(self.wanted.snaplen);
         // Several workers may exceed it by a frame each.
@@ -283,14 +322,15 @@ impl Entry {
             return;
         }
         let observed = Observed {
-            at: place.at,
-            interface: place.interface,
-            port: place.port,
-            direction,
-            length: frame.len(),
+            at: shown.place.at,
+            interface: shown.place.interface,
+            port: shown.place.port,
+            direction: shown.direction,
+            packets: shown.packets,
+            length: shown.length,
             bytes: frame[..kept].to_vec(),
-            fate,
-            filtered,
+            fate: shown.fate,
+            passage: shown.passage,
         };
         // Added before sending, because the receiver subtracts at once.
         self.counts.waiting.fetch_add(kept, Ordering::Relaxed);

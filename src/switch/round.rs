@@ -12,7 +12,7 @@ use super::observe::{Audience, Fate, Place};
 use super::port::{ETHERNET, HEADER, Offload, PortDevice, SendError, VnetHeader};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
-    Answered, Asking, DropReason, Filtered, Ingress, Received, Rewrite, Service, Verdict, View, responder,
+    Answered, Asking, DropReason, Filtered, Ingress, Passage, Received, Rewrite, Service, Verdict, View, responder,
 };
 
 /// The frames of one port in one round.
@@ -28,8 +28,8 @@ pub(super) struct Round<'a> {
     pub(super) sampler: &'a mut Option<Box<Sampler>>,
     /// The observers, if any.
     pub(super) audience: Option<Audience>,
-    /// What let the latest frame through the firewall or denied it, where that was asked for.
-    pub(super) filtered: Filtered,
+    /// What was seen of the decision about the latest frame, where that was asked for.
+    pub(super) passage: Passage,
 }
 
 impl Round<'_> {
@@ -82,7 +82,7 @@ impl Round<'_> {
                 length: frame.len(),
                 head: head(frame),
                 filtered: if reason.is_of_firewall() {
-                    self.filtered
+                    self.passage.filtered
                 } else {
                     Filtered::default()
                 },

@@ -7,6 +7,7 @@ use super::{
 use crate::model::change::{Change, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
+use crate::model::flow_log::FlowLogResource;
 use crate::model::ids::{InterfaceId, SecurityGroupId};
 use crate::model::instance::Instance;
 use crate::model::instance::life::InstanceState;
@@ -247,6 +248,7 @@ impl Command for DeleteInterface {
         let freed: Vec<_> = freed.collect();
         edit.associations_follow(&freed);
         edit.make(Change::Mappings(freed));
+        edit.delete_flow_logs(FlowLogResource::Interface(id));
         edit.delete(record);
         Ok(view)
     }

@@ -21,9 +21,11 @@ use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
 use super::elastic_ip::ElasticIp;
 use super::error::ModelError;
+use super::flow_log::FlowLog;
 use super::ids::{
-    AllocationId, DhcpOptionsId, InstanceId, InterfaceId, InternetGatewayId, NetworkAclAssociationId, NetworkAclId,
-    PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, DhcpOptionsId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NetworkAclAssociationId,
+    NetworkAclId, PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
+    VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
@@ -74,6 +76,7 @@ pub struct Network {
     pub(super) elastic_ips: BTreeMap<AllocationId, ElasticIp>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
+    pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
     pub(super) vpc_names: Names<VpcId>,
     pub(super) subnet_names: Names<SubnetId>,
     pub(super) interface_names: Names<InterfaceId>,
@@ -85,6 +88,7 @@ pub struct Network {
     pub(super) prefix_list_names: Names<PrefixListId>,
     pub(super) internet_gateway_names: Names<InternetGatewayId>,
     pub(super) elastic_ip_names: Names<AllocationId>,
+    pub(super) flow_log_names: Names<FlowLogId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -153,6 +157,7 @@ impl Network {
             internet_gateways: BTreeMap::new(),
             elastic_ips: BTreeMap::new(),
             public_addresses: BTreeMap::new(),
+            flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
             subnet_names: Names::default(),
             interface_names: Names::default(),
@@ -164,6 +169,7 @@ impl Network {
             prefix_list_names: Names::default(),
             internet_gateway_names: Names::default(),
             elastic_ip_names: Names::default(),
+            flow_log_names: Names::default(),
             next_sequence: 0,
         }
     }

@@ -14,6 +14,9 @@ use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptio
 use crate::model::elastic_ip::{
     AllocateAddress, AssociateAddress, AssociateWith, AssociationRef as AddressRef, DisassociateAddress, ReleaseAddress,
 };
+use crate::model::flow_log::{
+    CreateFlowLog, DeleteFlowLog, Destination, FlowLogResourceRef, ModifyFlowLog, TrafficType,
+};
 use crate::model::instance::life::{
     InstanceState, LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting, SetInstanceState,
 };
@@ -346,6 +349,7 @@ impl World {
                 delete_on_termination: Some(draw.number > 3),
             }),
             34 => self.random_on_gateways(draw),
+            35 => self.random_on_flow_logs(draw),
             _ => self.random_on_addresses(draw),
         }
     }
@@ -491,6 +495,37 @@ impl World {
                 gateway,
                 vpc: draw.vpc(network),
             }),
+        }
+    }
+
+    fn random_on_flow_logs(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let flow_log = draw.pick(1, network.flow_logs().map(|log| log.id));
+        match draw.number {
+            0..=4 => self.accepts(CreateFlowLog {
+                name: draw.name(),
+                resource: match draw.number {
+                    0 | 1 => FlowLogResourceRef::Vpc(draw.vpc(network)),
+                    2 => FlowLogResourceRef::Subnet(draw.subnet(network)),
+                    _ => FlowLogResourceRef::Interface(draw.interface(0, network)),
+                },
+                traffic: TrafficType::All,
+                destination: if draw.flag {
+                    Destination::Memory
+                } else {
+                    Destination::Stdout
+                },
+                format: None,
+                interval: None,
+                at: std::time::UNIX_EPOCH,
+                tags: Default::default(),
+            }),
+            5 => self.accepts(ModifyFlowLog {
+                flow_log,
+                name: Some(draw.name()),
+                tags: None,
+            }),
+            _ => self.accepts(DeleteFlowLog(flow_log)),
         }
     }
 

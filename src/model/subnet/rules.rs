@@ -5,6 +5,7 @@ use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
+use crate::model::flow_log::FlowLogResource;
 use crate::model::ids::SubnetId;
 use crate::model::limits::Limits;
 use crate::model::naming::Names;
@@ -203,6 +204,7 @@ impl Command for DeleteSubnet {
             after: None,
         });
         edit.dissociate_acl(subnet.id);
+        edit.delete_flow_logs(FlowLogResource::Subnet(subnet.id));
         edit.delete(subnet.clone());
         Ok(subnet)
     }

@@ -9,6 +9,7 @@ use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
+use crate::model::flow_log::FlowLogResource;
 use crate::model::ids::VpcId;
 use crate::model::interface::IPV6_MTU;
 use crate::model::limits::Limits;
@@ -208,6 +209,7 @@ impl Command for DeleteVpc {
         if let Some(acl) = edit.network_acls.get(&vpc.default_network_acl_id).cloned() {
             edit.delete(acl);
         }
+        edit.delete_flow_logs(FlowLogResource::Vpc(vpc.id));
         edit.delete(vpc.clone());
         Ok(vpc)
     }

@@ -12,24 +12,12 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceId;
+use crate::model::region::zone_id;
 
 /// The lifetime of a role's credentials by default (STS, AssumeRole, DurationSeconds).
 const ROLE_SECONDS: i64 = 3600;
 /// The permitted lifetimes (same page).
 const ROLE_RANGE: std::ops::RangeInclusive<i64> = 900..=43_200;
-
-/// The zone's identifier, as in `use1-az1`: the region shortened, and the letter as a number ("Availability Zone IDs").
-pub(super) fn zone_id(zone: &str) -> String {
-    let region = crate::model::region::region_of(zone);
-    let letter = zone[region.len()..]
-        .bytes()
-        .next()
-        .map_or(1, |letter| u32::from(letter.saturating_sub(b'a')) + 1);
-    let mut parts = region.split('-');
-    let country = parts.next().unwrap_or_default();
-    let rest: String = parts.filter_map(|part| part.chars().next()).collect();
-    format!("{country}{rest}-az{letter}")
-}
 
 /// Returns the caller's identity.
 #[derive(Debug, Deserialize)]

@@ -312,7 +312,7 @@ impl Action for DescribeInstanceTypeOfferings {
             "region" => vec![region],
             "availability-zone" => ('a'..='f').map(|letter| format!("{region}{letter}")).collect(),
             "availability-zone-id" => ('a'..='f')
-                .map(|letter| super::account::zone_id(&format!("{region}{letter}")))
+                .map(|letter| crate::model::region::zone_id(&format!("{region}{letter}")))
                 .collect(),
             other => {
                 let message = format!("Value ({}) for parameter locationType is invalid.", printed(other));

@@ -292,7 +292,7 @@ pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
                 ("availabilityZone", Node::maybe(zone.as_ref())),
                 (
                     "availabilityZoneId",
-                    Node::maybe(zone.as_deref().map(super::account::zone_id)),
+                    Node::maybe(zone.as_deref().map(crate::model::region::zone_id)),
                 ),
                 ("groupName", Node::text("")),
                 ("tenancy", Node::text("default")),

@@ -88,7 +88,7 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
         ("networkInterfaceId", Node::text(interface.id)),
         ("subnetId", Node::text(interface.subnet_id)),
         ("vpcId", Node::text(interface.vpc_id)),
-        ("availabilityZoneId", Node::Text(super::account::zone_id(&zone))),
+        ("availabilityZoneId", Node::Text(crate::model::region::zone_id(&zone))),
         ("availabilityZone", Node::Text(zone)),
         ("description", Node::text(&interface.description)),
         ("ownerId", Node::text(ACCOUNT)),

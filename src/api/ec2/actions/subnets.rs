@@ -65,7 +65,7 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
         ("availabilityZone", Node::text(&subnet.availability_zone)),
         (
             "availabilityZoneId",
-            Node::Text(super::account::zone_id(&subnet.availability_zone)),
+            Node::Text(crate::model::region::zone_id(&subnet.availability_zone)),
         ),
         ("defaultForAz", Node::text(false)),
         ("mapPublicIpOnLaunch", Node::text(false)),
