@@ -14,6 +14,7 @@ mod edge;
 mod failure;
 mod faults;
 mod firewall;
+mod flow_logs;
 mod graph;
 mod ignored;
 mod man;

@@ -107,6 +107,11 @@ pub(super) fn elastic_ips(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/elastic-ips", "elastic_ips", typed)
 }
 
+/// Flow logs.
+pub(super) fn flow_logs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/flow-logs", "flow_logs", typed)
+}
+
 /// Hosts of the outside.
 pub(super) fn outside(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/outside", "outside", typed)

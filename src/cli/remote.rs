@@ -16,6 +16,7 @@ use super::firewall::{
     NetworkAclArguments, PrefixListArguments, SecurityGroupArguments, network_acls, prefix_lists, security_groups,
     set_groups,
 };
+use super::flow_logs::{FlowLogArguments, flow_logs};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
     INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, outline,
@@ -152,6 +153,8 @@ pub enum Query {
     ElasticIps(AddressArguments),
     /// List hosts beyond all internet gateways; add one, or take it away
     Outside(OutsideArguments),
+    /// List flow logs; create or delete one, or show its records
+    FlowLogs(FlowLogArguments),
     /// List faults that act, begin one, or end it
     Faults(FaultArguments),
     /// Capture frames as they cross the switch, dropped ones too, each with what became of it
@@ -412,6 +415,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
         Query::Outside(arguments) => outside(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,
+        Query::FlowLogs(arguments) => flow_logs(client, output, arguments).await,
         Query::Capture(arguments) => capture(client, arguments).await,
         Query::Explain(arguments) => explain(client, json, arguments).await,
         Query::Events {

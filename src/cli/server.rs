@@ -92,6 +92,9 @@ pub struct ServerArguments {
     /// Choose identifiers and MAC addresses as an earlier start with this seed did
     #[arg(long)]
     seed: Option<u64>,
+    /// The folder of files of flow records, for flow logs that write to a file
+    #[arg(long, value_name = "FOLDER")]
+    flow_logs: Option<PathBuf>,
     /// Keep the network in this folder: every edit is there before it is answered, and the next start goes on with it
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
@@ -338,6 +341,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         resolver: arguments.resolver,
         environment: host_environment(&std::env::current_exe().map_err(impossible)?),
         store,
+        flow_logs: arguments.flow_logs.clone(),
         keeper: keeper.clone(),
         ..RuntimeConfig::default()
     });

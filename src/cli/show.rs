@@ -188,6 +188,20 @@ pub(super) const INTERNET_GATEWAYS: View = View {
     columns: &[NAME, ID, named("VPC", "vpc_id")],
     named_in: &[VPC_LIST],
 };
+pub(super) const FLOW_LOGS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("VPC", "vpc_id"),
+        named("SUBNET", "subnet_id"),
+        named("INTERFACE", "interface_id"),
+        at("TRAFFIC", "traffic"),
+        at("INTERVAL", "interval"),
+        at("DESTINATION", "destination"),
+        at("ERROR", "delivery_error"),
+    ],
+    named_in: &[VPC_LIST, SUBNET_LIST, INTERFACE_LIST],
+};
 pub(super) const ELASTIC_IPS: View = View {
     columns: &[
         NAME,

@@ -168,6 +168,7 @@ fn subject(step: &Step) -> (Kind, &str) {
         }
         Step::DeleteOptions(label) | Step::CreateOptions(label, _) => (Kind::DhcpOptions, label),
         Step::Edge(step) => step.subject(),
+        Step::FlowLog(step) => step.subject(),
         Step::CreateTable { table, .. }
         | Step::ModifyTable { table, .. }
         | Step::ResetTable(table)
@@ -312,6 +313,7 @@ impl<S: Stage> Work<'_, S> {
                 ..ModifySubnet::new(self.subnet(label))
             }),
             Step::Edge(step) => self.take_at_edge(step),
+            Step::FlowLog(step) => self.take_flow_log_step(step),
             Step::DeleteVpc(label) => self.run(DeleteVpc(self.reference(Kind::Vpc, label))),
             Step::SetOptions(label, choice) => self.run(ModifyVpc {
                 dhcp_options: Some(self.options(choice)),

@@ -49,6 +49,7 @@ impl Layout {
             layout.interfaces.insert(label.to_owned(), interface);
         }
         layout.want_edge(topology);
+        layout.want_flow_logs(topology);
         super::filters::resolve(topology, &mut layout);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);

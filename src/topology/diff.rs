@@ -136,6 +136,9 @@ impl<'d> Judged<'d> {
             |_, _| None,
         );
         self.judge(Kind::ElasticIp, &desired.elastic_ips, &running.elastic_ips, |_, _| None);
+        self.judge(Kind::FlowLog, &desired.flow_logs, &running.flow_logs, |log, _| {
+            Some(log.of.clone())
+        });
         let mut tables = running.route_tables.clone();
         tables.retain(|label, table| desired.route_tables.contains_key(label) || !table.is_untouched(label));
         self.judge(Kind::RouteTable, &desired.route_tables, &tables, |table, _| {

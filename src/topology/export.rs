@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::edge::export_edge;
 use super::filters;
+use super::flow_logs::export_flow_logs;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
@@ -40,6 +41,7 @@ pub fn export(layout: &Layout) -> Value {
     put(&mut file, "instances", hosts);
     put(&mut file, "outside", outside.into_iter().map(outside_host).collect());
     export_edge(layout, &mut file);
+    export_flow_logs(layout, &mut file);
     let tables = layout
         .route_tables
         .iter()

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::edge::{ElasticIp, InternetGateway};
 use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
+use super::flow_logs::FlowLog;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
@@ -55,6 +56,8 @@ pub enum Kind {
     InternetGateway,
     /// An Elastic IP address.
     ElasticIp,
+    /// A flow log.
+    FlowLog,
     /// A host of the lab.
     Instance,
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Kind {
             Self::RouteTable => "route table",
             Self::InternetGateway => "internet gateway",
             Self::ElasticIp => "Elastic IP address",
+            Self::FlowLog => "flow log",
             Self::Instance => "instance",
         })
     }
@@ -100,6 +104,8 @@ pub struct Layout {
     pub internet_gateways: BTreeMap<Label, InternetGateway>,
     /// Elastic IP addresses.
     pub elastic_ips: BTreeMap<Label, ElasticIp>,
+    /// Flow logs.
+    pub flow_logs: BTreeMap<Label, FlowLog>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
 }
@@ -127,6 +133,7 @@ impl Layout {
             route_tables: others(&self.route_tables, &named.route_tables),
             internet_gateways: others(&self.internet_gateways, &named.internet_gateways),
             elastic_ips: others(&self.elastic_ips, &named.elastic_ips),
+            flow_logs: others(&self.flow_logs, &named.flow_logs),
             instances: others(&self.instances, &named.instances),
         }
     }

@@ -66,6 +66,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
         running.rename(Kind::Interface, found, label);
     }
     running.align_edge(desired);
+    running.align_flow_logs(desired);
     for (label, table) in &desired.route_tables {
         let same = |_: &Label, other: &RouteTable| {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
@@ -129,6 +130,7 @@ impl Running {
         }
         let Some(old) = old else { return };
         let layout = &mut self.layout;
+        layout.rename_logged(kind, &old, new);
         let own = |label: &mut Label| {
             if *label == old {
                 new.clone_into(label);
@@ -211,6 +213,7 @@ impl Running {
             }
             Kind::ElasticIp => key(&mut layout.elastic_ips, &old, new),
             Kind::RouteTable => key(&mut layout.route_tables, &old, new),
+            Kind::FlowLog => key(&mut layout.flow_logs, &old, new),
             Kind::Instance => key(&mut layout.instances, &old, new),
         }
         self.aliases.insert((kind, new.to_owned()), old);

@@ -13,6 +13,7 @@ mod diff;
 mod edge;
 mod export;
 mod filters;
+mod flow_logs;
 pub mod format;
 mod layout;
 mod matching;

@@ -52,6 +52,7 @@ impl Steps {
         steps.make_filters(judged);
         steps.make_interfaces(judged);
         steps.make_edge(judged);
+        steps.make_flow_logs(judged);
         steps.make_tables(judged);
         steps.end_filters(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
@@ -115,6 +116,7 @@ impl Steps {
 
     fn take_away(&mut self, judged: &Judged<'_>) {
         let now = &judged.running.layout;
+        self.take_flow_logs_away(judged);
         self.take_addresses_away(judged);
         self.detach(judged);
         for (label, _) in with(judged, Kind::Instance, &now.instances, Fate::ends) {

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::edge::EdgeStep;
 use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
+use super::flow_logs::FlowLogStep;
 use super::layout::{
     Described, Fields, Instance, Interface, Kind, Label, OptionSet, OptionsChoice, Subnet, Target, Vpc,
 };
@@ -217,6 +218,8 @@ pub enum Step {
     Disassociate(Label, Label),
     /// Edits an internet gateway or an Elastic IP address.
     Edge(EdgeStep),
+    /// Edits a flow log.
+    FlowLog(FlowLogStep),
     /// Makes a prefix list.
     CreateList(Label, PrefixList),
     /// Gives a prefix list all that can change.

@@ -155,6 +155,7 @@ impl Running {
             subnets: &subnet_labels,
             interfaces: &interface_labels,
         };
+        layout.have_flow_logs(network, &known);
         filters::read(network, &known, layout);
         running
     }
@@ -241,6 +242,7 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::RouteTable => is::<model::RouteTableId>(label),
         Kind::InternetGateway => is::<model::InternetGatewayId>(label),
         Kind::ElasticIp => is::<model::AllocationId>(label),
+        Kind::FlowLog => is::<model::FlowLogId>(label),
         Kind::Instance => false,
     }
 }

@@ -355,6 +355,34 @@ def edge(vpc, interface):
     ec2.delete_internet_gateway(InternetGatewayId=gateway)
 
 
+def flow_logs(vpc, interface):
+    """Flow logs, as Terraform makes and reads them."""
+    fields = "${version} ${vpc-id} ${srcaddr} ${dstaddr} ${action}"
+    made = ec2.create_flow_logs(ResourceIds=[vpc, "vpc-0123456789abcdef0"], ResourceType="VPC", TrafficType="ALL",
+                                LogGroupName="flows", DeliverLogsPermissionArn="arn:aws:iam::123456789012:role/flows",
+                                LogFormat=fields, MaxAggregationInterval=60, ClientToken="flows-1",
+                                TagSpecifications=tags("vpc-flow-log", Name="flows"))
+    expect("created", len(made["FlowLogIds"]), 1)
+    expect("for one resource of two", made["Unsuccessful"][0]["Error"]["Code"], "InvalidVpcID.NotFound")
+    read = ec2.describe_flow_logs(FlowLogIds=made["FlowLogIds"])["FlowLogs"][0]
+    for name, value in {"ResourceId": vpc, "TrafficType": "ALL", "LogGroupName": "flows", "LogFormat": fields,
+                        "FlowLogStatus": "ACTIVE", "DeliverLogsStatus": "SUCCESS", "MaxAggregationInterval": 60,
+                        "LogDestinationType": "cloud-watch-logs",
+                        "DeliverLogsPermissionArn": "arn:aws:iam::123456789012:role/flows"}.items():
+        expect(f"{name} of the flow log", read[name], value)
+    to_s3 = ec2.create_flow_logs(ResourceIds=[interface], ResourceType="NetworkInterface", TrafficType="REJECT",
+                                 LogDestinationType="s3", LogDestination="arn:aws:s3:::bucket/prefix/")["FlowLogIds"]
+    found = ec2.describe_flow_logs(Filters=[{"Name": "log-destination-type", "Values": ["s3"]}])["FlowLogs"]
+    expect("by destination", [log["FlowLogId"] for log in found], to_s3)
+    expect("default format", found[0]["LogFormat"].split()[:3], ["${version}", "${account-id}", "${interface-id}"])
+    list(ec2.get_paginator("describe_flow_logs").paginate(PaginationConfig={"PageSize": 5}))
+    expect("field", code(ec2.create_flow_logs, ResourceIds=[vpc], ResourceType="VPC", TrafficType="ALL",
+                         LogGroupName="x", LogFormat="${nonsense}"), "InvalidParameter")
+    gone = ec2.delete_flow_logs(FlowLogIds=made["FlowLogIds"] + to_s3 + ["fl-0123456789abcdef0"])["Unsuccessful"]
+    expect("deleted but for", [(one["ResourceId"], one["Error"]["Code"]) for one in gone],
+           [("fl-0123456789abcdef0", "InvalidFlowLogId.NotFound")])
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -382,6 +410,7 @@ def main():
     network_acls(vpc, subnets)
     prefix_lists()
     edge(vpc, ids[0])
+    flow_logs(vpc, ids[0])
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -31,6 +31,7 @@ mod examples;
 mod failover;
 mod faults;
 mod firewall;
+mod flow_logs;
 mod host_api;
 mod hosts;
 mod lab_commands;

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod faults;
 mod files;
+mod flow_logs;
 mod idempotency;
 mod instances;
 mod interfaces;
@@ -58,6 +59,7 @@ use crate::model::Command;
 pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
 pub use elastic_ips::ElasticIpView;
+pub use flow_logs::FlowLogView;
 pub(crate) use idempotency::Answers;
 pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
@@ -108,6 +110,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
         (name = "events", description = "Events of the network, as they happen"),
         (name = "captures", description = "Live frames with their verdicts"),
+        (name = "flow-logs", description = "Records of the flows of interfaces, as AWS has them, and what AWS does not record"),
         (name = "faults", description = "Loss, delay, stale mappings, frozen instances and other faults"),
         (name = "explain", description = "Why a frame is delivered, answered or dropped"),
         (name = "instances", description = "Hosts of the lab: network namespaces whose eth0 is an interface"),
@@ -141,6 +144,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(profiles::router())
         .merge(explain::router())
         .merge(captures::router())
+        .merge(flow_logs::router())
         .merge(faults::router())
         .merge(instances::router())
         .merge(runs::router())

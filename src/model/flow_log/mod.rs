@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::FlowLogError;
 pub use self::format::{DEFAULT_FORMAT, FlowField, LogFormat};
+pub use self::rules::DEFAULT_INTERVAL;
 use crate::model::duration::{SECOND, Span};
 use crate::model::ids::{FlowLogId, InterfaceId, ResourceRef, SubnetId, VpcId};
 use crate::model::naming::Tags;
@@ -116,7 +117,13 @@ pub enum Destination {
     /// To a file of this name in the server's folder for flow logs (`--flow-logs`).
     File(String),
     /// To memory, under the name of a log group of CloudWatch Logs, for clients of AWS.
-    CloudWatchLogs(String),
+    CloudWatchLogs {
+        /// The log group.
+        log_group: String,
+        /// The role that is said to write there; nothing asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role_arn: Option<String>,
+    },
     /// To memory, under the ARN of a bucket of S3, for clients of AWS.
     S3(String),
 }
@@ -127,7 +134,7 @@ impl fmt::Display for Destination {
             Self::Memory => f.write_str("memory"),
             Self::Stdout => f.write_str("stdout"),
             Self::File(name) => write!(f, "file {name}"),
-            Self::CloudWatchLogs(group) => write!(f, "log group {group}"),
+            Self::CloudWatchLogs { log_group, .. } => write!(f, "log group {log_group}"),
             Self::S3(arn) => f.write_str(arn),
         }
     }

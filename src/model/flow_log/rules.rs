@@ -15,7 +15,7 @@ use crate::model::network::{Network, fresh_id, not_found};
 use crate::model::outside;
 
 /// EC2's default (EC2 API, `MaxAggregationInterval`).
-const DEFAULT_INTERVAL: super::AggregationInterval = Span::constant(std::time::Duration::from_secs(600));
+pub const DEFAULT_INTERVAL: super::AggregationInterval = Span::constant(std::time::Duration::from_secs(600));
 
 impl Record for FlowLog {
     type Id = FlowLogId;
@@ -51,8 +51,10 @@ impl Destination {
     fn check(&self) -> Result<(), FlowLogError> {
         match self {
             Self::Memory | Self::Stdout => Ok(()),
-            Self::CloudWatchLogs(name) | Self::S3(name) if name.is_empty() => Err(FlowLogError::NoName),
-            Self::CloudWatchLogs(_) | Self::S3(_) => Ok(()),
+            Self::CloudWatchLogs { log_group: name, .. } | Self::S3(name) if name.is_empty() => {
+                Err(FlowLogError::NoName)
+            }
+            Self::CloudWatchLogs { .. } | Self::S3(_) => Ok(()),
             Self::File(name) => {
                 let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
                 if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.chars().all(usable) {

@@ -323,7 +323,7 @@ impl Shared {
             let mut text = closed.lines.join("\n");
             text.push('\n');
             let delivered = match &closed.log.destination {
-                Destination::Memory | Destination::CloudWatchLogs(_) | Destination::S3(_) => continue,
+                Destination::Memory | Destination::CloudWatchLogs { .. } | Destination::S3(_) => continue,
                 Destination::Stdout => std::io::stdout()
                     .lock()
                     .write_all(text.as_bytes())

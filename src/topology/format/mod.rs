@@ -3,6 +3,7 @@
 
 mod check;
 mod edge;
+mod flow_logs;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub(crate) use check::{check_for_steps, check_topology, is_word};
 pub use check::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use edge::{ElasticIpTopology, InternetGatewayTopology, OutsideTopology};
 pub(in crate::topology) use edge::{outside_subnet, outside_vpc};
+pub use flow_logs::FlowLogTopology;
 
 use crate::file::diagnostic::FileError;
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
@@ -63,6 +65,10 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, ElasticIpTopology>)]
     pub elastic_ips: BTreeMap<String, Spanned<ElasticIpTopology>>,
+    /// Flow logs, by name.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, FlowLogTopology>)]
+    pub flow_logs: BTreeMap<String, Spanned<FlowLogTopology>>,
     /// Hosts beyond all internet gateways, by name. Steps name them as they name instances.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, OutsideTopology>)]

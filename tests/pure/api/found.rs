@@ -17,6 +17,7 @@ fn body(operation: &str) -> Option<&'static str> {
         | "modify_prefix_list"
         | "modify_elastic_ip"
         | "modify_internet_gateway"
+        | "modify_flow_log"
         | "modify_security_group" => r#"{"tags": {}}"#,
         "associate_network_acl" => r#"{"subnet": "left"}"#,
         "put_network_acl_entry" => r#"{"action": "allow", "protocol": "tcp", "cidr": "0.0.0.0/0"}"#,

@@ -5,6 +5,7 @@ mod addresses;
 mod attachments;
 mod cidr_blocks;
 mod dhcp_options;
+mod flow_logs;
 mod ids;
 mod images;
 mod instance_attributes;
@@ -43,6 +44,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
+    Entry::of::<flow_logs::CreateFlowLogs>(),
     Entry::of::<internet_gateways::CreateInternetGateway>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
     Entry::of::<network_acls::CreateNetworkAcl>(),
@@ -55,6 +57,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
+    Entry::of::<flow_logs::DeleteFlowLogs>(),
     Entry::of::<internet_gateways::DeleteInternetGateway>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
     Entry::of::<network_acls::DeleteNetworkAcl>(),
@@ -71,6 +74,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<addresses::DescribeAddressesAttribute>(),
     Entry::of::<account::DescribeAvailabilityZones>(),
     Entry::of::<dhcp_options::DescribeDhcpOptions>(),
+    Entry::of::<flow_logs::DescribeFlowLogs>(),
     Entry::of::<images::DescribeImages>(),
     Entry::of::<instance_attributes::DescribeInstanceAttribute>(),
     Entry::of::<instance_attributes::DescribeInstanceCreditSpecifications>(),

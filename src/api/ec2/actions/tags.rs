@@ -14,6 +14,7 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::elastic_ip::ModifyAddress;
+use crate::model::flow_log::ModifyFlowLog;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
@@ -183,6 +184,7 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
             Ok(())
         }
         Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
+        Some("fl") => retag!(call, pass, edit, text, flow_log, ModifyFlowLog),
         Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
         _ => Err(Ec2Error::new(
@@ -314,6 +316,9 @@ impl Action for DescribeTags {
                 gateway.name.as_deref(),
                 &gateway.tags,
             );
+        }
+        for log in controller.flow_logs() {
+            take("vpc-flow-log", log.id.to_string(), log.name.as_deref(), &log.tags);
         }
         for address in controller.elastic_ips() {
             take(
