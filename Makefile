@@ -90,7 +90,7 @@ attack: test-tools
 ## formatting, lints, the core alone, dependencies, documentation, spelling: no warning passes
 lint:
 	$(CARGO) fmt --check
-	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/table.rs xtask/src/main.rs
+	rustfmt --check --edition 2024 fuzz/*.rs fuzz/fuzz_targets/*.rs loom/*.rs xtask/src/main.rs
 	$(CARGO) clippy --locked --all-targets --features bench-tools,planted-panics $(FIGURES) -- -D warnings
 	$(CARGO) check --locked --lib --no-default-features
 	$(CARGO) clippy --quiet --locked --manifest-path xtask/Cargo.toml --target-dir xtask/target --all-targets -- -D warnings

@@ -18,7 +18,7 @@ regenerate        write api/openapi.json, the schemas and api/ec2-coverage.md an
 examples          write api/examples.json anew: what a server answers to each operation (root), and regenerate
 tools [tests]     install the programs of the demo, or those of all tests (root)
 fuzz [build]      fuzz each target, or only build them
-loom              run the mapping table under the model checker
+loom              run the tables of threads under the model checker
 figures ARGUMENTS run the tests that compare figures, with some optimization
 repeat            play each failover scenario several times
 

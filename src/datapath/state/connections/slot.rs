@@ -1,6 +1,11 @@
 //! Stores one entry in 64 bytes, written by several workers and read by all without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+// The crate in `loom/` includes this file to try every order of loads and stores.
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::Known;
 use super::key::Key;
@@ -9,7 +14,7 @@ use crate::mapping::InterfaceIndex;
 
 /// An entry's words.
 ///
-/// 0: version (upper half), state (bits 16 and 17), what was seen (lower 16 bits). 1: the second in which it was last
+/// 0: version (upper half), whether the entry was moved here (bit 18), state (bits 16 and 17), what was seen (lower 16 bits). 1: the second in which it was last
 /// refreshed (upper half), and the last second of its life. 2: the allowance it counts against, and 3 to 7: the key. Word 2
 /// shares its lower half with the key.
 #[derive(Default)]
@@ -18,13 +23,17 @@ pub(super) struct Slot {
     words: [AtomicU64; 8],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 64);
 
 const STATE: u64 = 0b11 << 16;
 const FREE: u64 = 0;
 const WRITING: u64 = 1 << 16;
 const LIVE: u64 = 2 << 16;
+const MOVED: u64 = 1 << 18;
 const SEEN: u64 = 0xffff;
+/// What a new entry of the slot does not keep.
+const OWN: u64 = STATE | MOVED | SEEN;
 /// One in the version.
 const ONE: u64 = 1 << 32;
 
@@ -55,6 +64,11 @@ impl Reading {
             until: times as u32,
             allowance: (word >> 32) as u32,
         }
+    }
+
+    /// Whether it was moved here from a smaller table.
+    pub(super) fn has_moved(&self) -> bool {
+        self.head & MOVED != 0
     }
 
     #[inline]
@@ -146,7 +160,7 @@ impl Slot {
 
     /// Writes an entry if the slot is free or its entry has expired: returns the allowance that this one counted
     /// against, if it was in use. `None` when it is neither, or another worker was quicker.
-    pub(super) fn write(&self, content: &Content, now: u32) -> Option<Option<u32>> {
+    pub(super) fn write(&self, content: &Content, now: u32, moved: bool) -> Option<Option<u32>> {
         let head = self.word(0);
         let former = if head & STATE == FREE {
             None
@@ -154,7 +168,7 @@ impl Slot {
             let expired = self.expired(now).filter(|reading| reading.head == head)?;
             Some(expired.allowance)
         };
-        let writing = (head & !(STATE | SEEN)).wrapping_add(ONE) | WRITING;
+        let writing = (head & !OWN).wrapping_add(ONE) | WRITING;
         self.words[0]
             .compare_exchange(head, writing, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
@@ -166,32 +180,43 @@ impl Slot {
         for (at, word) in key.iter().enumerate().skip(1) {
             set(at + 2, *word);
         }
-        let live = writing & !STATE | LIVE | u64::from(content.seen.bits());
+        let moved = if moved { MOVED } else { 0 };
+        let live = writing & !STATE | LIVE | moved | u64::from(content.seen.bits());
         self.words[0].store(live, Ordering::Release);
         Some(former)
     }
 
-    /// Writes the flags and the life of the entry; false when it is another entry by now.
+    /// The seconds in which the slot's last entry was refreshed, and in which its life ends.
+    pub(super) fn times(&self) -> (u32, u32) {
+        let times = self.words[1].load(Ordering::Acquire);
+        ((times >> 32) as u32, times as u32)
+    }
+
+    /// Writes the flags and the life of the entry; false when it is another entry by now, or has moved. Where two workers
+    /// write the same entry at once, one of them is heard.
     pub(super) fn update(&self, reading: &Reading, seen: Seen, now: u32, until: u32) -> bool {
         let head = reading.head & !SEEN | u64::from(seen.bits());
+        let is_other = |now: u64| (now ^ head) & !SEEN != 0;
         if head != reading.head
-            && self.words[0]
-                .compare_exchange(reading.head, head, Ordering::AcqRel, Ordering::Relaxed)
-                .is_err()
+            && let Err(now) = self.words[0].compare_exchange(reading.head, head, Ordering::AcqRel, Ordering::Acquire)
+            && is_other(now)
         {
             return false;
         }
         // The times are exchanged too, so that those of an entry that took the slot meanwhile stay.
         let new = times(now, until);
-        reading.times == new
-            || self.words[1]
-                .compare_exchange(reading.times, new, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+        if reading.times != new {
+            let _ = self.words[1].compare_exchange(reading.times, new, Ordering::AcqRel, Ordering::Acquire);
+        }
+        // The worker that moves the entry reads the times after it has freed the slot: either it sees these, or this worker
+        // sees that the slot is free.
+        fence(Ordering::SeqCst);
+        !is_other(self.word(0))
     }
 
-    /// Frees the slot; false when it is another entry by now.
+    /// Frees the slot; false when it is another entry by now, or its flags have changed.
     pub(super) fn free(&self, reading: &Reading) -> bool {
-        let free = (reading.head & !(STATE | SEEN)).wrapping_add(ONE) | FREE;
+        let free = (reading.head & !OWN).wrapping_add(ONE) | FREE;
         self.words[0]
             .compare_exchange(reading.head, free, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()

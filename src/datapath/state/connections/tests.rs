@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
+use super::table::FIRST;
 use super::*;
 use crate::model::traffic::Direction;
 
@@ -95,8 +96,8 @@ proptest! {
 
 impl Connections {
     fn forget_key(&self, key: &Key) {
-        if let Some((slot, reading)) = self.slot(key, key.hash(self.seed)) {
-            self.free(slot, &reading);
+        if let Some((slot, reading)) = self.table.slot(key, self.table.hash(key)) {
+            self.table.free(slot, &reading);
         }
     }
 }
