@@ -19,31 +19,35 @@ HERE = pathlib.Path(__file__).parent
 
 ACTIONS = {
     "ec2": """
-        AcceptVpcPeeringConnection AllocateAddress AssignIpv6Addresses AssignPrivateIpAddresses AssociateAddress
+        AcceptVpcPeeringConnection AllocateAddress AssignIpv6Addresses AssignPrivateIpAddresses
+        AssignPrivateNatGatewayAddress AssociateAddress AssociateNatGatewayAddress
         AssociateDhcpOptions AssociateRouteTable AssociateSubnetCidrBlock AssociateVpcCidrBlock AttachInternetGateway
         AttachNetworkInterface AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateDhcpOptions
         CreateEgressOnlyInternetGateway CreateFlowLogs CreateInternetGateway CreateManagedPrefixList CreateNatGateway
         CreateNetworkAcl CreateNetworkAclEntry CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup
-        CreateSubnet CreateTags CreateVpc CreateVpcPeeringConnection DeleteDhcpOptions DeleteEgressOnlyInternetGateway
+        CreateSubnet CreateTags CreateVpc CreateVpcBlockPublicAccessExclusion CreateVpcEndpoint CreateVpcPeeringConnection DeleteDhcpOptions DeleteEgressOnlyInternetGateway
         DeleteFlowLogs DeleteInternetGateway DeleteManagedPrefixList DeleteNatGateway DeleteNetworkAcl
         DeleteNetworkAclEntry DeleteNetworkInterface DeleteRoute DeleteRouteTable DeleteSecurityGroup DeleteSubnet
-        DeleteTags DeleteVpc DeleteVpcPeeringConnection DescribeAccountAttributes DescribeAddresses
+        DeleteTags DeleteVpc DeleteVpcBlockPublicAccessExclusion DeleteVpcEndpoints DeleteVpcPeeringConnection DescribeAccountAttributes DescribeAddresses
         DescribeAddressesAttribute DescribeAvailabilityZones DescribeDhcpOptions DescribeEgressOnlyInternetGateways
         DescribeFlowLogs DescribeImages DescribeInstanceAttribute DescribeInstanceCreditSpecifications
         DescribeInstanceStatus DescribeInstanceTypeOfferings DescribeInstanceTypes DescribeInstances
         DescribeInternetGateways DescribeKeyPairs DescribeManagedPrefixLists DescribeNatGateways DescribeNetworkAcls
         DescribeNetworkInterfaceAttribute DescribeNetworkInterfaces DescribePrefixLists DescribeRegions
         DescribeRouteTables DescribeSecurityGroupRules DescribeSecurityGroups DescribeStaleSecurityGroups DescribeSubnets DescribeTags
-        DescribeVolumes DescribeVpcAttribute DescribeVpcPeeringConnections DescribeVpcs DetachInternetGateway
+        DescribeVolumes DescribeVpcAttribute DescribeVpcBlockPublicAccessExclusions DescribeVpcBlockPublicAccessOptions
+        DescribeVpcEndpoints DescribeVpcEndpointServices DescribeVpcPeeringConnections DescribeVpcs DetachInternetGateway
         DetachNetworkInterface
-        DisassociateAddress DisassociateRouteTable DisassociateSubnetCidrBlock DisassociateVpcCidrBlock
+        DisassociateAddress DisassociateNatGatewayAddress DisassociateRouteTable DisassociateSubnetCidrBlock DisassociateVpcCidrBlock
         GetManagedPrefixListAssociations GetManagedPrefixListEntries ModifyInstanceAttribute
         ModifyInstanceMetadataOptions ModifyManagedPrefixList ModifyNetworkInterfaceAttribute
-        ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute RebootInstances RejectVpcPeeringConnection
+        ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute ModifyVpcBlockPublicAccessExclusion
+        ModifyVpcBlockPublicAccessOptions ModifyVpcPeeringConnectionOptions RebootInstances RejectVpcPeeringConnection
         ReleaseAddress ReplaceNetworkAclAssociation ReplaceNetworkAclEntry ReplaceRoute
         ReplaceRouteTableAssociation ResetNetworkInterfaceAttribute RestoreManagedPrefixListVersion RevokeSecurityGroupEgress
         RevokeSecurityGroupIngress RunInstances StartInstances
         StopInstances TerminateInstances UnassignIpv6Addresses UnassignPrivateIpAddresses
+        UnassignPrivateNatGatewayAddress
         UpdateSecurityGroupRuleDescriptionsEgress UpdateSecurityGroupRuleDescriptionsIngress
     """.split(),
     "sts": "AssumeRole GetCallerIdentity".split(),

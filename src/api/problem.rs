@@ -144,10 +144,12 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
+        ModelError::NatGateway(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::InternetGateway(_) => StatusCode::CONFLICT,
         ModelError::BadName { .. }
         | ModelError::ElasticIp(_)
         | ModelError::FlowLog(_)
+        | ModelError::NatGateway(_)
         | ModelError::VpcWithoutIpv4
         | ModelError::CidrSize { .. }
         | ModelError::CidrRange { .. }

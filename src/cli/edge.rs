@@ -129,7 +129,7 @@ enum OutsideAction {
 }
 
 /// The fields that are given.
-fn given<const N: usize>(fields: [(&str, Value); N]) -> Value {
+pub(super) fn given<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
     Value::Object(
         fields
@@ -138,7 +138,7 @@ fn given<const N: usize>(fields: [(&str, Value); N]) -> Value {
     )
 }
 
-fn gone(output: Output, what: &str) -> Done {
+pub(super) fn gone(output: Output, what: &str) -> Done {
     if !output.json {
         print(&format!("{what}\n"));
     }

@@ -19,6 +19,7 @@ mod graph;
 mod ignored;
 mod man;
 mod names;
+mod nat;
 mod profiles;
 pub mod remote;
 mod routes;

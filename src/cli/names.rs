@@ -97,6 +97,11 @@ pub(super) fn prefix_lists(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/prefix-lists", "prefix_lists", typed)
 }
 
+/// NAT gateways.
+pub(super) fn nat_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/nat-gateways", "nat_gateways", typed)
+}
+
 /// Internet gateways.
 pub(super) fn internet_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/internet-gateways", "internet_gateways", typed)

@@ -17,6 +17,7 @@ use super::firewall::{
     set_groups,
 };
 use super::flow_logs::{FlowLogArguments, flow_logs};
+use super::nat::{NatArguments, nat_gateways};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
     INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, outline,
@@ -149,6 +150,8 @@ pub enum Query {
     PrefixLists(PrefixListArguments),
     /// List internet gateways; make, attach, detach or delete one
     InternetGateways(GatewayArguments),
+    /// List NAT gateways; make or delete one, or show what one has counted
+    NatGateways(NatArguments),
     /// List Elastic IP addresses; allocate, associate, disassociate or release one
     ElasticIps(AddressArguments),
     /// List hosts beyond all internet gateways; add one, or take it away
@@ -412,6 +415,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::NetworkAcls(arguments) => network_acls(client, output, arguments).await,
         Query::PrefixLists(arguments) => prefix_lists(client, output, arguments).await,
         Query::InternetGateways(arguments) => internet_gateways(client, output, arguments).await,
+        Query::NatGateways(arguments) => nat_gateways(client, output, arguments).await,
         Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
         Query::Outside(arguments) => outside(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,

@@ -202,6 +202,18 @@ pub(super) const FLOW_LOGS: View = View {
     ],
     named_in: &[VPC_LIST, SUBNET_LIST, INTERFACE_LIST],
 };
+pub(super) const NAT_GATEWAYS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("SUBNET", "subnet_id"),
+        at("CONNECTIVITY", "connectivity"),
+        at("STATE", "state"),
+        at("PRIVATE", "addresses.private_ip"),
+        at("PUBLIC", "addresses.public_ip"),
+    ],
+    named_in: &[SUBNET_LIST],
+};
 pub(super) const ELASTIC_IPS: View = View {
     columns: &[
         NAME,

@@ -5,6 +5,7 @@ use crate::model::change::{Change, Delta, Record};
 use crate::model::elastic_ip::ElasticIp;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
+use crate::model::nat_gateway::NatGateway;
 use crate::model::{Attachment, InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
 /// The events of `changes`, in their order; `network` is the network after them.
@@ -177,6 +178,7 @@ impl List<'_> {
                 |flow_log_id| EventKind::FlowLogModified { flow_log_id },
                 |flow_log_id| EventKind::FlowLogDeleted { flow_log_id },
             ),
+            Change::NatGateway(delta) => return self.nat_gateway(delta),
             Change::Mappings(changes) => Some(EventKind::mappings(changes)),
         };
         self.events.extend(event);
@@ -197,6 +199,33 @@ impl List<'_> {
             |security_group_id| EventKind::SecurityGroupModified { security_group_id },
             |security_group_id| EventKind::SecurityGroupDeleted { security_group_id },
         )
+    }
+
+    /// The state of a route to a NAT gateway depends on the gateway's.
+    fn nat_gateway(&mut self, delta: &Delta<NatGateway>) {
+        let Some(record) = delta.record() else { return };
+        let state = |gateway: &Option<NatGateway>| gateway.as_ref().map(|gateway| gateway.state);
+        if state(&delta.before) != state(&delta.after) {
+            for table in self.network.tables_towards_nat(record.id) {
+                self.table_modified(table);
+            }
+        }
+        let (vpc_id, state) = (record.vpc_id, record.state);
+        let event = lifecycle(
+            delta,
+            |nat_gateway_id| EventKind::NatGatewayCreated {
+                nat_gateway_id,
+                vpc_id,
+                state,
+            },
+            |nat_gateway_id| EventKind::NatGatewayModified {
+                nat_gateway_id,
+                vpc_id,
+                state,
+            },
+            |nat_gateway_id| EventKind::NatGatewayDeleted { nat_gateway_id, vpc_id },
+        );
+        self.events.extend(event);
     }
 
     fn table_modified(&mut self, table: RouteTableId) {

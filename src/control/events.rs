@@ -11,9 +11,10 @@ use tokio::sync::broadcast;
 
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
+use crate::model::nat_gateway::NatState;
 use crate::model::{
     AddressOrPrefix, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
-    MappingChange, NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    MappingChange, NatGatewayId, NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 
 /// Changes that one event lists; beyond that it only counts them.
@@ -205,6 +206,31 @@ pub enum EventKind {
         /// Which.
         flow_log_id: FlowLogId,
     },
+    /// A NAT gateway came to be.
+    NatGatewayCreated {
+        /// Which.
+        nat_gateway_id: NatGatewayId,
+        /// Its VPC.
+        vpc_id: VpcId,
+        /// Its state.
+        state: NatState,
+    },
+    /// A NAT gateway has another state or other addresses, or was changed otherwise.
+    NatGatewayModified {
+        /// Which.
+        nat_gateway_id: NatGatewayId,
+        /// Its VPC.
+        vpc_id: VpcId,
+        /// Its state.
+        state: NatState,
+    },
+    /// A NAT gateway is listed no longer.
+    NatGatewayDeleted {
+        /// Which.
+        nat_gateway_id: NatGatewayId,
+        /// Its VPC.
+        vpc_id: VpcId,
+    },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
         /// The changes; the first 1000 of a longer list.
@@ -369,7 +395,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 43] = [
+    pub const TYPES: [&'static str; 46] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -413,6 +439,9 @@ impl EventKind {
         "flow_log_modified",
         "flow_log_deleted",
         "panic_contained",
+        "nat_gateway_created",
+        "nat_gateway_modified",
+        "nat_gateway_deleted",
     ];
 
     /// The name of the type.
@@ -461,6 +490,9 @@ impl EventKind {
             Self::FlowLogModified { .. } => 40,
             Self::FlowLogDeleted { .. } => 41,
             Self::PanicContained { .. } => 42,
+            Self::NatGatewayCreated { .. } => 43,
+            Self::NatGatewayModified { .. } => 44,
+            Self::NatGatewayDeleted { .. } => 45,
         };
         Self::TYPES[place]
     }

@@ -10,11 +10,14 @@ use foldhash::fast::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::firewall::Compiled;
-use crate::datapath::{self, Edge, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec};
+use crate::datapath::{
+    self, Edge, FabricWriter, InterfaceSpec, NatGateway, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec,
+};
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::interface::InterfaceRecord;
+use crate::model::nat_gateway::{Connectivity, NatState};
 use crate::model::outside;
 use crate::model::route_table::RouteTarget;
 use crate::model::{InterfaceId, MappingChange, Network, RouteTableId, Subnet, SubnetId, Vpc, VpcId};
@@ -170,6 +173,12 @@ impl Binding {
                 datapath::RouteTarget::Internet
             }
             RouteTarget::InternetGateway(_) => datapath::RouteTarget::Blackhole,
+            RouteTarget::NatGateway(id) => network
+                .nat_gateway(&id.into())
+                .ok()
+                .filter(|gateway| !gateway.state.is_over())
+                .and_then(|gateway| self.interface_index(gateway.interface_id?))
+                .map_or(datapath::RouteTarget::Blackhole, datapath::RouteTarget::NatGateway),
             RouteTarget::Local => datapath::RouteTarget::Local,
             RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
             // A detached interface drops what is routed to it; a deleted one no longer has a place.
@@ -229,7 +238,45 @@ impl Binding {
                 edge.associate(address.public_ip, *index, association.private_ip);
             }
         }
+        self.add_nats(network, &mut edge);
+        let before = self.writer.view().edge.clone();
         self.writer.set_edge(edge);
+        self.cut_connections(&before);
+    }
+
+    fn add_nats(&self, network: &Network, edge: &mut Edge) {
+        let available = network
+            .nat_gateways()
+            .filter(|gateway| gateway.state == NatState::Available);
+        for gateway in available {
+            let interface = gateway.interface_id.and_then(|id| self.interface_index(id));
+            let Some((interface, subnet)) = interface.zip(self.subnet_index(gateway.subnet_id)) else {
+                continue;
+            };
+            let addresses = gateway
+                .addresses
+                .iter()
+                .map(|address| (address.private_ip, !address.drains));
+            let public = gateway.connectivity == Connectivity::Public;
+            edge.add_nat(NatGateway::new(interface, subnet, public, addresses.collect()));
+        }
+    }
+
+    /// What a gateway or an address is gone from has no connections any more (firewall facts A13).
+    fn cut_connections(&self, before: &Edge) {
+        let fabric = self.writer.fabric();
+        for gateway in before.nats() {
+            let now = self.writer.view().edge.nat(gateway.interface);
+            for (address, _) in &gateway.addresses {
+                let stays = now.is_some_and(|now| now.addresses.iter().any(|(other, _)| other == address));
+                if !stays {
+                    fabric.bindings().cut(gateway.interface, Some(IpAddr::V4(*address)));
+                }
+            }
+            if now.is_none() {
+                fabric.bindings().cut(gateway.interface, None);
+            }
+        }
     }
 
     /// Forgets an interface whose mappings were removed.

@@ -17,6 +17,7 @@ use crate::model::fault::Propagated;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
 use crate::model::mapping::MappingChange;
+use crate::model::nat_gateway::NatGateway;
 use crate::model::outside;
 use crate::model::subnet::Subnet;
 use crate::model::vpc::Vpc;
@@ -189,6 +190,7 @@ impl<'c> Follower<'c> {
             Change::InternetGateway(delta) => self.gateway(state, delta),
             Change::ElasticIp(_) => self.edge = true,
             Change::FlowLog(_) => self.afterwards.flow_logs = true,
+            Change::NatGateway(delta) => self.nat_gateway(state, delta),
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }
@@ -317,6 +319,18 @@ impl<'c> Follower<'c> {
             for table in state.network.tables_towards_gateway(id) {
                 self.routes_now.extend(subnets_of_table(&state.network, table));
             }
+        }
+    }
+
+    /// A NAT gateway passes packets while it is available.
+    fn nat_gateway(&mut self, state: &State, delta: &Delta<NatGateway>) {
+        self.edge = true;
+        for table in delta
+            .id()
+            .map(|id| state.network.tables_towards_nat(id))
+            .unwrap_or_default()
+        {
+            self.routes_now.extend(subnets_of_table(&state.network, table));
         }
     }
 

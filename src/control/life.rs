@@ -2,6 +2,7 @@
 //! asked for comes about by and by, as on EC2. How long each step takes is the profile's, or a fault's.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use super::controller::{Controller, State};
@@ -14,14 +15,14 @@ use crate::model::interface::{
     AttachInterface, Attachment, AttachmentState, DetachInterface, ModifyAttachment, NetworkInterface,
 };
 use crate::model::profile::InstancePolicy;
-use crate::model::{Instance, InstanceId, InterfaceId, ModelError, ResourceRef};
+use crate::model::{Instance, InstanceId, InterfaceId, ModelError, NatGatewayId, ResourceRef};
 
 /// How long a terminated instance is listed (EC2 guide, "Terminate instances": about an hour).
-const LISTED: Duration = Duration::from_secs(3600);
+pub(super) const LISTED: Duration = Duration::from_secs(3600);
 
 /// What comes about later.
 #[derive(Debug, Clone, Copy)]
-enum Transition {
+pub(super) enum Transition {
     /// A pending instance comes up.
     Boot(InstanceId),
     /// A stopping instance is off.
@@ -30,6 +31,14 @@ enum Transition {
     Gone(InstanceId),
     /// A terminated instance is listed no longer.
     Forget(InstanceId),
+    /// A pending NAT gateway is there.
+    NatReady(NatGatewayId),
+    /// A NAT gateway that is being deleted is gone.
+    NatGone(NatGatewayId),
+    /// A NAT gateway that is deleted or has failed is listed no longer.
+    NatForgotten(NatGatewayId),
+    /// The time that addresses of a NAT gateway have for draining is over.
+    NatDrained(NatGatewayId, Ipv4Addr),
     /// The device of an interface appears in its instance.
     Plug(InterfaceId, (InstanceId, u32)),
     /// The device of an interface vanishes.
@@ -236,6 +245,7 @@ impl Controller {
                 InstanceState::Running | InstanceState::Stopped => {}
             }
         }
+        self.resume_nats();
         let under_way = |interface: &NetworkInterface| {
             interface
                 .attachment
@@ -301,6 +311,10 @@ impl Controller {
                     tracing::debug!(%id, %error, "a terminated instance is not there to be forgotten");
                 }
             }
+            Transition::NatReady(_)
+            | Transition::NatGone(_)
+            | Transition::NatForgotten(_)
+            | Transition::NatDrained(..) => self.pass_nat(transition),
             Transition::Plug(interface, place) => {
                 if let Err(error) = self.plug_device(interface, place) {
                     tracing::warn!(%interface, %error, "the device of a network interface does not appear");
@@ -436,7 +450,7 @@ impl Controller {
         vpc.map(|vpc| vpc.profile.instance).unwrap_or_default()
     }
 
-    fn later(&self, delay: Duration, transition: Transition) {
+    pub(super) fn later(&self, delay: Duration, transition: Transition) {
         let now = self.shared.timer.now();
         self.write().life.add(now.saturating_add(delay), transition);
         self.shared.timer.wake(self);

@@ -2,8 +2,10 @@
 
 use super::controller::Controller;
 use super::error::ControlError;
+use crate::datapath::NatCounters;
 use crate::model::{
-    AllocationId, ElasticIp, InternetGateway, InternetGatewayId, NetworkInterface, ResourceRef, SubnetId,
+    AllocationId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway, NatGatewayId, NetworkInterface,
+    ResourceRef, SubnetId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -35,6 +37,28 @@ impl Controller {
     /// One Elastic IP address.
     pub fn elastic_ip(&self, address: &ResourceRef<AllocationId>) -> Result<ElasticIp, ControlError> {
         Ok(self.read().network.elastic_ip(address)?.clone())
+    }
+
+    /// All NAT gateways, by identifier, deleted ones that are listed included.
+    pub fn nat_gateways(&self) -> Vec<NatGateway> {
+        self.read().network.nat_gateways().cloned().collect()
+    }
+
+    /// One NAT gateway.
+    pub fn nat_gateway(&self, gateway: &ResourceRef<NatGatewayId>) -> Result<NatGateway, ControlError> {
+        Ok(self.read().network.nat_gateway(gateway)?.clone())
+    }
+
+    /// What a NAT gateway has counted, and how many connections it has now.
+    pub fn nat_counters(&self, gateway: &ResourceRef<NatGatewayId>) -> Result<(NatCounters, usize), ControlError> {
+        let state = self.read();
+        let interface = state.network.nat_gateway(gateway)?.interface_id;
+        let Some(index) = interface.and_then(|id| state.binding.interface_index(id)) else {
+            return Ok((NatCounters::default(), 0));
+        };
+        let fabric = state.binding.writer().fabric();
+        let now = self.shared.timer.now().as_secs() as u32;
+        Ok((fabric.bindings().counters(index), fabric.bindings().active(index, now)))
     }
 
     /// The interfaces of the hosts of the outside, by identifier.

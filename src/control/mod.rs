@@ -15,6 +15,7 @@ mod former;
 pub mod history;
 mod life;
 mod lookups;
+mod nat_life;
 pub mod ports;
 pub mod request;
 #[cfg(test)]

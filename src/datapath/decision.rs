@@ -152,7 +152,7 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
         }
         Fact::Route { route, .. } => {
             let target = route.and_then(|(_, target)| match target {
-                RouteTarget::Interface(index) => Some(Entry::Interface(index)),
+                RouteTarget::Interface(index) | RouteTarget::NatGateway(index) => Some(Entry::Interface(index)),
                 RouteTarget::Local | RouteTarget::Internet | RouteTarget::Blackhole => None,
             });
             let destination = route.map(|(net, _)| net);
@@ -171,6 +171,7 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
                 .collect()
         }
         Fact::Public { vpc, .. } => vec![Entry::PublicAddresses(vpc)],
+        Fact::Binding { gateway, .. } => vec![Entry::Connections(gateway)],
         Fact::Station { mac, .. } => vec![Entry::Station { subnet: here, mac }],
         Fact::Tracked { interface, .. } => vec![Entry::Connections(interface)],
         Fact::Full { interface, .. } => vec![Entry::Vpc(vpc), Entry::Connections(interface)],

@@ -4,7 +4,7 @@
 //! The stages are met in this order, a file each: `guard` (whose frame is it), `neighbor` (ARP and Neighbor Discovery),
 //! `router` (what the subnet's router answers itself), `responder` (DHCP, which is answered off the hot path), `guard` again
 //! (source check), `security_group` (outbound rules), `deliver` (by destination MAC), `route` (for frames to the router's MAC),
-//! `internet` (for packets to and from the outside), `network_acl` (between subnets), `guard` (destination check),
+//! `internet` (for packets to and from the outside), `nat_gateway`, `network_acl` (between subnets), `guard` (destination check),
 //! `security_group` (inbound rules). `learning` takes their place where the profile is a learning switch, and `resolve` asks
 //! there for what the router does not know.
 
@@ -30,15 +30,17 @@ pub use faults::{FaultView, ServiceFaults};
 pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
 pub use stage::responder;
 pub use state::{
-    Allowance, Asking, Committed, Connections, Effects, Life, Memory, Output, PortState, Segments, TrackedConnection,
+    Allowance, Asking, Bindings, Committed, Connections, Effects, Life, Memory, NatCounter, NatCounters, Output,
+    PortState, Segments, TrackedConnection,
 };
 pub use trace::{Fact, Filtered, FilteredBy, Observer, Passage, Recorder, Stage, Unobserved};
 pub use translate::Translation;
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Edge, Fabric, FabricWriter, Ingress, InterfaceSpec, Origin, PolicyIndex, RouteTable, RouteTarget, RouterAddress,
-    SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView, warm,
+    Edge, Fabric, FabricWriter, Ingress, InterfaceSpec, NatGateway, Origin, PolicyIndex, RouteTable, RouteTarget,
+    RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView,
+    warm,
 };
 
 use crate::mapping::InterfaceIndex;

@@ -37,6 +37,8 @@ pub enum Stage {
     Route,
     /// Which public address stands for a private one?
     Gateway,
+    /// Which address and port of a NAT gateway stand for a connection?
+    NatGateway,
     /// Does the network ACL of the subnet that it leaves let it out?
     NetworkAclEgress,
     /// Does the network ACL of the subnet that it enters let it in?
@@ -199,6 +201,21 @@ pub enum Fact {
         interface: InterfaceIndex,
         /// How many that are.
         limit: u32,
+    },
+    /// The address and port of a NAT gateway that stand for a connection of a host behind it.
+    Binding {
+        /// The gateway's interface.
+        gateway: InterfaceIndex,
+        /// The protocol.
+        protocol: u8,
+        /// The host's address and port.
+        inside: (IpAddr, u16),
+        /// What stands for it.
+        outside: (IpAddr, u16),
+        /// The other end.
+        remote: (IpAddr, u16),
+        /// Whether the connection begins.
+        new: bool,
     },
     /// A learning switch's entry for a station.
     Station {
@@ -399,6 +416,7 @@ impl fmt::Display for Fact {
                     RouteTarget::Local => f.write_str("local route"),
                     RouteTarget::Interface(index) => write!(f, "route to interface #{}", index.get()),
                     RouteTarget::Internet => f.write_str("route to the internet gateway"),
+                    RouteTarget::NatGateway(_) => f.write_str("route to a NAT gateway"),
                     RouteTarget::Blackhole => f.write_str("black hole"),
                 }
             }
@@ -475,6 +493,25 @@ impl fmt::Display for Fact {
                 }
             }
             Self::Full { limit, .. } => write!(f, "the instance has its {limit} connections tracked already"),
+            Self::Binding {
+                protocol,
+                inside,
+                outside,
+                remote,
+                new,
+                ..
+            } => {
+                let end = |(address, port): (IpAddr, u16)| std::net::SocketAddr::new(address, port);
+                let begins = if *new { "from now on " } else { "" };
+                write!(
+                    f,
+                    "{begins}{} stands for {} towards {} ({})",
+                    end(*outside),
+                    end(*inside),
+                    end(*remote),
+                    ProtocolName(*protocol)
+                )
+            }
             Self::Group { mac } => write!(f, "{mac} is a group address"),
             Self::Station { mac, known: true } => write!(f, "{mac} was heard on a port"),
             Self::Station { mac, known: false } => write!(f, "{mac} was not heard yet"),

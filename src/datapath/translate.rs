@@ -113,6 +113,11 @@ impl Translation {
         }
     }
 
+    /// Whether it changes more than addresses.
+    pub(super) fn changes_ports(&self) -> bool {
+        self.source_port != 0 || self.destination_port != 0
+    }
+
     /// A copy of the beginning of a frame with the new addresses. Its total length is that of what is there.
     pub(super) fn head_of(&self, frame: &[u8]) -> Head {
         let length = frame.len().min(HEAD);

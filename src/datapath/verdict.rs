@@ -153,6 +153,10 @@ named! {
         Service = "service_packet",
         /// A packet that was too long for its path got ICMP Fragmentation Needed or Packet Too Big.
         TooBig = "packet_too_big",
+        /// A packet without hops left got ICMP Time Exceeded from a NAT gateway.
+        TimeExceeded = "time_exceeded",
+        /// A TCP connection that a NAT gateway has forgotten was reset.
+        NatReset = "nat_tcp_reset",
         /// A DHCPDISCOVER got an offer.
         Dhcpv4Offer = "dhcpv4_offer",
         /// A DHCPREQUEST or DHCPINFORM got an acknowledgement.
@@ -335,6 +339,18 @@ named! {
         IgwSource = "igw_source_not_assigned",
         /// No host of the outside and no interface behind an internet gateway has the public address.
         IgwUnmapped = "igw_unmapped",
+        /// Neither TCP, UDP nor ICMP over IPv4, at a NAT gateway.
+        NatProtocol = "nat_protocol",
+        /// A fragment that a NAT gateway does not pass: of TCP or ICMP, or without its first fragment.
+        NatFragment = "nat_fragment",
+        /// No port of a NAT gateway is left for the destination.
+        NatPortsExhausted = "nat_ports_exhausted",
+        /// It belongs to no connection that a host behind the NAT gateway has begun.
+        NatUnsolicited = "nat_unsolicited",
+        /// From a private NAT gateway to the internet gateway.
+        NatPrivateToIgw = "nat_private_to_igw",
+        /// Beyond a NAT gateway, to a target that one NAT gateway does not lead to here.
+        NatNextHop = "nat_next_hop",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
         /// The router does not know yet where the destination is, and asks.

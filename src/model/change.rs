@@ -17,6 +17,7 @@ use super::interface::InterfaceRecord;
 use super::internet_gateway::InternetGateway;
 use super::mapping::MappingChange;
 use super::naming::Names;
+use super::nat_gateway::NatGateway;
 use super::network::Network;
 use super::network_acl::{AclAssociationChange, NetworkAclRecord};
 use super::prefix_list::PrefixList;
@@ -275,6 +276,8 @@ changes! {
     ElasticIp(Box<Delta<ElasticIp>>),
     /// A flow log was created, changed or deleted.
     FlowLog(Box<Delta<FlowLog>>),
+    /// A NAT gateway is made, changed, deleted or forgotten.
+    NatGateway(Box<Delta<NatGateway>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

@@ -11,6 +11,7 @@ use super::flow_log::FlowLogError;
 use super::ids::{InstanceId, InterfaceId, ResourceId, RouteTableId, SubnetId};
 use super::instance::life::InstanceState;
 use super::internet_gateway::InternetGatewayError;
+use super::nat_gateway::NatGatewayError;
 use super::network_acl::NetworkAclError;
 use super::prefix_list::PrefixListError;
 use super::security_group::SecurityGroupError;
@@ -351,6 +352,9 @@ pub enum ModelError {
     /// A refusal about a flow log.
     #[error(transparent)]
     FlowLog(#[from] FlowLogError),
+    /// A refusal about a NAT gateway.
+    #[error(transparent)]
+    NatGateway(#[from] NatGatewayError),
     /// A value out of its range.
     #[error("'{field}' cannot be {given}")]
     OutOfRange {
@@ -388,6 +392,7 @@ impl ModelError {
             "aclassoc" => ("association ID", "association"),
             "pl" => ("prefix list ID", "prefix_list"),
             "igw" => ("internetGateway ID", "internet_gateway"),
+            "nat" => ("natGateway ID", "nat_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
             "fl" => ("flow log ID", "flow_log"),
             "eipassoc" => ("association ID", "association"),
@@ -429,6 +434,7 @@ impl ModelError {
             Self::ElasticIp(error) => error.code(),
             Self::InternetGateway(error) => error.code(),
             Self::FlowLog(error) => error.code(),
+            Self::NatGateway(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -473,6 +479,7 @@ impl ModelError {
             Self::ElasticIp(error) => Some(error.field()),
             Self::InternetGateway(error) => Some(error.field()),
             Self::FlowLog(error) => Some(error.field()),
+            Self::NatGateway(error) => Some(error.field()),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -549,6 +556,7 @@ impl ModelError {
             Self::ElasticIp(error) => error.remedy().into(),
             Self::InternetGateway(error) => error.remedy().into(),
             Self::FlowLog(error) => error.remedy().into(),
+            Self::NatGateway(error) => error.remedy().into(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),

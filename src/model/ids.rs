@@ -235,6 +235,14 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a NAT gateway.
+    NatGatewayId,
+    "nat",
+    "NAT gateway",
+    "NatGatewayNotFound"
+);
+
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

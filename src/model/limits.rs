@@ -35,6 +35,8 @@ pub struct Limits {
     pub elastic_ips: Option<usize>,
     /// Flow logs of one VPC, subnet or interface.
     pub flow_logs_per_resource: Option<usize>,
+    /// NAT gateways of one availability zone.
+    pub nat_gateways_per_zone: Option<usize>,
     /// Network interfaces in all.
     pub interfaces: Option<usize>,
     /// IPv4 addresses and prefixes of one interface; a prefix counts as one (EC2 user guide, "Assigning prefixes").
@@ -60,6 +62,7 @@ impl Limits {
         internet_gateways: None,
         elastic_ips: None,
         flow_logs_per_resource: None,
+        nat_gateways_per_zone: None,
         interfaces: None,
         ipv4_per_interface: None,
         ipv6_per_interface: None,
@@ -81,6 +84,7 @@ impl Limits {
         internet_gateways: Some(5),
         elastic_ips: Some(5),
         flow_logs_per_resource: Some(2),
+        nat_gateways_per_zone: Some(5),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),
         ipv6_per_interface: Some(10),

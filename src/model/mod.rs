@@ -20,6 +20,7 @@ pub mod internet_gateway;
 pub mod limits;
 pub mod mapping;
 pub mod naming;
+pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
 pub mod outside;
@@ -40,7 +41,7 @@ pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
     AddressAssociationId, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
-    NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId,
+    NatGatewayId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId,
     SecurityGroupRuleId, SubnetId, VpcId,
 };
 pub use instance::{Instance, metadata};
@@ -48,6 +49,7 @@ pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
 pub use internet_gateway::InternetGateway;
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange};
+pub use nat_gateway::NatGateway;
 pub use network::Network;
 pub use network_acl::NetworkAcl;
 pub use prefix_list::PrefixList;

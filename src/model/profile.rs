@@ -10,11 +10,13 @@ use super::duration::{AdvertisementInterval, Delay, Remembered, RouterLifetime, 
 
 mod dhcp;
 mod firewall;
+mod nat;
 mod others;
 mod router;
 
 pub use dhcp::{DhcpPolicy, Dhcpv4Policy, Dhcpv6Names, Dhcpv6Policy, ForeignAddress, LeasedRoute, RapidCommit};
 pub use firewall::{FirewallPolicy, TrackingPolicy};
+pub use nat::NatPolicy;
 pub use router::{AdvertisementDestination, AdvertisementPolicy, Resolution, RouterMac, RouterPolicy, Ttl};
 
 /// The behaviour of the fabric towards every interface of a VPC. Facts and their confidence: `docs/fidelity.md`.
@@ -43,6 +45,9 @@ pub struct Profile {
     pub dhcp: DhcpPolicy,
     /// Security groups and network ACLs.
     pub firewall: FirewallPolicy,
+    /// NAT gateways.
+    #[serde(default)]
+    pub nat: NatPolicy,
     /// How long instances and attachments take to come and go.
     pub instance: InstancePolicy,
 }
@@ -369,6 +374,7 @@ impl Profile {
                 answers_per_second: 20,
             },
             firewall: FirewallPolicy::aws(),
+            nat: NatPolicy::default(),
             instance: InstancePolicy::default(),
         }
     }

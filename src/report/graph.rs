@@ -102,7 +102,7 @@ impl Graph {
                     to: to.to_string(),
                     via: via.clone(),
                 }),
-                Target::Local | Target::Blackhole | Target::Gateway(_) => None,
+                Target::Local | Target::Blackhole | Target::Gateway(..) => None,
             })
         });
         Self {

@@ -282,6 +282,8 @@ impl Executor {
             let committed = effects.commit(ingress, state, fabric, round.now);
             verdict = if committed.refused && !matches!(verdict, Verdict::Drop(_)) {
                 Verdict::Drop(DropReason::ConntrackAllowance)
+            } else if committed.unbound && !matches!(verdict, Verdict::Drop(_)) {
+                Verdict::Drop(DropReason::NatPortsExhausted)
             } else {
                 round.asked(view, verdict, committed.asking, output.reply.frame(), &mut self.spare)
             };

@@ -365,9 +365,10 @@ impl<S: Stage> Work<'_, S> {
                     Target::Local => TargetRef::Local,
                     Target::Blackhole => TargetRef::Blackhole,
                     Target::Interface(interface) => TargetRef::Interface(self.interface(interface)),
-                    Target::Gateway(gateway) => {
-                        TargetRef::InternetGateway(self.reference(Kind::InternetGateway, gateway))
+                    Target::Gateway(Kind::NatGateway, gateway) => {
+                        TargetRef::NatGateway(self.reference(Kind::NatGateway, gateway))
                     }
+                    Target::Gateway(kind, gateway) => TargetRef::InternetGateway(self.reference(*kind, gateway)),
                 };
                 self.edit_route(label, RouteEdit::Put(*to, target))
             }

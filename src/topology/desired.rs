@@ -50,6 +50,7 @@ impl Layout {
         }
         layout.want_edge(topology);
         layout.want_flow_logs(topology);
+        layout.want_nats(topology);
         super::filters::resolve(topology, &mut layout);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);
@@ -141,8 +142,10 @@ fn desired_table(topology: &Topology, fields: &RouteTableTopology, ranges: &[IpN
         let target = match route.via.value.as_str() {
             "local" => Target::Local,
             "blackhole" => Target::Blackhole,
-            via if topology.internet_gateways.contains_key(via) => Target::Gateway(via.to_owned()),
-            via => Target::Interface(topology.interface_behind(via).unwrap_or(via).to_owned()),
+            via => match topology.gateway_kind(via) {
+                Some(kind) => Target::Gateway(kind, via.to_owned()),
+                None => Target::Interface(topology.interface_behind(via).unwrap_or(via).to_owned()),
+            },
         };
         (route.to.value.trunc(), target)
     });

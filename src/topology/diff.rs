@@ -139,6 +139,17 @@ impl<'d> Judged<'d> {
         self.judge(Kind::FlowLog, &desired.flow_logs, &running.flow_logs, |log, _| {
             Some(log.of.clone())
         });
+        self.judge(
+            Kind::NatGateway,
+            &desired.nat_gateways,
+            &running.nat_gateways,
+            |gateway, judged| {
+                let mut addresses = gateway.elastic_ips.iter();
+                let replaced = addresses.find(|label| judged.fate(Kind::ElasticIp, label) == Fate::Replace);
+                let address = replaced.map(|label| (Kind::ElasticIp, label.clone()));
+                address.or_else(|| Some((Kind::Subnet, gateway.subnet.clone())))
+            },
+        );
         let mut tables = running.route_tables.clone();
         tables.retain(|label, table| desired.route_tables.contains_key(label) || !table.is_untouched(label));
         self.judge(Kind::RouteTable, &desired.route_tables, &tables, |table, _| {

@@ -11,6 +11,7 @@ use super::diff::{Fate, Judged};
 use super::export::{put, put_tags};
 use super::layout::{Described, Fields, Kind, Label, Layout, field, list, tags};
 use super::matching::stand_in;
+use super::nat::NatGateway;
 use super::order::{Steps, with};
 use super::plan::Step;
 use super::running::{Running, label};
@@ -87,7 +88,7 @@ impl Described for ElasticIp {
     }
 }
 
-/// One thing to do about an internet gateway or an Elastic IP address.
+/// One thing to do about a gateway or an Elastic IP address.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EdgeStep {
     /// Makes a gateway, attached to its VPC.
@@ -110,6 +111,12 @@ pub enum EdgeStep {
     TagAddress(Label, Tags),
     /// Releases an address.
     Release(Label),
+    /// Makes a NAT gateway.
+    CreateNat(Label, NatGateway),
+    /// Gives a NAT gateway other tags.
+    TagNat(Label, Tags),
+    /// Deletes a NAT gateway, so that nothing is left of it.
+    DeleteNat(Label),
 }
 
 impl EdgeStep {
@@ -126,6 +133,7 @@ impl EdgeStep {
             | Self::Disassociate(label)
             | Self::TagAddress(label, _)
             | Self::Release(label) => (Kind::ElasticIp, label),
+            Self::CreateNat(label, _) | Self::TagNat(label, _) | Self::DeleteNat(label) => (Kind::NatGateway, label),
         }
     }
 }
@@ -176,7 +184,10 @@ impl Layout {
         }
         for address in network.elastic_ips().filter(|address| !address.automatic) {
             let own = label(address.name.as_ref(), address.id);
-            let association = address.association;
+            // A NAT gateway names its addresses itself.
+            let association = address
+                .association
+                .filter(|at| interfaces.contains_key(&at.interface_id));
             let primary = association.and_then(|at| network.primaries(at.interface_id).0);
             let private = association.map(|at| at.private_ip);
             let address = ElasticIp {
@@ -295,7 +306,7 @@ impl Steps {
         }
     }
 
-    fn at_edge(&mut self, judged: &Judged<'_>, step: EdgeStep) {
+    pub(super) fn at_edge(&mut self, judged: &Judged<'_>, step: EdgeStep) {
         let (kind, label) = step.subject();
         let label = label.to_owned();
         self.push(judged, kind, &label, Step::Edge(step));
@@ -354,6 +365,9 @@ impl<S: Stage> Work<'_, S> {
                 name: None,
                 tags: Some(tags.clone()),
             }),
+            EdgeStep::CreateNat(label, gateway) => self.create_nat(label, gateway),
+            EdgeStep::TagNat(label, tags) => self.tag_nat(label, tags),
+            EdgeStep::DeleteNat(label) => self.delete_nat(label),
             EdgeStep::Release(label) => self.run(ReleaseAddress(self.reference(Kind::ElasticIp, label))),
         }
     }

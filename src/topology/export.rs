@@ -8,6 +8,7 @@ use super::edge::export_edge;
 use super::filters;
 use super::flow_logs::export_flow_logs;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
+use super::nat::export_nats;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::metadata::InstanceMetadata;
@@ -42,6 +43,7 @@ pub fn export(layout: &Layout) -> Value {
     put(&mut file, "outside", outside.into_iter().map(outside_host).collect());
     export_edge(layout, &mut file);
     export_flow_logs(layout, &mut file);
+    export_nats(layout, &mut file);
     let tables = layout
         .route_tables
         .iter()

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::edge::{ElasticIp, InternetGateway};
 use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use super::flow_logs::FlowLog;
+use super::nat::NatGateway;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
@@ -58,6 +59,8 @@ pub enum Kind {
     ElasticIp,
     /// A flow log.
     FlowLog,
+    /// A NAT gateway.
+    NatGateway,
     /// A host of the lab.
     Instance,
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Kind {
             Self::InternetGateway => "internet gateway",
             Self::ElasticIp => "Elastic IP address",
             Self::FlowLog => "flow log",
+            Self::NatGateway => "NAT gateway",
             Self::Instance => "instance",
         })
     }
@@ -106,6 +110,8 @@ pub struct Layout {
     pub elastic_ips: BTreeMap<Label, ElasticIp>,
     /// Flow logs.
     pub flow_logs: BTreeMap<Label, FlowLog>,
+    /// NAT gateways.
+    pub nat_gateways: BTreeMap<Label, NatGateway>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
 }
@@ -134,6 +140,7 @@ impl Layout {
             internet_gateways: others(&self.internet_gateways, &named.internet_gateways),
             elastic_ips: others(&self.elastic_ips, &named.elastic_ips),
             flow_logs: others(&self.flow_logs, &named.flow_logs),
+            nat_gateways: others(&self.nat_gateways, &named.nat_gateways),
             instances: others(&self.instances, &named.instances),
         }
     }
@@ -257,8 +264,8 @@ pub enum Target {
     Blackhole,
     /// This interface.
     Interface(Label),
-    /// To the outside by this internet gateway.
-    Gateway(Label),
+    /// This gateway, of a kind of gateways.
+    Gateway(Kind, Label),
 }
 
 impl fmt::Display for Target {
@@ -266,7 +273,7 @@ impl fmt::Display for Target {
         f.write_str(match self {
             Self::Local => "local",
             Self::Blackhole => "blackhole",
-            Self::Interface(label) | Self::Gateway(label) => label,
+            Self::Interface(label) | Self::Gateway(_, label) => label,
         })
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
     }
     running.align_edge(desired);
     running.align_flow_logs(desired);
+    running.align_nats(desired);
     for (label, table) in &desired.route_tables {
         let same = |_: &Label, other: &RouteTable| {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
@@ -166,6 +167,10 @@ impl Running {
                     .interfaces
                     .values_mut()
                     .for_each(|interface| own(&mut interface.subnet));
+                layout
+                    .nat_gateways
+                    .values_mut()
+                    .for_each(|gateway| own(&mut gateway.subnet));
                 let tables = layout.route_tables.values_mut().map(|table| &mut table.subnets);
                 let acls = layout.network_acls.values_mut().map(|acl| &mut acl.subnets);
                 for subnets in tables.chain(acls) {
@@ -202,16 +207,23 @@ impl Running {
                     }
                 }
             }
-            Kind::InternetGateway => {
+            Kind::InternetGateway | Kind::NatGateway => {
                 key(&mut layout.internet_gateways, &old, new);
+                key(&mut layout.nat_gateways, &old, new);
                 let tables = layout.route_tables.values_mut();
                 for target in tables.flat_map(|table| table.routes.values_mut()) {
-                    if let Target::Gateway(label) = target {
+                    if let Target::Gateway(of, label) = target
+                        && *of == kind
+                    {
                         own(label);
                     }
                 }
             }
-            Kind::ElasticIp => key(&mut layout.elastic_ips, &old, new),
+            Kind::ElasticIp => {
+                key(&mut layout.elastic_ips, &old, new);
+                let gateways = layout.nat_gateways.values_mut();
+                gateways.flat_map(|gateway| &mut gateway.elastic_ips).for_each(own);
+            }
             Kind::RouteTable => key(&mut layout.route_tables, &old, new),
             Kind::FlowLog => key(&mut layout.flow_logs, &old, new),
             Kind::Instance => key(&mut layout.instances, &old, new),

@@ -17,6 +17,7 @@ mod flow_logs;
 pub mod format;
 mod layout;
 mod matching;
+mod nat;
 mod order;
 mod plan;
 mod rehearse;

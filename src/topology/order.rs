@@ -53,6 +53,7 @@ impl Steps {
         steps.make_interfaces(judged);
         steps.make_edge(judged);
         steps.make_flow_logs(judged);
+        steps.make_nats(judged);
         steps.make_tables(judged);
         steps.end_filters(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
@@ -117,6 +118,7 @@ impl Steps {
     fn take_away(&mut self, judged: &Judged<'_>) {
         let now = &judged.running.layout;
         self.take_flow_logs_away(judged);
+        self.take_nats_away(judged);
         self.take_addresses_away(judged);
         self.detach(judged);
         for (label, _) in with(judged, Kind::Instance, &now.instances, Fate::ends) {
@@ -367,16 +369,18 @@ impl Steps {
         }
     }
 
-    /// Restores routes of a kept table to replaced interfaces, and its associations with replaced subnets.
+    /// Restores routes of a kept table to replaced targets, and its associations with replaced subnets.
     fn restore(&mut self, judged: &Judged<'_>, label: &str, table: &RouteTable, old: Option<&RouteTable>) {
         for (to, target) in &table.routes {
             let there = old.is_none_or(|old| old.routes.get(to) == Some(target));
-            if let Target::Interface(interface) = target
-                && judged.fate(Kind::Interface, interface) == Fate::Replace
-                && there
-            {
+            let (kind, gone) = match target {
+                Target::Interface(interface) => (Kind::Interface, interface),
+                Target::Gateway(kind, gateway) => (*kind, gateway),
+                Target::Local | Target::Blackhole => continue,
+            };
+            if judged.fate(kind, gone) == Fate::Replace && there {
                 let step = Step::PutRoute(label.to_owned(), *to, target.clone());
-                self.push(judged, Kind::Interface, interface, step);
+                self.push(judged, kind, gone, step);
             }
         }
         for subnet in &table.subnets {

@@ -8,6 +8,7 @@ use super::filters;
 use super::layout::{
     Instance, Interface, Kind, Label, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc,
 };
+use super::nat::gateway_target;
 use crate::control::OpenPort;
 use crate::lab;
 use crate::model::dhcp_options::DhcpOptions;
@@ -40,14 +41,12 @@ impl Running {
         let sets: Vec<_> = network.dhcp_option_sets().collect();
         let vpcs: Vec<_> = network.vpcs().collect();
         let subnets: Vec<_> = network.subnets().collect();
-        let interfaces: Vec<_> = network.interfaces(None).chain(network.outside_hosts()).collect();
+        let interfaces = network.interfaces(None).chain(network.outside_hosts());
+        // Those of NAT gateways come and go with them.
+        let interfaces: Vec<_> = interfaces.filter(|interface| interface.managed_by.is_none()).collect();
         let vpc_labels: BTreeMap<_, _> = vpcs.iter().map(|v| (v.id, label(v.name.as_ref(), v.id))).collect();
         let mut subnet_labels: BTreeMap<_, _> = subnets.iter().map(|s| (s.id, label(s.name.as_ref(), s.id))).collect();
         subnet_labels.insert(outside::SUBNET, outside_subnet());
-        let gateway_labels: BTreeMap<_, _> = network
-            .internet_gateways()
-            .map(|gateway| (gateway.id, label(gateway.name.as_ref(), gateway.id)))
-            .collect();
         let interface_labels: BTreeMap<_, _> = interfaces
             .iter()
             .map(|i| (i.id, label(i.name.as_ref(), i.id)))
@@ -90,6 +89,7 @@ impl Running {
             layout.subnets.insert(subnet_labels[&subnet.id].clone(), subnet_layout);
         }
         layout.have_edge(network, &vpc_labels, &interface_labels);
+        layout.have_nats(network, &subnet_labels);
         for host in hosts {
             let interface = match &host.interface {
                 ResourceRef::Id(id) => interface_labels.get(id).cloned().unwrap_or_else(|| id.to_string()),
@@ -126,10 +126,7 @@ impl Running {
                         .get(&id)
                         .cloned()
                         .map_or(Target::Blackhole, Target::Interface),
-                    RouteTarget::InternetGateway(id) => gateway_labels
-                        .get(&id)
-                        .cloned()
-                        .map_or(Target::Blackhole, Target::Gateway),
+                    gateway => gateway_target(network, gateway).unwrap_or(Target::Blackhole),
                 };
                 (route.destination, target)
             });
@@ -243,6 +240,7 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::InternetGateway => is::<model::InternetGatewayId>(label),
         Kind::ElasticIp => is::<model::AllocationId>(label),
         Kind::FlowLog => is::<model::FlowLogId>(label),
+        Kind::NatGateway => is::<model::NatGatewayId>(label),
         Kind::Instance => false,
     }
 }

@@ -7,7 +7,7 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetF
 
 use super::MacAddr;
 use super::checksum::Sum;
-use super::frame::{ETHERNET_HEADER, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6};
+use super::frame::{ETHERNET_HEADER, ETHERTYPE_IPV6, Frame, Ipv4Packet, Ipv6Packet, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 use super::neighbor::{icmpv6, solicited_node};
 
 /// Size of the largest answer: an echo reply to an ordinary ping, headers included.
@@ -309,6 +309,18 @@ impl ReplyBuffer {
         from: Ipv4Addr,
         mtu: u16,
     ) {
+        self.icmp_error(frame, packet, (mac, from), [3, 4], mtu);
+    }
+
+    /// An ICMP error about a packet, with a word in the second half of its parameter.
+    fn icmp_error(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        (mac, from): (MacAddr, Ipv4Addr),
+        kind: [u8; 2],
+        parameter: u16,
+    ) {
         // RFC 1812 section 4.3.2.3: as much of the packet as fits into 576 octets.
         let quoted = &packet.bytes[..packet.bytes.len().min(576 - 28)];
         let total = 28 + quoted.len();
@@ -322,11 +334,56 @@ impl ReplyBuffer {
         header[16..20].copy_from_slice(&packet.source.octets());
         let sum = Sum::new().bytes(header).complement();
         header[10..12].copy_from_slice(&sum.to_be_bytes());
-        message[..6].copy_from_slice(&[3, 4, 0, 0, 0, 0]);
-        message[6..8].copy_from_slice(&mtu.to_be_bytes());
+        message[..6].copy_from_slice(&[kind[0], kind[1], 0, 0, 0, 0]);
+        message[6..8].copy_from_slice(&parameter.to_be_bytes());
         message[8..].copy_from_slice(quoted);
         let sum = Sum::new().bytes(message).complement();
         message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// ICMP Time Exceeded in transit (RFC 792).
+    pub fn time_exceeded(&mut self, frame: &Frame<'_>, packet: &Ipv4Packet<'_>, mac: MacAddr, from: Ipv4Addr) {
+        self.icmp_error(frame, packet, (mac, from), [11, 0], 0);
+    }
+
+    /// The reset of a TCP connection in the name of the other end (RFC 9293 section 3.10.7.1): acceptable to the sender of
+    /// the segment that it answers.
+    pub fn tcp_reset(&mut self, frame: &Frame<'_>, packet: &Ipv4Packet<'_>, mac: MacAddr) {
+        let segment = packet.payload();
+        let Some(tcp) = segment.first_chunk::<20>() else { return };
+        let header_length = usize::from(tcp[12] >> 4) * 4;
+        let flags = tcp[13];
+        let octets =
+            segment.len().saturating_sub(header_length) as u32 + u32::from(flags & 1) + u32::from(flags >> 1 & 1);
+        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let (source, destination) = (packet.source, packet.destination);
+        let Ok(bytes) = self.begin(frame, mac, 40) else {
+            unreachable!("40 octets fit")
+        };
+        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(20);
+        header[..12].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, PROTOCOL_TCP, 0, 0]);
+        header[12..16].copy_from_slice(&destination.octets());
+        header[16..20].copy_from_slice(&source.octets());
+        let sum = Sum::new().bytes(header).complement();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        message.fill(0);
+        message[..2].copy_from_slice(&tcp[2..4]);
+        message[2..4].copy_from_slice(&tcp[..2]);
+        if flags & 0x10 == 0 {
+            message[8..12].copy_from_slice(&sequence.wrapping_add(octets).to_be_bytes());
+            message[13] = 0x14;
+        } else {
+            message[4..8].copy_from_slice(&tcp[8..12]);
+            message[13] = 0x04;
+        }
+        message[12] = 5 << 4;
+        let sum = Sum::new()
+            .bytes(&destination.octets())
+            .bytes(&source.octets())
+            .bytes(&[0, PROTOCOL_TCP, 0, 20])
+            .bytes(message)
+            .complement();
+        message[16..18].copy_from_slice(&sum.to_be_bytes());
     }
 
     /// ICMPv6 Packet Too Big (RFC 4443 section 3.2).

@@ -383,6 +383,47 @@ def flow_logs(vpc, interface):
            [("fl-0123456789abcdef0", "InvalidFlowLogId.NotFound")])
 
 
+def nat_gateways(vpc, subnet):
+    """NAT gateways, as Terraform and Ansible handle them; the waiters see every state."""
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    addresses = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2)]
+    made = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=addresses[0], ClientToken="once", TagSpecifications=tags("natgateway", Name="egress"))["NatGateway"]
+    name = made["NatGatewayId"]
+    expect("a new NAT gateway", (made["State"], made["ConnectivityType"], made["NatGatewayAddresses"][0]["IsPrimary"]), ("pending", "public", True))
+    expect("the token again", ec2.create_nat_gateway(SubnetId=subnet, AllocationId=addresses[0], ClientToken="once")["NatGateway"]["NatGatewayId"], name)
+    ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[name], WaiterConfig=FAST)
+    own = ec2.describe_network_interfaces(NetworkInterfaceIds=[made["NatGatewayAddresses"][0]["NetworkInterfaceId"]])["NetworkInterfaces"][0]
+    expect("its interface", (own["InterfaceType"], own["RequesterManaged"], own["Description"]), ("nat_gateway", True, f"Interface for NAT Gateway {name}"))
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=name)
+    expect("no such gateway", code(ec2.replace_route, RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId="nat-0123456789abcdef0"), "InvalidNatGatewayID.NotFound")
+    second = ec2.associate_nat_gateway_address(NatGatewayId=name, AllocationIds=addresses[1:])["NatGatewayAddresses"][1]
+    drained = ec2.disassociate_nat_gateway_address(NatGatewayId=name, AssociationIds=[second["AssociationId"]], MaxDrainDurationSeconds=1)
+    expect("it drains", drained["NatGatewayAddresses"][1]["Status"], "disassociating")
+    failed = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=addresses[0])["NatGateway"]
+    expect("it fails later", (failed["State"], failed["FailureCode"]), ("failed", "Resource.AlreadyAssociated"))
+    private = ec2.create_nat_gateway(SubnetId=subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+    ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[private], WaiterConfig=FAST)
+    given = ec2.assign_private_nat_gateway_address(NatGatewayId=private, PrivateIpAddressCount=1)["NatGatewayAddresses"][1]
+    ec2.unassign_private_nat_gateway_address(NatGatewayId=private, PrivateIpAddresses=[given["PrivateIp"]], MaxDrainDurationSeconds=1)
+    # The parameter is `Filter` here, and `Filters` elsewhere.
+    found = ec2.describe_nat_gateways(Filter=[{"Name": "state", "Values": ["available"]}, {"Name": "vpc-id", "Values": [vpc]}])["NatGateways"]
+    expect("available", sorted(one["NatGatewayId"] for one in found), sorted([name, private]))
+    list(ec2.get_paginator("describe_nat_gateways").paginate(PaginationConfig={"PageSize": 5}))
+    for one in (name, private):
+        ec2.delete_nat_gateway(NatGatewayId=one)
+    ec2.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[name, private], WaiterConfig=FAST)
+    read = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"][0]["Routes"]
+    expect("a black hole", [one["State"] for one in read if one.get("NatGatewayId") == name], ["blackhole"])
+    ec2.delete_route_table(RouteTableId=table)
+    for one in addresses:
+        ec2.release_address(AllocationId=one)
+    expect("unknown", code(ec2.describe_nat_gateways, NatGatewayIds=["nat-0123456789abcdef0"]), "NatGatewayNotFound")
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -411,6 +452,7 @@ def main():
     prefix_lists()
     edge(vpc, ids[0])
     flow_logs(vpc, ids[0])
+    nat_gateways(vpc, subnets[0])
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -56,6 +56,10 @@ scenarios! {
         "conntrack-exhaustion.yaml", "allowance: 20," => "allowance: 40,";
     the_services_of_a_vpc_say_what_the_network_is_at_that_moment:
         "link-local-services.yaml", "\"{{ a.mac }}\", \"eu-central-1\"" => "\"{{ b.mac }}\", \"eu-central-1\"";
+    a_nat_gateway_forgets_an_idle_connection_and_resets_its_host:
+        "nat-gateway.yaml", "nat: { idle_timeout: 2 }" => "nat: { idle_timeout: 60 }";
+    hole_punching_fails_behind_nat_gateways_and_works_behind_nat_instances:
+        "hole-punching.yaml", "to: 0.0.0.0/0, via: w-nat" => "to: 0.0.0.0/0, via: w-gateway";
     isc_dhclient_brings_up_a_host_that_knows_nothing:
         "dhclient.yaml", "base: aws," => "base: lan,";
     dhcpcd_brings_up_a_host_that_knows_nothing:

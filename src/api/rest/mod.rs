@@ -19,6 +19,7 @@ mod lists;
 mod mappings;
 mod meta;
 mod metrics;
+mod nat_gateways;
 mod network_acls;
 mod openapi;
 mod openapi_examples;
@@ -65,6 +66,7 @@ pub use instances::InstanceView;
 pub use interfaces::InterfaceView;
 pub use internet_gateways::InternetGatewayView;
 pub use mappings::{BULK_LIMIT, MappingView};
+pub use nat_gateways::NatGatewayView;
 pub use network_acls::{AclAssociationView, NetworkAclView};
 pub(crate) use opening::Opening;
 pub use outside::OutsideHostView;
@@ -105,6 +107,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "dhcp-options", description = "What DHCP tells beside the address"),
         (name = "internet-gateways", description = "What VPCs reach the outside by"),
         (name = "elastic-ips", description = "Public addresses, and the private addresses that they stand for"),
+        (name = "nat-gateways", description = "What hosts of private subnets reach other networks by"),
         (name = "outside", description = "Hosts beyond all internet gateways"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
@@ -137,6 +140,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(dhcp_options::router())
         .merge(internet_gateways::router())
         .merge(elastic_ips::router())
+        .merge(nat_gateways::router())
         .merge(outside::router())
         .merge(topology::router())
         .merge(ports::router())

@@ -17,8 +17,8 @@ use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::faults::HostState;
 use crate::datapath::{
-    Connections, Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service, Verdict,
-    View, responder,
+    Bindings, Connections, Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service,
+    Verdict, View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::subnet::plan;
@@ -191,8 +191,11 @@ impl Controller {
                 .map_or_else(Vec::new, |ports| ports.reports()),
         );
         // The reply is asked about after the packet, whose connections are remembered here and nowhere else.
-        let connections = state.binding.writer().fabric().connections().copy(now.as_secs() as u32);
-        let explainer = Explainer::new(&state, &ports, &connections, &request.interface, now)?;
+        let fabric = state.binding.writer().fabric();
+        let connections = fabric.connections().copy(now.as_secs() as u32);
+        let bindings = fabric.bindings().copied();
+        let known = (&connections, &bindings);
+        let explainer = Explainer::new(&state, &ports, known, &request.interface, now)?;
         let (way, packet) = match request.frame {
             FrameSpec::Bytes(bytes) => (explainer.bytes(&bytes)?, None),
             FrameSpec::Packet(spec) => {
@@ -203,7 +206,7 @@ impl Controller {
         let receiver = way.frames.last().and_then(|pass| pass.verdict.interface_id);
         let reply = match (packet, receiver) {
             (Some(packet), Some(receiver)) if request.both && way.arrives => {
-                let back = Explainer::new(&state, &ports, &connections, &receiver.into(), now)?;
+                let back = Explainer::new(&state, &ports, known, &receiver.into(), now)?;
                 let way = back.packet(&packet.answered())?;
                 Some(ReplyExplanation {
                     interface_id: receiver,
@@ -255,6 +258,7 @@ struct Explainer<'a> {
     state: &'a State,
     ports: &'a Ports,
     connections: &'a Connections,
+    bindings: &'a Bindings,
     interface: NetworkInterface,
     subnet: &'a Subnet,
     view: &'a View,
@@ -266,7 +270,7 @@ impl<'a> Explainer<'a> {
     fn new(
         state: &'a State,
         ports: &'a Ports,
-        connections: &'a Connections,
+        (connections, bindings): (&'a Connections, &'a Bindings),
         interface: &ResourceRef<InterfaceId>,
         now: std::time::Duration,
     ) -> Result<Self, ControlError> {
@@ -276,6 +280,7 @@ impl<'a> Explainer<'a> {
             state,
             ports,
             connections,
+            bindings,
             interface,
             subnet,
             view: state.binding.writer().view(),
@@ -331,11 +336,13 @@ impl<'a> Explainer<'a> {
         let fabric = self.state.binding.writer().fabric();
         let memory = Memory {
             connections: self.connections,
+            bindings: self.bindings,
             ..fabric.memory(&port)
         };
         let mut decision = Decision::about(frame, ingress, self.view, memory, self.now);
         if let Some(effects) = &decision.effects {
             effects.remember(self.connections, self.now.as_secs() as u32);
+            effects.bind(self.bindings, self.now.as_secs() as u32);
         }
         if let Some(reason) = path::refused_at_port(ingress, self.view, self.ports) {
             decision.verdict = Verdict::Drop(reason);

@@ -86,7 +86,10 @@ impl<O: Observer> Context<'_, O> {
         if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(subnet.profile().mtu)) {
             return Err(DropReason::TooLong);
         }
-        let port = interface.port.ok_or(DropReason::NotAttached)?;
+        let Some(port) = interface.port else {
+            let index = interface.index;
+            return self.for_nat(frame.bytes(), index);
+        };
         Ok(Verdict::Deliver {
             to: Destination::Port(port),
             rewrite,

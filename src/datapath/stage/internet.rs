@@ -6,22 +6,22 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::route::{hops_left, is_link_local};
 use crate::datapath::{
-    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Translation, VpcView,
+    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Translation, VpcIndex, VpcView,
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::wire::frame::{Frame, Ipv4Packet};
 
 /// The longest packet that an internet gateway passes on (EC2 guide, "Network MTU"; firewall facts G13).
-const MTU: u16 = 1500;
+pub(super) const MTU: u16 = 1500;
 
 /// Where a packet goes once it has crossed the edge.
-struct Beyond<'a> {
-    interface: Interface,
-    subnet: &'a SubnetView,
+pub(super) struct Beyond<'a> {
+    pub(super) interface: Interface,
+    pub(super) subnet: &'a SubnetView,
     /// The interface that has the address.
-    owner: InterfaceIndex,
+    pub(super) owner: InterfaceIndex,
     /// The address that the packet has there.
-    address: IpAddr,
+    pub(super) address: IpAddr,
 }
 
 impl<'a, O: Observer> Context<'a, O> {
@@ -103,16 +103,7 @@ impl<'a, O: Observer> Context<'a, O> {
     fn public_source(&mut self, source: IpAddr) -> Result<IpAddr, DropReason> {
         let vpc = self.ingress.vpc;
         match source {
-            IpAddr::V4(private) => {
-                let public = self.view.edge.public(vpc.index, private);
-                let fact = Fact::Public {
-                    vpc: vpc.index,
-                    private: Some(private),
-                    public,
-                };
-                self.observer.saw(Stage::Gateway, fact);
-                public.map(IpAddr::V4).ok_or(DropReason::IgwNoPublicAddress)
-            }
+            IpAddr::V4(private) => self.public_of(vpc.index, private).map(IpAddr::V4),
             IpAddr::V6(_) => {
                 let assigned = self.local_owner(vpc, source);
                 assigned.map(|_| source).map_err(|_| DropReason::IgwSource)
@@ -120,8 +111,20 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
+    /// The public address of a private one.
+    pub(super) fn public_of(&mut self, vpc: VpcIndex, private: Ipv4Addr) -> Result<Ipv4Addr, DropReason> {
+        let public = self.view.edge.public(vpc, private);
+        let fact = Fact::Public {
+            vpc,
+            private: Some(private),
+            public,
+        };
+        self.observer.saw(Stage::Gateway, fact);
+        public.ok_or(DropReason::IgwNoPublicAddress)
+    }
+
     /// The interface that has a public address, behind an internet gateway or on the outside.
-    fn beyond(&mut self, destination: IpAddr) -> Result<Beyond<'a>, DropReason> {
+    pub(super) fn beyond(&mut self, destination: IpAddr) -> Result<Beyond<'a>, DropReason> {
         let behind = match destination {
             IpAddr::V4(public) => self.behind(public).map(|(vpc, private)| (vpc, IpAddr::V4(private))),
             IpAddr::V6(address) => self.view.edge.vpc_around(address).map(|vpc| (vpc, destination)),
@@ -136,7 +139,7 @@ impl<'a, O: Observer> Context<'a, O> {
         found.map_err(|_| DropReason::IgwUnmapped)
     }
 
-    fn behind(&mut self, public: Ipv4Addr) -> Option<(crate::datapath::VpcIndex, Ipv4Addr)> {
+    fn behind(&mut self, public: Ipv4Addr) -> Option<(VpcIndex, Ipv4Addr)> {
         let behind = self.view.edge.behind(public);
         let fact = Fact::Public {
             vpc: behind.map_or(self.ingress.vpc.index, |(vpc, _)| vpc),
@@ -148,7 +151,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     /// The interface of a VPC that has an address.
-    fn local_owner(&mut self, vpc: &VpcView, address: IpAddr) -> Result<Beyond<'a>, DropReason> {
+    pub(super) fn local_owner(&mut self, vpc: &VpcView, address: IpAddr) -> Result<Beyond<'a>, DropReason> {
         let view = self.view;
         let subnet = view.subnet_of(vpc, address).ok_or(DropReason::NoMapping)?;
         let owner = self.owner(subnet, address);

@@ -1,5 +1,5 @@
 //! Holds the stages of the decision, one file each, in the order in which a frame meets them: [`guard`], [`neighbor`],
-//! [`router`], [`responder`], [`deliver`] or [`route`], [`internet`] on the way to and from the outside,
+//! [`router`], [`responder`], [`deliver`] or [`route`], [`internet`] on the way to and from the outside, [`nat_gateway`],
 //! and [`guard`] again. [`lan`] takes their place on a learning switch.
 
 pub(super) mod announce;
@@ -7,6 +7,7 @@ mod deliver;
 mod guard;
 mod internet;
 pub(super) mod lan;
+mod nat_gateway;
 mod neighbor;
 mod network_acl;
 pub mod responder;

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::security_group::upper;
-use crate::datapath::policy::Family;
+use crate::datapath::policy::{Family, Upper};
 use crate::datapath::{Context, DropReason, Fact, Observer, Packet, Stage, SubnetView};
 use crate::model::traffic::Direction;
 use crate::wire::flow::IpPacket;
@@ -49,38 +49,42 @@ impl<O: Observer> Context<'_, O> {
         let (protocol, upper) = (packet.protocol(), upper(&packet));
         let translated = self.translation.map(|new| IpAddr::V4(new.source));
         let here = self.ingress.subnet;
-        for (subnet, direction, remote, stage, denied) in [
-            (
-                here,
-                Direction::Egress,
-                packet.destination(),
-                Stage::NetworkAclEgress,
-                DropReason::NetworkAclEgress,
-            ),
-            (
-                to,
-                Direction::Ingress,
-                translated.unwrap_or(packet.source()),
-                Stage::NetworkAclIngress,
-                DropReason::NetworkAclIngress,
-            ),
+        for (subnet, direction, remote) in [
+            (here, Direction::Egress, packet.destination()),
+            (to, Direction::Ingress, translated.unwrap_or(packet.source())),
         ] {
-            let Some(acl) = &subnet.acl else { continue };
-            let decided = acl.decide(direction, remote, protocol, upper);
-            let allows = decided.is_some_and(|(_, allows)| allows);
-            self.observer.saw(
-                stage,
-                Fact::AclEntry {
-                    subnet: subnet.index,
-                    direction,
-                    entry: decided.map(|(entry, _)| entry),
-                    allows,
-                },
-            );
-            if !allows {
-                return Err(denied);
-            }
+            self.network_acl(subnet, direction, remote, protocol, upper)?;
         }
         Ok(())
+    }
+
+    /// The ACL of one subnet.
+    pub(super) fn network_acl(
+        &mut self,
+        subnet: &SubnetView,
+        direction: Direction,
+        remote: IpAddr,
+        protocol: u8,
+        upper: Upper,
+    ) -> Result<(), DropReason> {
+        let Some(acl) = subnet.acl.as_ref().filter(|_| subnet.profile().firewall.enforced) else {
+            return Ok(());
+        };
+        let decided = acl.decide(direction, remote, protocol, upper);
+        let allows = decided.is_some_and(|(_, allows)| allows);
+        let (stage, denied) = match direction {
+            Direction::Egress => (Stage::NetworkAclEgress, DropReason::NetworkAclEgress),
+            Direction::Ingress => (Stage::NetworkAclIngress, DropReason::NetworkAclIngress),
+        };
+        self.observer.saw(
+            stage,
+            Fact::AclEntry {
+                subnet: subnet.index,
+                direction,
+                entry: decided.map(|(entry, _)| entry),
+                allows,
+            },
+        );
+        if allows { Ok(()) } else { Err(denied) }
     }
 }

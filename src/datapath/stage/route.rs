@@ -79,6 +79,9 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Internet => {
                 self.aside_with_packet(frame.bytes(), |this, frame, packet| this.cross_edge(frame, packet))
             }
+            RouteTarget::NatGateway(gateway) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                this.through_nat(frame, packet, gateway)
+            }),
             RouteTarget::Blackhole => Err(DropReason::Blackhole),
         }
     }
@@ -232,7 +235,7 @@ impl<'a, O: Observer> Context<'a, O> {
 }
 
 /// Whether a packet is an ICMP error, by its first octet of ICMP.
-fn is_icmp_error(packet: &Packet<'_>) -> bool {
+pub(super) fn is_icmp_error(packet: &Packet<'_>) -> bool {
     match packet {
         Packet::V4(packet) => {
             let icmp = packet.protocol == PROTOCOL_ICMP && packet.fragment_offset == 0;

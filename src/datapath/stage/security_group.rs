@@ -97,7 +97,10 @@ impl<'a, O: Observer> Context<'a, O> {
         direction: Direction,
     ) -> Result<(), DropReason> {
         let now = self.seconds();
+        // A packet whose ports are translated as well still has those that it came with.
+        let as_it_is = self.translation.is_none_or(|new| !new.changes_ports());
         if !O::LISTENS
+            && as_it_is
             && let Some((key, packet)) = quick(packet, interface, direction)
             && let Some(known) = self.memory.connections.find(&key, now)
             && known.touched == now

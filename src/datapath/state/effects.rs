@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::bindings::{Opening, Refresh};
 use super::connections::{Key, Seen};
 use super::neighbors::{Asking, Belief};
-use super::{Allowance, Connections, PortState, Segments};
+use super::{Allowance, Bindings, Connections, NatCounter, PortState, Segments};
 use crate::datapath::{Fabric, Ingress, SubnetIndex};
 use crate::mapping::InterfaceIndex;
 use crate::wire::MacAddr;
@@ -20,6 +21,8 @@ pub struct Memory<'a> {
     pub segments: &'a Segments,
     /// Of the connections of interfaces.
     pub connections: &'a Connections,
+    /// Of the bindings of NAT gateways.
+    pub bindings: &'a Bindings,
 }
 
 /// The output of a decision in addition to the verdict.
@@ -44,8 +47,62 @@ pub struct Effects {
     touches: [Option<Touch>; 4],
     /// The interface whose allowance of connections is used up: it is counted, and connections that have expired are looked for.
     pub(in crate::datapath) exceeded: Option<InterfaceIndex>,
+    /// What happens at NAT gateways: of the sender's VPC, and of the one that it sends to.
+    nats: [Option<NatEffects>; 2],
     /// Allowances of the port that lose one, as bits.
     charged: u8,
+}
+
+/// What a packet changes at a NAT gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::datapath) struct NatEffects {
+    /// The gateway's interface.
+    gateway: InterfaceIndex,
+    /// Bindings that begin: of the connection, and of the later fragments of the packet.
+    pub(in crate::datapath) opens: [Option<Opening>; 2],
+    /// The binding that goes on.
+    pub(in crate::datapath) refresh: Option<Refresh>,
+    /// No port was left: what has expired is looked for.
+    pub(in crate::datapath) exhausted: bool,
+    counts: [Option<(NatCounter, u32)>; 8],
+}
+
+impl NatEffects {
+    fn new(gateway: InterfaceIndex) -> Self {
+        Self {
+            gateway,
+            opens: [None; 2],
+            refresh: None,
+            exhausted: false,
+            counts: [None; 8],
+        }
+    }
+
+    /// Counts something. No packet counts for more than eight things.
+    pub(in crate::datapath) fn count(&mut self, counter: NatCounter, by: u32) {
+        if let Some(free) = self.counts.iter_mut().find(|count| count.is_none()) {
+            *free = Some((counter, by));
+        }
+    }
+
+    /// Writes all of it. Whether a binding could not be made.
+    fn write(&self, bindings: &Bindings, now: u32) -> bool {
+        if let Some(refresh) = &self.refresh {
+            bindings.refresh(refresh);
+        }
+        let mut refused = false;
+        for opening in self.opens.iter().flatten() {
+            refused |= bindings.open(opening, now).is_err();
+        }
+        if self.exhausted {
+            bindings.make_room(now);
+        }
+        bindings.count(self.gateway, &self.counts);
+        if refused {
+            bindings.count(self.gateway, &[Some((NatCounter::ErrorPortAllocation, 1))]);
+        }
+        refused
+    }
 }
 
 /// A connection that is remembered from now on, or goes on being.
@@ -68,6 +125,9 @@ pub struct Committed {
     /// A connection could not be remembered, as another worker took the last place: the packet is dropped as
     /// [`DropReason::ConntrackAllowance`](crate::datapath::DropReason::ConntrackAllowance).
     pub refused: bool,
+    /// A port of a NAT gateway could not be taken, as another worker took it: the packet is dropped as
+    /// [`DropReason::NatPortsExhausted`](crate::datapath::DropReason::NatPortsExhausted).
+    pub unbound: bool,
 }
 
 /// A neighbor entry for a router.
@@ -100,7 +160,9 @@ impl Effects {
     #[cold]
     pub fn commit(&self, ingress: &Ingress<'_>, port: &mut PortState, fabric: &Fabric, now: Duration) -> Committed {
         let (subnet, segments) = (ingress.subnet, fabric.segments());
-        let refused = self.remember(fabric.connections(), now.as_secs() as u32);
+        let seconds = now.as_secs() as u32;
+        let refused = self.remember(fabric.connections(), seconds);
+        let unbound = self.bind(fabric.bindings(), seconds);
         for allowance in Allowance::ALL {
             if self.charges(allowance) {
                 port.charge(allowance, allowance.rate(subnet.profile()), now);
@@ -113,7 +175,23 @@ impl Effects {
             segments.tell(subnet.index, address, mac, belief, now);
         }
         let asking = self.asks.map(|(subnet, address)| segments.ask(subnet, address, now));
-        Committed { asking, refused }
+        Committed {
+            asking,
+            refused,
+            unbound,
+        }
+    }
+
+    /// What happens at a NAT gateway. No packet meets more than two.
+    pub(in crate::datapath) fn nat(&mut self, gateway: InterfaceIndex) -> &mut NatEffects {
+        let own = self.nats[0].as_ref().is_none_or(|nat| nat.gateway == gateway);
+        self.nats[usize::from(!own)].get_or_insert_with(|| NatEffects::new(gateway))
+    }
+
+    /// Writes the bindings of NAT gateways alone. Whether one that begins could not be made.
+    pub fn bind(&self, bindings: &Bindings, now: u32) -> bool {
+        let nats = self.nats.iter().flatten();
+        nats.fold(false, |refused, nat| nat.write(bindings, now) | refused)
     }
 
     /// Writes connections alone. Whether one that begins could not be remembered.

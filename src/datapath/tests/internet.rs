@@ -146,6 +146,7 @@ impl World {
             port: &state,
             segments: &segments,
             connections: fabric.connections(),
+            bindings: fabric.bindings(),
         };
         let received = Received {
             bytes: frame,

@@ -10,6 +10,7 @@ mod internet;
 mod lab;
 mod lan;
 mod moves;
+mod nat;
 mod neighbor;
 mod router;
 mod routing;

@@ -1,4 +1,5 @@
-//! Keeps what the internet gateways know: which public address stands for which private one, and which VPCs can be reached.
+//! Keeps what gateways know: which public address stands for which private one, which VPCs can be reached, and what NAT
+//! gateways there are.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,6 +8,48 @@ use foldhash::fast::RandomState;
 use ipnet::Ipv6Net;
 
 use super::{SubnetIndex, VpcIndex};
+use crate::mapping::InterfaceIndex;
+
+/// A NAT gateway that is available.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatGateway {
+    /// Its interface.
+    pub interface: InterfaceIndex,
+    /// The subnet of its interface.
+    pub subnet: SubnetIndex,
+    /// Whether it sends to the internet gateway.
+    pub public: bool,
+    /// Its private addresses, the primary one first, and whether each takes new connections.
+    pub addresses: Vec<(Ipv4Addr, bool)>,
+    /// Those that take new connections.
+    open: Vec<Ipv4Addr>,
+}
+
+impl NatGateway {
+    /// A gateway with these addresses; `true` for one that takes new connections.
+    pub fn new(interface: InterfaceIndex, subnet: SubnetIndex, public: bool, addresses: Vec<(Ipv4Addr, bool)>) -> Self {
+        let open = addresses.iter().filter(|(_, open)| *open).map(|(address, _)| *address);
+        Self {
+            interface,
+            subnet,
+            public,
+            open: open.collect(),
+            addresses,
+        }
+    }
+
+    /// The address that it answers from.
+    pub fn primary(&self) -> Ipv4Addr {
+        self.addresses
+            .first()
+            .map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| *address)
+    }
+
+    /// The addresses that take new connections.
+    pub fn open_addresses(&self) -> &[Ipv4Addr] {
+        &self.open
+    }
+}
 
 /// The public side of all VPCs that have an internet gateway. It is made anew with each change, and published whole.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +57,7 @@ pub struct Edge {
     by_public: HashMap<Ipv4Addr, (VpcIndex, Ipv4Addr), RandomState>,
     by_private: HashMap<(VpcIndex, Ipv4Addr), Ipv4Addr, RandomState>,
     ipv6: Vec<(Ipv6Net, VpcIndex)>,
+    nats: HashMap<InterfaceIndex, NatGateway, RandomState>,
     outside: Option<SubnetIndex>,
 }
 
@@ -35,6 +79,21 @@ impl Edge {
     pub fn associate(&mut self, public: Ipv4Addr, vpc: VpcIndex, private: Ipv4Addr) {
         self.by_public.insert(public, (vpc, private));
         self.by_private.insert((vpc, private), public);
+    }
+
+    /// Adds a NAT gateway.
+    pub fn add_nat(&mut self, gateway: NatGateway) {
+        self.nats.insert(gateway.interface, gateway);
+    }
+
+    /// The NAT gateway with an interface.
+    pub fn nat(&self, interface: InterfaceIndex) -> Option<&NatGateway> {
+        self.nats.get(&interface)
+    }
+
+    /// The NAT gateways.
+    pub fn nats(&self) -> impl Iterator<Item = &NatGateway> {
+        self.nats.values()
     }
 
     /// The VPC and the private address that a public address stands for.

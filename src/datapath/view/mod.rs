@@ -17,7 +17,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::datapath::faults::FaultView;
 use crate::datapath::policy::{Acl, Policy};
-use crate::datapath::state::{Connections, Memory, PortState, Segments};
+use crate::datapath::state::{Bindings, Connections, Memory, PortState, Segments};
 use crate::mapping::table::{AddressArray, Table};
 use crate::mapping::{Interface, InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -27,7 +27,7 @@ use crate::wire::MacAddr;
 use numbered::Numbered;
 use ranges::{Ranges, upper_half};
 
-pub use edge::Edge;
+pub use edge::{Edge, NatGateway};
 pub use prefetch::warm;
 pub use routes::{RouteTable, RouteTarget};
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
@@ -59,6 +59,7 @@ pub struct Fabric {
     pub(crate) view: ArcSwap<View>,
     pub(crate) segments: Segments,
     pub(crate) connections: Connections,
+    pub(crate) bindings: Bindings,
 }
 
 impl Fabric {
@@ -75,12 +76,18 @@ impl Fabric {
             port,
             segments: &self.segments,
             connections: &self.connections,
+            bindings: &self.bindings,
         }
     }
 
     /// The connections that interfaces track. They are no part of the view: workers write them.
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    /// The bindings of NAT gateways. Workers write them.
+    pub fn bindings(&self) -> &Bindings {
+        &self.bindings
     }
 
     /// The state of subnets on learning switches. Workers write it, so it is not part of the view.

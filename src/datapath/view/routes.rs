@@ -18,6 +18,8 @@ pub enum RouteTarget {
     Interface(InterfaceIndex),
     /// To the outside, by the VPC's internet gateway.
     Internet,
+    /// To the NAT gateway with this interface.
+    NatGateway(InterfaceIndex),
     /// Nowhere: the target is gone.
     Blackhole,
 }

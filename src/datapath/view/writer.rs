@@ -18,7 +18,7 @@ use super::routes::{RouteTable, RouteTarget};
 use super::{Fabric, PREFIX_80_MASK, PolicyIndex, SubnetIndex, SubnetState, SubnetView, View, VpcIndex, VpcView};
 use crate::datapath::faults::FaultView;
 use crate::datapath::policy::{Acl, Policy};
-use crate::datapath::state::{Connections, Segments};
+use crate::datapath::state::{Bindings, Connections, Segments};
 use crate::mapping::table::{AddressArray, TableWriter};
 use crate::mapping::{InterfaceIndex, InterfaceTable, PortId};
 use crate::model::dhcp_options::DhcpOptions;
@@ -103,6 +103,7 @@ impl FabricWriter {
             view: ArcSwap::from_pointee(view.clone()),
             segments: Segments::default(),
             connections: Connections::new(RandomState::new().hash_one(0), MOST_CONNECTIONS),
+            bindings: Bindings::new(RandomState::new().hash_one(1)),
         });
         Self {
             fabric,

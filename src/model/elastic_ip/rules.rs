@@ -17,6 +17,7 @@ use crate::model::ids::{AddressAssociationId, AllocationId, InterfaceId, Resourc
 use crate::model::limits::Limits;
 use crate::model::mapping::MappingChange;
 use crate::model::naming::Names;
+use crate::model::nat_gateway::NatGatewayError;
 use crate::model::network::{Network, fresh_id, not_found};
 
 impl Record for ElasticIp {
@@ -138,6 +139,8 @@ impl Command for AssociateAddress {
                 instance.primary_interface_id
             }
         };
+        edit.unmanaged(interface_id)?;
+        edit.released_by_manager(&before)?;
         let private_ip = edit.associable(interface_id, self.private_ip)?;
         if let Some(now) = before.association {
             if (now.interface_id, now.private_ip) == (interface_id, private_ip) {
@@ -185,6 +188,7 @@ impl Command for DisassociateAddress {
         let Some(left) = before.association else {
             return Ok(before);
         };
+        edit.released_by_manager(&before)?;
         let after = ElasticIp {
             association: None,
             ..before.clone()
@@ -197,7 +201,7 @@ impl Command for DisassociateAddress {
 
 impl Edit<'_> {
     /// An identifier that no association has.
-    pub(super) fn fresh_association(&mut self) -> AddressAssociationId {
+    pub(in crate::model) fn fresh_association(&mut self) -> AddressAssociationId {
         let network = &*self.network;
         fresh_id(self.rng, |id| network.associations().any(|(_, other)| other.id == id))
     }
@@ -256,6 +260,16 @@ impl Edit<'_> {
 }
 
 impl Network {
+    /// Refuses to take an address away from a NAT gateway.
+    fn released_by_manager(&self, address: &ElasticIp) -> Result<(), NatGatewayError> {
+        match address.association {
+            Some(at) if self.unmanaged(at.interface_id).is_err() => {
+                Err(NatGatewayError::ManagedAddress { allocation: address.id })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The public address behind a reference: an allocation's identifier, its name, or the address itself.
     pub fn elastic_ip(&self, reference: &ResourceRef<AllocationId>) -> Result<&ElasticIp, ModelError> {
         let by_address = match reference {

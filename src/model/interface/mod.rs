@@ -17,7 +17,7 @@ use crate::model::address::AddressOrPrefix;
 use crate::model::duration::Skew;
 use crate::model::elastic_ip::ElasticIp;
 use crate::model::error::ModelError;
-use crate::model::ids::{InstanceId, InterfaceId, ResourceRef, SecurityGroupId, SubnetId, VpcId};
+use crate::model::ids::{InstanceId, InterfaceId, NatGatewayId, ResourceRef, SecurityGroupId, SubnetId, VpcId};
 use crate::model::instance::Instance;
 use crate::model::instance::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::naming::Tags;
@@ -58,6 +58,8 @@ pub struct NetworkInterface {
     pub ipv6_prefixes: Vec<Ipv6Net>,
     /// The public addresses that are associated with its private ones.
     pub public_addresses: Vec<ElasticIp>,
+    /// The NAT gateway that manages it, and that it goes with.
+    pub managed_by: Option<NatGatewayId>,
     /// How it is set up beyond its addresses.
     pub settings: InterfaceSettings,
     /// The metadata of the instance whose primary interface it is; the default ones without an instance.
@@ -99,6 +101,11 @@ pub struct SettingsChange {
 }
 
 impl SettingsChange {
+    /// Whether any setting is given.
+    pub(crate) fn changes_something(&self) -> bool {
+        self.mtu.is_some() || self.ntp_skew.is_some() || self.allowances.is_some() || self.metadata.is_some()
+    }
+
     /// The settings after the change, or why they are refused; the metadata are not part of them. `ipv6` says whether
     /// the interface's subnet has IPv6.
     pub(crate) fn applied_to(&self, settings: &InterfaceSettings, ipv6: bool) -> Result<InterfaceSettings, ModelError> {
@@ -358,6 +365,9 @@ pub struct InterfaceRecord {
     pub attachment: Option<Attachment>,
     /// Its settings other than addresses.
     pub settings: InterfaceSettings,
+    /// The NAT gateway that manages it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<NatGatewayId>,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -454,6 +464,7 @@ impl InterfaceState {
                 Some(AttachmentState::Attaching) => InterfaceStatus::Attaching,
                 Some(AttachmentState::Attached) => InterfaceStatus::InUse,
                 Some(AttachmentState::Detaching) => InterfaceStatus::Detaching,
+                None if record.managed_by.is_some() => InterfaceStatus::InUse,
                 None => InterfaceStatus::Available,
             },
             attachment: record.attachment,
@@ -463,6 +474,7 @@ impl InterfaceState {
             ipv4_prefixes,
             ipv6_prefixes,
             public_addresses: Vec::new(),
+            managed_by: record.managed_by,
             settings: record.settings,
             metadata: own_instance
                 .map(|instance| instance.metadata.clone())

@@ -14,6 +14,7 @@ use crate::model::instance::life::InstanceState;
 use crate::model::limits::MOST_INTERFACES;
 use crate::model::mapping::{MappingChange, Owner};
 use crate::model::naming::{Names, Tags};
+use crate::model::nat_gateway::NatGatewayError;
 use crate::model::network::{Network, fresh_id};
 use crate::model::security_group::SecurityGroupError;
 
@@ -113,6 +114,30 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Refuses an edit of an interface that a NAT gateway manages (firewall facts A7).
+    pub(in crate::model) fn unmanaged(&self, interface: InterfaceId) -> Result<(), NatGatewayError> {
+        let manager = self
+            .interfaces
+            .get(&interface)
+            .and_then(|state| state.record.managed_by);
+        match manager {
+            Some(gateway) => Err(NatGatewayError::ManagedInterface { interface, gateway }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ModifyInterface {
+    /// Whether it changes what the manager of an interface alone may change.
+    fn is_more_than_tags(&self) -> bool {
+        self.source_dest_check.is_some()
+            || self.groups.is_some()
+            || self.description.is_some()
+            || self.settings.changes_something()
+    }
+}
+
 impl Command for CreateInterface {
     type Outcome = NetworkInterface;
     type Error = ModelError;
@@ -148,6 +173,7 @@ impl Command for CreateInterface {
             description: self.description,
             attachment: None,
             settings,
+            managed_by: None,
             tags: self.tags,
         };
         edit.create(record);
@@ -189,6 +215,9 @@ impl Command for ModifyInterface {
             edit.interface_names.check(name.as_deref(), Some(id))?;
         }
         let before = edit.state(id).record.clone();
+        if self.is_more_than_tags() {
+            edit.unmanaged(id)?;
+        }
         let ipv6 = edit.subnet(&before.subnet_id.into())?.ipv6_cidr_block.is_some();
         let groups = match &self.groups {
             Some(groups) if groups.is_empty() => return Err(SecurityGroupError::NoGroups.into()),
@@ -219,6 +248,7 @@ impl Command for DeleteInterface {
 
     fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
         let id = edit.interface_id(&self.0)?;
+        edit.unmanaged(id)?;
         let view = edit.view(id);
         if view.attachment.is_some() {
             return Err(ModelError::DeleteInUse { interface: id });
@@ -260,6 +290,7 @@ impl Command for AttachInterface {
 
     fn run(self, edit: &mut Edit<'_>) -> Result<NetworkInterface, ModelError> {
         let id = edit.interface_id(&self.interface)?;
+        edit.unmanaged(id)?;
         let before = edit.state(id).record.clone();
         if before.attachment.is_some() {
             return Err(ModelError::InterfaceInUse { interface: id });

@@ -148,7 +148,8 @@ impl Command for DetachInternetGateway {
         // IPv4 addresses.
         let mut mapped = edit.elastic_ips().filter_map(|address| address.association);
         let running = |interface| {
-            edit.place(interface).is_some_and(|(_, _, in_vpc)| in_vpc == vpc) && edit.is_attached(interface)
+            let used = edit.is_attached(interface) || edit.unmanaged(interface).is_err();
+            edit.place(interface).is_some_and(|(_, _, in_vpc)| in_vpc == vpc) && used
         };
         if mapped.any(|association| running(association.interface_id)) {
             return Err(InternetGatewayError::MappedAddresses { vpc }.into());

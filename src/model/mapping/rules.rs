@@ -140,6 +140,7 @@ impl Command for AssignAddresses {
 
     fn run(self, edit: &mut Edit<'_>) -> Result<Assigned, ModelError> {
         let interface = edit.interface_id(&self.interface)?;
+        edit.unmanaged(interface)?;
         let (addresses, summary) = edit.assign(interface, &self.addresses, self.move_allowed)?;
         Ok(Assigned {
             interface,
@@ -262,6 +263,7 @@ impl Network {
                 move_allowed,
             } => {
                 let id = self.interface_id(interface)?;
+                self.unmanaged(id)?;
                 self.assign_one(id, *address, *move_allowed, log)
             }
             MappingEdit::Unassign { interface, address } => {
@@ -333,6 +335,7 @@ impl Network {
                 });
             }
             Some((_, owner)) => {
+                self.unmanaged(owner.interface)?;
                 // The primary address cannot leave its interface (EC2 user guide, "Elastic network interfaces").
                 if self.state(owner.interface).is_primary(address) {
                     let address = address.first();
@@ -383,6 +386,7 @@ impl Network {
         owner: Owner,
         log: &mut Vec<MappingChange>,
     ) -> Result<(), ModelError> {
+        self.unmanaged(owner.interface)?;
         if self.state(owner.interface).is_primary(address) {
             let address = address.first();
             return Err(ModelError::PrimaryAddress {

@@ -23,9 +23,9 @@ use super::elastic_ip::ElasticIp;
 use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
-    AllocationId, DhcpOptionsId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NetworkAclAssociationId,
-    NetworkAclId, PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
-    VpcId,
+    AllocationId, DhcpOptionsId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId,
+    NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
@@ -33,6 +33,7 @@ use super::internet_gateway::InternetGateway;
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::Names;
+use super::nat_gateway::NatGateway;
 use super::network_acl::NetworkAclRecord;
 use super::outside;
 use super::prefix_list::PrefixList;
@@ -74,6 +75,7 @@ pub struct Network {
     pub(super) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(super) internet_gateways: BTreeMap<InternetGatewayId, InternetGateway>,
     pub(super) elastic_ips: BTreeMap<AllocationId, ElasticIp>,
+    pub(super) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
@@ -89,6 +91,7 @@ pub struct Network {
     pub(super) internet_gateway_names: Names<InternetGatewayId>,
     pub(super) elastic_ip_names: Names<AllocationId>,
     pub(super) flow_log_names: Names<FlowLogId>,
+    pub(super) nat_gateway_names: Names<NatGatewayId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -156,6 +159,7 @@ impl Network {
             prefix_lists: BTreeMap::new(),
             internet_gateways: BTreeMap::new(),
             elastic_ips: BTreeMap::new(),
+            nat_gateways: BTreeMap::new(),
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
@@ -170,6 +174,7 @@ impl Network {
             internet_gateway_names: Names::default(),
             elastic_ip_names: Names::default(),
             flow_log_names: Names::default(),
+            nat_gateway_names: Names::default(),
             next_sequence: 0,
         }
     }

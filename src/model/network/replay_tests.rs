@@ -30,6 +30,10 @@ use crate::model::internet_gateway::{
 };
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
+use crate::model::nat_gateway::{
+    AddNatAddresses, Connectivity, CreateNatGateway, DeleteNatGateway, Deletion, DrainNatAddresses, ModifyNatGateway,
+    RemoveNatAddresses,
+};
 use crate::model::network_acl::{
     AclAction, AclEntry, AssociateNetworkAcl, AssociationRef, CreateNetworkAcl, DeleteNetworkAcl, EditEntry, EntryEdit,
 };
@@ -58,7 +62,7 @@ struct Draw {
     flag: bool,
 }
 
-const KINDS: u8 = 37;
+const KINDS: u8 = 39;
 
 fn draw() -> impl Strategy<Value = Draw> {
     let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
@@ -350,7 +354,8 @@ impl World {
             }),
             34 => self.random_on_gateways(draw),
             35 => self.random_on_flow_logs(draw),
-            _ => self.random_on_addresses(draw),
+            36 => self.random_on_addresses(draw),
+            _ => self.random_on_nats(draw),
         }
     }
 
@@ -549,6 +554,50 @@ impl World {
                 with: AssociateWith::Interface(draw.interface(0, network)),
                 private_ip: None,
                 reassociation_allowed: draw.flag,
+            }),
+        }
+    }
+
+    fn random_on_nats(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let gateway = draw.pick(1, network.nat_gateways().map(|gateway| gateway.id));
+        let address = draw.pick(2, network.elastic_ips().map(|address| address.id));
+        let own = network
+            .nat_gateway(&gateway)
+            .ok()
+            .and_then(|gateway| gateway.addresses.last().copied());
+        let private_ips: Vec<Ipv4Addr> = own.map(|address| address.private_ip).into_iter().collect();
+        let allocations = if draw.flag { vec![address] } else { Vec::new() };
+        match draw.number {
+            0..=2 => self.accepts(CreateNatGateway {
+                name: draw.name(),
+                connectivity: if draw.flag {
+                    Connectivity::Public
+                } else {
+                    Connectivity::Private
+                },
+                allocations,
+                further: usize::from(draw.number),
+                pending: draw.number == 1,
+                may_fail: draw.number == 2,
+                ..CreateNatGateway::new(draw.subnet(network), SystemTime::UNIX_EPOCH)
+            }),
+            3 => self.accepts(ModifyNatGateway {
+                name: Some(draw.name()),
+                ..ModifyNatGateway::new(gateway)
+            }),
+            4 => self.accepts(AddNatAddresses {
+                gateway,
+                allocations,
+                private_ips: Vec::new(),
+                further: 1,
+            }),
+            5 => self.accepts(DrainNatAddresses { gateway, private_ips }),
+            6 => self.accepts(RemoveNatAddresses { gateway, private_ips }),
+            _ => self.accepts(DeleteNatGateway {
+                gateway,
+                to: if draw.flag { Deletion::Done } else { Deletion::Forgotten },
+                at: SystemTime::UNIX_EPOCH,
             }),
         }
     }

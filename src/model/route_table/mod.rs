@@ -11,7 +11,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::ids::{InterfaceId, InternetGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{InterfaceId, InternetGatewayId, NatGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::naming::Tags;
 
 /// A declared route table.
@@ -104,6 +104,8 @@ pub enum RouteTarget {
     Interface(InterfaceId),
     /// The outside, by an internet gateway.
     InternetGateway(InternetGatewayId),
+    /// Other networks, by a NAT gateway.
+    NatGateway(NatGatewayId),
     /// None, intentionally.
     Blackhole,
 }
@@ -114,6 +116,7 @@ impl fmt::Display for RouteTarget {
             Self::Local => f.write_str("local"),
             Self::Interface(id) => id.fmt(f),
             Self::InternetGateway(id) => id.fmt(f),
+            Self::NatGateway(id) => id.fmt(f),
             Self::Blackhole => f.write_str("blackhole"),
         }
     }
@@ -130,6 +133,8 @@ pub enum TargetRef {
     Interface(ResourceRef<InterfaceId>),
     /// To an internet gateway.
     InternetGateway(ResourceRef<InternetGatewayId>),
+    /// To a NAT gateway.
+    NatGateway(ResourceRef<NatGatewayId>),
 }
 
 impl TargetRef {
@@ -138,10 +143,15 @@ impl TargetRef {
         match text {
             "local" => Self::Local,
             "blackhole" => Self::Blackhole,
-            text => match text.parse::<InternetGatewayId>() {
-                Ok(gateway) => Self::InternetGateway(gateway.into()),
-                Err(_) => Self::Interface(ResourceRef::new(text)),
-            },
+            text => {
+                if let Ok(gateway) = text.parse::<InternetGatewayId>() {
+                    return Self::InternetGateway(gateway.into());
+                }
+                if let Ok(gateway) = text.parse::<NatGatewayId>() {
+                    return Self::NatGateway(gateway.into());
+                }
+                Self::Interface(ResourceRef::new(text))
+            }
         }
     }
 }
@@ -159,6 +169,7 @@ impl fmt::Display for TargetRef {
             Self::Blackhole => f.write_str("blackhole"),
             Self::Interface(reference) => reference.fmt(f),
             Self::InternetGateway(reference) => reference.fmt(f),
+            Self::NatGateway(reference) => reference.fmt(f),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::model::change::{Effect, Entry, Record, Stored, created};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, InternetGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{InterfaceId, InternetGatewayId, NatGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
 use crate::model::limits::Limits;
 use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id, not_found};
@@ -412,11 +412,13 @@ impl Network {
     fn route_state(&self, vpc: VpcId, target: RouteTarget) -> RouteState {
         match target {
             RouteTarget::InternetGateway(id) if self.is_gateway_of(id, vpc) => RouteState::Active,
+            RouteTarget::NatGateway(id) if self.is_nat_of(id, vpc) => RouteState::Active,
             RouteTarget::Local => RouteState::Active,
             RouteTarget::Interface(id) if self.is_attached(id) => RouteState::Active,
-            RouteTarget::Interface(_) | RouteTarget::InternetGateway(_) | RouteTarget::Blackhole => {
-                RouteState::Blackhole
-            }
+            RouteTarget::Interface(_)
+            | RouteTarget::InternetGateway(_)
+            | RouteTarget::NatGateway(_)
+            | RouteTarget::Blackhole => RouteState::Blackhole,
         }
     }
 
@@ -494,8 +496,12 @@ impl Network {
             TargetRef::Local => RouteTarget::Local,
             TargetRef::Blackhole => RouteTarget::Blackhole,
             TargetRef::InternetGateway(reference) => self.gateway_target(table, reference)?,
+            TargetRef::NatGateway(reference) => self.nat_target(table, reference)?,
             TargetRef::Interface(ResourceRef::Name(name, _)) if self.names_gateway(name) => {
                 self.gateway_target(table, &ResourceRef::new(name))?
+            }
+            TargetRef::Interface(ResourceRef::Name(name, _)) if self.names_nat(name) => {
+                self.nat_target(table, &ResourceRef::new(name))?
             }
             TargetRef::Interface(reference) => {
                 let interface = self.interface_id(reference)?;
@@ -563,6 +569,34 @@ impl Network {
     fn names_gateway(&self, name: &str) -> bool {
         let is_interface = self.interface_names.resolve(&ResourceRef::new(name)).is_ok();
         !is_interface && self.internet_gateway_names.resolve(&ResourceRef::new(name)).is_ok()
+    }
+
+    /// Whether a name is a NAT gateway's and no interface's.
+    fn names_nat(&self, name: &str) -> bool {
+        let is_interface = self.interface_names.resolve(&ResourceRef::new(name)).is_ok();
+        !is_interface && self.nat_gateway_names.resolve(&ResourceRef::new(name)).is_ok()
+    }
+
+    fn nat_target(
+        &self,
+        table: &RouteTableRecord,
+        reference: &ResourceRef<NatGatewayId>,
+    ) -> Result<RouteTarget, ModelError> {
+        let gateway = self.nat_gateway(reference)?;
+        if gateway.state.is_over() {
+            return Err(not_found(reference));
+        }
+        if gateway.vpc_id == table.vpc_id {
+            return Ok(RouteTarget::NatGateway(gateway.id));
+        }
+        Err(ModelError::Route {
+            text: format!(
+                "route table {} and NAT gateway {} belong to different networks",
+                table.id, gateway.id
+            ),
+            field: "target",
+            remedy: "Name a NAT gateway of the route table's VPC.",
+        })
     }
 
     fn gateway_target(

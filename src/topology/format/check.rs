@@ -61,6 +61,7 @@ pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     check_route_tables(topology, &mut mistakes);
     super::edge::check_edge(topology, &mut mistakes);
     super::flow_logs::check_flow_logs(topology, &mut mistakes);
+    super::nat::check_nats(topology, &mut mistakes);
     crate::topology::filters::check(topology, &mut mistakes);
     for (name, instance) in &topology.instances {
         check_name(name, instance.referenced, &mut mistakes);
@@ -236,11 +237,11 @@ fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
             let to = route.to.value.trunc();
             destinations.give(to, to, route.to.referenced, mistakes);
             let via = &route.via;
-            let gateway = topology.internet_gateways.contains_key(&via.value);
+            let gateway = topology.gateway_kind(&via.value).is_some();
             if !is_word(&via.value) && !gateway && topology.interface_behind(&via.value).is_none() {
                 let message = format!("no instance is called `{}`", via.value);
                 let known = topology.instances.keys().chain(topology.interfaces.keys());
-                let known = known.chain(topology.internet_gateways.keys());
+                let known = known.chain(topology.gateway_names());
                 let known = known.map(String::as_str);
                 mistakes.push(Mistake::at(via.referenced, message).nearest(&via.value, known));
             }

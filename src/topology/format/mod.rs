@@ -4,6 +4,7 @@
 mod check;
 mod edge;
 mod flow_logs;
+mod nat;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use check::{expected_scope, interface_facts, resolve_profile, route_target, 
 pub use edge::{ElasticIpTopology, InternetGatewayTopology, OutsideTopology};
 pub(in crate::topology) use edge::{outside_subnet, outside_vpc};
 pub use flow_logs::FlowLogTopology;
+pub use nat::NatGatewayTopology;
 
 use crate::file::diagnostic::FileError;
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
@@ -69,6 +71,10 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, FlowLogTopology>)]
     pub flow_logs: BTreeMap<String, Spanned<FlowLogTopology>>,
+    /// NAT gateways, by name. A route leads there with the name as its `via`.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, NatGatewayTopology>)]
+    pub nat_gateways: BTreeMap<String, Spanned<NatGatewayTopology>>,
     /// Hosts beyond all internet gateways, by name. Steps name them as they name instances.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, OutsideTopology>)]

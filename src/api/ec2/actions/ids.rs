@@ -17,7 +17,7 @@ pub(super) fn id<T: ResourceId>(text: &str) -> Result<T, Ec2Error> {
     {
         return Err(ModelError::not_found::<T>(text).into());
     }
-    let code = T::NOT_FOUND.replace(".NotFound", ".Malformed");
+    let code = T::NOT_FOUND.replace("NotFound", "Malformed");
     let message = format!("Invalid id: \"{}\" (expecting \"{}-...\")", printed(text), T::PREFIX);
     Err(Ec2Error::new(code, message))
 }

@@ -92,10 +92,10 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
         ("availabilityZone", Node::Text(zone)),
         ("description", Node::text(&interface.description)),
         ("ownerId", Node::text(ACCOUNT)),
-        ("requesterManaged", Node::text(false)),
+        ("requesterManaged", Node::text(interface.managed_by.is_some())),
         (
             "status",
-            Node::text(if interface.attachment.is_some() {
+            Node::text(if interface.attachment.is_some() || interface.managed_by.is_some() {
                 "in-use"
             } else {
                 "available"
@@ -119,7 +119,13 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
         ("ipv4PrefixSet", prefixes("ipv4Prefix", &interface.ipv4_prefixes)),
         ("ipv6PrefixSet", prefixes("ipv6Prefix", &interface.ipv6_prefixes)),
         ("ipv6Native", Node::Absent),
-        ("interfaceType", Node::text("interface")),
+        (
+            "interfaceType",
+            Node::text(match interface.managed_by {
+                Some(_) => "nat_gateway",
+                None => "interface",
+            }),
+        ),
         ("tagSet", tag_set(interface.name.as_deref(), &interface.tags)),
     ])
 }

@@ -15,6 +15,7 @@ mod interfaces;
 mod internet_gateways;
 mod launch;
 mod life;
+mod nat_gateways;
 mod network_acls;
 mod prefix_lists;
 mod render;
@@ -34,8 +35,10 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<addresses::AllocateAddress>(),
     Entry::of::<interfaces::AssignIpv6Addresses>(),
     Entry::of::<interfaces::AssignPrivateIpAddresses>(),
+    Entry::of::<nat_gateways::AssignPrivateNatGatewayAddress>(),
     Entry::of::<addresses::AssociateAddress>(),
     Entry::of::<dhcp_options::AssociateDhcpOptions>(),
+    Entry::of::<nat_gateways::AssociateNatGatewayAddress>(),
     Entry::of::<route_tables::AssociateRouteTable>(),
     Entry::of::<cidr_blocks::AssociateVpcCidrBlock>(),
     Entry::of::<account::AssumeRole>(),
@@ -47,6 +50,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<flow_logs::CreateFlowLogs>(),
     Entry::of::<internet_gateways::CreateInternetGateway>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
+    Entry::of::<nat_gateways::CreateNatGateway>(),
     Entry::of::<network_acls::CreateNetworkAcl>(),
     Entry::of::<network_acls::CreateNetworkAclEntry>(),
     Entry::of::<interfaces::CreateNetworkInterface>(),
@@ -60,6 +64,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<flow_logs::DeleteFlowLogs>(),
     Entry::of::<internet_gateways::DeleteInternetGateway>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
+    Entry::of::<nat_gateways::DeleteNatGateway>(),
     Entry::of::<network_acls::DeleteNetworkAcl>(),
     Entry::of::<network_acls::DeleteNetworkAclEntry>(),
     Entry::of::<interfaces::DeleteNetworkInterface>(),
@@ -85,6 +90,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<internet_gateways::DescribeInternetGateways>(),
     Entry::of::<images::DescribeKeyPairs>(),
     Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
+    Entry::of::<nat_gateways::DescribeNatGateways>(),
     Entry::of::<network_acls::DescribeNetworkAcls>(),
     Entry::of::<attachments::DescribeNetworkInterfaceAttribute>(),
     Entry::of::<interfaces::DescribeNetworkInterfaces>(),
@@ -101,6 +107,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<internet_gateways::DetachInternetGateway>(),
     Entry::of::<attachments::DetachNetworkInterface>(),
     Entry::of::<addresses::DisassociateAddress>(),
+    Entry::of::<nat_gateways::DisassociateNatGatewayAddress>(),
     Entry::of::<route_tables::DisassociateRouteTable>(),
     Entry::of::<cidr_blocks::DisassociateVpcCidrBlock>(),
     Entry::of::<account::GetCallerIdentity>(),
@@ -128,6 +135,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<life::TerminateInstances>(),
     Entry::of::<interfaces::UnassignIpv6Addresses>(),
     Entry::of::<interfaces::UnassignPrivateIpAddresses>(),
+    Entry::of::<nat_gateways::UnassignPrivateNatGatewayAddress>(),
     Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsEgress>(),
     Entry::of::<security_group_rules::UpdateSecurityGroupRuleDescriptionsIngress>(),
 ];

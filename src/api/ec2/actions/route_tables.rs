@@ -97,6 +97,13 @@ fn route(call: &Call<'_>, route: &Route) -> Node {
         ("instanceOwnerId", Node::maybe(instance.map(|_| ACCOUNT))),
         ("networkInterfaceId", Node::maybe(interface)),
         (
+            "natGatewayId",
+            match route.target {
+                RouteTarget::NatGateway(gateway) => Node::text(gateway),
+                _ => Node::Absent,
+            },
+        ),
+        (
             "state",
             Node::text(match route.state {
                 RouteState::Active => "active",
@@ -224,35 +231,52 @@ fn destination(ipv4: Option<&str>, ipv6: Option<&str>) -> Result<IpNet, Ec2Error
     }
 }
 
-/// The target of a route, from the parameters for it.
-fn target(
-    call: &Call<'_>,
-    interface: Option<&str>,
-    instance: Option<&str>,
-    gateway: Option<&str>,
+/// The parameters that name the target of a route.
+#[derive(Default)]
+struct Targets<'a> {
+    interface: Option<&'a str>,
+    instance: Option<&'a str>,
+    gateway: Option<&'a str>,
+    nat: Option<&'a str>,
     local: bool,
-) -> Result<TargetRef, Ec2Error> {
-    let local = local || gateway == Some("local");
-    if let Some(gateway) = gateway.filter(|gateway| *gateway != "local") {
-        if interface.is_some() || instance.is_some() || local {
-            return Err(Ec2Error::combination("Specify exactly one target for the route"));
+}
+
+impl Targets<'_> {
+    /// The target, if one alone is named.
+    fn one(&self, call: &Call<'_>) -> Result<TargetRef, Ec2Error> {
+        let local = self.local || self.gateway == Some("local");
+        let gateway = self.gateway.filter(|gateway| *gateway != "local");
+        let named = [self.interface, self.instance, gateway, self.nat];
+        match named.iter().flatten().count() + usize::from(local) {
+            0 => return Err(Ec2Error::missing("NetworkInterfaceId")),
+            1 => {}
+            _ => return Err(Ec2Error::combination("Specify exactly one target for the route")),
         }
-        // EC2 answers InvalidGatewayID.NotFound whatever kind of gateway it is.
-        let id = reference(gateway).map_err(|_| gateway_not_found(gateway))?;
-        call.controller()
-            .internet_gateway(&id)
-            .map_err(|_| gateway_not_found(gateway))?;
-        return Ok(TargetRef::InternetGateway(id));
-    }
-    match (interface, instance, local) {
-        (Some(text), None, false) => Ok(TargetRef::Interface(reference(text)?)),
-        (None, Some(text), false) => {
-            let instance: InstanceId = id(text)?;
-            Ok(super::instances::only_interface(call, instance)?.into())
+        if let Some(gateway) = gateway {
+            // EC2 answers InvalidGatewayID.NotFound whatever kind of gateway it is.
+            let id = reference(gateway).map_err(|_| gateway_not_found(gateway))?;
+            call.controller()
+                .internet_gateway(&id)
+                .map_err(|_| gateway_not_found(gateway))?;
+            return Ok(TargetRef::InternetGateway(id));
         }
-        (None, None, true) => Ok(TargetRef::Local),
-        (None, None, false) => Err(Ec2Error::missing("NetworkInterfaceId")),
-        _ => Err(Ec2Error::combination("Specify exactly one target for the route")),
+        if let Some(gateway) = self.nat {
+            let found = reference(gateway)
+                .ok()
+                .filter(|id| call.controller().nat_gateway(id).is_ok());
+            return found.map(TargetRef::NatGateway).ok_or_else(|| {
+                let message = format!("The natGateway ID '{}' does not exist", printed(gateway));
+                Ec2Error::new("InvalidNatGatewayID.NotFound", message)
+            });
+        }
+        if let Some(instance) = self.instance {
+            let instance: InstanceId = id(instance)?;
+            return Ok(super::instances::only_interface(call, instance)?.into());
+        }
+        match self.interface {
+            Some(interface) => Ok(TargetRef::Interface(reference(interface)?)),
+            None => Ok(TargetRef::Local),
+        }
     }
 }
 
@@ -271,24 +295,26 @@ pub(super) struct CreateRoute {
     network_interface_id: Option<String>,
     instance_id: Option<String>,
     gateway_id: Option<String>,
+    nat_gateway_id: Option<String>,
 }
 
 impl Action for CreateRoute {
     const NAME: &'static str = "CreateRoute";
-    const HELP: &'static str = "Adds a route to a network interface, an instance or an internet gateway";
+    const HELP: &'static str = "Adds a route to a network interface, an instance or a gateway";
 
     fn run(self, call: &Call<'_>) -> Answer {
         let destination = destination(
             self.destination_cidr_block.as_deref(),
             self.destination_ipv6_cidr_block.as_deref(),
         )?;
-        let target = target(
-            call,
-            self.network_interface_id.as_deref(),
-            self.instance_id.as_deref(),
-            self.gateway_id.as_deref(),
-            false,
-        )?;
+        let targets = Targets {
+            interface: self.network_interface_id.as_deref(),
+            instance: self.instance_id.as_deref(),
+            gateway: self.gateway_id.as_deref(),
+            nat: self.nat_gateway_id.as_deref(),
+            local: false,
+        };
+        let target = targets.one(call)?;
         call.execute(EditRoute {
             table: reference(&self.route_table_id)?,
             edit: RouteEdit::Create(destination, target),
@@ -307,6 +333,7 @@ pub(super) struct ReplaceRoute {
     network_interface_id: Option<String>,
     instance_id: Option<String>,
     gateway_id: Option<String>,
+    nat_gateway_id: Option<String>,
     local_target: Option<bool>,
 }
 
@@ -319,14 +346,14 @@ impl Action for ReplaceRoute {
             self.destination_cidr_block.as_deref(),
             self.destination_ipv6_cidr_block.as_deref(),
         )?;
-        let local = self.local_target == Some(true);
-        let target = target(
-            call,
-            self.network_interface_id.as_deref(),
-            self.instance_id.as_deref(),
-            self.gateway_id.as_deref(),
-            local,
-        )?;
+        let targets = Targets {
+            interface: self.network_interface_id.as_deref(),
+            instance: self.instance_id.as_deref(),
+            gateway: self.gateway_id.as_deref(),
+            nat: self.nat_gateway_id.as_deref(),
+            local: self.local_target == Some(true),
+        };
+        let target = targets.one(call)?;
         call.execute(EditRoute {
             table: reference(&self.route_table_id)?,
             edit: RouteEdit::Replace(destination, target),

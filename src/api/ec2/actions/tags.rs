@@ -20,6 +20,7 @@ use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
 use crate::model::internet_gateway::ModifyInternetGateway;
 use crate::model::naming::Tags;
+use crate::model::nat_gateway::ModifyNatGateway;
 use crate::model::network_acl::ModifyNetworkAcl;
 use crate::model::prefix_list::ModifyPrefixList;
 use crate::model::route_table::ModifyRouteTable;
@@ -185,6 +186,7 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
         }
         Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
         Some("fl") => retag!(call, pass, edit, text, flow_log, ModifyFlowLog),
+        Some("nat") => retag!(call, pass, edit, text, nat_gateway, ModifyNatGateway),
         Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
         _ => Err(Ec2Error::new(
@@ -319,6 +321,14 @@ impl Action for DescribeTags {
         }
         for log in controller.flow_logs() {
             take("vpc-flow-log", log.id.to_string(), log.name.as_deref(), &log.tags);
+        }
+        for gateway in controller.nat_gateways() {
+            take(
+                "natgateway",
+                gateway.id.to_string(),
+                gateway.name.as_deref(),
+                &gateway.tags,
+            );
         }
         for address in controller.elastic_ips() {
             take(

@@ -1,0 +1,519 @@
+//! Passes packets through a NAT gateway: a port of the gateway's address stands for each connection of a host behind it
+//! (VPC guide, "NAT gateways"; firewall facts A1 to A11).
+//!
+//! A port belongs to one connection: what comes from another address or port is dropped (A2). A connection that nothing was
+//! sent on for 350 s is forgotten; a host that goes on with it gets a reset, the other end is told nothing (A5).
+
+mod read;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::route::hops_left;
+use super::security_group::upper;
+use crate::datapath::state::{Binding, Inside, NatCounter, NatEffects, Opening, Outside, Refresh, seen};
+use crate::datapath::translate::Head;
+use crate::datapath::view::{NatGateway, RouteTarget};
+use crate::datapath::{
+    Allowance, Answered, Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Translation,
+    Verdict,
+};
+use crate::mapping::InterfaceIndex;
+use crate::model::profile::NatPolicy;
+use crate::model::traffic::Direction;
+use crate::wire::flow::IpPacket;
+use crate::wire::frame::{Frame, Ipv4Packet, PROTOCOL_TCP};
+use read::{ACK, FIN, RST, SYN, Subject};
+
+/// What becomes of a packet from a host behind a gateway.
+enum Outbound {
+    /// The address, and the port or 0, that stand for the host.
+    As(Ipv4Addr, u16),
+    /// The connection is unknown: the host gets a reset.
+    Reset,
+}
+
+impl<'a, O: Observer> Context<'a, O> {
+    /// A packet that a route sends to a NAT gateway.
+    pub(super) fn through_nat(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, gateway: InterfaceIndex) -> Decided {
+        let nat = self.view.edge.nat(gateway).ok_or(DropReason::Blackhole)?;
+        let subnet = self.view.subnet(nat.subnet).ok_or(DropReason::Blackhole)?;
+        self.takes_hop(packet, subnet)?;
+        self.network_acls(frame, packet, subnet)?;
+        let Packet::V4(packet) = packet else {
+            return Err(self.nat_drops(nat, DropReason::NatProtocol));
+        };
+        if hops_left(&Packet::V4(*packet)) <= 1 {
+            return self.time_exceeded(frame, packet, nat.primary());
+        }
+        let length = self.packet_length(frame, &Packet::V4(*packet));
+        match self.bound_out(packet, nat, &subnet.profile().nat) {
+            Ok(Outbound::As(source, port)) => {
+                self.count_passed(nat, true, packet, length);
+                self.beyond_nat(frame, packet, nat, subnet, (source, port))
+            }
+            Ok(Outbound::Reset) => {
+                if !self.spend(Allowance::Errors) {
+                    return Err(DropReason::NatUnsolicited);
+                }
+                self.reply.tcp_reset(frame, packet, self.ingress.subnet.router_mac);
+                Ok(Verdict::Reply(Answered::NatReset))
+            }
+            Err(reason) => Err(self.nat_drops(nat, reason)),
+        }
+    }
+
+    /// A packet for an address of an interface without a port: a NAT gateway's, or one that is not attached.
+    ///
+    /// What translated it so far is in `translation`.
+    #[inline(never)]
+    pub(in crate::datapath) fn for_nat(&mut self, bytes: &[u8], interface: InterfaceIndex) -> Decided {
+        let nat = self.view.edge.nat(interface).ok_or(DropReason::NotAttached)?;
+        let frame = Frame::parse(bytes)?;
+        let Packet::V4(packet) = Packet::parse(&frame)? else {
+            return Err(self.nat_drops(nat, DropReason::NatProtocol));
+        };
+        let subnet = self.view.subnet(nat.subnet).ok_or(DropReason::Blackhole)?;
+        let so_far = self
+            .translation
+            .unwrap_or(Translation::of_addresses(packet.source, packet.destination));
+        let length = self.packet_length(&frame, &Packet::V4(packet));
+        let (inside, port) = match self.bound_in(&packet, so_far, nat, &subnet.profile().nat) {
+            Ok(found) => found,
+            Err(reason) => return Err(self.nat_drops(nat, reason)),
+        };
+        if hops_left(&Packet::V4(packet)) <= 1 {
+            return Err(DropReason::HopLimit);
+        }
+        self.count_passed(nat, false, &packet, length);
+        let vpc = self.view.vpc(subnet.vpc).ok_or(DropReason::NoMapping)?;
+        let target = self.local_owner(vpc, inside.into())?;
+        let translation = Translation {
+            destination: inside,
+            destination_port: port,
+            ..so_far
+        };
+        self.translation = Some(translation);
+        if target.subnet.index != subnet.index {
+            let head = translation.head_of(bytes);
+            self.acl_of(&head, subnet, Direction::Egress, inside.into())?;
+            self.acl_of(&head, target.subnet, Direction::Ingress, so_far.source.into())?;
+        }
+        let translated = Ipv4Packet {
+            source: translation.source,
+            destination: inside,
+            ..packet
+        };
+        let rewrite = Rewrite::Translate {
+            destination: target.interface.mac,
+            source: target.subnet.router_mac,
+            decrement_ttl: true,
+            translation,
+        };
+        let owner = Some(target.owner);
+        self.hand_over(
+            &frame,
+            &Packet::V4(translated),
+            &target.interface,
+            target.subnet,
+            rewrite,
+            owner,
+        )
+    }
+
+    /// Routes a packet on from the gateway, by the route table of its subnet.
+    fn beyond_nat(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        nat: &NatGateway,
+        subnet: &SubnetView,
+        (source, port): (Ipv4Addr, u16),
+    ) -> Decided {
+        let address = IpAddr::V4(packet.destination);
+        let route = subnet.routes.lookup(address);
+        self.observer.saw(Stage::Route, Fact::Route { address, route });
+        let vpc = self.view.vpc(subnet.vpc).ok_or(DropReason::NoRoute)?;
+        let (target, source, crosses) = match route.ok_or(DropReason::NoRoute)?.1 {
+            RouteTarget::Internet if !nat.public => return Err(DropReason::NatPrivateToIgw),
+            RouteTarget::Internet => {
+                let public = self.public_of(vpc.index, source)?;
+                if self.packet_length(frame, &Packet::V4(*packet)) > usize::from(super::internet::MTU) {
+                    return self.too_big(frame, &Packet::V4(*packet), super::internet::MTU);
+                }
+                (self.beyond(address)?, public, true)
+            }
+            RouteTarget::Local => (self.local_owner(vpc, address)?, source, false),
+            RouteTarget::Blackhole => return Err(DropReason::Blackhole),
+            RouteTarget::Interface(_) | RouteTarget::NatGateway(_) => return Err(DropReason::NatNextHop),
+        };
+        let IpAddr::V4(destination) = target.address else {
+            return Err(DropReason::NatProtocol);
+        };
+        let translation = Translation {
+            source,
+            destination,
+            source_port: port,
+            destination_port: 0,
+        };
+        self.translation = Some(translation);
+        let head = translation.head_of(frame.bytes());
+        if crosses || target.subnet.index != subnet.index {
+            self.acl_of(&head, subnet, Direction::Egress, address)?;
+            self.acl_of(&head, target.subnet, Direction::Ingress, source.into())?;
+        }
+        let translated = Ipv4Packet {
+            source,
+            destination,
+            ..*packet
+        };
+        let rewrite = Rewrite::Translate {
+            destination: target.interface.mac,
+            source: target.subnet.router_mac,
+            decrement_ttl: true,
+            translation,
+        };
+        let (interface, owner) = (&target.interface, Some(target.owner));
+        let mtu = interface.mtu.unwrap_or(target.subnet.profile().mtu);
+        match self.hand_over(frame, &Packet::V4(translated), interface, target.subnet, rewrite, owner) {
+            Err(DropReason::TooLong) => self.too_big(frame, &Packet::V4(*packet), mtu),
+            decided => decided,
+        }
+    }
+
+    /// The network ACL of a subnet, about a packet as it is by then.
+    fn acl_of(
+        &mut self,
+        head: &Head,
+        subnet: &SubnetView,
+        direction: Direction,
+        remote: IpAddr,
+    ) -> Result<(), DropReason> {
+        let Some(packet) = Frame::parse(head.bytes()).ok().as_ref().and_then(IpPacket::of) else {
+            return Ok(());
+        };
+        self.network_acl(subnet, direction, remote, packet.protocol(), upper(&packet))
+    }
+
+    fn bound_out(
+        &mut self,
+        packet: &Ipv4Packet<'_>,
+        nat: &NatGateway,
+        policy: &NatPolicy,
+    ) -> Result<Outbound, DropReason> {
+        let inside = |port: u16, remote: Ipv4Addr, remote_port: u16, fragments: bool| Inside {
+            gateway: nat.interface,
+            protocol: packet.protocol,
+            fragments,
+            address: packet.source.into(),
+            port,
+            remote: remote.into(),
+            remote_port,
+        };
+        let now = self.now.as_secs() as u32;
+        match Subject::of(packet, Direction::Egress)? {
+            Subject::Flow {
+                own,
+                remote,
+                flags,
+                opens,
+                first,
+            } => {
+                let key = inside(own, packet.destination, remote, false);
+                let known = self.memory.bindings.of_inside(&key, now);
+                let known = known.filter(|known| flags & (SYN | ACK) != SYN || !seen::is_closed(known.seen));
+                let (address, port) = match known {
+                    Some(known) => {
+                        self.go_on(&known, flags, true, policy);
+                        as_ipv4(known.outside)
+                    }
+                    None if packet.protocol == PROTOCOL_TCP && flags & SYN == 0 => {
+                        return self.forgotten(nat, flags);
+                    }
+                    None if !opens => return Err(DropReason::NatUnsolicited),
+                    None => self.bind(nat, key, flags, policy)?,
+                };
+                self.saw_binding(nat, &key, (address, port), known.is_none());
+                if let Some(identification) = first {
+                    self.follow_fragments(inside(identification, packet.destination, 0, true), address, policy);
+                }
+                Ok(Outbound::As(address, port))
+            }
+            Subject::Later { identification } => {
+                let key = inside(identification, packet.destination, 0, true);
+                let known = self
+                    .memory
+                    .bindings
+                    .of_inside(&key, now)
+                    .ok_or(DropReason::NatFragment)?;
+                let (address, _) = as_ipv4(known.outside);
+                self.saw_binding(nat, &key, (address, 0), false);
+                Ok(Outbound::As(address, 0))
+            }
+            Subject::Error { quoted } => {
+                let key = Inside {
+                    protocol: quoted.protocol,
+                    address: quoted.destination.into(),
+                    ..inside(quoted.destination_port, quoted.source, quoted.source_port, false)
+                };
+                let known = self
+                    .memory
+                    .bindings
+                    .of_inside(&key, now)
+                    .ok_or(DropReason::NatUnsolicited)?;
+                let (address, port) = as_ipv4(known.outside);
+                self.saw_binding(nat, &key, (address, port), false);
+                Ok(Outbound::As(address, port))
+            }
+        }
+    }
+
+    /// TCP in the midst of a connection that is not known, or not any more.
+    fn forgotten(&mut self, nat: &NatGateway, flags: u8) -> Result<Outbound, DropReason> {
+        // RFC 9293 section 3.10.7.1: no reset answers a reset.
+        if flags & RST != 0 {
+            return Err(DropReason::NatUnsolicited);
+        }
+        self.nat_effects(nat).count(NatCounter::IdleTimeout, 1);
+        Ok(Outbound::Reset)
+    }
+
+    fn bound_in(
+        &mut self,
+        packet: &Ipv4Packet<'_>,
+        so_far: Translation,
+        nat: &NatGateway,
+        policy: &NatPolicy,
+    ) -> Result<(Ipv4Addr, u16), DropReason> {
+        let outside = |port: u16, remote: Ipv4Addr, remote_port: u16, fragments: bool| Outside {
+            gateway: nat.interface,
+            protocol: packet.protocol,
+            fragments,
+            address: so_far.destination.into(),
+            port,
+            remote: remote.into(),
+            remote_port,
+        };
+        let now = self.now.as_secs() as u32;
+        match Subject::of(packet, Direction::Ingress)? {
+            Subject::Flow {
+                own,
+                remote,
+                flags,
+                first,
+                ..
+            } => {
+                let remote = if so_far.source_port != 0 && remote != 0 {
+                    so_far.source_port
+                } else {
+                    remote
+                };
+                let key = outside(own, so_far.source, remote, false);
+                let known = self
+                    .memory
+                    .bindings
+                    .of_outside(&key, now)
+                    .ok_or(DropReason::NatUnsolicited)?;
+                self.go_on(&known, flags, false, policy);
+                self.saw_binding(nat, &known.inside, as_ipv4(known.outside), false);
+                let IpAddr::V4(address) = known.inside.address else {
+                    return Err(DropReason::NatProtocol);
+                };
+                if let Some(identification) = first {
+                    let later = Inside {
+                        fragments: true,
+                        port: identification,
+                        remote_port: 0,
+                        ..known.inside
+                    };
+                    self.follow_fragments(later, so_far.destination, policy);
+                }
+                Ok((address, known.inside.port))
+            }
+            Subject::Later { identification } => {
+                let key = outside(identification, so_far.source, 0, true);
+                let known = self
+                    .memory
+                    .bindings
+                    .of_outside(&key, now)
+                    .ok_or(DropReason::NatFragment)?;
+                match known.inside.address {
+                    IpAddr::V4(address) => Ok((address, 0)),
+                    IpAddr::V6(_) => Err(DropReason::NatProtocol),
+                }
+            }
+            Subject::Error { quoted } => {
+                // What it quotes left by the address that the error is for, before the internet gateway.
+                let key = Outside {
+                    protocol: quoted.protocol,
+                    ..outside(quoted.source_port, quoted.destination, quoted.destination_port, false)
+                };
+                let known = self
+                    .memory
+                    .bindings
+                    .of_outside(&key, now)
+                    .ok_or(DropReason::NatUnsolicited)?;
+                self.saw_binding(nat, &known.inside, as_ipv4(known.outside), false);
+                match known.inside.address {
+                    IpAddr::V4(address) => Ok((address, known.inside.port)),
+                    IpAddr::V6(_) => Err(DropReason::NatProtocol),
+                }
+            }
+        }
+    }
+
+    /// Chooses an address and a port for a connection that begins (A3: 55 000 for each address and destination).
+    fn bind(
+        &mut self,
+        nat: &NatGateway,
+        inside: Inside,
+        flags: u8,
+        policy: &NatPolicy,
+    ) -> Result<(Ipv4Addr, u16), DropReason> {
+        self.nat_effects(nat).count(NatCounter::ConnectionAttempt, 1);
+        let limit = policy.connections_per_destination;
+        // How EC2 spreads connections over several addresses is unknown: here by the host, so that one has one address.
+        let open = nat.open_addresses();
+        let start = match inside.address {
+            IpAddr::V4(address) => address.to_bits() as usize,
+            IpAddr::V6(_) => 0,
+        };
+        for offset in 0..open.len() {
+            let address = open[start.wrapping_add(offset) % open.len()];
+            let outside = inside.seen_from((address.into(), 0));
+            let Ok(port) = self.memory.bindings.free_port(&outside, &inside, limit, self.now) else {
+                continue;
+            };
+            let opening = Opening {
+                inside,
+                outside: (address.into(), port),
+                seen: marks(flags, true),
+                until: self.until(policy.idle_timeout),
+                limit,
+            };
+            self.nat_effects(nat).opens[0] = Some(opening);
+            return Ok((address, port));
+        }
+        let effects = self.nat_effects(nat);
+        effects.count(NatCounter::ErrorPortAllocation, 1);
+        effects.exhausted = true;
+        Err(DropReason::NatPortsExhausted)
+    }
+
+    fn until(&self, life: u32) -> u32 {
+        (self.now.as_secs() as u32).saturating_add(life)
+    }
+
+    /// A packet of a connection that is known: it lives on, or ends.
+    fn go_on(&mut self, known: &Binding, flags: u8, out: bool, policy: &NatPolicy) {
+        let seen = known.seen | marks(flags, out);
+        let life = if seen::is_closed(seen) {
+            policy.closed_timeout
+        } else {
+            policy.idle_timeout
+        };
+        let until = self.until(life);
+        let gateway = known.inside.gateway;
+        let effects = self.effects().nat(gateway);
+        if seen != known.seen || until != known.until {
+            effects.refresh = Some(Refresh {
+                place: known.place,
+                inside: known.inside,
+                seen,
+                until,
+            });
+        }
+        if seen & !known.seen & seen::ANSWERED != 0 {
+            effects.count(NatCounter::ConnectionEstablished, 1);
+        }
+    }
+
+    /// The later fragments of a packet follow the first (A6: of UDP; others do not come so far).
+    fn follow_fragments(&mut self, inside: Inside, address: Ipv4Addr, policy: &NatPolicy) {
+        let until = self.until(policy.fragments);
+        self.effects().nat(inside.gateway).opens[1] = Some(Opening {
+            inside,
+            outside: (address.into(), inside.port),
+            seen: 0,
+            until,
+            limit: 0,
+        });
+    }
+
+    fn nat_effects(&mut self, nat: &NatGateway) -> &mut NatEffects {
+        self.effects().nat(nat.interface)
+    }
+
+    fn nat_drops(&mut self, nat: &NatGateway, reason: DropReason) -> DropReason {
+        self.nat_effects(nat).count(NatCounter::PacketsDrop, 1);
+        reason
+    }
+
+    /// Counts a packet on both sides of the gateway.
+    fn count_passed(&mut self, nat: &NatGateway, out: bool, packet: &Ipv4Packet<'_>, length: usize) {
+        let octets = packet.bytes.len();
+        // A frame that is segmented later counts as the packets that it becomes.
+        let packets = octets.div_ceil(length.max(1)) as u32;
+        let octets = octets as u32;
+        let effects = self.nat_effects(nat);
+        let counters = if out {
+            [
+                NatCounter::PacketsInFromSource,
+                NatCounter::BytesInFromSource,
+                NatCounter::PacketsOutToDestination,
+                NatCounter::BytesOutToDestination,
+            ]
+        } else {
+            [
+                NatCounter::PacketsInFromDestination,
+                NatCounter::BytesInFromDestination,
+                NatCounter::PacketsOutToSource,
+                NatCounter::BytesOutToSource,
+            ]
+        };
+        for (at, counter) in counters.into_iter().enumerate() {
+            effects.count(counter, if at % 2 == 0 { packets } else { octets });
+        }
+    }
+
+    fn saw_binding(&mut self, nat: &NatGateway, inside: &Inside, outside: (Ipv4Addr, u16), new: bool) {
+        let fact = Fact::Binding {
+            gateway: nat.interface,
+            protocol: inside.protocol,
+            inside: (inside.address, inside.port),
+            outside: (outside.0.into(), outside.1),
+            remote: (inside.remote, inside.remote_port),
+            new,
+        };
+        self.observer.saw(Stage::NatGateway, fact);
+    }
+
+    /// The gateway is a hop: it takes one, and answers from its private address where none is left (A16).
+    fn time_exceeded(&mut self, frame: &Frame<'_>, packet: &Ipv4Packet<'_>, from: Ipv4Addr) -> Decided {
+        if super::route::is_icmp_error(&Packet::V4(*packet)) || !self.spend(Allowance::Errors) {
+            return Err(DropReason::HopLimit);
+        }
+        self.reply
+            .time_exceeded(frame, packet, self.ingress.subnet.router_mac, from);
+        Ok(Verdict::Reply(Answered::TimeExceeded))
+    }
+}
+
+fn as_ipv4((address, port): (IpAddr, u16)) -> (Ipv4Addr, u16) {
+    match address {
+        IpAddr::V4(address) => (address, port),
+        IpAddr::V6(_) => (Ipv4Addr::UNSPECIFIED, port),
+    }
+}
+
+/// What a packet shows of its connection.
+fn marks(flags: u8, out: bool) -> u32 {
+    let fin = if out { seen::FIN_INSIDE } else { seen::FIN_OUTSIDE };
+    let mut marks = if out { 0 } else { seen::ANSWERED };
+    if flags & FIN != 0 {
+        marks |= fin;
+    }
+    if flags & RST != 0 {
+        marks |= seen::RESET;
+    }
+    marks
+}
