@@ -18,6 +18,9 @@ fn body(operation: &str) -> Option<&'static str> {
         | "modify_elastic_ip"
         | "modify_internet_gateway"
         | "modify_flow_log"
+        | "modify_nat_gateway"
+        | "modify_egress_only_internet_gateway"
+        | "modify_peering_connection"
         | "modify_security_group" => r#"{"tags": {}}"#,
         "associate_network_acl" => r#"{"subnet": "left"}"#,
         "put_network_acl_entry" => r#"{"action": "allow", "protocol": "tcp", "cidr": "0.0.0.0/0"}"#,
@@ -28,6 +31,7 @@ fn body(operation: &str) -> Option<&'static str> {
         "replace_rule" => r#"{"protocol": "tcp", "ports": 80, "cidr": "10.0.0.0/16"}"#,
         "assign_addresses" => r#"{"ipv4_address_count": 1}"#,
         "attach_internet_gateway" => r#"{"vpc": "home"}"#,
+        "add_nat_gateway_addresses" => "{}",
         "associate_elastic_ip" => r#"{"interface": "a"}"#,
         "attach_interface" => r#"{"tap": "tap-of-nobody"}"#,
         "put_mapping" => r#"{"interface": "a"}"#,
@@ -51,6 +55,7 @@ async fn what_a_path_names_and_does_not_exist_is_not_found() {
         let mut concrete = path.clone();
         for (name, value) in [
             ("address", "10.0.1.10"),
+            ("private_ip", "10.0.1.10"),
             ("destination", "192.0.2.0%2F24"),
             ("instance", "a"),
             ("direction", "ingress"),
