@@ -220,7 +220,9 @@ fn translated(tuple: &Tuple, passage: &Passage) -> Tuple {
 fn path(passage: &Passage) -> Option<TrafficPath> {
     match passage.route {
         // Within a subnet no route is asked.
-        None | Some(RouteTarget::Local | RouteTarget::Interface(_)) => Some(TrafficPath::SameVpc),
+        None | Some(RouteTarget::Local | RouteTarget::Interface(_) | RouteTarget::NatGateway(_)) => {
+            Some(TrafficPath::SameVpc)
+        }
         Some(RouteTarget::Internet) => Some(TrafficPath::InternetGateway),
         Some(RouteTarget::Blackhole) => None,
     }
