@@ -9,8 +9,9 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::de::{DeserializeOwned, Error as _};
 
+use super::objects::Objects;
 use super::problem::Problem;
 
 /// A JSON body.
@@ -108,7 +109,7 @@ impl JsonStream {
 fn parse_from<T: DeserializeOwned>(mut frames: Frames) -> Result<T, Problem> {
     let parsed = {
         let deserializer = &mut serde_json::Deserializer::from_reader(&mut frames);
-        let parsed = serde_path_to_error::deserialize::<_, T>(&mut *deserializer);
+        let parsed = serde_path_to_error::deserialize::<_, T>(Objects(&mut *deserializer));
         parsed.map(|value| (value, deserializer.end()))
     };
     if let Some(error) = frames.failed {
@@ -192,19 +193,15 @@ fn too_large() -> Problem {
 impl JsonBytes {
     /// Parses the body; the problem names the field by its path.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // Every body of this API is an object, and serde takes an array of the right length for a struct, too.
-        if self.0.trim_ascii_start().starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(&self.0).is_ok() {
-            return Err(json_problem(
-                "",
-                &serde_json::Error::custom("invalid type: sequence, expected an object"),
-            ));
-        }
-        if let Ok(value) = serde_json::from_slice(&self.0) {
+        let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
+        if let Ok(value) = T::deserialize(Objects(&mut *deserializer))
+            && deserializer.end().is_ok()
+        {
             return Ok(value);
         }
         // Only a body that is refused anyway is parsed a second time, to find the path.
         let deserializer = &mut serde_json::Deserializer::from_slice(&self.0);
-        match serde_path_to_error::deserialize::<_, T>(deserializer) {
+        match serde_path_to_error::deserialize::<_, T>(Objects(deserializer)) {
             Err(error) => {
                 let path = error.path().to_string();
                 Err(json_problem(&path, error.inner()))

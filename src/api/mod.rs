@@ -11,6 +11,7 @@ pub mod ec2;
 pub mod extract;
 pub mod guard;
 pub mod inside;
+pub mod objects;
 mod patience;
 pub mod problem;
 pub mod rest;

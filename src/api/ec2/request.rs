@@ -29,6 +29,10 @@ const PROTOCOL: &[&str] = &[
     "Expires",
 ];
 
+/// Texts that say something when they are empty: the value of a tag or of an attribute, a description that is taken away.
+/// Any other empty text is as one that was not sent: Terraform sends an empty zone where its configuration names none.
+const MAY_BE_EMPTY: &[&str] = &["Value", "Description", "GroupDescription", "UserData"];
+
 /// A parsed request: its action, and its parameters by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
@@ -98,6 +102,11 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
+    /// Whether it is a name with an empty value.
+    fn is_empty(&self) -> bool {
+        self.value == Some("") && self.members.is_empty()
+    }
+
     fn insert(&mut self, name: &'a str, value: &'a str) -> Result<(), Ec2Error> {
         let mut node = self;
         for (depth, part) in name.split('.').enumerate() {
@@ -125,6 +134,9 @@ fn structure(tree: Tree<'_>, shape: &BTreeMap<String, Shape>, path: &str) -> Res
     for (name, member) in tree.members {
         let path = joined(path, name);
         let shape = shape.get(name).ok_or_else(|| unknown(&path))?;
+        if matches!(shape, Shape::Scalar(Scalar::String)) && member.is_empty() && !MAY_BE_EMPTY.contains(&name) {
+            continue;
+        }
         map.insert(name.to_owned(), typed(member, shape, &path)?);
     }
     Ok(map)
@@ -239,6 +251,25 @@ mod tests {
         assert_eq!(
             tree("AssumeRole", form).unwrap(),
             json!({"RoleArn": "a", "RoleSessionName": "b", "Tags": [{"Key": "k", "Value": "v"}]})
+        );
+    }
+
+    #[test]
+    fn an_empty_text_is_as_none_unless_it_says_something() {
+        let form = "Action=X&ImageId=&Placement.AvailabilityZone=&Placement.Tenancy=default&KeyName=";
+        assert_eq!(
+            tree("RunInstances", form).unwrap(),
+            json!({"Placement": {"Tenancy": "default"}})
+        );
+        let form = "Action=X&ResourceId.1=i-1&Tag.1.Key=empty&Tag.1.Value=";
+        assert_eq!(
+            tree("CreateTags", form).unwrap(),
+            json!({"ResourceId": ["i-1"], "Tag": [{"Key": "empty", "Value": ""}]})
+        );
+        let form = "Action=X&NetworkInterfaceId=eni-1&Description.Value=";
+        assert_eq!(
+            tree("ModifyNetworkInterfaceAttribute", form).unwrap(),
+            json!({"NetworkInterfaceId": "eni-1", "Description": {"Value": ""}})
         );
     }
 

@@ -125,6 +125,23 @@ async fn a_look_up_during_moves_always_finds_an_owner() {
 }
 
 #[tokio::test]
+async fn an_array_is_no_edit_and_no_list_of_edits() {
+    let server = Server::furnished().await;
+    for body in [
+        json!([[{"op": "assign", "interface": "a", "address": "10.0.1.50"}]]),
+        json!({"edits": [["assign", "10.0.1.50", "a", null, null]]}),
+    ] {
+        let (status, code, _) = server.refused("POST", "/v1/mappings/bulk", body.clone()).await;
+        assert_eq!((status, &*code), (422, "InvalidParameterValue"), "{body}");
+    }
+    let interface = json!({"name": "c", "subnet": "left", "allowances": [1000, null, null]});
+    let (status, ..) = server.refused("POST", "/v1/interfaces", interface).await;
+    assert_eq!(status, 422);
+    server.client.get("/v1/mappings/left/10.0.1.50").await.unwrap_err();
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn fifty_thousand_edits_fit_into_one_request_and_the_list_has_pages() {
     let server = Server::furnished().await;
     let client = &server.client;

@@ -458,8 +458,7 @@ impl RunInstances {
             .placement
             .as_ref()
             .and_then(|placement| placement.availability_zone.as_deref());
-        // Terraform sends an empty one where the configuration names none.
-        match wanted.filter(|zone| !zone.is_empty() && *zone != subnet.availability_zone) {
+        match wanted.filter(|zone| *zone != subnet.availability_zone) {
             Some(zone) => Err(Ec2Error::combination(format!(
                 "The availability zone {} does not match the subnet {}'s: {}",
                 printed(zone),
