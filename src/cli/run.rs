@@ -91,6 +91,7 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
     let cancel = Cancel::default();
     cancel_on_signal(&cancel)?;
     let options = PlayOptions {
+        captures: std::sync::Arc::default(),
         seed: arguments.seed,
         parameters: arguments.parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
         keep_going: arguments.keep_going,

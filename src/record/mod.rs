@@ -5,5 +5,6 @@ mod describe;
 pub mod flow_log;
 pub mod flow_logs;
 pub mod ladder;
+pub mod quota;
 pub mod recorder;
 pub mod shelf;

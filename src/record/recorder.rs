@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::capture::{LARGEST_SNAPLEN, Writer};
+use super::quota::{Quota, Share};
 use super::shelf::CaptureBytes;
 use crate::contain;
 use crate::control::Controller;
@@ -53,8 +54,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins to capture; frames decided after this returns are included.
-    pub(crate) fn start(controller: &Controller) -> Option<Self> {
+    /// Begins to capture, within what the quota has left; frames decided after this returns are included.
+    pub(crate) fn start(controller: &Controller, quota: &Arc<Quota>) -> Option<Self> {
         let observation = controller.observe(Wanted {
             arrivals: true,
             snaplen: LARGEST_SNAPLEN,
@@ -63,7 +64,7 @@ impl Recorder {
         });
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let tapes = Tapes::new(controller, &observation);
+        let tapes = Tapes::new(controller, &observation, Share::of(quota));
         let thread = std::thread::Builder::new()
             .name("recorder".into())
             .spawn(move || record(observation, tapes, &stopped))
@@ -114,8 +115,8 @@ impl Tape {
         }
     }
 
-    /// Writes a frame if it fits in `room`, and subtracts its size.
-    fn take(&mut self, observed: &Observed, lost: u64, room: &mut usize) {
+    /// Writes a frame if it fits in `room` and in the quota, and subtracts its size.
+    fn take(&mut self, observed: &Observed, lost: u64, room: &mut usize, share: &mut Share) {
         if self.full {
             return;
         }
@@ -124,7 +125,11 @@ impl Tape {
         let before = self.file.len();
         self.writer.packet(&mut self.file, observed, lost);
         let length = self.file.len() - before;
-        if length > *room {
+        let fits = length <= *room;
+        if !fits || !share.take(length as u64) {
+            if fits {
+                share.exceeded();
+            }
             self.full = true;
             self.file.truncate(before);
         } else {
@@ -146,6 +151,7 @@ impl Tape {
 
 struct Tapes {
     controller: Controller,
+    share: Share,
     whole: Tape,
     room: usize,
     instances: BTreeMap<InterfaceIndex, Tape>,
@@ -154,9 +160,10 @@ struct Tapes {
 
 impl Tapes {
     /// One file for each interface: a host without traffic has an empty capture.
-    fn new(controller: &Controller, observation: &Observation) -> Self {
+    fn new(controller: &Controller, observation: &Observation, share: Share) -> Self {
         let mut tapes = Self {
             controller: controller.clone(),
+            share,
             whole: Tape::new(controller, observation),
             room: LARGEST_CAPTURE,
             instances: BTreeMap::new(),
@@ -170,23 +177,24 @@ impl Tapes {
         tapes
     }
 
-    fn of(&mut self, index: InterfaceIndex, observation: &Observation) -> &mut Tape {
+    fn of(&mut self, index: InterfaceIndex, observation: &Observation) {
         self.instances.entry(index).or_insert_with(|| {
             let mut tape = Tape::new(&self.controller, observation);
             tape.writer.number(&mut tape.file, index);
             tape
-        })
+        });
     }
 
     fn take(&mut self, observed: &Observed, observation: &Observation) {
         let lost = observation.lost();
         // The capture of the whole network has each frame once, at its ingress.
         if !matches!(observed.fate, Fate::Arrived { .. }) {
-            self.whole.take(observed, lost, &mut self.room);
+            self.whole.take(observed, lost, &mut self.room, &mut self.share);
         }
-        let mut room = self.room_of_instances;
-        self.of(observed.interface, observation).take(observed, lost, &mut room);
-        self.room_of_instances = room;
+        self.of(observed.interface, observation);
+        if let Some(tape) = self.instances.get_mut(&observed.interface) {
+            tape.take(observed, lost, &mut self.room_of_instances, &mut self.share);
+        }
     }
 
     fn end(self, lost: u64) -> Captures {

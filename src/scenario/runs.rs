@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::format::{Action, Scenario, Step};
 use super::play::{Cancel, PlayOptions, StageOptions, not_played, play_repeatedly};
 use crate::contain;
+use crate::record::quota::Quota;
 use crate::record::shelf::Shelf;
 use crate::report::run::{Progress, RunReport, StepReport};
 
@@ -210,6 +211,7 @@ impl Run {
 pub struct Runs {
     stage: StageOptions,
     shelf: Arc<Shelf>,
+    playing: Arc<Quota>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -249,6 +251,7 @@ impl Runs {
         Self {
             stage,
             shelf: Arc::default(),
+            playing: Arc::default(),
             inner: Arc::default(),
         }
     }
@@ -256,6 +259,11 @@ impl Runs {
     /// The captures of finished runs.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// What the captures of runs that are being played take.
+    pub fn playing(&self) -> &Quota {
+        &self.playing
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -296,6 +304,7 @@ impl Runs {
     /// Begins a run, which plays the scenario this many times.
     pub fn start(&self, scenario: Arc<Scenario>, mut options: PlayOptions, repeat: u32) -> Result<Arc<Run>, RunsError> {
         options.stage = self.stage.clone();
+        options.captures = Arc::clone(&self.playing);
         let seed = *options.seed.get_or_insert_with(rand::random);
         let mut inner = self.inner();
         if inner.runs.iter().filter(|(run, _)| !run.is_over()).count() >= MOST_RUNNING {

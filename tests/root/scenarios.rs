@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::scenario::{options, read};
+use localvpc::record::quota::Quota;
 use localvpc::report::run::{Progress, RunOutcome, RunReport, StepReport};
 use localvpc::scenario::format::Scenario;
 use localvpc::scenario::play::{Cancel, PlayOptions, play};
@@ -254,6 +255,27 @@ fn runs_side_by_side_do_not_know_of_each_other() {
     for report in reports {
         assert_eq!(report.outcome, RunOutcome::Passed, "{:?}", report.steps);
     }
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn the_captures_of_runs_that_are_played_have_a_quota_together() {
+    let scenario = written("- exec: { in: a, run: 'ping -q -c 400 -s 1400 -i 0.002 10.0.1.11' }");
+    let quota = Arc::new(Quota::new(256 << 10));
+    let report = run(
+        &scenario,
+        &PlayOptions {
+            capture: true,
+            captures: Arc::clone(&quota),
+            ..options()
+        },
+    );
+    assert_eq!(report.outcome, RunOutcome::Passed, "{report:#?}");
+    assert!(!report.captures.whole.complete, "800 packets of 1400 octets do not fit");
+    assert!(report.captures.whole.frames > 10);
+    assert!(report.captures.whole.bytes.len() <= 300 << 10);
+    assert!(quota.exceeded() > 0);
+    assert_eq!(quota.used(), 0, "the room comes back");
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn figures(state: &AppState) -> Vec<Figure> {
     let (waiting, captures) = state.controller.observed();
     let shelf = state.runs.shelf();
     let (kept, given_up) = shelf.usage();
+    let playing = state.runs.playing();
     let connections = state.connections();
     let allowances = state.controller.exceeded_in_all();
     let (history, progress) = (state.controller.history(), state.runs.usage());
@@ -97,6 +98,24 @@ fn figures(state: &AppState) -> Vec<Figure> {
             "gauge",
             "The most of them",
             shelf.quota(),
+        ),
+        Figure(
+            "localvpc_playing_captures_bytes",
+            "gauge",
+            "Captures of runs that are being played",
+            playing.used(),
+        ),
+        Figure(
+            "localvpc_playing_captures_limit_bytes",
+            "gauge",
+            "The most of them",
+            playing.limit(),
+        ),
+        Figure(
+            "localvpc_playing_captures_exceeded_total",
+            "counter",
+            "Captures that ended early because there was no room left",
+            playing.exceeded(),
         ),
         Figure(
             "localvpc_run_captures_given_up_total",

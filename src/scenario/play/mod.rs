@@ -25,6 +25,7 @@ use crate::probe::{MarkKind, ProbeReport};
 use crate::record::flow_log::FlowLog;
 use crate::record::flow_log::{FlowCounts, FlowFilter};
 use crate::record::ladder::Ladder;
+use crate::record::quota::Quota;
 use crate::record::recorder::Captures;
 pub use crate::record::recorder::LARGEST_CAPTURE;
 use crate::record::recorder::Recorder;
@@ -57,6 +58,8 @@ pub struct PlayOptions {
     pub keep_going: bool,
     /// Keeps every frame that crosses the switch, up to [`LARGEST_CAPTURE`].
     pub capture: bool,
+    /// What the captures of all runs that are played may take together.
+    pub captures: Arc<Quota>,
     /// How the network is set up.
     pub stage: StageOptions,
 }
@@ -137,7 +140,10 @@ pub fn play(
             });
             report.network = stage.graph(&scenario.topology);
             report.reach = stage.reach();
-            let recorder = options.capture.then(|| Recorder::start(stage.controller())).flatten();
+            let recorder = options
+                .capture
+                .then(|| Recorder::start(stage.controller(), &options.captures))
+                .flatten();
             let player = Player::new(scenario, &stage, options, cancel, progress, started);
             report.steps = player.steps(&scenario.steps);
             (report.probes, report.programs) = player.end();
