@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, list};
 use super::show::{ELASTIC_IPS, INTERNET_GATEWAYS, OUTSIDE};
 use super::{Done, names, print};
@@ -13,10 +14,13 @@ use crate::api::Client;
 
 /// Internet gateways, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct GatewayArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<GatewayAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,10 +58,13 @@ enum GatewayAction {
 
 /// Elastic IP addresses, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AddressArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<AddressAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,10 +108,13 @@ enum AddressAction {
 
 /// Hosts of the outside, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct OutsideArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<OutsideAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,7 +159,16 @@ pub(super) async fn internet_gateways(client: &Client, output: Output, arguments
     const PATH: &str = "/v1/internet-gateways";
     let of = |gateway: &str| format!("{PATH}/{}", encoded(gateway));
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "internet_gateways", &INTERNET_GATEWAYS).await,
+        None => {
+            return list(
+                client,
+                output,
+                &arguments.which.of(PATH),
+                "internet_gateways",
+                &INTERNET_GATEWAYS,
+            )
+            .await;
+        }
         Some(GatewayAction::Create { name, vpc }) => {
             client
                 .post(PATH, &given([("name", json!(name)), ("vpc", json!(vpc))]))
@@ -181,7 +200,7 @@ pub(super) async fn elastic_ips(client: &Client, output: Output, arguments: Addr
     const PATH: &str = "/v1/elastic-ips";
     let of = |address: &str| format!("{PATH}/{}", encoded(address));
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "elastic_ips", &ELASTIC_IPS).await,
+        None => return list(client, output, &arguments.which.of(PATH), "elastic_ips", &ELASTIC_IPS).await,
         Some(AddressAction::Allocate { name, public }) => {
             client
                 .post(PATH, &given([("name", json!(name)), ("public_ip", json!(public))]))
@@ -215,7 +234,7 @@ pub(super) async fn elastic_ips(client: &Client, output: Output, arguments: Addr
 pub(super) async fn outside(client: &Client, output: Output, arguments: OutsideArguments) -> Done {
     const PATH: &str = "/v1/outside";
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "outside", &OUTSIDE).await,
+        None => return list(client, output, &arguments.which.of(PATH), "outside", &OUTSIDE).await,
         Some(OutsideAction::Add { name, ipv4, ipv6 }) => {
             let some = |list: Value| if list == json!([]) { Value::Null } else { list };
             let body = given([

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, fetch, list};
 use super::show::{ACL_ENTRIES, NETWORK_ACLS, PREFIX_ENTRIES, PREFIX_LISTS, SECURITY_GROUP_RULES, SECURITY_GROUPS};
 use super::{Done, names};
@@ -57,10 +58,13 @@ impl Packets {
 
 /// Security groups, and what becomes of their rules.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SecurityGroupArguments {
     /// What to do with a group; all are listed otherwise.
     #[command(subcommand)]
     action: Option<GroupAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,7 +162,16 @@ pub(super) async fn security_groups(client: &Client, output: Output, arguments: 
     const PATH: &str = "/v1/security-groups";
     let place = |group: &str| format!("{PATH}/{}", encoded(group));
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "security_groups", &SECURITY_GROUPS).await,
+        None => {
+            return list(
+                client,
+                output,
+                &arguments.which.of(PATH),
+                "security_groups",
+                &SECURITY_GROUPS,
+            )
+            .await;
+        }
         Some(GroupAction::Show { group }) => client.get(&place(&group)).await,
         Some(GroupAction::Create { name, vpc, description }) => {
             let body = json!({ "name": name, "vpc": vpc, "description": description });
@@ -185,10 +198,13 @@ pub(super) async fn security_groups(client: &Client, output: Output, arguments: 
 
 /// Network ACLs, and what becomes of their entries.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct NetworkAclArguments {
     /// What to do with an ACL; all are listed otherwise.
     #[command(subcommand)]
     action: Option<AclAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,7 +283,7 @@ pub(super) async fn network_acls(client: &Client, output: Output, arguments: Net
         client.put(&entry(&given.acl, given.way, given.number), &body).await
     };
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "network_acls", &NETWORK_ACLS).await,
+        None => return list(client, output, &arguments.which.of(PATH), "network_acls", &NETWORK_ACLS).await,
         Some(AclAction::Show { acl }) => client.get(&place(&acl)).await,
         Some(AclAction::Create { name, vpc }) => client.post(PATH, &json!({ "name": name, "vpc": vpc })).await,
         Some(AclAction::Delete { acl }) => {
@@ -292,10 +308,13 @@ pub(super) async fn network_acls(client: &Client, output: Output, arguments: Net
 
 /// Prefix lists, and what becomes of their entries.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct PrefixListArguments {
     /// What to do with a list; all are listed otherwise.
     #[command(subcommand)]
     action: Option<ListAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -356,7 +375,7 @@ pub(super) async fn prefix_lists(client: &Client, output: Output, arguments: Pre
     let place = |list: &str| format!("{PATH}/{}", encoded(list));
     let entries = |cidrs: &[String]| -> Vec<Value> { cidrs.iter().map(|cidr| json!({ "cidr": cidr })).collect() };
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "prefix_lists", &PREFIX_LISTS).await,
+        None => return list(client, output, &arguments.which.of(PATH), "prefix_lists", &PREFIX_LISTS).await,
         Some(ListAction::Show { list }) => client.get(&place(&list)).await,
         Some(ListAction::Create {
             name,

@@ -4,6 +4,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use super::filters;
+
 /// Options that a command does not use, with the reason.
 const WITHOUT_USE: &[(&str, &[&str], &str)] = &[
     (
@@ -57,11 +59,19 @@ const TABLES: &[&str] = &[
     "interfaces",
     "mappings",
     "ports",
+    "dhcp-options",
     "instances",
     "scenarios",
     "runs",
     "route-tables",
+    "security-groups",
+    "network-acls",
+    "prefix-lists",
+    "internet-gateways",
+    "elastic-ips",
+    "outside",
     "faults",
+    "history",
 ];
 
 /// Commands that ask about the network as it is declared, which has a past.
@@ -73,6 +83,11 @@ const WITH_PAST: &[&str] = &[
     "route-tables",
     "security-groups",
     "network-acls",
+    "prefix-lists",
+    "internet-gateways",
+    "elastic-ips",
+    "outside",
+    "dhcp-options",
     "explain",
     "export",
     "graph",
@@ -128,6 +143,8 @@ pub(super) fn refuse(mut command: Command, matches: &ArgMatches) -> Result<(), c
         let why = format!("has no use for `{name}`, which does not ask how the network was");
         first_given(inner, &["at"], &why, &mut command)?;
     }
+    let why = format!("is no filter of `{name}`: its entries have none");
+    first_given(inner, &filters::lacking(name), &why, &mut command)?;
     match name {
         "run" if inner.get_flag("check") => first_given(
             inner,
@@ -195,6 +212,8 @@ mod tests {
             ("localvpc schema --json", "--json has no use for `schema`"),
             ("localvpc top --wide", "--wide has no use for `top`"),
             ("localvpc profiles --server x", "--server has no use for `profiles`"),
+            ("localvpc runs --mac 02:00:00:00:00:01", "--mac is no filter of `runs`"),
+            ("localvpc dhcp-options --vpc v", "--vpc is no filter of `dhcp-options`"),
         ] {
             let refused = refusal(line).unwrap_or_else(|| panic!("{line} is not refused"));
             assert!(refused.contains(part), "{line}: {refused}");
@@ -210,6 +229,9 @@ mod tests {
             "localvpc up --listen 127.0.0.1:9 t.yaml",
             "localvpc vpcs --server x --json",
             "localvpc --wide vpcs",
+            "localvpc security-groups --wide --at 3 --name web",
+            "localvpc elastic-ips --wide --at 3 --tag stage=test",
+            "localvpc mappings --vpc home --address 10.0.1.10",
         ] {
             assert_eq!(refusal(line), None, "{line}");
         }
@@ -228,6 +250,9 @@ mod tests {
         }
         for name in TABLES {
             assert!(command.find_subcommand(name).is_some(), "{name}");
+        }
+        for (name, _) in filters::LISTS {
+            assert!(TABLES.contains(name), "{name} shows a table");
         }
         for (name, options) in [("run", NOT_CHECKED), ("up", OF_A_START)] {
             let of = command.find_subcommand(name).expect("it is there");

@@ -13,6 +13,7 @@ mod ec2;
 mod edge;
 mod failure;
 mod faults;
+mod filters;
 mod firewall;
 mod flow_logs;
 mod graph;
@@ -116,9 +117,9 @@ type Done = Result<(), Failure>;
 /// Runs the command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A shell that requests completions gets them here, and the process ends.
-    CompleteEnv::with_factory(Cli::command).complete();
+    CompleteEnv::with_factory(|| filters::hide(Cli::command())).complete();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = Cli::command()
+    let cli = filters::hide(Cli::command())
         .try_get_matches_from(&arguments)
         .and_then(|matches| ignored::refuse(Cli::command(), &matches).map(|()| matches))
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -176,7 +177,7 @@ fn dispatch(cli: Cli) -> Done {
             print(&names::script(shell)?);
             Ok(())
         }
-        Command::Man(arguments) => man::man(Cli::command(), &arguments),
+        Command::Man(arguments) => man::man(filters::hide(Cli::command()), &arguments),
     }
 }
 

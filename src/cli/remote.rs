@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::capture::{CaptureArguments, capture};
 use super::edge::{AddressArguments, GatewayArguments, OutsideArguments, elastic_ips, internet_gateways, outside};
 use super::faults::{FaultArguments, faults};
+use super::filters::ListArguments;
 use super::firewall::{
     NetworkAclArguments, PrefixListArguments, SecurityGroupArguments, network_acls, prefix_lists, security_groups,
     set_groups,
@@ -20,8 +21,8 @@ use super::flow_logs::{FlowLogArguments, flow_logs};
 use super::nat::{NatArguments, nat_gateways};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
-    INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, outline,
-    pretty, table, text,
+    DHCP_OPTIONS, INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell,
+    outline, pretty, table, text,
 };
 use super::{Done, Failure, names, print};
 use crate::api::{Client, ClientError, Token, token};
@@ -134,12 +135,14 @@ pub enum Query {
         #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
         interface: Option<String>,
     },
+    /// List sets of DHCP options
+    DhcpOptions(ListArguments),
     /// List instances of the lab
-    Instances,
+    Instances(ListArguments),
     /// List scenarios that the server keeps
-    Scenarios,
+    Scenarios(ListArguments),
     /// List runs of scenarios on the server
-    Runs,
+    Runs(ListArguments),
     /// List route tables, or edit the routes of one
     RouteTables(RouteTableArguments),
     /// List security groups, or edit the rules of one
@@ -203,40 +206,6 @@ pub enum Query {
     },
 }
 
-/// Which entries of a list: all that is given must be so.
-#[derive(Debug, Args)]
-pub struct ListArguments {
-    /// Of this name only
-    #[arg(long)]
-    name: Option<String>,
-    /// With this tag only: KEY or KEY=VALUE, several times for several tags
-    #[arg(long = "tag", value_name = "KEY[=VALUE]")]
-    tags: Vec<String>,
-    /// With this MAC address only
-    #[arg(long)]
-    mac: Option<MacAddr>,
-    /// In this status only, as in `in-use`
-    #[arg(long)]
-    status: Option<String>,
-    /// Of this VPC only
-    #[arg(long)]
-    vpc: Option<String>,
-}
-
-impl ListArguments {
-    /// The path of a list with these filters. What a list does not have, the server refuses by name.
-    fn of(self, path: &str) -> String {
-        let tags = self.tags.into_iter().map(|tag| ("tag", Some(tag)));
-        let others = [
-            ("name", self.name),
-            ("mac", self.mac.map(|mac| mac.to_string())),
-            ("status", self.status),
-            ("vpc", self.vpc),
-        ];
-        with_query(path, &others.into_iter().chain(tags).collect::<Vec<_>>())
-    }
-}
-
 /// Changes of network interfaces.
 #[derive(Debug, Subcommand)]
 pub enum InterfaceAction {
@@ -287,6 +256,8 @@ pub struct MappingArguments {
     /// Those inside this network
     #[arg(long)]
     prefix: Option<String>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 /// Edits of the mapping table.
@@ -407,9 +378,19 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
             );
             list(client, output, &path, "ports", &PORTS).await
         }
-        Query::Instances => list(client, output, "/v1/instances", "instances", &INSTANCES).await,
-        Query::Scenarios => list(client, output, "/v1/scenarios", "scenarios", &SCENARIOS).await,
-        Query::Runs => list(client, output, "/v1/runs", "runs", &RUNS).await,
+        Query::DhcpOptions(which) => {
+            list(
+                client,
+                output,
+                &which.of("/v1/dhcp-options"),
+                "dhcp_options",
+                &DHCP_OPTIONS,
+            )
+            .await
+        }
+        Query::Instances(which) => list(client, output, &which.of("/v1/instances"), "instances", &INSTANCES).await,
+        Query::Scenarios(which) => list(client, output, &which.of("/v1/scenarios"), "scenarios", &SCENARIOS).await,
+        Query::Runs(which) => list(client, output, &which.of("/v1/runs"), "runs", &RUNS).await,
         Query::RouteTables(arguments) => route_tables(client, output, arguments).await,
         Query::SecurityGroups(arguments) => security_groups(client, output, arguments).await,
         Query::NetworkAcls(arguments) => network_acls(client, output, arguments).await,
@@ -549,12 +530,13 @@ async fn history(client: &Client, output: Output, revision: Option<u64>, last: u
 async fn mappings(client: &Client, output: Output, arguments: MappingArguments) -> Done {
     let edit = match arguments.action {
         None => {
-            let filter = [
+            let mut filter = vec![
                 ("subnet", arguments.subnet),
                 ("interface", arguments.interface),
                 ("address", arguments.address),
                 ("prefix", arguments.prefix),
             ];
+            filter.extend(arguments.which.parameters());
             return list(
                 client,
                 output,

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, list};
 use super::show::{ROUTE_TABLES, ROUTES};
 use super::{Done, names};
@@ -11,10 +12,13 @@ use crate::api::Client;
 
 /// Route tables.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RouteTableArguments {
     /// What to do with a route; without it all tables are listed.
     #[command(subcommand)]
     action: Option<RouteAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +59,7 @@ pub(super) async fn route_tables(client: &Client, output: Output, arguments: Rou
     const PATH: &str = "/v1/route-tables";
     let table_path = |table: &str| format!("{PATH}/{}", encoded(table));
     let (table, changed) = match arguments.action {
-        None => return list(client, output, PATH, "route_tables", &ROUTE_TABLES).await,
+        None => return list(client, output, &arguments.which.of(PATH), "route_tables", &ROUTE_TABLES).await,
         Some(RouteAction::Show { table }) => (table, Ok(Value::Null)),
         Some(RouteAction::Add(route)) => {
             let path = format!("{}/routes", table_path(&route.table));

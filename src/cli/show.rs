@@ -111,6 +111,13 @@ pub(super) const INTERFACES: View = View {
     ],
     named_in: &[SUBNET_LIST],
 };
+pub(super) const DHCP_OPTIONS: View = view(&[
+    NAME,
+    ID,
+    at("DOMAIN", "options.domain_name"),
+    at("DNS", "options.domain_name_servers"),
+    at("NTP", "options.ntp_servers"),
+]);
 pub(super) const MAPPINGS: View = View {
     columns: &[
         named("SUBNET", "subnet_id"),

@@ -284,6 +284,102 @@ fn routes_faults_and_captures_are_there_on_the_command_line() {
     server.stop();
 }
 
+/// Runs a command in a terminal of its own (script(1)), types `keys` when it has shown something, and returns what it said.
+fn typed(server: &Server, arguments: &str, keys: &[u8]) -> (Option<i32>, String) {
+    let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_localvpc"));
+    let mut script = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("LOCALVPC_SERVER", format!("unix:{}", server.socket.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = script.stdout.take().unwrap();
+    let mut said = vec![0; 4096];
+    let read = std::io::Read::read(&mut output, &mut said).unwrap();
+    said.truncate(read);
+    script.stdin.as_mut().unwrap().write_all(keys).unwrap();
+    let began = Instant::now();
+    let ended = loop {
+        match script.try_wait().unwrap() {
+            Some(status) => break status.code(),
+            None if began.elapsed() > Duration::from_secs(10) => {
+                kill(Pid::from_raw(script.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+                script.wait().unwrap();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    std::io::Read::read_to_end(&mut output, &mut said).unwrap();
+    (ended, String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn q_ends_top_in_a_terminal_and_another_key_does_not() {
+    crate::support::tools::needs("script", "bsdutils");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder, &["serve", "--ec2", "off"]);
+    let (ended, said) = typed(&server, "top --interval 200ms", b"q");
+    assert_eq!(ended, Some(0), "{said}");
+    assert!(said.contains("q ends it"), "{said}");
+    let (ended, said) = typed(&server, "top --interval 200ms", b"x");
+    assert_eq!(ended, None, "{said}");
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn every_list_is_filtered_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let server = Server::start(&folder, &["up", "--ec2", "off", &topology]);
+    let listed = |arguments: &[&str]| {
+        let output = server.ask(arguments);
+        assert_eq!(
+            code(&output),
+            0,
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        stdout(&output)
+    };
+    for (command, entries) in [
+        ("vpcs --name v", 1),
+        ("vpcs --name w", 0),
+        ("subnets --vpc v", 1),
+        ("interfaces --name a --status in-use", 1),
+        ("interfaces --tag no=such", 0),
+        ("mappings --vpc v", 2),
+        ("instances --name b", 1),
+        ("instances --name c", 0),
+        ("dhcp-options --name none", 0),
+        ("route-tables --vpc v", 1),
+        ("security-groups --vpc v --wide", 1),
+        ("network-acls --vpc v", 1),
+        ("prefix-lists --name none", 0),
+        ("internet-gateways --vpc v", 0),
+        ("elastic-ips --tag a=b", 0),
+        ("outside --name none", 0),
+        ("scenarios --name none", 0),
+        ("runs --status finished", 0),
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let lines = listed(&arguments)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count();
+        // A table without entries may have its heading.
+        let rows = lines.saturating_sub(1);
+        assert_eq!(rows, entries, "{command}: {}", listed(&arguments));
+    }
+    let refused = server.ask(&["runs", "--mac", "02:00:00:00:00:01"]);
+    assert_eq!(code(&refused), 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--mac is no filter of `runs`"));
+    server.stop();
+}
+
 #[test]
 #[ignore = "needs root: make test"]
 fn a_topology_is_made_once_and_another_one_can_be_added() {

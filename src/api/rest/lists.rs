@@ -48,7 +48,7 @@ const fn paged(path: &'static str, filters: &'static [&'static str]) -> List {
 }
 
 /// Every list whose entries can be filtered.
-const LISTS: [List; 15] = [
+const LISTS: [List; 17] = [
     list("vpcs", "id", &["name", "tag", "vpc"]),
     list("subnets", "id", &["name", "tag", "mac", "vpc"]),
     paged("interfaces", &["name", "tag", "mac", "status", "vpc"]),
@@ -60,6 +60,8 @@ const LISTS: [List; 15] = [
     list("prefix-lists", "id", &["name", "tag"]),
     list("internet-gateways", "id", &["name", "tag", "vpc"]),
     list("flow-logs", "id", &["name", "tag"]),
+    list("elastic-ips", "id", &["name", "tag"]),
+    list("outside", "name", &["name", "tag", "mac"]),
     list("instances", "name", &["name", "mac", "vpc"]),
     list("scenarios", "name", &["name"]),
     list("runs", "id", &["status"]),
