@@ -4,6 +4,21 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+/// The bounds of a duration, which the name of its type has: `Duration_0s_to_1h`.
+fn duration(name: &str) -> Option<String> {
+    Some(name.strip_prefix("Duration_")?.replace('_', " "))
+}
+
+/// What stands for a schema that has the name of a type of Rust's.
+fn inlined(name: &str) -> Option<&'static str> {
+    (name == "BTreeMap").then_some("mapping of names to string")
+}
+
+/// Whether a type has no section, but stands where it is used.
+fn has_no_section(name: &str) -> bool {
+    duration(name).is_some() || inlined(name).is_some()
+}
+
 /// The reference of a schema: a section per kind of mapping, with a line per field.
 pub fn reference(schema: &Value) -> String {
     let title = schema["title"].as_str().unwrap_or_default();
@@ -15,7 +30,10 @@ pub fn reference(schema: &Value) -> String {
     );
     let definitions = schema["$defs"].as_object();
     let first = definitions.and_then(|all| all.get_key_value(root));
-    let others = definitions.into_iter().flatten().filter(|(name, _)| *name != root);
+    let others = definitions
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != root && !has_no_section(name));
     for (name, definition) in first.into_iter().chain(others) {
         section(&mut text, name, definition);
     }
@@ -25,42 +43,103 @@ pub fn reference(schema: &Value) -> String {
 fn section(text: &mut String, name: &str, definition: &Value) {
     // Writing to a String cannot fail.
     let _ = write!(text, "\n## {name}\n\n{}\n", sentence(definition));
-    let Some(fields) = definition["properties"].as_object() else {
+    let fields = fields(definition);
+    if fields.is_empty() {
         let _ = write!(text, "\nWritten as {}.\n", kind(definition));
         return;
-    };
-    let required = |field: &str| {
-        definition["required"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|one| one == field))
-    };
+    }
+    if definition["oneOf"].is_array() {
+        text.push_str("\nOne of these:\n");
+    }
     text.push_str("\n| field | value | meaning |\n|---|---|---|\n");
-    for (field, value) in fields {
-        let mark = if required(field) { " (required)" } else { "" };
+    for field in fields {
+        let mark = if field.required { " (required)" } else { "" };
         let _ = writeln!(
             text,
-            "| `{field}`{mark} | {} | {} |",
-            kind(value),
-            sentence(value).replace('|', "\\|")
+            "| `{}`{mark} | {} | {} |",
+            field.name,
+            field.kind,
+            field.meaning.replace('|', "\\|")
         );
+    }
+    // A kind together with fields of its own.
+    for part in definition["allOf"].as_array().into_iter().flatten() {
+        if part["$ref"].is_string() {
+            let _ = write!(text, "\nWith the fields of {}.\n", kind(part));
+        }
     }
 }
 
-/// The description in one line.
+/// A line of a table.
+struct Field {
+    name: String,
+    required: bool,
+    kind: String,
+    meaning: String,
+}
+
+/// The fields of a mapping, of its parts, or of the variants of a union, which have one each.
+fn fields(definition: &Value) -> Vec<Field> {
+    let parts = |name: &str| definition[name].as_array().into_iter().flatten();
+    let is_variant = |part: &&Value| part["properties"].is_object();
+    let own = std::iter::once(definition);
+    let all = own.chain(parts("allOf")).map(|part| (part, false));
+    let variants = parts("oneOf").filter(is_variant).map(|part| (part, true));
+    let mut fields = Vec::new();
+    for (part, variant) in all.chain(variants) {
+        let required = |field: &str| {
+            let names = part["required"].as_array().into_iter().flatten();
+            !variant && names.into_iter().any(|name| name == field)
+        };
+        for (name, value) in part["properties"].as_object().into_iter().flatten() {
+            let meanings = [sentence(value), sentence(part)];
+            fields.push(Field {
+                name: name.clone(),
+                required: required(name),
+                kind: kind(value),
+                meaning: meanings.into_iter().find(|text| !text.is_empty()).unwrap_or_default(),
+            });
+            // A mapping that is written in its place.
+            fields.extend(self::fields(value).into_iter().map(|inner| Field {
+                name: format!("{name}.{}", inner.name),
+                ..inner
+            }));
+        }
+    }
+    fields
+}
+
+/// The description in one line. That of an optional value is with its type.
 fn sentence(schema: &Value) -> String {
-    let text = schema["description"].as_str().unwrap_or_default();
-    text.lines()
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join(" ")
-        .trim()
-        .to_owned()
+    let of = |schema: &Value| {
+        let text = schema["description"].as_str().unwrap_or_default();
+        text.lines()
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .trim()
+            .to_owned()
+    };
+    let own = of(schema);
+    let choices = schema["oneOf"]
+        .as_array()
+        .filter(|all| all.iter().any(|one| one["type"] == "null"));
+    match choices.into_iter().flatten().map(of).find(|text| !text.is_empty()) {
+        Some(text) if own.is_empty() => text,
+        _ => own,
+    }
 }
 
 /// The allowed values.
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();
+        if let Some(content) = inlined(name) {
+            return content.to_owned();
+        }
+        if let Some(bounds) = duration(name) {
+            return format!("duration, {bounds}");
+        }
         return format!("[{name}](#{})", name.to_lowercase());
     }
     if let Some(words) = schema["enum"].as_array() {
@@ -103,12 +182,31 @@ mod tests {
     fn a_reference_has_a_section_for_each_mapping_and_a_line_for_each_field() {
         for schema in [crate::scenario::schema::scenario(), crate::scenario::schema::topology()] {
             let text = reference(&schema);
-            for (name, definition) in schema["$defs"].as_object().unwrap() {
+            assert!(!text.contains(" |  |"), "a field without a meaning:\n{text}");
+            let all = schema["$defs"].as_object().unwrap();
+            for (name, definition) in all.iter().filter(|(name, _)| !has_no_section(name)) {
                 assert!(text.contains(&format!("\n## {name}\n")), "{name}");
                 for (field, _) in definition["properties"].as_object().into_iter().flatten() {
                     assert!(text.contains(&format!("| `{field}`")), "{name}: {field}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_pages_of_the_file_formats_are_what_the_schemas_give() {
+        use crate::scenario::schema::{scenario, topology};
+        for (page, schema) in [("scenario-reference", scenario()), ("topology-reference", topology())] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{page}.md"));
+            let text = reference(&schema);
+            if std::env::var_os("UPDATE_API").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let stored = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                stored == text,
+                "docs/{page}.md has drifted: run `cargo xtask regenerate`"
+            );
         }
     }
 

@@ -29,6 +29,17 @@ fn the_topology_schema_is_that_of_the_code() {
 }
 
 #[test]
+fn every_shipped_scenario_begins_with_the_line_that_editors_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = "# yaml-language-server: $schema=../api/scenario.schema.json";
+        assert_eq!(text.lines().next(), Some(line), "{}", path.display());
+    }
+}
+
+#[test]
 fn every_reference_in_the_schema_resolves() {
     fn references(value: &serde_json::Value, found: &mut Vec<String>) {
         match value {

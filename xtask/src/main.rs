@@ -14,7 +14,7 @@ use run::{Outcome, cargo};
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-regenerate        write api/openapi.json, the schemas and api/ec2-coverage.md anew
+regenerate        write api/openapi.json, the schemas, their references and api/ec2-coverage.md anew
 examples          write api/examples.json anew: what a server answers to each operation (root), and regenerate
 tools [tests]     install the programs of the demo, or those of all tests (root)
 fuzz [build]      fuzz each target, or only build them
@@ -58,8 +58,9 @@ fn regenerate() -> Outcome {
         .env("LOCALVPC_UPDATE_OPENAPI", "1")
         .env("UPDATE_API", "1")
         .run()?;
-    cargo(["test", "--locked", "--lib", "--", "api::ec2::tests"])
+    cargo(["test", "--locked", "--lib", "--", "api::ec2::tests", "scenario::reference"])
         .env("LOCALVPC_UPDATE_EC2", "1")
+        .env("UPDATE_API", "1")
         .run()
 }
 
