@@ -34,9 +34,8 @@ root:
 
 # The tasks are compiled, so a linker comes first.
 compiler: root
-	@command -v cc >/dev/null || { echo "installing build-essential"; export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get -o DPkg::Lock::Timeout=600 update -q >/dev/null; \
-	  apt-get -o DPkg::Lock::Timeout=600 install -q -y --no-install-recommends build-essential >/dev/null; }
+	@command -v cc >/dev/null || { echo "installing build-essential"; \
+	  xtask/apt-get update -q && xtask/apt-get install -q -y --no-install-recommends build-essential; }
 
 # Installs the programs of the demo that are missing.
 tools: compiler

@@ -9,7 +9,13 @@ api() { curl --silent --show-error --fail-with-body --unix-socket "$LOCALVPC_SOC
 base=http://localhost/v1
 
 mkdir -p "$folder"
-run=$(jq -n --rawfile text "$scenario" '{text: $text, seed: 1}' | api --json @- "$base/runs" | jq -r .id)
+# A refusal is a problem document. It has every mistake of the file, with its line.
+answer=$(jq -n --rawfile text "$scenario" '{text: $text, seed: 1}' | api --json @- "$base/runs") || {
+  printf '%s\n' "$answer" | jq -r --arg file "$scenario" \
+    '.detail, (.mistakes[]? | "\($file):\(.line):\(.column): \(.message); \(.help // "")")' >&2
+  exit 1
+}
+run=$(printf '%s\n' "$answer" | jq -r .id)
 
 # The stream ends when the run has ended. A run survives it: a client that comes back goes on where it was.
 api --no-buffer "$base/runs/$run/events" | sed -n 's/^data: //p' |

@@ -31,7 +31,12 @@ def call(method, path, body=None):
     api.request(method, "/v1" + path, json.dumps(body) if body is not None else None, headers)
     answer = api.getresponse()
     if answer.status >= 400:
-        sys.exit(f"{method} {path}: {answer.status} {answer.read().decode()}")
+        # A refusal is a problem document. That of a file has every mistake, with its line.
+        problem = json.load(answer)
+        told = [f"{method} {path}: {answer.status} {problem['detail']}"]
+        for mistake in problem.get("mistakes", []):
+            told.append(f"line {mistake['line']}, column {mistake['column']}: {mistake['message']}; {mistake.get('help', '')}")
+        sys.exit("\n".join(told))
     return answer
 
 

@@ -428,6 +428,8 @@ fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
     }
     let (good, bad) = (folder.path().join("good.yaml"), folder.path().join("bad.yaml"));
     std::fs::write(&good, written(LOSS)).unwrap();
+    let wrong = folder.path().join("wrong.yaml");
+    std::fs::write(&wrong, written(LOSS).replace("ipv4: [10.0.1.10]", "ipv4: 10.0.1.10")).unwrap();
     std::fs::write(&bad, written(&LOSS.replace("above: 200ms, below: 1s", "below: 1ms"))).unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("api/examples");
     for (example, more, said) in [("ci-job.sh", vec![], "stream: "), ("ci_job.py", vec!["2"], "stream: ")] {
@@ -480,6 +482,11 @@ fn the_examples_of_a_ci_job_leave_reports_and_fail_with_the_run() {
             outage.sent - outage.dropped["fault_partition"],
             "{example}"
         );
+        let (output, _) = job(&wrong, &format!("{example}-wrong"));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{example}");
+        assert!(told.contains("a list is expected here"), "{example}: {told}");
+        assert!(told.contains("write it in brackets"), "{example}: {told}");
         let (output, results) = job(&bad, &format!("{example}-bad"));
         assert!(!output.status.success(), "{example}");
         let xml = std::fs::read_to_string(results.join("report.xml")).unwrap();

@@ -23,6 +23,7 @@ mod support {
 mod attach;
 mod callers;
 mod captures;
+mod ci_jobs;
 mod cli;
 mod confined;
 mod description;
@@ -37,6 +38,7 @@ mod hosts;
 mod lab_commands;
 mod lab_instances;
 mod left_behind;
+mod packages;
 mod probes;
 mod readme;
 mod replaced;

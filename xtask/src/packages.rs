@@ -59,10 +59,9 @@ pub(crate) fn install(commands: &[(&str, &str)]) -> Outcome {
         .collect();
     if !missing.is_empty() {
         println!("installing {}", missing.iter().copied().collect::<Vec<_>>().join(" "));
-        apt(["update", "-q"]).quiet().run()?;
+        apt(["update", "-q"]).run()?;
         apt(["install", "-q", "-y", "--no-install-recommends"])
             .args(missing)
-            .quiet()
             .run()?;
     }
     match std::fs::exists("/dev/net/tun") {
@@ -85,7 +84,6 @@ pub(crate) fn install_for_tests() -> Outcome {
         println!("installing chronyd without its package");
         apt(["install", "-q", "-y", "--no-install-recommends"])
             .args(CHRONYD_LIBRARIES)
-            .silent()
             .run()?;
         shell(CHRONYD).run()?;
     }
@@ -96,19 +94,14 @@ pub(crate) fn install_for_tests() -> Outcome {
         .run()
         .is_err()
     {
-        apt(["install", "-q", "-y", "--no-install-recommends", "python3-venv"])
-            .quiet()
-            .run()?;
+        apt(["install", "-q", "-y", "--no-install-recommends", "python3-venv"]).run()?;
     }
     Ok(())
 }
 
-/// apt-get, which waits for the lock of another program that installs packages.
+/// apt-get, which waits for another program that installs packages.
 fn apt<'a>(arguments: impl IntoIterator<Item = &'a str>) -> crate::run::Program {
-    program("apt-get")
-        .args(["-o", "DPkg::Lock::Timeout=600"])
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
+    program("xtask/apt-get").args(arguments)
 }
 
 fn shell(script: &str) -> crate::run::Program {
