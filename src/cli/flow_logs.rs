@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, list, with_query};
 use super::show::FLOW_LOGS;
 use super::{Done, Failure, names, print};
@@ -13,10 +14,13 @@ use crate::api::Client;
 
 /// Flow logs, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct FlowLogArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<FlowLogAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,7 +98,7 @@ pub(super) async fn flow_logs(client: &Client, output: Output, arguments: FlowLo
     const PATH: &str = "/v1/flow-logs";
     let of = |log: &str| format!("{PATH}/{}", encoded(log));
     match arguments.action {
-        None => list(client, output, PATH, "flow_logs", &FLOW_LOGS).await,
+        None => list(client, output, &arguments.which.of(PATH), "flow_logs", &FLOW_LOGS).await,
         Some(FlowLogAction::Create {
             name,
             of,

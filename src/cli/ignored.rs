@@ -70,6 +70,7 @@ const TABLES: &[&str] = &[
     "internet-gateways",
     "elastic-ips",
     "outside",
+    "flow-logs",
     "faults",
     "history",
 ];
@@ -87,6 +88,7 @@ const WITH_PAST: &[&str] = &[
     "internet-gateways",
     "elastic-ips",
     "outside",
+    "flow-logs",
     "dhcp-options",
     "explain",
     "export",

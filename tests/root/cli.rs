@@ -362,6 +362,7 @@ fn every_list_is_filtered_on_the_command_line() {
         ("internet-gateways --vpc v", 0),
         ("elastic-ips --tag a=b", 0),
         ("outside --name none", 0),
+        ("flow-logs --name none", 0),
         ("scenarios --name none", 0),
         ("runs --status finished", 0),
     ] {

@@ -159,7 +159,7 @@ fn operation(api: &Value, example: &Example) -> (String, Map<String, Value>) {
 
 /// A body as the description shows it: JSON as such, and the first lines of a text.
 fn shown(kind: &str, body: &[u8]) -> Option<Value> {
-    if kind.ends_with("json") {
+    if kind.ends_with("/json") || kind.ends_with("+json") {
         return Some(serde_json::from_slice(body).unwrap());
     }
     let text = std::str::from_utf8(body)
@@ -193,7 +193,8 @@ fn play(server: &Server, text: &str, api: &Value) -> BTreeMap<String, Value> {
                 let json: Value = serde_json::from_slice(&body).unwrap_or_default();
                 json.pointer(pointer) == Some(value)
             });
-            if is_there || began.elapsed() > SOON {
+            let has_line = !example.until_line || !body.is_empty();
+            if is_there && has_line || began.elapsed() > SOON {
                 break (status, kind, body);
             }
             std::thread::sleep(Duration::from_millis(50));

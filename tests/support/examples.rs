@@ -2,7 +2,7 @@
 //!
 //! Requests are separated by `###`. What is expected is in comments: `# expect: 201`, and `# expect /name: "home"` for a field
 //! of the body. `# keep rule: /rules/0/id` gives a value of the answer a name, by which later requests use it (`{{rule}}`);
-//! `# until /state: "finished"` asks until the answer has that value.
+//! `# until /state: "finished"` asks until the answer has that value, `# until: a line` until it is not empty.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub(crate) struct Example {
     /// A name, and the pointer to the value that it gets.
     pub(crate) kept: Vec<(String, String)>,
     pub(crate) until: Option<(String, Value)>,
+    /// Whether to ask until the answer is not empty.
+    pub(crate) until_line: bool,
 }
 
 impl Example {
@@ -67,6 +69,7 @@ fn parse(block: &str) -> Option<Example> {
     let mut lines = block.lines();
     let title = lines.next().unwrap_or_default().trim().to_owned();
     let (mut status, mut fields, mut kept, mut until) = (None, Vec::new(), Vec::new(), None);
+    let mut until_line = false;
     let (mut request, mut headers) = (None, Vec::new());
     let (mut body, mut in_body) = (String::new(), false);
     let pair = |text: &str| {
@@ -90,6 +93,8 @@ fn parse(block: &str) -> Option<Example> {
             let read = pair(name);
             told(read.is_some());
             kept.extend(read);
+        } else if line == "# until: a line" {
+            until_line = true;
         } else if let Some(field) = line.strip_prefix("# until ") {
             until = expected(field);
             told(until.is_some());
@@ -121,5 +126,6 @@ fn parse(block: &str) -> Option<Example> {
         fields,
         kept,
         until,
+        until_line,
     })
 }
