@@ -21,6 +21,7 @@ pub(super) const LISTS: &[(&str, &[&str])] = &[
     ("internet-gateways", &["name", "tag", "vpc"]),
     ("elastic-ips", &["name", "tag"]),
     ("outside", &["name", "tag", "mac"]),
+    ("nat-gateways", &["name", "tag", "status", "vpc"]),
     ("flow-logs", &["name", "tag"]),
     ("instances", &["name", "mac", "vpc"]),
     ("scenarios", &["name"]),

@@ -71,6 +71,7 @@ const TABLES: &[&str] = &[
     "elastic-ips",
     "outside",
     "flow-logs",
+    "nat-gateways",
     "faults",
     "history",
 ];
@@ -89,6 +90,7 @@ const WITH_PAST: &[&str] = &[
     "elastic-ips",
     "outside",
     "flow-logs",
+    "nat-gateways",
     "dhcp-options",
     "explain",
     "export",

@@ -7,6 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::edge::{given, gone};
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, list};
 use super::show::NAT_GATEWAYS;
 use super::{Done, names, print};
@@ -14,10 +15,13 @@ use crate::api::Client;
 
 /// NAT gateways, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct NatArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<NatAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +61,7 @@ pub(super) async fn nat_gateways(client: &Client, output: Output, arguments: Nat
     const PATH: &str = "/v1/nat-gateways";
     let of = |gateway: &str| format!("{PATH}/{}", encoded(gateway));
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "nat_gateways", &NAT_GATEWAYS).await,
+        None => return list(client, output, &arguments.which.of(PATH), "nat_gateways", &NAT_GATEWAYS).await,
         Some(NatAction::Create {
             name,
             subnet,

@@ -363,6 +363,7 @@ fn every_list_is_filtered_on_the_command_line() {
         ("elastic-ips --tag a=b", 0),
         ("outside --name none", 0),
         ("flow-logs --name none", 0),
+        ("nat-gateways --vpc v --status available", 0),
         ("scenarios --name none", 0),
         ("runs --status finished", 0),
     ] {

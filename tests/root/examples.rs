@@ -194,7 +194,8 @@ fn play(server: &Server, text: &str, api: &Value) -> BTreeMap<String, Value> {
                 json.pointer(pointer) == Some(value)
             });
             let has_line = !example.until_line || !body.is_empty();
-            if is_there && has_line || began.elapsed() > SOON {
+            let is_done = !example.until_done || status == example.status;
+            if is_there && has_line && is_done || began.elapsed() > SOON {
                 break (status, kind, body);
             }
             std::thread::sleep(Duration::from_millis(50));

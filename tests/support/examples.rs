@@ -2,7 +2,8 @@
 //!
 //! Requests are separated by `###`. What is expected is in comments: `# expect: 201`, and `# expect /name: "home"` for a field
 //! of the body. `# keep rule: /rules/0/id` gives a value of the answer a name, by which later requests use it (`{{rule}}`);
-//! `# until /state: "finished"` asks until the answer has that value, `# until: a line` until it is not empty.
+//! `# until /state: "finished"` asks until the answer has that value, `# until: a line` until it is not empty,
+//! `# until: no more is in use` until it has the expected status.
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(crate) struct Example {
     pub(crate) until: Option<(String, Value)>,
     /// Whether to ask until the answer is not empty.
     pub(crate) until_line: bool,
+    /// Whether to ask until the answer has the expected status.
+    pub(crate) until_done: bool,
 }
 
 impl Example {
@@ -69,7 +72,7 @@ fn parse(block: &str) -> Option<Example> {
     let mut lines = block.lines();
     let title = lines.next().unwrap_or_default().trim().to_owned();
     let (mut status, mut fields, mut kept, mut until) = (None, Vec::new(), Vec::new(), None);
-    let mut until_line = false;
+    let (mut until_line, mut until_done) = (false, false);
     let (mut request, mut headers) = (None, Vec::new());
     let (mut body, mut in_body) = (String::new(), false);
     let pair = |text: &str| {
@@ -93,6 +96,8 @@ fn parse(block: &str) -> Option<Example> {
             let read = pair(name);
             told(read.is_some());
             kept.extend(read);
+        } else if line == "# until: no more is in use" {
+            until_done = true;
         } else if line == "# until: a line" {
             until_line = true;
         } else if let Some(field) = line.strip_prefix("# until ") {
@@ -127,5 +132,6 @@ fn parse(block: &str) -> Option<Example> {
         kept,
         until,
         until_line,
+        until_done,
     })
 }
