@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::connections::{ConnectionLimits, Connections};
 use super::guard::is_loopback;
 use super::state::AppState;
 use crate::lab::descriptors::{self, Reserve};
+use crate::runtime::NamedSocket;
 use crate::runtime::cleanup::{Record, SOCKET};
 
 /// The grace period of requests that are under way when the server stops.
@@ -41,6 +43,35 @@ pub struct ServerConfig {
     pub record: Option<Arc<Record>>,
     /// The address for AWS clients, in addition to those above.
     pub ec2: Option<Ec2Address>,
+    /// Sockets that listen already, by the names that [`Bound::sockets`] gives them: those of the server that is replaced.
+    pub inherited: Arc<Vec<NamedSocket>>,
+}
+
+impl ServerConfig {
+    /// The inherited socket of this name.
+    fn inherited(&self, name: &str) -> Option<io::Result<OwnedFd>> {
+        let found = self.inherited.iter().find(|(known, _)| known == name);
+        found.map(|(_, socket)| socket.try_clone())
+    }
+
+    /// A TCP listener at an address: the inherited one or a new one.
+    async fn listener(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        match self.inherited(&name_of(address)) {
+            Some(socket) => TcpListener::from_std(std::net::TcpListener::from(socket?)),
+            None => TcpListener::bind(address).await,
+        }
+    }
+}
+
+/// The name of a TCP socket for the next server.
+fn name_of(address: SocketAddr) -> String {
+    format!("tcp:{address}")
+}
+
+/// The name of a unix socket for the next server.
+fn name_of_path(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("unix:{}", path.display())
 }
 
 /// A TCP address for AWS clients. The rules of the other addresses apply to it too.
@@ -109,10 +140,10 @@ impl Bound {
                 address: address.to_string(),
                 source,
             };
-            tcp.push(TcpListener::bind(address).await.map_err(wrong)?);
+            tcp.push(config.listener(*address).await.map_err(wrong)?);
         }
         let ec2 = match config.ec2 {
-            Some(ec2) => bind_ec2(ec2).await?,
+            Some(ec2) => bind_ec2(config, ec2).await?,
             None => None,
         };
         let unix = match &config.unix {
@@ -143,9 +174,21 @@ impl Bound {
         self.ec2.as_ref()?.local_addr().ok()
     }
 
+    /// Copies of the sockets, for the server that replaces this one.
+    pub fn sockets(&self) -> io::Result<Vec<NamedSocket>> {
+        let mut sockets = Vec::new();
+        for listener in self.tcp.iter().chain(&self.ec2) {
+            sockets.push((name_of(listener.local_addr()?), listener.as_fd().try_clone_to_owned()?));
+        }
+        if let Some((listener, path)) = &self.unix {
+            sockets.push((name_of_path(path), listener.as_fd().try_clone_to_owned()?));
+        }
+        Ok(sockets)
+    }
+
     /// Serves until `shutdown` resolves, then ends the streams and waits some seconds for the requests that are under
-    /// way.
-    pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    /// way. `shutdown` gives whether the unix socket is left to another server.
+    pub async fn serve(self, router: Router, state: AppState, shutdown: impl Future<Output = bool>) -> io::Result<()> {
         let path = self.unix.as_ref().map(|(_, path)| path.clone());
         let unix = self.unix.map(|(listener, _)| Listener::Unix(listener));
         let listeners = self.tcp.into_iter().chain(self.ec2).map(Listener::Tcp).chain(unix);
@@ -154,13 +197,13 @@ impl Bound {
             let serving = listener.serve(router.clone(), self.door.clone(), state.stopping(), GRACE);
             servers.push(tokio::spawn(serving));
         }
-        shutdown.await;
+        let replaced = shutdown.await;
         state.stop();
         let mut outcome = Ok(());
         for server in servers {
             outcome = outcome.and(server.await.map_err(io::Error::other));
         }
-        if let Some(path) = path {
+        if let Some(path) = path.filter(|_| !replaced) {
             // Another process may have put its socket in this place; then that one is removed too.
             let _ = std::fs::remove_file(path);
         }
@@ -179,6 +222,10 @@ pub async fn serve(
     for address in bound.addresses() {
         tracing::info!(%address, "listening");
     }
+    let shutdown = async {
+        shutdown.await;
+        false
+    };
     let served = bound.serve(router, state, shutdown).await;
     served.map_err(|source| ServeError::Bind {
         address: "the open sockets".to_owned(),
@@ -187,9 +234,9 @@ pub async fn serve(
 }
 
 /// Opens the address for AWS clients; `None` if it is in use and not required.
-async fn bind_ec2(ec2: Ec2Address) -> Result<Option<TcpListener>, ServeError> {
+async fn bind_ec2(config: &ServerConfig, ec2: Ec2Address) -> Result<Option<TcpListener>, ServeError> {
     let Ec2Address { address, required } = ec2;
-    match TcpListener::bind(address).await {
+    match config.listener(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(source) if required => Err(ServeError::Bind {
             address: address.to_string(),
@@ -213,6 +260,14 @@ async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<UnixListener, S
         address: path.display().to_string(),
         source,
     };
+    if let Some(socket) = config.inherited(&name_of_path(path)) {
+        if let Some(record) = record {
+            let noted = path.symlink_metadata().and_then(|made| record.socket(path, &made));
+            noted.map_err(wrong)?;
+        }
+        let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
+        return listener.map_err(wrong);
+    }
     let dead = match UnixStream::connect(path).await {
         // No process has it open (connect(2)).
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,

@@ -26,7 +26,9 @@ use crate::model::Limits;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
 use crate::runtime::cleanup::Record;
-use crate::runtime::{HostApi, Runtime, RuntimeConfig, RuntimeError, host_environment};
+use crate::runtime::{
+    HostApi, NamedSocket, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
+};
 use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
 use crate::topology::declare;
 use crate::topology::format::Topology;
@@ -101,6 +103,9 @@ pub struct ServerArguments {
     /// Answer an edit when it is on the disk: what is answered outlives a power failure, and not only this process
     #[arg(long, requires = "state")]
     sync: bool,
+    /// Take over from the server that runs with this state, without losing a frame; or start, where none runs
+    #[arg(long, requires = "state")]
+    replace: bool,
     /// How many MiB past edits may take; the oldest are dropped first
     #[arg(long, value_name = "MIB", requires = "state", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     history: u64,
@@ -308,6 +313,7 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
     super::become_capable()?;
+    let mut succession = succession(arguments)?;
     let store = arguments.store()?;
     crate::lab::descriptors::raise_limit();
     let record = super::begin_record(command).map(Arc::new);
@@ -343,6 +349,8 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         store,
         flow_logs: arguments.flow_logs.clone(),
         keeper: keeper.clone(),
+        // Until hosts and connections of an earlier server are there.
+        paused: true,
         ..RuntimeConfig::default()
     });
     let runtime = Arc::new(runtime.map_err(|error| match error {
@@ -370,6 +378,12 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         unix: arguments.socket.clone(),
         unix_group: arguments.socket_group,
         record: record.clone(),
+        inherited: Arc::new(
+            succession
+                .as_mut()
+                .map(|other| std::mem::take(&mut other.listeners))
+                .unwrap_or_default(),
+        ),
         ..ServerConfig::default()
     };
     if config.listen.is_empty() && config.unix.is_none() {
@@ -395,8 +409,11 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
         let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
-        let _tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
-        furnish(&runtime, topology).await?;
+        let sockets = bound.sockets().map_err(impossible)?;
+        furnish(&runtime, topology, succession).await?;
+        let tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
+        let (replaced, mut next) = tokio::sync::oneshot::channel();
+        let yielding = yielding(arguments, &runtime, sockets, replaced)?;
         let ready = Ready {
             state: arguments.state.as_ref().map(|folder| ReadyState {
                 folder: folder.display().to_string(),
@@ -413,18 +430,27 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let runs = Arc::clone(&state.runs);
         let hosts = runtime.lab().all().len();
         let keeper_at_end = keeper.clone();
-        let served = bound.serve(router, state, async move {
+        let served = bound.serve(router, state, async {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                // The channel closes when the thread that waits for the next server has failed.
+                Ok(()) = &mut next => return true,
             }
             let for_hosts = PATIENCE_A_HOST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
             end_within(PATIENCE.saturating_add(for_hosts), keeper_at_end);
             // Runs end while the last requests are answered; on a thread of their own, so that no blocked request
             // delays them.
             std::thread::spawn(move || runs.end_all());
+            false
         });
-        served.await.map_err(impossible)
+        served.await.map_err(impossible)?;
+        if yielding.is_some() && next.is_terminated() {
+            leave(record.as_deref());
+        }
+        drop(tokens);
+        drop(yielding);
+        Ok::<_, Failure>(())
     })?;
     // The runtime drops its handlers' references; the network goes with the last of them.
     tokio.shutdown_timeout(PATIENCE);
@@ -459,13 +485,71 @@ fn end_keeper(keeper: Option<&Keeper>) {
     }
 }
 
+/// Asks the server that runs with the same state to hand over, where that is wanted and there is one.
+fn succession(arguments: &ServerArguments) -> Result<Option<Succession>, Failure> {
+    match &arguments.state {
+        Some(folder) if arguments.replace => Succession::begin(folder).map_err(impossible),
+        _ => Ok(None),
+    }
+}
+
+/// Forwards from now on in place of another server.
+fn take_over(succession: Succession, runtime: &Runtime) -> Done {
+    let process = succession.process;
+    let waited = succession.take(runtime).map_err(impossible)?;
+    // Standard error may be closed.
+    let _ = writeln!(
+        std::io::stderr(),
+        "localvpc: took over from process {process}; frames waited {:.1} ms.",
+        waited.as_secs_f64() * 1000.0
+    );
+    Ok(())
+}
+
+/// Waits for a server that takes over from this one.
+fn yielding(
+    arguments: &ServerArguments,
+    runtime: &Arc<Runtime>,
+    sockets: Vec<NamedSocket>,
+    replaced: tokio::sync::oneshot::Sender<()>,
+) -> Result<Option<Yielding>, Failure> {
+    let Some(folder) = arguments.state.as_ref().filter(|_| rootless::outside().is_none()) else {
+        return Ok(None);
+    };
+    let replaced = move || {
+        // A server that is ending already is not replaced.
+        let _ = replaced.send(());
+    };
+    Ok(Some(
+        Yielding::start(folder, runtime, sockets, replaced).map_err(impossible)?,
+    ))
+}
+
+/// Ends this process and leaves all that it has to the one that has taken over.
+fn leave(record: Option<&Record>) -> ! {
+    if let Some(Err(error)) = record.map(Record::leave) {
+        tracing::warn!(%error, "the record of this process stays, and the next start removes what the next server has");
+    }
+    std::process::exit(0)
+}
+
 /// Makes the hosts of the network that was kept, or the network of a file where none was.
-async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>) -> Done {
+async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>, succession: Option<Succession>) -> Done {
     let runtime = Arc::clone(runtime);
-    if runtime.controller().revision() > 0 {
-        let restored = commands::run(move || runtime.restore_hosts());
-        restored.await.map_err(impossible)?.map_err(impossible)?;
-        if topology.is_some() {
+    let known = runtime.controller().revision() > 0;
+    let anew = succession.is_none();
+    if known || succession.is_some() {
+        let restored = commands::run(move || {
+            runtime.restore_hosts().map_err(impossible)?;
+            match succession {
+                Some(succession) => take_over(succession, &runtime)?,
+                None => runtime.switch().resume(),
+            }
+            runtime.controller().resume_life();
+            Ok(())
+        });
+        restored.await.map_err(impossible)??;
+        if topology.is_some() && anew {
             // Standard error that is closed has no reader.
             let _ = writeln!(
                 std::io::stderr(),
@@ -473,7 +557,10 @@ async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>) -> Done {
                  while it runs."
             );
         }
-    } else if let Some(topology) = topology.cloned() {
+        return Ok(());
+    }
+    runtime.switch().resume();
+    if let Some(topology) = topology.cloned() {
         let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
         made.await.map_err(impossible)?.map_err(impossible)?;
     }

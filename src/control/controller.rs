@@ -89,6 +89,8 @@ pub(super) struct Shared {
     pub(super) revision: AtomicU64,
     /// Set when the server ends: what is changed from then on is not kept.
     pub(super) retired: AtomicBool,
+    /// Set while another server takes over: edits are refused.
+    pub(super) frozen: AtomicBool,
     registry: Arc<Registry>,
     events: EventLog,
     fabric: Arc<Fabric>,
@@ -194,6 +196,7 @@ impl Controller {
             store,
             revision: AtomicU64::new(revision),
             retired: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
             registry,
             events: EventLog::new(config.event_history),
             fabric,

@@ -41,6 +41,9 @@ pub enum ControlError {
     /// The store did not keep the edit, which was taken back.
     #[error("the edit cannot be kept, and nothing was changed: {0}")]
     Store(#[from] StoreError),
+    /// Another server is taking over the network.
+    #[error("this server is being replaced, and takes no edit any more")]
+    Replaced,
     /// The network has moved on since the caller compared it.
     #[error("the network has moved on to revision {revision}")]
     Moved {
@@ -83,7 +86,7 @@ impl ControlError {
             Self::Edit(failed) => failed.error.code(),
             Self::Attach { .. } | Self::Explain { .. } | Self::Fault { .. } => "InvalidParameterValue",
             Self::NoSwitch => "Unsupported",
-            Self::Store(_) => "Unavailable",
+            Self::Store(_) | Self::Replaced => "Unavailable",
             Self::Moved { .. } => "PreconditionFailed",
             Self::NotKept { .. } => "InvalidRevision.NotFound",
             Self::Lasting { .. } => "IncorrectState",
@@ -100,7 +103,12 @@ impl ControlError {
                 Some(format!("edits[{}].{field}", failed.index))
             }
             Self::Attach { .. } => Some("device".to_owned()),
-            Self::NoSwitch | Self::Store(_) | Self::Moved { .. } | Self::NotKept { .. } | Self::Lasting { .. } => None,
+            Self::NoSwitch
+            | Self::Replaced
+            | Self::Store(_)
+            | Self::Moved { .. }
+            | Self::NotKept { .. }
+            | Self::Lasting { .. } => None,
             Self::NoHost { .. } => Some("instance".to_owned()),
             Self::Explain { field, .. } | Self::Fault { field, .. } => Some((*field).to_owned()),
         }
@@ -116,6 +124,7 @@ impl ControlError {
             }
             Self::NoSwitch => "Start the server with a switch.".to_owned(),
             Self::Store(error) => error.remedy(),
+            Self::Replaced => "Send the request again: the next server answers at the same address.".to_owned(),
             Self::Moved { .. } => "Read it again, and send the request again if it still makes sense.".to_owned(),
             Self::NotKept { oldest, .. } => format!("The oldest revision that is kept is {oldest}."),
             Self::Lasting { .. } => "Attach or detach the interface by a request of its own.".to_owned(),

@@ -152,6 +152,13 @@ impl Controller {
         self.shared.retired.store(true, Ordering::Release);
     }
 
+    /// Refuses edits while another server takes over the network, or takes them again.
+    pub fn freeze(&self, frozen: bool) {
+        // An edit that is under way is kept.
+        let _state = self.write();
+        self.shared.frozen.store(frozen, Ordering::Release);
+    }
+
     /// Refuses a command whose caller has compared with a revision that is not the present one.
     pub(super) fn expected(&self) -> Result<(), ControlError> {
         let revision = self.revision();
@@ -181,6 +188,10 @@ impl Controller {
         });
         if !kept {
             return Ok((commit, None));
+        }
+        if self.shared.frozen.load(Ordering::Acquire) {
+            state.network.revert(&commit.changes);
+            return Err(ControlError::Replaced);
         }
         let entries = match self.shared.store.lasts() {
             true => state.network.entries(&commit.changes),

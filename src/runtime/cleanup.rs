@@ -233,6 +233,11 @@ impl Record {
         })
     }
 
+    /// Removes the record and leaves what it names, which another process has recorded.
+    pub fn leave(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
     fn note(&self, made: &Made) -> io::Result<()> {
         // The lock guards one append.
         write_line(&self.file.lock().unwrap_or_else(PoisonError::into_inner), made)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::flows::resume_kept;
 use super::kept::{adopt_ports, end_others, keep_port};
 use super::trust::Trust;
 use super::{HostSpec, RuntimeError, lock};
@@ -18,6 +19,7 @@ use crate::model::interface::{AttachmentState, DetachInterface};
 use crate::model::subnet::plan;
 use crate::model::{Attachment, Instance, InstanceId, InterfaceId, NetworkInterface, ResourceRef};
 use crate::services::Authority;
+use crate::switch::Switch;
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
 /// Where the store keeps hosts.
@@ -148,7 +150,7 @@ impl LabHosts {
     }
 
     /// Makes the hosts again that an earlier start has written down. One that was stopped stays so.
-    pub(super) fn restore(&self, controller: &Controller) -> Result<(), RuntimeError> {
+    pub(super) fn restore(&self, controller: &Controller, switch: &Switch) -> Result<(), RuntimeError> {
         let kept = controller.store().shelved(HOSTS)?;
         let mut running = Vec::new();
         for (_, text) in &kept {
@@ -169,7 +171,7 @@ impl LabHosts {
                 _ => running.push((host, interface.id)),
             }
         }
-        let adopted = self.adopt(controller, &running)?;
+        let adopted = self.adopt((controller, switch), &running)?;
         let others = running.iter().filter(|(host, _)| !adopted.contains(&host.name));
         let hosts: Vec<HostSpec> = others.map(|(host, _)| host.clone()).collect();
         self.create(controller, &hosts)?;
@@ -185,7 +187,7 @@ impl LabHosts {
     /// Goes on with the hosts and devices that a keeper holds, and ends what it holds for others. Returns the names of the hosts.
     fn adopt(
         &self,
-        controller: &Controller,
+        (controller, switch): (&Controller, &Switch),
         known: &[(HostSpec, InterfaceId)],
     ) -> Result<HashSet<String>, RuntimeError> {
         let mut adopted = HashSet::new();
@@ -208,6 +210,9 @@ impl LabHosts {
             }
         }
         adopt_ports(controller, keeper, &entries, self.offload)?;
+        if let Err(error) = resume_kept(controller, switch, keeper, &entries) {
+            tracing::warn!(%error, "connections that were tracked are tracked anew");
+        }
         end_others(controller, keeper, &entries, &adopted);
         Ok(adopted)
     }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ const PORT: &str = "port";
 struct PortNote {
     mtu: u16,
     in_host: bool,
+    /// Nanoseconds since 1970 when it was kept: ports are attached again in their order.
+    at: u128,
 }
 
 /// Has the keeper hold the TAP of an interface.
@@ -32,6 +35,10 @@ pub(super) fn keep_port(keeper: &Keeper, interface: InterfaceId, tap: &TapPort, 
     let note = PortNote {
         mtu: tap.mtu(),
         in_host,
+        at: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos(),
     };
     let text = serde_json::to_string(&note)?;
     keeper.put(keeper::key(PORT, &interface.to_string()), text, &[tap.as_fd()])
@@ -62,14 +69,17 @@ pub(super) fn adopt_ports(
     entries: &[(String, String)],
     offload: bool,
 ) -> Result<(), RuntimeError> {
-    for (key, text) in entries {
-        let id = key.strip_prefix(PORT).and_then(|rest| rest.strip_prefix('/'));
-        let id = id
-            .and_then(|rest| rest.split_once('#'))
-            .and_then(|(id, _)| id.parse::<InterfaceId>().ok());
-        let (Some(id), Ok(note)) = (id, serde_json::from_str::<PortNote>(text)) else {
-            continue;
-        };
+    let ports = entries.iter().filter_map(|(key, text)| {
+        let (id, _) = key.strip_prefix(PORT)?.strip_prefix('/')?.split_once('#')?;
+        Some((
+            id.parse::<InterfaceId>().ok()?,
+            key,
+            serde_json::from_str::<PortNote>(text).ok()?,
+        ))
+    });
+    let mut ports: Vec<_> = ports.collect();
+    ports.sort_by_key(|(_, _, note)| note.at);
+    for (id, key, note) in ports {
         // An interface that was deleted or detached has no device any more.
         let attachment = controller
             .interface(&id.into())

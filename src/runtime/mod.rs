@@ -4,8 +4,10 @@
 mod attach;
 pub mod cleanup;
 mod events;
+mod flows;
 mod hosts;
 mod kept;
+mod succession;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 pub use attach::{PlaceError, PlaceIn};
 use events::EventPump;
+use flows::FlowKeeping;
 use hosts::LabHosts;
 pub use kept::keeper_main;
+pub use succession::{NamedSocket, Succession, SuccessionError, Yielding};
 
 use crate::confine::{self, Role};
 use crate::control::{ControlError, Controller, ControllerConfig, Hosts, Ports};
@@ -63,6 +67,8 @@ pub struct RuntimeConfig {
     pub keeper: Option<Keeper>,
     /// The folder of files of flow records; flow logs have none if left out.
     pub flow_logs: Option<PathBuf>,
+    /// Whether frames wait until [`Switch::resume`], because another process still forwards them.
+    pub paused: bool,
 }
 
 impl Default for RuntimeConfig {
@@ -80,6 +86,7 @@ impl Default for RuntimeConfig {
             store: None,
             keeper: None,
             flow_logs: None,
+            paused: false,
         }
     }
 }
@@ -173,6 +180,8 @@ pub struct Runtime {
     door: ApiDoor,
     endpoint: EndpointSlot,
     flow_logs: FlowLogs,
+    // Ends before the keeper does.
+    _flows: Option<FlowKeeping>,
     // Both hold the controller, and with it the switch, until they are dropped.
     _events: EventPump,
     _services: Services,
@@ -221,6 +230,7 @@ impl Runtime {
             spin: config.spin,
             ring: config.ring,
             thread_start: confined,
+            paused: config.paused,
             ..SwitchConfig::default()
         };
         let (switch, events) = Switch::start(fabric.fabric(), switch)?;
@@ -254,6 +264,10 @@ impl Runtime {
             options.init_program = program;
         }
         let door = options.door.clone();
+        let flows = match &options.keeper {
+            Some(keeper) => Some(FlowKeeping::start(keeper.clone(), controller.clone(), &switch)?),
+            None => None,
+        };
         let lab = Arc::new(Lab::new(options));
         let hosts = Arc::new(LabHosts::new(&lab, config.offload, authority));
         controller.set_hosts(Arc::clone(&hosts) as Arc<dyn Hosts>);
@@ -266,6 +280,7 @@ impl Runtime {
             hosts,
             door,
             endpoint,
+            _flows: flows,
             _services: services,
         })
     }
@@ -304,11 +319,9 @@ impl Runtime {
     }
 
     /// Goes on with the hosts that an earlier start has written down: as a keeper holds them, or made again on the interfaces that
-    /// they had. Then what was to come about goes on.
+    /// they had. What was to come about waits for [`Controller::resume_life`].
     pub fn restore_hosts(&self) -> Result<(), RuntimeError> {
-        self.hosts.restore(&self.controller)?;
-        self.controller.resume_life();
-        Ok(())
+        self.hosts.restore(&self.controller, &self.switch)
     }
 
     /// Removes a host; its interfaces stay, detached. Returns whether there was one.

@@ -82,7 +82,8 @@ pub struct Journal {
     reader: Mutex<Connection>,
     // Ends before the connections do.
     upkeep: Upkeep,
-    _lock: File,
+    folder: PathBuf,
+    lock: Mutex<Option<File>>,
 }
 
 #[derive(Debug)]
@@ -145,7 +146,8 @@ impl Journal {
             writer,
             reader: Mutex::new(reader),
             upkeep,
-            _lock: lock,
+            folder: folder.to_owned(),
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -602,6 +604,18 @@ impl Store for Journal {
             rows.collect::<Result<Vec<_>, _>>()
         };
         read().map_err(|error| self.error(error))
+    }
+
+    fn release(&self) {
+        // A transaction that is under way is finished.
+        let _writer = self.writer();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn reclaim(&self) -> Result<(), StoreError> {
+        let lock = locked(&self.folder)?;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        Ok(())
     }
 
     fn lasts(&self) -> bool {

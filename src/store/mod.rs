@@ -89,6 +89,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The content of a shelf, by place.
     fn shelved(&self, shelf: &str) -> Result<Vec<(String, String)>, StoreError>;
 
+    /// Lets another process have it. The caller makes no further commit until [`Self::reclaim`].
+    fn release(&self) {}
+
+    /// Has it back, if no other process has it.
+    fn reclaim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether it survives the process.
     fn lasts(&self) -> bool;
 }

@@ -15,6 +15,7 @@ mod drops;
 pub mod egress;
 pub mod event;
 mod execute;
+mod gate;
 mod impair;
 pub mod inprocess;
 mod moves;
@@ -50,6 +51,7 @@ use counters::Block;
 pub use drops::Dropped;
 use drops::Drops;
 use event::Events;
+use gate::Gate;
 use observe::{Observation, Observers, Wanted};
 use port::PortDevice;
 use spin::Spin;
@@ -82,6 +84,8 @@ pub struct SwitchConfig {
     pub events: usize,
     /// Called first by each thread of the switch; the server confines it.
     pub thread_start: fn(),
+    /// Whether frames wait until [`Switch::resume`].
+    pub paused: bool,
 }
 
 impl Default for SwitchConfig {
@@ -93,6 +97,7 @@ impl Default for SwitchConfig {
             drop_samples: 5,
             events: 4096,
             thread_start: || (),
+            paused: false,
         }
     }
 }
@@ -191,6 +196,7 @@ struct Shared {
     observers: Arc<Observers>,
     services: OnceLock<Arc<ServiceSink>>,
     stop: AtomicBool,
+    gate: Gate,
     advertiser: advertiser::Inbox,
     unasked: Mutex<Unasked>,
 }
@@ -206,6 +212,7 @@ impl Shared {
             observers: Arc::new(observers),
             services: OnceLock::new(),
             stop: AtomicBool::new(false),
+            gate: Gate::default(),
             advertiser: advertiser::Inbox::default(),
             unasked: Mutex::new(unasked),
         }
@@ -289,13 +296,10 @@ impl Switch {
         let count = config.workers.map_or_else(default_workers, NonZeroUsize::get);
         let start = Instant::now();
         let observers = Observers::new(SystemTime::now(), start);
-        let shared = Arc::new(Shared::new(
-            fabric,
-            Clock::running(start),
-            events,
-            observers,
-            Unasked::new(count),
-        ));
+        let shared = Arc::new(Shared {
+            gate: Gate::new(config.paused),
+            ..Shared::new(fabric, Clock::running(start), events, observers, Unasked::new(count))
+        });
         let registry = Registry {
             load: vec![0; count],
             ..Registry::default()
@@ -404,6 +408,23 @@ impl Switch {
     /// Events lost because the queue was full.
     pub fn lost_events(&self) -> u64 {
         self.shared.events.lost()
+    }
+
+    /// Stops reading frames, which wait in the queues of their devices; those that were read have been written. False if
+    /// the workers do not stop in time, and go on.
+    pub fn pause(&self) -> bool {
+        self.shared.gate.close();
+        self.workers.iter().for_each(WorkerHandle::wake);
+        let paused = self.shared.gate.all_wait(self.workers.len(), LET_GO);
+        if !paused {
+            self.resume();
+        }
+        paused
+    }
+
+    /// Reads frames again.
+    pub fn resume(&self) {
+        self.shared.gate.open();
     }
 
     /// Attaches a device to an interface. `publish` is called with the new port's number when frames can be written to
@@ -545,6 +566,7 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
+        self.shared.gate.open();
         self.shared.advertiser.stopped();
         if let Some(advertiser) = self.advertiser.take() {
             // A panic in it has been reported already.

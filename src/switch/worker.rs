@@ -80,6 +80,7 @@ impl Worker {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         let shared = Arc::clone(&self.shared);
         while !shared.stop.load(Ordering::Acquire) {
+            shared.gate.pass();
             events.clear();
             let now = self.wait(&mut events);
             // One view for all frames of the round. Both are released before the worker sleeps, so that a detached port

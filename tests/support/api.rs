@@ -87,6 +87,7 @@ impl Server {
         let router = rest::router(state.clone());
         let task = tokio::spawn(bound.serve(router, state, async {
             let _ = stopped.await;
+            false
         }));
         let client = Client::connect(&authority, token).unwrap();
         Self {

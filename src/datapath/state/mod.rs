@@ -17,7 +17,7 @@ pub use bindings::Bindings;
 pub use bindings::counters::{Counters as NatCounters, NatCounter};
 pub(in crate::datapath) use bindings::{Binding, Inside, Opening, Outside, Refresh, seen};
 pub(in crate::datapath) use connections::{Class, Key, Seen, SeenPacket, Thread};
-pub use connections::{Connections, Life, TrackedConnection};
+pub use connections::{Connections, Life, SAVED, SavedConnection, TrackedConnection};
 pub use effects::{Committed, Effects, Memory, Output};
 pub(in crate::datapath) use effects::{NatEffects, Told, Touch};
 pub use limits::{Allowance, PortState};

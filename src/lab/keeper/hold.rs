@@ -17,7 +17,7 @@ use super::super::instance::lock;
 use super::super::namespace::Namespace;
 use super::super::{descriptors, drop_in_parallel, exec, machine};
 use super::wire::{self, Launch, Reply, Request, VERSION};
-use super::{exactly, host_of_machine};
+use super::{FLOWS, exactly, host_of_machine};
 
 /// How long a keeper waits for the server that has started it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,7 +96,7 @@ impl Hold {
 
     /// Whether there is neither a server nor anything that a next one would need.
     fn is_idle(&self, state: &State) -> bool {
-        state.begun && state.connections == 0 && lock(&self.entries).is_empty()
+        state.begun && state.connections == 0 && lock(&self.entries).keys().all(|key| key == FLOWS)
     }
 
     fn serve(&self, stream: &UnixStream) -> io::Result<()> {

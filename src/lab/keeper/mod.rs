@@ -26,6 +26,7 @@ use rustix::fs::{Mode, OFlags, open};
 pub use hold::hold;
 pub(super) use wire::Launch;
 use wire::{Reply, Request, VERSION};
+pub use wire::{receive, send};
 
 use super::forking;
 use super::instance::lock;
@@ -82,10 +83,10 @@ pub enum KeeperError {
     },
 }
 
-/// The name of a keeper's socket, however long the path of the folder is: the name of a unix socket has 107 octets at
+/// The path of a socket in a folder, however long the path of the folder is: the name of a unix socket has 107 octets at
 /// most (unix(7)).
-fn socket_in(folder: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
+pub fn socket_in(folder: &OwnedFd, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
 }
 
 /// A key that no other entry has. What succeeds a thing of the same name is not taken for it.
@@ -102,6 +103,9 @@ pub fn find<'e>(entries: &'e [(String, String)], kind: &str, name: &str) -> Opti
     };
     entries.iter().find(|(key, _)| fits(key))
 }
+
+/// The key of the tracked connections. They are of no use without hosts.
+pub const FLOWS: &str = "flows/all#";
 
 /// The kind of a process 1.
 pub(super) const MACHINE: &str = "machine";
@@ -125,7 +129,7 @@ impl Keeper {
             Mode::empty(),
         );
         let directory = opened.map_err(|error| wrong(error.into()))?;
-        let stream = match UnixStream::connect(socket_in(&directory)) {
+        let stream = match UnixStream::connect(socket_in(&directory, SOCKET)) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 return Ok(None);
@@ -180,7 +184,7 @@ impl Keeper {
         let idle = lock(&self.0.idle).pop();
         let stream = match idle {
             Some(stream) => stream,
-            None => UnixStream::connect(socket_in(&self.0.folder))?,
+            None => UnixStream::connect(socket_in(&self.0.folder, SOCKET))?,
         };
         wire::send(&stream, request, descriptors)?;
         let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "the keeper is gone");
@@ -197,6 +201,15 @@ impl Keeper {
             unreachable!("it was made three lines above")
         };
         Ok(self.adopt(key))
+    }
+
+    /// Has copies of descriptors kept in place of those that had the key before, until the keeper ends.
+    pub fn replace(&self, key: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let request = Request::Put {
+            key: key.to_owned(),
+            text: String::new(),
+        };
+        self.ask(&request, descriptors).map(drop)
     }
 
     /// The entry with this key, which is kept until the result is dropped.
@@ -320,7 +333,7 @@ fn start(folder: &Path, program: &Path) -> io::Result<()> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    let path = socket_in(&directory);
+    let path = socket_in(&directory, SOCKET);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         // What is there belongs to a keeper that is gone: the caller could not connect, and has the folder's lock.

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 /// The version of the messages. A server of another version refuses the keeper.
 pub(super) const VERSION: u32 = 1;
 
-/// Descriptors of one message; an entry has no more.
-const MOST: usize = 8;
+/// Descriptors of one message.
+const MOST: usize = 32;
 
 /// The longest message: the arguments and the environment of a program are at most 2 MiB (execve(2)).
 const LONGEST: u32 = 8 << 20;
@@ -124,7 +124,7 @@ impl Reply {
 }
 
 /// Sends one message.
-pub(super) fn send(stream: &UnixStream, body: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn send(stream: &UnixStream, body: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let body = serde_json::to_vec(body)?;
     let length = u32::try_from(body.len()).ok().filter(|length| *length <= LONGEST);
     let length = length.ok_or_else(|| io::Error::other("the message to the keeper is too long"))?;
@@ -145,7 +145,7 @@ pub(super) fn send(stream: &UnixStream, body: &impl Serialize, descriptors: &[Bo
 }
 
 /// Receives one message; `None` when the other end has closed the connection.
-pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+pub fn receive<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

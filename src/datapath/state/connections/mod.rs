@@ -9,6 +9,7 @@
 
 mod allowance;
 mod key;
+mod saved;
 mod slot;
 mod table;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 pub(in crate::datapath) use key::{Key, Thread};
+pub use saved::{SAVED, SavedConnection};
 use slot::Content;
 use table::Table;
 pub use tracking::Life;
