@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::ControlError;
 use crate::model::ModelError;
 use crate::model::error::RefusalKind;
+use crate::model::peering::PeeringError;
 use crate::store::StoreError;
 
 /// The media type of a problem document.
@@ -145,7 +146,8 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::NatGateway(error) if error.is_conflict() => StatusCode::CONFLICT,
-        ModelError::InternetGateway(_) => StatusCode::CONFLICT,
+        ModelError::Peering(PeeringError::Itself) => StatusCode::BAD_REQUEST,
+        ModelError::InternetGateway(_) | ModelError::Peering(_) => StatusCode::CONFLICT,
         ModelError::BadName { .. }
         | ModelError::ElasticIp(_)
         | ModelError::FlowLog(_)

@@ -18,6 +18,7 @@ mod firewall;
 mod flow_logs;
 mod graph;
 mod ignored;
+mod links;
 mod man;
 mod names;
 mod nat;

@@ -97,6 +97,20 @@ pub(super) fn prefix_lists(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/prefix-lists", "prefix_lists", typed)
 }
 
+/// Egress-only internet gateways.
+pub(super) fn egress_only_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names(
+        "/v1/egress-only-internet-gateways",
+        "egress_only_internet_gateways",
+        typed,
+    )
+}
+
+/// Peering connections.
+pub(super) fn peerings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/peering-connections", "peering_connections", typed)
+}
+
 /// NAT gateways.
 pub(super) fn nat_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/nat-gateways", "nat_gateways", typed)

@@ -18,6 +18,7 @@ use super::firewall::{
     set_groups,
 };
 use super::flow_logs::{FlowLogArguments, flow_logs};
+use super::links::{EgressOnlyArguments, PeeringArguments, egress_only, peerings};
 use super::nat::{NatArguments, nat_gateways};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
@@ -155,6 +156,10 @@ pub enum Query {
     InternetGateways(GatewayArguments),
     /// List NAT gateways; make or delete one, or show what one has counted
     NatGateways(NatArguments),
+    /// List egress-only internet gateways; make or delete one
+    EgressOnlyInternetGateways(EgressOnlyArguments),
+    /// List peering connections; ask for one, accept, reject or delete it
+    PeeringConnections(PeeringArguments),
     /// List Elastic IP addresses; allocate, associate, disassociate or release one
     ElasticIps(AddressArguments),
     /// List hosts beyond all internet gateways; add one, or take it away
@@ -397,6 +402,8 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::PrefixLists(arguments) => prefix_lists(client, output, arguments).await,
         Query::InternetGateways(arguments) => internet_gateways(client, output, arguments).await,
         Query::NatGateways(arguments) => nat_gateways(client, output, arguments).await,
+        Query::EgressOnlyInternetGateways(arguments) => egress_only(client, output, arguments).await,
+        Query::PeeringConnections(arguments) => peerings(client, output, arguments).await,
         Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
         Query::Outside(arguments) => outside(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,

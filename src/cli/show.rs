@@ -209,6 +209,20 @@ pub(super) const FLOW_LOGS: View = View {
     ],
     named_in: &[VPC_LIST, SUBNET_LIST, INTERFACE_LIST],
 };
+pub(super) const EGRESS_ONLY_GATEWAYS: View = View {
+    columns: &[NAME, ID, named("VPC", "vpc_id")],
+    named_in: &[VPC_LIST],
+};
+pub(super) const PEERINGS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("REQUESTER", "requester_vpc_id"),
+        named("ACCEPTER", "accepter_vpc_id"),
+        at("STATE", "state"),
+    ],
+    named_in: &[VPC_LIST],
+};
 pub(super) const NAT_GATEWAYS: View = View {
     columns: &[
         NAME,

@@ -179,6 +179,35 @@ impl List<'_> {
                 |flow_log_id| EventKind::FlowLogDeleted { flow_log_id },
             ),
             Change::NatGateway(delta) => return self.nat_gateway(delta),
+            Change::EgressOnlyGateway(delta) => {
+                if let Some(id) = delta.id().filter(|_| delta.is_new() || delta.is_gone()) {
+                    for table in self.network.tables_towards_egress_only(id) {
+                        self.table_modified(table);
+                    }
+                }
+                lifecycle(
+                    delta,
+                    |egress_only_gateway_id| EventKind::EgressOnlyGatewayCreated { egress_only_gateway_id },
+                    |egress_only_gateway_id| EventKind::EgressOnlyGatewayModified { egress_only_gateway_id },
+                    |egress_only_gateway_id| EventKind::EgressOnlyGatewayDeleted { egress_only_gateway_id },
+                )
+            }
+            Change::Peering(delta) => {
+                let Some(record) = delta.record() else { return };
+                let before = delta.before.as_ref().map(|before| before.state);
+                if before != delta.after.as_ref().map(|after| after.state) {
+                    for table in self.network.tables_towards_peering(record.id) {
+                        self.table_modified(table);
+                    }
+                }
+                let state = record.state;
+                lifecycle(
+                    delta,
+                    |peering_id| EventKind::PeeringCreated { peering_id, state },
+                    |peering_id| EventKind::PeeringModified { peering_id, state },
+                    |peering_id| EventKind::PeeringDeleted { peering_id },
+                )
+            }
             Change::Mappings(changes) => Some(EventKind::mappings(changes)),
         };
         self.events.extend(event);

@@ -12,9 +12,11 @@ use tokio::sync::broadcast;
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
 use crate::model::nat_gateway::NatState;
+use crate::model::peering::PeeringState;
 use crate::model::{
-    AddressOrPrefix, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
-    MappingChange, NatGatewayId, NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    AddressOrPrefix, AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FaultId, FlowLogId, InstanceId, InterfaceId,
+    InternetGatewayId, MappingChange, NatGatewayId, NetworkAclId, PeeringId, PrefixListId, RouteTableId,
+    SecurityGroupId, SubnetId, VpcId,
 };
 
 /// Changes that one event lists; beyond that it only counts them.
@@ -231,6 +233,40 @@ pub enum EventKind {
         /// Its VPC.
         vpc_id: VpcId,
     },
+    /// An egress-only internet gateway came to be.
+    EgressOnlyGatewayCreated {
+        /// Which.
+        egress_only_gateway_id: EgressOnlyGatewayId,
+    },
+    /// An egress-only internet gateway was changed.
+    EgressOnlyGatewayModified {
+        /// Which.
+        egress_only_gateway_id: EgressOnlyGatewayId,
+    },
+    /// An egress-only internet gateway is gone.
+    EgressOnlyGatewayDeleted {
+        /// Which.
+        egress_only_gateway_id: EgressOnlyGatewayId,
+    },
+    /// A peering connection was asked for.
+    PeeringCreated {
+        /// Which.
+        peering_id: PeeringId,
+        /// Its state.
+        state: PeeringState,
+    },
+    /// A peering connection has another state, or was changed otherwise.
+    PeeringModified {
+        /// Which.
+        peering_id: PeeringId,
+        /// Its state.
+        state: PeeringState,
+    },
+    /// A peering connection is listed no longer.
+    PeeringDeleted {
+        /// Which.
+        peering_id: PeeringId,
+    },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
         /// The changes; the first 1000 of a longer list.
@@ -395,7 +431,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 46] = [
+    pub const TYPES: [&'static str; 52] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -442,6 +478,12 @@ impl EventKind {
         "nat_gateway_created",
         "nat_gateway_modified",
         "nat_gateway_deleted",
+        "egress_only_gateway_created",
+        "egress_only_gateway_modified",
+        "egress_only_gateway_deleted",
+        "peering_created",
+        "peering_modified",
+        "peering_deleted",
     ];
 
     /// The name of the type.
@@ -493,6 +535,12 @@ impl EventKind {
             Self::NatGatewayCreated { .. } => 43,
             Self::NatGatewayModified { .. } => 44,
             Self::NatGatewayDeleted { .. } => 45,
+            Self::EgressOnlyGatewayCreated { .. } => 46,
+            Self::EgressOnlyGatewayModified { .. } => 47,
+            Self::EgressOnlyGatewayDeleted { .. } => 48,
+            Self::PeeringCreated { .. } => 49,
+            Self::PeeringModified { .. } => 50,
+            Self::PeeringDeleted { .. } => 51,
         };
         Self::TYPES[place]
     }

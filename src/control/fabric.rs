@@ -179,6 +179,18 @@ impl Binding {
                 .filter(|gateway| !gateway.state.is_over())
                 .and_then(|gateway| self.interface_index(gateway.interface_id?))
                 .map_or(datapath::RouteTarget::Blackhole, datapath::RouteTarget::NatGateway),
+            RouteTarget::EgressOnly(id) if vpc.as_ref().is_ok_and(|vpc| network.egress_only_of(*vpc) == Some(id)) => {
+                datapath::RouteTarget::EgressOnly
+            }
+            RouteTarget::EgressOnly(_) => datapath::RouteTarget::Blackhole,
+            RouteTarget::Peering(id) => vpc
+                .as_ref()
+                .ok()
+                .and_then(|vpc| network.active_peer(id, *vpc))
+                .and_then(|peer| self.vpcs.by_id.get(&peer))
+                .map_or(datapath::RouteTarget::Blackhole, |peer| {
+                    datapath::RouteTarget::Peering(*peer)
+                }),
             RouteTarget::Local => datapath::RouteTarget::Local,
             RouteTarget::Blackhole => datapath::RouteTarget::Blackhole,
             // A detached interface drops what is routed to it; a deleted one no longer has a place.
@@ -228,6 +240,14 @@ impl Binding {
                 edge.attach(*index, ranges.unwrap_or_default());
             }
         }
+        for gateway in network.egress_only_gateways() {
+            let ranges = network
+                .vpc(&gateway.vpc_id.into())
+                .map(|vpc| vpc.ipv6_cidr_blocks.clone());
+            if let Some(index) = self.vpcs.by_id.get(&gateway.vpc_id) {
+                edge.attach_egress_only(*index, ranges.unwrap_or_default());
+            }
+        }
         for address in network.elastic_ips() {
             let Some(association) = address.association else {
                 continue;
@@ -265,6 +285,11 @@ impl Binding {
     /// What a gateway or an address is gone from has no connections any more (firewall facts A13).
     fn cut_connections(&self, before: &Edge) {
         let fabric = self.writer.fabric();
+        for vpc in before.egress_only() {
+            if !self.writer.view().edge.has_egress_only(vpc) {
+                fabric.bindings().cut_egress_only(vpc.0.get());
+            }
+        }
         for gateway in before.nats() {
             let now = self.writer.view().edge.nat(gateway.interface);
             for (address, _) in &gateway.addresses {

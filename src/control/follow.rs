@@ -21,7 +21,7 @@ use crate::model::nat_gateway::NatGateway;
 use crate::model::outside;
 use crate::model::subnet::Subnet;
 use crate::model::vpc::Vpc;
-use crate::model::{Attachment, InterfaceId, SubnetId};
+use crate::model::{Attachment, InterfaceId, RouteTableId, SubnetId};
 use crate::switch::port::PortDevice;
 
 /// Work that remains to be done after the lock is released.
@@ -191,6 +191,15 @@ impl<'c> Follower<'c> {
             Change::ElasticIp(_) => self.edge = true,
             Change::FlowLog(_) => self.afterwards.flow_logs = true,
             Change::NatGateway(delta) => self.nat_gateway(state, delta),
+            Change::EgressOnlyGateway(delta) => {
+                self.edge = true;
+                let tables = delta.id().map(|id| state.network.tables_towards_egress_only(id));
+                self.tables(state, tables.unwrap_or_default());
+            }
+            Change::Peering(delta) => {
+                let tables = delta.id().map(|id| state.network.tables_towards_peering(id));
+                self.tables(state, tables.unwrap_or_default());
+            }
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
         }
@@ -330,6 +339,13 @@ impl<'c> Follower<'c> {
             .map(|id| state.network.tables_towards_nat(id))
             .unwrap_or_default()
         {
+            self.routes_now.extend(subnets_of_table(&state.network, table));
+        }
+    }
+
+    /// Routes of these tables have another state than before.
+    fn tables(&mut self, state: &State, tables: Vec<RouteTableId>) {
+        for table in tables {
             self.routes_now.extend(subnets_of_table(&state.network, table));
         }
     }

@@ -15,7 +15,7 @@ use crate::model::interface::{
     AttachInterface, Attachment, AttachmentState, DetachInterface, ModifyAttachment, NetworkInterface,
 };
 use crate::model::profile::InstancePolicy;
-use crate::model::{Instance, InstanceId, InterfaceId, ModelError, NatGatewayId, ResourceRef};
+use crate::model::{Instance, InstanceId, InterfaceId, ModelError, NatGatewayId, PeeringId, ResourceRef};
 
 /// How long a terminated instance is listed (EC2 guide, "Terminate instances": about an hour).
 pub(super) const LISTED: Duration = Duration::from_secs(3600);
@@ -39,6 +39,10 @@ pub(super) enum Transition {
     NatForgotten(NatGatewayId),
     /// The time that addresses of a NAT gateway have for draining is over.
     NatDrained(NatGatewayId, Ipv4Addr),
+    /// A peering connection was not accepted in time.
+    PeeringExpires(PeeringId),
+    /// A peering connection that is over is listed no longer.
+    PeeringForgotten(PeeringId),
     /// The device of an interface appears in its instance.
     Plug(InterfaceId, (InstanceId, u32)),
     /// The device of an interface vanishes.
@@ -246,6 +250,7 @@ impl Controller {
             }
         }
         self.resume_nats();
+        self.resume_peerings();
         let under_way = |interface: &NetworkInterface| {
             interface
                 .attachment
@@ -315,6 +320,7 @@ impl Controller {
             | Transition::NatGone(_)
             | Transition::NatForgotten(_)
             | Transition::NatDrained(..) => self.pass_nat(transition),
+            Transition::PeeringExpires(_) | Transition::PeeringForgotten(_) => self.pass_peering(transition),
             Transition::Plug(interface, place) => {
                 if let Err(error) = self.plug_device(interface, place) {
                     tracing::warn!(%interface, %error, "the device of a network interface does not appear");

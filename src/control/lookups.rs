@@ -4,8 +4,8 @@ use super::controller::Controller;
 use super::error::ControlError;
 use crate::datapath::NatCounters;
 use crate::model::{
-    AllocationId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway, NatGatewayId, NetworkInterface,
-    ResourceRef, SubnetId,
+    AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway,
+    NatGatewayId, NetworkInterface, Peering, PeeringId, ResourceRef, SubnetId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -59,6 +59,29 @@ impl Controller {
         let fabric = state.binding.writer().fabric();
         let now = self.shared.timer.now().as_secs() as u32;
         Ok((fabric.bindings().counters(index), fabric.bindings().active(index, now)))
+    }
+
+    /// All egress-only internet gateways, by identifier.
+    pub fn egress_only_gateways(&self) -> Vec<EgressOnlyGateway> {
+        self.read().network.egress_only_gateways().cloned().collect()
+    }
+
+    /// One egress-only internet gateway.
+    pub fn egress_only_gateway(
+        &self,
+        gateway: &ResourceRef<EgressOnlyGatewayId>,
+    ) -> Result<EgressOnlyGateway, ControlError> {
+        Ok(self.read().network.egress_only_gateway(gateway)?.clone())
+    }
+
+    /// All peering connections, by identifier, those that are over and listed included.
+    pub fn peerings(&self) -> Vec<Peering> {
+        self.read().network.peerings().cloned().collect()
+    }
+
+    /// One peering connection.
+    pub fn peering(&self, peering: &ResourceRef<PeeringId>) -> Result<Peering, ControlError> {
+        Ok(self.read().network.peering(peering)?.clone())
     }
 
     /// The interfaces of the hosts of the outside, by identifier.

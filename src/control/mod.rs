@@ -16,6 +16,7 @@ pub mod history;
 mod life;
 mod lookups;
 mod nat_life;
+mod peering_life;
 pub mod ports;
 pub mod request;
 #[cfg(test)]

@@ -153,7 +153,8 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
         Fact::Route { route, .. } => {
             let target = route.and_then(|(_, target)| match target {
                 RouteTarget::Interface(index) | RouteTarget::NatGateway(index) => Some(Entry::Interface(index)),
-                RouteTarget::Local | RouteTarget::Internet | RouteTarget::Blackhole => None,
+                RouteTarget::Peering(vpc) => Some(Entry::Vpc(vpc)),
+                RouteTarget::Local | RouteTarget::Internet | RouteTarget::EgressOnly | RouteTarget::Blackhole => None,
             });
             let destination = route.map(|(net, _)| net);
             let subnet = here;

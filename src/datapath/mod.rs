@@ -81,6 +81,8 @@ struct Context<'a, O> {
     observer: &'a mut O,
     /// What a gateway translates the packet to, where it goes on from there.
     translation: Option<Translation>,
+    /// Whether the gateway that it passes splits it.
+    in_fragments: bool,
     /// The result of the slow path.
     aside: Decided,
 }
@@ -128,6 +130,7 @@ pub fn decide<'a, O: Observer>(
         effects: &mut output.effects,
         observer,
         translation: None,
+        in_fragments: false,
         aside: Ok(Verdict::Consumed),
     };
     match context.decide(frame.bytes) {

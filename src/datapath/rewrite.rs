@@ -20,6 +20,7 @@ pub fn apply(frame: &mut [u8], rewrite: Rewrite, pending: bool) {
             source,
             decrement_ttl,
             translation,
+            ..
         } => {
             route(frame, destination, source, decrement_ttl);
             if let Some(packet) = frame.get_mut(ETHERNET_HEADER..) {

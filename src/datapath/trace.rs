@@ -304,7 +304,8 @@ impl Observer for Passage {
         self.filtered.saw(stage, fact);
         match fact {
             Fact::Route { route, .. } => {
-                self.route = route.map(|(_, target)| target);
+                // Behind a NAT gateway another route is looked up, which is not the sender's.
+                self.route = self.route.or(route.map(|(_, target)| target));
                 if let Some(RouteTarget::Interface(middlebox)) = self.route {
                     self.receiver = Some(middlebox);
                 }
@@ -417,6 +418,8 @@ impl fmt::Display for Fact {
                     RouteTarget::Interface(index) => write!(f, "route to interface #{}", index.get()),
                     RouteTarget::Internet => f.write_str("route to the internet gateway"),
                     RouteTarget::NatGateway(_) => f.write_str("route to a NAT gateway"),
+                    RouteTarget::EgressOnly => f.write_str("route to the egress-only internet gateway"),
+                    RouteTarget::Peering(_) => f.write_str("route to a peered VPC"),
                     RouteTarget::Blackhole => f.write_str("black hole"),
                 }
             }
@@ -503,6 +506,14 @@ impl fmt::Display for Fact {
             } => {
                 let end = |(address, port): (IpAddr, u16)| std::net::SocketAddr::new(address, port);
                 let begins = if *new { "from now on " } else { "" };
+                if inside == outside {
+                    let (own, other) = (end(*inside), end(*remote));
+                    return write!(
+                        f,
+                        "{begins}a connection of {own} with {other} ({})",
+                        ProtocolName(*protocol)
+                    );
+                }
                 write!(
                     f,
                     "{begins}{} stands for {} towards {} ({})",

@@ -94,6 +94,8 @@ pub enum Rewrite {
         decrement_ttl: bool,
         /// The addresses that it has from here on.
         translation: Translation,
+        /// It goes on in fragments, of this many octets at the most.
+        most: Option<u16>,
     },
 }
 
@@ -351,6 +353,10 @@ named! {
         NatPrivateToIgw = "nat_private_to_igw",
         /// Beyond a NAT gateway, to a target that one NAT gateway does not lead to here.
         NatNextHop = "nat_next_hop",
+        /// For a host that is reached by an egress-only internet gateway alone: of no connection that it has begun.
+        EigwUnsolicited = "eigw_unsolicited",
+        /// For a peering connection, to an address that is none of the peered VPC's own.
+        PeeringNotTransitive = "peering_not_transitive",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
         /// The router does not know yet where the destination is, and asks.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::dhcp_options::DhcpOptionSet;
+use super::egress_only::EgressOnlyGateway;
 use super::elastic_ip::ElasticIp;
 use super::flow_log::FlowLog;
 use super::ids::ResourceId;
@@ -20,6 +21,7 @@ use super::naming::Names;
 use super::nat_gateway::NatGateway;
 use super::network::Network;
 use super::network_acl::{AclAssociationChange, NetworkAclRecord};
+use super::peering::Peering;
 use super::prefix_list::PrefixList;
 use super::route_table::{Association, RouteChange, RouteTableRecord};
 use super::security_group::SecurityGroup;
@@ -278,6 +280,10 @@ changes! {
     FlowLog(Box<Delta<FlowLog>>),
     /// A NAT gateway is made, changed, deleted or forgotten.
     NatGateway(Box<Delta<NatGateway>>),
+    /// An egress-only internet gateway is made, changed or deleted.
+    EgressOnlyGateway(Box<Delta<EgressOnlyGateway>>),
+    /// A peering connection is asked for, has another state, is changed or forgotten.
+    Peering(Box<Delta<Peering>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

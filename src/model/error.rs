@@ -13,6 +13,7 @@ use super::instance::life::InstanceState;
 use super::internet_gateway::InternetGatewayError;
 use super::nat_gateway::NatGatewayError;
 use super::network_acl::NetworkAclError;
+use super::peering::PeeringError;
 use super::prefix_list::PrefixListError;
 use super::security_group::SecurityGroupError;
 use crate::wire::MacAddr;
@@ -355,6 +356,9 @@ pub enum ModelError {
     /// A refusal about a NAT gateway.
     #[error(transparent)]
     NatGateway(#[from] NatGatewayError),
+    /// A refusal about a peering connection.
+    #[error(transparent)]
+    Peering(#[from] PeeringError),
     /// A value out of its range.
     #[error("'{field}' cannot be {given}")]
     OutOfRange {
@@ -392,6 +396,8 @@ impl ModelError {
             "aclassoc" => ("association ID", "association"),
             "pl" => ("prefix list ID", "prefix_list"),
             "igw" => ("internetGateway ID", "internet_gateway"),
+            "eigw" => ("egressOnlyInternetGateway ID", "egress_only_internet_gateway"),
+            "pcx" => ("vpcPeeringConnection ID", "peering_connection"),
             "nat" => ("natGateway ID", "nat_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
             "fl" => ("flow log ID", "flow_log"),
@@ -435,6 +441,7 @@ impl ModelError {
             Self::InternetGateway(error) => error.code(),
             Self::FlowLog(error) => error.code(),
             Self::NatGateway(error) => error.code(),
+            Self::Peering(error) => error.code(),
             Self::BadName { .. }
             | Self::NameTaken { .. }
             | Self::CidrRange { .. }
@@ -480,6 +487,7 @@ impl ModelError {
             Self::InternetGateway(error) => Some(error.field()),
             Self::FlowLog(error) => Some(error.field()),
             Self::NatGateway(error) => Some(error.field()),
+            Self::Peering(error) => Some(error.field()),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::VpcWithoutIpv4 | Self::PrimaryCidr { .. } => Some("cidr_blocks"),
             Self::SubnetWithoutCidr => Some("cidr_block"),
@@ -557,6 +565,7 @@ impl ModelError {
             Self::InternetGateway(error) => error.remedy().into(),
             Self::FlowLog(error) => error.remedy().into(),
             Self::NatGateway(error) => error.remedy().into(),
+            Self::Peering(error) => error.remedy().into(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),

@@ -243,6 +243,21 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names an egress-only internet gateway.
+    EgressOnlyGatewayId,
+    "eigw",
+    "egress-only internet gateway",
+    "InvalidGatewayID.NotFound"
+);
+resource_id!(
+    /// Names a peering connection.
+    PeeringId,
+    "pcx",
+    "peering connection",
+    "InvalidVpcPeeringConnectionID.NotFound"
+);
+
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

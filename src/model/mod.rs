@@ -9,6 +9,7 @@ pub mod cidr;
 pub mod command;
 pub mod dhcp_options;
 pub mod duration;
+pub mod egress_only;
 pub mod elastic_ip;
 pub mod error;
 pub mod fault;
@@ -24,6 +25,7 @@ pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
 pub mod outside;
+pub mod peering;
 pub mod prefix_list;
 pub mod profile;
 pub mod region;
@@ -36,13 +38,14 @@ pub mod vpc;
 pub use address::AddressOrPrefix;
 pub use change::Change;
 pub use command::Command;
+pub use egress_only::EgressOnlyGateway;
 pub use elastic_ip::ElasticIp;
 pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
-    AddressAssociationId, AllocationId, DhcpOptionsId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
-    NatGatewayId, NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId,
-    SecurityGroupRuleId, SubnetId, VpcId,
+    AddressAssociationId, AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FaultId, FlowLogId, InstanceId,
+    InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId,
+    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 pub use instance::{Instance, metadata};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
@@ -52,6 +55,7 @@ pub use mapping::{Mapping, MappingChange};
 pub use nat_gateway::NatGateway;
 pub use network::Network;
 pub use network_acl::NetworkAcl;
+pub use peering::Peering;
 pub use prefix_list::PrefixList;
 pub use profile::Profile;
 pub use route_table::RouteTable;

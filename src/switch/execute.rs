@@ -9,18 +9,20 @@ use zerocopy::FromBytes;
 
 use super::batch::{Batch, FRAMES};
 use super::delay::Delayed;
-use super::egress::Egress;
+use super::egress::{Destinations as _, Egress};
 use super::event::Sampler;
 use super::impair::{self, ImpairedPath};
 use super::observe::Fate;
+use super::port::segment::complete_checksum;
 use super::port::{ETHERNET, HEADER, LARGEST_FRAME, Offload, ReceiveError, Ring, VnetHeader};
-use super::round::{Round, longest_packet};
+use super::round::{Round, drop_reason, longest_packet, send_plain};
 use super::{Port, PortTable, Shared};
 use crate::datapath::{
     Answered, Destination, DropReason, FrameMeta, Ingress, Memory, Output, Passage, PortState, Received, Rewrite,
     Service, Unobserved, Verdict, View, decide, rewrite, warm,
 };
 use crate::mapping::PortId;
+use crate::wire::fragment::fragment;
 
 /// Rounds of several frames without a merge, after which merging pauses at a port.
 const FRUITLESS: u8 = 4;
@@ -329,6 +331,9 @@ impl Executor {
         let Some(destination) = round.table.get(to.get()) else {
             return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
         };
+        if let Rewrite::Translate { most: Some(most), .. } = rewrite {
+            return self.deliver_in_fragments(round, view, ingress, index, offload, destination, (rewrite, most));
+        }
         if longest_packet(&offload, self.batch.frame(index).len()) > usize::from(destination.device.mtu()) {
             return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::TooLong);
         }
@@ -346,6 +351,54 @@ impl Executor {
         round.show_arrival(self.batch.frame(index), &offload, destination);
         let merge = merge && destination.merges();
         self.egress.push(&self.batch, index, offload, to.get(), merge);
+    }
+
+    /// Splits a packet that a gateway passes on in fragments. Faults are met by each of them.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "the fields of the verdict and of the frame")]
+    fn deliver_in_fragments(
+        &mut self,
+        round: &mut Round<'_>,
+        view: &View,
+        ingress: &Ingress<'_>,
+        index: usize,
+        offload: Offload,
+        destination: &Port,
+        (rewrite, most): (Rewrite, u16),
+    ) {
+        // Frames queued before go first.
+        self.egress.flush(&mut self.batch, self.ring.as_mut(), round);
+        round.show_delivery(self.batch.frame(index), &offload, destination);
+        let mut whole = self.batch.frame(index).to_vec();
+        let pending = is_pending(&whole, &offload);
+        rewrite::apply(&mut whole, rewrite, pending);
+        if let Offload::Checksum { start, offset } = offload {
+            complete_checksum(&mut whole, start, offset);
+        }
+        let mut pieces = Vec::new();
+        fragment(&whole, most, &mut self.room, |piece| pieces.push(piece.to_vec()));
+        for piece in pieces {
+            let path = view
+                .faults()
+                .and_then(|faults| ImpairedPath::new(faults, view, ingress, destination));
+            if let Some(path) = path {
+                let slot = [&VnetHeader::PLAIN[..], &piece].concat();
+                round.send_impaired(
+                    &path,
+                    &slot,
+                    Offload::None,
+                    Rewrite::None,
+                    destination,
+                    &mut self.delayed,
+                );
+                continue;
+            }
+            round.show_arrival(&piece, &Offload::None, destination);
+            match send_plain(&destination.device, &piece, &mut self.spare) {
+                Ok(()) => round.sent(destination.id.get(), 1, piece.len()),
+                Err(error) => round.drop(&piece, drop_reason(error)),
+            }
+        }
     }
 
     /// Passes a frame to a VPC service.

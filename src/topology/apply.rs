@@ -368,6 +368,12 @@ impl<S: Stage> Work<'_, S> {
                     Target::Gateway(Kind::NatGateway, gateway) => {
                         TargetRef::NatGateway(self.reference(Kind::NatGateway, gateway))
                     }
+                    Target::Gateway(Kind::EgressOnlyGateway, gateway) => {
+                        TargetRef::EgressOnly(self.reference(Kind::EgressOnlyGateway, gateway))
+                    }
+                    Target::Gateway(Kind::Peering, peering) => {
+                        TargetRef::Peering(self.reference(Kind::Peering, peering))
+                    }
                     Target::Gateway(kind, gateway) => TargetRef::InternetGateway(self.reference(*kind, gateway)),
                 };
                 self.edit_route(label, RouteEdit::Put(*to, target))

@@ -51,6 +51,7 @@ impl Layout {
         layout.want_edge(topology);
         layout.want_flow_logs(topology);
         layout.want_nats(topology);
+        layout.want_links(topology);
         super::filters::resolve(topology, &mut layout);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);

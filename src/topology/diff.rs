@@ -150,6 +150,7 @@ impl<'d> Judged<'d> {
                 address.or_else(|| Some((Kind::Subnet, gateway.subnet.clone())))
             },
         );
+        self.judge_links(&running);
         let mut tables = running.route_tables.clone();
         tables.retain(|label, table| desired.route_tables.contains_key(label) || !table.is_untouched(label));
         self.judge(Kind::RouteTable, &desired.route_tables, &tables, |table, _| {
@@ -221,7 +222,7 @@ impl<'d> Judged<'d> {
     }
 
     /// Computes the actions for one kind. `on` returns the resources that a resource depends on.
-    fn judge<T: Described>(
+    pub(super) fn judge<T: Described>(
         &mut self,
         kind: Kind,
         desired: &BTreeMap<Label, T>,

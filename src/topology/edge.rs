@@ -10,6 +10,7 @@ use super::backend::{Stage, StepError};
 use super::diff::{Fate, Judged};
 use super::export::{put, put_tags};
 use super::layout::{Described, Fields, Kind, Label, Layout, field, list, tags};
+use super::links::LinkStep;
 use super::matching::stand_in;
 use super::nat::NatGateway;
 use super::order::{Steps, with};
@@ -117,6 +118,8 @@ pub enum EdgeStep {
     TagNat(Label, Tags),
     /// Deletes a NAT gateway, so that nothing is left of it.
     DeleteNat(Label),
+    /// Something about an egress-only internet gateway or a peering connection.
+    Link(LinkStep),
 }
 
 impl EdgeStep {
@@ -133,6 +136,7 @@ impl EdgeStep {
             | Self::Disassociate(label)
             | Self::TagAddress(label, _)
             | Self::Release(label) => (Kind::ElasticIp, label),
+            Self::Link(step) => step.subject(),
             Self::CreateNat(label, _) | Self::TagNat(label, _) | Self::DeleteNat(label) => (Kind::NatGateway, label),
         }
     }
@@ -365,6 +369,7 @@ impl<S: Stage> Work<'_, S> {
                 name: None,
                 tags: Some(tags.clone()),
             }),
+            EdgeStep::Link(step) => self.take_link(step),
             EdgeStep::CreateNat(label, gateway) => self.create_nat(label, gateway),
             EdgeStep::TagNat(label, tags) => self.tag_nat(label, tags),
             EdgeStep::DeleteNat(label) => self.delete_nat(label),

@@ -8,6 +8,7 @@ use super::edge::export_edge;
 use super::filters;
 use super::flow_logs::export_flow_logs;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
+use super::links::export_links;
 use super::nat::export_nats;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::DhcpOptionsChoice;
@@ -44,6 +45,7 @@ pub fn export(layout: &Layout) -> Value {
     export_edge(layout, &mut file);
     export_flow_logs(layout, &mut file);
     export_nats(layout, &mut file);
+    export_links(layout, &mut file);
     let tables = layout
         .route_tables
         .iter()

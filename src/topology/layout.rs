@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::edge::{ElasticIp, InternetGateway};
 use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use super::flow_logs::FlowLog;
+use super::links::{EgressOnlyGateway, Peering};
 use super::nat::NatGateway;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
@@ -61,6 +62,10 @@ pub enum Kind {
     FlowLog,
     /// A NAT gateway.
     NatGateway,
+    /// An egress-only internet gateway.
+    EgressOnlyGateway,
+    /// A peering connection.
+    Peering,
     /// A host of the lab.
     Instance,
 }
@@ -80,6 +85,8 @@ impl fmt::Display for Kind {
             Self::ElasticIp => "Elastic IP address",
             Self::FlowLog => "flow log",
             Self::NatGateway => "NAT gateway",
+            Self::EgressOnlyGateway => "egress-only internet gateway",
+            Self::Peering => "peering connection",
             Self::Instance => "instance",
         })
     }
@@ -112,6 +119,10 @@ pub struct Layout {
     pub flow_logs: BTreeMap<Label, FlowLog>,
     /// NAT gateways.
     pub nat_gateways: BTreeMap<Label, NatGateway>,
+    /// Egress-only internet gateways.
+    pub egress_only_gateways: BTreeMap<Label, EgressOnlyGateway>,
+    /// Peering connections.
+    pub peerings: BTreeMap<Label, Peering>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
 }
@@ -141,6 +152,8 @@ impl Layout {
             elastic_ips: others(&self.elastic_ips, &named.elastic_ips),
             flow_logs: others(&self.flow_logs, &named.flow_logs),
             nat_gateways: others(&self.nat_gateways, &named.nat_gateways),
+            egress_only_gateways: others(&self.egress_only_gateways, &named.egress_only_gateways),
+            peerings: others(&self.peerings, &named.peerings),
             instances: others(&self.instances, &named.instances),
         }
     }

@@ -68,6 +68,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
     running.align_edge(desired);
     running.align_flow_logs(desired);
     running.align_nats(desired);
+    running.align_links(desired);
     for (label, table) in &desired.route_tables {
         let same = |_: &Label, other: &RouteTable| {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
@@ -152,6 +153,12 @@ impl Running {
                 layout.route_tables.values_mut().for_each(|table| own(&mut table.vpc));
                 let gateways = layout.internet_gateways.values_mut();
                 gateways.filter_map(|gateway| gateway.vpc.as_mut()).for_each(own);
+                let egress_only = layout.egress_only_gateways.values_mut();
+                egress_only.for_each(|gateway| own(&mut gateway.vpc));
+                for peering in layout.peerings.values_mut() {
+                    own(&mut peering.requester);
+                    own(&mut peering.accepter);
+                }
                 layout
                     .security_groups
                     .values_mut()
@@ -207,9 +214,13 @@ impl Running {
                     }
                 }
             }
-            Kind::InternetGateway | Kind::NatGateway => {
-                key(&mut layout.internet_gateways, &old, new);
-                key(&mut layout.nat_gateways, &old, new);
+            Kind::InternetGateway | Kind::NatGateway | Kind::EgressOnlyGateway | Kind::Peering => {
+                match kind {
+                    Kind::NatGateway => key(&mut layout.nat_gateways, &old, new),
+                    Kind::EgressOnlyGateway => key(&mut layout.egress_only_gateways, &old, new),
+                    Kind::Peering => key(&mut layout.peerings, &old, new),
+                    _ => key(&mut layout.internet_gateways, &old, new),
+                }
                 let tables = layout.route_tables.values_mut();
                 for target in tables.flat_map(|table| table.routes.values_mut()) {
                     if let Target::Gateway(of, label) = target

@@ -16,6 +16,7 @@ mod filters;
 mod flow_logs;
 pub mod format;
 mod layout;
+mod links;
 mod matching;
 mod nat;
 mod order;

@@ -109,6 +109,17 @@ pub(super) fn gateway_target(network: &Network, target: RouteTarget) -> Option<T
                 .filter(|gateway| !gateway.state.is_over())?;
             (Kind::NatGateway, label(gateway.name.as_ref(), gateway.id))
         }
+        RouteTarget::EgressOnly(id) => {
+            let gateway = network.egress_only_gateway(&id.into()).ok()?;
+            (Kind::EgressOnlyGateway, label(gateway.name.as_ref(), gateway.id))
+        }
+        RouteTarget::Peering(id) => {
+            let peering = network
+                .peering(&id.into())
+                .ok()
+                .filter(|peering| !peering.state.is_over())?;
+            (Kind::Peering, label(peering.name.as_ref(), peering.id))
+        }
         RouteTarget::Local | RouteTarget::Interface(_) | RouteTarget::Blackhole => return None,
     };
     Some(Target::Gateway(kind, label))

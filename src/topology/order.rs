@@ -54,6 +54,7 @@ impl Steps {
         steps.make_edge(judged);
         steps.make_flow_logs(judged);
         steps.make_nats(judged);
+        steps.make_links(judged);
         steps.make_tables(judged);
         steps.end_filters(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
@@ -142,6 +143,7 @@ impl Steps {
         }
         self.take_filters_away(judged);
         self.take_gateways_away(judged);
+        self.take_links_away(judged);
         for (label, _) in with(judged, Kind::Vpc, &now.vpcs, Fate::ends) {
             self.push(judged, Kind::Vpc, label, Step::DeleteVpc(label.clone()));
         }

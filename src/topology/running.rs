@@ -90,6 +90,7 @@ impl Running {
         }
         layout.have_edge(network, &vpc_labels, &interface_labels);
         layout.have_nats(network, &subnet_labels);
+        layout.have_links(network, &vpc_labels);
         for host in hosts {
             let interface = match &host.interface {
                 ResourceRef::Id(id) => interface_labels.get(id).cloned().unwrap_or_else(|| id.to_string()),
@@ -241,6 +242,8 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::ElasticIp => is::<model::AllocationId>(label),
         Kind::FlowLog => is::<model::FlowLogId>(label),
         Kind::NatGateway => is::<model::NatGatewayId>(label),
+        Kind::EgressOnlyGateway => is::<model::EgressOnlyGatewayId>(label),
+        Kind::Peering => is::<model::PeeringId>(label),
         Kind::Instance => false,
     }
 }

@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod dhcp;
 pub mod filter;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 pub mod mac;
 pub mod neighbor;

@@ -424,6 +424,40 @@ def nat_gateways(vpc, subnet):
     ec2.delete_internet_gateway(InternetGatewayId=gateway)
 
 
+def links(vpc):
+    """Egress-only internet gateways and peering connections, as Terraform and Ansible handle them."""
+    made = ec2.create_egress_only_internet_gateway(VpcId=vpc, TagSpecifications=tags("egress-only-internet-gateway", Name="six"))["EgressOnlyInternetGateway"]
+    name = made["EgressOnlyInternetGatewayId"]
+    expect("attached", made["Attachments"], [{"State": "attached", "VpcId": vpc}])
+    list(ec2.get_paginator("describe_egress_only_internet_gateways").paginate(PaginationConfig={"PageSize": 5}))
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationIpv6CidrBlock="::/0", EgressOnlyInternetGatewayId=name)
+    other = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    asked = ec2.create_vpc_peering_connection(VpcId=vpc, PeerVpcId=other, TagSpecifications=tags("vpc-peering-connection", Name="partner"))["VpcPeeringConnection"]
+    peering = asked["VpcPeeringConnectionId"]
+    expect("it waits", (asked["Status"]["Code"], asked["AccepterVpcInfo"]["CidrBlock"]), ("pending-acceptance", "10.77.0.0/16"))
+    ec2.get_waiter("vpc_peering_connection_exists").wait(VpcPeeringConnectionIds=[peering])
+    expect("accepted", ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=peering)["VpcPeeringConnection"]["Status"]["Code"], "active")
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.77.0.0/16", VpcPeeringConnectionId=peering)
+    read = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"][0]["Routes"]
+    expect("their routes", sorted(one["State"] for one in read if "EgressOnlyInternetGatewayId" in one or "VpcPeeringConnectionId" in one), ["active", "active"])
+    options = ec2.modify_vpc_peering_connection_options(VpcPeeringConnectionId=peering, AccepterPeeringConnectionOptions={"AllowDnsResolutionFromRemoteVpc": True})
+    expect("options", options["AccepterPeeringConnectionOptions"], {"AllowDnsResolutionFromRemoteVpc": True})
+    found = ec2.describe_vpc_peering_connections(Filters=[{"Name": "requester-vpc-info.vpc-id", "Values": [vpc]}, {"Name": "status-code", "Values": ["active"]}])["VpcPeeringConnections"]
+    expect("by filters", [one["VpcPeeringConnectionId"] for one in found], [peering])
+    expect("twice", code(ec2.create_vpc_peering_connection, VpcId=other, PeerVpcId=vpc), "VpcPeeringConnectionAlreadyExists")
+    ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)
+    ec2.get_waiter("vpc_peering_connection_deleted").wait(VpcPeeringConnectionIds=[peering])
+    again = ec2.create_vpc_peering_connection(VpcId=vpc, PeerVpcId=other)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    expect("refused", ec2.reject_vpc_peering_connection(VpcPeeringConnectionId=again)["Return"], True)
+    twin = ec2.create_vpc(CidrBlock="10.77.0.0/17")["Vpc"]["VpcId"]
+    expect("overlapping", ec2.create_vpc_peering_connection(VpcId=other, PeerVpcId=twin)["VpcPeeringConnection"]["Status"]["Code"], "failed")
+    ec2.delete_route_table(RouteTableId=table)
+    ec2.delete_egress_only_internet_gateway(EgressOnlyInternetGatewayId=name)
+    for one in (other, twin):
+        ec2.delete_vpc(VpcId=one)
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -453,6 +487,7 @@ def main():
     edge(vpc, ids[0])
     flow_logs(vpc, ids[0])
     nat_gateways(vpc, subnets[0])
+    links(vpc)
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -57,6 +57,10 @@ scenarios! {
         "conntrack-exhaustion.yaml", "allowance: 20," => "allowance: 40,";
     the_services_of_a_vpc_say_what_the_network_is_at_that_moment:
         "link-local-services.yaml", "\"{{ a.mac }}\", \"eu-central-1\"" => "\"{{ b.mac }}\", \"eu-central-1\"";
+    a_network_of_three_tiers_lets_through_what_it_should_in_both_families:
+        "three-tier.yaml", "ports: 80, group: app" => "ports: 80, group: web";
+    peering_is_not_transitive_and_lets_rules_name_groups_of_the_peer:
+        "peering.yaml", "peering_not_transitive: 1 } } } }\n  - ping: { from: left, to: 198" => "peering_not_transitive: 0 } } } }\n  - ping: { from: left, to: 198";
     a_nat_gateway_forgets_an_idle_connection_and_resets_its_host:
         "nat-gateway.yaml", "nat: { idle_timeout: 2 }" => "nat: { idle_timeout: 60 }";
     hole_punching_fails_behind_nat_gateways_and_works_behind_nat_instances:

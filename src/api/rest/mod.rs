@@ -5,6 +5,7 @@ mod captures;
 mod containers;
 mod devices;
 mod dhcp_options;
+mod egress_only_internet_gateways;
 mod elastic_ips;
 mod events;
 mod explain;
@@ -25,6 +26,7 @@ mod openapi;
 mod openapi_examples;
 mod opening;
 mod outside;
+mod peering_connections;
 mod ports;
 mod prefix_lists;
 mod profiles;
@@ -59,6 +61,7 @@ use crate::model::Command;
 
 pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
+pub use egress_only_internet_gateways::EgressOnlyGatewayView;
 pub use elastic_ips::ElasticIpView;
 pub use flow_logs::FlowLogView;
 pub(crate) use idempotency::Answers;
@@ -70,6 +73,7 @@ pub use nat_gateways::NatGatewayView;
 pub use network_acls::{AclAssociationView, NetworkAclView};
 pub(crate) use opening::Opening;
 pub use outside::OutsideHostView;
+pub use peering_connections::PeeringView;
 pub use ports::PortView;
 pub use prefix_lists::{PrefixEntry, PrefixListView};
 pub use route_tables::{RouteTableView, RouteView};
@@ -108,6 +112,8 @@ const LARGEST_PAGE: usize = 1000;
         (name = "internet-gateways", description = "What VPCs reach the outside by"),
         (name = "elastic-ips", description = "Public addresses, and the private addresses that they stand for"),
         (name = "nat-gateways", description = "What hosts of private subnets reach other networks by"),
+        (name = "egress-only-internet-gateways", description = "What hosts begin IPv6 connections to the outside by"),
+        (name = "peering-connections", description = "What VPCs reach each other by"),
         (name = "outside", description = "Hosts beyond all internet gateways"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
@@ -141,6 +147,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(internet_gateways::router())
         .merge(elastic_ips::router())
         .merge(nat_gateways::router())
+        .merge(egress_only_internet_gateways::router())
+        .merge(peering_connections::router())
         .merge(outside::router())
         .merge(topology::router())
         .merge(ports::router())

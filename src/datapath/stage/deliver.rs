@@ -83,7 +83,8 @@ impl<O: Observer> Context<'_, O> {
         debug_assert_eq!(SubnetIndex(interface.subnet), subnet.index);
         self.destination_check(interface, subnet, packet, found)?;
         self.security_group_ingress(frame, packet, interface, subnet)?;
-        if self.packet_length(frame, packet) > usize::from(interface.mtu.unwrap_or(subnet.profile().mtu)) {
+        let mtu = usize::from(interface.mtu.unwrap_or(subnet.profile().mtu));
+        if self.packet_length(frame, packet) > mtu && !self.in_fragments {
             return Err(DropReason::TooLong);
         }
         let Some(port) = interface.port else {

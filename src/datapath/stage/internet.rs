@@ -42,13 +42,16 @@ impl<'a, O: Observer> Context<'a, O> {
             false => self.public_source(packet.source())?,
         };
         let beyond = self.beyond(packet.destination())?;
+        if source.is_ipv6() && !self.is_outside(beyond.subnet) {
+            self.lets_in_by_ipv6(frame, source, beyond.subnet)?;
+        }
         // The router of the outside takes a hop of what passes it; whether EC2's gateway takes one is unknown.
         let to_outside = self.ingress.vpc.index != beyond.subnet.vpc && self.is_outside(beyond.subnet);
         let decrement_ttl = from_outside || to_outside;
         if hops_left(packet) <= u8::from(decrement_ttl) {
             return Err(DropReason::HopLimit);
         }
-        if self.packet_length(frame, packet) > usize::from(MTU) {
+        if self.is_too_long_to_cross(frame, packet) {
             return self.too_big(frame, packet, MTU);
         }
         let mtu = beyond.interface.mtu;
@@ -56,6 +59,18 @@ impl<'a, O: Observer> Context<'a, O> {
             Err(DropReason::TooLong) => self.too_big(frame, packet, mtu.unwrap_or(beyond.subnet.profile().mtu)),
             decided => decided,
         }
+    }
+
+    /// Whether a packet is longer than the gateway passes and may not be split (firewall facts G13). One that may is sent on in
+    /// fragments.
+    pub(super) fn is_too_long_to_cross(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> bool {
+        if self.packet_length(frame, packet) <= usize::from(MTU) {
+            return false;
+        }
+        let whole = self.meta.segment_size == 0;
+        let may = matches!(packet, Packet::V4(packet) if packet.bytes[6] & 0x40 == 0);
+        self.in_fragments = whole && may;
+        !self.in_fragments
     }
 
     /// The network ACLs of both ends, then the last steps of every packet, by the addresses that it has there.
@@ -82,6 +97,7 @@ impl<'a, O: Observer> Context<'a, O> {
                     source: router,
                     decrement_ttl,
                     translation: Translation::of_addresses(source, address),
+                    most: self.in_fragments.then_some(MTU),
                 };
                 (Packet::V4(translated), rewrite)
             }

@@ -108,6 +108,7 @@ impl<'a, O: Observer> Context<'a, O> {
             source: target.subnet.router_mac,
             decrement_ttl: true,
             translation,
+            most: self.in_fragments.then_some(super::internet::MTU),
         };
         let owner = Some(target.owner);
         self.hand_over(
@@ -137,14 +138,23 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Internet if !nat.public => return Err(DropReason::NatPrivateToIgw),
             RouteTarget::Internet => {
                 let public = self.public_of(vpc.index, source)?;
-                if self.packet_length(frame, &Packet::V4(*packet)) > usize::from(super::internet::MTU) {
+                if self.is_too_long_to_cross(frame, &Packet::V4(*packet)) {
                     return self.too_big(frame, &Packet::V4(*packet), super::internet::MTU);
                 }
                 (self.beyond(address)?, public, true)
             }
             RouteTarget::Local => (self.local_owner(vpc, address)?, source, false),
+            RouteTarget::Peering(peer) => {
+                let peer = self.view.vpc(peer).ok_or(DropReason::Blackhole)?;
+                if !peer.cidrs.iter().any(|range| range.contains(&address)) {
+                    return Err(DropReason::PeeringNotTransitive);
+                }
+                (self.local_owner(peer, address)?, source, false)
+            }
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
-            RouteTarget::Interface(_) | RouteTarget::NatGateway(_) => return Err(DropReason::NatNextHop),
+            RouteTarget::Interface(_) | RouteTarget::NatGateway(_) | RouteTarget::EgressOnly => {
+                return Err(DropReason::NatNextHop);
+            }
         };
         let IpAddr::V4(destination) = target.address else {
             return Err(DropReason::NatProtocol);
@@ -171,6 +181,7 @@ impl<'a, O: Observer> Context<'a, O> {
             source: target.subnet.router_mac,
             decrement_ttl: true,
             translation,
+            most: self.in_fragments.then_some(super::internet::MTU),
         };
         let (interface, owner) = (&target.interface, Some(target.owner));
         let mtu = interface.mtu.unwrap_or(target.subnet.profile().mtu);
@@ -204,6 +215,7 @@ impl<'a, O: Observer> Context<'a, O> {
             gateway: nat.interface,
             protocol: packet.protocol,
             fragments,
+            egress_only: false,
             address: packet.source.into(),
             port,
             remote: remote.into(),
@@ -288,6 +300,7 @@ impl<'a, O: Observer> Context<'a, O> {
             gateway: nat.interface,
             protocol: packet.protocol,
             fragments,
+            egress_only: false,
             address: so_far.destination.into(),
             port,
             remote: remote.into(),

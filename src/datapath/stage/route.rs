@@ -82,6 +82,12 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::NatGateway(gateway) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                 this.through_nat(frame, packet, gateway)
             }),
+            RouteTarget::EgressOnly => self.aside_with_packet(frame.bytes(), |this, frame, packet| {
+                this.through_egress_only(frame, packet)
+            }),
+            RouteTarget::Peering(peer) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
+                this.through_peering(frame, packet, peer)
+            }),
             RouteTarget::Blackhole => Err(DropReason::Blackhole),
         }
     }

@@ -15,7 +15,9 @@ use read::{Subject, quick, related};
 use crate::datapath::policy::{Policy, Upper};
 use crate::datapath::state::{Class, Key, Seen, SeenPacket, Thread, Touch};
 use crate::datapath::translate::Head;
-use crate::datapath::{Context, DropReason, Fact, Ingress, Observer, Packet, Stage, SubnetIndex, SubnetView};
+use crate::datapath::{
+    Context, DropReason, Fact, Ingress, Observer, Packet, RouteTarget, Stage, SubnetIndex, SubnetView,
+};
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::model::profile::FirewallPolicy;
 use crate::model::traffic::Direction;
@@ -358,10 +360,21 @@ impl<'a, O: Observer> Context<'a, O> {
             let mac = MacAddr::from_link_local(address)?;
             return self.view.interface_by_mac(self.ingress.vpc.index, mac);
         }
-        let subnet = self.view.subnet_of(self.ingress.vpc, question.remote)?;
+        let subnet = match self.view.subnet_of(self.ingress.vpc, question.remote) {
+            Some(subnet) => subnet,
+            None => self.peered_subnet(question.remote)?,
+        };
         let owner = self.view.owner(subnet, question.remote);
         self.saw_owner(question, subnet, owner);
         owner
+    }
+
+    /// The subnet of a peered VPC that a route leads to (facts P6: groups of it may be named).
+    fn peered_subnet(&self, address: IpAddr) -> Option<&'a SubnetView> {
+        match self.ingress.subnet.routes.lookup(address)?.1 {
+            RouteTarget::Peering(peer) => self.view.subnet_of(self.view.vpc(peer)?, address),
+            _ => None,
+        }
     }
 
     fn saw_owner(&mut self, question: &Question, subnet: &SubnetView, owner: Option<InterfaceIndex>) {

@@ -291,7 +291,7 @@ fn ipv6_crosses_untranslated() {
 }
 
 #[test]
-fn a_packet_longer_than_1500_does_not_cross_and_one_that_must_not_be_fragmented_is_told() {
+fn a_packet_longer_than_1500_crosses_in_fragments_and_one_that_must_not_be_fragmented_is_told() {
     let world = World::new();
     let long = |payload: usize, dont_fragment: bool| {
         let mut packet = Vec::new();
@@ -312,6 +312,15 @@ fn a_packet_longer_than_1500_does_not_cross_and_one_that_must_not_be_fragmented_
     };
     let verdict = |frame: &[u8]| world.decide(ONE, frame).verdict;
     assert!(matches!(verdict(&long(1480, true)), Verdict::Deliver { .. }));
+    // What may be fragmented goes on in fragments.
+    let Verdict::Deliver {
+        rewrite: crate::datapath::Rewrite::Translate { most, .. },
+        ..
+    } = verdict(&long(4000, false))
+    else {
+        panic!("it does not cross")
+    };
+    assert_eq!(most, Some(1500));
     let decision = world.decide(ONE, &long(1481, true));
     assert_eq!(decision.verdict, Verdict::Reply(crate::datapath::Answered::TooBig));
     // From the gateway of the subnet, with the MTU of the edge (RFC 1191).

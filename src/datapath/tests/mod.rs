@@ -9,6 +9,7 @@ mod guards;
 mod internet;
 mod lab;
 mod lan;
+mod links;
 mod moves;
 mod nat;
 mod neighbor;

@@ -1,7 +1,7 @@
 //! Keeps what gateways know: which public address stands for which private one, which VPCs can be reached, and what NAT
 //! gateways there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
@@ -57,6 +57,9 @@ pub struct Edge {
     by_public: HashMap<Ipv4Addr, (VpcIndex, Ipv4Addr), RandomState>,
     by_private: HashMap<(VpcIndex, Ipv4Addr), Ipv4Addr, RandomState>,
     ipv6: Vec<(Ipv6Net, VpcIndex)>,
+    /// VPCs with an internet gateway, and those with an egress-only one.
+    internet: HashSet<VpcIndex, RandomState>,
+    egress_only: HashSet<VpcIndex, RandomState>,
     nats: HashMap<InterfaceIndex, NatGateway, RandomState>,
     outside: Option<SubnetIndex>,
 }
@@ -72,7 +75,29 @@ impl Edge {
 
     /// Adds the IPv6 ranges of a VPC with an internet gateway. Where two VPCs have the same range, the first is reached.
     pub fn attach(&mut self, vpc: VpcIndex, ranges: impl IntoIterator<Item = Ipv6Net>) {
+        self.internet.insert(vpc);
         self.ipv6.extend(ranges.into_iter().map(|range| (range, vpc)));
+    }
+
+    /// Adds the IPv6 ranges of a VPC with an egress-only internet gateway.
+    pub fn attach_egress_only(&mut self, vpc: VpcIndex, ranges: impl IntoIterator<Item = Ipv6Net>) {
+        self.egress_only.insert(vpc);
+        self.ipv6.extend(ranges.into_iter().map(|range| (range, vpc)));
+    }
+
+    /// Whether a VPC has an internet gateway.
+    pub fn has_internet(&self, vpc: VpcIndex) -> bool {
+        self.internet.contains(&vpc)
+    }
+
+    /// Whether a VPC has an egress-only internet gateway.
+    pub fn has_egress_only(&self, vpc: VpcIndex) -> bool {
+        self.egress_only.contains(&vpc)
+    }
+
+    /// The VPCs with an egress-only internet gateway.
+    pub fn egress_only(&self) -> impl Iterator<Item = VpcIndex> + '_ {
+        self.egress_only.iter().copied()
     }
 
     /// Adds the association of a public address with a private one of a VPC with an internet gateway.
@@ -106,7 +131,7 @@ impl Edge {
         self.by_private.get(&(vpc, private)).copied()
     }
 
-    /// The VPC with an internet gateway that an IPv6 address lies in.
+    /// The VPC with a gateway that an IPv6 address lies in.
     pub fn vpc_around(&self, address: Ipv6Addr) -> Option<VpcIndex> {
         let mut ranges = self.ipv6.iter();
         ranges.find(|(range, _)| range.contains(&address)).map(|(_, vpc)| *vpc)

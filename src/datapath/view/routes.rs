@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use super::VpcIndex;
 use super::ranges::last_at_or_before;
 use crate::mapping::InterfaceIndex;
 
@@ -20,6 +21,10 @@ pub enum RouteTarget {
     Internet,
     /// To the NAT gateway with this interface.
     NatGateway(InterfaceIndex),
+    /// To the outside by IPv6, by the VPC's egress-only internet gateway.
+    EgressOnly,
+    /// To the addresses of a peered VPC.
+    Peering(VpcIndex),
     /// Nowhere: the target is gone.
     Blackhole,
 }

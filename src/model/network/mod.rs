@@ -19,13 +19,14 @@ use rand::Rng;
 use super::change::{Change, Effect, Entry};
 use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
+use super::egress_only::EgressOnlyGateway;
 use super::elastic_ip::ElasticIp;
 use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
-    AllocationId, DhcpOptionsId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId,
-    NetworkAclAssociationId, NetworkAclId, PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId,
-    SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
+    NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ResourceId, ResourceRef,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
@@ -36,6 +37,7 @@ use super::naming::Names;
 use super::nat_gateway::NatGateway;
 use super::network_acl::NetworkAclRecord;
 use super::outside;
+use super::peering::Peering;
 use super::prefix_list::PrefixList;
 use super::region::DEFAULT_REGION;
 use super::route_table::RouteTableRecord;
@@ -76,6 +78,8 @@ pub struct Network {
     pub(super) internet_gateways: BTreeMap<InternetGatewayId, InternetGateway>,
     pub(super) elastic_ips: BTreeMap<AllocationId, ElasticIp>,
     pub(super) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
+    pub(super) egress_only: BTreeMap<EgressOnlyGatewayId, EgressOnlyGateway>,
+    pub(super) peerings: BTreeMap<PeeringId, Peering>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
@@ -92,6 +96,8 @@ pub struct Network {
     pub(super) elastic_ip_names: Names<AllocationId>,
     pub(super) flow_log_names: Names<FlowLogId>,
     pub(super) nat_gateway_names: Names<NatGatewayId>,
+    pub(super) egress_only_names: Names<EgressOnlyGatewayId>,
+    pub(super) peering_names: Names<PeeringId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -160,6 +166,8 @@ impl Network {
             internet_gateways: BTreeMap::new(),
             elastic_ips: BTreeMap::new(),
             nat_gateways: BTreeMap::new(),
+            egress_only: BTreeMap::new(),
+            peerings: BTreeMap::new(),
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
@@ -175,6 +183,8 @@ impl Network {
             elastic_ip_names: Names::default(),
             flow_log_names: Names::default(),
             nat_gateway_names: Names::default(),
+            egress_only_names: Names::default(),
+            peering_names: Names::default(),
             next_sequence: 0,
         }
     }

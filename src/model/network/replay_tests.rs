@@ -11,6 +11,7 @@ use proptest::sample::Index;
 use super::tests::World;
 use super::*;
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::egress_only::{CreateEgressOnlyGateway, DeleteEgressOnlyGateway, ModifyEgressOnlyGateway};
 use crate::model::elastic_ip::{
     AllocateAddress, AssociateAddress, AssociateWith, AssociationRef as AddressRef, DisassociateAddress, ReleaseAddress,
 };
@@ -37,6 +38,7 @@ use crate::model::nat_gateway::{
 use crate::model::network_acl::{
     AclAction, AclEntry, AssociateNetworkAcl, AssociationRef, CreateNetworkAcl, DeleteNetworkAcl, EditEntry, EntryEdit,
 };
+use crate::model::peering::{CreatePeering, ForgetPeering, ModifyPeering, PeeringState, SetPeeringState};
 use crate::model::prefix_list::{
     CreatePrefixList, DeletePrefixList, EntriesChange, ModifyPrefixList, RestorePrefixList,
 };
@@ -62,7 +64,7 @@ struct Draw {
     flag: bool,
 }
 
-const KINDS: u8 = 39;
+const KINDS: u8 = 40;
 
 fn draw() -> impl Strategy<Value = Draw> {
     let indices = [any::<Index>(), any::<Index>(), any::<Index>()];
@@ -355,7 +357,8 @@ impl World {
             34 => self.random_on_gateways(draw),
             35 => self.random_on_flow_logs(draw),
             36 => self.random_on_addresses(draw),
-            _ => self.random_on_nats(draw),
+            37 | 38 => self.random_on_nats(draw),
+            _ => self.random_on_links(draw),
         }
     }
 
@@ -554,6 +557,47 @@ impl World {
                 with: AssociateWith::Interface(draw.interface(0, network)),
                 private_ip: None,
                 reassociation_allowed: draw.flag,
+            }),
+        }
+    }
+
+    fn random_on_links(&mut self, draw: &Draw) -> bool {
+        let network = &self.network;
+        let vpcs: Vec<VpcId> = network.vpcs().map(|vpc| vpc.id).collect();
+        let gateway = draw.pick(1, network.egress_only_gateways().map(|gateway| gateway.id));
+        let peering = draw.pick(2, network.peerings().map(|peering| peering.id));
+        match draw.number {
+            0 => self.accepts(CreateEgressOnlyGateway {
+                name: draw.name(),
+                vpc: draw.vpc(network),
+                tags: Default::default(),
+            }),
+            1 if draw.flag => self.accepts(DeleteEgressOnlyGateway(gateway)),
+            1 => self.accepts(ModifyEgressOnlyGateway {
+                name: Some(draw.name()),
+                ..ModifyEgressOnlyGateway::new(gateway)
+            }),
+            2 | 3 => self.accepts(CreatePeering {
+                name: draw.name(),
+                requester: draw.vpc(network),
+                accepter: vpcs.last().copied().unwrap_or(VpcId::MIN).into(),
+                accepted: draw.flag,
+                may_fail: draw.number == 2,
+                at: SystemTime::UNIX_EPOCH,
+                tags: Default::default(),
+            }),
+            4 => self.accepts(ForgetPeering(peering)),
+            5 => self.accepts(ModifyPeering {
+                requester_dns: Some(draw.flag),
+                ..ModifyPeering::new(peering)
+            }),
+            _ => self.accepts(SetPeeringState {
+                peering,
+                to: if draw.flag {
+                    PeeringState::Active
+                } else {
+                    PeeringState::Deleted
+                },
             }),
         }
     }

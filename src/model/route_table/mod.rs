@@ -11,7 +11,10 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::ids::{InterfaceId, InternetGatewayId, NatGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{
+    EgressOnlyGatewayId, InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, ResourceRef, RouteTableId, SubnetId,
+    VpcId,
+};
 use crate::model::naming::Tags;
 
 /// A declared route table.
@@ -106,6 +109,10 @@ pub enum RouteTarget {
     InternetGateway(InternetGatewayId),
     /// Other networks, by a NAT gateway.
     NatGateway(NatGatewayId),
+    /// The outside by IPv6, by an egress-only internet gateway.
+    EgressOnly(EgressOnlyGatewayId),
+    /// Another VPC, by a peering connection.
+    Peering(PeeringId),
     /// None, intentionally.
     Blackhole,
 }
@@ -117,6 +124,8 @@ impl fmt::Display for RouteTarget {
             Self::Interface(id) => id.fmt(f),
             Self::InternetGateway(id) => id.fmt(f),
             Self::NatGateway(id) => id.fmt(f),
+            Self::EgressOnly(id) => id.fmt(f),
+            Self::Peering(id) => id.fmt(f),
             Self::Blackhole => f.write_str("blackhole"),
         }
     }
@@ -135,6 +144,10 @@ pub enum TargetRef {
     InternetGateway(ResourceRef<InternetGatewayId>),
     /// To a NAT gateway.
     NatGateway(ResourceRef<NatGatewayId>),
+    /// To an egress-only internet gateway.
+    EgressOnly(ResourceRef<EgressOnlyGatewayId>),
+    /// To a peered VPC.
+    Peering(ResourceRef<PeeringId>),
 }
 
 impl TargetRef {
@@ -149,6 +162,12 @@ impl TargetRef {
                 }
                 if let Ok(gateway) = text.parse::<NatGatewayId>() {
                     return Self::NatGateway(gateway.into());
+                }
+                if let Ok(gateway) = text.parse::<EgressOnlyGatewayId>() {
+                    return Self::EgressOnly(gateway.into());
+                }
+                if let Ok(peering) = text.parse::<PeeringId>() {
+                    return Self::Peering(peering.into());
                 }
                 Self::Interface(ResourceRef::new(text))
             }
@@ -170,6 +189,8 @@ impl fmt::Display for TargetRef {
             Self::Interface(reference) => reference.fmt(f),
             Self::InternetGateway(reference) => reference.fmt(f),
             Self::NatGateway(reference) => reference.fmt(f),
+            Self::EgressOnly(reference) => reference.fmt(f),
+            Self::Peering(reference) => reference.fmt(f),
         }
     }
 }

@@ -12,7 +12,10 @@ use super::{
 use crate::model::change::{Effect, Entry, Record, Stored, created};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, InternetGatewayId, NatGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{
+    EgressOnlyGatewayId, InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, ResourceId, ResourceRef,
+    RouteTableId, SubnetId, VpcId,
+};
 use crate::model::limits::Limits;
 use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id, not_found};
@@ -413,11 +416,15 @@ impl Network {
         match target {
             RouteTarget::InternetGateway(id) if self.is_gateway_of(id, vpc) => RouteState::Active,
             RouteTarget::NatGateway(id) if self.is_nat_of(id, vpc) => RouteState::Active,
+            RouteTarget::EgressOnly(id) if self.egress_only_of(vpc) == Some(id) => RouteState::Active,
+            RouteTarget::Peering(id) if self.active_peer(id, vpc).is_some() => RouteState::Active,
             RouteTarget::Local => RouteState::Active,
             RouteTarget::Interface(id) if self.is_attached(id) => RouteState::Active,
             RouteTarget::Interface(_)
             | RouteTarget::InternetGateway(_)
             | RouteTarget::NatGateway(_)
+            | RouteTarget::EgressOnly(_)
+            | RouteTarget::Peering(_)
             | RouteTarget::Blackhole => RouteState::Blackhole,
         }
     }
@@ -497,11 +504,19 @@ impl Network {
             TargetRef::Blackhole => RouteTarget::Blackhole,
             TargetRef::InternetGateway(reference) => self.gateway_target(table, reference)?,
             TargetRef::NatGateway(reference) => self.nat_target(table, reference)?,
+            TargetRef::EgressOnly(reference) => self.egress_only_target(table, destination, reference)?,
+            TargetRef::Peering(reference) => self.peering_target(table, reference)?,
             TargetRef::Interface(ResourceRef::Name(name, _)) if self.names_gateway(name) => {
                 self.gateway_target(table, &ResourceRef::new(name))?
             }
             TargetRef::Interface(ResourceRef::Name(name, _)) if self.names_nat(name) => {
                 self.nat_target(table, &ResourceRef::new(name))?
+            }
+            TargetRef::Interface(ResourceRef::Name(name, _)) if self.names(&self.egress_only_names, name) => {
+                self.egress_only_target(table, destination, &ResourceRef::new(name))?
+            }
+            TargetRef::Interface(ResourceRef::Name(name, _)) if self.names(&self.peering_names, name) => {
+                self.peering_target(table, &ResourceRef::new(name))?
             }
             TargetRef::Interface(reference) => {
                 let interface = self.interface_id(reference)?;
@@ -575,6 +590,61 @@ impl Network {
     fn names_nat(&self, name: &str) -> bool {
         let is_interface = self.interface_names.resolve(&ResourceRef::new(name)).is_ok();
         !is_interface && self.nat_gateway_names.resolve(&ResourceRef::new(name)).is_ok()
+    }
+
+    /// Whether a name is one of these and no interface's.
+    fn names<T: ResourceId>(&self, names: &Names<T>, name: &str) -> bool {
+        let is_interface = self.interface_names.resolve(&ResourceRef::new(name)).is_ok();
+        !is_interface && names.resolve(&ResourceRef::new(name)).is_ok()
+    }
+
+    fn egress_only_target(
+        &self,
+        table: &RouteTableRecord,
+        destination: IpNet,
+        reference: &ResourceRef<EgressOnlyGatewayId>,
+    ) -> Result<RouteTarget, ModelError> {
+        let gateway = self.egress_only_gateway(reference)?;
+        let problem = if gateway.vpc_id != table.vpc_id {
+            format!(
+                "route table {} and gateway {} belong to different networks",
+                table.id, gateway.id
+            )
+        } else if matches!(destination, IpNet::V4(_)) {
+            format!(
+                "The destination {destination} is IPv4, and {} takes IPv6 alone",
+                gateway.id
+            )
+        } else {
+            return Ok(RouteTarget::EgressOnly(gateway.id));
+        };
+        Err(ModelError::Route {
+            text: problem,
+            field: "target",
+            remedy: "Route IPv6 to the egress-only internet gateway of the VPC, and IPv4 to a NAT gateway.",
+        })
+    }
+
+    fn peering_target(
+        &self,
+        table: &RouteTableRecord,
+        reference: &ResourceRef<PeeringId>,
+    ) -> Result<RouteTarget, ModelError> {
+        let peering = self.peering(reference)?;
+        if peering.state.is_over() {
+            return Err(not_found(reference));
+        }
+        if peering.peer_of(table.vpc_id).is_some() {
+            return Ok(RouteTarget::Peering(peering.id));
+        }
+        Err(ModelError::Route {
+            text: format!(
+                "route table {} and VPC peering connection {} belong to different networks",
+                table.id, peering.id
+            ),
+            field: "target",
+            remedy: "Name a peering connection of the route table's VPC.",
+        })
     }
 
     fn nat_target(

@@ -544,10 +544,14 @@ impl Network {
         }
     }
 
-    /// The rules of a group that name a group which is not there any more: they stay, and match nothing (facts S16).
+    /// The rules of a group that name a group which is not there any more, or of a VPC that is not
+    /// peered any more: they stay, and match nothing (facts S16).
     pub fn stale_rules<'n>(&'n self, group: &'n SecurityGroup) -> impl Iterator<Item = &'n SecurityGroupRule> {
         group.rules.iter().filter(|rule| match rule.peer {
-            Peer::Group(named) => !self.security_groups.contains_key(&named),
+            Peer::Group(named) => self
+                .security_groups
+                .get(&named)
+                .is_none_or(|named| named.vpc_id != group.vpc_id && !self.are_peered(group.vpc_id, named.vpc_id)),
             Peer::Cidr(_) | Peer::PrefixList(_) => false,
         })
     }
@@ -560,7 +564,7 @@ impl Network {
             PeerRef::PrefixList(list) => Peer::PrefixList(self.prefix_list(list)?.id),
             PeerRef::Group(reference) => {
                 let group = self.security_group_in(vpc, reference)?;
-                if group.vpc_id != vpc {
+                if group.vpc_id != vpc && !self.are_peered(vpc, group.vpc_id) {
                     return Err(SecurityGroupError::DifferentNetworks { group: group.id }.into());
                 }
                 Peer::Group(group.id)

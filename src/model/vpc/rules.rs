@@ -192,6 +192,7 @@ impl Command for DeleteVpc {
             .chain(groups.map(|group| group.id.to_string()))
             .chain(acls.map(|acl| acl.id.to_string()))
             .chain(gateways.map(|gateway| gateway.id.to_string()))
+            .chain(edit.egress_only_of(vpc.id).map(|gateway| gateway.to_string()))
             .collect();
         if !dependents.is_empty() {
             return Err(ModelError::Dependents {
@@ -200,6 +201,7 @@ impl Command for DeleteVpc {
                 dependents: dependents.join(", "),
             });
         }
+        edit.end_peerings_of(vpc.id);
         if let Some(table) = edit.route_tables.get(&main).cloned() {
             edit.delete(table);
         }

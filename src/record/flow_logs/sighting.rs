@@ -28,6 +28,8 @@ pub(super) enum Action {
 pub(super) enum TrafficPath {
     /// To another resource of the VPC.
     SameVpc = 1,
+    /// Through a peering connection of the region.
+    Peering = 4,
     /// Through an internet gateway.
     InternetGateway = 8,
 }
@@ -223,7 +225,8 @@ fn path(passage: &Passage) -> Option<TrafficPath> {
         None | Some(RouteTarget::Local | RouteTarget::Interface(_) | RouteTarget::NatGateway(_)) => {
             Some(TrafficPath::SameVpc)
         }
-        Some(RouteTarget::Internet) => Some(TrafficPath::InternetGateway),
+        Some(RouteTarget::Internet | RouteTarget::EgressOnly) => Some(TrafficPath::InternetGateway),
+        Some(RouteTarget::Peering(_)) => Some(TrafficPath::Peering),
         Some(RouteTarget::Blackhole) => None,
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     super::edge::check_edge(topology, &mut mistakes);
     super::flow_logs::check_flow_logs(topology, &mut mistakes);
     super::nat::check_nats(topology, &mut mistakes);
+    super::links::check_links(topology, &mut mistakes);
     crate::topology::filters::check(topology, &mut mistakes);
     for (name, instance) in &topology.instances {
         check_name(name, instance.referenced, &mut mistakes);

@@ -4,6 +4,7 @@
 mod check;
 mod edge;
 mod flow_logs;
+mod links;
 mod nat;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use check::{expected_scope, interface_facts, resolve_profile, route_target, 
 pub use edge::{ElasticIpTopology, InternetGatewayTopology, OutsideTopology};
 pub(in crate::topology) use edge::{outside_subnet, outside_vpc};
 pub use flow_logs::FlowLogTopology;
+pub use links::{EgressOnlyGatewayTopology, PeeringTopology};
 pub use nat::NatGatewayTopology;
 
 use crate::file::diagnostic::FileError;
@@ -75,6 +77,14 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, NatGatewayTopology>)]
     pub nat_gateways: BTreeMap<String, Spanned<NatGatewayTopology>>,
+    /// Egress-only internet gateways, by name. A route leads there with the name as its `via`.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, EgressOnlyGatewayTopology>)]
+    pub egress_only_gateways: BTreeMap<String, Spanned<EgressOnlyGatewayTopology>>,
+    /// Peering connections, by name. A route leads there with the name as its `via`.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, PeeringTopology>)]
+    pub peering_connections: BTreeMap<String, Spanned<PeeringTopology>>,
     /// Hosts beyond all internet gateways, by name. Steps name them as they name instances.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, OutsideTopology>)]

@@ -94,12 +94,17 @@ impl Topology {
         let kinds = [
             (Kind::InternetGateway, self.internet_gateways.contains_key(via)),
             (Kind::NatGateway, self.nat_gateways.contains_key(via)),
+            (Kind::EgressOnlyGateway, self.egress_only_gateways.contains_key(via)),
+            (Kind::Peering, self.peering_connections.contains_key(via)),
         ];
         kinds.into_iter().find_map(|(kind, named)| named.then_some(kind))
     }
 
     /// The names of all gateways.
     pub(super) fn gateway_names(&self) -> impl Iterator<Item = &String> {
-        self.internet_gateways.keys().chain(self.nat_gateways.keys())
+        let gateways = self.internet_gateways.keys().chain(self.nat_gateways.keys());
+        gateways
+            .chain(self.egress_only_gateways.keys())
+            .chain(self.peering_connections.keys())
     }
 }

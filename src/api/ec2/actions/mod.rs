@@ -5,6 +5,7 @@ mod addresses;
 mod attachments;
 mod cidr_blocks;
 mod dhcp_options;
+mod egress_only_internet_gateways;
 mod flow_logs;
 mod ids;
 mod images;
@@ -17,6 +18,7 @@ mod launch;
 mod life;
 mod nat_gateways;
 mod network_acls;
+mod peering_connections;
 mod prefix_lists;
 mod render;
 mod route_tables;
@@ -32,6 +34,7 @@ use super::error::Ec2Error;
 
 /// Every implemented action, by name.
 pub static ACTIONS: &[Entry] = &[
+    Entry::of::<peering_connections::AcceptVpcPeeringConnection>(),
     Entry::of::<addresses::AllocateAddress>(),
     Entry::of::<interfaces::AssignIpv6Addresses>(),
     Entry::of::<interfaces::AssignPrivateIpAddresses>(),
@@ -48,6 +51,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
     Entry::of::<flow_logs::CreateFlowLogs>(),
+    Entry::of::<egress_only_internet_gateways::CreateEgressOnlyInternetGateway>(),
     Entry::of::<internet_gateways::CreateInternetGateway>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
     Entry::of::<nat_gateways::CreateNatGateway>(),
@@ -60,8 +64,10 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<subnets::CreateSubnet>(),
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
+    Entry::of::<peering_connections::CreateVpcPeeringConnection>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
     Entry::of::<flow_logs::DeleteFlowLogs>(),
+    Entry::of::<egress_only_internet_gateways::DeleteEgressOnlyInternetGateway>(),
     Entry::of::<internet_gateways::DeleteInternetGateway>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
     Entry::of::<nat_gateways::DeleteNatGateway>(),
@@ -74,12 +80,14 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<subnets::DeleteSubnet>(),
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
+    Entry::of::<peering_connections::DeleteVpcPeeringConnection>(),
     Entry::of::<account::DescribeAccountAttributes>(),
     Entry::of::<addresses::DescribeAddresses>(),
     Entry::of::<addresses::DescribeAddressesAttribute>(),
     Entry::of::<account::DescribeAvailabilityZones>(),
     Entry::of::<dhcp_options::DescribeDhcpOptions>(),
     Entry::of::<flow_logs::DescribeFlowLogs>(),
+    Entry::of::<egress_only_internet_gateways::DescribeEgressOnlyInternetGateways>(),
     Entry::of::<images::DescribeImages>(),
     Entry::of::<instance_attributes::DescribeInstanceAttribute>(),
     Entry::of::<instance_attributes::DescribeInstanceCreditSpecifications>(),
@@ -103,6 +111,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::DescribeTags>(),
     Entry::of::<images::DescribeVolumes>(),
     Entry::of::<vpcs::DescribeVpcAttribute>(),
+    Entry::of::<peering_connections::DescribeVpcPeeringConnections>(),
     Entry::of::<vpcs::DescribeVpcs>(),
     Entry::of::<internet_gateways::DetachInternetGateway>(),
     Entry::of::<attachments::DetachNetworkInterface>(),
@@ -120,7 +129,9 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_group_rules::ModifySecurityGroupRules>(),
     Entry::of::<cidr_blocks::ModifySubnetAttribute>(),
     Entry::of::<cidr_blocks::ModifyVpcAttribute>(),
+    Entry::of::<peering_connections::ModifyVpcPeeringConnectionOptions>(),
     Entry::of::<life::RebootInstances>(),
+    Entry::of::<peering_connections::RejectVpcPeeringConnection>(),
     Entry::of::<addresses::ReleaseAddress>(),
     Entry::of::<network_acls::ReplaceNetworkAclAssociation>(),
     Entry::of::<network_acls::ReplaceNetworkAclEntry>(),

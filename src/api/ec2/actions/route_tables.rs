@@ -97,6 +97,20 @@ fn route(call: &Call<'_>, route: &Route) -> Node {
         ("instanceOwnerId", Node::maybe(instance.map(|_| ACCOUNT))),
         ("networkInterfaceId", Node::maybe(interface)),
         (
+            "egressOnlyInternetGatewayId",
+            match route.target {
+                RouteTarget::EgressOnly(gateway) => Node::text(gateway),
+                _ => Node::Absent,
+            },
+        ),
+        (
+            "vpcPeeringConnectionId",
+            match route.target {
+                RouteTarget::Peering(peering) => Node::text(peering),
+                _ => Node::Absent,
+            },
+        ),
+        (
             "natGatewayId",
             match route.target {
                 RouteTarget::NatGateway(gateway) => Node::text(gateway),
@@ -238,6 +252,8 @@ struct Targets<'a> {
     instance: Option<&'a str>,
     gateway: Option<&'a str>,
     nat: Option<&'a str>,
+    egress_only: Option<&'a str>,
+    peering: Option<&'a str>,
     local: bool,
 }
 
@@ -246,7 +262,14 @@ impl Targets<'_> {
     fn one(&self, call: &Call<'_>) -> Result<TargetRef, Ec2Error> {
         let local = self.local || self.gateway == Some("local");
         let gateway = self.gateway.filter(|gateway| *gateway != "local");
-        let named = [self.interface, self.instance, gateway, self.nat];
+        let named = [
+            self.interface,
+            self.instance,
+            gateway,
+            self.nat,
+            self.egress_only,
+            self.peering,
+        ];
         match named.iter().flatten().count() + usize::from(local) {
             0 => return Err(Ec2Error::missing("NetworkInterfaceId")),
             1 => {}
@@ -268,6 +291,16 @@ impl Targets<'_> {
                 let message = format!("The natGateway ID '{}' does not exist", printed(gateway));
                 Ec2Error::new("InvalidNatGatewayID.NotFound", message)
             });
+        }
+        if let Some(gateway) = self.egress_only {
+            let id = reference(gateway).map_err(|_| gateway_not_found(gateway))?;
+            call.controller()
+                .egress_only_gateway(&id)
+                .map_err(|_| gateway_not_found(gateway))?;
+            return Ok(TargetRef::EgressOnly(id));
+        }
+        if let Some(peering) = self.peering {
+            return Ok(TargetRef::Peering(reference(peering)?));
         }
         if let Some(instance) = self.instance {
             let instance: InstanceId = id(instance)?;
@@ -296,6 +329,8 @@ pub(super) struct CreateRoute {
     instance_id: Option<String>,
     gateway_id: Option<String>,
     nat_gateway_id: Option<String>,
+    egress_only_internet_gateway_id: Option<String>,
+    vpc_peering_connection_id: Option<String>,
 }
 
 impl Action for CreateRoute {
@@ -312,6 +347,8 @@ impl Action for CreateRoute {
             instance: self.instance_id.as_deref(),
             gateway: self.gateway_id.as_deref(),
             nat: self.nat_gateway_id.as_deref(),
+            egress_only: self.egress_only_internet_gateway_id.as_deref(),
+            peering: self.vpc_peering_connection_id.as_deref(),
             local: false,
         };
         let target = targets.one(call)?;
@@ -334,6 +371,8 @@ pub(super) struct ReplaceRoute {
     instance_id: Option<String>,
     gateway_id: Option<String>,
     nat_gateway_id: Option<String>,
+    egress_only_internet_gateway_id: Option<String>,
+    vpc_peering_connection_id: Option<String>,
     local_target: Option<bool>,
 }
 
@@ -351,6 +390,8 @@ impl Action for ReplaceRoute {
             instance: self.instance_id.as_deref(),
             gateway: self.gateway_id.as_deref(),
             nat: self.nat_gateway_id.as_deref(),
+            egress_only: self.egress_only_internet_gateway_id.as_deref(),
+            peering: self.vpc_peering_connection_id.as_deref(),
             local: self.local_target == Some(true),
         };
         let target = targets.one(call)?;

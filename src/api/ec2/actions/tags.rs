@@ -13,6 +13,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::egress_only::ModifyEgressOnlyGateway;
 use crate::model::elastic_ip::ModifyAddress;
 use crate::model::flow_log::ModifyFlowLog;
 use crate::model::ids::ResourceRef;
@@ -22,6 +23,7 @@ use crate::model::internet_gateway::ModifyInternetGateway;
 use crate::model::naming::Tags;
 use crate::model::nat_gateway::ModifyNatGateway;
 use crate::model::network_acl::ModifyNetworkAcl;
+use crate::model::peering::ModifyPeering;
 use crate::model::prefix_list::ModifyPrefixList;
 use crate::model::route_table::ModifyRouteTable;
 use crate::model::security_group::{ModifySecurityGroup, TagRule};
@@ -186,6 +188,8 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
         }
         Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
         Some("fl") => retag!(call, pass, edit, text, flow_log, ModifyFlowLog),
+        Some("eigw") => retag!(call, pass, edit, text, egress_only_gateway, ModifyEgressOnlyGateway),
+        Some("pcx") => retag!(call, pass, edit, text, peering, ModifyPeering),
         Some("nat") => retag!(call, pass, edit, text, nat_gateway, ModifyNatGateway),
         Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
@@ -321,6 +325,19 @@ impl Action for DescribeTags {
         }
         for log in controller.flow_logs() {
             take("vpc-flow-log", log.id.to_string(), log.name.as_deref(), &log.tags);
+        }
+        for gateway in controller.egress_only_gateways() {
+            let id = gateway.id.to_string();
+            take(
+                "egress-only-internet-gateway",
+                id,
+                gateway.name.as_deref(),
+                &gateway.tags,
+            );
+        }
+        for peering in controller.peerings() {
+            let id = peering.id.to_string();
+            take("vpc-peering-connection", id, peering.name.as_deref(), &peering.tags);
         }
         for gateway in controller.nat_gateways() {
             take(

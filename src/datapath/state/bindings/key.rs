@@ -14,6 +14,8 @@ pub(in crate::datapath) struct Inside {
     pub(in crate::datapath) protocol: u8,
     /// Whether it stands for the later fragments of one packet, whose identification takes the place of the ports.
     pub(in crate::datapath) fragments: bool,
+    /// Whether it goes by the egress-only gateway of a VPC, whose number takes the place of the interface's.
+    pub(in crate::datapath) egress_only: bool,
     /// The host's address.
     pub(in crate::datapath) address: IpAddr,
     /// Its port, or the identifier of its ICMP queries.
@@ -33,6 +35,8 @@ pub(in crate::datapath) struct Outside {
     pub(in crate::datapath) protocol: u8,
     /// Whether it stands for the later fragments of one packet.
     pub(in crate::datapath) fragments: bool,
+    /// Whether it goes by the egress-only gateway of a VPC.
+    pub(in crate::datapath) egress_only: bool,
     /// The gateway's address.
     pub(in crate::datapath) address: IpAddr,
     /// Its port.
@@ -50,6 +54,7 @@ impl Inside {
             gateway: self.gateway,
             protocol: self.protocol,
             fragments: self.fragments,
+            egress_only: self.egress_only,
             address,
             port,
             remote: self.remote,
@@ -72,6 +77,13 @@ const FRAGMENTS: u64 = 1;
 /// A number of connections to one destination instead of a connection.
 const LOAD: u64 = 2;
 const IPV6: u64 = 4;
+/// By an egress-only gateway.
+const EGRESS_ONLY: u64 = 8;
+
+fn flags(fragments: bool, egress_only: bool) -> u64 {
+    let fragments = if fragments { FRAGMENTS } else { 0 };
+    fragments | if egress_only { EGRESS_ONLY } else { 0 }
+}
 
 fn halves(address: IpAddr) -> [u64; 2] {
     match address {
@@ -107,7 +119,7 @@ const TRANSLATED_PORT: u64 = 0xffff;
 
 impl Words {
     pub(super) fn new(inside: &Inside, (address, port): (IpAddr, u16)) -> Self {
-        let flags = if inside.fragments { FRAGMENTS } else { 0 };
+        let flags = flags(inside.fragments, inside.egress_only);
         let ([a, b], [c, d], [e, f]) = (halves(inside.address), halves(inside.remote), halves(address));
         Self([
             first(inside.gateway, inside.protocol, flags, inside.remote),
@@ -126,7 +138,7 @@ impl Words {
     }
 
     pub(super) fn of_outside(outside: &Outside) -> Self {
-        let flags = if outside.fragments { FRAGMENTS } else { 0 };
+        let flags = flags(outside.fragments, outside.egress_only);
         let ([c, d], [e, f]) = (halves(outside.remote), halves(outside.address));
         Self([
             first(outside.gateway, outside.protocol, flags, outside.remote),
@@ -153,6 +165,10 @@ impl Words {
 
     pub(super) fn is_load(&self) -> bool {
         self.0[0] & LOAD != 0
+    }
+
+    pub(super) fn is_egress_only(&self) -> bool {
+        self.0[0] & EGRESS_ONLY != 0
     }
 
     pub(super) fn gateway(&self) -> u32 {
@@ -200,6 +216,7 @@ impl Words {
             gateway: InterfaceIndex(NonZeroU32::new(self.gateway()).unwrap_or(NonZeroU32::MAX)),
             protocol: (self.0[0] >> 8) as u8,
             fragments: self.0[0] & FRAGMENTS != 0,
+            egress_only: self.is_egress_only(),
             address: self.address(2),
             port: (self.0[1] >> 32) as u16,
             remote: self.address(4),

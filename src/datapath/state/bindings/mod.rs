@@ -363,7 +363,8 @@ impl Bindings {
                 continue;
             };
             let of_address = address.is_none_or(|address| words.translated().0 == address);
-            if until != 0 && !words.is_load() && words.gateway() == gateway.get() && of_address {
+            let own = !words.is_egress_only() && words.gateway() == gateway.get();
+            if until != 0 && !words.is_load() && own && of_address {
                 self.remove(&mut writer, number);
             }
         }
@@ -372,12 +373,26 @@ impl Bindings {
         }
     }
 
+    /// Forgets the connections that go by the egress-only gateway of a VPC.
+    pub fn cut_egress_only(&self, vpc: u32) {
+        let mut writer = self.writer();
+        for number in 1..=writer.made {
+            let Some((words, until, _)) = self.record(number).and_then(Record::read) else {
+                continue;
+            };
+            if until != 0 && !words.is_load() && words.is_egress_only() && words.gateway() == vpc {
+                self.remove(&mut writer, number);
+            }
+        }
+    }
+
     /// The connections of a gateway that are alive.
     pub(in crate::datapath) fn all(&self, gateway: InterfaceIndex, now: u32) -> Vec<Binding> {
         let made = self.writer().made;
         let alive = (1..=made).filter_map(|number| {
             let (words, until, seen) = self.record(number)?.read()?;
-            let own = until >= now.max(1) && !words.is_load() && words.gateway() == gateway.get();
+            let own = !words.is_egress_only() && words.gateway() == gateway.get();
+            let own = own && until >= now.max(1) && !words.is_load();
             own.then(|| Self::binding((number, words, until, seen)))
         });
         alive.filter(|binding| !binding.inside.is_fragments()).collect()
@@ -411,6 +426,9 @@ impl Bindings {
 
     /// Counts for a gateway.
     pub(in crate::datapath) fn count(&self, gateway: InterfaceIndex, counts: &[Option<(NatCounter, u32)>]) {
+        if counts.iter().all(Option::is_none) {
+            return;
+        }
         let mut all = self.counted();
         let own = all.entry(gateway).or_default();
         for (counter, by) in counts.iter().flatten() {

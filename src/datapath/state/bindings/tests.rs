@@ -14,6 +14,7 @@ fn inside(host: u8, port: u16) -> Inside {
         gateway: gateway(),
         protocol: 17,
         fragments: false,
+        egress_only: false,
         address: IpAddr::from([10, 0, 0, host]),
         port,
         remote: IpAddr::from([198, 51, 100, 7]),
