@@ -192,6 +192,10 @@ impl List<'_> {
                     |egress_only_gateway_id| EventKind::EgressOnlyGatewayDeleted { egress_only_gateway_id },
                 )
             }
+            Change::BlockPublicAccess(delta) => {
+                let mode = delta.after.as_ref().map(|block| block.mode).unwrap_or_default();
+                Some(EventKind::BlockPublicAccessModified { mode })
+            }
             Change::Peering(delta) => {
                 let Some(record) = delta.record() else { return };
                 let before = delta.before.as_ref().map(|before| before.state);

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::model::block_public_access::BlockMode;
 use crate::model::fault::FaultSpec;
 use crate::model::mapping::EditSummary;
 use crate::model::nat_gateway::NatState;
@@ -267,6 +268,11 @@ pub enum EventKind {
         /// Which.
         peering_id: PeeringId,
     },
+    /// Another mode of block public access, or other exclusions from it.
+    BlockPublicAccessModified {
+        /// The mode.
+        mode: BlockMode,
+    },
     /// Addresses or prefixes have other owners, all of them from one command.
     MappingsChanged {
         /// The changes; the first 1000 of a longer list.
@@ -431,7 +437,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 52] = [
+    pub const TYPES: [&'static str; 53] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -484,6 +490,7 @@ impl EventKind {
         "peering_created",
         "peering_modified",
         "peering_deleted",
+        "block_public_access_modified",
     ];
 
     /// The name of the type.
@@ -541,6 +548,7 @@ impl EventKind {
             Self::PeeringCreated { .. } => 49,
             Self::PeeringModified { .. } => 50,
             Self::PeeringDeleted { .. } => 51,
+            Self::BlockPublicAccessModified { .. } => 52,
         };
         Self::TYPES[place]
     }

@@ -11,10 +11,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::firewall::Compiled;
 use crate::datapath::{
-    self, Edge, FabricWriter, InterfaceSpec, NatGateway, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec,
+    self, Blocked, Edge, FabricWriter, InterfaceSpec, NatGateway, SubnetIndex, SubnetSpec, VpcIndex, VpcSpec,
 };
 use crate::mapping::registry::{Entry, Registry};
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::block_public_access::{BlockMode, BlockPublicAccess, Excluded, ExclusionMode};
 use crate::model::dhcp_options::DhcpOptions;
 use crate::model::interface::InterfaceRecord;
 use crate::model::nat_gateway::{Connectivity, NatState};
@@ -259,9 +260,40 @@ impl Binding {
             }
         }
         self.add_nats(network, &mut edge);
+        if let Some(blocked) = network.block_public_access().and_then(|block| self.blocked(block)) {
+            edge.block(blocked);
+        }
         let before = self.writer.view().edge.clone();
         self.writer.set_edge(edge);
         self.cut_connections(&before);
+    }
+
+    /// What is blocked, with places of the fabric.
+    fn blocked(&self, block: &BlockPublicAccess) -> Option<Blocked> {
+        let mut blocked = match block.mode {
+            BlockMode::Off => return None,
+            BlockMode::BlockBidirectional => Blocked::default(),
+            BlockMode::BlockIngress => Blocked {
+                lets_out: true,
+                ..Blocked::default()
+            },
+        };
+        for exclusion in &block.exclusions {
+            let everything = exclusion.mode == ExclusionMode::AllowBidirectional;
+            match exclusion.of {
+                Excluded::Vpc(vpc) => {
+                    if let Some(index) = self.vpcs.by_id.get(&vpc) {
+                        *blocked.vpcs.entry(*index).or_default() |= everything;
+                    }
+                }
+                Excluded::Subnet(subnet) => {
+                    if let Some(index) = self.subnet_index(subnet) {
+                        *blocked.subnets.entry(index).or_default() |= everything;
+                    }
+                }
+            }
+        }
+        Some(blocked)
     }
 
     fn add_nats(&self, network: &Network, edge: &mut Edge) {

@@ -188,7 +188,7 @@ impl<'c> Follower<'c> {
                     .for_each(|association| self.firewall.subnet(association.subnet));
             }
             Change::InternetGateway(delta) => self.gateway(state, delta),
-            Change::ElasticIp(_) => self.edge = true,
+            Change::ElasticIp(_) | Change::BlockPublicAccess(_) => self.edge = true,
             Change::FlowLog(_) => self.afterwards.flow_logs = true,
             Change::NatGateway(delta) => self.nat_gateway(state, delta),
             Change::EgressOnlyGateway(delta) => {

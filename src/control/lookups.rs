@@ -3,6 +3,7 @@
 use super::controller::Controller;
 use super::error::ControlError;
 use crate::datapath::NatCounters;
+use crate::model::block_public_access::BlockPublicAccess;
 use crate::model::{
     AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway,
     NatGatewayId, NetworkInterface, Peering, PeeringId, ResourceRef, SubnetId,
@@ -82,6 +83,11 @@ impl Controller {
     /// One peering connection.
     pub fn peering(&self, peering: &ResourceRef<PeeringId>) -> Result<Peering, ControlError> {
         Ok(self.read().network.peering(peering)?.clone())
+    }
+
+    /// What is blocked of the outside; `None` as long as nothing was set.
+    pub fn block_public_access(&self) -> Option<BlockPublicAccess> {
+        self.read().network.block_public_access().cloned()
     }
 
     /// The interfaces of the hosts of the outside, by identifier.

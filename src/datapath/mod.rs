@@ -38,9 +38,9 @@ pub use translate::Translation;
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};
 pub use view::{
-    Edge, Fabric, FabricWriter, Ingress, InterfaceSpec, NatGateway, Origin, PolicyIndex, RouteTable, RouteTarget,
-    RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex, VpcSpec, VpcView,
-    warm,
+    Blocked, Edge, Fabric, FabricWriter, Ingress, InterfaceSpec, NatGateway, Origin, PolicyIndex, RouteTable,
+    RouteTarget, RouterAddress, SERVICES_IPV4, SERVICES_IPV6, SubnetIndex, SubnetSpec, SubnetView, View, VpcIndex,
+    VpcSpec, VpcView, warm,
 };
 
 use crate::mapping::InterfaceIndex;

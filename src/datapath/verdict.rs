@@ -339,6 +339,8 @@ named! {
         IgwNoPublicAddress = "igw_no_public_address",
         /// For an internet gateway, from an IPv6 address that no interface of the VPC has.
         IgwSource = "igw_source_not_assigned",
+        /// Block public access: no gateway to the outside passes it.
+        BlockPublicAccess = "block_public_access",
         /// No host of the outside and no interface behind an internet gateway has the public address.
         IgwUnmapped = "igw_unmapped",
         /// Neither TCP, UDP nor ICMP over IPv4, at a NAT gateway.

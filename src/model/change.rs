@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::block_public_access::BlockPublicAccess;
 use super::dhcp_options::DhcpOptionSet;
 use super::egress_only::EgressOnlyGateway;
 use super::elastic_ip::ElasticIp;
@@ -284,6 +285,8 @@ changes! {
     EgressOnlyGateway(Box<Delta<EgressOnlyGateway>>),
     /// A peering connection is asked for, has another state, is changed or forgotten.
     Peering(Box<Delta<Peering>>),
+    /// What is blocked of the outside has changed, or what is excluded from it.
+    BlockPublicAccess(Box<Delta<BlockPublicAccess>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

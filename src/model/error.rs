@@ -398,6 +398,7 @@ impl ModelError {
             "igw" => ("internetGateway ID", "internet_gateway"),
             "eigw" => ("egressOnlyInternetGateway ID", "egress_only_internet_gateway"),
             "pcx" => ("vpcPeeringConnection ID", "peering_connection"),
+            "vpcbpa-exclude" => ("exclusion ID", "exclusion"),
             "nat" => ("natGateway ID", "nat_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
             "fl" => ("flow log ID", "flow_log"),

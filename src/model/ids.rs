@@ -258,6 +258,21 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names what is blocked of the outside: there is one.
+    BlockPublicAccessId,
+    "vpcbpa",
+    "block public access",
+    "InvalidParameterValue"
+);
+resource_id!(
+    /// Names an exclusion from block public access.
+    BpaExclusionId,
+    "vpcbpa-exclude",
+    "block public access exclusion",
+    "InvalidVpcBlockPublicAccessExclusionId.NotFound"
+);
+
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

@@ -4,6 +4,7 @@
 //! generator that the caller passes in, so the same seed gives the same network.
 
 pub mod address;
+pub mod block_public_access;
 pub mod change;
 pub mod cidr;
 pub mod command;
@@ -43,9 +44,10 @@ pub use elastic_ip::ElasticIp;
 pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
-    AddressAssociationId, AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FaultId, FlowLogId, InstanceId,
-    InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId,
-    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AddressAssociationId, AllocationId, BlockPublicAccessId, BpaExclusionId, DhcpOptionsId, EgressOnlyGatewayId,
+    FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId,
+    NetworkAclId, PeeringId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
+    VpcId,
 };
 pub use instance::{Instance, metadata};
 pub use interface::{Attachment, InterfaceStatus, NetworkInterface};

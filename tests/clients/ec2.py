@@ -458,6 +458,19 @@ def links(vpc):
         ec2.delete_vpc(VpcId=one)
 
 
+def block_public_access(vpc):
+    expect("nothing", ec2.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]["InternetGatewayBlockMode"], "off")
+    now = ec2.modify_vpc_block_public_access_options(InternetGatewayBlockMode="block-ingress")["VpcBlockPublicAccessOptions"]
+    expect("blocked", (now["State"], now["InternetGatewayBlockMode"]), ("update-complete", "block-ingress"))
+    made = ec2.create_vpc_block_public_access_exclusion(VpcId=vpc, InternetGatewayExclusionMode="allow-egress")["VpcBlockPublicAccessExclusion"]
+    name = made["ExclusionId"]
+    ec2.modify_vpc_block_public_access_exclusion(ExclusionId=name, InternetGatewayExclusionMode="allow-bidirectional")
+    read = ec2.describe_vpc_block_public_access_exclusions(ExclusionIds=[name])["VpcBlockPublicAccessExclusions"][0]
+    expect("excluded", (read["InternetGatewayExclusionMode"], read["ResourceArn"].endswith(vpc)), ("allow-bidirectional", True))
+    expect("gone", ec2.delete_vpc_block_public_access_exclusion(ExclusionId=name)["VpcBlockPublicAccessExclusion"]["State"], "delete-complete")
+    ec2.modify_vpc_block_public_access_options(InternetGatewayBlockMode="off")
+
+
 def refusals(vpc):
     missing = {
         "describe_vpcs": ("VpcIds", "vpc-0123456789abcdef0", "InvalidVpcID.NotFound"),
@@ -488,6 +501,7 @@ def main():
     flow_logs(vpc, ids[0])
     nat_gateways(vpc, subnets[0])
     links(vpc)
+    block_public_access(vpc)
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -61,6 +61,8 @@ scenarios! {
         "three-tier.yaml", "ports: 80, group: app" => "ports: 80, group: web";
     peering_is_not_transitive_and_lets_rules_name_groups_of_the_peer:
         "peering.yaml", "peering_not_transitive: 1 } } } }\n  - ping: { from: left, to: 198" => "peering_not_transitive: 0 } } } }\n  - ping: { from: left, to: 198";
+    block_public_access_cuts_all_vpcs_off_at_once:
+        "block-public-access.yaml", "\"mode\": \"block-ingress\"" => "\"mode\": \"block-bidirectional\"";
     a_nat_gateway_forgets_an_idle_connection_and_resets_its_host:
         "nat-gateway.yaml", "nat: { idle_timeout: 2 }" => "nat: { idle_timeout: 60 }";
     hole_punching_fails_behind_nat_gateways_and_works_behind_nat_instances:

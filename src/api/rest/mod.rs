@@ -1,6 +1,7 @@
 //! Implements the REST API under `/v1`, one file for each resource. The OpenAPI description is made from the same
 //! routes, so the two cannot differ.
 
+mod block_public_access;
 mod captures;
 mod containers;
 mod devices;
@@ -59,6 +60,7 @@ use crate::contain;
 use crate::control::ControlError;
 use crate::model::Command;
 
+pub use block_public_access::{BlockPublicAccessView, BpaExclusionView};
 pub(crate) use containers::Containers;
 pub use dhcp_options::DhcpOptionsView;
 pub use egress_only_internet_gateways::EgressOnlyGatewayView;
@@ -114,6 +116,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "nat-gateways", description = "What hosts of private subnets reach other networks by"),
         (name = "egress-only-internet-gateways", description = "What hosts begin IPv6 connections to the outside by"),
         (name = "peering-connections", description = "What VPCs reach each other by"),
+        (name = "block-public-access", description = "What gateways to the outside let through, for all VPCs"),
         (name = "outside", description = "Hosts beyond all internet gateways"),
         (name = "topology", description = "The whole network as one file"),
         (name = "ports", description = "Ports of the switch, with every counter and drop reason"),
@@ -147,6 +150,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(internet_gateways::router())
         .merge(elastic_ips::router())
         .merge(nat_gateways::router())
+        .merge(block_public_access::router())
         .merge(egress_only_internet_gateways::router())
         .merge(peering_connections::router())
         .merge(outside::router())

@@ -17,6 +17,7 @@ impl<O: Observer> Context<'_, O> {
         if !self.view.edge.has_egress_only(vpc) {
             return Err(DropReason::Blackhole);
         }
+        self.not_blocked(self.ingress.subnet, true)?;
         let ip = IpPacket::of(frame).ok_or(DropReason::Ipv6Malformed)?;
         let (connection, later) = connection(&ip, vpc, true).ok_or(DropReason::EigwUnsolicited)?;
         let known = self.remembered(&connection);

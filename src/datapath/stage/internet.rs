@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::route::{hops_left, is_link_local};
 use crate::datapath::{
-    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, Stage, SubnetView, Translation, VpcIndex, VpcView,
+    Context, Decided, DropReason, Fact, Observer, Packet, Rewrite, RouteTarget, Stage, SubnetView, Translation,
+    VpcIndex, VpcView,
 };
 use crate::mapping::{Interface, InterfaceIndex};
 use crate::wire::frame::{Frame, Ipv4Packet};
@@ -42,8 +43,14 @@ impl<'a, O: Observer> Context<'a, O> {
             false => self.public_source(packet.source())?,
         };
         let beyond = self.beyond(packet.destination())?;
-        if source.is_ipv6() && !self.is_outside(beyond.subnet) {
-            self.lets_in_by_ipv6(frame, source, beyond.subnet)?;
+        if !self.is_outside(beyond.subnet) {
+            let back = beyond.subnet.routes.lookup(source).map(|(_, target)| target);
+            let by_nat = self.view.edge.nat(beyond.owner).is_some();
+            let by_egress_only = source.is_ipv6() && back == Some(RouteTarget::EgressOnly);
+            self.not_blocked(beyond.subnet, by_nat || by_egress_only)?;
+            if source.is_ipv6() {
+                self.lets_in_by_ipv6(frame, source, beyond.subnet)?;
+            }
         }
         // The router of the outside takes a hop of what passes it; whether EC2's gateway takes one is unknown.
         let to_outside = self.ingress.vpc.index != beyond.subnet.vpc && self.is_outside(beyond.subnet);
@@ -58,6 +65,24 @@ impl<'a, O: Observer> Context<'a, O> {
         match self.deliver_beyond(frame, packet, source, &beyond, decrement_ttl) {
             Err(DropReason::TooLong) => self.too_big(frame, packet, mtu.unwrap_or(beyond.subnet.profile().mtu)),
             decided => decided,
+        }
+    }
+
+    /// A packet that a route sends to the internet gateway.
+    pub(super) fn through_internet_gateway(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) -> Decided {
+        if !self.ingress.vpc.outside {
+            self.not_blocked(self.ingress.subnet, false)?;
+        }
+        self.cross_edge(frame, packet)
+    }
+
+    /// Whether block public access lets a packet from or to a subnet through (firewall facts B1).
+    pub(super) fn not_blocked(&mut self, subnet: &SubnetView, by_stateful: bool) -> Result<(), DropReason> {
+        match self.view.edge.blocked() {
+            Some(blocked) if !blocked.lets_through(subnet.vpc, subnet.index, by_stateful) => {
+                Err(DropReason::BlockPublicAccess)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -137,6 +137,7 @@ impl<'a, O: Observer> Context<'a, O> {
         let (target, source, crosses) = match route.ok_or(DropReason::NoRoute)?.1 {
             RouteTarget::Internet if !nat.public => return Err(DropReason::NatPrivateToIgw),
             RouteTarget::Internet => {
+                self.not_blocked(subnet, true)?;
                 let public = self.public_of(vpc.index, source)?;
                 if self.is_too_long_to_cross(frame, &Packet::V4(*packet)) {
                     return self.too_big(frame, &Packet::V4(*packet), super::internet::MTU);

@@ -76,9 +76,9 @@ impl<'a, O: Observer> Context<'a, O> {
                 let (interface, subnet, owner) = this.middlebox(index)?;
                 this.pass_on(frame, packet, &interface, subnet, owner)
             }),
-            RouteTarget::Internet => {
-                self.aside_with_packet(frame.bytes(), |this, frame, packet| this.cross_edge(frame, packet))
-            }
+            RouteTarget::Internet => self.aside_with_packet(frame.bytes(), |this, frame, packet| {
+                this.through_internet_gateway(frame, packet)
+            }),
             RouteTarget::NatGateway(gateway) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                 this.through_nat(frame, packet, gateway)
             }),

@@ -10,6 +10,29 @@ use ipnet::Ipv6Net;
 use super::{SubnetIndex, VpcIndex};
 use crate::mapping::InterfaceIndex;
 
+/// What is blocked of the outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// Whether connections that NAT and egress-only gateways let out pass.
+    pub lets_out: bool,
+    /// VPCs that are excluded, and whether everything passes there or what such gateways let out alone.
+    pub vpcs: HashMap<VpcIndex, bool>,
+    /// Subnets that are excluded, likewise.
+    pub subnets: HashMap<SubnetIndex, bool>,
+}
+
+impl Blocked {
+    /// Whether a packet from or to a subnet passes. `by_stateful` says that it goes by a NAT or an egress-only gateway.
+    pub fn lets_through(&self, vpc: VpcIndex, subnet: SubnetIndex, by_stateful: bool) -> bool {
+        let excluded = [self.subnets.get(&subnet), self.vpcs.get(&vpc)];
+        by_stateful && self.lets_out
+            || excluded
+                .into_iter()
+                .flatten()
+                .any(|everything| *everything || by_stateful)
+    }
+}
+
 /// A NAT gateway that is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatGateway {
@@ -61,6 +84,7 @@ pub struct Edge {
     internet: HashSet<VpcIndex, RandomState>,
     egress_only: HashSet<VpcIndex, RandomState>,
     nats: HashMap<InterfaceIndex, NatGateway, RandomState>,
+    blocked: Option<Blocked>,
     outside: Option<SubnetIndex>,
 }
 
@@ -104,6 +128,16 @@ impl Edge {
     pub fn associate(&mut self, public: Ipv4Addr, vpc: VpcIndex, private: Ipv4Addr) {
         self.by_public.insert(public, (vpc, private));
         self.by_private.insert((vpc, private), public);
+    }
+
+    /// Blocks what is not excluded.
+    pub fn block(&mut self, blocked: Blocked) {
+        self.blocked = Some(blocked);
+    }
+
+    /// What is blocked, if anything is.
+    pub fn blocked(&self) -> Option<&Blocked> {
+        self.blocked.as_ref()
     }
 
     /// Adds a NAT gateway.

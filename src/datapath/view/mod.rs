@@ -27,7 +27,7 @@ use crate::wire::MacAddr;
 use numbered::Numbered;
 use ranges::{Ranges, upper_half};
 
-pub use edge::{Edge, NatGateway};
+pub use edge::{Blocked, Edge, NatGateway};
 pub use prefetch::warm;
 pub use routes::{RouteTable, RouteTarget};
 pub use writer::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};

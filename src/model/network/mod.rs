@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rand::Rng;
 
+use super::block_public_access::BlockPublicAccess;
 use super::change::{Change, Effect, Entry};
 use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
@@ -24,9 +25,9 @@ use super::elastic_ip::ElasticIp;
 use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
-    AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId,
-    NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ResourceId, ResourceRef,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, BlockPublicAccessId, DhcpOptionsId, EgressOnlyGatewayId, FlowLogId, InstanceId, InterfaceId,
+    InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ResourceId,
+    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface};
@@ -80,6 +81,7 @@ pub struct Network {
     pub(super) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
     pub(super) egress_only: BTreeMap<EgressOnlyGatewayId, EgressOnlyGateway>,
     pub(super) peerings: BTreeMap<PeeringId, Peering>,
+    pub(super) block_public_access: Option<BlockPublicAccess>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
@@ -98,6 +100,8 @@ pub struct Network {
     pub(super) nat_gateway_names: Names<NatGatewayId>,
     pub(super) egress_only_names: Names<EgressOnlyGatewayId>,
     pub(super) peering_names: Names<PeeringId>,
+    /// Always empty: it has no name.
+    pub(super) block_public_access_names: Names<BlockPublicAccessId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -168,6 +172,7 @@ impl Network {
             nat_gateways: BTreeMap::new(),
             egress_only: BTreeMap::new(),
             peerings: BTreeMap::new(),
+            block_public_access: None,
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
@@ -185,6 +190,7 @@ impl Network {
             nat_gateway_names: Names::default(),
             egress_only_names: Names::default(),
             peering_names: Names::default(),
+            block_public_access_names: Names::default(),
             next_sequence: 0,
         }
     }

@@ -10,6 +10,9 @@ use proptest::sample::Index;
 
 use super::tests::World;
 use super::*;
+use crate::model::block_public_access::{
+    BlockMode, ExcludeFromBlock, ExcludedRef, ExclusionMode, IncludeInBlock, SetBlockPublicAccess,
+};
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::egress_only::{CreateEgressOnlyGateway, DeleteEgressOnlyGateway, ModifyEgressOnlyGateway};
 use crate::model::elastic_ip::{
@@ -586,7 +589,22 @@ impl World {
                 at: SystemTime::UNIX_EPOCH,
                 tags: Default::default(),
             }),
-            4 => self.accepts(ForgetPeering(peering)),
+            4 if draw.flag => self.accepts(ForgetPeering(peering)),
+            4 => {
+                let exclusion = network.exclusions().next().map(|exclusion| exclusion.id);
+                match exclusion {
+                    Some(exclusion) => self.accepts(IncludeInBlock(exclusion)),
+                    None => self.accepts(ExcludeFromBlock {
+                        of: ExcludedRef::Vpc(draw.vpc(network)),
+                        mode: ExclusionMode::AllowEgress,
+                        at: SystemTime::UNIX_EPOCH,
+                    }),
+                }
+            }
+            5 if draw.flag => self.accepts(SetBlockPublicAccess {
+                mode: BlockMode::BlockIngress,
+                at: SystemTime::UNIX_EPOCH,
+            }),
             5 => self.accepts(ModifyPeering {
                 requester_dns: Some(draw.flag),
                 ..ModifyPeering::new(peering)

@@ -3,6 +3,7 @@
 mod account;
 mod addresses;
 mod attachments;
+mod block_public_access;
 mod cidr_blocks;
 mod dhcp_options;
 mod egress_only_internet_gateways;
@@ -64,6 +65,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<subnets::CreateSubnet>(),
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
+    Entry::of::<block_public_access::CreateVpcBlockPublicAccessExclusion>(),
     Entry::of::<peering_connections::CreateVpcPeeringConnection>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
     Entry::of::<flow_logs::DeleteFlowLogs>(),
@@ -80,6 +82,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<subnets::DeleteSubnet>(),
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
+    Entry::of::<block_public_access::DeleteVpcBlockPublicAccessExclusion>(),
     Entry::of::<peering_connections::DeleteVpcPeeringConnection>(),
     Entry::of::<account::DescribeAccountAttributes>(),
     Entry::of::<addresses::DescribeAddresses>(),
@@ -111,6 +114,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::DescribeTags>(),
     Entry::of::<images::DescribeVolumes>(),
     Entry::of::<vpcs::DescribeVpcAttribute>(),
+    Entry::of::<block_public_access::DescribeVpcBlockPublicAccessExclusions>(),
+    Entry::of::<block_public_access::DescribeVpcBlockPublicAccessOptions>(),
     Entry::of::<peering_connections::DescribeVpcPeeringConnections>(),
     Entry::of::<vpcs::DescribeVpcs>(),
     Entry::of::<internet_gateways::DetachInternetGateway>(),
@@ -129,6 +134,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<security_group_rules::ModifySecurityGroupRules>(),
     Entry::of::<cidr_blocks::ModifySubnetAttribute>(),
     Entry::of::<cidr_blocks::ModifyVpcAttribute>(),
+    Entry::of::<block_public_access::ModifyVpcBlockPublicAccessExclusion>(),
+    Entry::of::<block_public_access::ModifyVpcBlockPublicAccessOptions>(),
     Entry::of::<peering_connections::ModifyVpcPeeringConnectionOptions>(),
     Entry::of::<life::RebootInstances>(),
     Entry::of::<peering_connections::RejectVpcPeeringConnection>(),
