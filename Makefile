@@ -78,7 +78,8 @@ CRASHES ?= 1000
 crash: root
 	LOCALVPC_CRASHES=$(CRASHES) $(CARGO) test --locked --test root -- --include-ignored --nocapture no_acknowledged_edit_is_lost
 
-# The short form takes less than two minutes; ATTACK=--long an hour. ATTACK_BINARY takes one that is built already.
+# The short form takes less than two minutes; ATTACK=--long an hour, ATTACK="--long --seconds 600" ten minutes.
+# ATTACK_BINARY takes one that is built already.
 ATTACK ?=
 ATTACK_BINARY ?=
 ## hostile requests, files, connections, tenants and ends, while a pair must not lose a ping (ATTACK=--long: an hour of it)
