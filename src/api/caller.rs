@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_closed_its_socket_is_nobody() {
+    fn a_client_that_has_closed_its_socket_has_no_user() {
         let owners = SocketOwners::new();
         let (client, server) = connected("127.0.0.1:0");
         let (peer, local) = (server.peer_addr().unwrap(), server.local_addr().unwrap());

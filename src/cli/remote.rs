@@ -670,7 +670,7 @@ fn event_line(kind: &str, data: &str) -> String {
 
 /// `10.0.1.50 eni-1 -> eni-2`: the former owner and the present one.
 fn change(change: &Value) -> String {
-    let owner = |field: &str| change[field].as_str().unwrap_or("nobody");
+    let owner = |field: &str| change[field].as_str().unwrap_or("none");
     format!("{} {} -> {}", text(change, "address"), owner("from"), owner("to"))
 }
 

@@ -803,7 +803,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_written_with_its_type_beside_its_fields() {
+    fn an_event_is_written_with_its_type_among_its_fields() {
         let event = Event {
             id: 7,
             at: SystemTime::UNIX_EPOCH,

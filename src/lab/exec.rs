@@ -551,7 +551,7 @@ impl Supervisor {
         Ok(Running { shared })
     }
 
-    /// Also after a panic the process is reaped, and whoever waits for the command learns that it is over.
+    /// Also after a panic the process is reaped, and a thread that waits for the command learns that it is over.
     fn run_to_the_end(mut self) {
         if contain::once("the supervisor of a command", || self.run()).is_none() {
             self.kill();

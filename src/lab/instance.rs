@@ -116,7 +116,7 @@ pub struct InstanceSpec {
     pub api: ApiAccess,
     /// Files that it has from its first process on.
     pub files: Vec<HostFile>,
-    /// Variables of its commands, beside those of all instances.
+    /// Variables of its commands, in addition to those of all instances.
     pub environment: BTreeMap<String, String>,
 }
 

@@ -74,7 +74,7 @@ pub enum CleanupError {
     #[error("there is no directory for it: set {VARIABLE}, or XDG_RUNTIME_DIR")]
     Nowhere,
     /// Other users could write to the directory, and could have our files removed.
-    #[error("{0} belongs to somebody else, or others may write there: set {VARIABLE} to a directory of your own")]
+    #[error("{0} belongs to another user, or other users may write there: set {VARIABLE} to a directory of your own")]
     Foreign(PathBuf),
     /// A file system operation failed.
     #[error("{path}: {source}")]

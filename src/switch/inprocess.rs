@@ -393,7 +393,7 @@ mod tests {
             IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
         ] {
             let moved = Moved { subnet, address };
-            assert_eq!(switch.announce(moved), 0, "nobody has it");
+            assert_eq!(switch.announce(moved), 0, "no interface has it");
             fabric.map(subnet, address.into(), owner);
             assert_eq!(switch.announce(moved), 1);
             let frame = MemoryHost::receive(&b.card).expect("the other host gets the announcement");

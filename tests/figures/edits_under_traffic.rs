@@ -163,7 +163,7 @@ fn a_long_list_is_applied_in_one_piece_and_no_traffic_is_lost() {
             took = start.elapsed();
             assert_eq!(answer.unwrap()[counted], count);
         });
-        eprintln!("a list of {count} edits, {megabytes} MB: {counted} in {took:.2?} beside 500 pings: {lost} lost");
+        eprintln!("a list of {count} edits, {megabytes} MB: {counted} in {took:.2?} during 500 pings: {lost} lost");
         assert_eq!(lost, 0);
         assert!(took < Duration::from_secs(60), "{took:?}");
     }

@@ -639,7 +639,7 @@ fn a_gratuitous_arp_moves_a_known_address_on_a_lan_and_teaches_no_unknown_one() 
             punt: None
         }
     );
-    assert_eq!(world.route("10.0.2.50"), world.asked(None), "nobody had asked");
+    assert_eq!(world.route("10.0.2.50"), world.asked(None), "no host had asked");
     // A station answers, and later another one takes over.
     let first = MacAddr([0x0a, 0, 0, 0, 2, 0x50]);
     let mut told = ReplyBuffer::new();
@@ -747,7 +747,7 @@ fn a_question_goes_to_every_port_of_the_subnet_and_to_no_other() {
     let question = c.receive().expect("c is asked");
     assert_eq!(d.receive().as_ref(), Some(&question), "and so is d");
     assert!(!c.has_frame() && !d.has_frame(), "once");
-    assert!(!a.has_frame() && !b.has_frame(), "and nobody of another subnet");
+    assert!(!a.has_frame() && !b.has_frame(), "and no host of another subnet");
     let dropped: Vec<_> = switch.take_dropped().iter().map(|dropped| dropped.reason).collect();
     assert_eq!(dropped, [DropReason::NeighborResolving; 2]);
     assert_eq!(switch.counters(*port_c).expect("attached").unasked, 1);

@@ -142,7 +142,7 @@ fn an_interface_that_is_attached_appears_down_and_is_the_host_s_to_configure() {
     let macs = "curl -s http://169.254.169.254/latest/meta-data/network/interfaces/macs/";
     assert!(said(&a, macs).contains(&format!("{mac}/")));
     assert!(!said(&b, macs).contains(&mac.to_string()));
-    assert!(!succeeds(&c, "ping -c 1 -W 0.3 10.0.1.50"), "nobody has configured it");
+    assert!(!succeeds(&c, "ping -c 1 -W 0.3 10.0.1.50"), "no host has configured it");
     let configure = "ip link set eth1 up && ip address add 10.0.1.50/24 dev eth1 noprefixroute";
     assert!(succeeds(&a, configure));
     // A host with two interfaces in one subnet answers by the interface with the address only with policy routing.

@@ -353,7 +353,7 @@ fn of_a_run_that_is_killed_in_the_middle_of_a_step_nothing_is_left_and_the_next_
         "/run/short.yaml",
         &scenario("short", "- ping: { from: a, to: 10.0.1.11, count: 1 }\n"),
     );
-    assert_eq!(next_start(&place), "", "nobody was killed yet");
+    assert_eq!(next_start(&place), "", "no process was killed yet");
     let before = place.count();
     assert!(before.files.contains("run/localvpc"));
 

@@ -125,7 +125,7 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
         (_, Some(_), Some(_)) => {
             Err(Problem::invalid("namespace", "A descriptor is where it is, whatever the namespace").remedy(REMEDY))
         }
-        (Some(_), None, Some(_)) => Err(Problem::invalid("fd", "There is a TAP beside the descriptor").remedy(REMEDY)),
+        (Some(_), None, Some(_)) => Err(Problem::invalid("fd", "A TAP and a descriptor are given").remedy(REMEDY)),
     }
 }
 

@@ -189,7 +189,9 @@ impl EditRequest {
                 at("subnet"),
                 "Both an interface and a subnet are named",
             )
-            .remedy("Name the interface that has the address, or the subnet in which whoever has it loses it.")),
+            .remedy(
+                "Name the interface that has the address, or the subnet: the interface there that has it loses it.",
+            )),
             (EditOperation::Unassign, None, None, None) => Err(Problem::missing(
                 &at("interface"),
                 "Name the interface that has the address, or the subnet.",

@@ -110,7 +110,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "security-groups", description = "Rules that allow packets to and from interfaces"),
         (name = "network-acls", description = "Entries that allow or deny packets at the borders of subnets"),
         (name = "prefix-lists", description = "Addresses under one name, for rules of security groups"),
-        (name = "dhcp-options", description = "What DHCP tells beside the address"),
+        (name = "dhcp-options", description = "What DHCP says in addition to the address"),
         (name = "internet-gateways", description = "What VPCs reach the outside by"),
         (name = "elastic-ips", description = "Public addresses, and the private addresses that they stand for"),
         (name = "nat-gateways", description = "What hosts of private subnets reach other networks by"),

@@ -349,7 +349,7 @@ fn chosen(state: &AppState, request: &StartRun) -> Result<Arc<Scenario>, Refusal
             "Name a stored scenario, or send a file's content in 'text'.",
         )
         .into()),
-        (Some(_), Some(_)) => Err(Problem::invalid("text", "There is a stored scenario beside the text")
+        (Some(_), Some(_)) => Err(Problem::invalid("text", "A stored scenario and a text are given")
             .remedy("Give one of 'scenario' and 'text'.")
             .into()),
     }

@@ -594,7 +594,7 @@ impl<'a> Explainer<'a> {
             Verdict::Deliver { .. } | Verdict::Punt(_) | Verdict::Consumed | Verdict::Ask { .. } => {
                 Resolved::Nobody(told)
             }
-            Verdict::Drop(reason) => Resolved::Nobody(format!("nobody answers for {address} ({reason})")),
+            Verdict::Drop(reason) => Resolved::Nobody(format!("no answer for {address} ({reason})")),
         })
     }
 

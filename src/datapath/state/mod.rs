@@ -3,7 +3,7 @@
 //! neighbors of a subnet.
 //!
 //! A decision only reads it. What it wants written comes back as [`Effects`]; the worker that carries the decision out
-//! writes them with [`Effects::commit`], and whoever only asks for a decision leaves that out.
+//! writes them with [`Effects::commit`], and a caller that only asks for a decision leaves that out.
 
 mod bindings;
 mod connections;

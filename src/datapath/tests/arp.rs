@@ -68,7 +68,7 @@ tables! {
     fn arp_for_an_address_of_another_subnet_meets_silence() {
         case("assigned there", A, who_has(A, "10.0.2.10"), Drop(ArpOtherSubnet)),
         case("its gateway", A, who_has(A, "10.0.2.1"), Drop(ArpOtherSubnet)),
-        case("assigned to nobody there", A, who_has(A, "10.0.2.99"), Drop(ArpOtherSubnet)),
+        case("not assigned there", A, who_has(A, "10.0.2.99"), Drop(ArpOtherSubnet)),
     }
 
     /// VPC guide, "Subnet sizing": no interface can have the first four addresses or the last.
@@ -122,7 +122,7 @@ tables! {
 
     /// EC2's mappings change by the API only: announcements of a host change nothing and are dropped.
     fn arp_replies_and_gratuitous_arp_from_a_host_go_nowhere() {
-        case("reply to everybody", A, arp(2, A.mac(), "10.0.1.10", "10.0.1.11"), Drop(ArpReply)),
+        case("broadcast reply", A, arp(2, A.mac(), "10.0.1.10", "10.0.1.11"), Drop(ArpReply)),
         case("reply to one host", A, arp_to(B.mac(), 2, A.mac(), "10.0.1.10", "10.0.1.11"), Drop(ArpReply)),
         case("gratuitous request for the own address", A, arp(1, A.mac(), "10.0.1.10", "10.0.1.10"), Drop(ArpGratuitous)),
         case("gratuitous request for another's address", A, arp(1, A.mac(), "10.0.1.11", "10.0.1.11"), Drop(ArpGratuitous)),

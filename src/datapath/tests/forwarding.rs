@@ -27,7 +27,7 @@ tables! {
         case("IPv6 multicast to one MAC", A,
             ipv6(A.mac(), B.mac(), v6("2001:db8:1:1::a"), v6("ff02::1"), 17, 64, &[0, 9, 0, 9, 0, 8, 0, 0]), Drop(Multicast))
             .given(|lab: &mut Lab| lab.unchecked(&[A, B])),
-        case("one host's packet to everybody's MAC", A, udp(A, BROADCAST, "10.0.1.10", "10.0.1.11"), Drop(Broadcast)),
+        case("one host's packet to the broadcast MAC", A, udp(A, BROADCAST, "10.0.1.10", "10.0.1.11"), Drop(Broadcast)),
     }
 
     /// VPC guide, "Route tables": within a subnet, data link layer routing.
@@ -42,7 +42,7 @@ tables! {
 
     /// Stale neighbor entries, as after a failover on EC2: the frame's destination MAC decides.
     fn a_stale_neighbor_entry_sends_frames_into_the_void() {
-        case("nobody has the MAC any more", A, udp(A, NOBODY, "10.0.1.10", "10.0.1.11"), Drop(UnknownMac)),
+        case("no interface has the MAC any more", A, udp(A, NOBODY, "10.0.1.10", "10.0.1.11"), Drop(UnknownMac)),
         case("its interface lost the address", A, udp(A, B.mac(), "10.0.1.10", "10.0.1.12"), Drop(DestinationCheck))
             .given(|lab: &mut Lab| lab.map(lab.sa, "10.0.1.12/32", Some(A))),
         case("its interface was deleted", A, udp(A, E.mac(), "10.0.1.10", "10.0.1.14"), Drop(UnknownMac))

@@ -7,9 +7,9 @@ use crate::datapath::RouteTarget;
 const LLA_A: &str = "fe80::8ca:5ff:fe9c:fc14";
 
 tables! {
-    fn a_frame_bears_the_mac_of_the_interface_that_sends_it() {
+    fn a_frame_has_the_mac_of_the_interface_that_sends_it() {
         case("another's MAC", A, udp(B, C.mac(), "10.0.1.11", "10.0.1.10"), Drop(SourceMac)),
-        case("nobody's MAC", A, ethernet(B.mac(), NOBODY, 0x0800, &[0; 46]), Drop(SourceMac)),
+        case("a MAC of no interface", A, ethernet(B.mac(), NOBODY, 0x0800, &[0; 46]), Drop(SourceMac)),
         case("in ARP", A, arp(1, B.mac(), "10.0.1.10", "10.0.1.11"), Drop(SourceMac)),
         case("even with the check off", A, udp(B, B.mac(), "10.0.1.10", "10.0.1.11"), Drop(SourceMac))
             .given(|lab: &mut Lab| lab.unchecked(&[A, B])),

@@ -46,7 +46,7 @@ tables! {
 
     /// Seen on EC2: made-up fe80::8ca:5ff:fe9c:fc02, 03 and 04 all resolved, and no interface had them.
     fn any_eui64_link_local_resolves_to_the_mac_that_it_was_made_from() {
-        case("nobody's", A, solicitation(A, LLA, "fe80::8ca:5ff:fe9c:fc02", None), Reply(hex(MADE_UP_IS_AT))),
+        case("of no interface", A, solicitation(A, LLA, "fe80::8ca:5ff:fe9c:fc02", None), Reply(hex(MADE_UP_IS_AT))),
         case("b's", A, solicitation(A, LLA, "fe80::60:cbff:fecf:193e", None), Reply(hex(
             "0aca059cfc14 0260cbcf193e 86dd 6000000000203aff
              fe800000000000000060cbfffecf193e fe8000000000000008ca05fffe9cfc14

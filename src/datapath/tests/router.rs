@@ -99,7 +99,7 @@ tables! {
         case("metadata", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), LeftTo(LinkLocal)),
         case("time", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.123"), LeftTo(LinkLocal)),
         case("names by IPv6", A, super::lab::udp(A, ROUTER_A, "2001:db8:1:1::a", "fd00:ec2::253"), LeftTo(LinkLocal)),
-        case("base + 2 of a subnet, where nobody answers", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.1.2"), Drop(NoService)),
+        case("base + 2 of a subnet, where no router answers", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.1.2"), Drop(NoService)),
         case("base + 2 of another subnet", A, super::lab::udp(A, ROUTER_A, "10.0.1.10", "10.0.2.2"), Drop(NoMapping)),
         case("a ping", A, ping4(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), Drop(NoService)),
         case("a fragment", A, super::lab::resummed(super::lab::udp(A, ROUTER_A, "10.0.1.10", "169.254.169.254"), &[(20, 0x20)]), Drop(NoService)),

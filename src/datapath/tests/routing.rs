@@ -75,7 +75,7 @@ tables! {
             patched(udp(A, B.mac(), "10.0.1.10", "10.0.1.11"), &[(22, 0), (24, 0), (25, 0)]), To(B)),
         case("from loopback", A, udp(A, ROUTER_A, "127.0.0.1", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
         case("from a group", A, udp(A, ROUTER_A, "224.0.0.18", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
-        case("from everybody", A, udp(A, ROUTER_A, "255.255.255.255", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
+        case("from the broadcast address", A, udp(A, ROUTER_A, "255.255.255.255", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
         case("from no address", A, udp(A, ROUTER_A, "0.0.0.0", "10.0.2.10"), Drop(InvalidSource)).given(unchecked),
         case("from no address to a service", A, udp(A, ROUTER_A, "0.0.0.0", "169.254.169.254"), Drop(InvalidSource))
             .given(unchecked),
@@ -145,7 +145,7 @@ tables! {
         case("may be fragmented", A, resummed(long4(1501), &[(20, 0)]), Drop(TooLong)).given(narrow),
         case("more than the gateway may send", A, long4(1501), Drop(TooLong)).given(narrow)
             .with(|p| p.router.errors_per_second = 1).times(2),
-        case("from nobody", A, ipv6(A.mac(), ROUTER_A, v6("::"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]), Drop(InvalidSource))
+        case("from the unspecified address", A, ipv6(A.mac(), ROUTER_A, v6("::"), v6("2001:db8:1:2::c"), 17, 64, &[0; 1461]), Drop(InvalidSource))
             .given(|lab: &mut Lab| { narrow(lab); lab.unchecked(&[A]); }),
         case("an ICMP error", A, resummed(long4(1501), &[(23, 1), (34, 3)]), Drop(TooLong)).given(narrow),
         case("an ICMPv6 error", A, ipv6(A.mac(), ROUTER_A, v6("2001:db8:1:1::a"), v6("2001:db8:1:2::c"), 58, 64, &[1; 1461]), Drop(TooLong))

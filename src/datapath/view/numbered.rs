@@ -112,8 +112,8 @@ mod tests {
             (1..1000).collect::<Vec<_>>()
         );
         assert_eq!(all.iter().count(), 998);
-        for nobody in [0, 1000, u32::MAX] {
-            assert!(all.get(nobody).is_none() && all.remove(nobody).is_none());
+        for unused in [0, 1000, u32::MAX] {
+            assert!(all.get(unused).is_none() && all.remove(unused).is_none());
         }
         assert_eq!(all.next(), 1000, "a number that was in use is not the next one");
     }

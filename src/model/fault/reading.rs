@@ -1,6 +1,6 @@
 //! Reads a fault: one member is named after its kind, next to `duration` and `description`.
 //!
-//! It is written by hand because serde knows no `deny_unknown_fields` beside `flatten`, and would forget where in a file a
+//! It is written by hand because serde knows no `deny_unknown_fields` together with `flatten`, and would forget where in a file a
 //! flattened value stands.
 
 use std::fmt;
@@ -23,7 +23,7 @@ impl<'de> Visitor<'de> for SpecVisitor {
     type Value = FaultSpec;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a fault such as `link_down: { interfaces: [a] }`, with `duration` and `description` beside it")
+        f.write_str("a fault such as `link_down: { interfaces: [a] }`, with `duration` and `description` if need be")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FaultSpec, A::Error> {

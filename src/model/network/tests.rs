@@ -262,7 +262,7 @@ fn a_subnet_lies_in_its_vpc_and_clear_of_its_siblings() {
 }
 
 #[test]
-fn the_first_four_addresses_of_a_subnet_and_the_last_belong_to_nobody() {
+fn the_first_four_addresses_of_a_subnet_and_the_last_belong_to_no_interface() {
     let (mut world, subnet, a, _) = World::pair();
     for reserved in [
         "10.0.1.0",
@@ -777,7 +777,7 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
 }
 
 #[test]
-fn the_blocks_of_a_deleted_subnet_are_free_again_whoever_shares_its_router_s_mac() {
+fn the_blocks_of_a_deleted_subnet_are_free_again_also_where_another_shares_its_router_s_mac() {
     let mut world = World::new();
     let spec = CreateVpc {
         name: None,

@@ -289,7 +289,7 @@ fn a_route_is_active_while_its_target_is_attached_and_a_black_hole_otherwise() {
 }
 
 #[test]
-fn fifty_routes_of_each_family_fit_into_a_table_beside_the_local_ones() {
+fn fifty_routes_of_each_family_fit_into_a_table_in_addition_to_the_local_ones() {
     let mut place = Place::with_limits(Limits::AWS_DEFAULT);
     let a = place.interfaces[0];
     for number in 0..50 {

@@ -66,7 +66,7 @@ pub enum Delivery {
     Failed(String),
 }
 
-/// Kept of a flow log beside its lines.
+/// Kept of a flow log in addition to its lines.
 pub type Kept = BTreeMap<FlowLogId, Delivery>;
 
 /// Records flows for all flow logs of a network until it is dropped.

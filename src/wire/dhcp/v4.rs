@@ -310,6 +310,6 @@ mod tests {
         request.longest = Some(all as u16 + 27);
         assert_eq!(length(&request), all - 202);
         request.longest = Some(20);
-        assert_eq!(length(&request), all - 202, "548 octets are everybody's");
+        assert_eq!(length(&request), all - 202, "every client takes 548 octets");
     }
 }

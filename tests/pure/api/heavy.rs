@@ -48,7 +48,7 @@ fn mistakes() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sign_of_life_is_answered_at_once_beside_files_that_take_long() {
+async fn the_health_check_is_answered_at_once_while_files_take_long() {
     let server = Arc::new(Server::start().await);
     let over = Arc::new(AtomicBool::new(false));
     let mut senders = Vec::new();

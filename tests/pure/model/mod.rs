@@ -52,7 +52,7 @@ fn decided(world: &World, from: usize, bytes: &[u8]) -> Fate {
             ..
         } => {
             let to = world.hosts.iter().position(|host| host.port == port && host.attached);
-            Fate::Delivered(to.expect("a port that somebody is attached to"))
+            Fate::Delivered(to.expect("a port with an interface"))
         }
         Verdict::Reply(_) => Fate::Answered(law::said(output.reply.frame())),
         Verdict::Flood { .. } | Verdict::Consumed | Verdict::Ask { .. } => {

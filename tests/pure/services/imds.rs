@@ -471,8 +471,8 @@ async fn the_interface_that_asks_decides_whose_metadata_is_shown() {
     service.source.facts().instances.clear();
     assert_eq!(service.get(path).await.status, StatusCode::NOT_FOUND);
     let request = Request::get(path).body(Body::empty()).unwrap();
-    let nobody = service.router.clone().oneshot(request).await.unwrap();
-    assert_eq!(nobody.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let unknown = service.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(unknown.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]

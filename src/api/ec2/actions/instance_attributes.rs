@@ -220,7 +220,7 @@ pub(super) struct ModifyInstanceAttribute {
 }
 
 impl ModifyInstanceAttribute {
-    /// The old form names the attribute beside its value.
+    /// The old form names the attribute in addition to its value.
     fn in_the_new_form(mut self) -> Result<Self, Ec2Error> {
         let Some(attribute) = self.attribute.take() else {
             return Ok(self);

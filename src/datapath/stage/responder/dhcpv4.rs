@@ -79,13 +79,13 @@ pub(super) fn answer(
 /// The destination of an answer (RFC 2131 section 4.1): the address that the client uses; broadcast for a refusal, and
 /// where the client can receive nothing else; otherwise the leased address.
 fn destination(request: &Request, answer: &Answer) -> (MacAddr, Ipv4Addr) {
-    let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST);
+    let broadcast = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST);
     if answer.kind == MessageType::Nak {
-        everybody
+        broadcast
     } else if !request.client_address.is_unspecified() {
         (request.hardware, request.client_address)
     } else if request.broadcast {
-        everybody
+        broadcast
     } else {
         (request.hardware, answer.your_address)
     }

@@ -403,7 +403,7 @@ impl Bindings {
         self.all(gateway, now).len()
     }
 
-    /// A copy, for decisions whose effects nobody else shall see.
+    /// A copy, for decisions whose effects nothing else shall see.
     pub fn copied(&self) -> Self {
         let copy = Self::new(self.seed);
         let made = self.writer().made;

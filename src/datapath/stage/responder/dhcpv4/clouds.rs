@@ -46,10 +46,10 @@ fn discover(
     options: &[(u8, &[u8])],
 ) -> Result<(Ipv4Addr, Message), DropReason> {
     let mac = network.mac(from);
-    let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
+    let broadcast = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
     let frame = ipv4(
         (mac, Ipv4Addr::UNSPECIFIED, 68),
-        everybody,
+        broadcast,
         &message(mac, Ipv4Addr::UNSPECIFIED, 1, options),
     );
     hear(network, from, &frame)
@@ -189,8 +189,8 @@ fn a_host_of_a_subnet_without_ipv4_is_leased_a_link_local_address() {
             3,
             &[(50, &address.octets()), (54, &server.octets())],
         );
-        let everybody = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
-        let frame = ipv4((mac, Ipv4Addr::UNSPECIFIED, 68), everybody, &request);
+        let broadcast = (MacAddr::BROADCAST, Ipv4Addr::BROADCAST, 67);
+        let frame = ipv4((mac, Ipv4Addr::UNSPECIFIED, 68), broadcast, &request);
         hear(&network, network.alone, &frame).unwrap().1.opts().msg_type()
     };
     assert_eq!(ask(leased), Some(MessageType::Ack));

@@ -163,7 +163,7 @@ fn codes(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_lease_bears_what_leases_of_ec2_hosts_bear_field_by_field() {
+fn a_lease_has_the_fields_of_leases_of_ec2_hosts() {
     let network = Network::aws();
     let heard = ask(&network, &client(1)).unwrap();
     assert_eq!(heard.answered, Answered::Dhcpv4Offer);
@@ -205,14 +205,14 @@ fn every_state_of_a_client_gets_the_answer_of_rfc_2131() {
     use Answered::{Dhcpv4Ack as Ack, Dhcpv4Nak as Nak, Dhcpv4Offer as Offer};
     let foreign = Ipv4Addr::new(10, 0, 17, 11);
     let elsewhere = Ipv4Addr::new(192, 168, 1, 77);
-    let (direct, everybody, used) = ((HOST, PRIMARY), (MacAddr::BROADCAST, ALL), (HOST, PRIMARY));
+    let (direct, broadcast, used) = ((HOST, PRIMARY), (MacAddr::BROADCAST, ALL), (HOST, PRIMARY));
     type Expected = Result<(Answered, (MacAddr, Ipv4Addr)), DropReason>;
     let cases: Vec<(&str, Client, Expected)> = vec![
         ("discover", client(1), Ok((Offer, direct))),
         (
             "discover, wants broadcast",
             client(1).broadcast_flag(),
-            Ok((Offer, everybody)),
+            Ok((Offer, broadcast)),
         ),
         (
             "discover, would like another's",
@@ -232,17 +232,17 @@ fn every_state_of_a_client_gets_the_answer_of_rfc_2131() {
         (
             "selecting, wants broadcast",
             client(3).server(GATEWAY).requests(PRIMARY).broadcast_flag(),
-            Ok((Ack, everybody)),
+            Ok((Ack, broadcast)),
         ),
         (
             "selecting a secondary address",
             client(3).server(GATEWAY).requests(SECONDARY),
-            Ok((Nak, everybody)),
+            Ok((Nak, broadcast)),
         ),
         (
             "selecting another's address",
             client(3).server(GATEWAY).requests(foreign),
-            Ok((Nak, everybody)),
+            Ok((Nak, broadcast)),
         ),
         (
             "selecting another server",
@@ -253,7 +253,7 @@ fn every_state_of_a_client_gets_the_answer_of_rfc_2131() {
         (
             "rebooting in a new network",
             client(3).requests(elsewhere),
-            Ok((Nak, everybody)),
+            Ok((Nak, broadcast)),
         ),
         ("renewing", client(3).uses(PRIMARY).unicast(), Ok((Ack, used))),
         (
@@ -270,7 +270,7 @@ fn every_state_of_a_client_gets_the_answer_of_rfc_2131() {
         (
             "renewing what was taken away",
             client(3).uses(foreign).unicast(),
-            Ok((Nak, everybody)),
+            Ok((Nak, broadcast)),
         ),
         ("request for nothing", client(3), Err(DropReason::Dhcpv4Malformed)),
         ("inform", client(8).uses(PRIMARY), Ok((Ack, used))),
@@ -422,19 +422,19 @@ fn the_profile_decides_what_a_client_with_a_foreign_address_hears() {
 }
 
 #[test]
-fn an_interface_is_known_by_its_port_and_speaks_for_nobody_else() {
+fn an_interface_is_known_by_its_port_and_speaks_for_no_other() {
     let network = Network::aws();
     let mut forged = client(1).message();
     forged[28..34].copy_from_slice(&[0x0a, 0, 0, 0, 0, 2]);
-    let everybody = (MacAddr::BROADCAST, ALL, 67);
-    let frame = ipv4((HOST, NOWHERE, 68), everybody, &forged);
+    let broadcast = (MacAddr::BROADCAST, ALL, 67);
+    let frame = ipv4((HOST, NOWHERE, 68), broadcast, &forged);
     assert_eq!(
         network.send(network.host, &frame).unwrap_err(),
         DropReason::Dhcpv4ForeignClient
     );
     let mut relayed = client(1).message();
     relayed[24..28].copy_from_slice(&GATEWAY.octets());
-    let frame = ipv4((HOST, NOWHERE, 68), everybody, &relayed);
+    let frame = ipv4((HOST, NOWHERE, 68), broadcast, &relayed);
     assert_eq!(
         network.send(network.host, &frame).unwrap_err(),
         DropReason::Dhcpv4Relayed
@@ -454,10 +454,15 @@ fn a_frame_is_a_question_only_at_the_server_s_addresses_and_ports() {
     let other = (network.mac(network.other), Ipv4Addr::new(10, 0, 17, 11));
     let punt = Verdict::Punt(Service::Dhcpv4);
     let cases = [
-        ("to everybody", from, (MacAddr::BROADCAST, ALL, 67), punt),
+        ("to the broadcast address", from, (MacAddr::BROADCAST, ALL, 67), punt),
         ("to the subnet", from, (MacAddr::BROADCAST, subnet_broadcast, 67), punt),
         ("to the gateway", (HOST, PRIMARY, 68), (ROUTER, GATEWAY, 67), punt),
-        ("to everybody by the router's MAC", from, (ROUTER, ALL, 67), punt),
+        (
+            "to the broadcast address by the router's MAC",
+            from,
+            (ROUTER, ALL, 67),
+            punt,
+        ),
         (
             "with another MAC",
             (foreign_mac, NOWHERE, 68),
@@ -504,7 +509,7 @@ fn a_frame_is_a_question_only_at_the_server_s_addresses_and_ports() {
 }
 
 #[test]
-fn on_a_lan_everybody_hears_the_question_and_the_router_answers_it() {
+fn on_a_lan_all_stations_hear_the_question_and_the_router_answers_it() {
     let network = Network::new(Profile::lan(), DhcpOptions::for_region("us-east-1"));
     let verdict = network.decide(network.host, &client(1).frame());
     let expected = Verdict::Flood {

@@ -151,7 +151,7 @@ fn said(heard: &Heard) -> Vec<String> {
 const LEASE: &str = "na7 75 120: 2001:db8:0:10::a/128 140 450";
 
 #[test]
-fn an_exchange_of_four_bears_the_lease_of_an_ec2_host_octet_by_octet() {
+fn an_exchange_of_four_has_the_lease_of_an_ec2_host_octet_by_octet() {
     let network = Network::aws();
     let solicit = from_client(1, &[na(&[]), option(6, &[0, 23, 0, 24])]);
     let advertise = ask(&network, &solicit).unwrap();
