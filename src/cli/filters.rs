@@ -21,6 +21,8 @@ pub(super) const LISTS: &[(&str, &[&str])] = &[
     ("internet-gateways", &["name", "tag", "vpc"]),
     ("elastic-ips", &["name", "tag"]),
     ("outside", &["name", "tag", "mac"]),
+    ("egress-only-internet-gateways", &["name", "tag", "vpc"]),
+    ("peering-connections", &["name", "tag", "status"]),
     ("nat-gateways", &["name", "tag", "status", "vpc"]),
     ("flow-logs", &["name", "tag"]),
     ("instances", &["name", "mac", "vpc"]),

@@ -72,6 +72,8 @@ const TABLES: &[&str] = &[
     "outside",
     "flow-logs",
     "nat-gateways",
+    "egress-only-internet-gateways",
+    "peering-connections",
     "faults",
     "history",
 ];
@@ -91,6 +93,8 @@ const WITH_PAST: &[&str] = &[
     "outside",
     "flow-logs",
     "nat-gateways",
+    "egress-only-internet-gateways",
+    "peering-connections",
     "dhcp-options",
     "explain",
     "export",

@@ -5,6 +5,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use super::edge::{given, gone};
+use super::filters::ListArguments;
 use super::remote::{Output, answer_shown, encoded, failed, list};
 use super::show::{EGRESS_ONLY_GATEWAYS, PEERINGS};
 use super::{Done, names};
@@ -12,10 +13,13 @@ use crate::api::Client;
 
 /// Egress-only internet gateways, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EgressOnlyArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<EgressOnlyAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,10 +42,13 @@ enum EgressOnlyAction {
 
 /// Peering connections, and what becomes of one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct PeeringArguments {
     /// What to do with one; all are listed otherwise.
     #[command(subcommand)]
     action: Option<PeeringAction>,
+    #[command(flatten)]
+    which: ListArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +94,7 @@ pub(super) async fn egress_only(client: &Client, output: Output, arguments: Egre
             return list(
                 client,
                 output,
-                PATH,
+                &arguments.which.of(PATH),
                 "egress_only_internet_gateways",
                 &EGRESS_ONLY_GATEWAYS,
             )
@@ -117,7 +124,16 @@ pub(super) async fn peerings(client: &Client, output: Output, arguments: Peering
     const PATH: &str = "/v1/peering-connections";
     let of = |peering: &str| format!("{PATH}/{}", encoded(peering));
     let answer = match arguments.action {
-        None => return list(client, output, PATH, "peering_connections", &PEERINGS).await,
+        None => {
+            return list(
+                client,
+                output,
+                &arguments.which.of(PATH),
+                "peering_connections",
+                &PEERINGS,
+            )
+            .await;
+        }
         Some(PeeringAction::Create {
             name,
             requester,

@@ -364,6 +364,8 @@ fn every_list_is_filtered_on_the_command_line() {
         ("outside --name none", 0),
         ("flow-logs --name none", 0),
         ("nat-gateways --vpc v --status available", 0),
+        ("egress-only-internet-gateways --vpc v", 0),
+        ("peering-connections --status active", 0),
         ("scenarios --name none", 0),
         ("runs --status finished", 0),
     ] {
