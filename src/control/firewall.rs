@@ -10,8 +10,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::fabric::Binding;
-use crate::datapath::PolicyIndex;
 use crate::datapath::policy::{self, Acl, Policy, RuleName};
+use crate::datapath::{Life, PolicyIndex};
 use crate::model::ids::ResourceId as _;
 use crate::model::network_acl::{AclAction, NetworkAclRecord};
 use crate::model::security_group::{Peer, SecurityGroup, SecurityGroupRule};
@@ -21,13 +21,16 @@ use crate::model::{InterfaceId, Network, NetworkAclId, PrefixListId, SecurityGro
 /// The compiled policies and their users.
 #[derive(Default)]
 pub(super) struct Compiled {
-    policies: HashMap<Groups, Shared, RandomState>,
-    /// The groups whose rules each interface has.
-    of_interface: HashMap<InterfaceId, Groups, RandomState>,
+    policies: HashMap<Rules, Shared, RandomState>,
+    /// The groups whose rules each interface has, and its own lives of connections.
+    of_interface: HashMap<InterfaceId, Rules, RandomState>,
 }
 
 /// The groups of an interface, in order of their identifiers.
 type Groups = Vec<SecurityGroupId>;
+
+/// What a compiled policy is made from.
+type Rules = (Groups, Option<Life>);
 
 /// A policy that interfaces share.
 struct Shared {
@@ -117,9 +120,9 @@ impl Binding {
             return;
         }
         let concerned = self.compiled.policies.iter();
-        let concerned = concerned.filter(|(groups, _)| groups.iter().any(|group| edited.contains(group)));
+        let concerned = concerned.filter(|((groups, _), _)| groups.iter().any(|group| edited.contains(group)));
         let changed: Vec<(PolicyIndex, Arc<Policy>)> = concerned
-            .map(|(groups, shared)| (shared.index, Arc::new(policy(network, groups))))
+            .map(|(rules, shared)| (shared.index, Arc::new(policy(network, rules))))
             .collect();
         if !changed.is_empty() {
             self.writer_mut().change_policies(changed);
@@ -133,15 +136,16 @@ impl Binding {
         };
         let mut groups = network.groups_of(interface).to_vec();
         groups.sort_unstable();
-        if self.compiled.of_interface.get(&interface) != Some(&groups) {
-            let number = if groups.is_empty() {
+        let rules = (groups, life(network, interface));
+        if self.compiled.of_interface.get(&interface) != Some(&rules) {
+            let number = if rules.0.is_empty() {
                 None
             } else {
-                Some(self.shared_policy(network, &groups))
+                Some(self.shared_policy(network, &rules))
             };
             self.writer_mut().set_policy(index, number);
             self.release_policy(interface);
-            self.compiled.of_interface.insert(interface, groups);
+            self.compiled.of_interface.insert(interface, rules);
         }
         let first = network
             .instance_of(interface)
@@ -150,37 +154,48 @@ impl Binding {
         self.writer_mut().set_allowance(index, first.unwrap_or(index));
     }
 
-    fn shared_policy(&mut self, network: &Network, groups: &Groups) -> PolicyIndex {
-        if let Some(shared) = self.compiled.policies.get_mut(groups) {
+    fn shared_policy(&mut self, network: &Network, rules: &Rules) -> PolicyIndex {
+        if let Some(shared) = self.compiled.policies.get_mut(rules) {
             shared.users += 1;
             return shared.index;
         }
-        let index = self.writer_mut().add_policy(Arc::new(policy(network, groups)));
-        self.compiled
-            .policies
-            .insert(groups.clone(), Shared { index, users: 1 });
+        let index = self.writer_mut().add_policy(Arc::new(policy(network, rules)));
+        self.compiled.policies.insert(rules.clone(), Shared { index, users: 1 });
         index
     }
 
     /// An interface no longer has its former rules.
     pub(super) fn release_policy(&mut self, interface: InterfaceId) {
-        let Some(groups) = self.compiled.of_interface.remove(&interface) else {
+        let Some(rules) = self.compiled.of_interface.remove(&interface) else {
             return;
         };
-        let Some(shared) = self.compiled.policies.get_mut(&groups) else {
+        let Some(shared) = self.compiled.policies.get_mut(&rules) else {
             return;
         };
         shared.users -= 1;
         if shared.users == 0 {
             let index = shared.index;
-            self.compiled.policies.remove(&groups);
+            self.compiled.policies.remove(&rules);
             self.writer_mut().remove_policy(index);
         }
     }
 }
 
+/// The lives of connections of an interface, where they differ from those of its VPC's profile.
+fn life(network: &Network, interface: InterfaceId) -> Option<Life> {
+    let own = network.tracking_of(interface)?;
+    let (_, _, vpc) = network.place(interface)?;
+    let vpc = network.vpc(&vpc.into()).ok()?;
+    let tracking = &vpc.profile.firewall.tracking;
+    Some(Life {
+        tcp_established: own.tcp_established.unwrap_or(tracking.tcp_established),
+        udp_stream: own.udp_stream.unwrap_or(tracking.udp_stream),
+        udp: own.udp.unwrap_or(tracking.udp),
+    })
+}
+
 /// The union of the rules of some groups.
-fn policy(network: &Network, groups: &[SecurityGroupId]) -> Policy {
+fn policy(network: &Network, (groups, life): &Rules) -> Policy {
     let declared: Vec<&SecurityGroup> = groups.iter().filter_map(|id| network.group(*id).ok()).collect();
     let rules = |direction| {
         let of = |group: &&SecurityGroup| {
@@ -190,7 +205,7 @@ fn policy(network: &Network, groups: &[SecurityGroupId]) -> Policy {
         declared.iter().flat_map(of).collect()
     };
     let bits = groups.iter().map(|group| group.to_bits());
-    Policy::compile(bits, rules(Direction::Egress), rules(Direction::Ingress))
+    Policy::compile(bits, rules(Direction::Egress), rules(Direction::Ingress)).with_life(*life)
 }
 
 fn rule_spec(network: &Network, group: &SecurityGroup, rule: &SecurityGroupRule) -> policy::RuleSpec {

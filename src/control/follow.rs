@@ -212,6 +212,12 @@ impl<'c> Follower<'c> {
             (Some(before), Some(vpc)) => {
                 state.binding.set_vpc(vpc, options(vpc));
                 self.edge |= before.ipv6_cidr_blocks != vpc.ipv6_cidr_blocks;
+                if before.profile.firewall.tracking != vpc.profile.firewall.tracking {
+                    // What an interface leaves out is the profile's.
+                    for interface in state.network.with_tracking(vpc.id) {
+                        self.firewall.interface(interface);
+                    }
+                }
                 if before.ranges() != vpc.ranges() || before.main_route_table_id != vpc.main_route_table_id {
                     let subnets = state.network.subnets().filter(|subnet| subnet.vpc_id == vpc.id);
                     self.routes_now.extend(subnets.map(|subnet| subnet.id));
@@ -259,7 +265,8 @@ impl<'c> Follower<'c> {
                 }
             }
             (Some(before), Some(interface)) => {
-                if before.groups != interface.groups || before.attachment != interface.attachment {
+                let tracking = before.settings.tracking != interface.settings.tracking;
+                if before.groups != interface.groups || before.attachment != interface.attachment || tracking {
                     self.firewall.interface(interface.id);
                 }
                 if before.settings.mtu != interface.settings.mtu {

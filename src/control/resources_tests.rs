@@ -9,12 +9,12 @@ use super::*;
 use crate::datapath;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::fault::FaultSpec;
-use crate::model::interface::{DeleteInterface, ModifyInterface, SettingsChange};
+use crate::model::interface::{DeleteInterface, ModifyInterface, SettingsChange, TrackingTimeouts};
 use crate::model::mapping::MappingEdit;
 use crate::model::metadata::{HttpTokens, MetadataChange};
 use crate::model::route_table::{AssociateRouteTable, CreateRouteTable, DisassociateRouteTable, EditRoute, RouteEdit};
 use crate::model::vpc::ModifyVpc;
-use crate::model::{InterfaceId, RouteTableId};
+use crate::model::{InterfaceId, Profile, RouteTableId};
 use crate::services::dns::NameSource;
 use crate::services::imds::MetadataSource;
 use crate::services::ntp::TimeSource;
@@ -287,6 +287,7 @@ fn the_services_serve_what_the_interface_is_set_to() {
             mtu: Some(Some(1500)),
             ntp_skew: Some("-250ms".parse().unwrap()),
             allowances: None,
+            tracking: None,
             metadata: Some(MetadataChange {
                 http_tokens: Some(HttpTokens::Required),
                 http_put_response_hop_limit: Some(2),
@@ -347,4 +348,112 @@ fn a_host_finds_the_security_groups_of_its_interfaces_in_its_metadata() {
     world.controller.execute(change).unwrap();
     assert_eq!(names(), ["web", "default"]);
     assert!(told()[0].0.starts_with("sg-"));
+}
+
+#[test]
+fn an_interface_s_own_times_reach_the_data_path_and_leave_the_others_to_the_profile() {
+    let world = World::new();
+    let lives = |interface| {
+        let index = world.index(interface);
+        let state = world.controller.read();
+        let view = state.binding.writer().view();
+        view.policy(index).and_then(|policy| policy.life().copied())
+    };
+    let set = |interface, tracking| {
+        let change = ModifyInterface {
+            settings: SettingsChange {
+                tracking: Some(tracking),
+                ..SettingsChange::default()
+            },
+            ..ModifyInterface::new(interface)
+        };
+        world.controller.execute(change)
+    };
+    assert_eq!(lives(world.a), None);
+    let short = TrackingTimeouts {
+        tcp_established: Some(350),
+        ..TrackingTimeouts::default()
+    };
+    set(world.a, Some(short)).unwrap();
+    let expected = |udp_stream| datapath::Life {
+        tcp_established: 350,
+        udp_stream,
+        udp: 30,
+    };
+    // Interfaces with the same groups do not share it.
+    assert_eq!((lives(world.a), lives(world.b)), (Some(expected(180)), None));
+    let mut profile = Profile::aws();
+    profile.firewall.tracking.udp_stream = 90;
+    let change = ModifyVpc {
+        profile: Some(Arc::new(profile)),
+        ..ModifyVpc::new(world.vpc)
+    };
+    world.controller.execute(change).unwrap();
+    assert_eq!(lives(world.a), Some(expected(90)));
+    set(world.a, None).unwrap();
+    assert_eq!(lives(world.a), None);
+    for (field, wrong) in [
+        ("tracking", TrackingTimeouts::default()),
+        (
+            "tracking.tcp_established",
+            TrackingTimeouts {
+                tcp_established: Some(59),
+                ..short
+            },
+        ),
+        (
+            "tracking.udp_stream",
+            TrackingTimeouts {
+                udp_stream: Some(181),
+                ..short
+            },
+        ),
+        ("tracking.udp", TrackingTimeouts { udp: Some(29), ..short }),
+    ] {
+        let ControlError::Model(error) = set(world.a, Some(wrong)).unwrap_err() else {
+            panic!("the model refuses it");
+        };
+        assert_eq!(error.field(), Some(field));
+    }
+}
+
+#[test]
+fn a_public_name_is_the_private_address_in_its_vpc_and_the_public_one_elsewhere() {
+    use crate::model::elastic_ip::{AllocateAddress, AssociateAddress, AssociateWith};
+    use crate::model::internet_gateway::CreateInternetGateway;
+    let world = World::new();
+    let gateway = CreateInternetGateway {
+        vpc: Some(world.vpc.into()),
+        ..CreateInternetGateway::default()
+    };
+    world.controller.execute(gateway).unwrap();
+    let allocate = |last: u8| AllocateAddress {
+        public_ip: Some([203, 0, 113, last].into()),
+        ..AllocateAddress::default()
+    };
+    let used = world.controller.execute(allocate(10)).unwrap();
+    world.controller.execute(allocate(11)).unwrap();
+    let associate = AssociateAddress {
+        address: used.id.into(),
+        with: AssociateWith::Interface(world.b.into()),
+        private_ip: None,
+        reassociation_allowed: false,
+    };
+    let private = world
+        .controller
+        .execute(associate)
+        .unwrap()
+        .association
+        .unwrap()
+        .private_ip;
+    let asked = |name: &str| world.controller.public_name(world.index(world.a), name);
+    assert_eq!(asked("ec2-203-0-113-10.compute-1.amazonaws.com."), Some(private));
+    let unused = [203, 0, 113, 11].into();
+    assert_eq!(asked("ec2-203-0-113-11.compute-1.amazonaws.com"), Some(unused));
+    assert_eq!(
+        asked("ec2-203-0-113-12.compute-1.amazonaws.com"),
+        None,
+        "no address of the account"
+    );
+    assert_eq!(asked("example.com"), None);
 }

@@ -1,7 +1,7 @@
 //! Answers the link-local services from the network as it is when they ask: a moved address disappears from one
 //! instance's metadata and appears in the other's when the data path delivers it there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
 use crate::model::ids::ResourceId;
 use crate::model::metadata::{HttpTokens, InstanceMetadata};
-use crate::model::region::{api_names, ip_name, private_domain, public_name, region_of};
+use crate::model::region::{api_names, ip_name, private_domain, public_address_of, public_name, region_of};
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, SecurityGroupId, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
@@ -290,6 +290,21 @@ impl NameSource for Controller {
         Some(Holder {
             instance_id: instance.map(|instance| instance.id.to_string()),
         })
+    }
+
+    fn public_name(&self, asker: InterfaceIndex, name: &str) -> Option<Ipv4Addr> {
+        let state = self.read();
+        let (own, _, subnet) = state.asker(asker)?;
+        let public = public_address_of(name, region_of(&subnet.availability_zone))?;
+        let address = state
+            .network
+            .elastic_ips()
+            .find(|address| address.public_ip == public)?;
+        let private = address.association.filter(|association| {
+            let place = state.network.place(association.interface_id);
+            place.is_some_and(|(_, _, vpc)| vpc == own.vpc_id)
+        });
+        Some(private.map_or(public, |association| association.private_ip))
     }
 
     fn api_names(&self, _: InterfaceIndex) -> Vec<String> {

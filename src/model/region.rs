@@ -32,6 +32,14 @@ pub fn public_name(address: std::net::Ipv4Addr, region: &str) -> String {
     format!("ec2-{a}-{b}-{c}-{d}.{domain}.amazonaws.com")
 }
 
+/// The public address that a public name stands for; names are compared without regard to case (RFC 4343).
+pub fn public_address_of(name: &str, region: &str) -> Option<std::net::Ipv4Addr> {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let label = name.split('.').next()?.strip_prefix("ec2-")?;
+    let address = label.replace('-', ".").parse().ok()?;
+    (public_name(address, region) == name).then_some(address)
+}
+
 /// The names by which clients find the APIs of EC2 and STS in a region: those that are compiled into them, and the dual-stack ones
 /// ("Service endpoints", AWS General Reference).
 pub fn api_names(region: &str) -> Vec<String> {
@@ -81,6 +89,15 @@ mod tests {
             ("us-west-2", "ec2-203-0-113-25.us-west-2.compute.amazonaws.com"),
         ] {
             assert_eq!(public_name(address, region), name);
+            assert_eq!(public_address_of(&name.to_uppercase(), region), Some(address));
+        }
+        for wrong in [
+            "ec2-203-0-113-025.compute-1.amazonaws.com",
+            "ec2-203-0-113-25.us-west-2.compute.amazonaws.com",
+            "ip-203-0-113-25.compute-1.amazonaws.com",
+            "compute-1.amazonaws.com",
+        ] {
+            assert_eq!(public_address_of(wrong, "us-east-1"), None, "{wrong}");
         }
     }
 

@@ -541,6 +541,7 @@ fn settings(interface: &Interface) -> SettingsChange {
         mtu: Some(interface.mtu),
         ntp_skew: Some(interface.ntp_skew),
         allowances: Some(interface.allowances),
+        tracking: Some(interface.tracking),
         metadata: Some(MetadataChange::to(&interface.metadata)),
     }
 }

@@ -131,6 +131,7 @@ fn desired_interface(fields: InterfaceTopology) -> Result<Interface, ModelError>
         mtu: fields.mtu,
         ntp_skew: fields.ntp_skew.unwrap_or_default(),
         allowances: fields.allowances,
+        tracking: fields.tracking,
         metadata,
         attached_to: fields.attached_to.map(|host| host.value),
         description: fields.description,

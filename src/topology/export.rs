@@ -187,6 +187,9 @@ fn interface(interface: &Interface) -> Map<String, Value> {
     if let Some(allowances) = interface.allowances {
         fields.insert("allowances".to_owned(), json!(allowances));
     }
+    if let Some(tracking) = interface.tracking {
+        fields.insert("tracking".to_owned(), json!(tracking));
+    }
     if !interface.ntp_skew.is_zero() {
         fields.insert("ntp_skew".to_owned(), json!(interface.ntp_skew));
     }

@@ -22,7 +22,7 @@ use super::nat::NatGateway;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
-use crate::model::interface::Allowances;
+use crate::model::interface::{Allowances, TrackingTimeouts};
 use crate::model::metadata::InstanceMetadata;
 use crate::model::naming::Tags;
 use crate::model::profile::ProfileSpec;
@@ -237,6 +237,8 @@ pub struct Interface {
     pub ntp_skew: Skew,
     /// Its allowances; none for no limit.
     pub allowances: Option<Allowances>,
+    /// How long its idle connections are tracked; as the profile says if none.
+    pub tracking: Option<TrackingTimeouts>,
     /// The metadata of its host.
     pub metadata: InstanceMetadata,
     /// The instance that it is attached to as a further interface.
@@ -260,6 +262,7 @@ impl Default for Interface {
             mtu: None,
             ntp_skew: Skew::default(),
             allowances: None,
+            tracking: None,
             metadata: InstanceMetadata::default(),
             attached_to: None,
             description: String::new(),
@@ -515,6 +518,11 @@ impl Described for Interface {
                 "allowances",
                 self.allowances
                     .map_or_else(|| "none".to_owned(), |allowances| allowances.to_string()),
+            ),
+            field(
+                "tracking",
+                self.tracking
+                    .map_or_else(|| "the profile's".to_owned(), |tracking| tracking.to_string()),
             ),
             field("attached_to", list(&self.attached_to)),
             field("description", word(&self.description)),

@@ -205,6 +205,7 @@ fn interface_layout(interface: &NetworkInterface, subnet: Label) -> Interface {
         mtu: interface.settings.mtu,
         ntp_skew: interface.settings.ntp_skew,
         allowances: interface.settings.allowances,
+        tracking: interface.settings.tracking,
         metadata: interface.metadata.clone(),
         attached_to: None,
         description: interface.description.clone(),

@@ -355,6 +355,16 @@ def edge(vpc, interface):
     ec2.delete_internet_gateway(InternetGatewayId=gateway)
 
 
+def tracking(interface):
+    """Times for idle connections."""
+    times = {"TcpEstablishedTimeout": 350, "UdpTimeout": 45}
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, ConnectionTrackingSpecification=times)
+    read = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
+    expect("times", read["ConnectionTrackingConfiguration"], times)
+    expect("too long", code(ec2.modify_network_interface_attribute, NetworkInterfaceId=interface,
+                            ConnectionTrackingSpecification={"UdpTimeout": 61}), "InvalidParameterValue")
+
+
 def flow_logs(vpc, interface):
     """Flow logs, as Terraform makes and reads them."""
     fields = "${version} ${vpc-id} ${srcaddr} ${dstaddr} ${action}"
@@ -502,6 +512,7 @@ def main():
     nat_gateways(vpc, subnets[0])
     links(vpc)
     block_public_access(vpc)
+    tracking(ids[0])
     refusals(vpc)
     ec2.create_tags(Resources=[vpc, subnets[0], ids[0]], Tags=[{"Key": "env", "Value": "test"}])
     expect("tags", len(ec2.describe_tags(Filters=[{"Name": "key", "Values": ["env"]}])["Tags"]), 3)

@@ -13,6 +13,8 @@ mod noise;
 mod profiles;
 mod rooms;
 mod scenario_schema;
+mod tracking_noise;
+mod two_workers;
 mod services {
     mod imds;
     mod metadata_over_tcp;
@@ -27,6 +29,7 @@ mod words;
 #[allow(dead_code, reason = "each binary uses a part of it")]
 mod support {
     pub(crate) mod api;
+    pub(crate) mod conversations;
     pub(crate) mod examples;
     pub(crate) mod services;
     pub(crate) mod vpc;

@@ -11,6 +11,7 @@
 mod support {
     pub(crate) mod api;
     pub(crate) mod cli;
+    pub(crate) mod conversations;
     pub(crate) mod examples;
     pub(crate) mod lab;
     pub(crate) mod python;
@@ -26,6 +27,7 @@ mod captures;
 mod ci_jobs;
 mod cli;
 mod confined;
+mod conntrack;
 mod description;
 mod ec2;
 mod examples;

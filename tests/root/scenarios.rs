@@ -51,6 +51,8 @@ scenarios! {
         "routes.yaml", "drops: { no_route: 3 }" => "drops: { no_route: 0 }";
     keepalived_needs_a_rule_for_its_protocol:
         "no-security-groups.yaml", "\"egress\": [{\"protocol\": \"112\"" => "\"egress\": [{\"protocol\": \"113\"";
+    a_group_reference_fails_across_a_middlebox:
+        "group-reference-through-middlebox.yaml", "\"cidr\": \"10.0.1.0/24\"" => "\"cidr\": \"10.0.9.0/24\"";
     an_idle_connection_is_forgotten_and_its_client_hangs:
         "idle-connection.yaml", "tcp_established: 2 " => "tcp_established: 60 ";
     an_instance_that_tracks_too_much_begins_nothing_new:

@@ -30,6 +30,7 @@ const TESTS: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("ntpdate", "ntpsec-ntpdate"),
     ("keepalived", "keepalived"),
+    ("nft", "nftables"),
     ("curl", "curl"),
     ("jq", "jq"),
     ("qemu-system-x86_64", "qemu-system-x86"),

@@ -23,7 +23,7 @@ use crate::api::state::AppState;
 use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
 use crate::datapath::faults::Exceeded;
 use crate::model::duration::Skew;
-use crate::model::interface::Allowances;
+use crate::model::interface::{Allowances, TrackingTimeouts};
 use crate::model::interface::{CreateInterface, DeleteInterface, ModifyInterface, SettingsChange};
 use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
 use crate::model::metadata::{InstanceMetadata, MetadataChange};
@@ -110,6 +110,9 @@ pub struct InterfaceView {
     /// How much it may send and receive; absent where there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowances: Option<Allowances>,
+    /// Seconds for which idle connections are tracked, where they differ from the profile's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<TrackingTimeouts>,
     /// Packets that its allowances have cost since they were set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowances_exceeded: Option<Exceeded>,
@@ -205,6 +208,7 @@ impl InterfaceView {
             ntp_skew: interface.settings.ntp_skew,
             allowances: interface.settings.allowances,
             allowances_exceeded: None,
+            tracking: interface.settings.tracking,
             metadata: interface.metadata,
             tags: interface.tags,
         }
@@ -298,6 +302,8 @@ struct CreateInterfaceRequest {
     ntp_skew: Option<Skew>,
     /// How much it may send and receive; without limit if left out.
     allowances: Option<Allowances>,
+    /// Seconds for which idle connections are tracked; the profile's if left out.
+    tracking: Option<TrackingTimeouts>,
     /// Metadata that differ from the default.
     metadata: Option<MetadataChange>,
     /// Tags.
@@ -330,6 +336,10 @@ struct ModifyInterfaceRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Allowances>)]
     allowances: Option<Option<Allowances>>,
+    /// Other times for which idle connections are tracked, or null for the profile's.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<TrackingTimeouts>)]
+    tracking: Option<Option<TrackingTimeouts>>,
     /// Changes of the metadata; effective from the next request on.
     metadata: Option<MetadataChange>,
     /// All tags.
@@ -508,6 +518,7 @@ async fn create(
             mtu: Some(request.mtu),
             ntp_skew: request.ntp_skew,
             allowances: Some(request.allowances),
+            tracking: Some(request.tracking),
             metadata: request.metadata,
         },
         tags: request.tags,
@@ -555,6 +566,7 @@ async fn modify(
             mtu: request.mtu,
             ntp_skew: request.ntp_skew,
             allowances: request.allowances,
+            tracking: request.tracking,
             metadata: request.metadata,
         },
         tags: request.tags,

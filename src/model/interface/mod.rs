@@ -3,6 +3,7 @@
 
 mod allowances;
 mod rules;
+mod tracking;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use allowances::Allowances;
+pub use tracking::TrackingTimeouts;
 
 use crate::model::address::AddressOrPrefix;
 use crate::model::duration::Skew;
@@ -84,6 +86,9 @@ pub struct InterfaceSettings {
     /// How much it may send and receive; without limit if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowances: Option<Allowances>,
+    /// How long its connections are tracked while they are idle; as long as the profile says if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<TrackingTimeouts>,
 }
 
 /// A change of the settings; `None` leaves a field unchanged.
@@ -95,6 +100,8 @@ pub struct SettingsChange {
     pub ntp_skew: Option<Skew>,
     /// Other allowances, or none.
     pub allowances: Option<Option<Allowances>>,
+    /// Other times for idle connections, or the profile's.
+    pub tracking: Option<Option<TrackingTimeouts>>,
     /// The change of the metadata of the instance whose primary interface it is; the instance is created if there is
     /// none.
     pub metadata: Option<MetadataChange>,
@@ -133,6 +140,9 @@ impl SettingsChange {
         }
         if let Some(allowances) = self.allowances {
             settings.allowances = allowances.map(Allowances::check).transpose()?;
+        }
+        if let Some(tracking) = self.tracking {
+            settings.tracking = tracking.map(TrackingTimeouts::check).transpose()?;
         }
         Ok(settings)
     }

@@ -30,7 +30,7 @@ use super::ids::{
     ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
-use super::interface::{InterfaceState, NetworkInterface};
+use super::interface::{InterfaceState, NetworkInterface, TrackingTimeouts};
 use super::internet_gateway::InternetGateway;
 use super::limits::Limits;
 use super::mapping::MappingTable;
@@ -348,6 +348,18 @@ impl Network {
         self.interfaces
             .get(&id)
             .map(|InterfaceState { record, .. }| (record.mac_address, record.subnet_id, record.vpc_id))
+    }
+
+    /// How long idle connections of an interface are tracked, where it says so itself.
+    pub fn tracking_of(&self, id: InterfaceId) -> Option<TrackingTimeouts> {
+        self.interfaces.get(&id)?.record.settings.tracking
+    }
+
+    /// The interfaces of a VPC that say themselves how long idle connections are tracked.
+    pub fn with_tracking(&self, vpc: VpcId) -> impl Iterator<Item = InterfaceId> + '_ {
+        let all = self.interfaces.iter();
+        all.filter(move |(_, state)| state.record.vpc_id == vpc && state.record.settings.tracking.is_some())
+            .map(|(id, _)| *id)
     }
 
     /// The owner of an address of a subnet, by itself or in a delegated prefix.

@@ -314,7 +314,7 @@ impl<'t> Checker<'t> {
             if modify.is_empty() {
                 self.wrong(
                     Mistake::at(modify.interface.referenced, "this changes nothing").help(
-                        "say `source_dest_check`, `groups`, `mtu`, `ntp_skew`, `allowances`, `metadata`, `detach` or `attach_to`",
+                        "say `source_dest_check`, `groups`, `mtu`, `ntp_skew`, `allowances`, `tracking`, `metadata`, `detach` or `attach_to`",
                     ),
                 );
             }

@@ -10,7 +10,7 @@ use super::failover::{FaultForm, InstanceForm, ProbeForm, ResponderForm, TimeRan
 use super::flows::FlowForm;
 use crate::file::values::{Count, Text, Texts};
 use crate::model::duration::{AnswerTimeout, Interval, PingInterval, Skew};
-use crate::model::interface::{Allowances, ModifyInterface, SettingsChange};
+use crate::model::interface::{Allowances, ModifyInterface, SettingsChange, TrackingTimeouts};
 use crate::model::metadata::MetadataChange;
 use crate::model::network_acl::EntryForm;
 use crate::model::security_group::{DEFAULT_GROUP, RuleForm};
@@ -204,6 +204,8 @@ pub struct Modify {
     pub ntp_skew: Option<Skew>,
     /// How much the interface may send and receive.
     pub allowances: Option<Allowances>,
+    /// Seconds for which idle connections are tracked from now on.
+    pub tracking: Option<TrackingTimeouts>,
     /// Changes of the instance's metadata.
     pub metadata: Option<MetadataChange>,
     /// `true` detaches the interface; the device vanishes from the host.
@@ -230,6 +232,7 @@ impl Modify {
                 mtu: self.mtu.map(Some),
                 ntp_skew: self.ntp_skew,
                 allowances: self.allowances.map(Some),
+                tracking: self.tracking.map(Some),
                 metadata: self.metadata.clone(),
             },
             ..ModifyInterface::new(interface)
@@ -243,6 +246,7 @@ impl Modify {
             && self.mtu.is_none()
             && self.ntp_skew.is_none()
             && self.allowances.is_none()
+            && self.tracking.is_none()
             && self.metadata.is_none()
             && !self.detach
             && self.attach_to.is_none()

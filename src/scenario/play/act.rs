@@ -106,6 +106,7 @@ fn changes(modify: &Modify) -> String {
         modify.mtu.map(|mtu| format!("MTU {mtu}")),
         modify.ntp_skew.map(|skew| format!("time {skew} ahead")),
         modify.allowances.map(|allowances| format!("allowances {allowances}")),
+        modify.tracking.map(|tracking| format!("tracking {tracking}")),
         modify.metadata.as_ref().map(|change| {
             let fields = serde_json::to_string(change).unwrap_or_default();
             format!("metadata {fields}")

@@ -1,4 +1,4 @@
-//! Answers a DNS query for `ip-10-0-1-10.<domain>`, `i-….<domain>` or a reverse name. An unknown name gets NXDOMAIN, a
+//! Answers a DNS query for `ip-10-0-1-10.<domain>`, `i-….<domain>`, a public name or a reverse name. An unknown name gets NXDOMAIN, a
 //! name without the requested record an empty answer, both with the SOA that RFC 2308 requires.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -173,7 +173,8 @@ fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &
         return reverse(query, net, asker, names, zone);
     }
     let Some(domain) = domain_name(zone).filter(|domain| domain.zone_of(name)) else {
-        return endpoint(query, asker, names).unwrap_or(Found::Elsewhere);
+        let found = public(query, asker, names).or_else(|| endpoint(query, asker, names));
+        return found.unwrap_or(Found::Elsewhere);
     };
     match name.num_labels() - domain.num_labels() {
         0 => return Found::NoData(domain),
@@ -201,6 +202,18 @@ fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &
     } else {
         Found::Records(records)
     }
+}
+
+/// The public name of an address.
+fn public(query: &Query, asker: InterfaceIndex, names: &dyn NameSource) -> Option<Found> {
+    let address = names.public_name(asker, &query.name().to_ascii())?;
+    Some(match query.query_type() {
+        RecordType::A | RecordType::ANY => {
+            let record = Record::from_rdata(query.name().clone(), TTL, RData::A(A(address)));
+            Found::Records(vec![record])
+        }
+        _ => Found::NoData(query.name().base_name()),
+    })
 }
 
 /// A name of the API, which leads to the VPC's own endpoint. One that has a TCP port alone, and an address of each family.

@@ -49,6 +49,12 @@ pub trait NameSource: Send + Sync + 'static {
     fn zone(&self, asker: InterfaceIndex) -> Option<Zone>;
     /// The owner of an address in the asker's VPC; `None` when no interface has it.
     fn holder(&self, asker: InterfaceIndex, address: IpAddr) -> Option<Holder>;
+    /// The address that a public name of this region stands for: the private one in the VPC that has it, and else the public
+    /// one (VPC guide, "DNS hostnames"). `None` for any other name.
+    fn public_name(&self, asker: InterfaceIndex, name: &str) -> Option<Ipv4Addr> {
+        let _ = (asker, name);
+        None
+    }
     /// The names of the API that lead to the VPC's own endpoint; none where there is none.
     fn api_names(&self, asker: InterfaceIndex) -> Vec<String> {
         let _ = asker;

@@ -124,6 +124,7 @@ impl Topology {
                 mtu: fields.mtu,
                 ntp_skew: None,
                 allowances: None,
+                tracking: None,
                 metadata: None,
                 interface: None,
                 description: fields.description,

@@ -29,7 +29,7 @@ use crate::lab::ApiAccess;
 use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::duration::{Skew, WireLifetime};
-use crate::model::interface::Allowances;
+use crate::model::interface::{Allowances, TrackingTimeouts};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::network_acl::EntryForm;
@@ -355,6 +355,8 @@ pub struct InterfaceTopology {
     pub ntp_skew: Option<Skew>,
     /// How much the interface may send and receive; without limit when left out.
     pub allowances: Option<Allowances>,
+    /// Seconds for which idle connections are tracked; the profile's when left out.
+    pub tracking: Option<TrackingTimeouts>,
     /// Metadata of its host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
     /// The instance that it is attached to from the start, as its next device: `eth1`, which is down and has no address
@@ -403,6 +405,8 @@ pub struct InstanceTopology {
     pub ntp_skew: Option<Skew>,
     /// How much the interface may send and receive; without limit when left out.
     pub allowances: Option<Allowances>,
+    /// Seconds for which idle connections are tracked; the profile's when left out.
+    pub tracking: Option<TrackingTimeouts>,
     /// Metadata of the host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
     /// The name of the interface, where it differs from the instance's.
@@ -445,6 +449,7 @@ impl InstanceTopology {
             mtu: self.mtu,
             ntp_skew: self.ntp_skew,
             allowances: self.allowances,
+            tracking: self.tracking,
             metadata: self.metadata.clone(),
             description: self.description.clone(),
             tags: self.tags.clone(),

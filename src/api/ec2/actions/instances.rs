@@ -187,6 +187,10 @@ fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Insta
             Node::maybe(primary.map(|address| private_name(call, address))),
         ),
         ("sourceDestCheck", Node::text(interface.source_dest_check)),
+        (
+            "connectionTrackingConfiguration",
+            super::interfaces::tracking(interface),
+        ),
         ("groupSet", super::security_groups::group_set(call, interface)),
         (
             "attachment",

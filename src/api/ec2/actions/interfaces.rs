@@ -18,7 +18,10 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
-use crate::model::interface::{AddressRequest, CreateInterface, DeleteInterface, ModifyAttachment, ModifyInterface};
+use crate::model::interface::{
+    AddressRequest, CreateInterface, DeleteInterface, ModifyAttachment, ModifyInterface, SettingsChange,
+    TrackingTimeouts,
+};
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::region::{ip_name, private_domain};
 use crate::model::{AddressOrPrefix, InterfaceId, NetworkInterface};
@@ -79,6 +82,39 @@ fn prefixes(element: &'static str, nets: impl IntoIterator<Item = impl std::fmt:
     Node::list(nets.into_iter().map(|net| Node::map([(element, Node::text(net))])))
 }
 
+/// How long connections of an interface are tracked; absent where it does not say so itself.
+pub(super) fn tracking(interface: &NetworkInterface) -> Node {
+    let Some(tracking) = interface.settings.tracking else {
+        return Node::Absent;
+    };
+    Node::map([
+        ("tcpEstablishedTimeout", Node::maybe(tracking.tcp_established)),
+        ("udpStreamTimeout", Node::maybe(tracking.udp_stream)),
+        ("udpTimeout", Node::maybe(tracking.udp)),
+    ])
+}
+
+/// For how long connections are to be tracked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct TrackingSpecification {
+    tcp_established_timeout: Option<i64>,
+    udp_stream_timeout: Option<i64>,
+    udp_timeout: Option<i64>,
+}
+
+impl TrackingSpecification {
+    /// The change of the interface; a number that no field can hold is out of every range.
+    pub(super) fn change(&self) -> Option<TrackingTimeouts> {
+        let seconds = |given: Option<i64>| given.map(|given| u32::try_from(given).unwrap_or(0));
+        Some(TrackingTimeouts {
+            tcp_established: seconds(self.tcp_established_timeout),
+            udp_stream: seconds(self.udp_stream_timeout),
+            udp: seconds(self.udp_timeout),
+        })
+    }
+}
+
 /// The `NetworkInterface` of EC2's answers.
 pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
     let subnet = call.controller().subnet(&interface.subnet_id.into());
@@ -108,6 +144,7 @@ pub(super) fn interface(call: &Call<'_>, interface: &NetworkInterface) -> Node {
             Node::maybe(primary.map(|address| private_name(call, address))),
         ),
         ("sourceDestCheck", Node::text(interface.source_dest_check)),
+        ("connectionTrackingConfiguration", tracking(interface)),
         ("groupSet", super::security_groups::group_set(call, interface)),
         ("attachment", super::instances::attachment(call, interface)),
         (
@@ -193,6 +230,7 @@ pub(super) struct CreateNetworkInterface {
     #[serde(default)]
     security_group_id: Vec<String>,
     interface_type: Option<String>,
+    connection_tracking_specification: Option<TrackingSpecification>,
     #[serde(default)]
     tag_specification: Vec<TagSpecification>,
     client_token: Option<String>,
@@ -223,6 +261,9 @@ impl Action for CreateNetworkInterface {
         }
         .addresses()?;
         spec.description = self.description.unwrap_or_default();
+        spec.settings.tracking = self
+            .connection_tracking_specification
+            .map(|specification| specification.change());
         spec.groups = references(&self.security_group_id)?;
         let made = call.execute(spec)?;
         Ok(vec![
@@ -259,6 +300,7 @@ pub(super) struct ModifyNetworkInterfaceAttribute {
     #[serde(default)]
     security_group_id: Vec<String>,
     attachment: Option<AttachmentChange>,
+    connection_tracking_specification: Option<TrackingSpecification>,
 }
 
 /// What changes about an attachment.
@@ -280,6 +322,12 @@ impl Action for ModifyNetworkInterfaceAttribute {
             source_dest_check: self.source_dest_check.map(|given| given.value),
             groups: (!groups.is_empty()).then_some(groups),
             description: self.description.map(|given| given.value),
+            settings: SettingsChange {
+                tracking: self
+                    .connection_tracking_specification
+                    .map(|specification| specification.change()),
+                ..SettingsChange::default()
+            },
             ..ModifyInterface::new(reference(&self.network_interface_id)?)
         };
         let given = [
@@ -287,6 +335,7 @@ impl Action for ModifyNetworkInterfaceAttribute {
             change.description.is_some(),
             change.groups.is_some(),
             self.attachment.is_some(),
+            change.settings.tracking.is_some(),
         ];
         match given.iter().filter(|given| **given).count() {
             0 => return Err(Ec2Error::missing("SourceDestCheck")),

@@ -19,7 +19,7 @@ use crate::api::ec2::state::Call;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::life::{LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting};
 use crate::model::instance::metadata::{HttpTokens, MetadataChange};
-use crate::model::interface::CreateInterface;
+use crate::model::interface::{CreateInterface, SettingsChange};
 use crate::model::naming::Tags;
 
 /// Instances that one request may launch. EC2 allows as many as the account may have; each is a host of this machine.
@@ -87,6 +87,7 @@ struct InterfaceSpecification {
     associate_public_ip_address: Option<bool>,
     interface_type: Option<String>,
     network_card_index: Option<i64>,
+    connection_tracking_specification: Option<super::interfaces::TrackingSpecification>,
 }
 
 /// The metadata options of a launch or of a change.
@@ -435,6 +436,13 @@ impl RunInstances {
                     addresses: given.wanted().addresses()?,
                     groups: references(&given.security_group_id)?,
                     description: given.description.clone().unwrap_or_default(),
+                    settings: SettingsChange {
+                        tracking: given
+                            .connection_tracking_specification
+                            .as_ref()
+                            .map(|specification| specification.change()),
+                        ..SettingsChange::default()
+                    },
                     tags: tags.clone(),
                     ..CreateInterface::new(reference(subnet)?)
                 }))
