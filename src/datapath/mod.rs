@@ -33,7 +33,7 @@ pub use state::{
     Allowance, Asking, Bindings, Committed, Connections, Effects, Life, Memory, NatCounter, NatCounters, Output,
     PortState, SAVED, SavedConnection, Segments, TrackedConnection,
 };
-pub use trace::{Fact, Filtered, FilteredBy, Observer, Passage, Recorder, Stage, Unobserved};
+pub use trace::{Bound, Fact, Filtered, FilteredBy, Observer, Passage, Recorder, Stage, Unobserved};
 pub use translate::Translation;
 pub(crate) use verdict::named;
 pub use verdict::{Answered, Destination, DropReason, Rewrite, Service, Verdict};

@@ -279,6 +279,17 @@ pub struct Filtered {
     stages: [Option<(Stage, FilteredBy)>; 4],
 }
 
+/// An address and a port of a NAT gateway that stand for those of a host behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The gateway's interface.
+    pub gateway: InterfaceIndex,
+    /// The host's address and port.
+    pub inside: (IpAddr, u16),
+    /// What stands for it.
+    pub outside: (IpAddr, u16),
+}
+
 /// Remembers what an observer of the live path is shown of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Passage {
@@ -286,6 +297,10 @@ pub struct Passage {
     pub filtered: Filtered,
     /// The target of its route, where one was looked up.
     pub route: Option<RouteTarget>,
+    /// The target of its route from a NAT gateway on.
+    pub beyond: Option<RouteTarget>,
+    /// What a NAT gateway has for its connection.
+    pub nat: Option<Bound>,
     /// The interface that it was for, where one was found.
     pub receiver: Option<InterfaceIndex>,
     /// The private and the public addresses that an internet gateway translates, of the sender and of the receiver.
@@ -304,13 +319,28 @@ impl Observer for Passage {
         self.filtered.saw(stage, fact);
         match fact {
             Fact::Route { route, .. } => {
-                // Behind a NAT gateway another route is looked up, which is not the sender's.
-                self.route = self.route.or(route.map(|(_, target)| target));
-                if let Some(RouteTarget::Interface(middlebox)) = self.route {
+                let target = route.map(|(_, target)| target);
+                match self.route {
+                    None => self.route = target,
+                    Some(_) => self.beyond = target,
+                }
+                if let Some(RouteTarget::Interface(middlebox)) = target {
                     self.receiver = Some(middlebox);
                 }
             }
             Fact::Mapping { owner, .. } if stage == Stage::Route => self.receiver = owner,
+            Fact::Binding {
+                gateway,
+                inside,
+                outside,
+                ..
+            } => {
+                self.nat = Some(Bound {
+                    gateway,
+                    inside,
+                    outside,
+                });
+            }
             Fact::Rule {
                 interface,
                 direction: Direction::Ingress,

@@ -222,6 +222,7 @@ impl<'a, O: Observer> Context<'a, O> {
             upper,
             source_port,
         );
+        let always_tracked = found.is_some_and(|found| found.untracked) && self.is_always_tracked(question);
         self.observer.saw(
             question.stage(),
             Fact::Rule {
@@ -229,11 +230,19 @@ impl<'a, O: Observer> Context<'a, O> {
                 direction: question.direction,
                 member,
                 rule: found.map(|found| found.rule),
-                untracked: found.is_some_and(|found| found.untracked),
+                untracked: found.is_some_and(|found| found.untracked) && !always_tracked,
             },
         );
         let found = found.ok_or(denied(question.direction))?;
-        Ok(!found.untracked)
+        Ok(!found.untracked || always_tracked)
+    }
+
+    /// Whether a packet begins a connection that is tracked whatever the rules are: one through a NAT gateway or an egress-only
+    /// internet gateway (T3).
+    fn is_always_tracked(&self, question: &Question) -> bool {
+        let out = question.direction == Direction::Egress;
+        let route = || self.ingress.subnet.routes.lookup(question.remote);
+        out && matches!(route(), Some((_, RouteTarget::NatGateway(_) | RouteTarget::EgressOnly)))
     }
 
     /// A fragment without ports passes if the first of its packet did, or if a rule lets all ports through. What EC2 does is

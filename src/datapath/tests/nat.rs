@@ -608,3 +608,34 @@ proptest! {
         }
     }
 }
+
+/// T3: whatever the rules are, a connection through a NAT gateway is tracked, so it goes on when they are gone.
+#[test]
+fn a_connection_through_a_nat_gateway_is_tracked_whatever_the_rules_are() {
+    use crate::datapath::policy::Policy;
+    let everything = || super::firewall::rules(&["all 0.0.0.0/0"]);
+    let mut world = World::new();
+    let policy = world
+        .writer
+        .add_policy(Arc::new(Policy::compile([1], everything(), everything())));
+    for host in [A, B] {
+        world.writer.set_policy(world.hosts[host].0, Some(policy));
+    }
+    let out = world.send(A, &udp((HOST_A, 5000), (SERVER, 53))).packet();
+    let ((eip, port), _) = ends(&out);
+    assert!(matches!(
+        world.send(A, &udp((HOST_A, 5000), (HOST_B, 53))),
+        Outcome::Arrives(B, _)
+    ));
+    let none = Arc::new(Policy::compile([1], Vec::new(), Vec::new()));
+    world.writer.change_policies([(policy, none)]);
+    assert!(matches!(
+        world.send(REMOTE, &udp((SERVER, 53), (&eip, port))),
+        Outcome::Arrives(A, _)
+    ));
+    // Within the VPC the same rules track nothing.
+    assert_eq!(
+        world.send(B, &udp((HOST_B, 53), (HOST_A, 5000))),
+        Outcome::Dropped(DropReason::SecurityGroupEgress)
+    );
+}

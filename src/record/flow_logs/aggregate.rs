@@ -16,7 +16,6 @@ const MOST_FLOWS: usize = 1 << 17;
 pub(super) struct Key {
     pub(super) interface: InterfaceIndex,
     pub(super) tuple: Tuple,
-    /// Inbound; tuples would not be in an order otherwise.
     pub(super) inbound: bool,
     pub(super) action: Action,
 }
@@ -31,6 +30,10 @@ pub(super) struct Sums {
     pub(super) last: Duration,
     pub(super) tcp_flags: u8,
     pub(super) path: Option<TrafficPath>,
+    /// Whether block public access is why it was rejected.
+    pub(super) blocked: bool,
+    /// How many flows of the window were before it.
+    order: usize,
 }
 
 /// The flows of one window.
@@ -61,9 +64,11 @@ impl Window {
             sums.last = sums.last.max(seen.at);
             sums.tcp_flags |= seen.tcp_flags;
             sums.path = seen.path.or(sums.path);
+            sums.blocked |= seen.blocked;
         } else if full {
             self.skipped += seen.packets;
         } else {
+            let order = self.flows.len();
             self.flows.insert(
                 key,
                 Sums {
@@ -73,6 +78,8 @@ impl Window {
                     last: seen.at,
                     tcp_flags: seen.tcp_flags,
                     path: seen.path,
+                    blocked: seen.blocked,
+                    order,
                 },
             );
         }
@@ -101,7 +108,7 @@ impl Window {
     /// The flows, in the order of their first packets.
     pub(super) fn flows(&self) -> Vec<(Key, Sums)> {
         let mut flows: Vec<_> = self.flows.iter().map(|(key, sums)| (*key, *sums)).collect();
-        flows.sort_unstable_by_key(|(key, sums)| (sums.first, *key));
+        flows.sort_unstable_by_key(|(_, sums)| (sums.first, sums.order));
         flows
     }
 }

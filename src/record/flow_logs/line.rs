@@ -135,8 +135,8 @@ impl Place {
             F::Type => if tuple.source.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned(),
             F::FlowDirection => if key.inbound { "ingress" } else { "egress" }.to_owned(),
             F::TrafficPath => (sums.path.filter(|_| !key.inbound)? as u8).to_string(),
-            // No service of AWS has addresses here, no task runs, and no rule of block public access is in force. Whether
-            // Nitro encrypts a flow is not known.
+            F::RejectReason => sums.blocked.then(|| "BPA".to_owned())?,
+            // No service of AWS has addresses here, and no task runs. Whether Nitro encrypts a flow is not known.
             _ => return None,
         })
     }

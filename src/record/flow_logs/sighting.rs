@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::datapath::{Answered, DropReason, Passage, RouteTarget, Stage};
+use crate::datapath::{Answered, Bound, DropReason, Passage, RouteTarget, Stage};
 use crate::mapping::InterfaceIndex;
 use crate::model::traffic::Direction;
 use crate::switch::observe::{Fate, Observed};
@@ -59,6 +59,8 @@ pub(super) struct Sighting {
     /// FIN, SYN, RST, and ACK with SYN.
     pub(super) tcp_flags: u8,
     pub(super) path: Option<TrafficPath>,
+    /// Whether block public access is why it was rejected.
+    pub(super) blocked: bool,
 }
 
 const FIN: u8 = 1;
@@ -146,8 +148,65 @@ fn shorten(head: &mut [u8], observed: &Observed) -> Option<u64> {
     Some(if one { said as u64 } else { all })
 }
 
+/// What the interfaces that a frame has to do with saw of it: that of its port, the one that it was for and that denied it,
+/// and that of a NAT gateway on its way, which sees it come and go.
+pub(super) fn sightings(observed: &Observed, sent: &Sent) -> [Option<Sighting>; 4] {
+    let [first, second] = at_ends(observed, sent);
+    let passes = first.is_some_and(|first| first.direction == Direction::Egress && first.action == Action::Accept);
+    let reached = matches!(observed.fate, Fate::Delivered { .. }) || second.is_some();
+    let [came, went] = match (observed.passage.nat, first) {
+        (Some(nat), Some(first)) if passes && reached => at_nat(&nat, &first, observed.passage.beyond).map(Some),
+        _ => [None, None],
+    };
+    [first, came, went, second]
+}
+
+/// A NAT gateway sees a packet with its sender's addresses, and then with those that it gives it (VPC guide, "Traffic through a
+/// NAT gateway": four records of a request and its answer).
+fn at_nat(nat: &Bound, sent: &Sighting, beyond: Option<RouteTarget>) -> [Sighting; 2] {
+    let tuple = sent.tuple;
+    let port = |port| {
+        if tuple.source_port == 0 && tuple.destination_port == 0 {
+            0
+        } else {
+            port
+        }
+    };
+    let outbound = tuple.source == nat.inside.0;
+    let (came, went) = if outbound {
+        let went = Tuple {
+            source: nat.outside.0,
+            source_port: port(nat.outside.1),
+            ..tuple
+        };
+        (tuple, went)
+    } else {
+        let to = |(address, own)| Tuple {
+            destination: address,
+            destination_port: port(own),
+            ..tuple
+        };
+        (to(nat.outside), to(nat.inside))
+    };
+    let path = match beyond {
+        Some(RouteTarget::Internet) if outbound => TrafficPath::InternetGateway,
+        _ => TrafficPath::SameVpc,
+    };
+    let seen = |direction, tuple, path| Sighting {
+        interface: nat.gateway,
+        direction,
+        tuple,
+        path,
+        ..*sent
+    };
+    [
+        seen(Direction::Ingress, came, None),
+        seen(Direction::Egress, went, Some(path)),
+    ]
+}
+
 /// What the sender's and the receiver's interface saw of a frame.
-pub(super) fn sightings(observed: &Observed, sent: &Sent) -> [Option<Sighting>; 2] {
+fn at_ends(observed: &Observed, sent: &Sent) -> [Option<Sighting>; 2] {
     let passage = &observed.passage;
     let seen = |direction, action| Sighting {
         at: observed.at,
@@ -158,6 +217,7 @@ pub(super) fn sightings(observed: &Observed, sent: &Sent) -> [Option<Sighting>; 
         packets: sent.packets,
         octets: sent.octets,
         tcp_flags: sent.tcp_flags,
+        blocked: false,
         path: path(passage).filter(|_| direction == Direction::Egress && action == Action::Accept),
     };
     let out = |action| Some(seen(Direction::Egress, action));
@@ -168,6 +228,16 @@ pub(super) fn sightings(observed: &Observed, sent: &Sent) -> [Option<Sighting>; 
         Fate::Answered(Answered::TooBig) => [out(Action::Accept), None],
         // DNS, DHCP, metadata, time, and the router's own addresses are not recorded (VPC guide, "Flow log limitations").
         Fate::Answered(_) | Fate::Fabric(_) | Fate::Flooded => [None, None],
+        // VPC guide, field `reject-reason`: BPA is the one reason that it has.
+        Fate::Dropped(DropReason::BlockPublicAccess) => {
+            let blocked = |seen| Sighting { blocked: true, ..seen };
+            let arrived = passage.receiver.map(|receiver| Sighting {
+                interface: receiver,
+                tuple: translated(&sent.tuple, passage),
+                ..seen(Direction::Ingress, Action::Reject)
+            });
+            [out(Action::Reject).map(blocked), arrived.map(blocked)]
+        }
         Fate::Dropped(reason) => {
             let denied_at = passage.filtered.stages().last().map(|(stage, _)| stage);
             match denied_at.filter(|_| is_denial(reason)) {
@@ -205,9 +275,12 @@ fn passed_out(reason: DropReason, passage: &Passage) -> bool {
     asked && !full && !seen_before
 }
 
-/// The addresses that a packet has behind the internet gateways that it passes.
+/// The addresses that a packet has behind the gateways that it passes.
 fn translated(tuple: &Tuple, passage: &Passage) -> Tuple {
     let mut tuple = *tuple;
+    if let Some(nat) = passage.nat.filter(|nat| nat.inside.0 == tuple.source) {
+        (tuple.source, tuple.source_port) = nat.outside;
+    }
     for (private, public) in passage.public.iter().flatten() {
         if tuple.source == IpAddr::V4(*private) {
             tuple.source = (*public).into();
@@ -215,6 +288,9 @@ fn translated(tuple: &Tuple, passage: &Passage) -> Tuple {
         if tuple.destination == IpAddr::V4(*public) {
             tuple.destination = (*private).into();
         }
+    }
+    if let Some(nat) = passage.nat.filter(|nat| nat.outside.0 == tuple.destination) {
+        (tuple.destination, tuple.destination_port) = nat.inside;
     }
     tuple
 }

@@ -32,13 +32,15 @@ impl Lookup for Two {
         let (primary, ipv6) = match interface.get() {
             1 => ("172.31.16.139", "2001:db8::139"),
             2 => ("172.31.16.21", "2001:db8::21"),
+            // A NAT gateway.
+            3 => ("10.0.0.220", "2001:db8::220"),
             _ => return None,
         };
         Some(Place {
             interface: InterfaceId::from_bits(interface.get().into()),
             vpc: VpcId::from_bits(7),
             subnet: SubnetId::from_bits(8),
-            instance: Some(InstanceId::from_bits(interface.get().into())),
+            instance: (interface.get() != 3).then(|| InstanceId::from_bits(interface.get().into())),
             region: "us-east-1".to_owned(),
             zone_id: "use1-az1".to_owned(),
             primary: Some(primary.parse().unwrap()),
@@ -331,6 +333,15 @@ fn a_denied_packet_is_a_reject_of_the_interface_whose_rules_denied_it() {
 }
 
 #[test]
+fn what_block_public_access_drops_is_a_reject_for_that_reason() {
+    let mut collector = collector(vec![log("${action} ${flow-direction} ${reject-reason}".parse().unwrap())]);
+    let bytes = packet(6, "172.31.16.139", "203.0.113.5", (1, 2), 2, 0);
+    let blocked = Fate::Dropped(DropReason::BlockPublicAccess);
+    collector.take(&seen(1, 1, bytes, blocked, Passage::default()));
+    assert_eq!(lines(collector.tick(Duration::from_secs(60))), ["REJECT egress BPA"]);
+}
+
+#[test]
 fn a_flow_log_of_one_kind_of_traffic_has_no_record_of_the_other() {
     for (traffic, expected) in [
         (TrafficType::All, &["ACCEPT", "REJECT"][..]),
@@ -374,6 +385,55 @@ fn the_path_of_traffic_is_that_of_its_route_and_of_egress_alone() {
         collector.take(&seen(1, 1, bytes, fate, passage));
         assert_eq!(lines(collector.tick(Duration::from_secs(60))), [expected]);
     }
+}
+
+/// VPC guide, "Traffic through a NAT gateway": the four records of its interface.
+#[test]
+fn a_nat_gateway_has_four_records_of_a_request_and_its_answer() {
+    let format = "${instance-id} ${interface-id} ${srcaddr} ${dstaddr} ${pkt-srcaddr} ${pkt-dstaddr} ${flow-direction} \
+                  ${srcport} ${dstport} ${traffic-path}";
+    let gateway = FlowLog {
+        resource: FlowLogResource::Interface(InterfaceId::from_bits(3)),
+        ..log(format.parse().unwrap())
+    };
+    let mut collector = collector(vec![gateway]);
+    let end = |address: &str, port| (address.parse::<IpAddr>().unwrap(), port);
+    let mut passage = Passage::default();
+    passage.saw(
+        Stage::NatGateway,
+        Fact::Binding {
+            gateway: index(3),
+            protocol: 6,
+            inside: end("10.0.1.5", 5000),
+            outside: end("10.0.0.220", 4321),
+            remote: end("203.0.113.5", 443),
+            new: true,
+        },
+    );
+    let route = |target| Fact::Route {
+        address: "203.0.113.5".parse().unwrap(),
+        route: Some(("0.0.0.0/0".parse().unwrap(), target)),
+    };
+    passage.saw(Stage::Route, route(RouteTarget::NatGateway(index(3))));
+    passage.saw(Stage::Route, route(RouteTarget::Internet));
+    let request = packet(6, "10.0.1.5", "203.0.113.5", (5000, 443), 2, 0);
+    collector.take(&seen(1, 1, request, delivered(), passage));
+    passage.route = Some(RouteTarget::Internet);
+    passage.beyond = None;
+    // On the outside it names the gateway's Elastic IP address.
+    passage.public[0] = Some(("10.0.0.220".parse().unwrap(), "198.51.100.9".parse().unwrap()));
+    let answer = packet(6, "203.0.113.5", "198.51.100.9", (443, 4321), 18, 0);
+    collector.take(&seen(2, 2, answer, delivered(), passage));
+    let eni = InterfaceId::from_bits(3);
+    assert_eq!(
+        lines(collector.tick(Duration::from_secs(60))),
+        [
+            format!("- {eni} 10.0.1.5 10.0.0.220 10.0.1.5 203.0.113.5 ingress 5000 443 -"),
+            format!("- {eni} 10.0.0.220 203.0.113.5 10.0.0.220 203.0.113.5 egress 4321 443 8"),
+            format!("- {eni} 203.0.113.5 10.0.0.220 203.0.113.5 10.0.0.220 ingress 443 4321 -"),
+            format!("- {eni} 10.0.0.220 10.0.1.5 203.0.113.5 10.0.1.5 egress 443 5000 1"),
+        ]
+    );
 }
 
 #[test]
