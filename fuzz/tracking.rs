@@ -368,6 +368,7 @@ fn pseudo(protocol: u8, addresses: (IpAddr, IpAddr), length: usize) -> Sum {
 fn packet(frame: &mut Vec<u8>, addresses: (IpAddr, IpAddr), protocol: u8, mut upper: Vec<u8>, kind: u8) {
     let length = upper.len();
     if let Some(at) = checksum_at(protocol).filter(|at| at + 2 <= length) {
+        upper[at..at + 2].fill(0);
         let sum = pseudo(protocol, addresses, length).bytes(&upper).udp_complement();
         upper[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }

@@ -130,6 +130,7 @@ async fn aws_clients_find_their_api_at_an_address_of_its_own() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(bound.serve(localvpc::api::rest::router(state.clone()), state, async {
         let _ = stopped.await;
+        false
     }));
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request =
