@@ -334,7 +334,9 @@ fn a_denied_packet_is_a_reject_of_the_interface_whose_rules_denied_it() {
 
 #[test]
 fn what_block_public_access_drops_is_a_reject_for_that_reason() {
-    let mut collector = collector(vec![log("${action} ${flow-direction} ${reject-reason}".parse().unwrap())]);
+    let mut collector = collector(vec![log("${action} ${flow-direction} ${reject-reason}"
+        .parse()
+        .unwrap())]);
     let bytes = packet(6, "172.31.16.139", "203.0.113.5", (1, 2), 2, 0);
     let blocked = Fate::Dropped(DropReason::BlockPublicAccess);
     collector.take(&seen(1, 1, bytes, blocked, Passage::default()));
