@@ -19,6 +19,7 @@ mod flow_logs;
 mod graph;
 mod ignored;
 mod links;
+mod import;
 mod man;
 mod names;
 mod nat;
@@ -72,6 +73,8 @@ enum Command {
     Down(topology::DownArguments),
     /// Write the network of a running server as a topology file
     Export,
+    /// Write what 'aws ec2 describe-…' printed as a topology file, with the same identifiers, addresses, rules, routes and tags
+    Import(import::ImportArguments),
     /// Make some hosts in one subnet, say how to enter them, and serve the API
     Lab(server::LabArguments),
     /// Play scenarios, each on a network of its own, and say whether all that they expect is so
@@ -152,6 +155,7 @@ fn dispatch(cli: Cli) -> Done {
         Command::Diff(arguments) => topology::diff(&arguments, &cli.remote),
         Command::Down(arguments) => topology::down(&arguments, &cli.remote),
         Command::Export => topology::export(&cli.remote),
+        Command::Import(arguments) => import::import(&arguments, &cli.remote),
         Command::Lab(arguments) => server::lab(&arguments, &cli.remote),
         Command::Run(arguments) => run::run(&arguments, cli.remote.json, cli.verbose > 0),
         Command::Top(arguments) => top::top(&cli.remote, &arguments),

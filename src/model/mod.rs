@@ -15,6 +15,7 @@ pub mod elastic_ip;
 pub mod error;
 pub mod fault;
 pub mod flow_log;
+pub mod identified;
 pub mod ids;
 pub mod instance;
 pub mod interface;

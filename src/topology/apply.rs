@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::backend::{Live, Rehearsed, Stage, StepError};
 use super::filters;
 use super::layout::{Interface, Kind, Label, Layout, OptionsChoice, Subnet, Target, Vpc};
+use super::made_with::MadeWith;
 use super::matching::align;
 use super::plan::{AnyAddress, Change, Edit, Extras, Plan, Refusal, Step};
 use super::running::{Running, unnamed};
@@ -100,6 +101,7 @@ impl Plan {
         let mut work = Work {
             stage,
             ids: self.aliases.clone(),
+            made_with: &self.made_with,
         };
         let mut done = 0;
         while let Some((_, step)) = self.steps.get(done) {
@@ -227,6 +229,8 @@ pub(super) struct Work<'s, S> {
     pub(super) stage: &'s mut S,
     /// The identifiers of what has no name, or another one than in the file.
     ids: BTreeMap<(Kind, Label), String>,
+    /// What new resources are made with.
+    pub(super) made_with: &'s MadeWith,
 }
 
 /// The name that a label is, unless it is an identifier.
@@ -284,9 +288,13 @@ impl<S: Stage> Work<'_, S> {
             }),
             Step::DeleteInterface(label) => self.run(DeleteInterface(self.interface(label))),
             Step::CreateInterface(label, interface, any) => {
-                let made = self.stage.execute(self.new_interface(label, interface, *any))?;
+                let mut command = self.new_interface(label, interface, *any);
+                if self.makes_instance(label) {
+                    command.settings.metadata = None;
+                }
+                let made = self.make(Kind::Interface, label, command)?;
                 self.remember(Kind::Interface, label, made.id);
-                Ok(())
+                self.make_instance(label, interface)
             }
             Step::ModifyInterface(label, interface) => {
                 let groups = Some(self.groups(interface));
@@ -297,7 +305,7 @@ impl<S: Stage> Work<'_, S> {
             }
             Step::DeleteSubnet(label) => self.run(DeleteSubnet(self.subnet(label))),
             Step::CreateSubnet(label, subnet) => {
-                let made = self.stage.execute(self.new_subnet(label, subnet))?;
+                let made = self.make(Kind::Subnet, label, self.new_subnet(label, subnet))?;
                 self.remember(Kind::Subnet, label, made.id);
                 if subnet.map_public_ip_on_launch {
                     self.run(ModifySubnet {
@@ -320,18 +328,19 @@ impl<S: Stage> Work<'_, S> {
                 ..ModifyVpc::new(self.reference(Kind::Vpc, label))
             }),
             Step::CreateVpc(label, vpc) => {
-                let made = self.stage.execute(self.new_vpc(label, vpc))?;
+                let made = self.make(Kind::Vpc, label, self.new_vpc(label, vpc))?;
                 self.remember(Kind::Vpc, label, made.id);
                 Ok(())
             }
             Step::ModifyVpc(label, vpc) => self.run(self.modified_vpc(label, vpc)),
             Step::DeleteOptions(label) => self.run(DeleteDhcpOptions(self.reference(Kind::DhcpOptions, label))),
             Step::CreateOptions(label, set) => {
-                let made = self.stage.execute(CreateDhcpOptions {
+                let command = CreateDhcpOptions {
                     name: name(Kind::DhcpOptions, label),
                     options: set.options.clone(),
                     tags: set.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::DhcpOptions, label, command)?;
                 self.remember(Kind::DhcpOptions, label, made.id);
                 Ok(())
             }
@@ -426,11 +435,12 @@ impl<S: Stage> Work<'_, S> {
                 ..ModifyRouteTable::new(id)
             },
             None => {
-                let table = self.stage.execute(CreateRouteTable {
+                let command = CreateRouteTable {
                     name: own_name,
                     vpc,
                     tags: tags.clone(),
-                })?;
+                };
+                let table = self.make(Kind::RouteTable, label, command)?;
                 ModifyRouteTable {
                     main: main.then_some(true),
                     ..ModifyRouteTable::new(table.id)

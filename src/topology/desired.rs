@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::layout::{Instance, Interface, Kind, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Target, Vpc};
+use super::made_with::MadeWith;
 use super::plan::Refusal;
 use crate::control::ControlError;
 use crate::file::template::Scope;
@@ -18,7 +19,10 @@ use crate::topology::format::{InterfaceTopology, RouteTableTopology, Topology, V
 impl Layout {
     /// The desired layout of a topology. A parameter in the name of a profile is looked up in the scope.
     pub fn desired(topology: &Topology, scope: &Scope) -> Result<Self, Box<Refusal>> {
-        let mut layout = Self::default();
+        let mut layout = Self {
+            made_with: MadeWith::of(topology),
+            ..Self::default()
+        };
         for (label, set) in &topology.dhcp_options {
             let set = OptionSet {
                 options: set.value.options(),

@@ -321,11 +321,12 @@ impl<S: Stage> Work<'_, S> {
     pub(super) fn take_at_edge(&mut self, step: &EdgeStep) -> Result<(), StepError> {
         match step {
             EdgeStep::CreateGateway(label, gateway) => {
-                let made = self.stage.execute(CreateInternetGateway {
+                let command = CreateInternetGateway {
                     name: name(Kind::InternetGateway, label),
                     vpc: gateway.vpc.as_ref().map(|vpc| self.reference(Kind::Vpc, vpc)),
                     tags: gateway.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::InternetGateway, label, command)?;
                 self.remember(Kind::InternetGateway, label, made.id);
                 Ok(())
             }
@@ -346,11 +347,12 @@ impl<S: Stage> Work<'_, S> {
                 self.run(DeleteInternetGateway(self.reference(Kind::InternetGateway, label)))
             }
             EdgeStep::Allocate(label, address) => {
-                let made = self.stage.execute(AllocateAddress {
+                let command = AllocateAddress {
                     name: name(Kind::ElasticIp, label),
                     public_ip: address.public,
                     tags: address.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::ElasticIp, label, command)?;
                 self.remember(Kind::ElasticIp, label, made.id);
                 Ok(())
             }

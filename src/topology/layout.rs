@@ -19,6 +19,7 @@ use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use super::flow_logs::FlowLog;
 use super::links::{EgressOnlyGateway, Peering};
 use super::nat::NatGateway;
+use super::made_with::MadeWith;
 use crate::lab::ApiAccess;
 use crate::model::dhcp_options::{DhcpOptions, DhcpOptionsChoice};
 use crate::model::duration::Skew;
@@ -125,6 +126,8 @@ pub struct Layout {
     pub peerings: BTreeMap<Label, Peering>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
+    /// What new resources are made with, of a layout that is desired.
+    pub made_with: MadeWith,
 }
 
 impl Layout {
@@ -155,6 +158,7 @@ impl Layout {
             egress_only_gateways: others(&self.egress_only_gateways, &named.egress_only_gateways),
             peerings: others(&self.peerings, &named.peerings),
             instances: others(&self.instances, &named.instances),
+            made_with: MadeWith::default(),
         }
     }
 }

@@ -26,6 +26,7 @@ impl Plan {
             kept: judged.kept,
             refusal: judged.refusal,
             aliases: judged.running.aliases,
+            made_with: judged.desired.made_with.clone(),
             steps: std::mem::take(&mut steps.0),
         }
     }

@@ -14,6 +14,7 @@ use super::flow_logs::FlowLogStep;
 use super::layout::{
     Described, Fields, Instance, Interface, Kind, Label, OptionSet, OptionsChoice, Subnet, Target, Vpc,
 };
+use super::made_with::MadeWith;
 use crate::control::ControlError;
 use crate::model::AddressOrPrefix;
 use crate::model::naming::Tags;
@@ -268,6 +269,8 @@ pub struct Plan {
     pub refusal: Option<Refusal>,
     /// Identifiers of running resources with another label in the file.
     pub aliases: BTreeMap<(Kind, Label), String>,
+    /// What new resources are made with.
+    pub made_with: MadeWith,
 }
 
 impl Plan {

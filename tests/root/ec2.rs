@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::cli::{Server, code, file, free_port, stdout};
+use crate::support::cli::{Server, code, file, free_port, run, stdout};
 use crate::support::python::environment;
 use crate::support::tools::needs;
 
@@ -54,6 +54,59 @@ fn a_throttled_endpoint_refuses_what_is_beyond_the_documented_rate_and_botocore_
         .unwrap();
     assert!(run.status.success(), "{}", says(&run));
     assert!(stdout(&run).ends_with("ok\n"), "{}", says(&run));
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn an_imported_network_is_described_as_the_one_that_it_was_taken_from() {
+    let python = environment("python-ec2", &format!("{FOLDER}/requirements.txt")).join("python");
+    let script = |arguments: &[&str]| {
+        let mut run = Command::new(&python);
+        run.arg(format!("{FOLDER}/ec2_import.py"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let (folder, lists) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (account, copy) = (
+        format!("127.0.0.1:{}", free_port()),
+        format!("127.0.0.1:{}", free_port()),
+    );
+    let (account_url, copy_url) = (format!("http://{account}"), format!("http://{copy}"));
+    let server = Server::start(&folder, &["serve", "--ec2", "off", "--listen", &account]);
+    for arguments in [
+        &["make", &account_url][..],
+        &["dump", &account_url, lists.path().to_str().unwrap()],
+    ] {
+        let run = script(arguments);
+        assert!(run.status.success(), "{}", says(&run));
+    }
+    let mut files: Vec<String> = std::fs::read_dir(lists.path())
+        .unwrap()
+        .map(|file| file.unwrap().path().display().to_string())
+        .collect();
+    files.sort();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let imported = run(&[&["import"][..], &files].concat());
+    assert_eq!(code(&imported), 0, "{}", says(&imported));
+    // The region's DHCP option set is listed too, and is there anyway.
+    let left = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert_eq!(left, "", "all of it is carried");
+    let file = file(&folder, "imported.yaml", &stdout(&imported));
+    let other = tempfile::tempdir().unwrap();
+    let copied = Server::start(&other, &["up", &file, "--ec2", "off", "--listen", &copy]);
+    let compared = script(&["compare", &account_url, &copy_url]);
+    assert!(compared.status.success(), "{}\n{}", says(&compared), stdout(&imported));
+    copied.stop();
+
+    // A running server takes it as well.
+    let empty = Server::start(&other, &["serve", "--ec2", "off", "--listen", &copy]);
+    let applied = empty.ask(&[&["import", "--apply"][..], &files].concat());
+    assert_eq!(code(&applied), 0, "{}", says(&applied));
+    let compared = script(&["compare", &account_url, &copy_url]);
+    assert!(compared.status.success(), "{}", says(&compared));
+    empty.stop();
     server.stop();
 }
 

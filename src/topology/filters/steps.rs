@@ -244,7 +244,7 @@ impl<S: Stage> Work<'_, S> {
             }
             Step::DeleteList(label) => self.run(DeletePrefixList(self.reference(Kind::PrefixList, label))),
             Step::CreateGroup(label, group) => {
-                let made = self.stage.execute(CreateSecurityGroup {
+                let command = CreateSecurityGroup {
                     name: name(Kind::SecurityGroup, label),
                     vpc: self.reference(Kind::Vpc, &group.vpc),
                     group_name: group.group_name.clone(),
@@ -252,7 +252,8 @@ impl<S: Stage> Work<'_, S> {
                     ingress: Vec::new(),
                     egress: Some(Vec::new()),
                     tags: group.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::SecurityGroup, label, command)?;
                 self.remember(Kind::SecurityGroup, label, made.id);
                 Ok(())
             }
@@ -270,12 +271,13 @@ impl<S: Stage> Work<'_, S> {
             }
             Step::DeleteGroup(label) => self.run(DeleteSecurityGroup(self.reference(Kind::SecurityGroup, label))),
             Step::CreateAcl(label, acl) => {
-                let made = self.stage.execute(CreateNetworkAcl {
+                let command = CreateNetworkAcl {
                     name: name(Kind::NetworkAcl, label),
                     vpc: self.reference(Kind::Vpc, &acl.vpc),
                     entries: acl.entries(),
                     tags: acl.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::NetworkAcl, label, command)?;
                 self.remember(Kind::NetworkAcl, label, made.record.id);
                 Ok(())
             }
@@ -294,14 +296,15 @@ impl<S: Stage> Work<'_, S> {
     }
 
     fn create_list(&mut self, label: &str, list: &PrefixList) -> Result<(), StepError> {
-        let made = self.stage.execute(CreatePrefixList {
+        let command = CreatePrefixList {
             name: name(Kind::PrefixList, label),
             list_name: list.list_name.clone(),
             family: Some(list.family),
             max_entries: list.max_entries,
             entries: list.entries.clone().into_iter().collect(),
             tags: list.tags.clone(),
-        })?;
+        };
+        let made = self.make(Kind::PrefixList, label, command)?;
         self.remember(Kind::PrefixList, label, made.id);
         Ok(())
     }

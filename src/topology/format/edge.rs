@@ -14,13 +14,17 @@ use crate::file::diagnostic::Mistake;
 use crate::lab::ApiAccess;
 use crate::model::elastic_ip::RANGES;
 use crate::model::naming::Tags;
-use crate::model::outside;
+use crate::model::{AllocationId, InternetGatewayId, outside};
 
 /// An internet gateway.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InternetGateway)]
 pub struct InternetGatewayTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "igw-0a1b2c3d4e5f60718")]
+    pub id: Option<InternetGatewayId>,
     /// The name of the VPC that it is attached to; none when left out.
     #[schema(value_type = Option<String>)]
     pub vpc: Option<Spanned<String>>,
@@ -34,6 +38,10 @@ pub struct InternetGatewayTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = ElasticIp)]
 pub struct ElasticIpTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "eipalloc-0a1b2c3d4e5f60718")]
+    pub id: Option<AllocationId>,
     /// The address, of 203.0.113.0/24, 192.0.2.0/24 or 198.18.0.0/15; a free one is chosen when left out.
     #[schema(value_type = Option<String>, example = "203.0.113.10")]
     pub public: Option<Spanned<Ipv4Addr>>,
@@ -93,6 +101,7 @@ impl Topology {
             Spanned::new(value, place, place)
         }
         let vpc = VpcTopology {
+            id: None,
             cidr_blocks: vec![at(outside::IPV4, place)],
             ipv6_cidr_blocks: vec![at(outside::IPV6, place)],
             profile: None,
@@ -100,6 +109,7 @@ impl Topology {
             tags: Tags::new(),
         };
         let subnet = SubnetTopology {
+            id: None,
             vpc: at(outside_vpc(), place),
             cidr_block: Some(at(outside::IPV4, place)),
             ipv6_cidr_block: Some(at(outside::IPV6, place)),
@@ -114,6 +124,8 @@ impl Topology {
             let place = host.referenced;
             let fields = host.value.clone();
             let host = InstanceTopology {
+                id: None,
+                instance_tags: Tags::new(),
                 groups: None,
                 subnet: at(outside_subnet(), place),
                 mac: None,

@@ -26,7 +26,6 @@ use crate::file::diagnostic::FileError;
 use crate::file::forms::{Form, Forms, Never, read_by_forms};
 use crate::file::template::Scope;
 use crate::lab::ApiAccess;
-use crate::model::AddressOrPrefix;
 use crate::model::dhcp_options::{DhcpOptions, NameServer};
 use crate::model::duration::{Skew, WireLifetime};
 use crate::model::interface::{Allowances, TrackingTimeouts};
@@ -36,6 +35,10 @@ use crate::model::network_acl::EntryForm;
 use crate::model::prefix_list::AddressFamily;
 use crate::model::profile::{ChangedProfile, ProfileSpec};
 use crate::model::security_group::RuleForm;
+use crate::model::{
+    AddressOrPrefix, DhcpOptionsId, InstanceId, InterfaceId, NetworkAclId, PrefixListId, RouteTableId, SecurityGroupId,
+    SubnetId, VpcId,
+};
 use crate::wire::mac::MacAddr;
 
 /// VPCs, subnets and instances by name.
@@ -112,6 +115,10 @@ pub struct Topology {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = DhcpOptions)]
 pub struct DhcpOptionsTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "dopt-0a1b2c3d4e5f60718")]
+    pub id: Option<DhcpOptionsId>,
     /// Completes names without a dot; several, separated by spaces, as some Linux clients accept.
     #[schema(example = "eu-central-1.compute.internal")]
     pub domain_name: Option<String>,
@@ -151,6 +158,10 @@ impl DhcpOptionsTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = SecurityGroup)]
 pub struct SecurityGroupTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "sg-0a1b2c3d4e5f60718")]
+    pub id: Option<SecurityGroupId>,
     /// The name of its VPC; left out of `VPC/default`.
     #[schema(value_type = Option<String>)]
     pub vpc: Option<Spanned<String>>,
@@ -174,6 +185,10 @@ pub struct SecurityGroupTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = NetworkAcl)]
 pub struct NetworkAclTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "acl-0a1b2c3d4e5f60718")]
+    pub id: Option<NetworkAclId>,
     /// The name of its VPC; left out of `VPC/default`.
     #[schema(value_type = Option<String>)]
     pub vpc: Option<Spanned<String>>,
@@ -197,6 +212,10 @@ pub struct NetworkAclTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = PrefixList)]
 pub struct PrefixListTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "pl-0a1b2c3d4e5f60718")]
+    pub id: Option<PrefixListId>,
     /// What the EC2 API calls its name; the name in the file when left out.
     pub list_name: Option<String>,
     /// The family of its addresses; that of its first entry when left out.
@@ -230,6 +249,10 @@ pub struct PrefixEntryTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = RouteTable)]
 pub struct RouteTableTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "rtb-0a1b2c3d4e5f60718")]
+    pub id: Option<RouteTableId>,
     /// The name of its VPC.
     #[schema(value_type = String)]
     pub vpc: Spanned<String>,
@@ -267,6 +290,10 @@ pub struct RouteTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = Vpc)]
 pub struct VpcTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "vpc-0a1b2c3d4e5f60718")]
+    pub id: Option<VpcId>,
     /// Its IPv4 blocks, /16 to /28.
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/16"]))]
@@ -300,6 +327,10 @@ pub struct ProfileForm {
 #[serde(deny_unknown_fields)]
 #[schema(as = Subnet)]
 pub struct SubnetTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "subnet-0a1b2c3d4e5f60718")]
+    pub id: Option<SubnetId>,
     /// The name of its VPC.
     #[schema(value_type = String)]
     pub vpc: Spanned<String>,
@@ -327,6 +358,10 @@ pub struct SubnetTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = Interface)]
 pub struct InterfaceTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "eni-0a1b2c3d4e5f60718")]
+    pub id: Option<InterfaceId>,
     /// The name of its subnet.
     #[schema(value_type = String)]
     pub subnet: Spanned<String>,
@@ -376,6 +411,10 @@ pub struct InterfaceTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = Instance)]
 pub struct InstanceTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "i-0a1b2c3d4e5f60718")]
+    pub id: Option<InstanceId>,
     /// The name of its subnet.
     #[schema(value_type = String)]
     pub subnet: Spanned<String>,
@@ -409,6 +448,9 @@ pub struct InstanceTopology {
     pub tracking: Option<TrackingTimeouts>,
     /// Metadata of the host in addition to what the network determines.
     pub metadata: Option<MetadataChange>,
+    /// The tags that the instance is made with; `tags` are those of its interface.
+    #[serde(default)]
+    pub instance_tags: Tags,
     /// The name of the interface, where it differs from the instance's.
     #[schema(value_type = Option<String>)]
     pub interface: Option<Spanned<String>>,
@@ -439,6 +481,7 @@ impl InstanceTopology {
     /// Its network interface.
     pub fn network_interface(&self) -> InterfaceTopology {
         InterfaceTopology {
+            id: None,
             subnet: self.subnet.clone(),
             mac: self.mac.clone(),
             ipv4: self.ipv4.clone(),
