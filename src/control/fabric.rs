@@ -134,6 +134,12 @@ impl Binding {
         self.registry.name_subnet(id, old, new);
     }
 
+    pub(crate) fn set_subnet_ipv6(&mut self, subnet: &Subnet) {
+        if let Some(index) = self.subnet_index(subnet.id) {
+            self.writer.set_subnet_ipv6(index, subnet.ipv6_cidr_block);
+        }
+    }
+
     pub(crate) fn remove_subnet(&mut self, subnet: &Subnet) {
         self.registry.name_subnet(subnet.id, subnet.name.as_deref(), None);
         if let Some(index) = self.subnets.remove(subnet.id) {

@@ -239,6 +239,9 @@ impl<'c> Follower<'c> {
                 state
                     .binding
                     .rename_subnet(subnet.id, before.name.as_deref(), subnet.name.as_deref());
+                if before.ipv6_cidr_block != subnet.ipv6_cidr_block {
+                    state.binding.set_subnet_ipv6(subnet);
+                }
             }
             (Some(subnet), None) => {
                 state.binding.remove_subnet(subnet);

@@ -189,6 +189,7 @@ impl State {
             ipv6_prefixes,
             public_hostname: public_ipv4s
                 .first()
+                .filter(|_| vpc.attributes.dns_hostnames)
                 .map(|(public, _)| public_name(*public, region_of(&subnet.availability_zone))),
             public_ipv4s,
             subnet_id: subnet.id.to_string(),
@@ -277,7 +278,7 @@ impl NameSource for Controller {
         let state = self.read();
         let (_, vpc, subnet) = state.asker(asker)?;
         Some(Zone {
-            enabled: true,
+            enabled: vpc.attributes.dns_support,
             domain: private_domain(region_of(&subnet.availability_zone)),
             cidrs: vpc.ranges(),
         })

@@ -64,6 +64,7 @@ pub(super) fn vpc() -> VpcState {
         dhcp_options_id: None,
         main_route_table_id: RouteTableId::MIN,
         default_network_acl_id: NetworkAclId::MIN,
+        attributes: Default::default(),
         tags: Default::default(),
     };
     VpcState {
@@ -84,6 +85,7 @@ pub(super) fn subnet() -> SubnetState {
         availability_zone: "outside".to_owned(),
         router_mac: ROUTER_MAC,
         map_public_ip_on_launch: false,
+        assign_ipv6_on_creation: false,
         tags: Default::default(),
     };
     SubnetState {

@@ -138,7 +138,13 @@ def network():
     more = ec2.associate_vpc_cidr_block(VpcId=vpc["VpcId"], CidrBlock="10.9.0.0/16")["CidrBlockAssociation"]["AssociationId"]
     ec2.disassociate_vpc_cidr_block(AssociationId=more)
     ec2.modify_vpc_attribute(VpcId=vpc["VpcId"], EnableDnsHostnames={"Value": True})
+    shown = ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute="enableDnsHostnames")
+    expect("names of public addresses", shown["EnableDnsHostnames"]["Value"], True)
+    ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": True})
+    expect("public addresses", ec2.describe_subnets(SubnetIds=subnets[:1])["Subnets"][0]["MapPublicIpOnLaunch"], True)
     ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": False})
+    more = ec2.associate_subnet_cidr_block(SubnetId=subnets[1], Ipv6CidrBlock=block.replace("::/56", ":7::/64") if "::/56" in block and block.count(":") < 5 else block.replace("00::/56", "07::/64"))
+    ec2.disassociate_subnet_cidr_block(AssociationId=more["Ipv6CidrBlockAssociation"]["AssociationId"])
     expect("free addresses", ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["AvailableIpAddressCount"], 251)
     for name, value in (("cidr-block", "10.0.1.0/24"), ("cidr", "10.0.1.0/24"), ("vpc-id", vpc["VpcId"]), ("state", "available")):
         found = ec2.describe_subnets(Filters=[{"Name": name, "Values": [value]}, {"Name": "subnet-id", "Values": [subnets[1]]}])

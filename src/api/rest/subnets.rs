@@ -210,10 +210,10 @@ async fn modify(
     Json(request): Json<ModifySubnetRequest>,
 ) -> Result<axum::Json<SubnetView>, Problem> {
     let command = ModifySubnet {
-        subnet: reference(&path),
         name: request.name,
         map_public_ip_on_launch: request.map_public_ip_on_launch,
         tags: request.tags,
+        ..ModifySubnet::new(reference(&path))
     };
     let subnet = execute(state, command).await?;
     Ok(axum::Json((&subnet).into()))

@@ -198,6 +198,7 @@ async fn modify(
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,
         profile,
         dhcp_options: request.dhcp_options,
+        attributes: None,
         tags: request.tags,
     };
     blocking(move || {

@@ -243,6 +243,21 @@ impl FabricWriter {
         index
     }
 
+    /// Gives a subnet an IPv6 block, or takes it away; no interface has an address of it.
+    pub fn set_subnet_ipv6(&mut self, index: SubnetIndex, ipv6: Option<Ipv6Net>) {
+        let Some(Some(subnet)) = self.view.subnets.get_mut(index.0.get()) else {
+            return;
+        };
+        let subnet = Arc::make_mut(subnet);
+        subnet.ipv6 = ipv6;
+        let (vpc, ipv4) = (subnet.vpc, subnet.ipv4);
+        self.edit_ranges(vpc, |ranges| {
+            ranges.remove(index);
+            ranges.insert(index, ipv4, ipv6);
+        });
+        self.publish();
+    }
+
     /// Replaces the routes of a subnet by those of a table.
     pub fn set_routes(&mut self, index: SubnetIndex, routes: Arc<RouteTable>) {
         let vpc = self.view.subnet(index).and_then(|subnet| self.view.vpc(subnet.vpc));

@@ -553,6 +553,8 @@ impl World {
             3 => self.accepts(DisassociateAddress(AddressRef::Address(address))),
             4 => self.accepts(ModifySubnet {
                 map_public_ip_on_launch: Some(draw.flag),
+                assign_ipv6_on_creation: Some(draw.flag),
+                ipv6_cidr_block: draw.flag.then_some(None),
                 ..ModifySubnet::new(draw.subnet(network))
             }),
             _ => self.accepts(AssociateAddress {

@@ -29,6 +29,9 @@ pub struct Subnet {
     pub router_mac: MacAddr,
     /// Whether an instance that is launched here is given a public IPv4 address.
     pub map_public_ip_on_launch: bool,
+    /// Whether an interface that the EC2 API makes here is given an IPv6 address without asking.
+    #[serde(default)]
+    pub assign_ipv6_on_creation: bool,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -52,7 +55,7 @@ pub struct CreateSubnet {
     pub tags: Tags,
 }
 
-/// Changes a subnet; `None` leaves a field unchanged. Its blocks cannot change. Outcome: the changed subnet.
+/// Changes a subnet; `None` leaves a field unchanged. Its IPv4 block cannot change. Outcome: the changed subnet.
 #[derive(Debug, Clone)]
 pub struct ModifySubnet {
     /// The subnet.
@@ -61,6 +64,10 @@ pub struct ModifySubnet {
     pub name: Option<Option<String>>,
     /// Whether instances that are launched from now on are given a public IPv4 address.
     pub map_public_ip_on_launch: Option<bool>,
+    /// Whether interfaces that the EC2 API makes are given IPv6 addresses without asking.
+    pub assign_ipv6_on_creation: Option<bool>,
+    /// An IPv6 block where there is none, or none where no interface has an IPv6 address.
+    pub ipv6_cidr_block: Option<Option<Ipv6Net>>,
     /// All tags.
     pub tags: Option<Tags>,
 }
@@ -72,6 +79,8 @@ impl ModifySubnet {
             subnet: subnet.into(),
             name: None,
             map_public_ip_on_launch: None,
+            assign_ipv6_on_creation: None,
+            ipv6_cidr_block: None,
             tags: None,
         }
     }

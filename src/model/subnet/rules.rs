@@ -6,14 +6,15 @@ use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::flow_log::FlowLogResource;
-use crate::model::ids::SubnetId;
+use crate::model::ids::{SubnetId, VpcId};
+use crate::model::interface::IPV6_MTU;
 use crate::model::limits::Limits;
 use crate::model::naming::Names;
 use crate::model::network::{Network, SubnetState, fresh_id};
 use crate::model::profile::RouterMac;
 use crate::model::region::default_zone;
 use crate::model::route_table::Association;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 impl Record for Subnet {
     type Id = SubnetId;
@@ -88,6 +89,83 @@ impl Stored for Subnet {
     }
 }
 
+impl Network {
+    /// Checks that a block is in its VPC, and that no subnet has a part of it.
+    fn check_subnet_block(&self, vpc: VpcId, net: IpNet, field: &'static str) -> Result<(), ModelError> {
+        let siblings = &self.vpcs[&vpc];
+        let vpc = &siblings.vpc;
+        let inside = match net {
+            IpNet::V4(net) => vpc.cidr_blocks.iter().any(|block| block.contains(&net)),
+            IpNet::V6(net) => vpc.ipv6_cidr_blocks.iter().any(|block| block.contains(&net)),
+        };
+        if !inside {
+            return Err(ModelError::SubnetOutsideVpc { net, field });
+        }
+        // Blocks do not overlap, so only the last one that begins before the end of this one can overlap it.
+        let before = siblings.blocks.range(..=net.broadcast()).next_back();
+        match before.filter(|(_, (other, _))| overlap(net, *other)) {
+            Some((_, (other, id))) => Err(ModelError::CidrConflict {
+                net,
+                with: format!("{other} of {id}"),
+                code: "InvalidSubnet.Conflict",
+                field,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that a subnet can have this IPv6 block, or none, in the place of what it has.
+    fn other_ipv6_block(&self, subnet: &Subnet, wanted: Option<Ipv6Net>) -> Result<Option<Ipv6Net>, ModelError> {
+        const FIELD: &str = "ipv6_cidr_block";
+        let wanted = wanted.map(check_subnet_ipv6).transpose()?;
+        let now = subnet.ipv6_cidr_block;
+        let Some(net) = wanted.filter(|net| Some(*net) != now) else {
+            if wanted.is_none() && now.is_some() {
+                self.check_without_ipv6(subnet)?;
+            }
+            return Ok(wanted);
+        };
+        if let Some(now) = now {
+            return Err(ModelError::CidrConflict {
+                net: net.into(),
+                with: format!("{now}, which {} has", subnet.id),
+                code: "InvalidSubnet.Conflict",
+                field: FIELD,
+            });
+        }
+        self.check_subnet_block(subnet.vpc_id, net.into(), FIELD)?;
+        let mut here = self
+            .interfaces(None)
+            .filter(|interface| interface.subnet_id == subnet.id);
+        if let Some(small) = here.find(|interface| interface.settings.mtu.is_some_and(|mtu| mtu < IPV6_MTU)) {
+            return Err(ModelError::OutOfRange {
+                field: FIELD,
+                given: format!("a block for {}, whose MTU is below {IPV6_MTU}", small.id),
+                remedy: "IPv6 needs 1280 octets (RFC 8200): raise the MTU of the interface.",
+            });
+        }
+        Ok(wanted)
+    }
+
+    /// Checks that a subnet needs no IPv6 block.
+    fn check_without_ipv6(&self, subnet: &Subnet) -> Result<(), ModelError> {
+        if subnet.cidr_block.is_none() {
+            return Err(ModelError::SubnetWithoutCidr);
+        }
+        let state = self.subnets.get(&subnet.id);
+        let mappings = state.into_iter().flat_map(|state| state.mappings.iter(None));
+        let used = mappings.filter(|(block, _)| block.is_ipv6()).count();
+        if used > 0 {
+            return Err(ModelError::Dependents {
+                kind: "IPv6 block of subnet",
+                id: subnet.id.to_string(),
+                dependents: format!("{used} IPv6 address(es)"),
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Command for CreateSubnet {
     type Outcome = Subnet;
     type Error = ModelError;
@@ -114,23 +192,8 @@ impl Command for CreateSubnet {
             return Err(ModelError::SubnetWithoutCidr);
         }
         for (net, field) in blocks {
-            let Some(net) = net else { continue };
-            let inside = match net {
-                IpNet::V4(net) => vpc.cidr_blocks.iter().any(|block| block.contains(&net)),
-                IpNet::V6(net) => vpc.ipv6_cidr_blocks.iter().any(|block| block.contains(&net)),
-            };
-            if !inside {
-                return Err(ModelError::SubnetOutsideVpc { net, field });
-            }
-            // Blocks do not overlap, so only the last one that begins before the end of this one can overlap it.
-            let before = siblings.blocks.range(..=net.broadcast()).next_back();
-            if let Some((_, (other, id))) = before.filter(|(_, (other, _))| overlap(net, *other)) {
-                return Err(ModelError::CidrConflict {
-                    net,
-                    with: format!("{other} of {id}"),
-                    code: "InvalidSubnet.Conflict",
-                    field,
-                });
+            if let Some(net) = net {
+                edit.check_subnet_block(vpc_id, net, field)?;
             }
         }
         let id = fresh_id(edit.rng, |id| edit.network.subnets.contains_key(&id));
@@ -153,6 +216,7 @@ impl Command for CreateSubnet {
             availability_zone: self.availability_zone.unwrap_or_else(|| default_zone(&edit.region)),
             router_mac,
             map_public_ip_on_launch: false,
+            assign_ipv6_on_creation: false,
             tags: self.tags,
         };
         edit.create(subnet.clone());
@@ -172,8 +236,15 @@ impl Command for ModifySubnet {
         if let Some(name) = &self.name {
             edit.subnet_names.check(name.as_deref(), Some(before.id))?;
         }
+        let ipv6_cidr_block = match self.ipv6_cidr_block {
+            Some(wanted) => edit.other_ipv6_block(&before, wanted)?,
+            None => before.ipv6_cidr_block,
+        };
         let after = Subnet {
             name: self.name.unwrap_or_else(|| before.name.clone()),
+            ipv6_cidr_block,
+            assign_ipv6_on_creation: self.assign_ipv6_on_creation.unwrap_or(before.assign_ipv6_on_creation)
+                && ipv6_cidr_block.is_some(),
             map_public_ip_on_launch: self.map_public_ip_on_launch.unwrap_or(before.map_public_ip_on_launch),
             tags: self.tags.unwrap_or_else(|| before.tags.clone()),
             ..before.clone()

@@ -31,8 +31,43 @@ pub struct Vpc {
     pub main_route_table_id: RouteTableId,
     /// The network ACL that it was made with, which new subnets have.
     pub default_network_acl_id: NetworkAclId,
+    /// What can be switched on and off.
+    #[serde(default)]
+    pub attributes: VpcAttributes,
     /// Tags other than the name.
     pub tags: Tags,
+}
+
+/// The attributes of a VPC that EC2 describes one at a time ("DNS attributes for your VPC", VPC guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VpcAttributes {
+    /// Whether the resolver answers.
+    pub dns_support: bool,
+    /// Whether public addresses have names.
+    pub dns_hostnames: bool,
+    /// Whether the use of addresses is measured. It has no effect here, as its metrics are none of the EC2 API.
+    pub address_usage_metrics: bool,
+}
+
+impl Default for VpcAttributes {
+    fn default() -> Self {
+        Self {
+            dns_support: true,
+            dns_hostnames: true,
+            address_usage_metrics: false,
+        }
+    }
+}
+
+impl VpcAttributes {
+    /// Those of a VPC that EC2 makes: only a default VPC has names of public addresses.
+    pub fn of_ec2() -> Self {
+        Self {
+            dns_hostnames: false,
+            ..Self::default()
+        }
+    }
 }
 
 impl Vpc {
@@ -61,6 +96,15 @@ pub struct CreateVpc {
     pub tags: Tags,
 }
 
+/// Creates a VPC with these attributes. Outcome: the VPC.
+#[derive(Debug, Clone)]
+pub struct CreateVpcWith {
+    /// The VPC.
+    pub vpc: CreateVpc,
+    /// Its attributes.
+    pub attributes: VpcAttributes,
+}
+
 /// Changes a VPC; `None` leaves a field unchanged. Outcome: the changed VPC.
 #[derive(Debug, Clone)]
 pub struct ModifyVpc {
@@ -76,6 +120,8 @@ pub struct ModifyVpc {
     pub profile: Option<Arc<Profile>>,
     /// Other DHCP options, effective from the next lease or renewal on.
     pub dhcp_options: Option<DhcpOptionsChoice>,
+    /// Other attributes.
+    pub attributes: Option<VpcAttributes>,
     /// All tags.
     pub tags: Option<Tags>,
 }
@@ -90,6 +136,7 @@ impl ModifyVpc {
             ipv6_cidr_blocks: None,
             profile: None,
             dhcp_options: None,
+            attributes: None,
             tags: None,
         }
     }

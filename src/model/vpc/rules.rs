@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{CreateVpc, DeleteVpc, ModifyVpc, Vpc};
+use super::{CreateVpc, CreateVpcWith, DeleteVpc, ModifyVpc, Vpc, VpcAttributes};
 use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::command::{Command, Edit};
@@ -84,6 +84,21 @@ impl Command for CreateVpc {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
+        self.with(VpcAttributes::default(), edit)
+    }
+}
+
+impl Command for CreateVpcWith {
+    type Outcome = Vpc;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
+        self.vpc.with(self.attributes, edit)
+    }
+}
+
+impl CreateVpc {
+    fn with(self, attributes: VpcAttributes, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
         if Limits::reached(edit.limits.vpcs, edit.vpcs().count()) {
             let text = "The maximum number of VPCs has been reached.".into();
             return Err(ModelError::Limit {
@@ -105,6 +120,7 @@ impl Command for CreateVpc {
             dhcp_options_id,
             main_route_table_id: fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id)),
             default_network_acl_id: fresh_id(edit.rng, |id| edit.network.network_acls.contains_key(&id)),
+            attributes,
             tags: self.tags,
         };
         edit.create(vpc.clone());
@@ -153,6 +169,7 @@ impl Command for ModifyVpc {
             ipv6_cidr_blocks: ipv6,
             profile: self.profile.unwrap_or_else(|| Arc::clone(&before.profile)),
             dhcp_options_id,
+            attributes: self.attributes.unwrap_or(before.attributes),
             tags: self.tags.unwrap_or_else(|| before.tags.clone()),
             ..before
         };

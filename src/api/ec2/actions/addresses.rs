@@ -69,16 +69,27 @@ pub(super) fn association(
     };
     let own = !address.automatic;
     let named = own && !of_instance;
+    let names = match has_names(call, interface) {
+        true => public_name(address.public_ip, &call.controller().region()),
+        false => String::new(),
+    };
     Node::map([
         ("allocationId", Node::maybe(named.then_some(address.id))),
         ("associationId", Node::maybe(named.then_some(at.id))),
         ("ipOwnerId", Node::text(if own { ACCOUNT } else { "amazon" })),
         (
             "publicDnsName",
-            Node::Text(public_name(address.public_ip, &call.controller().region())),
+            // Empty where the VPC gives public addresses no names.
+            Node::Text(names),
         ),
         ("publicIp", Node::text(address.public_ip)),
     ])
+}
+
+/// Whether public addresses of an interface have names.
+fn has_names(call: &Call<'_>, interface: &NetworkInterface) -> bool {
+    let vpc = call.controller().vpc(&interface.vpc_id.into());
+    vpc.is_ok_and(|vpc| vpc.attributes.dns_hostnames)
 }
 
 /// An address by its allocation or, as old scripts have it, by itself.

@@ -1,5 +1,6 @@
-//! The actions that add address blocks to VPCs and take them away, and those that set attributes of VPCs and subnets.
+//! Implements the actions that add address blocks to VPCs and subnets and take them away, and those that set their attributes.
 
+use ipnet::Ipv6Net;
 use serde::Deserialize;
 
 use super::ids::{id, reference};
@@ -9,8 +10,9 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
-use crate::model::vpc::ModifyVpc;
-use crate::model::{Vpc, VpcId};
+use crate::model::subnet::ModifySubnet;
+use crate::model::vpc::{ModifyVpc, VpcAttributes};
+use crate::model::{SubnetId, Vpc, VpcId};
 
 /// The members of an answer about one block.
 fn about(vpc: VpcId, ipv6: bool, block: &str, state: &'static str) -> Answer {
@@ -127,29 +129,31 @@ impl Action for DisassociateVpcCidrBlock {
     }
 }
 
-/// Refuses an attribute that is not as it is anyway.
-fn as_it_is<const N: usize>(given: [(Option<bool>, bool, &str); N]) -> Result<(), Ec2Error> {
-    match given.iter().filter(|(value, ..)| value.is_some()).count() {
-        0 => return Err(Ec2Error::combination("No attributes specified.")),
-        1 => {}
-        _ => return Err(Ec2Error::combination("Fields for multiple attribute types specified")),
+/// Refuses a request without an attribute, or with several of them.
+fn only_one<const N: usize>(given: [bool; N]) -> Result<(), Ec2Error> {
+    match given.into_iter().filter(|given| *given).count() {
+        0 => Err(Ec2Error::combination("No attributes specified.")),
+        1 => Ok(()),
+        _ => Err(Ec2Error::combination("Fields for multiple attribute types specified")),
     }
-    let otherwise = given
-        .iter()
-        .find(|(value, now, _)| value.is_some_and(|value| value != *now));
-    otherwise.map_or(Ok(()), |(_, now, name)| {
-        Err(Ec2Error::new(
+}
+
+/// Refuses an attribute that would not be as it is anyway.
+fn as_it_is(given: Option<bool>, name: &str) -> Result<(), Ec2Error> {
+    match given {
+        Some(true) => Err(Ec2Error::new(
             "UnsupportedOperation",
-            format!("The attribute {name} is {now} here and cannot be changed."),
-        ))
-    })
+            format!("The attribute {name} is false here and cannot be changed."),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn value(given: Option<Attribute<bool>>) -> Option<bool> {
     given.map(|given| given.value)
 }
 
-/// Sets an attribute of a VPC to what it is.
+/// Sets an attribute of a VPC.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct ModifyVpcAttribute {
@@ -161,24 +165,28 @@ pub(super) struct ModifyVpcAttribute {
 
 impl Action for ModifyVpcAttribute {
     const NAME: &'static str = "ModifyVpcAttribute";
-    const HELP: &'static str = "Sets an attribute of a VPC: names are always given and resolved, usage is not measured";
+    const HELP: &'static str = "Sets an attribute of a VPC: whether its resolver answers, whether public addresses have names; that usage \
+                                is measured is kept, and has no effect";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        call.controller().vpc(&reference(&self.vpc_id)?)?;
-        as_it_is([
-            (value(self.enable_dns_support), true, "enableDnsSupport"),
-            (value(self.enable_dns_hostnames), true, "enableDnsHostnames"),
-            (
-                value(self.enable_network_address_usage_metrics),
-                false,
-                "enableNetworkAddressUsageMetrics",
-            ),
-        ])?;
+        let vpc = call.controller().vpc(&reference(&self.vpc_id)?)?;
+        let (support, hostnames) = (value(self.enable_dns_support), value(self.enable_dns_hostnames));
+        let metrics = value(self.enable_network_address_usage_metrics);
+        only_one([support.is_some(), hostnames.is_some(), metrics.is_some()])?;
+        let now = vpc.attributes;
+        call.execute(ModifyVpc {
+            attributes: Some(VpcAttributes {
+                dns_support: support.unwrap_or(now.dns_support),
+                dns_hostnames: hostnames.unwrap_or(now.dns_hostnames),
+                address_usage_metrics: metrics.unwrap_or(now.address_usage_metrics),
+            }),
+            ..ModifyVpc::new(vpc.id)
+        })?;
         done()
     }
 }
 
-/// Sets an attribute of a subnet to what it is.
+/// Sets an attribute of a subnet.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct ModifySubnetAttribute {
@@ -193,29 +201,111 @@ pub(super) struct ModifySubnetAttribute {
 
 impl Action for ModifySubnetAttribute {
     const NAME: &'static str = "ModifySubnetAttribute";
-    const HELP: &'static str = "Sets an attribute of a subnet to what it is: no address is given by itself";
+    const HELP: &'static str = "Sets an attribute of a subnet: whether a launch gets a public address, whether a new interface gets an IPv6 \
+                                address; the others stay false";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        call.controller().subnet(&reference(&self.subnet_id)?)?;
-        as_it_is([
-            (
-                value(self.assign_ipv6_address_on_creation),
-                false,
-                "assignIpv6AddressOnCreation",
-            ),
-            (value(self.map_public_ip_on_launch), false, "mapPublicIpOnLaunch"),
-            (value(self.enable_dns64), false, "enableDns64"),
+        let subnet = call.controller().subnet(&reference(&self.subnet_id)?)?;
+        let public = value(self.map_public_ip_on_launch);
+        let ipv6 = value(self.assign_ipv6_address_on_creation);
+        let others = [
+            (value(self.enable_dns64), "enableDns64"),
             (
                 value(self.enable_resource_name_dns_a_record_on_launch),
-                false,
                 "enableResourceNameDnsARecord",
             ),
             (
                 value(self.enable_resource_name_dns_aaaa_record_on_launch),
-                false,
                 "enableResourceNameDnsAAAARecord",
             ),
-        ])?;
+        ];
+        let [dns64, a, aaaa] = others.map(|(given, _)| given.is_some());
+        only_one([public.is_some(), ipv6.is_some(), dns64, a, aaaa])?;
+        for (given, name) in others {
+            as_it_is(given, name)?;
+        }
+        if ipv6 == Some(true) && subnet.ipv6_cidr_block.is_none() {
+            return Err(Ec2Error::invalid_value(format!(
+                "Invalid value 'true' for assignIpv6AddressOnCreation. Subnet '{}' does not have any ipv6 cidr block associated.",
+                subnet.id
+            )));
+        }
+        if public.is_some() || ipv6.is_some() {
+            call.execute(ModifySubnet {
+                map_public_ip_on_launch: public,
+                assign_ipv6_on_creation: ipv6,
+                ..ModifySubnet::new(subnet.id)
+            })?;
+        }
         done()
+    }
+}
+
+/// The members of an answer about the block of a subnet.
+fn about_subnet(subnet: SubnetId, block: Ipv6Net, state: &'static str) -> Answer {
+    let association = association_of("subnet-cidr-assoc", subnet, &block.to_string());
+    let node = Node::map([
+        ("associationId", Node::Text(association)),
+        ("ipv6CidrBlock", Node::text(block)),
+        ("ipv6CidrBlockState", Node::map([("state", Node::text(state))])),
+    ]);
+    Ok(vec![
+        ("ipv6CidrBlockAssociation", node),
+        ("subnetId", Node::text(subnet)),
+    ])
+}
+
+/// Gives a subnet an IPv6 block.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct AssociateSubnetCidrBlock {
+    subnet_id: String,
+    ipv6_cidr_block: Option<String>,
+}
+
+impl Action for AssociateSubnetCidrBlock {
+    const NAME: &'static str = "AssociateSubnetCidrBlock";
+    const HELP: &'static str = "Gives a subnet without IPv6 an IPv6 block";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let block = self.ipv6_cidr_block.ok_or_else(|| Ec2Error::missing("Ipv6CidrBlock"))?;
+        let block = ipv6_block(&block)?;
+        let subnet = call.execute(ModifySubnet {
+            ipv6_cidr_block: Some(Some(block)),
+            ..ModifySubnet::new(id::<SubnetId>(&self.subnet_id)?)
+        })?;
+        about_subnet(subnet.id, block, "associated")
+    }
+}
+
+/// Takes its IPv6 block from a subnet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DisassociateSubnetCidrBlock {
+    association_id: String,
+}
+
+impl Action for DisassociateSubnetCidrBlock {
+    const NAME: &'static str = "DisassociateSubnetCidrBlock";
+    const HELP: &'static str = "Takes the IPv6 block from a subnet in which no interface has an IPv6 address";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let found = call.controller().subnets().into_iter().find_map(|subnet| {
+            let block = subnet.ipv6_cidr_block?;
+            let association = association_of("subnet-cidr-assoc", subnet.id, &block.to_string());
+            (association == self.association_id).then_some((subnet.id, block))
+        });
+        let (subnet, block) = found.ok_or_else(|| {
+            let message = format!(
+                "The subnet CIDR block association ID '{}' does not exist",
+                printed(&self.association_id)
+            );
+            Ec2Error::new("InvalidSubnetCidrBlockAssociationID.NotFound", message)
+        })?;
+        call.execute(ModifySubnet {
+            ipv6_cidr_block: Some(None),
+            ..ModifySubnet::new(subnet)
+        })?;
+        about_subnet(subnet, block, "disassociated")
     }
 }

@@ -9,7 +9,7 @@ use super::ids::{id, reference, references};
 use super::render::{ACCOUNT, tag_set};
 use super::tags::Given;
 use super::wanted::{
-    Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, count, ipv4, ipv6, prefix,
+    Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, count, gives_ipv6, ipv4, ipv6, prefix,
 };
 use crate::api::ec2::action::{Action, Answer, Attribute, Filter, TagSpecification, done};
 use crate::api::ec2::describe::{Place, Selection};
@@ -258,6 +258,7 @@ impl Action for CreateNetworkInterface {
             ipv4_prefixes: &self.ipv4_prefixes,
             ipv6_prefix_count: self.ipv6_prefix_count,
             ipv6_prefixes: &self.ipv6_prefixes,
+            ipv6_by_itself: gives_ipv6(call, &self.subnet_id),
         }
         .addresses()?;
         spec.description = self.description.unwrap_or_default();

@@ -11,7 +11,7 @@ use super::instance_attributes::credits_of;
 use super::instance_types;
 use super::instances::{instance, reservation, reservation_of};
 use super::tags::Given;
-use super::wanted::{Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted};
+use super::wanted::{Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, gives_ipv6};
 use crate::api::ec2::action::{Action, Answer, TagSpecification};
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
@@ -355,6 +355,7 @@ impl RunInstances {
                 primary: self.private_ip_address.as_deref(),
                 ipv6_count: self.ipv6_address_count,
                 ipv6: &self.ipv6_address,
+                ipv6_by_itself: gives_ipv6(call, subnet),
                 ..Wanted::default()
             };
             let create = CreateInterface {
@@ -433,7 +434,7 @@ impl RunInstances {
                 let subnet = given.subnet_id.as_deref().ok_or_else(no_subnet)?;
                 self.check_zone(call, subnet)?;
                 NewOrExisting::New(Box::new(CreateInterface {
-                    addresses: given.wanted().addresses()?,
+                    addresses: given.wanted(gives_ipv6(call, subnet)).addresses()?,
                     groups: references(&given.security_group_id)?,
                     description: given.description.clone().unwrap_or_default(),
                     settings: SettingsChange {
@@ -479,7 +480,7 @@ impl RunInstances {
 }
 
 impl InterfaceSpecification {
-    fn wanted(&self) -> Wanted<'_> {
+    fn wanted(&self, ipv6_by_itself: bool) -> Wanted<'_> {
         Wanted {
             primary: self.private_ip_address.as_deref(),
             given: &self.private_ip_addresses,
@@ -490,6 +491,7 @@ impl InterfaceSpecification {
             ipv4_prefixes: &self.ipv4_prefix,
             ipv6_prefix_count: self.ipv6_prefix_count,
             ipv6_prefixes: &self.ipv6_prefix,
+            ipv6_by_itself,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::ids::reference;
 use super::render::{ACCOUNT, tag_set};
 use super::tags::Given;
-use super::vpcs::{association, ipv4_block, ipv6_block};
+use super::vpcs::{association_of, ipv4_block, ipv6_block};
 use crate::api::ec2::action::{Action, Answer, Filter, TagSpecification, done};
 use crate::api::ec2::describe::{Place, Selection};
 use crate::api::ec2::error::Ec2Error;
@@ -40,7 +40,7 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
         Node::map([
             (
                 "associationId",
-                Node::Text(association("subnet-cidr-assoc", subnet.id, 0)),
+                Node::Text(association_of("subnet-cidr-assoc", subnet.id, &block.to_string())),
             ),
             ("ipv6CidrBlock", Node::text(block)),
             ("ipv6CidrBlockState", Node::map([("state", Node::text("associated"))])),
@@ -68,8 +68,11 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
             Node::Text(crate::model::region::zone_id(&subnet.availability_zone)),
         ),
         ("defaultForAz", Node::text(false)),
-        ("mapPublicIpOnLaunch", Node::text(false)),
-        ("assignIpv6AddressOnCreation", Node::text(false)),
+        ("mapPublicIpOnLaunch", Node::text(subnet.map_public_ip_on_launch)),
+        (
+            "assignIpv6AddressOnCreation",
+            Node::text(subnet.assign_ipv6_on_creation),
+        ),
         ("mapCustomerOwnedIpOnLaunch", Node::text(false)),
         ("enableDns64", Node::text(false)),
         ("ipv6Native", Node::text(subnet.cidr_block.is_none())),

@@ -14,7 +14,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
-use crate::model::vpc::{CreateVpc as Create, DeleteVpc as Delete};
+use crate::model::vpc::{CreateVpc as Create, CreateVpcWith, DeleteVpc as Delete, VpcAttributes};
 use crate::model::{Profile, Vpc, VpcId};
 
 /// Filters whose name differs from that of their element.
@@ -89,15 +89,6 @@ pub(super) fn vpc(vpc: &Vpc) -> Node {
     ])
 }
 
-/// An identifier derived from a resource's number, such as that of a block of a VPC.
-pub(super) fn association<T: crate::model::ids::ResourceId>(prefix: &str, id: T, number: usize) -> String {
-    let number = u64::try_from(number).unwrap_or_default();
-    format!(
-        "{prefix}-0{:016x}",
-        id.to_bits().wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    )
-}
-
 /// The identifier of a block of a resource: the same for as long as the resource has the block, whatever others it has (FNV-1a).
 pub(super) fn association_of<T: crate::model::ids::ResourceId>(prefix: &str, id: T, block: &str) -> String {
     let hash = block.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
@@ -131,13 +122,17 @@ impl Action for CreateVpc {
             (None, Some(true)) => Some(provided_block(call)),
             (None, _) => None,
         };
-        let made = call.execute(Create {
+        let create = Create {
             name: given.free_name(|name| call.controller().vpc(&ResourceRef::new(name)).is_ok()),
             cidr_blocks: vec![ipv4_block(&block)?],
             ipv6_cidr_blocks: ipv6.into_iter().collect(),
             profile: Arc::new(Profile::aws()),
             dhcp_options: None,
             tags: given.tags,
+        };
+        let made = call.execute(CreateVpcWith {
+            vpc: create,
+            attributes: VpcAttributes::of_ec2(),
         })?;
         Ok(vec![("vpc", vpc(&made))])
     }
@@ -253,12 +248,11 @@ impl Action for DescribeVpcAttribute {
 
     fn run(self, call: &Call<'_>) -> Answer {
         let vpc: VpcId = id(&self.vpc_id)?;
-        call.controller().vpc(&vpc.into())?;
-        // The resolver always answers, and gives each address a name ("DNS attributes for your VPC").
+        let now = call.controller().vpc(&vpc.into())?.attributes;
         let (element, value) = match self.attribute.as_str() {
-            "enableDnsSupport" => ("enableDnsSupport", true),
-            "enableDnsHostnames" => ("enableDnsHostnames", true),
-            "enableNetworkAddressUsageMetrics" => ("enableNetworkAddressUsageMetrics", false),
+            "enableDnsSupport" => ("enableDnsSupport", now.dns_support),
+            "enableDnsHostnames" => ("enableDnsHostnames", now.dns_hostnames),
+            "enableNetworkAddressUsageMetrics" => ("enableNetworkAddressUsageMetrics", now.address_usage_metrics),
             other => {
                 let other = crate::api::ec2::request::printed(other);
                 return Err(Ec2Error::invalid_value(format!(

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::ids::reference;
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
+use crate::api::ec2::state::Call;
 use crate::model::AddressOrPrefix;
 use crate::model::interface::AddressRequest;
 
@@ -55,6 +57,16 @@ pub(super) struct Wanted<'a> {
     pub(super) ipv4_prefixes: &'a [Ipv4PrefixGiven],
     pub(super) ipv6_prefix_count: Option<i64>,
     pub(super) ipv6_prefixes: &'a [Ipv6PrefixGiven],
+    /// Whether its subnet gives an IPv6 address to an interface that asks for nothing of IPv6.
+    pub(super) ipv6_by_itself: bool,
+}
+
+/// Whether a subnet gives IPv6 addresses to interfaces by itself. An unknown one is refused where the interface is made.
+pub(super) fn gives_ipv6(call: &Call<'_>, subnet: &str) -> bool {
+    let subnet = reference(subnet)
+        .ok()
+        .and_then(|subnet| call.controller().subnet(&subnet).ok());
+    subnet.is_some_and(|subnet| subnet.assign_ipv6_on_creation)
 }
 
 impl Wanted<'_> {
@@ -90,6 +102,10 @@ impl Wanted<'_> {
         wanted.extend(vec![AddressRequest::AnyIpv6; ipv6_addresses]);
         for given in self.ipv6 {
             wanted.push(AddressRequest::Exactly(ipv6(&given.ipv6_address)?));
+        }
+        let asks = self.ipv6_count.is_some() || !self.ipv6.is_empty() || self.ipv6_prefix_count.is_some();
+        if self.ipv6_by_itself && !asks && self.ipv6_prefixes.is_empty() {
+            wanted.push(AddressRequest::AnyIpv6);
         }
         let ipv6_prefixes = count(self.ipv6_prefix_count, "Ipv6PrefixCount")?;
         wanted.extend(vec![AddressRequest::AnyIpv6Prefix; ipv6_prefixes]);
