@@ -15,8 +15,8 @@ use crate::model::instance::CreateInstance;
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::{
-    AllocationId, Command, DhcpOptionsId, InterfaceId, InternetGatewayId, NetworkAclId, PrefixListId, RouteTableId,
-    SecurityGroupId, SubnetId, VpcId,
+    AllocationId, Command, DhcpOptionsId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclId, PrefixListId,
+    RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 use crate::topology::format::Topology;
 
@@ -60,6 +60,11 @@ impl MadeWith {
             RouteTable RouteTableId: route_tables, InternetGateway InternetGatewayId: internet_gateways,
             ElasticIp AllocationId: elastic_ips
         );
+        for (label, gateway) in &topology.nat_gateways {
+            let own = bits::<NatGatewayId>(label, gateway.value.id);
+            let interface = gateway.value.interface_id.map(ResourceId::to_bits);
+            made.give(Kind::NatGateway, label, vec![own, interface]);
+        }
         for (label, _, interface) in topology.network_interfaces() {
             made.give(Kind::Interface, label, vec![bits::<InterfaceId>(label, interface.id)]);
         }

@@ -163,7 +163,7 @@ impl Steps {
 impl<S: Stage> Work<'_, S> {
     pub(super) fn create_nat(&mut self, label: &str, gateway: &NatGateway) -> Result<(), StepError> {
         let addresses = gateway.elastic_ips.iter();
-        let made = self.stage.execute(CreateNatGateway {
+        let command = CreateNatGateway {
             name: name(Kind::NatGateway, label),
             connectivity: gateway.connectivity,
             allocations: addresses
@@ -175,7 +175,8 @@ impl<S: Stage> Work<'_, S> {
                 self.reference::<SubnetId>(Kind::Subnet, &gateway.subnet),
                 SystemTime::now(),
             )
-        })?;
+        };
+        let made = self.make(Kind::NatGateway, label, command)?;
         self.remember(Kind::NatGateway, label, made.id);
         Ok(())
     }

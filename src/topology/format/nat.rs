@@ -11,6 +11,7 @@ use super::{Topology, is_word};
 use crate::file::diagnostic::Mistake;
 use crate::model::naming::Tags;
 use crate::model::nat_gateway::Connectivity;
+use crate::model::{InterfaceId, NatGatewayId};
 use crate::topology::layout::Kind;
 
 /// A NAT gateway.
@@ -18,6 +19,14 @@ use crate::topology::layout::Kind;
 #[serde(deny_unknown_fields)]
 #[schema(as = NatGateway)]
 pub struct NatGatewayTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "nat-0a1b2c3d4e5f60718")]
+    pub id: Option<NatGatewayId>,
+    /// The identifier that its interface is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "eni-0a1b2c3d4e5f60718")]
+    pub interface_id: Option<InterfaceId>,
     /// The name of the subnet that its interface is in.
     #[schema(value_type = String)]
     pub subnet: Spanned<String>,

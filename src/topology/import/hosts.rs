@@ -80,6 +80,14 @@ impl Work<'_> {
         let Some(label) = self.labels.get(id) else { return };
         let kind = interface["InterfaceType"].as_str().unwrap_or("interface");
         if interface["RequesterManaged"] == true || !matches!(kind, "interface" | "efa" | "trunk" | "branch") {
+            let gateways = self.import.list("NatGateways");
+            let mut of_nat = gateways
+                .iter()
+                .flat_map(|gateway| items(gateway, "NatGatewayAddresses"));
+            if of_nat.any(|address| address["NetworkInterfaceId"] == id) {
+                // It comes with its NAT gateway.
+                return;
+            }
             let what = text(interface, "Description");
             self.leave(id, format!("it is managed by AWS ({kind}, {what})"));
             return;

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use names::Labels;
 
 /// The lists that are read, by their keys in the JSON of the AWS command line.
-const LISTS: [&str; 13] = [
+const LISTS: [&str; 14] = [
     "Vpcs",
     "Subnets",
     "RouteTables",
@@ -28,6 +28,7 @@ const LISTS: [&str; 13] = [
     "SecurityGroups",
     "NetworkAcls",
     "InternetGateways",
+    "NatGateways",
     "Addresses",
     "ManagedPrefixLists",
     "PrefixLists",

@@ -79,6 +79,7 @@ impl Work<'_> {
             // A route names gateways, instances and interfaces alike.
             ("Instances", "target"),
             ("InternetGateways", "target"),
+            ("NatGateways", "target"),
         ] {
             for one in self.import.list(list) {
                 let Some(id) = own_id(list, &one) else { continue };
@@ -132,6 +133,7 @@ fn own_id<'v>(list: &str, one: &'v Value) -> Option<&'v str> {
         "Addresses" => "AllocationId",
         "Instances" => "InstanceId",
         "InternetGateways" => "InternetGatewayId",
+        "NatGateways" => "NatGatewayId",
         _ => return id_of(one),
     };
     one[member].as_str()

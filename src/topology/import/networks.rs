@@ -182,6 +182,9 @@ impl Work<'_> {
         for gateway in self.import.list("InternetGateways") {
             self.gateway(&gateway);
         }
+        for gateway in self.import.list("NatGateways") {
+            self.nat_gateway(&gateway);
+        }
         for table in self.import.list("RouteTables") {
             self.table(&table);
         }
@@ -213,6 +216,60 @@ impl Work<'_> {
             }
         }
         self.put("internet_gateways", &label, fields);
+    }
+
+    fn nat_gateway(&mut self, gateway: &Value) {
+        let id = text(gateway, "NatGatewayId");
+        let Some(label) = self.labels.get(id) else { return };
+        if text(gateway, "State") != "available" {
+            self.leave(id, format!("it is {}", text(gateway, "State")));
+            return;
+        }
+        let subnet = text(gateway, "SubnetId");
+        let Some(subnet) = self.in_file("subnets", subnet) else {
+            self.leave(id, format!("its subnet {subnet} is in none of the files"));
+            return;
+        };
+        let mut fields = fields_of(id, &label, gateway);
+        fields.insert("subnet".to_owned(), json!(subnet));
+        let public = gateway["ConnectivityType"] != "private";
+        if !public {
+            fields.insert("connectivity".to_owned(), json!("private"));
+        }
+        let mut addresses: Vec<&Value> = items(gateway, "NatGatewayAddresses").collect();
+        addresses.sort_by_key(|address| address["IsPrimary"] == false);
+        let allocations = addresses
+            .iter()
+            .map(|address| self.labels.get(text(address, "AllocationId")));
+        let allocations: Option<Vec<String>> = allocations.collect();
+        match allocations {
+            Some(allocations) if public => drop(fields.insert("elastic_ips".to_owned(), json!(allocations))),
+            None if public => {
+                self.leave(id, "its Elastic IP addresses are in none of the files");
+                return;
+            }
+            _ => {}
+        }
+        if public && !self.has_gateway(text(gateway, "VpcId")) {
+            self.leave(id, "its VPC has no internet gateway in the files");
+            return;
+        }
+        let private: Vec<&Value> = addresses.iter().map(|address| &address["PrivateIp"]).collect();
+        fields.insert("ipv4".to_owned(), json!(private));
+        if let Some(interface) = addresses
+            .first()
+            .and_then(|address| address["NetworkInterfaceId"].as_str())
+        {
+            fields.insert("interface_id".to_owned(), json!(interface));
+        }
+        self.put("nat_gateways", &label, fields);
+    }
+
+    /// Whether a NAT gateway of the file has an Elastic IP address.
+    fn is_of_nat(&self, address: &str) -> bool {
+        let gateways = self.file.get("nat_gateways").and_then(Value::as_object);
+        let mut gateways = gateways.into_iter().flat_map(Map::values);
+        gateways.any(|gateway| items(gateway, "elastic_ips").any(|one| one == address))
     }
 
     fn table(&mut self, table: &Value) {
@@ -264,7 +321,7 @@ impl Work<'_> {
         if route["GatewayId"] == "local" {
             return None;
         }
-        let target = ["NetworkInterfaceId", "GatewayId", "InstanceId"]
+        let target = ["NetworkInterfaceId", "GatewayId", "NatGatewayId", "InstanceId"]
             .iter()
             .find_map(|name| route[*name].as_str());
         if let Some(via) = target.and_then(|target| self.target(target)) {
@@ -291,7 +348,7 @@ impl Work<'_> {
 
     /// What a route leads to, if it is in the file.
     fn target(&self, id: &str) -> Option<String> {
-        let sections = ["interfaces", "instances", "internet_gateways"];
+        let sections = ["interfaces", "instances", "internet_gateways", "nat_gateways"];
         sections
             .iter()
             .find_map(|section| self.in_file(section, id))
@@ -322,9 +379,10 @@ impl Work<'_> {
             let own = text(address, "PublicIp");
             self.leave(id, format!("{own} is {public} here, an address for documentation"));
         }
-        if let Some(interface) = address["NetworkInterfaceId"].as_str() {
+        let interface = address["NetworkInterfaceId"].as_str();
+        if let Some(interface) = interface.filter(|_| !self.is_of_nat(&label)) {
             match self.target(interface) {
-                Some(to) if self.has_gateway(interface) => {
+                Some(to) if self.interface_has_gateway(interface) => {
                     fields.insert("to".to_owned(), json!(to));
                     if let Some(private) = address["PrivateIpAddress"].as_str() {
                         fields.insert("private".to_owned(), json!(private));
@@ -343,12 +401,16 @@ impl Work<'_> {
         self.put("elastic_ips", &label, fields);
     }
 
-    /// Whether the VPC of an interface has an internet gateway.
-    fn has_gateway(&self, interface: &str) -> bool {
-        let vpc = self.interfaces.get(interface).map(|interface| text(interface, "VpcId"));
-        let vpc = vpc.and_then(|vpc| self.labels.get(vpc));
+    fn interface_has_gateway(&self, interface: &str) -> bool {
+        let interface = self.interfaces.get(interface);
+        interface.is_some_and(|interface| self.has_gateway(text(interface, "VpcId")))
+    }
+
+    /// Whether a VPC has an internet gateway.
+    fn has_gateway(&self, vpc: &str) -> bool {
         let gateways = self.file.get("internet_gateways").and_then(Value::as_object);
         let mut gateways = gateways.into_iter().flat_map(Map::values);
+        let vpc = self.labels.get(vpc);
         vpc.is_some_and(|vpc| gateways.any(|gateway| gateway["vpc"] == *vpc))
     }
 }

@@ -22,6 +22,9 @@ const ACL: &str = "acl-0fffffffffffffff1";
 const GROUP: &str = "sg-01111111111111111";
 const WEB: &str = "sg-01111111111111112";
 const GATEWAY: &str = "igw-02222222222222222";
+const NAT: &str = "nat-05555555555555555";
+const NAT_ENI: &str = "eni-0ccccccccccccccc3";
+const EGRESS: &str = "eipalloc-03333333333333334";
 const ADDRESS: &str = "eipalloc-03333333333333333";
 
 fn tag(name: &str) -> Value {
@@ -133,11 +136,22 @@ fn account() -> Vec<(&'static str, Value)> {
             "addresses.json",
             json!({ "Addresses": [{
             "AllocationId": ADDRESS, "PublicIp": "52.1.2.3", "NetworkInterfaceId": ENI, "PrivateIpAddress": "10.0.1.50", "Domain": "vpc",
+        }, {
+            "AllocationId": EGRESS, "PublicIp": "203.0.113.7", "NetworkInterfaceId": NAT_ENI, "PrivateIpAddress": "10.0.1.200",
         }] }),
         ),
         (
             "nat.json",
-            json!({ "NatGateways": [{ "NatGatewayId": "nat-05555555555555555", "State": "available" }] }),
+            json!({ "NatGateways": [{
+            "NatGatewayId": NAT, "State": "available", "SubnetId": SUBNET, "VpcId": VPC, "ConnectivityType": "public",
+            "NatGatewayAddresses": [{
+                "AllocationId": EGRESS, "PrivateIp": "10.0.1.200", "NetworkInterfaceId": NAT_ENI, "IsPrimary": true,
+            }],
+        }] }),
+        ),
+        (
+            "transit.json",
+            json!({ "TransitGateways": [{ "TransitGatewayId": "tgw-06666666666666666" }] }),
         ),
     ]
 }
@@ -209,6 +223,9 @@ fn an_account_is_made_again_with_its_identifiers() {
     assert_eq!(attached, [ENI, FURTHER]);
     let table = network.route_table(&by_id::<RouteTableId>(MAIN)).unwrap();
     assert_eq!(table.routes.len(), 5, "three and the local ones: {:?}", table.routes);
+    let nat = network.nat_gateway(&by_id(NAT)).unwrap();
+    assert_eq!(nat.interface_id.unwrap().to_string(), NAT_ENI);
+    assert_eq!(nat.addresses[0].private_ip.to_string(), "10.0.1.200");
     let address = network.elastic_ip(&by_id(ADDRESS)).unwrap();
     assert_eq!(address.public_ip.to_string(), "203.0.113.1");
     assert_eq!(address.association.unwrap().private_ip.to_string(), "10.0.1.50");
@@ -220,10 +237,9 @@ fn what_cannot_be_carried_is_listed_with_its_reason() {
     let left: BTreeSet<String> = imported.left_out.iter().map(ToString::to_string).collect();
     let wanted = [
         "eipalloc-03333333333333333: 52.1.2.3 is 203.0.113.1 here, an address for documentation",
-        "eni-0ccccccccccccccc3: it is managed by AWS (nat_gateway, Interface for NAT Gateway nat-05555555555555555)",
-        "nat-05555555555555555: a topology file has nothing for `NatGateways`",
         "rtb-0eeeeeeeeeeeeeee1: the route to 192.168.0.0/16 by tgw-06666666666666666, which is not in the file",
         "sg-01111111111111112: a rule about sg-07777777777777777, which is in none of the files",
+        "tgw-06666666666666666: a topology file has nothing for `TransitGateways`",
         "vpc-0aaaaaaaaaaaaaaa1: its DHCP option set dopt-04444444444444444 is in none of the files: it has that of the region",
     ];
     assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), wanted);
