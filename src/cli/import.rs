@@ -14,8 +14,8 @@ use crate::topology::{Import, ImportError, yaml};
 #[derive(Debug, Args)]
 pub(super) struct ImportArguments {
     /// Files with the JSON of 'aws ec2 describe-vpcs', '-subnets', '-route-tables', '-network-interfaces', '-instances',
-    /// '-security-groups', '-network-acls', '-internet-gateways', '-addresses', '-managed-prefix-lists' or '-dhcp-options', any of
-    /// them; `-` for standard input
+    /// '-security-groups', '-network-acls', '-internet-gateways', '-nat-gateways', '-addresses', '-managed-prefix-lists' or
+    /// '-dhcp-options', any of them; `-` for standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Make the network on the running server instead of writing a file

@@ -4,7 +4,8 @@
     python3 ec2_import.py dump URL FOLDER
     python3 ec2_import.py compare URL URL
 
-A comparison leaves out what is drawn anew: identifiers of associations, attachments, reservations and rules, and times.
+A comparison leaves out what is drawn anew: identifiers of associations, attachments, reservations and rules, and times. Names of
+public addresses depend on an attribute of the VPC, which is in none of the lists.
 """
 
 import json
@@ -30,7 +31,7 @@ LISTS = {
 }
 ANEW = {
     "AssociationId", "AttachmentId", "ReservationId", "AttachTime", "LaunchTime", "ClientToken", "NetworkAclAssociationId",
-    "RouteTableAssociationId", "UsageOperationUpdateTime", "AmiLaunchIndex", "ImageId", "Version", "StateTransitionReason",
+    "PublicDnsName", "RouteTableAssociationId", "UsageOperationUpdateTime", "AmiLaunchIndex", "ImageId", "Version", "StateTransitionReason",
 }
 
 

@@ -172,6 +172,23 @@ fn may_call(transport: Option<Transport>, action: &str) -> Result<(), Ec2Error> 
     Ok(())
 }
 
+impl Ec2 {
+    /// The HTTP status and the document that answer a query string and a form, without a server and by no instance. Faults and
+    /// throttling do not apply.
+    pub fn answer(&self, query: &[u8], form: &[u8]) -> (u16, String) {
+        let id = request_id();
+        let request = match Request::parse(query, form) {
+            Ok(request) => request,
+            Err(error) => return (error.status, error.to_xml(&id)),
+        };
+        match answer(self, &request, (&id, None)) {
+            Ok(document) => (200, document),
+            Err(error) if is_sts(&request) => (error.status, error.to_sts_xml(&id)),
+            Err(error) => (error.status, error.to_xml(&id)),
+        }
+    }
+}
+
 /// Carries a request out and writes its answer.
 fn answer(ec2: &Ec2, request: &Request, (id, caller): (&str, Option<&Identity>)) -> Result<String, Ec2Error> {
     let entry = actions::find(&request.action)?;

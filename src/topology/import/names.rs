@@ -86,11 +86,8 @@ impl Work<'_> {
                 if self.labels.get(id).is_some() {
                     continue;
                 }
-                let name = match list {
-                    "SecurityGroups" => name_tag(&one).or_else(|| Some(text(&one, "GroupName").to_owned())),
-                    "ManagedPrefixLists" | "PrefixLists" => Some(text(&one, "PrefixListName").to_owned()),
-                    _ => name_tag(&one),
-                };
+                // Not the name of a group or a list: a label becomes the tag `Name` of what has none.
+                let name = name_tag(&one);
                 self.labels
                     .choose(kind, id, name.as_deref(), |name| list != "Instances" || is_host(name));
             }
