@@ -8,6 +8,7 @@
 //! | 3 | it could not be done: no server, no privilege, a network that cannot be made |
 //! | 130 | interrupted |
 
+mod block;
 mod capture;
 mod ec2;
 mod edge;

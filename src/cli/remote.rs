@@ -9,6 +9,7 @@ use clap_complete::engine::ArgValueCompleter;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
+use super::block::{BlockArguments, block_public_access};
 use super::capture::{CaptureArguments, capture};
 use super::edge::{AddressArguments, GatewayArguments, OutsideArguments, elastic_ips, internet_gateways, outside};
 use super::faults::{FaultArguments, faults};
@@ -156,6 +157,8 @@ pub enum Query {
     InternetGateways(GatewayArguments),
     /// List NAT gateways; make or delete one, or show what one has counted
     NatGateways(NatArguments),
+    /// Show what gateways to the outside let through, for all VPCs; set it, or exclude some
+    BlockPublicAccess(BlockArguments),
     /// List egress-only internet gateways; make or delete one
     EgressOnlyInternetGateways(EgressOnlyArguments),
     /// List peering connections; ask for one, accept, reject or delete it
@@ -402,6 +405,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::PrefixLists(arguments) => prefix_lists(client, output, arguments).await,
         Query::InternetGateways(arguments) => internet_gateways(client, output, arguments).await,
         Query::NatGateways(arguments) => nat_gateways(client, output, arguments).await,
+        Query::BlockPublicAccess(arguments) => block_public_access(client, output, arguments).await,
         Query::EgressOnlyInternetGateways(arguments) => egress_only(client, output, arguments).await,
         Query::PeeringConnections(arguments) => peerings(client, output, arguments).await,
         Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
