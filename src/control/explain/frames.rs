@@ -121,7 +121,7 @@ pub(super) fn packet(mac: MacAddr, destination: MacAddr, spec: &Packet) -> Vec<u
         src_port: spec.source_port,
         dst_port: spec.destination_port,
     };
-    let (ident, seq_no, data) = (1, 1, &PAYLOAD[..]);
+    let (ident, seq_no, data) = (spec.identifier, 1, &PAYLOAD[..]);
     let echo4 = match spec.reply {
         false => Icmpv4Repr::EchoRequest { ident, seq_no, data },
         true => Icmpv4Repr::EchoReply { ident, seq_no, data },

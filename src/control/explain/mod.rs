@@ -3,6 +3,8 @@
 //! the packet, if resolution succeeds, and, on request, the reply.
 
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
 mod fault_tests;
 mod firewall;
 mod frames;
@@ -18,7 +20,7 @@ use super::error::ControlError;
 use super::faults::HostState;
 use crate::datapath::{
     Bindings, Connections, Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service,
-    Verdict, View, responder,
+    Translation, Verdict, View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::subnet::plan;
@@ -102,6 +104,8 @@ struct Packet {
     source_port: u16,
     destination_port: u16,
     destination_mac: Option<MacAddr>,
+    /// The identifier of an echo.
+    identifier: u16,
     /// Whether it is a reply.
     reply: bool,
 }
@@ -116,7 +120,24 @@ impl Packet {
             source_port: self.destination_port,
             destination_port: self.source_port,
             destination_mac: None,
+            identifier: self.identifier,
             reply: true,
+        }
+    }
+
+    /// The packet as its receiver gets it, behind the gateways that translate it.
+    fn arrived(&self, translation: Option<Translation>) -> Self {
+        let Some(new) = translation else {
+            return Self { ..*self };
+        };
+        let or = |port: u16, own: u16| if port == 0 { own } else { port };
+        Self {
+            to: new.destination.into(),
+            source: new.source.into(),
+            source_port: or(new.source_port, self.source_port),
+            destination_port: or(new.destination_port, self.destination_port),
+            identifier: or(new.source_port.max(new.destination_port), self.identifier),
+            ..*self
         }
     }
 }
@@ -207,7 +228,8 @@ impl Controller {
         let reply = match (packet, receiver) {
             (Some(packet), Some(receiver)) if request.both && way.arrives => {
                 let back = Explainer::new(&state, &ports, known, &receiver.into(), now)?;
-                let way = back.packet(&packet.answered())?;
+                let translation = way.frames.last().and_then(|pass| pass.verdict.translation);
+                let way = back.packet(&packet.arrived(translation).answered())?;
                 Some(ReplyExplanation {
                     interface_id: receiver,
                     frames: way.frames,
@@ -447,6 +469,7 @@ impl<'a> Explainer<'a> {
             source_port: spec.source_port,
             destination_port: spec.destination_port,
             destination_mac: spec.destination_mac,
+            identifier: 1,
             reply: false,
         })
     }

@@ -66,7 +66,7 @@ impl World {
         world
     }
 
-    fn host(&mut self, name: &str, subnet: SubnetId, addresses: &[&str]) {
+    pub(super) fn host(&mut self, name: &str, subnet: SubnetId, addresses: &[&str]) {
         let addresses = addresses
             .iter()
             .map(|text| AddressRequest::Exactly(text.parse().unwrap()))
