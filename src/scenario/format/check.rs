@@ -177,6 +177,8 @@ struct Checker<'t> {
     ids: BTreeSet<String>,
     /// Route tables of the topology.
     tables: BTreeSet<String>,
+    /// Its gateways, which routes lead to by name.
+    gateways: BTreeSet<String>,
     /// Security groups and network ACLs of the topology.
     filters: filters::Filters,
     captures: BTreeSet<String>,
@@ -212,6 +214,7 @@ impl<'t> Checker<'t> {
             mistakes,
             ids: BTreeSet::new(),
             tables: document.topology.route_tables.keys().cloned().collect(),
+            gateways: document.topology.gateway_names().cloned().collect(),
             filters: filters::Filters::of(&document.topology),
             captures: BTreeSet::new(),
             probes: BTreeSet::new(),
@@ -432,7 +435,7 @@ impl<'t> Checker<'t> {
         }
         match &route.via {
             Some(via) if !route.delete => {
-                if !is_word(&via.value) {
+                if !is_word(&via.value) && !self.gateways.contains(&via.value) {
                     self.interface(via);
                 }
             }

@@ -110,7 +110,7 @@ impl Topology {
     }
 
     /// The names of all gateways.
-    pub(super) fn gateway_names(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn gateway_names(&self) -> impl Iterator<Item = &String> {
         let gateways = self.internet_gateways.keys().chain(self.nat_gateways.keys());
         gateways
             .chain(self.egress_only_gateways.keys())
