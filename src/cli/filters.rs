@@ -24,8 +24,6 @@ pub(super) const LISTS: &[(&str, &[&str])] = &[
     ("egress-only-internet-gateways", &["name", "tag", "vpc"]),
     ("peering-connections", &["name", "tag", "status"]),
     ("nat-gateways", &["name", "tag", "status", "vpc"]),
-    ("egress-only-internet-gateways", &["name", "tag", "vpc"]),
-    ("peering-connections", &["name", "tag", "status"]),
     ("flow-logs", &["name", "tag"]),
     ("instances", &["name", "mac", "vpc"]),
     ("scenarios", &["name"]),

@@ -62,8 +62,6 @@ const LISTS: [List; 20] = [
     list("egress-only-internet-gateways", "id", &["name", "tag", "vpc"]),
     list("peering-connections", "id", &["name", "tag", "status"]),
     list("nat-gateways", "id", &["name", "tag", "status", "vpc"]),
-    list("egress-only-internet-gateways", "id", &["name", "tag", "vpc"]),
-    list("peering-connections", "id", &["name", "tag", "status"]),
     list("flow-logs", "id", &["name", "tag"]),
     list("elastic-ips", "id", &["name", "tag"]),
     list("outside", "name", &["name", "tag", "mac"]),
