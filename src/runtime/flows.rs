@@ -1,7 +1,7 @@
-//! Writes down the tracked connections of a network for the next server: at a hand-over, and each second for the keeper,
-//! so that a server that is killed loses a second of them.
+//! Writes down the tracked connections of a network and the bindings of its NAT gateways for the next server: at a
+//! hand-over, and each second for the keeper, so that a server that is killed loses a second of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::contain;
 use crate::control::Controller;
-use crate::datapath::{SAVED, SavedConnection};
+use crate::datapath::{SAVED, SAVED_BINDING, SavedBinding, SavedConnection};
 use crate::lab::{Keeper, keeper};
 use crate::mapping::InterfaceIndex;
 use crate::model::InterfaceId;
@@ -22,13 +22,16 @@ use crate::model::ids::ResourceId;
 use crate::switch::Switch;
 
 /// The first octets of what is written, with the version of the format.
-const MAGIC: &[u8; 4] = b"LVF1";
+const MAGIC: &[u8; 4] = b"LVF2";
 
 /// Octets of a connection: the interface, the one whose allowance it counts against, the rest.
 const RECORD: usize = 8 + 8 + SAVED;
 
-/// Octets before the first connection: the magic, and when it was written.
-const HEADER: usize = 4 + 8;
+/// Octets of a binding: the gateway, and the rest.
+const BINDING: usize = 8 + SAVED_BINDING;
+
+/// Octets before the first connection: the magic, when it was written, and the octets of all connections.
+const HEADER: usize = 4 + 8 + 8;
 
 /// How often the keeper gets the connections.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,53 +44,96 @@ pub(super) fn second(switch: &Switch) -> u32 {
     switch.now().as_secs() as u32
 }
 
-/// The connections that were refreshed in a second of the switch's clock or later.
-pub(super) fn written(controller: &Controller, switch: &Switch, since: u32) -> Vec<u8> {
-    let mut octets = MAGIC.to_vec();
-    octets.extend(milliseconds().to_le_bytes());
+/// What is written of the state of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All connections, in advance. Bindings change hands between now and then.
+    Early,
+    /// The connections that were refreshed in a second of the switch's clock or later, and all bindings.
+    Since(u32),
+}
+
+/// The tracked connections, and the bindings of NAT gateways.
+pub(super) fn written(controller: &Controller, switch: &Switch, part: Part) -> Vec<u8> {
+    let (fabric, now) = (controller.fabric(), second(switch));
     let mut ids: HashMap<InterfaceIndex, Option<InterfaceId>> = HashMap::new();
     let mut id = |index| *ids.entry(index).or_insert_with(|| controller.interface_at(index));
-    controller.fabric().connections().save(second(switch), since, |saved| {
+    let (mut connections, mut bindings) = (Vec::new(), Vec::new());
+    let since = match part {
+        Part::Early => 0,
+        Part::Since(since) => since,
+    };
+    fabric.connections().save(now, since, |saved| {
         // One of an interface that was deleted a moment ago is over.
         if let (Some(interface), Some(allowance)) = (id(saved.interface), id(saved.allowance)) {
-            octets.extend(interface.to_bits().to_le_bytes());
-            octets.extend(allowance.to_bits().to_le_bytes());
-            octets.extend(saved.octets());
+            connections.extend(interface.to_bits().to_le_bytes());
+            connections.extend(allowance.to_bits().to_le_bytes());
+            connections.extend(saved.octets());
         }
     });
+    if part != Part::Early {
+        fabric.bindings().save(now, |saved| {
+            if let Some(gateway) = id(saved.gateway) {
+                bindings.extend(gateway.to_bits().to_le_bytes());
+                bindings.extend(saved.octets());
+            }
+        });
+    }
+    let mut octets = MAGIC.to_vec();
+    octets.extend(milliseconds().to_le_bytes());
+    octets.extend((connections.len() as u64).to_le_bytes());
+    octets.append(&mut connections);
+    octets.append(&mut bindings);
     octets
 }
 
-/// Goes on with connections that another process has written.
+/// Goes on with connections and bindings that another process has written. Returns how many there were.
 pub(super) fn resume(controller: &Controller, switch: &Switch, octets: &[u8]) -> io::Result<usize> {
-    let (header, records) = octets.split_at_checked(HEADER).ok_or(io::ErrorKind::InvalidData)?;
-    let (records, rest) = records.as_chunks::<RECORD>();
-    if !header.starts_with(MAGIC) || !rest.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "these are no tracked connections",
-        ));
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "these are no tracked connections");
+    let (header, rest) = octets.split_at_checked(HEADER).ok_or_else(wrong)?;
+    let length = usize::try_from(word(header, 12)).map_err(|_| wrong())?;
+    let (connections, bindings) = rest.split_at_checked(length).ok_or_else(wrong)?;
+    let ((connections, []), (bindings, [])) = (connections.as_chunks::<RECORD>(), bindings.as_chunks::<BINDING>())
+    else {
+        return Err(wrong());
+    };
+    if !header.starts_with(MAGIC) {
+        return Err(wrong());
     }
-    let at = u64::from_le_bytes(std::array::from_fn(|octet| header[4 + octet]));
-    let late = u32::try_from(milliseconds().saturating_sub(at) / 1000).unwrap_or(u32::MAX);
-    let fabric = controller.fabric();
-    let (connections, now) = (fabric.connections(), second(switch));
+    let late = u32::try_from(milliseconds().saturating_sub(word(header, 4)) / 1000).unwrap_or(u32::MAX);
+    let (fabric, now) = (controller.fabric(), second(switch));
     let mut indexes: HashMap<u64, Option<InterfaceIndex>> = HashMap::new();
-    let mut index = |record: &[u8; RECORD], place: usize| {
-        let bits = u64::from_le_bytes(std::array::from_fn(|octet| record[place + octet]));
+    let mut index = |record: &[u8], place: usize| {
+        let bits = word(record, place);
         let known = indexes.entry(bits);
         *known.or_insert_with(|| controller.interface_index(InterfaceId::from_bits(bits)))
     };
-    let mut resumed = 0;
-    for record in records {
+    for record in connections {
         let (Some(interface), Some(allowance)) = (index(record, 0), index(record, 8)) else {
             continue;
         };
         let rest = std::array::from_fn(|octet| record[16 + octet]);
-        connections.resume(&SavedConnection::from_octets(interface, allowance, &rest), now, late);
-        resumed += 1;
+        let saved = SavedConnection::from_octets(interface, allowance, &rest);
+        fabric.connections().resume(&saved, now, late);
     }
-    Ok(resumed)
+    let mut cut = HashSet::new();
+    for record in bindings {
+        let Some(gateway) = index(record, 0) else { continue };
+        // What was known of the gateway before is older, and a port may stand for another host by now.
+        if cut.insert(gateway) {
+            fabric.bindings().cut(gateway, None);
+        }
+        let rest = std::array::from_fn(|octet| record[8 + octet]);
+        fabric
+            .bindings()
+            .resume(&SavedBinding::from_octets(gateway, &rest), now, late);
+    }
+    Ok(connections.len() + bindings.len())
+}
+
+/// Eight octets of a record as a number. Records are long enough.
+fn word(record: &[u8], place: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|octet| record[place + octet]))
 }
 
 fn milliseconds() -> u64 {
@@ -132,10 +178,11 @@ impl FlowKeeping {
                 std::thread::park_timeout(pause);
                 let Some(switch) = switch.upgrade() else { return };
                 let began = Instant::now();
-                let some = !controller.fabric().connections().is_empty();
+                let octets = written(&controller, &switch, Part::Since(0));
+                let some = octets.len() > HEADER;
                 if (some || any) && !stopped.load(Ordering::Acquire) {
                     any = some;
-                    if let Err(error) = keep(&keeper, &written(&controller, &switch, 0)) {
+                    if let Err(error) = keep(&keeper, &octets) {
                         tracing::warn!(%error, "the next server does not know the tracked connections");
                     }
                 }

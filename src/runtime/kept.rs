@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::cleanup::{self, Record};
@@ -16,6 +17,8 @@ use super::{Runtime, RuntimeError};
 use crate::control::{Controller, DevicePlace, OpenedDevice};
 use crate::lab::{KEEPER_SUBCOMMAND, Keeper, Kept, hold, keeper};
 use crate::model::{Attachment, InterfaceId};
+use crate::services::imds::TokenSecret;
+use crate::store::{Store, StoreError};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
 
 /// The kind of a TAP in a keeper; its name is the network interface.
@@ -28,6 +31,25 @@ struct PortNote {
     in_host: bool,
     /// Nanoseconds since 1970 when it was kept: ports are attached again in their order.
     at: u128,
+}
+
+/// Where the store keeps the secret of metadata tokens.
+const SECRETS: &str = "secrets";
+const TOKENS: &str = "metadata tokens";
+
+/// The secret of metadata tokens, the same in each server of a state. A network that is not kept has none of its own.
+pub(super) fn token_secret(store: &dyn Store) -> Result<Option<TokenSecret>, StoreError> {
+    if !store.lasts() {
+        return Ok(None);
+    }
+    let shelved = store.shelved(SECRETS)?;
+    let known = shelved.iter().find(|(place, _)| place == TOKENS);
+    let known = known.and_then(|(_, text)| <[u8; 16]>::try_from(HEXLOWER.decode(text.as_bytes()).ok()?).ok());
+    let octets = known.unwrap_or_else(rand::random);
+    if known.is_none() {
+        store.shelve(SECRETS, TOKENS, Some(&HEXLOWER.encode(&octets)))?;
+    }
+    Ok(Some(TokenSecret::new(octets)))
 }
 
 /// Has the keeper hold the TAP of an interface.

@@ -199,7 +199,7 @@ fn start_services(
     switch: &Arc<Switch>,
     resolver: Option<SocketAddr>,
     endpoint: (EndpointSlot, Authority),
-) -> std::io::Result<Services> {
+) -> Result<Services, RuntimeError> {
     // The switch holds the handle of the services, so they must not hold the switch.
     let ports = Arc::downgrade(switch);
     let inject = move |port, frame: &[u8]| {
@@ -209,6 +209,7 @@ fn start_services(
     let config = ServicesConfig {
         forward_to: resolver,
         endpoint: Some(endpoint),
+        token_secret: kept::token_secret(&**controller.store())?,
         thread_start: confined,
         ..ServicesConfig::default()
     };

@@ -5,12 +5,11 @@
 //! | `Begin` | refuses edits from now on, releases the state, gives its listening sockets |
 //! | reads the state, takes hosts and TAPs from the keeper, reads no frame yet | forwards |
 //! | `Flows` | gives the tracked connections, and forwards |
-//! | `Take` | stops reading frames, and gives the connections that were refreshed since |
+//! | `Take` | stops reading frames, and gives the connections that were refreshed since, and the bindings of NAT gateways |
 //! | forwards; `Done` | ends, and leaves everything where it is |
 //!
 //! Frames that arrive between the last two lines wait in the queues of the TAPs. Until `Done`, the end of the next server
-//! makes the one that runs go on as if nothing had been. Translations of NAT gateways are to be handed over with the
-//! connections.
+//! makes the one that runs go on as if nothing had been.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -258,12 +257,13 @@ impl Heritage {
         let descriptors: Vec<_> = self.listeners.iter().map(|(_, socket)| socket.as_fd()).collect();
         keeper::send(stream, &yielding, &descriptors)?;
         let mut since = 0;
+        let written = |part| flows::written(runtime.controller(), runtime.switch(), part);
         while let Some((request, _)) = keeper::receive::<Request>(stream)? {
             match request {
                 Request::Done => return Ok(true),
                 Request::Flows => {
                     let next = flows::second(runtime.switch());
-                    send_flows(stream, &flows::written(runtime.controller(), runtime.switch(), since))?;
+                    send_flows(stream, &written(flows::Part::Early))?;
                     since = next;
                 }
                 Request::Take => {
@@ -273,7 +273,7 @@ impl Heritage {
                         keeper::send(stream, &Reply::Refused { problem }, &[])?;
                         return Ok(false);
                     }
-                    send_flows(stream, &flows::written(runtime.controller(), runtime.switch(), since))?;
+                    send_flows(stream, &written(flows::Part::Since(since)))?;
                 }
                 Request::Begin { .. } => return Err(io::Error::other("it begins twice")),
             }

@@ -102,6 +102,8 @@ pub struct ServicesConfig {
     pub clock: Arc<dyn Clock>,
     /// Where tokens and sequence numbers come from.
     pub entropy: Arc<dyn Entropy>,
+    /// The secret of tokens of the metadata service; one that is drawn if left out, and tokens end with the services.
+    pub token_secret: Option<imds::TokenSecret>,
     /// What serves the API to hosts, and by which certificate; without it there is no endpoint.
     pub endpoint: Option<(EndpointSlot, Authority)>,
     /// Called first by each thread of the services: a server confines it.
@@ -115,6 +117,7 @@ impl Default for ServicesConfig {
             forward_to: None,
             clock: Arc::new(HostClock::default()),
             entropy: Arc::new(SeededEntropy::unpredictable()),
+            token_secret: None,
             endpoint: None,
             thread_start: || (),
         }
@@ -281,6 +284,9 @@ impl Services {
             thread_start();
             let clock = Arc::clone(&config.clock);
             let mut server = Server::new(source, config.clock, config.entropy, config.limits, inject, upstream);
+            if let Some(secret) = config.token_secret {
+                server.seal_tokens_with(secret);
+            }
             if let Some((slot, authority)) = config.endpoint {
                 // Where the thread is gone there is no connection to look after.
                 let wake: Wake = Arc::new(move |interface| drop(waking.send(Input::Wake(interface))));

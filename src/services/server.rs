@@ -11,6 +11,7 @@ use axum::Router;
 use super::clock::{Clock, Entropy};
 use super::dns::forward::Forwarder;
 use super::endpoint::{self, EndpointSlot};
+use super::imds::TokenSecret;
 use super::packet::Arrival;
 use super::stack::{Link, ReplyTo, Stack, Surroundings};
 use super::tls::Authority;
@@ -69,6 +70,13 @@ impl Server {
             agenda: BTreeSet::new(),
             connections: 0,
         }
+    }
+
+    /// Issues and accepts tokens of the metadata service under this secret.
+    pub fn seal_tokens_with(&mut self, secret: TokenSecret) {
+        let metadata: Arc<dyn imds::MetadataSource> = self.source.clone();
+        let (clock, entropy) = (Arc::clone(&self.clock), Arc::clone(&self.entropy));
+        self.router = imds::router_with(metadata, clock, entropy, secret);
     }
 
     /// Opens the endpoint of the API to the hosts.

@@ -22,6 +22,7 @@ mod services {
     mod noise;
     mod thread;
 }
+mod states;
 mod switch_on_sockets;
 mod words;
 

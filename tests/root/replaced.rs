@@ -265,6 +265,10 @@ fn hosts_and_their_processes_outlive_a_killed_server() {
     state.exec("a", "echo own > /etc/of-a; ip address add 10.0.1.77/24 dev eth0");
     let log = state.flood("a", "10.0.1.11");
     state.exec("b", "setsid sleep 4713.3 > /dev/null 2>&1 < /dev/null &");
+    let token = state.exec(
+        "a",
+        "curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 600' http://169.254.169.254/latest/api/token",
+    );
     let keeper = state.keeper().expect("a keeper");
     let ping = state.exec("a", "pgrep -x ping");
     server.kill();
@@ -282,6 +286,15 @@ fn hosts_and_their_processes_outlive_a_killed_server() {
     assert!(state.exec("a", "ip address").contains("10.0.1.77"));
     // The programs of a host reach the API of the new server.
     assert!(state.exec("b", "localvpc interfaces").contains("10.0.1.11"));
+    // A token of the metadata service that the former server issued is valid; one of a stranger is not.
+    let hostname = |token: &str| {
+        let line = format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' -H 'X-aws-ec2-metadata-token: {token}' http://169.254.169.254/latest/meta-data/mac"
+        );
+        state.exec("a", &line)
+    };
+    assert_eq!(hostname(&token), "200");
+    assert_eq!(hostname(&"A".repeat(56)), "401");
     // An end that is asked for ends them too.
     assert_eq!(state.processes("4713.3").len(), 1);
     server.stop();

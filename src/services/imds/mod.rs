@@ -9,7 +9,7 @@ mod tree;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 
 pub use document::{Asker, Instance, MetadataSource};
-pub use token::MAX_TTL;
+pub use token::{MAX_TTL, TokenSecret};
 
 use super::clock::{Clock, Entropy};
 use crate::datapath::faults::MetadataFault;
@@ -94,7 +94,18 @@ struct Imds {
 
 /// The service as a router. A request must carry an [`Asker`] in its extensions; one without is answered with 500.
 pub fn router(source: Arc<dyn MetadataSource>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
-    let tokens = Tokens::default();
+    let secret = TokenSecret::drawn(&*entropy);
+    router_with(source, clock, entropy, secret)
+}
+
+/// The same with the secret of an earlier server, whose tokens stay valid.
+pub fn router_with(
+    source: Arc<dyn MetadataSource>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    secret: TokenSecret,
+) -> Router {
+    let tokens = Tokens::new(secret);
     let imds = Imds {
         source,
         clock,
@@ -218,7 +229,8 @@ impl Imds {
             .decode_utf8()
             .map_err(|_| Refusal::BadRequest)?;
         let path: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let now = self.clock.monotonic();
+        // A clock that is set back by more than its age makes a token of the past live longer.
+        let now = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         match *method {
             Method::PUT => {
                 let mut response = match self.issue(&instance, &path, headers, now, fault.token_lifetime) {

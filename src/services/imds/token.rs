@@ -1,69 +1,90 @@
 //! Issues and checks IMDSv2 tokens. A token is valid for one instance and for the requested time (EC2 guide, "Use
-//! IMDSv2": instance-specific). Each instance has a limited number; the oldest is dropped.
+//! IMDSv2": instance-specific).
+//!
+//! A token says itself until when it is valid, under a seal that only the holder of the secret can make. So none has to be
+//! remembered, any number can be issued, and a server that has the secret of the one before accepts its tokens.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use dashmap::DashMap;
+use siphasher::sip128::SipHasher24;
+use subtle::ConstantTimeEq;
 
 use crate::services::clock::Entropy;
 
 /// The longest lifetime of a token in seconds: six hours (EC2 guide, "Use IMDSv2").
 pub const MAX_TTL: u32 = 21_600;
-/// Tokens that an instance can hold.
-const PER_INSTANCE: usize = 1024;
-/// Instances with tokens, beyond which those without a valid one are removed.
-const INSTANCES: usize = 4096;
+/// Octets that are drawn: two tokens of one instant differ.
+const DRAWN: usize = 16;
+/// Octets before the seal: those that are drawn, and the end in milliseconds.
+const SEALED: usize = DRAWN + 8;
 /// Octets of a token before encoding: 56 characters, as on EC2.
-const OCTETS: usize = 40;
+const OCTETS: usize = SEALED + 16;
 
-struct Token {
-    octets: [u8; OCTETS],
-    expires: Duration,
+/// The secret by which tokens are sealed.
+#[derive(Clone, Copy)]
+pub struct TokenSecret([u8; 16]);
+
+impl std::fmt::Debug for TokenSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenSecret")
+    }
 }
 
-/// The tokens of all instances.
-#[derive(Default)]
+impl TokenSecret {
+    /// A secret of an earlier server.
+    pub fn new(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// A new one.
+    pub fn drawn(entropy: &dyn Entropy) -> Self {
+        let mut octets = [0; 16];
+        entropy.fill(&mut octets);
+        Self(octets)
+    }
+}
+
+/// Issues tokens of all instances. Times are those of the day, since 1970: they go on in the next server.
 pub(super) struct Tokens {
-    by_instance: DashMap<String, VecDeque<Token>>,
+    secret: TokenSecret,
 }
 
 impl Tokens {
+    pub(super) fn new(secret: TokenSecret) -> Self {
+        Self { secret }
+    }
+
+    /// SipHash-2-4 with 128 bits, a message authentication code (Aumasson and Bernstein 2012).
+    fn seal(&self, instance: &str, sealed: &[u8]) -> [u8; 16] {
+        let hasher = SipHasher24::new_with_key(&self.secret.0);
+        // The sealed octets have a fixed length, so the two parts cannot be taken for others.
+        hasher.hash(&[sealed, instance.as_bytes()].concat()).as_bytes()
+    }
+
     /// A new token for an instance, valid for `ttl` seconds from `now`.
     pub(super) fn issue(&self, instance: &str, ttl: u32, now: Duration, entropy: &dyn Entropy) -> String {
         let mut octets = [0; OCTETS];
-        entropy.fill(&mut octets);
-        if self.by_instance.len() >= INSTANCES {
-            self.by_instance
-                .retain(|_, tokens| tokens.iter().any(|token| token.expires > now));
-        }
-        let mut tokens = self.by_instance.entry(instance.to_owned()).or_default();
-        if tokens.len() >= PER_INSTANCE {
-            tokens.retain(|token| token.expires > now);
-        }
-        if tokens.len() >= PER_INSTANCE {
-            tokens.pop_front();
-        }
-        tokens.push_back(Token {
-            octets,
-            expires: now.saturating_add(Duration::from_secs(ttl.into())),
-        });
+        entropy.fill(&mut octets[..DRAWN]);
+        let expires = now.saturating_add(Duration::from_secs(ttl.into())).as_millis();
+        let expires = u64::try_from(expires).unwrap_or(u64::MAX);
+        octets[DRAWN..SEALED].copy_from_slice(&expires.to_le_bytes());
+        let seal = self.seal(instance, &octets[..SEALED]);
+        octets[SEALED..].copy_from_slice(&seal);
         data_encoding::BASE64URL.encode(&octets)
     }
 
     /// Seconds for which a token is still valid for the instance; `None` where it is not.
     pub(super) fn remaining(&self, instance: &str, text: &[u8], now: Duration) -> Option<u64> {
-        use subtle::ConstantTimeEq;
-        let octets = data_encoding::BASE64URL.decode(text).ok()?;
-        let tokens = self.by_instance.get(instance)?;
-        let token = tokens.iter().find(|token| bool::from(token.octets.ct_eq(&octets)))?;
-        let left = token.expires.checked_sub(now).filter(|left| !left.is_zero())?;
+        let octets: [u8; OCTETS] = data_encoding::BASE64URL.decode(text).ok()?.try_into().ok()?;
+        let (sealed, seal) = octets.split_at(SEALED);
+        if !bool::from(self.seal(instance, sealed).ct_eq(seal)) {
+            return None;
+        }
+        let expires = u64::from_le_bytes(std::array::from_fn(|octet| sealed[DRAWN + octet]));
+        let left = Duration::from_millis(expires)
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())?;
         Some(left.as_secs() + u64::from(left.subsec_nanos() > 0))
-    }
-
-    #[cfg(test)]
-    pub(super) fn count(&self, instance: &str) -> usize {
-        self.by_instance.get(instance).map_or(0, |tokens| tokens.len())
     }
 }
 
@@ -76,9 +97,11 @@ mod tests {
 
     #[test]
     fn a_token_opens_its_own_instance_until_its_time_is_up() {
-        let (tokens, entropy) = (Tokens::default(), SeededEntropy::new(1));
+        let entropy = SeededEntropy::new(1);
+        let tokens = Tokens::new(TokenSecret::drawn(&entropy));
         let token = tokens.issue("i-1", 60, SECOND, &entropy);
         assert_eq!(token.len(), 56);
+        assert_ne!(token, tokens.issue("i-1", 60, SECOND, &entropy));
         let remaining = |instance, seconds: u32| tokens.remaining(instance, token.as_bytes(), SECOND * seconds);
         assert_eq!(remaining("i-1", 1), Some(60));
         assert_eq!(remaining("i-1", 60), Some(1));
@@ -90,17 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_with_too_many_tokens_loses_its_own_oldest_one() {
-        let (tokens, entropy) = (Tokens::default(), SeededEntropy::new(1));
-        let other = tokens.issue("i-2", 60, SECOND, &entropy);
-        let first = tokens.issue("i-1", 60, SECOND, &entropy);
-        let second = tokens.issue("i-1", 60, SECOND, &entropy);
-        for _ in 0..PER_INSTANCE - 1 {
-            tokens.issue("i-1", 60, SECOND, &entropy);
+    fn a_token_with_any_other_bit_or_secret_opens_nothing() {
+        let entropy = SeededEntropy::new(1);
+        let secret = TokenSecret::drawn(&entropy);
+        let token = Tokens::new(secret).issue("i-1", 60, SECOND, &entropy);
+        let octets = data_encoding::BASE64URL.decode(token.as_bytes()).unwrap();
+        for bit in 0..octets.len() * 8 {
+            let mut other = octets.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            let other = data_encoding::BASE64URL.encode(&other);
+            assert_eq!(
+                Tokens::new(secret).remaining("i-1", other.as_bytes(), SECOND),
+                None,
+                "bit {bit}"
+            );
         }
-        assert_eq!(tokens.count("i-1"), PER_INSTANCE);
-        assert!(tokens.remaining("i-1", first.as_bytes(), SECOND).is_none());
-        assert!(tokens.remaining("i-1", second.as_bytes(), SECOND).is_some());
-        assert!(tokens.remaining("i-2", other.as_bytes(), SECOND).is_some());
+        // The next server has the secret; a stranger has another.
+        assert_eq!(Tokens::new(secret).remaining("i-1", token.as_bytes(), SECOND), Some(60));
+        let stranger = Tokens::new(TokenSecret::drawn(&entropy));
+        assert_eq!(stranger.remaining("i-1", token.as_bytes(), SECOND), None);
     }
 }

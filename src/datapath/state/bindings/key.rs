@@ -175,6 +175,13 @@ impl Words {
         (self.0[0] >> 32) as u32
     }
 
+    /// The same at another gateway.
+    pub(super) fn of_gateway(&self, number: u32) -> Self {
+        let mut words = self.0;
+        words[0] = words[0] & u64::from(u32::MAX) | u64::from(number) << 32;
+        Self(words)
+    }
+
     fn inside_words(&self) -> [u64; 6] {
         let [first, ports, a, b, c, d, ..] = self.0;
         [first, ports & !TRANSLATED_PORT, a, b, c, d]

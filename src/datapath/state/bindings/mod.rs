@@ -9,6 +9,7 @@
 
 pub(in crate::datapath) mod counters;
 pub(in crate::datapath) mod key;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use foldhash::fast::RandomState;
 use counters::{Counters, NatCounter};
 pub(in crate::datapath) use key::{Inside, Outside};
 use key::{WORDS, Words};
+pub use saved::{SAVED_BINDING, SavedBinding};
 
 use crate::mapping::InterfaceIndex;
 
