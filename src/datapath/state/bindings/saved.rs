@@ -46,14 +46,16 @@ impl SavedBinding {
 }
 
 impl Bindings {
-    /// Calls `each` for all bindings that are alive.
+    /// Calls `each` for all bindings of NAT gateways that are alive.
     pub fn save(&self, now: u32, mut each: impl FnMut(SavedBinding)) {
         let made = self.writer().made;
         for number in 1..=made {
             let Some((words, until, seen)) = self.record(number).and_then(Record::read) else {
                 continue;
             };
-            if until < now.max(1) || words.is_load() {
+            // What an egress-only gateway lets back in has the number of its VPC in place of an interface, which another process
+            // does not give again. The next packet from inside lets answers in anew.
+            if until < now.max(1) || words.is_load() || words.is_egress_only() {
                 continue;
             }
             if let Some(gateway) = InterfaceIndex::from_number(words.gateway()) {
@@ -100,6 +102,7 @@ mod tests {
             gateway: index(gateway),
             protocol: 6,
             fragments: false,
+            egress_only: false,
             address: match v6 {
                 true => "2001:db8::1".parse().unwrap(),
                 false => IpAddr::from([10, 0, 0, host]),

@@ -464,7 +464,7 @@ impl Table {
     }
 
     /// Whether all entries are in the newest table.
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub(super) fn is_settled(&self) -> bool {
         self.phase().before().is_none()
     }
