@@ -154,6 +154,9 @@ impl Sent {
 /// A conversation that is on its way.
 pub(crate) struct Conversation {
     pub(crate) left: VecDeque<Sent>,
+    /// Whether packets of it were let out, and in.
+    pub(crate) went: bool,
+    pub(crate) came: bool,
 }
 
 pub(crate) fn conversation(random: &mut ChaCha8Rng, own: u16) -> Conversation {
@@ -203,7 +206,11 @@ pub(crate) fn conversation(random: &mut ChaCha8Rng, own: u16) -> Conversation {
         _ => vec![packet(true, 112, (0, 0), 0), packet(false, 112, (0, 0), 0)],
     };
     all.truncate(random.random_range(1..=all.len()));
-    Conversation { left: all.into() }
+    Conversation {
+        left: all.into(),
+        went: false,
+        came: false,
+    }
 }
 
 /// The interface of the inside host with its groups; that of the outside one has none.
