@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use super::lab::v4;
 use crate::datapath::{
-    Decision, Destination, DropReason, Edge, FabricWriter, InterfaceSpec, PortState, Received, RouteTable, RouteTarget,
-    SubnetSpec, Verdict, VpcIndex, VpcSpec,
+    Blocked, Decision, Destination, DropReason, Edge, FabricWriter, InterfaceSpec, PortState, Received, RouteTable,
+    RouteTarget, SubnetSpec, Verdict, VpcIndex, VpcSpec,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -220,6 +220,28 @@ fn a_deleted_egress_only_gateway_is_a_black_hole() {
     assert_eq!(out, Err(DropReason::Blackhole));
     let back = world.send(SERVER, &udp6(SERVER, INSIDE, (53, 4000)));
     assert_eq!(back, Err(DropReason::IgwUnmapped));
+}
+
+#[test]
+fn block_public_access_stops_an_egress_only_gateway_unless_what_is_let_out_passes() {
+    let mut world = World::new();
+    for (lets_out, expected) in [(true, Ok(SERVER)), (false, Err(DropReason::BlockPublicAccess))] {
+        let mut edge = world.edge.clone();
+        edge.block(Blocked {
+            lets_out,
+            ..Blocked::default()
+        });
+        world.writer.set_edge(edge);
+        assert_eq!(world.send(INSIDE, &udp6(INSIDE, SERVER, (4000, 53))), expected);
+    }
+    // A VPC that is excluded is not blocked.
+    let mut edge = world.edge.clone();
+    edge.block(Blocked {
+        vpcs: [(world.vpcs[INSIDE], true)].into(),
+        ..Blocked::default()
+    });
+    world.writer.set_edge(edge);
+    assert_eq!(world.send(INSIDE, &udp6(INSIDE, SERVER, (4000, 53))), Ok(SERVER));
 }
 
 #[test]

@@ -498,6 +498,12 @@ fn other_protocols_and_private_gateways_do_not_reach_the_outside() {
     let mut private = World::with(Profile::aws(), false);
     let outcome = private.send(A, &udp((HOST_A, 5000), (SERVER, 53)));
     assert_eq!(outcome, Outcome::Dropped(DropReason::NatPrivateToIgw));
+    // A route of the gateway's own subnet that leads back to it goes nowhere.
+    let mut routes = RouteTable::local(&["10.0.0.0/16".parse().unwrap()]);
+    routes.extend([("0.0.0.0/0".parse().unwrap(), RouteTarget::NatGateway(world.nat))]);
+    world.writer.set_routes(world.public, Arc::new(routes));
+    let outcome = world.send(A, &udp((HOST_A, 5000), (SERVER, 53)));
+    assert_eq!(outcome, Outcome::Dropped(DropReason::NatNextHop));
     // A gateway that is gone is a black hole.
     world.edge = Edge::new(world.edge.outside());
     world.writer.set_edge(world.edge.clone());

@@ -152,6 +152,7 @@ impl Command for CreateInstance {
     fn run(self, edit: &mut Edit<'_>) -> Result<Instance, ModelError> {
         let primary = edit.interface_id(&self.primary_interface)?;
         edit.instance_names.check(self.name.as_deref(), None)?;
+        edit.unmanaged(primary)?;
         if edit.own_instance(primary).is_some() || edit.state(primary).record.attachment.is_some() {
             return Err(ModelError::InterfaceInUse { interface: primary });
         }

@@ -73,8 +73,8 @@ fn a_peering_connection_waits_for_the_accepter_and_leaves_black_holes() {
 fn vpcs_with_addresses_in_common_are_not_peered() {
     let mut world = World::new();
     let (v, w) = (
-        world.vpc(&["10.0.0.0/16", "172.16.0.0/16"], &[]).unwrap(),
-        world.vpc(&["10.1.0.0/16", "172.16.4.0/24"], &[]).unwrap(),
+        world.vpc(&["10.0.0.0/16", "100.64.0.0/16"], &[]).unwrap(),
+        world.vpc(&["10.1.0.0/16", "100.64.4.0/24"], &[]).unwrap(),
     );
     assert_eq!(world.execute(create(v, w)).unwrap().state, PeeringState::Failed);
     let strict = CreatePeering {
