@@ -450,6 +450,8 @@ fn is_right(frame: &[u8]) -> bool {
         return false;
     };
     let upper = &frame[at..];
-    let has_checksum = first && checksum_at(protocol).is_some_and(|field| field + 2 <= upper.len());
+    // ICMPv6 in IPv4 is a protocol without a checksum that a gateway knows, and so is ICMP in IPv6.
+    let is_known = (addresses.0.is_ipv4(), protocol) != (true, 58) && (addresses.0.is_ipv6(), protocol) != (true, 1);
+    let has_checksum = first && is_known && checksum_at(protocol).is_some_and(|field| field + 2 <= upper.len());
     header && (!has_checksum || pseudo(protocol, addresses, upper.len()).bytes(upper).complement() == 0)
 }

@@ -74,6 +74,7 @@ impl World {
         };
         let controller = Controller::new(config);
         let vpc = CreateVpc {
+            attributes: Default::default(),
             name: Some("home".into()),
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

@@ -81,6 +81,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut make = |draws: Vec<Option<u64>>, block: &str| {
             let command = CreateVpc {
+                attributes: Default::default(),
                 name: None,
                 cidr_blocks: vec![block.parse().unwrap()],
                 ipv6_cidr_blocks: Vec::new(),

@@ -488,6 +488,7 @@ mod tests {
     fn configured(profile: Profile) -> (IpNet, Vec<Route>) {
         let controller = Controller::new(ControllerConfig::default());
         let vpc = CreateVpc {
+            attributes: Default::default(),
             name: None,
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: Vec::new(),

@@ -52,6 +52,7 @@ impl<'s> Kept<'s> {
     /// A VPC, a subnet, two interfaces, a route, and a subnet that is gone again.
     fn furnish(&mut self) -> (SubnetId, [InterfaceId; 2]) {
         let vpc = self.execute(CreateVpc {
+            attributes: Default::default(),
             name: Some("home".into()),
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

@@ -480,6 +480,7 @@ impl<S: Stage> Work<'_, S> {
 
     fn new_vpc(&self, label: &str, vpc: &Vpc) -> CreateVpc {
         CreateVpc {
+            attributes: Default::default(),
             name: name(Kind::Vpc, label),
             cidr_blocks: vpc.cidr_blocks.clone(),
             ipv6_cidr_blocks: vpc.ipv6_cidr_blocks.clone(),

@@ -245,6 +245,7 @@ fn what_has_no_name_is_written_under_its_identifier_and_found_again_elsewhere() 
     let mut stage = made(BASE);
     let anonymous = |stage: &mut Rehearsed| {
         let vpc = crate::model::vpc::CreateVpc {
+            attributes: Default::default(),
             name: None,
             cidr_blocks: vec!["10.7.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: Vec::new(),

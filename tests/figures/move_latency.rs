@@ -96,6 +96,7 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         directory: tempfile::tempdir().unwrap(),
     };
     let vpc = CreateVpc {
+        attributes: Default::default(),
         name: Some("v".into()),
         cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

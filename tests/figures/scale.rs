@@ -26,6 +26,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_localvpc");
 
 fn create_vpc(controller: &Controller, block: &str) -> VpcId {
     let command = CreateVpc {
+        attributes: Default::default(),
         name: None,
         cidr_blocks: vec![block.parse().unwrap()],
         ipv6_cidr_blocks: Vec::new(),

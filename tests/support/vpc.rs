@@ -24,6 +24,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// A VPC with the subnets `left` (10.0.1.0/24, zone `a`) and `right` (10.0.2.0/24, zone `b`), both dual-stack.
 pub(crate) fn furnish(controller: &Controller) {
     let vpc = CreateVpc {
+        attributes: Default::default(),
         name: Some("home".into()),
         cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

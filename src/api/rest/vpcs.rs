@@ -154,6 +154,7 @@ async fn create(
     Json(request): Json<CreateVpcRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let command = CreateVpc {
+        attributes: Default::default(),
         name: request.name,
         cidr_blocks: request.cidr_blocks,
         ipv6_cidr_blocks: request.ipv6_cidr_blocks,

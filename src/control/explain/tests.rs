@@ -36,6 +36,7 @@ impl World {
             cables: Vec::new(),
         };
         let vpc = CreateVpc {
+            attributes: Default::default(),
             name: None,
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

@@ -198,6 +198,7 @@ impl World {
         };
         match draw.kind {
             0 => self.accepts(CreateVpc {
+                attributes: Default::default(),
                 name: draw.name(),
                 cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
                 ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

@@ -73,6 +73,7 @@ impl World {
 
     pub(in crate::model) fn vpc(&mut self, ipv4: &[&str], ipv6: &[&str]) -> Result<VpcId, ModelError> {
         let spec = CreateVpc {
+            attributes: Default::default(),
             name: None,
             cidr_blocks: ipv4.iter().map(|t| t.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|t| t.parse().unwrap()).collect(),
@@ -748,6 +749,7 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
     let mut world = World::new();
     let mut create = |profile: Profile| {
         let spec = CreateVpc {
+            attributes: Default::default(),
             name: None,
             cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec![],
@@ -780,6 +782,7 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
 fn the_blocks_of_a_deleted_subnet_are_free_again_also_where_another_shares_its_router_s_mac() {
     let mut world = World::new();
     let spec = CreateVpc {
+        attributes: Default::default(),
         name: None,
         cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],

@@ -92,17 +92,10 @@ pub struct CreateVpc {
     pub profile: Arc<Profile>,
     /// Its DHCP options; those of the region if left out.
     pub dhcp_options: Option<DhcpOptionsChoice>,
-    /// Tags other than the name.
-    pub tags: Tags,
-}
-
-/// Creates a VPC with these attributes. Outcome: the VPC.
-#[derive(Debug, Clone)]
-pub struct CreateVpcWith {
-    /// The VPC.
-    pub vpc: CreateVpc,
     /// Its attributes.
     pub attributes: VpcAttributes,
+    /// Tags other than the name.
+    pub tags: Tags,
 }
 
 /// Changes a VPC; `None` leaves a field unchanged. Outcome: the changed VPC.

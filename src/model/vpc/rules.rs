@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{CreateVpc, CreateVpcWith, DeleteVpc, ModifyVpc, Vpc, VpcAttributes};
+use super::{CreateVpc, DeleteVpc, ModifyVpc, Vpc};
 use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::command::{Command, Edit};
@@ -84,21 +84,6 @@ impl Command for CreateVpc {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
-        self.with(VpcAttributes::default(), edit)
-    }
-}
-
-impl Command for CreateVpcWith {
-    type Outcome = Vpc;
-    type Error = ModelError;
-
-    fn run(self, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
-        self.vpc.with(self.attributes, edit)
-    }
-}
-
-impl CreateVpc {
-    fn with(self, attributes: VpcAttributes, edit: &mut Edit<'_>) -> Result<Vpc, ModelError> {
         if Limits::reached(edit.limits.vpcs, edit.vpcs().count()) {
             let text = "The maximum number of VPCs has been reached.".into();
             return Err(ModelError::Limit {
@@ -120,7 +105,7 @@ impl CreateVpc {
             dhcp_options_id,
             main_route_table_id: fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id)),
             default_network_acl_id: fresh_id(edit.rng, |id| edit.network.network_acls.contains_key(&id)),
-            attributes,
+            attributes: self.attributes,
             tags: self.tags,
         };
         edit.create(vpc.clone());

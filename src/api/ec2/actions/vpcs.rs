@@ -14,7 +14,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
-use crate::model::vpc::{CreateVpc as Create, CreateVpcWith, DeleteVpc as Delete, VpcAttributes};
+use crate::model::vpc::{CreateVpc as Create, DeleteVpc as Delete, VpcAttributes};
 use crate::model::{Profile, Vpc, VpcId};
 
 /// Filters whose name differs from that of their element.
@@ -128,12 +128,10 @@ impl Action for CreateVpc {
             ipv6_cidr_blocks: ipv6.into_iter().collect(),
             profile: Arc::new(Profile::aws()),
             dhcp_options: None,
+            attributes: VpcAttributes::of_ec2(),
             tags: given.tags,
         };
-        let made = call.execute(CreateVpcWith {
-            vpc: create,
-            attributes: VpcAttributes::of_ec2(),
-        })?;
+        let made = call.execute(create)?;
         Ok(vec![("vpc", vpc(&made))])
     }
 }
