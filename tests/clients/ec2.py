@@ -404,10 +404,12 @@ def nat_gateways(vpc, subnet):
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     addresses = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2)]
-    made = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=addresses[0], ClientToken="once", TagSpecifications=tags("natgateway", Name="egress"))["NatGateway"]
+    request = dict(SubnetId=subnet, AllocationId=addresses[0], ClientToken="once", TagSpecifications=tags("natgateway", Name="egress"))
+    made = ec2.create_nat_gateway(**request)["NatGateway"]
     name = made["NatGatewayId"]
     expect("a new NAT gateway", (made["State"], made["ConnectivityType"], made["NatGatewayAddresses"][0]["IsPrimary"]), ("pending", "public", True))
-    expect("the token again", ec2.create_nat_gateway(SubnetId=subnet, AllocationId=addresses[0], ClientToken="once")["NatGateway"]["NatGatewayId"], name)
+    expect("the token again", ec2.create_nat_gateway(**request)["NatGateway"]["NatGatewayId"], name)
+    expect("the token with other tags", code(ec2.create_nat_gateway, **{**request, "TagSpecifications": tags("natgateway", Name="other")}), "IdempotentParameterMismatch")
     ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[name], WaiterConfig=FAST)
     own = ec2.describe_network_interfaces(NetworkInterfaceIds=[made["NatGatewayAddresses"][0]["NetworkInterfaceId"]])["NetworkInterfaces"][0]
     expect("its interface", (own["InterfaceType"], own["RequesterManaged"], own["Description"]), ("nat_gateway", True, f"Interface for NAT Gateway {name}"))

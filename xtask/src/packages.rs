@@ -8,7 +8,6 @@ use crate::run::{Outcome, is_installed, program};
 pub(crate) const DEMO: &[(&str, &str)] = &[
     ("cc", "build-essential"),
     ("ip", "iproute2"),
-    ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("arping", "iputils-arping"),
     ("ndisc6", "ndisc6"),

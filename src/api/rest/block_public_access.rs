@@ -151,7 +151,7 @@ async fn exclude(
         (None, Some(subnet)) => ExcludedRef::Subnet(subnet),
         _ => {
             let text = "An exclusion is of a VPC or of a subnet".to_owned();
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "InvalidParameterCombination", text);
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidParameterCombination", text);
             return Err(problem.field("vpc").remedy("Give one of 'vpc' and 'subnet'."));
         }
     };

@@ -343,6 +343,7 @@ async fn add_addresses(
 struct DrainQuery {
     /// Seconds that connections have to end, 0 to 4000; 0 cuts them.
     #[serde(default)]
+    #[param(maximum = 4000)]
     drain: u32,
 }
 
@@ -367,8 +368,9 @@ async fn remove_address(
 ) -> Result<StatusCode, Problem> {
     let given = path.get("private_ip");
     let private_ip: Ipv4Addr = given.parse().map_err(|_| {
+        // What is no address is no address of the gateway.
         let problem = Problem::new(
-            StatusCode::BAD_REQUEST,
+            StatusCode::NOT_FOUND,
             "InvalidParameterValue",
             format!("'{given}' is no IPv4 address"),
         );

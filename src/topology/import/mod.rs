@@ -164,7 +164,7 @@ impl Import {
             None => {
                 for one in &list {
                     let id = id_of(one).unwrap_or(file);
-                    self.leave(id, format!("a topology file has nothing for `{key}`"));
+                    self.leave(id, format!("`{key}` is not among the lists that are imported"));
                 }
             }
         }

@@ -239,7 +239,7 @@ fn what_cannot_be_carried_is_listed_with_its_reason() {
         "eipalloc-03333333333333333: 52.1.2.3 is 203.0.113.1 here, an address for documentation",
         "rtb-0eeeeeeeeeeeeeee1: the route to 192.168.0.0/16 by tgw-06666666666666666, which is not in the file",
         "sg-01111111111111112: a rule about sg-07777777777777777, which is in none of the files",
-        "tgw-06666666666666666: a topology file has nothing for `TransitGateways`",
+        "tgw-06666666666666666: `TransitGateways` is not among the lists that are imported",
         "vpc-0aaaaaaaaaaaaaaa1: its DHCP option set dopt-04444444444444444 is in none of the files: it has that of the region",
     ];
     assert_eq!(left.iter().map(String::as_str).collect::<Vec<_>>(), wanted);
@@ -274,6 +274,6 @@ fn what_the_aws_command_line_did_not_print_is_refused_by_file() {
         .unwrap();
     assert_eq!(
         import.left_out[0].to_string(),
-        "vol-1: a topology file has nothing for `Volumes`"
+        "vol-1: `Volumes` is not among the lists that are imported"
     );
 }
