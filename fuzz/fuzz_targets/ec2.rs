@@ -4,9 +4,9 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
+use localvpc::api::AppState;
 use localvpc::api::ec2::Ec2;
 use localvpc::api::guard::GuardConfig;
-use localvpc::api::AppState;
 use localvpc::control::{Controller, ControllerConfig};
 
 /// Edits after which a new network is made: the fuzzer finds out how to create things.

@@ -58,10 +58,17 @@ fn regenerate() -> Outcome {
         .env("LOCALVPC_UPDATE_OPENAPI", "1")
         .env("UPDATE_API", "1")
         .run()?;
-    cargo(["test", "--locked", "--lib", "--", "api::ec2::tests", "scenario::reference"])
-        .env("LOCALVPC_UPDATE_EC2", "1")
-        .env("UPDATE_API", "1")
-        .run()
+    cargo([
+        "test",
+        "--locked",
+        "--lib",
+        "--",
+        "api::ec2::tests",
+        "scenario::reference",
+    ])
+    .env("LOCALVPC_UPDATE_EC2", "1")
+    .env("UPDATE_API", "1")
+    .run()
 }
 
 /// Writes what a server answers to the examples of requests, which the description then shows.
