@@ -1,5 +1,8 @@
 //! Implements `/healthz` and `/v1/openapi.json`.
 
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -9,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::extract::NoQuery;
+use crate::api::problem::Problem;
 use crate::api::state::AppState;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
@@ -44,5 +48,9 @@ async fn health(State(state): State<AppState>, _: NoQuery) -> axum::Json<Health>
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "meta", operation_id = "openapi",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)))]
 async fn openapi(_: NoQuery) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], super::openapi_json())
+    // Made once, and not by a thread that serves requests: its megabyte takes a while to write.
+    static DESCRIPTION: OnceLock<Bytes> = OnceLock::new();
+    let made = tokio::task::spawn_blocking(|| DESCRIPTION.get_or_init(|| super::openapi_json().into()).clone()).await;
+    let body = made.map_err(|error| Problem::internal(error.to_string()))?;
+    Ok::<_, Problem>(([(header::CONTENT_TYPE, "application/json")], body))
 }
