@@ -109,7 +109,7 @@ impl Instance {
             let thread = std::thread::Builder::new()
                 .name("files".into())
                 .spawn_scoped(scope, || {
-                    contain::site("files");
+                    contain::site(path.to_str().unwrap_or("files"));
                     machine.enter()?;
                     act()
                 })?;

@@ -7,6 +7,8 @@ use localvpc::api::server::{Bound, ServerConfig};
 use localvpc::api::{AppState, Client, Token, rest};
 use localvpc::control::{Controller, ControllerConfig, Ports};
 use localvpc::datapath::FabricWriter;
+use localvpc::scenario::play::StageOptions;
+use localvpc::scenario::runs::Runs;
 use localvpc::switch::{Switch, SwitchConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,7 +77,13 @@ impl Server {
             permissions,
             ..GuardConfig::default()
         };
-        let state = AppState::new(controller.clone(), guard);
+        // The program of a test does not know how to be process 1 of a host.
+        let runs = Arc::new(Runs::new(StageOptions {
+            init_program: Some(env!("CARGO_BIN_EXE_localvpc").into()),
+            api: Some(localvpc::api::inside::serve_hosts),
+            ..StageOptions::default()
+        }));
+        let state = AppState::new(controller.clone(), guard).with_runs(runs);
         let config = ServerConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             unix: options.unix,
