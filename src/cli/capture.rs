@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
-use super::remote::{failed, with_query};
+use super::remote::{copied, with_query};
 use super::{Done, Failure, names};
 use crate::api::Client;
 
@@ -66,19 +66,5 @@ pub(super) async fn capture(client: &Client, arguments: CaptureArguments) -> Don
             ("snaplen", arguments.snaplen.map(|octets| octets.to_string())),
         ],
     );
-    let mut stream = client.stream(&path).await.map_err(failed)?;
-    while let Some(chunk) = stream.next().await.map_err(failed)? {
-        match out.write_all(&chunk).and_then(|()| out.flush()) {
-            Ok(()) => {}
-            // A reader that ended (`| tcpdump -c 3`) is no error.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                return Err(Failure::new(
-                    Failure::IMPOSSIBLE,
-                    miette::miette!("cannot write the capture: {error}"),
-                ));
-            }
-        }
-    }
-    Ok(())
+    copied(client, &path, &mut *out, "the capture").await
 }

@@ -1,15 +1,14 @@
 //! Implements `localvpc flow-logs`: whose flows are recorded, and the records.
 
-use std::io::Write;
-
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
+use super::edge::{given, gone};
 use super::filters::ListArguments;
-use super::remote::{Output, answer_shown, encoded, failed, list, with_query};
+use super::remote::{Output, answer_shown, copied, encoded, failed, list, with_query};
 use super::show::FLOW_LOGS;
-use super::{Done, Failure, names, print};
+use super::{Done, names};
 use crate::api::Client;
 
 /// Flow logs, and what becomes of one.
@@ -118,7 +117,7 @@ pub(super) async fn flow_logs(client: &Client, output: Output, arguments: FlowLo
                 None if stdout => json!("stdout"),
                 None => json!("memory"),
             };
-            let fields = [
+            let body = given([
                 ("name", json!(name)),
                 ("vpc", json!(of.vpc)),
                 ("subnet", json!(of.subnet)),
@@ -127,10 +126,8 @@ pub(super) async fn flow_logs(client: &Client, output: Output, arguments: FlowLo
                 ("destination", destination),
                 ("log_format", json!(format)),
                 ("interval", json!(interval)),
-            ];
-            let given = fields.into_iter().filter(|(_, value)| !value.is_null());
-            let body: Map<String, Value> = given.map(|(name, value)| (name.to_owned(), value)).collect();
-            let answer = client.post(PATH, &Value::Object(body)).await.map_err(failed)?;
+            ]);
+            let answer = client.post(PATH, &body).await.map_err(failed)?;
             answer_shown(client, output, &answer, std::slice::from_ref(&answer), &FLOW_LOGS).await
         }
         Some(FlowLogAction::Records {
@@ -140,37 +137,12 @@ pub(super) async fn flow_logs(client: &Client, output: Output, arguments: FlowLo
         }) => {
             let kind = if details { "details" } else { "records" };
             let path = format!("{}/{kind}", of(&flow_log));
-            records(
-                client,
-                &with_query(&path, &[("follow", follow.then(|| "true".to_owned()))]),
-            )
-            .await
+            let path = with_query(&path, &[("follow", follow.then(|| "true".to_owned()))]);
+            copied(client, &path, &mut std::io::stdout().lock(), "the records").await
         }
         Some(FlowLogAction::Delete { flow_log }) => {
             client.delete(&of(&flow_log)).await.map_err(failed)?;
-            if !output.json {
-                print(&format!("{flow_log} is deleted\n"));
-            }
-            Ok(())
+            gone(output, &format!("{flow_log} is deleted"))
         }
     }
-}
-
-/// Writes lines until there are no more, or the reader closes its end.
-async fn records(client: &Client, path: &str) -> Done {
-    let mut stream = client.stream(path).await.map_err(failed)?;
-    let mut out = std::io::stdout().lock();
-    while let Some(chunk) = stream.next().await.map_err(failed)? {
-        match out.write_all(&chunk).and_then(|()| out.flush()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                return Err(Failure::new(
-                    Failure::IMPOSSIBLE,
-                    miette::miette!("cannot write the records: {error}"),
-                ));
-            }
-        }
-    }
-    Ok(())
 }

@@ -52,17 +52,12 @@ const WITHOUT_USE: &[(&str, &[&str], &str)] = &[
     ("capture", &["json"], "it writes pcapng"),
 ];
 
-/// Commands that show tables of resources with identifiers.
-const TABLES: &[&str] = &[
+/// Commands that show tables of the network as it is declared: resources with identifiers, which have a past.
+const RESOURCES: &[&str] = &[
     "vpcs",
     "subnets",
     "interfaces",
     "mappings",
-    "ports",
-    "dhcp-options",
-    "instances",
-    "scenarios",
-    "runs",
     "route-tables",
     "security-groups",
     "network-acls",
@@ -74,32 +69,14 @@ const TABLES: &[&str] = &[
     "nat-gateways",
     "egress-only-internet-gateways",
     "peering-connections",
-    "faults",
-    "history",
+    "dhcp-options",
 ];
 
-/// Commands that ask about the network as it is declared, which has a past.
-const WITH_PAST: &[&str] = &[
-    "vpcs",
-    "subnets",
-    "interfaces",
-    "mappings",
-    "route-tables",
-    "security-groups",
-    "network-acls",
-    "prefix-lists",
-    "internet-gateways",
-    "elastic-ips",
-    "outside",
-    "flow-logs",
-    "nat-gateways",
-    "egress-only-internet-gateways",
-    "peering-connections",
-    "dhcp-options",
-    "explain",
-    "export",
-    "graph",
-];
+/// Other commands that show tables with identifiers.
+const TABLES: &[&str] = &["ports", "instances", "scenarios", "runs", "faults", "history"];
+
+/// Other commands that ask about the network as it is declared.
+const WITH_PAST: &[&str] = &["explain", "export", "graph"];
 
 /// Options without effect under `run --check`, which plays nothing.
 const NOT_CHECKED: &[&str] = &[
@@ -143,11 +120,11 @@ pub(super) fn refuse(mut command: Command, matches: &ArgMatches) -> Result<(), c
     for (_, options, why) in of_command {
         first_given(inner, options, &format!("has no use for `{name}`: {why}"), &mut command)?;
     }
-    if !TABLES.contains(&name) {
+    if !RESOURCES.contains(&name) && !TABLES.contains(&name) {
         let why = format!("has no use for `{name}`, which shows no table of resources");
         first_given(inner, &["wide"], &why, &mut command)?;
     }
-    if !WITH_PAST.contains(&name) {
+    if !RESOURCES.contains(&name) && !WITH_PAST.contains(&name) {
         let why = format!("has no use for `{name}`, which does not ask how the network was");
         first_given(inner, &["at"], &why, &mut command)?;
     }
@@ -256,11 +233,14 @@ mod tests {
                 "{name}: {options:?}"
             );
         }
-        for name in TABLES {
+        for name in RESOURCES.iter().chain(TABLES).chain(WITH_PAST) {
             assert!(command.find_subcommand(name).is_some(), "{name}");
         }
         for (name, _) in filters::LISTS {
-            assert!(TABLES.contains(name), "{name} shows a table");
+            assert!(
+                RESOURCES.contains(name) || TABLES.contains(name),
+                "{name} shows a table"
+            );
         }
         for (name, options) in [("run", NOT_CHECKED), ("up", OF_A_START)] {
             let of = command.find_subcommand(name).expect("it is there");

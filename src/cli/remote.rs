@@ -707,6 +707,23 @@ pub(super) fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// Writes what a stream brings until it ends, or the reader closes its end. `what` names it in an error.
+pub(super) async fn copied(client: &Client, path: &str, out: &mut dyn Write, what: &str) -> Done {
+    let mut stream = client.stream(path).await.map_err(failed)?;
+    while let Some(chunk) = stream.next().await.map_err(failed)? {
+        match out.write_all(&chunk).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // A reader that ended (`| tcpdump -c 3`) is no error.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            Err(error) => {
+                let report = miette::miette!("cannot write {what}: {error}");
+                return Err(Failure::new(Failure::IMPOSSIBLE, report));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Distinguishes a refusal by the server from a server that cannot be reached.
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub(super) fn failed(error: ClientError) -> Failure {

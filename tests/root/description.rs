@@ -4,12 +4,10 @@
 //! Both come from PyPI at the versions of `tests/openapi/requirements.txt`, into a folder that is kept between runs.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use localvpc::lab::Namespace;
-
-use crate::support::cli::{localvpc, wait_until_ready};
+use crate::support::cli::ApartServer;
 use crate::support::python::environment;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
@@ -29,34 +27,12 @@ fn tools() -> &'static Path {
     TOOLS.get_or_init(|| environment("python", &format!("{FOLDER}/requirements.txt")))
 }
 
-/// A server in a network namespace of its own, where devices that are made up show nowhere.
-struct Server {
-    child: Child,
-    namespace: Namespace,
-    folder: tempfile::TempDir,
-}
+/// A server in a network namespace of its own.
+struct Server(ApartServer);
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let namespace = Namespace::create().unwrap();
-        let records = folder.path().join("run");
-        let start = || {
-            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-            assert!(up.success(), "ip (package iproute2)");
-            localvpc(&["serve", "--listen", ADDRESS])
-                .env("LOCALVPC_RUN_DIRECTORY", &records)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap()
-        };
-        let mut child = namespace.run(start).unwrap();
-        wait_until_ready(&mut child);
-        Self {
-            child,
-            namespace,
-            folder,
-        }
+        Self(ApartServer::start(&["--listen", ADDRESS]))
     }
 
     /// Has schemathesis try the operations, and returns how many requests it made.
@@ -70,25 +46,18 @@ impl Server {
                 .args(["--suppress-health-check", "all"])
                 .args(operations)
                 // It keeps a cache in its working directory.
-                .current_dir(self.folder.path())
+                .current_dir(self.0.folder.path())
                 .output()
         };
-        let output = self.namespace.run(run).unwrap().unwrap();
+        let output = self.0.namespace.run(run).unwrap().unwrap();
         let said = says(&output);
         assert!(output.status.success(), "{said}");
-        assert!(self.child.try_wait().unwrap().is_none(), "the server is gone");
+        assert!(self.0.child.try_wait().unwrap().is_none(), "the server is gone");
         let cases = said
             .split("Test cases:")
             .nth(1)
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         cases.unwrap_or_else(|| panic!("how many cases: {said}"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use localvpc::lab::Namespace;
 use serde_json::{Map, Value, json};
 
-use crate::support::cli::{localvpc, wait_until_ready};
+use crate::support::cli::ApartServer;
 use crate::support::examples::{Example, files, needs_root, read};
 use crate::support::tools::needs;
 
@@ -25,48 +24,25 @@ const LINES: usize = 20;
 /// A run of one ping takes a second; the machine may be busy with other tests.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A server in a network namespace of its own, where the TAP of an example shows nowhere.
-struct Server {
-    child: Child,
-    namespace: Namespace,
-    folder: tempfile::TempDir,
-}
+/// A server in a network namespace of its own.
+struct Server(ApartServer);
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let namespace = Namespace::create().unwrap();
-        let records = folder.path().join("run");
-        let start = || {
-            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-            assert!(up.success(), "ip (package iproute2)");
-            localvpc(&[
-                "serve",
-                "--listen",
-                ADDRESS,
-                "--ec2",
-                "off",
-                "--seed",
-                "1",
-                "--allow-exec",
-            ])
-            .env("LOCALVPC_RUN_DIRECTORY", &records)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-        };
-        let mut child = namespace.run(start).unwrap();
-        wait_until_ready(&mut child);
-        Self {
-            child,
-            namespace,
-            folder,
-        }
+        Self(ApartServer::start(&[
+            "--listen",
+            ADDRESS,
+            "--ec2",
+            "off",
+            "--seed",
+            "1",
+            "--allow-exec",
+        ]))
     }
 
     /// Sends a request by curl, and returns the answer's status, type and body.
     fn ask(&self, example: &Example, token: &str) -> (u16, String, Vec<u8>) {
-        let head = self.folder.path().join("head");
+        let head = self.0.folder.path().join("head");
         let ask = || -> Output {
             let mut curl = Command::new("curl");
             // A stream without an end is read for a second.
@@ -91,7 +67,7 @@ impl Server {
             curl.arg(format!("http://{ADDRESS}{}", example.path));
             curl.output().unwrap()
         };
-        let output = self.namespace.run(ask).unwrap();
+        let output = self.0.namespace.run(ask).unwrap();
         let head = std::fs::read_to_string(&head).unwrap();
         let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
         let kind = head.lines().find_map(|line| {
@@ -101,13 +77,6 @@ impl Server {
         });
         let status = status.unwrap_or_else(|| panic!("{}: {head:?}: {output:?}", example.title));
         (status, kind.unwrap_or_default(), output.stdout)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -179,7 +148,7 @@ fn shown(kind: &str, body: &[u8]) -> Option<Value> {
 
 /// Sends all requests of a file, and returns what was sent and answered, by operation.
 fn play(server: &Server, text: &str, api: &Value) -> BTreeMap<String, Value> {
-    let token = std::fs::read_to_string(server.folder.path().join("run").join(format!("{ADDRESS}.token"))).unwrap();
+    let token = std::fs::read_to_string(server.0.folder.path().join("run").join(format!("{ADDRESS}.token"))).unwrap();
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     let mut all = BTreeMap::new();
     for mut example in read(text) {

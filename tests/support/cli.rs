@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use localvpc::lab::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,6 +36,46 @@ pub(crate) fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String
     let path = folder.path().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+/// A server in a network namespace of its own, where devices that are made up show nowhere. It ends when this is dropped.
+pub(crate) struct ApartServer {
+    pub(crate) child: Child,
+    pub(crate) namespace: Namespace,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl ApartServer {
+    /// Starts `localvpc serve` with these arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = Namespace::create().unwrap();
+        let records = folder.path().join("run");
+        let start = || {
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+            assert!(up.success(), "ip (package iproute2)");
+            localvpc(&["serve"])
+                .args(arguments)
+                .env("LOCALVPC_RUN_DIRECTORY", &records)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let mut child = namespace.run(start).unwrap();
+        wait_until_ready(&mut child);
+        Self {
+            child,
+            namespace,
+            folder,
+        }
+    }
+}
+
+impl Drop for ApartServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Waits until a server with piped output reports that it is ready.
