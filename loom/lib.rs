@@ -3,6 +3,8 @@
 #![cfg(loom)]
 #![allow(dead_code, missing_docs)]
 
+#[path = "../src/datapath/state/by_index.rs"]
+mod by_index;
 #[path = "connections.rs"]
 mod datapath;
 mod table;

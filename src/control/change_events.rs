@@ -6,7 +6,8 @@ use crate::model::elastic_ip::ElasticIp;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
 use crate::model::nat_gateway::NatGateway;
-use crate::model::{Attachment, InterfaceId, Network, RouteTableId, SecurityGroup, SecurityGroupId};
+use crate::model::route_table::RouteTarget;
+use crate::model::{Attachment, Network, RouteTableId, SecurityGroup, SecurityGroupId};
 
 /// The events of `changes`, in their order; `network` is the network after them.
 pub(super) fn events_of(network: &Network, changes: &[Change]) -> Vec<EventKind> {
@@ -153,9 +154,7 @@ impl List<'_> {
                 let vpc = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.vpc_id);
                 let moved = vpc(&delta.before) != vpc(&delta.after);
                 if let Some(gateway) = delta.id().filter(|_| moved) {
-                    for table in self.network.tables_towards_gateway(gateway) {
-                        self.table_modified(table);
-                    }
+                    self.targets_changed(RouteTarget::InternetGateway(gateway));
                 }
                 let vpc_id = vpc(&delta.after);
                 lifecycle(
@@ -181,9 +180,7 @@ impl List<'_> {
             Change::NatGateway(delta) => return self.nat_gateway(delta),
             Change::EgressOnlyGateway(delta) => {
                 if let Some(id) = delta.id().filter(|_| delta.is_new() || delta.is_gone()) {
-                    for table in self.network.tables_towards_egress_only(id) {
-                        self.table_modified(table);
-                    }
+                    self.targets_changed(RouteTarget::EgressOnly(id));
                 }
                 lifecycle(
                     delta,
@@ -200,9 +197,7 @@ impl List<'_> {
                 let Some(record) = delta.record() else { return };
                 let before = delta.before.as_ref().map(|before| before.state);
                 if before != delta.after.as_ref().map(|after| after.state) {
-                    for table in self.network.tables_towards_peering(record.id) {
-                        self.table_modified(table);
-                    }
+                    self.targets_changed(RouteTarget::Peering(record.id));
                 }
                 let state = record.state;
                 lifecycle(
@@ -239,9 +234,7 @@ impl List<'_> {
         let Some(record) = delta.record() else { return };
         let state = |gateway: &Option<NatGateway>| gateway.as_ref().map(|gateway| gateway.state);
         if state(&delta.before) != state(&delta.after) {
-            for table in self.network.tables_towards_nat(record.id) {
-                self.table_modified(table);
-            }
+            self.targets_changed(RouteTarget::NatGateway(record.id));
         }
         let (vpc_id, state) = (record.vpc_id, record.state);
         let event = lifecycle(
@@ -269,9 +262,9 @@ impl List<'_> {
         }
     }
 
-    /// The state of a route depends on whether its target is attached, so the table of each such route changes.
-    fn targets_changed(&mut self, interface: InterfaceId) {
-        for table in self.network.tables_towards(interface) {
+    /// The state of a route depends on that of its target, so the table of each such route changes.
+    fn targets_changed(&mut self, target: RouteTarget) {
+        for table in self.network.tables_towards(target) {
             self.table_modified(table);
         }
     }
@@ -285,7 +278,7 @@ impl List<'_> {
                 subnet_id,
             }),
             (Some(_), None) => {
-                self.targets_changed(interface_id);
+                self.targets_changed(RouteTarget::Interface(interface_id));
                 self.events.push(EventKind::InterfaceDeleted {
                     interface_id,
                     subnet_id,
@@ -296,7 +289,7 @@ impl List<'_> {
                 let place = |record: &InterfaceRecord| record.attachment.map(Attachment::place);
                 let moved = place(before) != place(after);
                 if moved {
-                    self.targets_changed(interface_id);
+                    self.targets_changed(RouteTarget::Interface(interface_id));
                 }
                 // Attaching and detaching has an event of its own, that of the port.
                 let otherwise = InterfaceRecord {

@@ -17,11 +17,11 @@ use crate::model::fault::Propagated;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
 use crate::model::mapping::MappingChange;
-use crate::model::nat_gateway::NatGateway;
 use crate::model::outside;
+use crate::model::route_table::RouteTarget;
 use crate::model::subnet::Subnet;
 use crate::model::vpc::Vpc;
-use crate::model::{Attachment, InterfaceId, RouteTableId, SubnetId};
+use crate::model::{Attachment, InterfaceId, SubnetId};
 use crate::switch::port::PortDevice;
 
 /// Work that remains to be done after the lock is released.
@@ -190,15 +190,17 @@ impl<'c> Follower<'c> {
             Change::InternetGateway(delta) => self.gateway(state, delta),
             Change::ElasticIp(_) | Change::BlockPublicAccess(_) => self.edge = true,
             Change::FlowLog(_) => self.afterwards.flow_logs = true,
-            Change::NatGateway(delta) => self.nat_gateway(state, delta),
+            // It passes packets while it is available.
+            Change::NatGateway(delta) => {
+                self.edge = true;
+                self.targets(state, delta.id().map(RouteTarget::NatGateway));
+            }
             Change::EgressOnlyGateway(delta) => {
                 self.edge = true;
-                let tables = delta.id().map(|id| state.network.tables_towards_egress_only(id));
-                self.tables(state, tables.unwrap_or_default());
+                self.targets(state, delta.id().map(RouteTarget::EgressOnly));
             }
             Change::Peering(delta) => {
-                let tables = delta.id().map(|id| state.network.tables_towards_peering(id));
-                self.tables(state, tables.unwrap_or_default());
+                self.targets(state, delta.id().map(RouteTarget::Peering));
             }
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
             Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) => {}
@@ -264,7 +266,7 @@ impl<'c> Follower<'c> {
                 state.binding.add_interface(interface);
                 self.firewall.interface(interface.id);
                 if interface.attachment.is_some() {
-                    self.targets(state, interface.id);
+                    self.targets(state, Some(RouteTarget::Interface(interface.id)));
                 }
             }
             (Some(before), Some(interface)) => {
@@ -287,13 +289,13 @@ impl<'c> Follower<'c> {
                     if before.attachment.is_some() {
                         self.unplug(state, interface.id);
                     }
-                    self.targets(state, interface.id);
+                    self.targets(state, Some(RouteTarget::Interface(interface.id)));
                 }
             }
             (Some(interface), None) => {
                 self.unplug(state, interface.id);
                 // No route may have it as its target when its place is given to another interface.
-                self.targets(state, interface.id);
+                self.targets(state, Some(RouteTarget::Interface(interface.id)));
                 self.publish_routes(state);
                 let index = state.binding.interface_index(interface.id);
                 self.afterwards.forget.extend(index);
@@ -335,34 +337,16 @@ impl<'c> Follower<'c> {
         let vpc = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.vpc_id);
         if let Some(id) = delta.id().filter(|_| vpc(&delta.before) != vpc(&delta.after)) {
             self.edge = true;
-            for table in state.network.tables_towards_gateway(id) {
-                self.routes_now.extend(subnets_of_table(&state.network, table));
-            }
+            self.targets(state, Some(RouteTarget::InternetGateway(id)));
         }
     }
 
-    /// A NAT gateway passes packets while it is available.
-    fn nat_gateway(&mut self, state: &State, delta: &Delta<NatGateway>) {
-        self.edge = true;
-        for table in delta
-            .id()
-            .map(|id| state.network.tables_towards_nat(id))
+    /// Routes to this target have another state than before.
+    fn targets(&mut self, state: &State, target: Option<RouteTarget>) {
+        for table in target
+            .map(|target| state.network.tables_towards(target))
             .unwrap_or_default()
         {
-            self.routes_now.extend(subnets_of_table(&state.network, table));
-        }
-    }
-
-    /// Routes of these tables have another state than before.
-    fn tables(&mut self, state: &State, tables: Vec<RouteTableId>) {
-        for table in tables {
-            self.routes_now.extend(subnets_of_table(&state.network, table));
-        }
-    }
-
-    /// Routes to this interface have another state than before.
-    fn targets(&mut self, state: &State, interface: InterfaceId) {
-        for table in state.network.tables_towards(interface) {
             self.routes_now.extend(subnets_of_table(&state.network, table));
         }
     }

@@ -189,7 +189,7 @@ enum NextHop {
 /// The result of neighbor resolution.
 enum Resolved {
     To(MacAddr),
-    Nobody(String),
+    Unknown(String),
 }
 
 fn wrong(field: &'static str, problem: impl Into<String>, remedy: &'static str) -> ControlError {
@@ -436,7 +436,7 @@ impl<'a> Explainer<'a> {
             NextHop::Known(mac) => mac,
             NextHop::Ask(address) => match self.resolve(address, packet.source, &mut frames)? {
                 Resolved::To(mac) => mac,
-                Resolved::Nobody(why) => {
+                Resolved::Unknown(why) => {
                     return Ok(Way {
                         summary: format!("The packet is not sent: {why}."),
                         arrives: false,
@@ -594,7 +594,7 @@ impl<'a> Explainer<'a> {
                 match MacAddr::from_slice(reply.get(6..).unwrap_or(&[])) {
                     // The MAC in the ARP field or the option counts; the answer's source MAC otherwise.
                     Some(mac) => Resolved::To(frames::answered_mac(&reply).unwrap_or(mac)),
-                    None => Resolved::Nobody("the answer is cut short".to_owned()),
+                    None => Resolved::Unknown("the answer is cut short".to_owned()),
                 }
             }
             // A learning switch floods the request, and the host that has the address answers.
@@ -609,15 +609,15 @@ impl<'a> Explainer<'a> {
                     .or_else(|| self.link_local_owner(address));
                 match owner.and_then(|owner| self.state.network.place(owner)) {
                     Some((mac, ..)) => Resolved::To(mac),
-                    None => Resolved::Nobody(format!(
+                    None => Resolved::Unknown(format!(
                         "the question reaches the hosts, and none of them has {address}"
                     )),
                 }
             }
             Verdict::Deliver { .. } | Verdict::Punt(_) | Verdict::Consumed | Verdict::Ask { .. } => {
-                Resolved::Nobody(told)
+                Resolved::Unknown(told)
             }
-            Verdict::Drop(reason) => Resolved::Nobody(format!("no answer for {address} ({reason})")),
+            Verdict::Drop(reason) => Resolved::Unknown(format!("no answer for {address} ({reason})")),
         })
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::datapath::state::{Inside, Opening, Refresh};
 use crate::datapath::view::RouteTarget;
-use crate::datapath::{Context, Decided, DropReason, Fact, Observer, Packet, Stage, SubnetView, VpcIndex};
+use crate::datapath::{Context, Decided, DropReason, Observer, Packet, Stage, SubnetView, VpcIndex};
 use crate::mapping::InterfaceIndex;
 use crate::wire::flow::{Fragment, IpPacket, Upper};
 use crate::wire::frame::{Frame, Ipv6Packet, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -74,13 +74,12 @@ impl<O: Observer> Context<'_, O> {
     }
 
     fn remembered(&self, connection: &Inside) -> bool {
-        let now = self.now.as_secs() as u32;
-        self.memory.bindings.of_inside(connection, now).is_some()
+        self.memory.bindings.of_inside(connection, self.seconds()).is_some()
     }
 
     /// Remembers a connection, or lets it live on.
     fn keep_connection(&mut self, connection: Inside, place: usize) {
-        let now = self.now.as_secs() as u32;
+        let now = self.seconds();
         let until = now.saturating_add(self.profile().nat.idle_timeout);
         let known = self.memory.bindings.of_inside(&connection, now);
         let effects = self.effects().nat(connection.gateway);
@@ -107,16 +106,8 @@ impl<O: Observer> Context<'_, O> {
     }
 
     fn saw_egress(&mut self, connection: &Inside, new: bool) {
-        let inside = (connection.address, connection.port);
-        let fact = Fact::Binding {
-            gateway: connection.gateway,
-            protocol: connection.protocol,
-            inside,
-            outside: inside,
-            remote: (connection.remote, connection.remote_port),
-            new,
-        };
-        self.observer.saw(Stage::Gateway, fact);
+        let outside = (connection.address, connection.port);
+        self.saw_bound(Stage::Gateway, connection, outside, new);
     }
 }
 

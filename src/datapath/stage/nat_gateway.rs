@@ -145,13 +145,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 (self.beyond(address)?, public, true)
             }
             RouteTarget::Local => (self.local_owner(vpc, address)?, source, false),
-            RouteTarget::Peering(peer) => {
-                let peer = self.view.vpc(peer).ok_or(DropReason::Blackhole)?;
-                if !peer.cidrs.iter().any(|range| range.contains(&address)) {
-                    return Err(DropReason::PeeringNotTransitive);
-                }
-                (self.local_owner(peer, address)?, source, false)
-            }
+            RouteTarget::Peering(peer) => (self.peered_owner(peer, address)?, source, false),
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
             RouteTarget::Interface(_) | RouteTarget::NatGateway(_) | RouteTarget::EgressOnly => {
                 return Err(DropReason::NatNextHop);
@@ -222,7 +216,6 @@ impl<'a, O: Observer> Context<'a, O> {
             remote: remote.into(),
             remote_port,
         };
-        let now = self.now.as_secs() as u32;
         match Subject::of(packet, Direction::Egress)? {
             Subject::Flow {
                 own,
@@ -232,7 +225,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 first,
             } => {
                 let key = inside(own, packet.destination, remote, false);
-                let known = self.memory.bindings.of_inside(&key, now);
+                let known = self.memory.bindings.of_inside(&key, self.seconds());
                 let known = known.filter(|known| flags & (SYN | ACK) != SYN || !seen::is_closed(known.seen));
                 let (address, port) = match known {
                     Some(known) => {
@@ -245,7 +238,7 @@ impl<'a, O: Observer> Context<'a, O> {
                     None if !opens => return Err(DropReason::NatUnsolicited),
                     None => self.bind(nat, key, flags, policy)?,
                 };
-                self.saw_binding(nat, &key, (address, port), known.is_none());
+                self.saw_binding(&key, (address, port), known.is_none());
                 if let Some(identification) = first {
                     self.follow_fragments(inside(identification, packet.destination, 0, true), address, policy);
                 }
@@ -253,13 +246,9 @@ impl<'a, O: Observer> Context<'a, O> {
             }
             Subject::Later { identification } => {
                 let key = inside(identification, packet.destination, 0, true);
-                let known = self
-                    .memory
-                    .bindings
-                    .of_inside(&key, now)
-                    .ok_or(DropReason::NatFragment)?;
+                let known = self.sent_inside(&key, DropReason::NatFragment)?;
                 let (address, _) = as_ipv4(known.outside);
-                self.saw_binding(nat, &key, (address, 0), false);
+                self.saw_binding(&key, (address, 0), false);
                 Ok(Outbound::As(address, 0))
             }
             Subject::Error { quoted } => {
@@ -268,16 +257,24 @@ impl<'a, O: Observer> Context<'a, O> {
                     address: quoted.destination.into(),
                     ..inside(quoted.destination_port, quoted.source, quoted.source_port, false)
                 };
-                let known = self
-                    .memory
-                    .bindings
-                    .of_inside(&key, now)
-                    .ok_or(DropReason::NatUnsolicited)?;
+                let known = self.sent_inside(&key, DropReason::NatUnsolicited)?;
                 let (address, port) = as_ipv4(known.outside);
-                self.saw_binding(nat, &key, (address, port), false);
+                self.saw_binding(&key, (address, port), false);
                 Ok(Outbound::As(address, port))
             }
         }
+    }
+
+    /// The binding of what a host inside sent.
+    fn sent_inside(&self, key: &Inside, none: DropReason) -> Result<Binding, DropReason> {
+        let found = self.memory.bindings.of_inside(key, self.seconds());
+        found.ok_or(none)
+    }
+
+    /// The binding of what comes from outside.
+    fn sent_outside(&self, key: &Outside, none: DropReason) -> Result<Binding, DropReason> {
+        let found = self.memory.bindings.of_outside(key, self.seconds());
+        found.ok_or(none)
     }
 
     /// TCP in the midst of a connection that is not known, or not any more.
@@ -307,7 +304,6 @@ impl<'a, O: Observer> Context<'a, O> {
             remote: remote.into(),
             remote_port,
         };
-        let now = self.now.as_secs() as u32;
         match Subject::of(packet, Direction::Ingress)? {
             Subject::Flow {
                 own,
@@ -322,16 +318,10 @@ impl<'a, O: Observer> Context<'a, O> {
                     remote
                 };
                 let key = outside(own, so_far.source, remote, false);
-                let known = self
-                    .memory
-                    .bindings
-                    .of_outside(&key, now)
-                    .ok_or(DropReason::NatUnsolicited)?;
+                let known = self.sent_outside(&key, DropReason::NatUnsolicited)?;
                 self.go_on(&known, flags, false, policy);
-                self.saw_binding(nat, &known.inside, as_ipv4(known.outside), false);
-                let IpAddr::V4(address) = known.inside.address else {
-                    return Err(DropReason::NatProtocol);
-                };
+                self.saw_binding(&known.inside, as_ipv4(known.outside), false);
+                let address = host_of(&known)?;
                 if let Some(identification) = first {
                     let later = Inside {
                         fragments: true,
@@ -345,15 +335,8 @@ impl<'a, O: Observer> Context<'a, O> {
             }
             Subject::Later { identification } => {
                 let key = outside(identification, so_far.source, 0, true);
-                let known = self
-                    .memory
-                    .bindings
-                    .of_outside(&key, now)
-                    .ok_or(DropReason::NatFragment)?;
-                match known.inside.address {
-                    IpAddr::V4(address) => Ok((address, 0)),
-                    IpAddr::V6(_) => Err(DropReason::NatProtocol),
-                }
+                let known = self.sent_outside(&key, DropReason::NatFragment)?;
+                Ok((host_of(&known)?, 0))
             }
             Subject::Error { quoted } => {
                 // What it quotes left by the address that the error is for, before the internet gateway.
@@ -361,16 +344,9 @@ impl<'a, O: Observer> Context<'a, O> {
                     protocol: quoted.protocol,
                     ..outside(quoted.source_port, quoted.destination, quoted.destination_port, false)
                 };
-                let known = self
-                    .memory
-                    .bindings
-                    .of_outside(&key, now)
-                    .ok_or(DropReason::NatUnsolicited)?;
-                self.saw_binding(nat, &known.inside, as_ipv4(known.outside), false);
-                match known.inside.address {
-                    IpAddr::V4(address) => Ok((address, known.inside.port)),
-                    IpAddr::V6(_) => Err(DropReason::NatProtocol),
-                }
+                let known = self.sent_outside(&key, DropReason::NatUnsolicited)?;
+                self.saw_binding(&known.inside, as_ipv4(known.outside), false);
+                Ok((host_of(&known)?, known.inside.port))
             }
         }
     }
@@ -414,7 +390,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     fn until(&self, life: u32) -> u32 {
-        (self.now.as_secs() as u32).saturating_add(life)
+        self.seconds().saturating_add(life)
     }
 
     /// A packet of a connection that is known: it lives on, or ends.
@@ -489,16 +465,21 @@ impl<'a, O: Observer> Context<'a, O> {
         }
     }
 
-    fn saw_binding(&mut self, nat: &NatGateway, inside: &Inside, outside: (Ipv4Addr, u16), new: bool) {
+    fn saw_binding(&mut self, inside: &Inside, (address, port): (Ipv4Addr, u16), new: bool) {
+        self.saw_bound(Stage::NatGateway, inside, (address.into(), port), new);
+    }
+
+    /// Shows a connection that a gateway remembers.
+    pub(super) fn saw_bound(&mut self, stage: Stage, inside: &Inside, outside: (IpAddr, u16), new: bool) {
         let fact = Fact::Binding {
-            gateway: nat.interface,
+            gateway: inside.gateway,
             protocol: inside.protocol,
             inside: (inside.address, inside.port),
-            outside: (outside.0.into(), outside.1),
+            outside,
             remote: (inside.remote, inside.remote_port),
             new,
         };
-        self.observer.saw(Stage::NatGateway, fact);
+        self.observer.saw(stage, fact);
     }
 
     /// The gateway is a hop: it takes one, and answers from its private address where none is left (A16).
@@ -509,6 +490,14 @@ impl<'a, O: Observer> Context<'a, O> {
         self.reply
             .time_exceeded(frame, packet, self.ingress.subnet.router_mac, from);
         Ok(Verdict::Reply(Answered::TimeExceeded))
+    }
+}
+
+/// The host behind a binding; a NAT gateway has those of IPv4 alone.
+fn host_of(binding: &Binding) -> Result<Ipv4Addr, DropReason> {
+    match binding.inside.address {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(DropReason::NatProtocol),
     }
 }
 

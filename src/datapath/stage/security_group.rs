@@ -116,7 +116,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Connections live for whole seconds.
     #[inline(always)]
-    fn seconds(&self) -> u32 {
+    pub(super) fn seconds(&self) -> u32 {
         // A switch that runs for 136 years is a thing of the future.
         self.now.as_secs() as u32
     }
@@ -222,7 +222,7 @@ impl<'a, O: Observer> Context<'a, O> {
             upper,
             source_port,
         );
-        let always_tracked = found.is_some_and(|found| found.untracked) && self.is_always_tracked(question);
+        let untracked = found.is_some_and(|found| found.untracked) && !self.is_always_tracked(question);
         self.observer.saw(
             question.stage(),
             Fact::Rule {
@@ -230,11 +230,11 @@ impl<'a, O: Observer> Context<'a, O> {
                 direction: question.direction,
                 member,
                 rule: found.map(|found| found.rule),
-                untracked: found.is_some_and(|found| found.untracked) && !always_tracked,
+                untracked,
             },
         );
-        let found = found.ok_or(denied(question.direction))?;
-        Ok(!found.untracked || always_tracked)
+        found.ok_or(denied(question.direction))?;
+        Ok(!untracked)
     }
 
     /// Whether a packet begins a connection that is tracked whatever the rules are: one through a NAT gateway or an egress-only
@@ -378,7 +378,7 @@ impl<'a, O: Observer> Context<'a, O> {
         owner
     }
 
-    /// The subnet of a peered VPC that a route leads to (facts P6: groups of it may be named).
+    /// The subnet of a peered VPC that is the target of a route (facts P6: groups of it may be named).
     fn peered_subnet(&self, address: IpAddr) -> Option<&'a SubnetView> {
         match self.ingress.subnet.routes.lookup(address)?.1 {
             RouteTarget::Peering(peer) => self.view.subnet_of(self.view.vpc(peer)?, address),

@@ -6,6 +6,7 @@
 //! writes them with [`Effects::commit`], and a caller that only asks for a decision leaves that out.
 
 mod bindings;
+mod by_index;
 mod connections;
 mod effects;
 mod limits;

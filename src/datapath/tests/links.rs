@@ -245,7 +245,7 @@ fn block_public_access_stops_an_egress_only_gateway_unless_what_is_let_out_passe
 }
 
 #[test]
-fn peering_leads_to_the_addresses_of_the_peered_vpc_alone() {
+fn peering_reaches_the_addresses_of_the_peered_vpc_alone() {
     let mut world = World::new();
     assert_eq!(world.send(INSIDE, &udp4(INSIDE, IPV4[PEER])), Ok(PEER));
     assert_eq!(world.send(PEER, &udp4(PEER, IPV4[INSIDE])), Ok(INSIDE));

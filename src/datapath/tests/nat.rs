@@ -305,7 +305,7 @@ fn a_port_of_the_gateway_stands_for_a_connection_both_ways() {
 }
 
 #[test]
-fn what_comes_from_elsewhere_than_a_connection_leads_is_dropped() {
+fn what_comes_from_another_end_than_the_connection_s_is_dropped() {
     let mut world = World::new();
     let out = world.send(A, &udp((HOST_A, 5000), (SERVER, 3478))).packet();
     let port = ends(&out).0.1;
@@ -498,7 +498,7 @@ fn other_protocols_and_private_gateways_do_not_reach_the_outside() {
     let mut private = World::with(Profile::aws(), false);
     let outcome = private.send(A, &udp((HOST_A, 5000), (SERVER, 53)));
     assert_eq!(outcome, Outcome::Dropped(DropReason::NatPrivateToIgw));
-    // A route of the gateway's own subnet that leads back to it goes nowhere.
+    // A route of the gateway's own subnet with itself as its target goes nowhere.
     let mut routes = RouteTable::local(&["10.0.0.0/16".parse().unwrap()]);
     routes.extend([("0.0.0.0/0".parse().unwrap(), RouteTarget::NatGateway(world.nat))]);
     world.writer.set_routes(world.public, Arc::new(routes));

@@ -4,10 +4,9 @@ use super::{CreateEgressOnlyGateway, DeleteEgressOnlyGateway, EgressOnlyGateway,
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{EgressOnlyGatewayId, ResourceRef, RouteTableId, VpcId};
+use crate::model::ids::{EgressOnlyGatewayId, ResourceRef, VpcId};
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
-use crate::model::route_table::RouteTarget;
 
 impl Record for EgressOnlyGateway {
     type Id = EgressOnlyGatewayId;
@@ -112,10 +111,5 @@ impl Network {
     pub fn egress_only_of(&self, vpc: VpcId) -> Option<EgressOnlyGatewayId> {
         let mut gateways = self.egress_only.values();
         gateways.find(|gateway| gateway.vpc_id == vpc).map(|gateway| gateway.id)
-    }
-
-    /// The tables with a route to an egress-only internet gateway.
-    pub fn tables_towards_egress_only(&self, gateway: EgressOnlyGatewayId) -> Vec<RouteTableId> {
-        self.tables_with_target(RouteTarget::EgressOnly(gateway))
     }
 }

@@ -7,11 +7,10 @@ use super::{
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InternetGatewayId, ResourceRef, RouteTableId, VpcId};
+use crate::model::ids::{InternetGatewayId, ResourceRef, VpcId};
 use crate::model::limits::Limits;
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
-use crate::model::route_table::RouteTarget;
 
 impl Record for InternetGateway {
     type Id = InternetGatewayId;
@@ -188,11 +187,6 @@ impl Network {
     pub fn is_gateway_of(&self, gateway: InternetGatewayId, vpc: VpcId) -> bool {
         let gateway = self.internet_gateways.get(&gateway);
         gateway.is_some_and(|gateway| gateway.vpc_id == Some(vpc))
-    }
-
-    /// The tables with a route to an internet gateway.
-    pub fn tables_towards_gateway(&self, gateway: InternetGatewayId) -> Vec<RouteTableId> {
-        self.tables_with_target(RouteTarget::InternetGateway(gateway))
     }
 
     /// The VPC behind a reference, if it has no internet gateway.

@@ -47,7 +47,7 @@ pub struct NatGateway {
     pub tags: Tags,
 }
 
-/// The networks that a NAT gateway leads to.
+/// The networks that hosts reach by a NAT gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]

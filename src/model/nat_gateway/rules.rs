@@ -9,10 +9,9 @@ use super::{
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InterfaceId, NatGatewayId, ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::ids::{InterfaceId, NatGatewayId, ResourceRef, SubnetId, VpcId};
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
-use crate::model::route_table::RouteTarget;
 
 impl Record for NatGateway {
     type Id = NatGatewayId;
@@ -97,6 +96,7 @@ impl Command for CreateNatGateway {
             return Ok(failed);
         }
         edit.create(gateway.clone());
+        let id = gateway.id;
         let interface = edit.make_managed_interface(&gateway, self.private_ips.first().copied())?;
         let with_interface = NatGateway {
             interface_id: Some(interface),
@@ -104,7 +104,7 @@ impl Command for CreateNatGateway {
         };
         edit.replace(gateway, with_interface);
         let further = self.private_ips.get(1..).unwrap_or_default();
-        edit.add_addresses(self.id_of(edit)?, &self.allocations, further, self.further, true)
+        edit.add_addresses(id, &self.allocations, further, self.further, true)
     }
 }
 
@@ -118,16 +118,6 @@ impl CreateNatGateway {
             Connectivity::Private if !self.allocations.is_empty() => Err(NatGatewayError::TakesNoAllocation),
             _ => Ok(()),
         }
-    }
-
-    /// The gateway that was made last: the one that is being made.
-    fn id_of(&self, edit: &Edit<'_>) -> Result<NatGatewayId, ModelError> {
-        use crate::model::change::Change;
-        let made = edit.changes.iter().rev().find_map(|change| match change {
-            Change::NatGateway(delta) => delta.id(),
-            _ => None,
-        });
-        made.ok_or_else(|| not_found::<NatGatewayId>(&ResourceRef::new("the new NAT gateway")))
     }
 }
 
@@ -272,11 +262,6 @@ impl Network {
         gateway.is_some_and(|gateway| {
             gateway.vpc_id == vpc && matches!(gateway.state, NatState::Pending | NatState::Available)
         })
-    }
-
-    /// The tables with a route to a NAT gateway.
-    pub fn tables_towards_nat(&self, gateway: NatGatewayId) -> Vec<RouteTableId> {
-        self.tables_with_target(RouteTarget::NatGateway(gateway))
     }
 
     /// Firewall facts A18: those that are pending, available and deleting count.

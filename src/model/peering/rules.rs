@@ -7,10 +7,9 @@ use crate::model::change::{Record, Stored};
 use crate::model::cidr::overlap;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{PeeringId, ResourceRef, RouteTableId, VpcId};
+use crate::model::ids::{PeeringId, ResourceRef, VpcId};
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
-use crate::model::route_table::RouteTarget;
 
 impl Record for Peering {
     type Id = PeeringId;
@@ -204,7 +203,7 @@ impl Network {
         self.peerings.values()
     }
 
-    /// The VPC that a peering connection leads to from another, while it is active.
+    /// The VPC that a peering connection reaches from another, while it is active.
     pub fn active_peer(&self, peering: PeeringId, from: VpcId) -> Option<VpcId> {
         let peering = self.peerings.get(&peering)?;
         (peering.state == PeeringState::Active).then(|| peering.peer_of(from))?
@@ -217,10 +216,5 @@ impl Network {
             .values()
             .filter(|peering| peering.state == PeeringState::Active);
         active.any(|peering| peering.peer_of(one) == Some(other))
-    }
-
-    /// The tables with a route to a peering connection.
-    pub fn tables_towards_peering(&self, peering: PeeringId) -> Vec<RouteTableId> {
-        self.tables_with_target(RouteTarget::Peering(peering))
     }
 }

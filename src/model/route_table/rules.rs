@@ -461,13 +461,8 @@ impl Network {
             .flat_map(|table| table.routes.iter().map(|(net, entry)| (*net, entry.target)))
     }
 
-    /// The tables with a route to an interface.
-    pub fn tables_towards(&self, interface: InterfaceId) -> Vec<RouteTableId> {
-        self.tables_with_target(RouteTarget::Interface(interface))
-    }
-
     /// The tables with a route to a target.
-    pub(in crate::model) fn tables_with_target(&self, wanted: RouteTarget) -> Vec<RouteTableId> {
+    pub fn tables_towards(&self, wanted: RouteTarget) -> Vec<RouteTableId> {
         let towards = |table: &RouteTableRecord| {
             let mut targets = table.routes.values().map(|entry| entry.target);
             targets.any(|target| target == wanted)

@@ -280,7 +280,10 @@ fn a_route_is_active_while_its_target_is_attached_and_a_black_hole_otherwise() {
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
     place.attach(a, true);
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Active);
-    assert_eq!(place.world.network.tables_towards(a), [place.main]);
+    assert_eq!(
+        place.world.network.tables_towards(RouteTarget::Interface(a)),
+        [place.main]
+    );
     place.attach(a, false);
     assert_eq!(place.state("192.0.2.7/32"), RouteState::Blackhole);
     // It stays when its target is deleted, and still names it.

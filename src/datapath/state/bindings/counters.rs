@@ -1,6 +1,8 @@
 //! Counts what a NAT gateway passes, by the names of CloudWatch's metrics (VPC guide, "Monitor NAT gateways with Amazon
 //! CloudWatch").
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::datapath::named;
 
 named! {
@@ -35,17 +37,32 @@ named! {
     }
 }
 
-/// The counters of a gateway.
+/// The counters of a gateway, at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters([u64; NatCounter::COUNT]);
 
 impl Counters {
-    pub(super) fn add(&mut self, counter: NatCounter, by: u32) {
-        self.0[counter as usize] += u64::from(by);
-    }
-
     /// The value of a counter.
     pub fn get(&self, counter: NatCounter) -> u64 {
         self.0[counter as usize]
+    }
+}
+
+/// The counters of a gateway, to which workers add.
+#[derive(Default)]
+pub(super) struct Counting([AtomicU64; NatCounter::COUNT]);
+
+impl Counting {
+    pub(super) fn add(&self, counter: NatCounter, by: u32) {
+        self.0[counter as usize].fetch_add(by.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> Counters {
+        Counters(std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed)))
+    }
+
+    /// Another gateway begins at 0.
+    pub(super) fn clear(&self) {
+        self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 }

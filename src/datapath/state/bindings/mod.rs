@@ -13,18 +13,16 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use foldhash::fast::RandomState;
-
-use counters::{Counters, NatCounter};
+use counters::{Counters, Counting, NatCounter};
 pub(in crate::datapath) use key::{Inside, Outside};
 use key::{WORDS, Words};
 pub use saved::{SAVED_BINDING, SavedBinding};
 
+use super::by_index::ByIndex;
 use crate::mapping::InterfaceIndex;
 
 /// Records of a page, and pages at the most: a million bindings.
@@ -154,7 +152,7 @@ pub struct Bindings {
     /// Raised before a record is used for another binding.
     reused: AtomicU64,
     writer: Mutex<Writer>,
-    counters: Mutex<HashMap<InterfaceIndex, Counters, RandomState>>,
+    counters: ByIndex<Counting>,
 }
 
 #[derive(Clone, Copy)]
@@ -173,7 +171,7 @@ impl Bindings {
             outside: OnceLock::new(),
             reused: AtomicU64::new(0),
             writer: Mutex::default(),
-            counters: Mutex::default(),
+            counters: ByIndex::new(),
         }
     }
 
@@ -206,6 +204,15 @@ impl Bindings {
             Chain::Outside => words.hash_outside(self.seed),
         };
         hash as usize % CHAINS
+    }
+
+    /// The chains that a record is in.
+    fn chains(words: &Words) -> &'static [Chain] {
+        if words.is_load() {
+            &[Chain::Outside]
+        } else {
+            &[Chain::Inside, Chain::Outside]
+        }
     }
 
     fn next(record: &Record, chain: Chain) -> &AtomicU32 {
@@ -371,7 +378,7 @@ impl Bindings {
             }
         }
         if address.is_none() {
-            self.counted().remove(&gateway);
+            self.counters.get(gateway).inspect(|counters| counters.clear());
         }
     }
 
@@ -422,25 +429,18 @@ impl Bindings {
         copy
     }
 
-    fn counted(&self) -> MutexGuard<'_, HashMap<InterfaceIndex, Counters, RandomState>> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts for a gateway.
     pub(in crate::datapath) fn count(&self, gateway: InterfaceIndex, counts: &[Option<(NatCounter, u32)>]) {
-        if counts.iter().all(Option::is_none) {
-            return;
-        }
-        let mut all = self.counted();
-        let own = all.entry(gateway).or_default();
         for (counter, by) in counts.iter().flatten() {
-            own.add(*counter, *by);
+            if let Some(own) = self.counters.made(gateway.get()) {
+                own.add(*counter, *by);
+            }
         }
     }
 
     /// What was counted for a gateway.
     pub fn counters(&self, gateway: InterfaceIndex) -> Counters {
-        self.counted().get(&gateway).copied().unwrap_or_default()
+        self.counters.get(gateway).map(Counting::read).unwrap_or_default()
     }
 
     fn put(&self, writer: &mut Writer, words: &Words, until: u32, seen: u32) -> Result<(), Exhausted> {
@@ -461,12 +461,7 @@ impl Bindings {
             return Err(Exhausted);
         };
         record.write(words, until, seen);
-        let chains: &[Chain] = if words.is_load() {
-            &[Chain::Outside]
-        } else {
-            &[Chain::Inside, Chain::Outside]
-        };
-        for chain in chains {
+        for chain in Self::chains(words) {
             let head = self.head(*chain, words);
             Self::next(record, *chain).store(head.load(Ordering::Relaxed), Ordering::Release);
             head.store(number, Ordering::Release);
@@ -480,12 +475,7 @@ impl Bindings {
         if until == 0 {
             return;
         }
-        let chains: &[Chain] = if words.is_load() {
-            &[Chain::Outside]
-        } else {
-            &[Chain::Inside, Chain::Outside]
-        };
-        for chain in chains {
+        for chain in Self::chains(&words) {
             self.unlink(*chain, &words, number);
         }
         // Its words stay, so that a reader that is on its way over it finds the end of the chain.
