@@ -95,7 +95,7 @@ impl Layout {
     }
 }
 
-/// The gateway that a route leads to, by kind and label; `None` for one that is gone.
+/// The gateway that is the target of a route, by kind and label; `None` for one that is gone.
 pub(super) fn gateway_target(network: &Network, target: RouteTarget) -> Option<Target> {
     let (kind, label) = match target {
         RouteTarget::InternetGateway(id) => {

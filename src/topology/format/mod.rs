@@ -64,7 +64,7 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, RouteTableTopology>)]
     pub route_tables: BTreeMap<String, Spanned<RouteTableTopology>>,
-    /// Internet gateways, by name. A route leads there with the name as its `via`.
+    /// Internet gateways, by name. A route goes there with the name as its `via`.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, InternetGatewayTopology>)]
     pub internet_gateways: BTreeMap<String, Spanned<InternetGatewayTopology>>,
@@ -76,15 +76,15 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, FlowLogTopology>)]
     pub flow_logs: BTreeMap<String, Spanned<FlowLogTopology>>,
-    /// NAT gateways, by name. A route leads there with the name as its `via`.
+    /// NAT gateways, by name. A route goes there with the name as its `via`.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, NatGatewayTopology>)]
     pub nat_gateways: BTreeMap<String, Spanned<NatGatewayTopology>>,
-    /// Egress-only internet gateways, by name. A route leads there with the name as its `via`.
+    /// Egress-only internet gateways, by name. A route goes there with the name as its `via`.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, EgressOnlyGatewayTopology>)]
     pub egress_only_gateways: BTreeMap<String, Spanned<EgressOnlyGatewayTopology>>,
-    /// Peering connections, by name. A route leads there with the name as its `via`.
+    /// Peering connections, by name. A route goes there with the name as its `via`.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, PeeringTopology>)]
     pub peering_connections: BTreeMap<String, Spanned<PeeringTopology>>,

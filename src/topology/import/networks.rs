@@ -177,7 +177,7 @@ impl Work<'_> {
         label
     }
 
-    /// Imports what leads out of subnets; the interfaces are in the file already.
+    /// Imports the routes and gateways of subnets; the interfaces are in the file already.
     pub(super) fn edge(&mut self) {
         for gateway in self.import.list("InternetGateways") {
             self.gateway(&gateway);
@@ -346,7 +346,7 @@ impl Work<'_> {
         None
     }
 
-    /// What a route leads to, if it is in the file.
+    /// The target of a route, if it is in the file.
     fn target(&self, id: &str) -> Option<String> {
         let sections = ["interfaces", "instances", "internet_gateways", "nat_gateways"];
         sections
