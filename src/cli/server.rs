@@ -2,14 +2,12 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::remote::Remote;
@@ -21,17 +19,21 @@ use crate::api::token::{Token, TokenFile};
 use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
 use crate::file::template::Scope;
-use crate::lab::{ApiAccess, Instance, Keeper};
+use crate::lab::{ApiAccess, Keeper};
 use crate::model::Limits;
-use crate::model::duration::Spin;
-use crate::model::region::DEFAULT_REGION;
 use crate::runtime::cleanup::Record;
 use crate::runtime::{
     HostApi, NamedSocket, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
 };
-use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
 use crate::topology::declare;
 use crate::topology::format::Topology;
+
+mod arguments;
+mod ready;
+
+pub use arguments::ServerArguments;
+use arguments::{Ec2Choice, unreadable};
+use ready::{Ready, ReadyState};
 
 /// The default address of a server, for servers and clients.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8460";
@@ -42,144 +44,6 @@ const DEFAULT_EC2: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 /// How long shutting down may take, and how much longer for each host.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_A_HOST: Duration = Duration::from_millis(20);
-
-/// Up to this many hosts get a process at the start, so that `nsenter -t` enters all namespaces; it takes some
-/// milliseconds each. Of further hosts only the network can be entered before their first command.
-const READY_TO_ENTER: usize = 16;
-
-/// Addresses of a server, and its permissions.
-#[derive(Debug, Clone, Args)]
-pub struct ServerArguments {
-    /// A TCP address to listen on, several times for several; beyond loopback it takes a token
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Vec<SocketAddr>,
-    /// A unix socket to listen on; without --listen the server then is on this socket alone
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// A group whose members may use the socket, too: name or number
-    #[arg(long, value_name = "GROUP", requires = "socket", value_parser = group)]
-    socket_group: Option<u32>,
-    /// Where AWS clients are served in addition to the addresses above: an address, or off; 127.0.0.1:4566 if left out, where that is
-    /// free and the server is on TCP
-    #[arg(long, value_name = "ADDRESS:PORT|off", value_parser = ec2_address)]
-    ec2: Option<Ec2Choice>,
-    /// Throttle requests of the EC2 API as EC2 does: each action has the burst and the rate of its documentation
-    #[arg(long)]
-    ec2_throttling: bool,
-    /// A further host name by which clients may call the server
-    #[arg(long = "allow-host", value_name = "NAME")]
-    allowed_hosts: Vec<String>,
-    /// Allow clients with the token or on the unix socket to run commands in instances
-    #[arg(long)]
-    allow_exec: bool,
-    /// Open TAPs without offload headers: slower, and captures show every frame as it was sent
-    #[arg(long)]
-    no_offload: bool,
-    /// Let the switch look for frames for so long before it sleeps, as in 20us, while they keep coming: shorter round trips
-    /// for a CPU that has nothing else to do; worth a try with more than two CPUs
-    #[arg(long, value_name = "TIME", default_value = "0s")]
-    spin: Spin,
-    /// Write each frame by a system call of its own, as where the kernel has no io_uring: what `strace` then shows is every frame
-    #[arg(long)]
-    no_io_uring: bool,
-    /// Hold to the default quotas of an AWS account
-    #[arg(long)]
-    aws_limits: bool,
-    /// The region that the network is said to be in: it gives the names of zones and hosts
-    #[arg(long, default_value = DEFAULT_REGION, value_parser = region)]
-    region: String,
-    /// A resolver for the names that the VPC's resolver does not know; without one they are refused
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    resolver: Option<SocketAddr>,
-    /// Choose identifiers and MAC addresses as an earlier start with this seed did
-    #[arg(long)]
-    seed: Option<u64>,
-    /// The folder of files of flow records, for flow logs that write to a file
-    #[arg(long, value_name = "FOLDER")]
-    flow_logs: Option<PathBuf>,
-    /// Keep the network in this folder: every edit is there before it is answered, and the next start goes on with it
-    #[arg(long, value_name = "FOLDER")]
-    state: Option<PathBuf>,
-    /// Answer an edit when it is on the disk: what is answered outlives a power failure, and not only this process
-    #[arg(long, requires = "state")]
-    sync: bool,
-    /// Take over from the server that runs with this state, without losing a frame; or start, where none runs
-    #[arg(long, requires = "state")]
-    replace: bool,
-    /// How many MiB past edits may take; the oldest are dropped first
-    #[arg(long, value_name = "MIB", requires = "state", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    history: u64,
-    /// Go on with what there is where edits that were answered are missing at the end of the state
-    #[arg(long, requires = "state")]
-    recover: bool,
-}
-
-/// MiB for past edits.
-const DEFAULT_HISTORY: u64 = HISTORY >> 20;
-
-impl ServerArguments {
-    /// Opens the folder with the state, where one is named.
-    fn store(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
-        let Some(folder) = &self.state else { return Ok(None) };
-        let options = JournalOptions {
-            durability: if self.sync {
-                Durability::Power
-            } else {
-                Durability::Process
-            },
-            history: self.history.saturating_mul(1 << 20),
-            recover: self.recover,
-            ..JournalOptions::new(&self.region)
-        };
-        let opened = Journal::open(folder, &options);
-        Ok(Some(Arc::new(opened.map_err(unreadable)?)))
-    }
-}
-
-/// A state that cannot be used.
-#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-fn unreadable(error: StoreError) -> Failure {
-    Failure::new(Failure::IMPOSSIBLE, miette::miette!(help = error.remedy(), "{error}"))
-}
-
-/// Where AWS clients are to be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ec2Choice {
-    Off,
-    At(SocketAddr),
-}
-
-fn ec2_address(text: &str) -> Result<Ec2Choice, String> {
-    match text {
-        "off" => Ok(Ec2Choice::Off),
-        _ => match text.parse() {
-            Ok(address) => Ok(Ec2Choice::At(address)),
-            Err(_) => Err("write an address with a port, as in 127.0.0.1:4566, or off".to_owned()),
-        },
-    }
-}
-
-/// A group by name or number.
-fn group(text: &str) -> Result<u32, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    match nix::unistd::Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err("there is no such group".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A region, which becomes a part of host names.
-fn region(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=32).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') && !text.ends_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err("write lower case letters, digits and -, as in eu-central-1".to_owned())
-    }
-}
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -595,113 +459,6 @@ fn end_within(patience: Duration, keeper: Option<Keeper>) {
     };
     if let Err(error) = std::thread::Builder::new().name("ending".into()).spawn(watch) {
         tracing::warn!(%error, "the end is not watched");
-    }
-}
-
-/// The description of a network that is ready: how to enter its hosts, and the addresses of its API.
-#[derive(Debug, Serialize)]
-struct Ready {
-    hosts: Vec<ReadyHost>,
-    /// Addresses of the API, for `--server`.
-    servers: Vec<String>,
-    /// Where AWS clients are served, as they take it for an endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ec2: Option<String>,
-    /// Where the network is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<ReadyState>,
-}
-
-#[derive(Debug, Serialize)]
-struct ReadyState {
-    folder: String,
-    /// The last edit that it holds.
-    revision: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct ReadyHost {
-    name: String,
-    mac_address: String,
-    addresses: Vec<String>,
-    /// A command that enters it.
-    enter: String,
-}
-
-impl Ready {
-    fn new(runtime: &Runtime, (addresses, ec2): (&[SocketAddr], Option<SocketAddr>), config: &ServerConfig) -> Self {
-        let instances = runtime.lab().all();
-        let few = instances.len() <= READY_TO_ENTER;
-        let http = addresses.iter().map(|address| format!("http://{address}"));
-        let socket = config.unix.iter().map(|path| format!("unix:{}", path.display()));
-        Self {
-            hosts: instances
-                .iter()
-                .filter_map(|instance| ReadyHost::new(runtime, instance, few))
-                .collect(),
-            servers: http.chain(socket).collect(),
-            ec2: ec2.map(|address| format!("http://{address}")),
-            state: None,
-        }
-    }
-
-    fn text(&self, allow_exec: bool) -> String {
-        let mut text = String::new();
-        for host in &self.hosts {
-            text.push_str(&format!(
-                "{:8} {}  {}\n         enter: {}\n",
-                host.name,
-                host.mac_address,
-                host.addresses.join(" "),
-                host.enter
-            ));
-        }
-        for server in &self.servers {
-            text.push_str(&format!("API at {server}\n"));
-        }
-        if let Some(ec2) = &self.ec2 {
-            text.push_str(&format!("EC2 API at {ec2}\n"));
-        }
-        if allow_exec && let Some(server) = self.servers.last() {
-            text.push_str(&format!(
-                "run commands: localvpc --server {server} exec INSTANCE COMMAND\n"
-            ));
-        }
-        match &self.state {
-            Some(state) => {
-                text.push_str(&format!("state in {}, revision {}\n", state.folder, state.revision));
-                text + "Ctrl-C ends it; the network stays in the state, and the next start goes on with it.\n"
-            }
-            None => text + "Ctrl-C ends it and takes everything away.\n",
-        }
-    }
-}
-
-impl ReadyHost {
-    fn new(runtime: &Runtime, instance: &Instance, few: bool) -> Option<Self> {
-        let interface = runtime.interface_of(instance.name())?;
-        let interface = runtime.controller().interface(&interface.into()).ok()?;
-        let ipv4 = interface.ipv4_addresses.iter().map(ToString::to_string);
-        let ipv6 = interface.ipv6_addresses.iter().map(ToString::to_string);
-        // Entering only its network requires no process in it.
-        let place = || {
-            let descriptor = instance.namespace().as_fd().as_raw_fd();
-            format!("--net=/proc/{}/fd/{descriptor}", std::process::id())
-        };
-        let machine = few.then(|| instance.machine().ok()).flatten();
-        // In a user namespace with one user nsenter(1) must not drop groups, and can enter only namespaces of that user
-        // namespace.
-        let (nsenter, all) = match rootless::outside() {
-            Some(_) => ("nsenter --preserve-credentials", "-U -m -u -i -n -p"),
-            None => ("nsenter", "-a"),
-        };
-        let place = machine.map_or_else(place, |machine| format!("-t {} {all}", machine.pid()));
-        Some(Self {
-            name: instance.name().to_owned(),
-            mac_address: interface.mac_address.to_string(),
-            addresses: ipv4.chain(ipv6).collect(),
-            enter: format!("{nsenter} {place}"),
-        })
     }
 }
 

@@ -6,39 +6,37 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::errno::Errno;
-use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::forking;
-use super::instance::{InstanceError, lock};
-use super::keeper::{Keeper, Kept, Launch, borrowed, exactly};
+use super::instance::InstanceError;
+use super::keeper::{Keeper, Launch, borrowed, exactly};
 use super::machine::{self, Machine};
-use super::output::Output;
-use super::processes::{freeze_tree, kill_tree, signal_group, thaw_tree};
 use crate::confine::forbid_dangerous;
 use crate::contain;
+
+mod running;
+mod supervisor;
+
+use running::Shared;
+pub use running::{End, Outcome, Running};
+use supervisor::{Process, Supervisor, abandon};
 
 /// Default for the kept octets of each stream.
 pub const DEFAULT_OUTPUT_LIMIT: usize = 1 << 20;
 
 /// Searched in addition to the owner's PATH, because a user's often lacks the sbin directories.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// 1 MiB per round: a pipe holds 64 KiB, and at most 1 MiB unless root raised fs.pipe-max-size (pipe(7)).
-const READS_A_ROUND: usize = 64;
-const READ_SIZE: usize = 16 << 10;
 
 /// A command to run.
 #[derive(Clone, Debug)]
@@ -125,178 +123,6 @@ pub enum ExecError {
     /// The instance failed.
     #[error(transparent)]
     Instance(Box<InstanceError>),
-}
-
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Exited with this code.
-    Exited(i32),
-    /// Ended by this signal.
-    Signaled(i32),
-    /// Killed after the time limit.
-    TimedOut,
-}
-
-impl End {
-    /// The code that a shell would show: 128 + N for signal N, 124 for a timeout as in timeout(1).
-    pub fn code(self) -> i32 {
-        match self {
-            Self::Exited(code) => code,
-            Self::Signaled(signal) => 128 + signal,
-            Self::TimedOut => 124,
-        }
-    }
-
-    /// Whether it exited with 0.
-    pub fn success(self) -> bool {
-        self == Self::Exited(0)
-    }
-}
-
-/// A finished command.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// How it ended.
-    pub end: End,
-    /// Standard output up to its end.
-    pub stdout: Output,
-    /// Standard error up to its end.
-    pub stderr: Output,
-    /// Time from start to end.
-    pub elapsed: Duration,
-}
-
-/// A command that was started. Clones refer to the same one; dropping them does not end it.
-#[derive(Clone, Debug)]
-pub struct Running {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    pid: i32,
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-impl Shared {
-    fn new(pid: i32, output_limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            pid,
-            state: Mutex::new(State {
-                outcome: None,
-                timed_out: false,
-                at_end: None,
-                stdout: Output::with_limit(output_limit),
-                stderr: Output::with_limit(output_limit),
-            }),
-            ended: Condvar::new(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    /// Set once the process has been reaped: its PID may be reused from then on.
-    outcome: Option<(End, Duration)>,
-    timed_out: bool,
-    /// Both outputs at its end; later output of daemons goes to the logs only.
-    at_end: Option<(Output, Output)>,
-    stdout: Output,
-    stderr: Output,
-}
-
-impl Running {
-    /// The PID in this machine's `/proc`.
-    pub fn pid(&self) -> i32 {
-        self.shared.pid
-    }
-
-    /// Waits until the command has ended.
-    pub fn wait(&self) -> Outcome {
-        let mut state = lock(&self.shared.state);
-        loop {
-            if let Some(outcome) = state.outcome() {
-                return outcome;
-            }
-            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits until the command has ended, at most for `limit`.
-    pub fn wait_for(&self, limit: Duration) -> Option<Outcome> {
-        let state = lock(&self.shared.state);
-        let (state, _) = self
-            .shared
-            .ended
-            .wait_timeout_while(state, limit, |state| state.outcome.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        state.outcome()
-    }
-
-    /// How it ended, if it has.
-    pub fn try_wait(&self) -> Option<End> {
-        lock(&self.shared.state).outcome.map(|(end, _)| end)
-    }
-
-    /// Standard output so far, including that of daemons left behind.
-    pub fn stdout(&self) -> Output {
-        lock(&self.shared.state).stdout.clone()
-    }
-
-    /// Standard error so far, including that of daemons left behind.
-    pub fn stderr(&self) -> Output {
-        lock(&self.shared.state).stderr.clone()
-    }
-
-    /// Signals the command's process group. False if the command has ended.
-    pub fn signal(&self, signal: Signal) -> bool {
-        self.while_it_runs(|pid| signal_group(pid, signal))
-    }
-
-    /// Stops the command and its descendants (SIGSTOP). False if the command has ended.
-    pub fn freeze(&self) -> bool {
-        self.while_it_runs(freeze_tree)
-    }
-
-    /// Undoes [`Self::freeze`]. False if the command has ended.
-    pub fn thaw(&self) -> bool {
-        self.while_it_runs(thaw_tree)
-    }
-
-    /// Kills the command and its descendants. False if the command has ended.
-    pub fn kill(&self) -> bool {
-        self.while_it_runs(kill_tree)
-    }
-
-    /// Sends SIGTERM and SIGCONT, and kills the command when `grace` is over.
-    pub fn stop(&self, grace: Duration) -> Outcome {
-        if self.signal(Signal::SIGTERM) && self.thaw() && self.wait_for(grace).is_none() {
-            self.kill();
-        }
-        self.wait()
-    }
-
-    /// The process is reaped under the same lock, so its PID stays valid while `act` runs.
-    fn while_it_runs(&self, act: impl FnOnce(i32) -> nix::Result<()>) -> bool {
-        let state = lock(&self.shared.state);
-        // 0 would be this process's own group (kill(2)).
-        state.outcome.is_none() && self.shared.pid > 0 && act(self.shared.pid) != Err(Errno::ESRCH)
-    }
-}
-
-impl State {
-    fn outcome(&self) -> Option<Outcome> {
-        let (end, elapsed) = self.outcome?;
-        let (stdout, stderr) = self.at_end.clone()?;
-        Some(Outcome {
-            end,
-            stdout,
-            stderr,
-            elapsed,
-        })
-    }
 }
 
 /// What a keeper is told about a command, for the next server.
@@ -425,29 +251,6 @@ fn of_own_child(mut child: Child) -> io::Result<(i32, Process, OwnedFd)> {
     }
 }
 
-/// Whose child a command is.
-#[derive(Debug)]
-enum Process {
-    Own(Child),
-    Kept(Kept),
-}
-
-impl Process {
-    fn wait(&mut self) -> io::Result<ExitStatus> {
-        match self {
-            Self::Own(child) => child.wait(),
-            Self::Kept(kept) => kept.keeper().wait(kept.key()),
-        }
-    }
-}
-
-/// A process that is never reaped would keep process 1 from ending.
-fn abandon(child: &mut Child) {
-    // Both fail only when it is dead and reaped.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
 fn environment(instance: &str) -> BTreeMap<String, String> {
     let path = match std::env::var("PATH") {
         Ok(own) if !own.is_empty() => format!("{own}:{STANDARD_PATH}"),
@@ -524,142 +327,4 @@ fn find(program: &str, path: &str) -> io::Result<PathBuf> {
         .map(|directory| Path::new(directory).join(program))
         .find(is_executable)
         .ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// Watches one command, from a thread outside the instance.
-struct Supervisor {
-    shared: Arc<Shared>,
-    process: Arc<Mutex<Process>>,
-    pidfd: OwnedFd,
-    streams: [Option<PipeReader>; 2],
-    started: Instant,
-    deadline: Option<Instant>,
-}
-
-impl Supervisor {
-    /// Watches the command from a thread of its own.
-    fn begin(self) -> io::Result<Running> {
-        let (shared, process) = (Arc::clone(&self.shared), Arc::clone(&self.process));
-        let thread = std::thread::Builder::new().name("supervisor".into());
-        if let Err(error) = thread.spawn(move || self.run_to_the_end()) {
-            // One that is kept ends with its entry.
-            if let Process::Own(child) = &mut *lock(&process) {
-                abandon(child);
-            }
-            return Err(error);
-        }
-        Ok(Running { shared })
-    }
-
-    /// Also after a panic the process is reaped, and a thread that waits for the command learns that it is over.
-    fn run_to_the_end(mut self) {
-        if contain::once("the supervisor of a command", || self.run()).is_none() {
-            self.kill();
-            self.conclude();
-        }
-    }
-
-    fn run(&mut self) {
-        contain::site("supervisor");
-        let mut running = true;
-        while running || self.streams.iter().any(Option::is_some) {
-            let (exited, expired) = self.wait_for_something(running);
-            for stream in 0..self.streams.len() {
-                self.read(stream);
-            }
-            if exited {
-                running = false;
-                self.deadline = None;
-                // All its output was in the pipes when it died, and has been read now.
-                self.conclude();
-            } else if expired {
-                self.deadline = None;
-                let mut state = lock(&self.shared.state);
-                state.timed_out = true;
-                self.kill();
-            }
-        }
-    }
-
-    fn kill(&self) {
-        // It has no number when it had ended before it was adopted.
-        if self.shared.pid > 0 {
-            // It fails only when the command has just ended.
-            let _ = kill_tree(self.shared.pid);
-        }
-    }
-
-    /// Returns whether the process has ended, and whether its time is up.
-    fn wait_for_something(&self, running: bool) -> (bool, bool) {
-        let left = self
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A limit beyond the kernel's range is none.
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut watched: Vec<PollFd<'_>> = self
-            .streams
-            .iter()
-            .flatten()
-            .map(|stream| PollFd::new(stream, PollFlags::IN))
-            .collect();
-        if running {
-            watched.push(PollFd::new(&self.pidfd, PollFlags::IN));
-        }
-        // An interrupted poll reports nothing; the loop repeats it.
-        let _ = poll(&mut watched, timeout.as_ref());
-        let exited = running && watched.last().is_some_and(|pidfd| !pidfd.revents().is_empty());
-        (
-            exited,
-            left.is_some() && self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
-        )
-    }
-
-    /// Reads what is in one pipe, and closes a pipe without writers. The number of reads is limited to more than a pipe
-    /// holds, so that a pipe filled as fast as it is read cannot hide that the time is up.
-    fn read(&mut self, stream: usize) {
-        let mut buffer = [0; READ_SIZE];
-        for _ in 0..READS_A_ROUND {
-            let Some(reader) = &mut self.streams[stream] else {
-                return;
-            };
-            match reader.read(&mut buffer) {
-                Ok(0) => self.streams[stream] = None,
-                Ok(length) => {
-                    let mut state = lock(&self.shared.state);
-                    let log = if stream == 0 {
-                        &mut state.stdout
-                    } else {
-                        &mut state.stderr
-                    };
-                    log.append(&buffer[..length]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.streams[stream] = None,
-            }
-        }
-    }
-
-    fn conclude(&self) {
-        let mut state = lock(&self.shared.state);
-        let status = lock(&self.process).wait();
-        let end = match status {
-            _ if state.timed_out => End::TimedOut,
-            Ok(status) => end_of(status),
-            // It was reaped elsewhere, against the contract; its code is lost.
-            Err(_) => End::Signaled(0),
-        };
-        state.at_end = Some((state.stdout.clone(), state.stderr.clone()));
-        state.outcome = Some((end, self.started.elapsed()));
-        self.shared.ended.notify_all();
-    }
-}
-
-fn end_of(status: ExitStatus) -> End {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => End::Exited(code),
-        (None, Some(signal)) => End::Signaled(signal),
-        // Any other status is a stop, which wait() does not report (waitpid(2)).
-        (None, None) => End::Signaled(0),
-    }
 }

@@ -5,23 +5,26 @@
 //! inside, write the settings that the kernel reads when the link comes up, set it up, add addresses and routes.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipnet::{IpNet, Ipv4Net};
-
-use super::api::{self, ApiAccess, ApiDoor, HostSocket, ServeHost};
+use super::api::{self, ApiAccess, HostSocket, ServeHost};
 use super::exec::{self, CommandSpec, ExecError, Outcome, Running};
 use super::files::HostFile;
 use super::keeper::{self, Keeper, Kept, exactly};
-use super::link::{LinkAddress, LinkChange, LinkError, Netlink, Route, write_sysctl};
+use super::link::{LinkAddress, LinkError, Netlink};
 use super::machine::{Machine, MachineError, MachineSpec};
 use super::namespace::{Namespace, NamespaceError};
 use crate::wire::MacAddr;
+
+mod configure;
+mod spec;
+
+use configure::{attach, prepare};
+pub use spec::{InstanceOptions, InstanceSpec, InterfaceSpec, LinkLocal};
 
 /// The MTU of every current EC2 instance type (EC2 user guide, "Network MTU for your EC2 instance").
 pub const JUMBO_MTU: u32 = 9001;
@@ -31,132 +34,6 @@ const LONGEST_NAME: usize = 64;
 
 /// The error of the caller's function that opens the device.
 pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
-
-/// How an interface generates its link-local address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LinkLocal {
-    /// From the MAC address (RFC 4291 appendix A). The only kind that an AWS VPC resolves.
-    #[default]
-    Eui64,
-    /// From a secret (RFC 7217) that is derived from the MAC address, so that every run gives the same address.
-    StablePrivacy,
-    /// No link-local address.
-    None,
-}
-
-/// An interface of an instance with its initial configuration.
-#[derive(Clone, Debug)]
-pub struct InterfaceSpec {
-    /// The name inside the instance.
-    pub name: String,
-    /// The link-layer address.
-    pub mac: MacAddr,
-    /// MTU: the largest IP packet in octets.
-    pub mtu: u32,
-    /// Length of the transmit queue; `None` keeps the kernel's 1000.
-    pub tx_queue_len: Option<u32>,
-    /// Addresses as cloud-init would configure them: IPv4 with the subnet's prefix length, IPv6 as /128.
-    pub addresses: Vec<IpNet>,
-    /// Routes in addition to those from addresses and router advertisements.
-    pub routes: Vec<Route>,
-    /// Whether the kernel accepts router advertisements.
-    pub accept_ra: bool,
-    /// How the link-local address is generated.
-    pub link_local: LinkLocal,
-    /// Duplicate address detection for IPv6 addresses, the link-local one included (RFC 4862 section 5.4). It takes 1
-    /// to 2 s, during which they cannot be used; without it they are usable within milliseconds.
-    pub dad: bool,
-    /// Whether the link is up from the start; one attached to a running machine is down until the host sets it up.
-    pub up: bool,
-}
-
-impl InterfaceSpec {
-    /// An interface that is up and has only its link-local address: a machine before DHCP.
-    pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
-        Self {
-            name: name.into(),
-            mac,
-            mtu: JUMBO_MTU,
-            tx_queue_len: None,
-            addresses: Vec::new(),
-            routes: Vec::new(),
-            accept_ra: true,
-            link_local: LinkLocal::default(),
-            dad: true,
-            up: true,
-        }
-    }
-
-    /// Adds an IPv4 address and, with a gateway, the default route.
-    #[must_use]
-    pub fn with_ipv4(mut self, net: Ipv4Net, gateway: Option<Ipv4Addr>) -> Self {
-        self.addresses.push(net.into());
-        self.routes
-            .extend(gateway.map(|gateway| Route::default_via(gateway.into())));
-        self
-    }
-
-    /// Adds an IPv6 address as DHCPv6 does: as a /128, without an on-link prefix.
-    #[must_use]
-    pub fn with_ipv6(mut self, address: Ipv6Addr) -> Self {
-        self.addresses.push(IpNet::from(IpAddr::from(address)));
-        self
-    }
-}
-
-/// An instance.
-#[derive(Clone, Debug)]
-pub struct InstanceSpec {
-    /// Its name in the lab, and its host name.
-    pub name: String,
-    /// Its first interface.
-    pub interface: InterfaceSpec,
-    /// What its programs may do through the API, where the lab serves one.
-    pub api: ApiAccess,
-    /// Files that it has from its first process on.
-    pub files: Vec<HostFile>,
-    /// Variables of its commands, in addition to those of all instances.
-    pub environment: BTreeMap<String, String>,
-}
-
-impl InstanceSpec {
-    /// An instance with an unconfigured `eth0`.
-    pub fn new(name: impl Into<String>, mac: MacAddr) -> Self {
-        Self {
-            name: name.into(),
-            interface: InterfaceSpec::new("eth0", mac),
-            api: ApiAccess::default(),
-            files: Vec::new(),
-            environment: BTreeMap::new(),
-        }
-    }
-}
-
-/// Settings of all instances of a lab.
-#[derive(Clone, Debug)]
-pub struct InstanceOptions {
-    /// The program that becomes process 1 of an instance: one that passes its arguments to [`super::init_main`] when
-    /// the first is [`super::INIT_SUBCOMMAND`]. By default the running program itself.
-    pub init_program: PathBuf,
-    /// Environment variables of every command, such as the address of the API.
-    pub environment: BTreeMap<String, String>,
-    /// Serves the API to their programs.
-    pub door: ApiDoor,
-    /// What holds them when this process is killed; without one they end with it.
-    pub keeper: Option<Keeper>,
-}
-
-impl Default for InstanceOptions {
-    fn default() -> Self {
-        Self {
-            init_program: PathBuf::from("/proc/self/exe"),
-            environment: BTreeMap::new(),
-            door: ApiDoor::default(),
-            keeper: None,
-        }
-    }
-}
 
 /// Why an instance could not be created or changed.
 #[derive(Debug, thiserror::Error)]
@@ -580,78 +457,6 @@ impl Drop for Instance {
         // Running commands hold the machine too; it ends nevertheless.
         self.crash();
     }
-}
-
-/// Settings of the namespace, before it has a device.
-fn prepare(netlink: &mut Netlink) -> Result<(), LinkError> {
-    netlink.set_link(
-        "lo",
-        &LinkChange {
-            up: Some(true),
-            ..LinkChange::default()
-        },
-    )?;
-    // A new namespace copies the machine's IPv4 settings (net.core.devconf_inherit_init_net is 0), and a machine with
-    // containers forwards. A host does not (RFC 1122 section 3.3.1).
-    write_sysctl("ipv4/ip_forward", "0")?;
-    // The kernel's default: a reverse path filter here would drop what the VPC's checks are to be seen dropping.
-    write_sysctl("ipv4/conf/all/rp_filter", "0")?;
-    write_sysctl("ipv4/conf/default/rp_filter", "0")
-}
-
-/// Opens a device in the namespace of this thread and configures it.
-fn attach<T, E: Into<OpenError>>(
-    netlink: &mut Netlink,
-    instance: &str,
-    interface: &InterfaceSpec,
-    open: impl FnOnce() -> Result<T, E>,
-) -> Result<T, InstanceError> {
-    let device = open().map_err(|source| InstanceError::Open {
-        name: instance.to_owned(),
-        interface: interface.name.clone(),
-        source: source.into(),
-    })?;
-    configure(netlink, interface).map_err(link_error(instance))?;
-    Ok(device)
-}
-
-fn configure(netlink: &mut Netlink, interface: &InterfaceSpec) -> Result<(), LinkError> {
-    let link = &interface.name;
-    let set = |setting: &str, value: &str| write_sysctl(&format!("ipv6/conf/{link}/{setting}"), value);
-    // The kernel reads all of these when the link comes up.
-    set("accept_ra", if interface.accept_ra { "1" } else { "0" })?;
-    set("accept_dad", if interface.dad { "1" } else { "0" })?;
-    match interface.link_local {
-        LinkLocal::Eui64 => set("addr_gen_mode", "0")?,
-        LinkLocal::None => set("addr_gen_mode", "1")?,
-        // Writing the secret selects the mode (kernel, ip-sysctl: "addr_gen_mode").
-        LinkLocal::StablePrivacy => set("stable_secret", &stable_secret(interface.mac).to_string())?,
-    }
-    netlink.set_link(
-        link,
-        &LinkChange {
-            mac: Some(interface.mac),
-            mtu: Some(interface.mtu),
-            tx_queue_len: interface.tx_queue_len,
-            up: interface.up.then_some(true),
-        },
-    )?;
-    if interface.addresses.is_empty() && interface.routes.is_empty() {
-        return Ok(());
-    }
-    let index = netlink.index(link)?;
-    for &address in &interface.addresses {
-        netlink.add_address(index, address, interface.dad)?;
-    }
-    for route in &interface.routes {
-        netlink.add_route(index, route)?;
-    }
-    Ok(())
-}
-
-/// 128 bits that depend on the interface and not on the run; the kernel hashes them (RFC 7217 section 5).
-fn stable_secret(mac: MacAddr) -> Ipv6Addr {
-    Ipv6Addr::from_bits((u128::from(mac.to_bits()) << 64) | u128::from(!mac.to_bits()))
 }
 
 /// DHCP clients derive the DUID and stable link-locals from /etc/machine-id (machine-id(5)): instances with the

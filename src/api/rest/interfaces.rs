@@ -7,37 +7,34 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing;
 use axum::{Extension, Router};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::devices::{AttachRequest, Purpose, open, place};
-use super::mappings::block_in_path;
 use super::{blocking, execute, page_size};
 use crate::api::caller::Caller;
 use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
-use crate::control::{ControlError, Controller, DevicePlace, OpenPort};
-use crate::datapath::faults::Exceeded;
+use crate::control::{ControlError, DevicePlace};
 use crate::model::duration::Skew;
 use crate::model::interface::{Allowances, TrackingTimeouts};
 use crate::model::interface::{CreateInterface, DeleteInterface, ModifyInterface, SettingsChange};
-use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};
-use crate::model::metadata::{InstanceMetadata, MetadataChange};
+use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
-use crate::model::{
-    AddressOrPrefix, AllocationId, Command, InstanceId, InterfaceId, InterfaceStatus, NetworkInterface, ResourceRef,
-    SecurityGroupId, SubnetId, VpcId,
-};
+use crate::model::{Command, InterfaceId, NetworkInterface, ResourceRef, SecurityGroupId, SubnetId, VpcId};
 use crate::runtime::RuntimeError;
 use crate::wire::MacAddr;
 
+mod addresses;
 mod given;
+mod view;
 
 use given::Given;
+pub use view::InterfaceView;
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -45,174 +42,16 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get, modify, delete))
         .routes(routes!(attach))
         .routes(routes!(detach))
-        .routes(routes!(assign))
-        .routes(routes!(unassign))
+        .routes(routes!(addresses::assign))
+        .routes(routes!(addresses::unassign))
 }
 
 /// A prefix may be in the path with its slash.
 pub(super) fn prefix_routes() -> Router<AppState> {
     Router::new().route(
         "/v1/interfaces/{interface}/addresses/{address}/{length}",
-        routing::delete(unassign),
+        routing::delete(addresses::unassign),
     )
-}
-
-/// A network interface.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = NetworkInterface)]
-pub struct InterfaceView {
-    /// Its identifier.
-    pub id: InterfaceId,
-    /// Its unique name, if it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The VPC of its subnet.
-    pub vpc_id: VpcId,
-    /// Its subnet.
-    pub subnet_id: SubnetId,
-    /// Unique within the VPC.
-    #[schema(value_type = String, example = "0a:ca:05:9c:fc:14")]
-    pub mac_address: MacAddr,
-    /// Whether packets must have an address of the interface as source or destination.
-    pub source_dest_check: bool,
-    /// Its security groups.
-    #[serde(default)]
-    pub group_ids: Vec<SecurityGroupId>,
-    /// Free text.
-    #[serde(default)]
-    pub description: String,
-    /// Whether a device is attached.
-    pub status: InterfaceStatus,
-    /// The device; absent while none is attached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attachment: Option<AttachmentView>,
-    /// IPv4 addresses in the order of their assignment; the first is the primary one.
-    #[schema(value_type = Vec<String>, example = json!(["10.0.1.10"]))]
-    pub ipv4_addresses: Vec<Ipv4Addr>,
-    /// IPv6 addresses in the order of their assignment.
-    #[schema(value_type = Vec<String>, example = json!(["2001:db8:1200:1::10"]))]
-    pub ipv6_addresses: Vec<Ipv6Addr>,
-    /// Delegated /28 prefixes.
-    #[schema(value_type = Vec<String>)]
-    pub ipv4_prefixes: Vec<Ipv4Net>,
-    /// Delegated /80 prefixes.
-    #[schema(value_type = Vec<String>)]
-    pub ipv6_prefixes: Vec<Ipv6Net>,
-    /// The public addresses of its private ones.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub public_addresses: Vec<PublicAddressView>,
-    /// The longest IP packet that it takes; absent where that is the profile's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u16>,
-    /// The offset of its NTP time from the server's clock, such as `2s` or `-250ms`; positive is ahead.
-    #[serde(default)]
-    pub ntp_skew: Skew,
-    /// How much it may send and receive; absent where there is no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowances: Option<Allowances>,
-    /// Seconds for which idle connections are tracked, where they differ from the profile's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tracking: Option<TrackingTimeouts>,
-    /// Packets that its allowances have cost since they were set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowances_exceeded: Option<Exceeded>,
-    /// The instance that it belongs to; absent until it was attached once, or metadata were given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance_id: Option<InstanceId>,
-    /// The metadata of its instance.
-    #[serde(default)]
-    pub metadata: InstanceMetadata,
-    /// Tags.
-    #[serde(default)]
-    pub tags: Tags,
-}
-
-/// A public address of a private one.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = PublicAddress)]
-pub struct PublicAddressView {
-    /// The public address.
-    #[schema(value_type = String, format = Ipv4, example = "203.0.113.10")]
-    pub public_ip: Ipv4Addr,
-    /// The private address.
-    #[schema(value_type = String, format = Ipv4, example = "10.0.1.10")]
-    pub private_ip: Ipv4Addr,
-    /// The Elastic IP address; absent where the public address was given at launch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub elastic_ip_id: Option<AllocationId>,
-}
-
-/// The device behind an interface.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = Attachment)]
-pub struct AttachmentView {
-    /// The number of the port, as in `GET /v1/ports`.
-    pub port: u32,
-    /// The device.
-    #[schema(example = "tap0")]
-    pub device: String,
-    /// The instance of the lab that has the device; absent for any other device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance_id: Option<InstanceId>,
-    /// The device index in the instance; 0 is the primary one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_index: Option<u32>,
-}
-
-impl InterfaceView {
-    /// The declared interface and its port.
-    pub(super) fn of(controller: &Controller, interface: NetworkInterface) -> Self {
-        let port = controller.port_of(interface.id);
-        let allowances_exceeded = controller.exceeded(interface.id);
-        Self {
-            allowances_exceeded,
-            ..Self::new(interface, port)
-        }
-    }
-
-    fn new(interface: NetworkInterface, port: Option<OpenPort>) -> Self {
-        let attachment = port.map(|open| {
-            let place = interface.attachment.filter(|_| open.in_host);
-            AttachmentView {
-                port: open.port.get(),
-                device: open.device,
-                instance_id: place.map(|place| place.instance_id),
-                device_index: place.map(|place| place.device_index),
-            }
-        });
-        let public_addresses = interface.public_addresses.iter().filter_map(|address| {
-            Some(PublicAddressView {
-                public_ip: address.public_ip,
-                private_ip: address.association?.private_ip,
-                elastic_ip_id: (!address.automatic).then_some(address.id),
-            })
-        });
-        Self {
-            public_addresses: public_addresses.collect(),
-            id: interface.id,
-            instance_id: interface.instance_id,
-            name: interface.name,
-            vpc_id: interface.vpc_id,
-            subnet_id: interface.subnet_id,
-            mac_address: interface.mac_address,
-            source_dest_check: interface.source_dest_check,
-            group_ids: interface.groups,
-            description: interface.description,
-            status: interface.status,
-            attachment,
-            ipv4_addresses: interface.ipv4_addresses,
-            ipv6_addresses: interface.ipv6_addresses,
-            ipv4_prefixes: interface.ipv4_prefixes,
-            ipv6_prefixes: interface.ipv6_prefixes,
-            mtu: interface.settings.mtu,
-            ntp_skew: interface.settings.ntp_skew,
-            allowances: interface.settings.allowances,
-            allowances_exceeded: None,
-            tracking: interface.settings.tracking,
-            metadata: interface.metadata,
-            tags: interface.tags,
-        }
-    }
 }
 
 /// A page of interfaces.
@@ -344,85 +183,6 @@ struct ModifyInterfaceRequest {
     metadata: Option<MetadataChange>,
     /// All tags.
     tags: Option<Tags>,
-}
-
-/// Addresses and prefixes to assign, all of them or none.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct AssignRequest {
-    /// IPv4 addresses, in order.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    ipv4_addresses: Vec<Ipv4Addr>,
-    /// IPv6 addresses, in order.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    ipv6_addresses: Vec<Ipv6Addr>,
-    /// Delegated /28 prefixes.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    ipv4_prefixes: Vec<Ipv4Net>,
-    /// Delegated /80 prefixes.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    ipv6_prefixes: Vec<Ipv6Net>,
-    /// How many free IPv4 addresses to add.
-    #[serde(default)]
-    ipv4_address_count: u32,
-    /// How many free IPv6 addresses to add.
-    #[serde(default)]
-    ipv6_address_count: u32,
-    /// How many free /28 prefixes to add.
-    #[serde(default)]
-    ipv4_prefix_count: u32,
-    /// How many free /80 prefixes to add.
-    #[serde(default)]
-    ipv6_prefix_count: u32,
-    /// Whether addresses may be taken from other interfaces of the subnet.
-    #[serde(default, rename = "move")]
-    move_allowed: bool,
-}
-
-/// The assigned addresses and prefixes.
-#[derive(Debug, Serialize, ToSchema)]
-struct Assigned {
-    /// The interface.
-    interface_id: InterfaceId,
-    /// IPv4 addresses that were asked for or chosen, in order; what the interface had before included.
-    #[schema(value_type = Vec<String>)]
-    ipv4_addresses: Vec<Ipv4Addr>,
-    /// IPv6 addresses, likewise.
-    #[schema(value_type = Vec<String>)]
-    ipv6_addresses: Vec<Ipv6Addr>,
-    /// Delegated /28 prefixes, likewise.
-    #[schema(value_type = Vec<String>)]
-    ipv4_prefixes: Vec<Ipv4Net>,
-    /// Delegated /80 prefixes, likewise.
-    #[schema(value_type = Vec<String>)]
-    ipv6_prefixes: Vec<Ipv6Net>,
-    /// Counts of the changes.
-    summary: EditSummary,
-}
-
-/// What was asked for or chosen, by kind.
-fn assigned(blocks: Vec<AddressOrPrefix>, interface_id: InterfaceId, summary: EditSummary) -> Assigned {
-    let mut assigned = Assigned {
-        interface_id,
-        ipv4_addresses: Vec::new(),
-        ipv6_addresses: Vec::new(),
-        ipv4_prefixes: Vec::new(),
-        ipv6_prefixes: Vec::new(),
-        summary,
-    };
-    for block in blocks {
-        match (block.net(), block.is_prefix()) {
-            (IpNet::V4(net), false) => assigned.ipv4_addresses.push(net.addr()),
-            (IpNet::V6(net), false) => assigned.ipv6_addresses.push(net.addr()),
-            (IpNet::V4(net), true) => assigned.ipv4_prefixes.push(net),
-            (IpNet::V6(net), true) => assigned.ipv6_prefixes.push(net),
-        }
-    }
-    assigned
 }
 
 fn reference(path: &PathParts) -> ResourceRef<InterfaceId> {
@@ -708,74 +468,6 @@ async fn detach(
         Ok(axum::Json(InterfaceView::of(&state.controller, detached)))
     })
     .await
-}
-
-/// Assigns addresses and prefixes, given or chosen, all of them or none
-#[utoipa::path(post, path = "/v1/interfaces/{interface}/addresses", tag = "interfaces",
-    operation_id = "assign_addresses", request_body = AssignRequest,
-    params(("interface" = String, Path, description = "Identifier or name")),
-    responses(
-        (status = 200, description = "What was assigned", body = Assigned),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn assign(
-    State(state): State<AppState>,
-    path: PathParts,
-    _: NoQuery,
-    Json(request): Json<AssignRequest>,
-) -> Result<axum::Json<Assigned>, Problem> {
-    let given = Given {
-        ipv4_addresses: request.ipv4_addresses,
-        ipv6_addresses: request.ipv6_addresses,
-        ipv4_prefixes: request.ipv4_prefixes,
-        ipv6_prefixes: request.ipv6_prefixes,
-        counts: [
-            request.ipv4_address_count,
-            request.ipv6_address_count,
-            request.ipv4_prefix_count,
-            request.ipv6_prefix_count,
-        ],
-    };
-    let addresses = given.requests()?;
-    if addresses.is_empty() {
-        return Err(Problem::missing(
-            "ipv4_addresses",
-            "Give ipv4_addresses, ipv6_addresses, ipv4_prefixes or ipv6_prefixes, or a count such as ipv6_address_count.",
-        ));
-    }
-    let interface = reference(&path);
-    blocking(move || {
-        let command = AssignAddresses {
-            interface,
-            addresses,
-            move_allowed: request.move_allowed,
-        };
-        let made = state.controller.execute(command)?;
-        Ok(axum::Json(assigned(made.addresses, made.interface, made.summary)))
-    })
-    .await
-}
-
-/// Unassigns an address or prefix
-///
-/// A prefix may be written with its slash: `…/addresses/10.0.1.16/28`.
-#[utoipa::path(delete, path = "/v1/interfaces/{interface}/addresses/{address}", tag = "interfaces",
-    operation_id = "unassign_address",
-    params(
-        ("interface" = String, Path, description = "Identifier or name"),
-        ("address" = String, Path, description = "The address or prefix"),
-    ),
-    responses(
-        (status = 204, description = "The interface no longer has it"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
-    ))]
-async fn unassign(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
-    let edit = MappingEdit::Unassign {
-        interface: reference(&path),
-        address: block_in_path(&path)?,
-    };
-    super::mappings::execute_one(state, edit).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Carries out a command and shows the interface of its outcome.

@@ -1,7 +1,9 @@
 //! Defines a route table: destinations and targets, for the subnets that are associated with it. Each VPC has a main
 //! one for the subnets without an explicit association (VPC guide, "Route tables").
 
+mod changes;
 mod rules;
+mod targets;
 #[cfg(test)]
 mod tests;
 
