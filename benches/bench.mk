@@ -15,7 +15,7 @@ BENCH_RUN = python3 benches/harness --binaries $(BENCH_BINARIES) --criterion $(B
 BENCH_SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 BENCH_INSTALL = $(BENCH_SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends
 
-.PHONY: bench bench-quick bench-before bench-scale bench-decision bench-tools bench-needs bench-peers
+.PHONY: bench bench-quick bench-firewall bench-before bench-scale bench-decision bench-tools bench-needs bench-peers
 
 bench-tools:
 	$(BENCH_BUILD)
@@ -41,6 +41,11 @@ bench: bench-tools bench-needs bench-peers
 ## the same without peers, under 3 minutes
 bench-quick: bench-tools bench-needs
 	$(BENCH_SUDO) $(BENCH_RUN) --quick
+
+## what the firewall and the gateways cost, against a bridge with nftables and Open vSwitch with ct(), under 5 minutes
+bench-firewall: bench-tools bench-needs bench-peers
+	@command -v nft >/dev/null || $(BENCH_INSTALL) nftables >/dev/null
+	$(BENCH_SUDO) $(BENCH_RUN) --firewall
 
 ## this build against an earlier one, under 3 minutes: BEFORE is the earlier one's bench-tools
 bench-before: bench-tools bench-needs

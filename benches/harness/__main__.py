@@ -20,12 +20,14 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer workloads and repetitions: under three minutes")
     parser.add_argument("--repetitions", type=int, help="5, or 3 with --quick")
     parser.add_argument("--seconds", type=float, help="of each run: 2, or 1 with --quick or --before")
-    parser.add_argument("--worlds", help=f"comma-separated: {', '.join(world.EVERY + world.TRIED)}")
+    parser.add_argument("--worlds", help=f"comma-separated: {', '.join(world.NAMES)}")
     parser.add_argument("--world", action="append", default=[], metavar="NAME=PATH",
                         help="another build of the switch as one more world; PATH is its bench-tools")
     parser.add_argument("--before", metavar="PATH",
                         help="compare with an earlier build, PATH being its bench-tools: the worlds are localvpc, before, and "
                              "again, which is localvpc once more and shows how far two runs of one build lie apart")
+    parser.add_argument("--firewall", action="store_true",
+                        help="what security groups and gateways cost, against a bridge with nftables and Open vSwitch with ct()")
     parser.add_argument("--only", help="run workloads whose name contains this")
     parser.add_argument("--criterion", default="target/criterion", help="where the benchmark of the decision has its results")
     parser.add_argument("--markdown", metavar="FILE",
@@ -52,6 +54,8 @@ def main():
     if arguments.before is not None:
         wanted = ("localvpc",)
         builds += [(report.BEFORE, arguments.before), (report.AGAIN, f"{arguments.binaries}/bench-tools")]
+    if arguments.firewall:
+        wanted = ("vnet", "localvpc", *world.EDGES, *world.FIREWALLS)
     if arguments.worlds:
         wanted = arguments.worlds.split(",")
     repetitions = arguments.repetitions or (3 if arguments.quick else 5)
@@ -61,7 +65,8 @@ def main():
     if busy > 0.5:
         print(f"the machine is busy (load {busy:.1f}): ratios of rates and round trips are noise, CPU per frame less so")
     job = work.Work(arguments.binaries, seconds)
-    jobs = [one for one in work.workloads(job, quick) if not arguments.only or arguments.only in one[0]]
+    every = work.firewall(job) if arguments.firewall else work.workloads(job, quick)
+    jobs = [one for one in every if not arguments.only or arguments.only in one[0]]
 
     terminal = sys.stderr.isatty()
 
@@ -99,6 +104,8 @@ def main():
     machine = {"kernel": platform.release(), "cpu": cpu_model(), "cpus": os.cpu_count(), "repetitions": repetitions,
                "seconds": seconds, "mappings": arguments.mappings, "load_before": busy, "left_out": left_out}
     results = {"machine": machine, "figures": figures, "decision": report.decision(arguments.criterion)}
+    if arguments.firewall:
+        results["kind"] = report.FIREWALL
     text = report.table(results)
     print(text)
     with open(f"{arguments.out}/results.txt", "w") as file:
@@ -109,14 +116,14 @@ def main():
         report.save_markdown(arguments.markdown, results)
     print(f"written: {arguments.out}/results.txt, results.json, results.svg")
     # A slow figure is a figure. A peer may fail; what is ours and never has one is a benchmark that does not work.
-    broken = [f"{name} in {where}" for where, name in failed if where in ("plain", "vnet", "coalesce", report.OURS)]
+    broken = [f"{name} in {where}" for where, name in failed if where in ("plain", "vnet", "coalesce", report.OURS, *world.EDGES)]
     if broken:
         sys.exit(f"bench: no figure at all for: {'; '.join(broken)}")
 
 
 def build(text):
     name, separator, path = text.partition("=")
-    if not separator or not name.isalnum() or name in world.EVERY + world.TRIED:
+    if not separator or not name.isalnum() or name in world.NAMES:
         sys.exit(f"bench: --world takes NAME=PATH with a name of its own, not '{text}'")
     return name, path
 

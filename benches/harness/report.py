@@ -26,6 +26,26 @@ TARGETS = [
     ("request_kps", "request/response, k/s", True, [("coalesce", 0.95), ("vde", 1.0)]),
 ]
 OURS = "localvpc"
+
+#: The kind of a run that compares firewalls and gateways.
+FIREWALL = "firewall"
+#: For such a run: metric, words, more is better, [(which of ours, reference, target ratio)].
+FIREWALL_TARGETS = [
+    ("tcp1_1500_gbps", "TCP 1500, 1 stream, Gb/s", True,
+     [("groups", "vnet", 0.95), ("elastic-ip", "vnet", 0.9), ("nat", "vnet", 0.9), ("groups", "ovs-ct", None)]),
+    ("tcp1_1500_busy_s_per_gb", "the same, CPU s/GB of the machine", False,
+     [("groups", "bridge-ct", 1.0), ("groups", "ovs-ct", 1.0)]),
+    ("udp1_kpps", "UDP 64 B, one flow, k/s", True,
+     [("groups", "localvpc", None), ("elastic-ip", "localvpc", None), ("nat", "localvpc", None), ("groups", "ovs-ct", None)]),
+    ("udp1_per_busy_s", "the same, k per CPU second of the machine", True,
+     [("groups", "bridge-ct", 1.0), ("groups", "ovs-ct", 1.0)]),
+    ("udp1_ns", "the same, CPU ns of the switch per frame", False, [("groups", "localvpc", None), ("groups", "ovs-ct", None)]),
+    ("udpn_kpps", "UDP 64 B, other flow each, k/s", True,
+     [("groups", "localvpc", None), ("nat", "localvpc", None), ("groups", "ovs-ct", None)]),
+    ("udpn_per_busy_s", "the same, k per CPU second of the machine", True,
+     [("groups", "bridge-ct", 1.0), ("groups", "ovs-ct", 1.0)]),
+    ("request_kps", "request/response, k/s", True, [("groups", "localvpc", None), ("nat", "localvpc", None)]),
+]
 #: The same build once more, whose distance from ours is noise.
 AGAIN = "again"
 #: An earlier build.
@@ -44,11 +64,11 @@ def better(values, more):
     return (max(known) if more else min(known)) if known else None
 
 
-def ratios(figures, metric, reference, more):
+def ratios(figures, metric, reference, more, ours=OURS):
     """Ours to the reference, repetition by repetition."""
     series = [figures.get(name, {}).get(metric, []) for name in reference.split("|")]
     out = []
-    for index, own in enumerate(figures.get(OURS, {}).get(metric, [])):
+    for index, own in enumerate(figures.get(ours, {}).get(metric, [])):
         other = better([one[index] for one in series if index < len(one)], more)
         if own is not None and other:
             out.append(own / other)
@@ -87,6 +107,21 @@ def verdicts(figures):
     return out
 
 
+def firewall_verdicts(figures):
+    """The same for a run that compares firewalls and gateways."""
+    out = []
+    for metric, words, more, compared in FIREWALL_TARGETS:
+        for ours, reference, target in compared:
+            found = ratios(figures, metric, reference, more, ours)
+            out.append(judged(metric, f"{ours}: {words}", more, reference, target, found))
+    return out
+
+
+def judgement(results):
+    """What a run comes to, by its kind."""
+    return (firewall_verdicts if results.get("kind") == FIREWALL else verdicts)(results["figures"])
+
+
 def known_worlds():
     return {name for _, _, _, references in TARGETS for names, _ in references for name in names.split("|")} | {OURS, "bridge"}
 
@@ -123,12 +158,13 @@ def blocks(results):
     figures, cost = results["figures"], results.get("decision", {})
     names = list(figures)
     medians = [["median of the repetitions", *names]]
-    for metric, words, _, _ in TARGETS:
+    rows = FIREWALL_TARGETS if results.get("kind") == FIREWALL else TARGETS
+    for metric, words, _, _ in rows:
         known = {name: [v for v in figures[name].get(metric, []) if v is not None] for name in names}
         if any(known.values()):
             medians.append([words] + [number(statistics.median(known[name]) if known[name] else None) for name in names])
     compared = [["ratio within a repetition", "to", "median", "lowest", "highest", "target", ""]]
-    for one in verdicts(figures):
+    for one in judgement(results):
         sign = ">=" if one["more_is_better"] else "<="
         spread = [f"{one[key]:.2f}" if key in one else "-" for key in ("ratio", "lowest", "highest")]
         target = "" if one["target"] is None else f"{sign} {one['target']:.2f}"
@@ -139,7 +175,7 @@ def blocks(results):
             ns = cost.get(kind, {}).get(spread)
             met = "not measured" if ns is None else "met" if ns <= target else "MISSED"
             deciding.append([f"{kind.replace('_', ' ')}, {words}", number(ns), f"<= {target:.0f}", met])
-    return [medians, compared] if BEFORE in figures else [medians, compared, deciding]
+    return [medians, compared] if BEFORE in figures or results.get("kind") == FIREWALL else [medians, compared, deciding]
 
 
 def table(results):
@@ -164,7 +200,7 @@ def conditions(machine):
 
 def save_json(path, results):
     with open(path, "w") as file:
-        json.dump({**results, "targets": verdicts(results["figures"])}, file, indent=1)
+        json.dump({**results, "targets": judgement(results)}, file, indent=1)
         file.write("\n")
 
 
@@ -189,7 +225,7 @@ def markdown(results):
 
 def save_markdown(path, results):
     """Replaces what stands between the two marks of this kind of run; everything else in the file stays."""
-    mark = BEFORE if BEFORE in results["figures"] else "bench"
+    mark = results.get("kind") or (BEFORE if BEFORE in results["figures"] else "bench")
     begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     with open(path) as file:
         text = file.read()
@@ -203,7 +239,7 @@ def save_markdown(path, results):
 
 def save_svg(path, results):
     """One bar a target: the median ratio, its range as a line, the target as a mark. Longer is better in every row."""
-    rows = [row for row in verdicts(results["figures"]) if row.get("met") is not None]
+    rows = [row for row in judgement(results) if row.get("met") is not None]
     left, width, step = 330, 420, 24
     height = 50 + step * len(rows)
     # Where less is better the inverse is drawn, so that every bar that passes its mark is good.

@@ -5,7 +5,7 @@ import math
 import subprocess
 import time
 
-from world import HOSTS, die_with_parent, run
+from world import die_with_parent, run
 
 PORT = 5201
 #: Frames per second of the workload that shows the cost of a frame below saturation.
@@ -36,12 +36,13 @@ class Work:
         world.set_mtu(mtu)
         server = self.serve(world, "iperf3", "-s", "-1", "-p", str(PORT), "--forceflush", ready="listening")
         try:
-            before = world.cpu_seconds()
+            before, busy_before = world.cpu_seconds(), world.busy_seconds()
             # In whole seconds: of a part of one it makes 0, which is for ever.
             seconds = str(math.ceil(self.seconds))
-            out = run(*world.inside(0, "iperf3", "-c", HOSTS[1], "-p", str(PORT), "-t", seconds, "-P", str(streams),
+            out = run(*world.inside(0, "iperf3", "-c", world.hosts[1], "-p", str(PORT), "-t", seconds, "-P", str(streams),
                                     "-C", "cubic", "--connect-timeout", "3000", "-J"), check=False)
             cpu = world.cpu_seconds() - before if world.processes else None
+            busy = world.busy_seconds() - busy_before
         finally:
             stop(server)
             world.set_mtu(1500)
@@ -51,16 +52,21 @@ class Work:
         received = result["end"]["sum_received"]
         gigabytes = received["bytes"] / 1e9
         name = f"tcp{streams}_{mtu}"
-        return {f"{name}_gbps": received["bits_per_second"] / 1e9, f"{name}_s_per_gb": cpu / gigabytes if cpu and gigabytes else None}
+        return {
+            f"{name}_gbps": received["bits_per_second"] / 1e9,
+            f"{name}_s_per_gb": cpu / gigabytes if cpu and gigabytes else None,
+            f"{name}_busy_s_per_gb": busy / gigabytes if gigabytes else None,
+        }
 
     def udp(self, world, name, flows, rate):
-        at = f"{HOSTS[1]}:{PORT}"
+        at = f"{world.hosts[1]}:{PORT}"
         receiver = self.serve(world, self.tools, "udp-receive", at, str(self.seconds + 0.6), ready="ready")
         try:
-            before = world.cpu_seconds()
-            sent = json.loads(run(*world.inside(0, self.tools, "udp-send", HOSTS[0], at, str(self.seconds), str(rate), str(flows))))
+            before, busy_before = world.cpu_seconds(), world.busy_seconds()
+            sent = json.loads(run(*world.inside(0, self.tools, "udp-send", world.hosts[0], at, str(self.seconds), str(rate), str(flows))))
             out, _ = receiver.communicate(timeout=self.seconds + 10)
             cpu = world.cpu_seconds() - before if world.processes else None
+            busy = world.busy_seconds() - busy_before
         finally:
             stop(receiver)
         received = json.loads(out.strip().splitlines()[-1])
@@ -70,15 +76,16 @@ class Work:
         return {
             f"{name}_kpps": frames / received["seconds"] / 1e3,
             f"{name}_ns": cpu / frames * 1e9 if cpu else None,
+            f"{name}_per_busy_s": frames / busy / 1e3 if busy else None,
             f"{name}_loss": 1 - frames / sent["sent"],
         }
 
     def echo(self, world):
-        out = json.loads(run(*world.inside(0, self.tools, "echo", HOSTS[1], str(self.seconds))))
+        out = json.loads(run(*world.inside(0, self.tools, "echo", world.hosts[1], str(self.seconds))))
         return {"echo_p50_us": out["p50_us"], "echo_p99_us": out["p99_us"]}
 
     def request(self, world):
-        at = f"{HOSTS[1]}:{PORT}"
+        at = f"{world.hosts[1]}:{PORT}"
         server = self.serve(world, self.tools, "respond", at, ready="ready")
         try:
             out = json.loads(run(*world.inside(0, self.tools, "request", at, str(self.seconds))))
@@ -97,6 +104,11 @@ def stop(process):
         process.kill()
         process.wait()
     process.stdout.close()
+
+
+def firewall(work):
+    """Those that show what a firewall and a gateway cost."""
+    return [one for one in workloads(work, True) if one[0] not in ("udp 64 B at 150 k/s", "ping flood")]
 
 
 def workloads(work, quick):

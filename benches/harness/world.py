@@ -46,6 +46,11 @@ class World:
     jumbo = True
     #: Left out, with the reason, where it cannot be had.
     optional = False
+    #: The addresses of the two, with the length of what each takes for its own network.
+    hosts = HOSTS
+    length = 24
+    #: The router of each, where they are not in one network.
+    routers = (None, None)
 
     def __init__(self, name):
         self.name = name
@@ -90,10 +95,12 @@ class World:
         for host, namespace in enumerate(self.namespaces):
             if self.macs:
                 run("ip", "-n", namespace, "link", "set", "eth0", "address", self.macs[host])
-            run("ip", "-n", namespace, "address", "add", f"{HOSTS[host]}/24", "dev", "eth0")
+            run("ip", "-n", namespace, "address", "add", f"{self.hosts[host]}/{self.length}", "dev", "eth0")
             run("ip", "-n", namespace, "link", "set", "eth0", "mtu", "1500", "up")
+            if self.routers[host]:
+                run("ip", "-n", namespace, "route", "add", "default", "via", self.routers[host])
         for _ in range(20):
-            if "1 received" in run(*self.inside(0, "ping", "-c1", "-W1", HOSTS[1]), check=False):
+            if "1 received" in run(*self.inside(0, "ping", "-c1", "-W1", self.hosts[1]), check=False):
                 return
             time.sleep(0.2)
         raise RuntimeError("the hosts do not reach each other")
@@ -126,6 +133,14 @@ class World:
             except FileNotFoundError:
                 pass
         return total / 1e9
+
+    def busy_seconds(self):
+        """CPU time of the whole machine, idle time left out: what the kernel does for a switch shows nowhere else (proc(5),
+        /proc/stat)."""
+        with open("/proc/stat") as file:
+            spent = [int(field) for field in file.readline().split()[1:]]
+        user, nice, system, _idle, _wait, interrupts, soft, stolen = spent[:8]
+        return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
     def down(self):
         for process in reversed(self.processes):
@@ -171,6 +186,24 @@ class Switch(World):
         self.macs = line.split()[1:]
 
 
+class Edge(World):
+    """The project's switch between two hosts of a security group, or a host and one beyond the internet gateway, which the first
+    reaches by its Elastic IP address or by a NAT gateway."""
+
+    #: The internet gateway passes 1500 octets.
+    jumbo = False
+
+    def __init__(self, name, binary):
+        super().__init__(name)
+        self.binary = binary
+        if name != "groups":
+            self.hosts, self.routers = (HOSTS[0], "198.51.100.11"), ("10.9.0.1", "198.51.100.1")
+
+    def join(self):
+        line = self.start(self.binary, "edge", self.name, *self.namespaces, ready="ready")
+        self.macs = line.split()[1:]
+
+
 class Bridge(World):
     """The kernel's bridge between two veth pairs. Its work is done on the senders' time and shows in no process."""
 
@@ -184,6 +217,29 @@ class Bridge(World):
                 "peer", "name", "eth0", "mtu", "9001", "netns", namespace)
             run(*middle, "set", f"lan-{side}", "master", "lan", "up")
         run(*middle, "set", "lan", "mtu", "9001", "up")
+
+
+class FilteredBridge(Bridge):
+    """The kernel's bridge whose IPv4 packets go through nftables with connection tracking, as br_netfilter hands them over."""
+
+    RULES = """table ip filter {
+        chain forward {
+            type filter hook forward priority 0; policy drop;
+            ct state established,related accept
+            ct state new ip saddr 10.9.0.0/24 accept
+        }
+    }"""
+
+    def join(self):
+        super().join()
+        run("ip", "netns", "exec", self.middle, "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
+        run("ip", "netns", "exec", self.middle, "nft", self.RULES)
+
+    def up(self):
+        super().up()
+        tracked = run("ip", "netns", "exec", self.middle, "cat", "/proc/sys/net/netfilter/nf_conntrack_count")
+        if int(tracked) == 0:
+            raise RuntimeError("packets do not pass the rules")
 
 
 class OpenVSwitch(World):
@@ -219,6 +275,23 @@ class OpenVSwitch(World):
 
     def check(self, control):
         """Raises where the switch runs otherwise than it is to."""
+
+
+class OpenVSwitchTracking(OpenVSwitch):
+    """The same with rules that track connections in the userspace data path."""
+
+    FLOWS = ("priority=30,arp,actions=normal",
+             "priority=20,ip,ct_state=-trk,actions=ct(table=0)",
+             "priority=10,ip,ct_state=+trk+new,nw_src=10.9.0.0/24,actions=ct(commit),normal",
+             "priority=10,ip,ct_state=+trk+est,actions=normal",
+             "priority=10,ip,ct_state=+trk+rel,actions=normal",
+             "priority=0,actions=drop")
+
+    def check(self, control):
+        bridge = f"unix:{self.directory}/br.mgmt"
+        run("ovs-ofctl", "--timeout=20", "del-flows", bridge)
+        for flow in self.FLOWS:
+            run("ovs-ofctl", "--timeout=20", "add-flow", bridge, flow)
 
 
 class OpenVSwitchTso(OpenVSwitch):
@@ -297,6 +370,14 @@ EVERY = ("plain", "vnet", "uring", "coalesce", "localvpc", "bridge", "ovs", "ovs
 #: without io_uring, and the one that looks for frames for 20 us before it sleeps.
 TRIED = ("merged", "calls", "spin")
 
+#: The project's switch with its firewall and its gateways.
+EDGES = ("groups", "elastic-ip", "nat")
+
+#: What a user would take for the firewall instead.
+FIREWALLS = ("bridge-ct", "ovs-ct")
+
+NAMES = EVERY + TRIED + EDGES + FIREWALLS
+
 
 def worlds(binaries, wanted, builds, mappings):
     """The worlds that can be had here, `builds` being further builds of the switch by name; what is left out, and why, is
@@ -313,8 +394,15 @@ def worlds(binaries, wanted, builds, mappings):
             made.append(Switch(name, f"{binaries}/bench-tools", mappings, "0", "calls"))
         elif name == "bridge":
             made.append(Bridge(name))
-        elif name in ("ovs", "ovs-tso"):
-            kind = OpenVSwitch if name == "ovs" else OpenVSwitchTso
+        elif name in EDGES:
+            made.append(Edge(name, f"{binaries}/bench-tools"))
+        elif name == "bridge-ct":
+            if shutil.which("nft"):
+                made.append(FilteredBridge(name))
+            else:
+                left_out.append("bridge-ct: the package nftables is not installed")
+        elif name in ("ovs", "ovs-tso", "ovs-ct"):
+            kind = {"ovs": OpenVSwitch, "ovs-tso": OpenVSwitchTso, "ovs-ct": OpenVSwitchTracking}[name]
             if shutil.which("ovs-vsctl") and os.path.exists(kind.daemon):
                 made.append(kind(name))
             else:
@@ -325,7 +413,7 @@ def worlds(binaries, wanted, builds, mappings):
             else:
                 left_out.append("vde: the package vde2 is not installed")
         else:
-            raise SystemExit(f"bench: there is no world '{name}'; there are {', '.join(EVERY + TRIED)}")
+            raise SystemExit(f"bench: there is no world '{name}'; there are {', '.join(NAMES)}")
     made += [Switch(name, path, mappings) for name, path in builds]
     for one in made:
         binary = getattr(one, "binary", None)

@@ -3,6 +3,8 @@
 //! * `bench-tools switch NAMESPACE NAMESPACE [MAPPINGS [SPIN [calls]]]`: the switch with one subnet of two interfaces, 10.9.0.10
 //!   and 10.9.0.11, and as many further mappings as asked for; its worker spins for SPIN microseconds, and with `calls` it does
 //!   without io_uring. It prints `ready` and the MACs, and works until it is killed.
+//! * `bench-tools edge KIND NAMESPACE NAMESPACE`: the same between two hosts that are in a security group (KIND `groups`), or between
+//!   one with an Elastic IP address (`elastic-ip`) or behind a NAT gateway (`nat`) and one beyond the internet gateway.
 //! * `bench-tools udp-send FROM TO SECONDS RATE FLOWS`: 64-byte datagrams; rate 0 is as fast as can be.
 //! * `bench-tools udp-receive AT SECONDS`: counts them.
 //! * `bench-tools echo TO SECONDS`: ICMP echo, the next as soon as the answer is there.
@@ -26,6 +28,8 @@ use localvpc::wire::MacAddr;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage};
 use serde_json::json;
 
+mod edges;
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Bytes of a datagram's payload.
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["switch", a, b, rest @ ..] if rest.len() <= 3 => switch(a, b, rest),
+        ["edge", kind, a, b] => edges::run(kind, [a, b]),
         ["udp-send", from, to, seconds, rate, flows] => udp_send(from, to, seconds, rate, flows),
         ["udp-receive", at, seconds] => udp_receive(at, seconds),
         ["echo", to, seconds] => echo(to, seconds),
