@@ -62,12 +62,6 @@ impl Program {
         self
     }
 
-    /// Discards what it writes.
-    pub(crate) fn quiet(mut self) -> Self {
-        self.0.stdout(Stdio::null());
-        self
-    }
-
     /// Discards what it writes, errors included.
     pub(crate) fn silent(mut self) -> Self {
         self.0.stdout(Stdio::null()).stderr(Stdio::null());
