@@ -21,6 +21,8 @@ pub(super) const FRAMES: &[i64] = &[
     c::SYS_io_uring_enter,
     c::SYS_io_uring_register,
     c::SYS_close,
+    // The next virtual machine at a stream socket that is open already.
+    c::SYS_accept4,
     // Waiting.
     c::SYS_epoll_ctl,
     c::SYS_epoll_pwait,

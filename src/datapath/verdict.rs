@@ -209,6 +209,8 @@ named! {
         NotAttached = "not_attached",
         /// Longer than the destination's MTU.
         TooLong = "too_long",
+        /// From a stream socket, with a length in front that is 0 or more than any frame has.
+        StreamLength = "stream_frame_length",
         /// Not ARP for IPv4 over Ethernet, or cut short.
         ArpMalformed = "arp_malformed",
         /// An ARP reply from a host: it changes nothing and goes nowhere.

@@ -79,7 +79,7 @@ impl Local {
             _ => 0,
         };
         self.failures = match outcome {
-            Ok(()) | Err(ReceiveError::Empty) => 0,
+            Ok(()) | Err(ReceiveError::Empty | ReceiveError::Length) => 0,
             Err(ReceiveError::Failed(_)) if frames > 0 => 1,
             Err(ReceiveError::Failed(_)) => self.failures + 1,
             Err(ReceiveError::Lost) => MOST_FAILURES,
@@ -187,9 +187,40 @@ impl Executor {
         if frames > 0 {
             self.process(shared, table, view, port, &mut local, now);
         }
+        if outcome == Err(ReceiveError::Length) {
+            self.no_frame(shared, table, port, &mut local, now);
+        }
         let lost = local.count_round(frames, outcome);
         self.locals[number as usize] = Some(local);
         RoundOutcome { frames, lost }
+    }
+
+    /// Counts a frame that was announced and cannot be read.
+    #[cold]
+    fn no_frame(&self, shared: &Shared, table: &PortTable, port: &Port, local: &mut Local, now: Duration) {
+        self.round_of(shared, table, port, &mut local.sampler, now)
+            .count_drop(&[], DropReason::StreamLength);
+    }
+
+    fn round_of<'a>(
+        &self,
+        shared: &'a Shared,
+        table: &'a PortTable,
+        port: &'a Port,
+        sampler: &'a mut Option<Box<Sampler>>,
+        now: Duration,
+    ) -> Round<'a> {
+        Round {
+            table,
+            port,
+            now,
+            block: &port.counters[self.index],
+            worker: self.index,
+            shared,
+            sampler,
+            audience: shared.observers.present(),
+            passage: Passage::default(),
+        }
     }
 
     /// Decides the frames of the batch and executes the verdicts.
@@ -205,17 +236,7 @@ impl Executor {
         let count = self.batch.len();
         let merge = count > 1 && local.pause == 0;
         local.pause = local.pause.saturating_sub(u8::from(count > 1));
-        let mut round = Round {
-            table,
-            port,
-            now,
-            block: &port.counters[self.index],
-            worker: self.index,
-            shared,
-            sampler: &mut local.sampler,
-            audience: shared.observers.present(),
-            passage: Passage::default(),
-        };
+        let mut round = self.round_of(shared, table, port, &mut local.sampler, now);
         round.block.received_frames.add(count as u64);
         let bytes: usize = (0..count).map(|index| self.batch.frame(index).len()).sum();
         round.block.received_bytes.add(bytes as u64);

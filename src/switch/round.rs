@@ -68,10 +68,15 @@ impl Round<'_> {
     /// The same for a frame whose checksum or segmentation is unfinished.
     pub(super) fn drop_unfinished(&mut self, frame: &[u8], offload: &Offload, reason: DropReason) {
         self.show(frame, offload, Fate::Dropped(reason));
-        self.block.dropped[reason as usize].add(1);
         if let Some(drops) = &self.shared.drops {
             drops.keep(self.port.id, reason, frame);
         }
+        self.count_drop(frame, reason);
+    }
+
+    /// Counts a dropped frame and reports it, without showing it to observers.
+    pub(super) fn count_drop(&mut self, frame: &[u8], reason: DropReason) {
+        self.block.dropped[reason as usize].add(1);
         let sampler = self.sampler.get_or_insert_with(|| Box::new(Sampler::new()));
         if let Some(unreported) = sampler.admit(&self.shared.events, reason, self.now) {
             self.shared.events.send(SwitchEvent::Dropped(DroppedFrame {

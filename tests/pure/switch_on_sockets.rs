@@ -1,9 +1,10 @@
-//! Tests the threaded switch over unix datagram sockets, without root: order, advertisements, announcements, counters.
+//! Tests the threaded switch over unix sockets, without root: order, advertisements, announcements, counters.
 #![allow(missing_docs)]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, Moved, SubnetI
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::duration::AdvertisementInterval;
 use localvpc::model::profile::Profile;
-use localvpc::switch::port::UnixPort;
+use localvpc::switch::port::{PortDevice, StreamPort, UnixPort};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig, SwitchEvent};
 use localvpc::wire::MacAddr;
 
@@ -88,7 +89,7 @@ impl World {
         }
     }
 
-    fn host(&mut self, number: u16, mtu: u16) -> Host {
+    fn interface(&mut self, number: u16) -> (MacAddr, InterfaceIndex) {
         let [high, low] = number.to_be_bytes();
         let (mac, address) = (MacAddr([2, 0, 0, 0, high, low]), Ipv4Addr::new(10, 0, high, low));
         let interface = self.fabric.add_interface(InterfaceSpec {
@@ -99,6 +100,20 @@ impl World {
         self.fabric
             .map(self.subnet, IpAddr::V4(address).into(), Some(interface));
         self.fabric.set_primary(interface, Some(address), None);
+        (mac, interface)
+    }
+
+    fn attach(&mut self, interface: InterfaceIndex, device: PortDevice) -> PortId {
+        let fabric = &mut self.fabric;
+        self.switch
+            .attach(interface, device, AttachOptions::default(), |port| {
+                fabric.set_port(interface, Some(port));
+            })
+            .expect("a socket can be watched")
+    }
+
+    fn host(&mut self, number: u16, mtu: u16) -> Host {
+        let (mac, interface) = self.interface(number);
         let to = self.directory.path().join(format!("switch-{number}"));
         let own = self.directory.path().join(format!("host-{number}"));
         let socket = UnixDatagram::bind(&own).expect("the path is free");
@@ -106,13 +121,7 @@ impl World {
             .set_read_timeout(Some(Duration::from_secs(1)))
             .expect("a timeout that is not zero");
         let port = UnixPort::bind(&to, &own, mtu).expect("the path is free");
-        let fabric = &mut self.fabric;
-        let port = self
-            .switch
-            .attach(interface, port, AttachOptions::default(), |port| {
-                fabric.set_port(interface, Some(port));
-            })
-            .expect("a socket can be watched");
+        let port = self.attach(interface, port.into());
         Host {
             socket,
             to,
@@ -124,9 +133,13 @@ impl World {
 }
 
 fn datagram(from: &Host, to: &Host, payload: &[u8]) -> Vec<u8> {
-    let address = |host: &Host| [10, 0, host.mac.0[4], host.mac.0[5]];
+    between(from.mac, to.mac, payload)
+}
+
+fn between(from: MacAddr, to: MacAddr, payload: &[u8]) -> Vec<u8> {
+    let address = |mac: MacAddr| [10, 0, mac.0[4], mac.0[5]];
     let mut frame = Vec::new();
-    etherparse::PacketBuilder::ethernet2(from.mac.0, to.mac.0)
+    etherparse::PacketBuilder::ethernet2(from.0, to.0)
         .ipv4(address(from), address(to), 64)
         .udp(1000, 2000)
         .write(&mut frame, payload)
@@ -382,4 +395,101 @@ fn idle_ports_cost_nothing_and_numbers_rest_before_they_are_given_again() {
         assert!(host.port.get() <= 300, "the oldest of the numbers that rest");
         assert!(hosts[..10].iter().any(|old| old.port == host.port));
     }
+}
+
+/// The next frame of a stream.
+fn next_of(stream: &mut UnixStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("a length comes");
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame).expect("a frame comes");
+    frame
+}
+
+fn in_front(frame: &[u8]) -> Vec<u8> {
+    [&u32::try_from(frame.len()).unwrap().to_be_bytes(), frame].concat()
+}
+
+#[test]
+fn a_stream_socket_is_a_port_like_any_other_and_a_length_that_no_frame_has_is_counted() {
+    let mut world = World::new(advertising_every(Duration::from_secs(1000)), 2);
+    let a = world.host(10, 9001);
+    let (mac, interface) = world.interface(11);
+    let path = world.directory.path().join("stream");
+    let port = world.attach(
+        interface,
+        StreamPort::listen(&path, 9001).expect("the path is free").into(),
+    );
+    let counters = |port| world.switch.counters(port).expect("attached");
+
+    a.send(&datagram_to(&a, mac, &[1; 30]));
+    assert!(
+        soon(|| counters(a.port).dropped(DropReason::DeviceFailed) == 1),
+        "no guest is there"
+    );
+    for round in 1..=2 {
+        let mut guest = UnixStream::connect(&path).expect("the port listens");
+        guest
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout that is not zero");
+        let frame = between(mac, a.mac, &[round; 8000]);
+        // In two parts, with a pause.
+        let octets = in_front(&frame);
+        guest.write_all(&octets[..100]).expect("the port reads");
+        std::thread::sleep(Duration::from_millis(20));
+        guest.write_all(&octets[100..]).expect("the port reads");
+        assert_eq!(a.receive(), Some(frame));
+        let back = datagram_to(&a, mac, &[round; 8000]);
+        a.send(&back);
+        assert_eq!(next_of(&mut guest), back);
+
+        guest.write_all(&u32::MAX.to_be_bytes()).expect("the port reads");
+        assert_eq!(guest.read(&mut [0]).expect("the port has closed the connection"), 0);
+        assert!(soon(
+            || counters(port).dropped(DropReason::StreamLength) == u64::from(round)
+        ));
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_read_its_stream_costs_frames_that_are_counted_and_no_others_wait() {
+    let mut world = World::new(advertising_every(Duration::from_secs(1000)), 1);
+    let (a, b) = (world.host(10, 9001), world.host(12, 9001));
+    let (mac, interface) = world.interface(11);
+    let (ours, mut guest) = UnixStream::pair().expect("sockets can be made");
+    let port = StreamPort::from_fd(ours.into(), 9001).expect("it is connected");
+    world.attach(interface, port.into());
+    let full = || {
+        let counters = world.switch.counters(a.port).expect("attached");
+        counters.dropped(DropReason::DeviceFull)
+    };
+    let mut sent = 0_u32;
+    while full() == 0 {
+        a.send(&datagram_to(&a, mac, &sent.to_be_bytes().repeat(2000)));
+        sent += 1;
+        assert!(sent < 100_000, "a socket has no room for all of these");
+    }
+    let other = datagram(&a, &b, &[5; 30]);
+    a.send(&other);
+    assert_eq!(b.receive(), Some(other));
+    assert!(soon(|| world
+        .switch
+        .counters(a.port)
+        .expect("attached")
+        .received
+        .frames
+        == u64::from(sent) + 1));
+    let lost = full();
+    for _ in 0..u64::from(sent) - lost {
+        let frame = next_of(&mut guest);
+        let payload = &frame[42..];
+        assert!(
+            payload.len() == 8000 && payload.chunks(4).all(|word| word == &payload[..4]),
+            "not whole"
+        );
+    }
+}
+
+fn datagram_to(from: &Host, to: MacAddr, payload: &[u8]) -> Vec<u8> {
+    between(from.mac, to, payload)
 }

@@ -1,14 +1,20 @@
 #!/bin/sh
-# Boots a virtual machine whose network card is a pair of unix datagram sockets, and prints its serial console.
+# Boots a virtual machine whose network card is a unix socket of localvpc, and prints its serial console.
 #
-#   boot.sh FOLDER SWITCH GUEST MAC PEER
+#   boot.sh FOLDER WORK NETDEV MAC PEER
 #
-# FOLDER keeps Debian's kernel between calls. SWITCH is the socket of localvpc, GUEST the one that QEMU binds, PEER a host that
-# the guest pings. There is no KVM and no disk: busybox runs from the initial RAM disk and ends the machine.
+# FOLDER keeps Debian's kernel between calls, WORK the files of this one. NETDEV is what QEMU's -netdev takes, without an id:
+#
+#   dgram,local.type=unix,local.path=GUEST,remote.type=unix,remote.path=SWITCH
+#   stream,server=off,addr.type=unix,addr.path=SWITCH
+#
+# PEER is a host that the guest pings. There is no KVM and no disk: busybox runs from the initial RAM disk and ends the machine.
 set -eu
-folder=$1 switch=$2 guest=$3 mac=$4 peer=$5
-mkdir -p "$folder"
+folder=$1 work=$2 netdev=$3 mac=$4 peer=$5
+mkdir -p "$folder" "$work"
 cd "$folder"
+exec 9>lock
+flock 9
 
 if [ ! -e kernel/boot ]; then
   package=$(apt-cache search --names-only '^linux-image-6.1.0-[0-9]+-cloud-amd64$' | cut -d' ' -f1 | sort -V | tail -n 1)
@@ -16,9 +22,11 @@ if [ ! -e kernel/boot ]; then
   dpkg -x "$package"_*.deb kernel.new
   mv kernel.new kernel
 fi
-modules=$(echo kernel/lib/modules/*)
+exec 9>&-
+kernel=$folder/kernel
+modules=$(echo "$kernel"/lib/modules/*)
 
-rm -rf root
+cd "$work"
 mkdir -p root/bin root/dev root/proc root/sys root/etc
 cp "$(command -v busybox)" root/bin/busybox
 # In the order in which they need each other.
@@ -57,8 +65,7 @@ INIT
 chmod +x root/init root/lease
 (cd root && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >initrd.gz
 
-rm -f "$guest"
 exec timeout 120 qemu-system-x86_64 -M q35 -cpu max -m 256 -nographic -no-reboot -vga none -nodefaults -serial stdio \
-  -kernel kernel/boot/vmlinuz-* -initrd initrd.gz -append 'console=ttyS0 quiet panic=-1' \
-  -netdev "dgram,id=n0,local.type=unix,local.path=$guest,remote.type=unix,remote.path=$switch" \
+  -kernel "$kernel"/boot/vmlinuz-* -initrd initrd.gz -append 'console=ttyS0 quiet panic=-1' \
+  -netdev "$netdev,id=n0" \
   -device "virtio-net-pci,netdev=n0,mac=$mac,romfile="

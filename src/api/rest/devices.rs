@@ -1,6 +1,7 @@
 //! Opens the device to attach: a TAP by name here, a TAP inside a network namespace, invisible outside of it, an
-//! inherited descriptor, or a unix socket whose other end is a virtual machine's network card.
+//! inherited descriptor, or a unix socket whose other end is a virtual machine's network card: datagrams or a stream.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -15,7 +16,7 @@ use crate::control::OpenedDevice;
 use crate::lab::link::{LinkChange, Netlink};
 use crate::lab::namespace::NAMED;
 use crate::lab::{Namespace, NamespaceError};
-use crate::switch::port::{PortDevice, PortError, TapOptions, TapPort, UnixPort};
+use crate::switch::port::{PortDevice, PortError, StreamPort, TapOptions, TapPort, UnixPort};
 use crate::wire::MacAddr;
 
 /// What to attach: a TAP by name, an inherited descriptor, or a unix socket.
@@ -30,7 +31,7 @@ pub(crate) struct AttachRequest {
     /// own if left out.
     #[schema(example = "host-a")]
     pub(crate) namespace: Option<String>,
-    /// The number of a TAP's descriptor that the server inherited when it was started.
+    /// The number of a descriptor that the server inherited when it was started: a TAP's, or with `stream` a socket's.
     pub(crate) fd: Option<i32>,
     /// The path of a unix datagram socket that the server binds, for a virtual machine: one datagram is one frame, as
     /// in QEMU's `-netdev dgram` with this path as `remote.path`.
@@ -39,6 +40,9 @@ pub(crate) struct AttachRequest {
     /// The path of the socket at the other end, which need not exist yet: QEMU's `local.path`. Goes with `unix`.
     #[schema(example = "/run/vm/guest.sock")]
     peer: Option<String>,
+    /// Whether the socket is a stream in which each frame has its length in front, as in QEMU's `-netdev stream`. The
+    /// server listens at `unix`, or connects to `peer`, or uses the connection `fd`: one of the three. Off if left out.
+    stream: Option<bool>,
     /// The name of an instance of the server's lab, in which the device appears; down, like a card added to a running
     /// machine. Excludes all other fields except `device_index`.
     #[schema(example = "a")]
@@ -55,7 +59,7 @@ pub(crate) struct AttachRequest {
     mtu: Option<u16>,
 }
 
-const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', 'unix' and 'peer', or 'instance'.";
+const REMEDY: &str = "Give 'tap' (and 'namespace'), 'fd', 'unix' and 'peer', 'stream', or 'instance'.";
 
 /// The instance that the request names, and the device index in it. Fields of other devices are refused.
 pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>)>, Problem> {
@@ -66,6 +70,7 @@ pub(crate) fn place(request: &AttachRequest) -> Result<Option<(&str, Option<u32>
         ("keep", request.keep.is_some()),
         ("unix", request.unix.is_some()),
         ("peer", request.peer.is_some()),
+        ("stream", request.stream.is_some()),
         ("offload", request.offload.is_some()),
         ("mtu", request.mtu.is_some()),
     ];
@@ -114,6 +119,9 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
         }
         options.mtu = mtu;
     }
+    if request.stream == Some(true) {
+        return open_stream(state, request, options.mtu, purpose.caller);
+    }
     if request.unix.is_some() || request.peer.is_some() {
         return open_socket(request, options.mtu, purpose.caller);
     }
@@ -129,34 +137,85 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
     }
 }
 
+/// Refuses fields of other devices.
+fn alone(others: &[(&'static str, bool)]) -> Result<(), Problem> {
+    match others.iter().find(|(_, given)| *given) {
+        Some((field, _)) => Err(Problem::invalid(*field, "It does not go with a unix socket").remedy("Leave it out.")),
+        None => Ok(()),
+    }
+}
+
+/// The path of a socket, as given in a field.
+fn socket_path<'a>(field: &'static str, path: &'a str) -> Result<&'a Path, Problem> {
+    let path = Path::new(path);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(Problem::invalid(field, "The path is not absolute").remedy("Give a path that begins with '/'."))
+}
+
+/// Opens a stream socket: one end of QEMU's `-netdev stream`.
+fn open_stream(state: &AppState, request: &AttachRequest, mtu: u16, caller: Caller) -> Result<Opened, Problem> {
+    alone(&[
+        ("tap", request.tap.is_some()),
+        ("namespace", request.namespace.is_some()),
+        ("keep", request.keep.is_some()),
+        ("offload", request.offload.is_some()),
+    ])?;
+    const ONE: &str = "With 'stream' give one of 'unix' (to listen there), 'peer' (to connect to it) and 'fd'.";
+    let refused = |field: &'static str, said: &str, error: &PortError, remedy: &str| {
+        let detail = if caller.is_owner() {
+            error.to_string()
+        } else {
+            said.to_owned()
+        };
+        Problem::invalid(field, detail).remedy(remedy)
+    };
+    let port = match (&request.unix, &request.peer, request.fd) {
+        (Some(path), None, None) => StreamPort::listen(socket_path("unix", path)?, mtu).map_err(|error| {
+            let remedy = "Give a path in a folder that exists, where nothing else is.";
+            refused("unix", "The socket cannot be bound", &error, remedy)
+        }),
+        (None, Some(path), None) => StreamPort::connect(socket_path("peer", path)?, mtu).map_err(|error| {
+            let remedy = "Start the virtual machine first, or give 'unix', for the server to listen.";
+            refused("peer", "The socket cannot be connected to", &error, remedy)
+        }),
+        (None, None, Some(fd)) => {
+            StreamPort::from_fd(inherited(state, fd, "one end of a connection")?, mtu).map_err(|error| {
+                refused(
+                    "fd",
+                    "The descriptor is no connection",
+                    &error,
+                    "Give a connected stream socket.",
+                )
+            })
+        }
+        (None, None, None) => Err(Problem::missing("unix", ONE)),
+        (None, Some(_), Some(_)) => Err(Problem::invalid("peer", "Two connections are given").remedy(ONE)),
+        (Some(_), _, _) => Err(Problem::invalid("unix", "The stream has one end here").remedy(ONE)),
+    };
+    port.map(|port| (PortDevice::Stream(port).into(), None))
+}
+
 /// Binds the socket of a virtual machine.
 fn open_socket(request: &AttachRequest, mtu: u16, caller: Caller) -> Result<Opened, Problem> {
-    let others = [
+    alone(&[
         ("tap", request.tap.is_some()),
         ("namespace", request.namespace.is_some()),
         ("fd", request.fd.is_some()),
         ("keep", request.keep.is_some()),
         ("offload", request.offload.is_some()),
-    ];
-    if let Some((field, _)) = others.iter().find(|(_, given)| *given) {
-        return Err(Problem::invalid(*field, "It does not go with a unix socket").remedy("Leave it out."));
-    }
+    ])?;
     let Some(path) = &request.unix else {
         return Err(Problem::missing("unix", "Name the socket that the server binds."));
     };
     let Some(peer) = &request.peer else {
         return Err(Problem::missing(
             "peer",
-            "Name the socket that the virtual machine binds.",
+            "Name the socket that the virtual machine binds; or set 'stream', for it to connect.",
         ));
     };
-    let (path, peer) = (Path::new(path), Path::new(peer));
-    if let Some((field, _)) = [("unix", path), ("peer", peer)]
-        .iter()
-        .find(|(_, path)| !path.is_absolute())
-    {
-        return Err(Problem::invalid(*field, "The path is not absolute").remedy("Give a path that begins with '/'."));
-    }
+    let (path, peer) = (socket_path("unix", path)?, socket_path("peer", peer)?);
     UnixPort::bind(path, peer, mtu)
         .map(|port| (PortDevice::Unix(port).into(), None))
         .map_err(|error| {
@@ -220,11 +279,19 @@ fn find_or_make(name: &str, options: TapOptions, mac: MacAddr) -> Result<TapPort
     Ok(tap)
 }
 
-/// Duplicates a descriptor that this process was started with.
+/// A TAP whose descriptor this process was started with.
 fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
+    TapPort::from_fd(inherited(state, fd, "a TAP")?, options)
+        .map(OpenedDevice::from)
+        .map_err(|error| refused("fd", &error))
+}
+
+/// Duplicates a descriptor that this process was started with, and that should be of `what`.
+fn inherited(state: &AppState, fd: i32, what: &str) -> Result<OwnedFd, Problem> {
     let wrong = |detail: String| {
-        Problem::invalid("fd", detail)
-            .remedy("Give the number of a TAP's descriptor that was open when the server started.")
+        Problem::invalid("fd", detail).remedy(format!(
+            "Give the number of a descriptor of {what} that was open when the server started."
+        ))
     };
     if let Some((interface, port)) = state.inherited().get(&fd).copied() {
         let current = state.controller.port_of(interface);
@@ -242,12 +309,9 @@ fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice,
     if flags & rustix::fs::OFlags::CLOEXEC.bits() != 0 {
         return Err(wrong(format!("Descriptor {fd} was not inherited")));
     }
-    let copy = pidfd_open(getpid(), PidfdFlags::empty())
+    pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|process| pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()))
-        .map_err(|error| wrong(format!("Descriptor {fd} cannot be duplicated: {error}")))?;
-    TapPort::from_fd(copy, options)
-        .map(OpenedDevice::from)
-        .map_err(|error| refused("fd", &error))
+        .map_err(|error| wrong(format!("Descriptor {fd} cannot be duplicated: {error}")))
 }
 
 fn refused(field: &str, error: &PortError) -> Problem {

@@ -24,9 +24,10 @@ use super::DropReason;
 use lab::{Case, Expect};
 
 /// The reasons that only the switch gives.
-const GIVEN_BY_THE_SWITCH: [DropReason; 6] = [
+const GIVEN_BY_THE_SWITCH: [DropReason; 7] = [
     DropReason::NeighborTableFull,
     DropReason::InvalidOffload,
+    DropReason::StreamLength,
     DropReason::InterfaceGone,
     DropReason::DeviceFull,
     DropReason::ServiceBusy,

@@ -2,7 +2,7 @@
 //! ([`uring`]). A port never blocks.
 //!
 //! Every port has the same form of a frame: [`HEADER`] bytes of offload header ([`vnet`]) directly followed by the
-//! frame. A port without such a header (a plain TAP, a datagram socket) leaves those bytes zero on reading and skips
+//! frame. A port without such a header (a plain TAP, a unix socket) leaves those bytes zero on reading and skips
 //! them on writing, so that a worker moves frames between different kinds of port without copying.
 //!
 //! `unsafe` is allowed in this folder only; each use states its invariant.
@@ -12,6 +12,7 @@
 mod ioctl;
 pub mod memory;
 pub mod segment;
+pub mod stream;
 pub mod tap;
 pub mod unix;
 pub mod uring;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 pub use memory::MemoryPort;
+pub use stream::StreamPort;
 pub use tap::{TapOptions, TapPort};
 pub use unix::UnixPort;
 pub use uring::Ring;
@@ -102,6 +104,12 @@ pub enum PortError {
         /// The reason.
         reason: &'static str,
     },
+    /// The descriptor is not a usable socket.
+    #[error("the descriptor is no usable socket: {reason}")]
+    UnusableSocket {
+        /// The reason.
+        reason: &'static str,
+    },
     /// Any other error of the kernel.
     #[error("{operation} on `{name}`: {source}")]
     Refused {
@@ -129,6 +137,8 @@ pub enum PortError {
 pub enum ReceiveError {
     /// Nothing is queued.
     Empty,
+    /// The length in front of a frame is one that no frame has.
+    Length,
     /// The device is gone for good: close the port.
     Lost,
     /// This read failed; a later one may succeed.
@@ -157,6 +167,8 @@ pub enum PortDevice {
     Tap(TapPort),
     /// A unix datagram socket.
     Unix(UnixPort),
+    /// A unix stream socket.
+    Stream(StreamPort),
     /// A cable in memory, for the stepped switch: it has no descriptor.
     Memory(MemoryPort),
 }
@@ -170,6 +182,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.receive(slot),
             Self::Unix(unix) => unix.receive(slot),
+            Self::Stream(stream) => stream.receive(slot),
             Self::Memory(cable) => cable.receive_into(slot),
         }
     }
@@ -181,6 +194,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.send(slot),
             Self::Unix(unix) => unix.send(slot),
+            Self::Stream(stream) => stream.send(slot),
             Self::Memory(cable) => cable.send(slot.get(HEADER..).unwrap_or_default()),
         }
     }
@@ -191,6 +205,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.send_pieces(pieces),
             Self::Unix(unix) => unix.send_pieces(pieces),
+            Self::Stream(stream) => stream.send_pieces(pieces),
             Self::Memory(cable) => {
                 let frame: Vec<u8> = without_header(pieces).iter().flat_map(|piece| piece.to_vec()).collect();
                 cable.send(&frame)
@@ -211,7 +226,7 @@ impl PortDevice {
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Tap(tap) => tap.capabilities(),
-            Self::Unix(_) | Self::Memory(_) => Capabilities::PLAIN,
+            Self::Unix(_) | Self::Stream(_) | Self::Memory(_) => Capabilities::PLAIN,
         }
     }
 
@@ -220,6 +235,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.mtu(),
             Self::Unix(unix) => unix.mtu(),
+            Self::Stream(stream) => stream.mtu(),
             Self::Memory(cable) => cable.mtu(),
         }
     }
@@ -228,7 +244,7 @@ impl PortDevice {
     pub fn set_carrier(&self, up: bool) -> Result<(), PortError> {
         match self {
             Self::Tap(tap) => tap.set_carrier(up),
-            Self::Unix(_) | Self::Memory(_) => Ok(()),
+            Self::Unix(_) | Self::Stream(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -237,6 +253,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => Some(tap.as_fd()),
             Self::Unix(unix) => Some(unix.as_fd()),
+            Self::Stream(stream) => Some(stream.as_fd()),
             Self::Memory(_) => None,
         }
     }
@@ -246,6 +263,7 @@ impl PortDevice {
         match self {
             Self::Tap(tap) => tap.name().to_owned(),
             Self::Unix(unix) => unix.path().display().to_string(),
+            Self::Stream(stream) => stream.path().display().to_string(),
             Self::Memory(_) => "a cable in memory".to_owned(),
         }
     }
@@ -254,6 +272,12 @@ impl PortDevice {
 impl From<TapPort> for PortDevice {
     fn from(tap: TapPort) -> Self {
         Self::Tap(tap)
+    }
+}
+
+impl From<StreamPort> for PortDevice {
+    fn from(stream: StreamPort) -> Self {
+        Self::Stream(stream)
     }
 }
 

@@ -36,32 +36,10 @@ impl UnixPort {
     /// Binds `path` and sends to `peer`, which need not exist yet. A socket file without a listener is replaced; one in
     /// use, or a file of another kind, is an error.
     pub fn bind(path: &Path, peer: &Path, mtu: u16) -> Result<Self, PortError> {
-        let failed = |path: &Path, operation| {
-            let path = path.to_owned();
-            move |source| PortError::Socket {
-                path,
-                operation,
-                source,
-            }
-        };
-        let local = SocketAddrUnix::new(path).map_err(failed(path, "reading the path"))?;
         let remote = SocketAddrUnix::new(peer).map_err(failed(peer, "reading the path"))?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
-            .map_err(failed(path, "making a socket"))?;
+        let fd = bind(path, SocketType::DGRAM)?;
         // A smaller buffer is no error: it drops sooner.
         sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER).map_err(failed(path, "sizing the buffer"))?;
-        match rustix::net::bind(&fd, &local) {
-            Err(Errno::ADDRINUSE) if is_stale(path, &local) => {
-                std::fs::remove_file(path).map_err(|error| PortError::Socket {
-                    path: path.to_owned(),
-                    operation: "removing a stale socket",
-                    source: error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error),
-                })?;
-                rustix::net::bind(&fd, &local).map_err(failed(path, "binding"))?;
-            }
-            outcome => outcome.map_err(failed(path, "binding"))?,
-        }
         Ok(Self {
             fd,
             path: path.to_owned(),
@@ -121,17 +99,48 @@ impl Drop for UnixPort {
     }
 }
 
+/// An error of an operation on the socket at a path.
+pub(super) fn failed(path: &Path, operation: &'static str) -> impl FnOnce(Errno) -> PortError + use<> {
+    let path = path.to_owned();
+    move |source| PortError::Socket {
+        path,
+        operation,
+        source,
+    }
+}
+
+/// A new socket that is bound to `path`, in place of a socket file that no process has open.
+pub(super) fn bind(path: &Path, kind: SocketType) -> Result<OwnedFd, PortError> {
+    let local = SocketAddrUnix::new(path).map_err(failed(path, "reading the path"))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).map_err(failed(path, "making a socket"))?;
+    match rustix::net::bind(&fd, &local) {
+        Err(Errno::ADDRINUSE) if is_stale(path, &local, kind) => {
+            std::fs::remove_file(path).map_err(|error| PortError::Socket {
+                path: path.to_owned(),
+                operation: "removing a stale socket",
+                source: error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error),
+            })?;
+            rustix::net::bind(&fd, &local).map_err(failed(path, "binding"))?;
+        }
+        outcome => outcome.map_err(failed(path, "binding"))?,
+    }
+    Ok(fd)
+}
+
 /// True when `path` is a socket file without a listener.
-fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
+fn is_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    let Ok(probe) = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None) else {
+    // A listener whose queue is full would be waited for.
+    let Ok(probe) = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::NONBLOCK, None) else {
         return false;
     };
     is_socket && rustix::net::connect(&probe, address) == Err(Errno::CONNREFUSED)
 }
 
 #[cold]
-fn send_error(error: Errno) -> SendError {
+pub(super) fn send_error(error: Errno) -> SendError {
     match error {
         Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM => SendError::Full,
         Errno::NOENT | Errno::CONNREFUSED | Errno::NOTCONN | Errno::CONNRESET | Errno::PIPE => SendError::NoPeer,
