@@ -61,6 +61,62 @@ fn ledger() -> String {
     fs::read_to_string(root().join("docs/fidelity.md")).expect("the ledger is there")
 }
 
+/// The files with an ending below a folder, and the functions of Python files there.
+fn programs(folder: &str, ending: &str, found: &mut BTreeSet<String>) {
+    let function = Regex::new(r"(?m)^def ([a-z0-9_]+)\(").expect("a pattern");
+    for entry in fs::read_dir(root().join(folder)).expect("the folder is there") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != ending) {
+            continue;
+        }
+        found.insert(path.file_name().expect("a name").to_string_lossy().into_owned());
+        if ending == "py" {
+            let text = fs::read_to_string(&path).expect("the file can be read");
+            found.extend(function.captures_iter(&text).map(|name| format!("{}.py", &name[1])));
+        }
+    }
+}
+
+#[test]
+fn every_finding_names_tests_that_exist() {
+    let mut shown = shown();
+    programs("tests/attack", "py", &mut shown);
+    programs("fuzz/fuzz_targets", "rs", &mut shown);
+    let page = fs::read_to_string(root().join("docs/findings.md")).expect("the page is there");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| no.") && !line.starts_with("| report"))
+        .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let [number, finding, tests] = row[..] else {
+            panic!("three cells, with a blank behind each bar: {row:?}");
+        };
+        let named = quoted(tests);
+        // Reports name the syntax, too; a scenario is what plays it.
+        let is_report = number.contains('#') || number == "the same";
+        let plays = |name: &&str| !is_report || name.ends_with(".yaml");
+        let names: Vec<&str> = named.into_iter().filter(plays).collect();
+        if names.is_empty() {
+            wrong.push(format!("no test: {finding}"));
+        }
+        wrong.extend(
+            names
+                .iter()
+                .filter(|name| !shown.contains(**name))
+                .map(|name| format!("there is no {name}: {finding}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // Ten of attacks, 24 of use: each has a row.
+    let count = |number: &str| rows.iter().filter(|row| row[0] == number).count();
+    for number in 1..=24 {
+        let least = if number <= 10 { 2 } else { 1 };
+        assert!(count(&number.to_string()) >= least, "no row for {number}");
+    }
+}
+
 #[test]
 fn every_fact_names_tests_that_exist_or_says_that_it_is_not_built_yet() {
     let (ledger, shown) = (ledger(), shown());

@@ -193,6 +193,8 @@ fn a_topology_comes_up_is_asked_about_and_goes_away() {
     );
     let explained = stdout(&server.ask(&["explain", "--from", "a", "--to", "10.0.1.11"]));
     assert!(explained.contains("Delivered to b"), "{explained}");
+    let dropped = server.ask(&["explain", "--from", "a", "--to", "10.0.1.99"]);
+    assert_eq!(code(&dropped), 1, "{}", stdout(&dropped));
     let checked = stdout(&server.ask(&["interfaces", "check", "b", "off"]));
     assert!(checked.contains("false"), "{checked}");
 

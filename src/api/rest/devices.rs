@@ -154,6 +154,16 @@ fn socket_path<'a>(field: &'static str, path: &'a str) -> Result<&'a Path, Probl
     Err(Problem::invalid(field, "The path is not absolute").remedy("Give a path that begins with '/'."))
 }
 
+/// Why a stream socket cannot be used. A caller who is not the owner does not learn which files there are.
+fn refused_stream(field: &'static str, said: &str, error: &PortError, remedy: &str, caller: Caller) -> Problem {
+    let detail = if caller.is_owner() {
+        error.to_string()
+    } else {
+        said.to_owned()
+    };
+    Problem::invalid(field, detail).remedy(remedy)
+}
+
 /// Opens a stream socket: one end of QEMU's `-netdev stream`.
 fn open_stream(state: &AppState, request: &AttachRequest, mtu: u16, caller: Caller) -> Result<Opened, Problem> {
     alone(&[
@@ -163,14 +173,7 @@ fn open_stream(state: &AppState, request: &AttachRequest, mtu: u16, caller: Call
         ("offload", request.offload.is_some()),
     ])?;
     const ONE: &str = "With 'stream' give one of 'unix' (to listen there), 'peer' (to connect to it) and 'fd'.";
-    let refused = |field: &'static str, said: &str, error: &PortError, remedy: &str| {
-        let detail = if caller.is_owner() {
-            error.to_string()
-        } else {
-            said.to_owned()
-        };
-        Problem::invalid(field, detail).remedy(remedy)
-    };
+    let refused = |field, said, error: &PortError, remedy| refused_stream(field, said, error, remedy, caller);
     let port = match (&request.unix, &request.peer, request.fd) {
         (Some(path), None, None) => StreamPort::listen(socket_path("unix", path)?, mtu).map_err(|error| {
             let remedy = "Give a path in a folder that exists, where nothing else is.";
@@ -316,4 +319,60 @@ fn inherited(state: &AppState, fd: i32, what: &str) -> Result<OwnedFd, Problem> 
 
 fn refused(field: &str, error: &PortError) -> Problem {
     Problem::invalid(field, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a caller learns of a refusal, without what it has written itself.
+    fn learned(refused: Problem, given: &str) -> String {
+        format!("{refused:?}").replace(given, "…")
+    }
+
+    #[test]
+    fn who_is_not_the_owner_does_not_learn_which_files_there_are() {
+        let folder = tempfile::tempdir().expect("a temporary directory can be made");
+        let there = folder.path().join("there");
+        std::fs::write(&there, "not a socket").expect("the folder can be written");
+        let paths = [
+            there,
+            folder.path().join("no/such/file"),
+            "/etc/shadow".into(),
+            "/root/missing/x".into(),
+        ];
+        let texts: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
+        let namespace = |text: &&str, caller| {
+            let error = Namespace::open(Path::new(text)).expect_err("it is no namespace");
+            learned(namespace_problem(text, &error, caller), text)
+        };
+        let socket = |text: &&str, caller| {
+            let request = serde_json::json!({ "unix": text, "peer": "/nowhere/peer" });
+            let request: AttachRequest = serde_json::from_value(request).expect("a request");
+            learned(
+                open_socket(&request, 1500, caller).expect_err("it cannot be bound"),
+                text,
+            )
+        };
+        let stream = |text: &&str, caller| {
+            let error = StreamPort::listen(Path::new(text), 1500).expect_err("it cannot be bound");
+            learned(
+                refused_stream("unix", "The socket cannot be bound", &error, "", caller),
+                text,
+            )
+        };
+        for (kind, learn) in [
+            ("namespace", &namespace as &dyn Fn(&&str, Caller) -> String),
+            ("socket", &socket),
+            ("stream", &stream),
+        ] {
+            for caller in [Caller::User(1000), Caller::Unknown] {
+                let learnt: std::collections::BTreeSet<String> = texts.iter().map(|text| learn(text, caller)).collect();
+                assert_eq!(learnt.len(), 1, "{kind}, {caller:?}: {learnt:#?}");
+            }
+            let owner: std::collections::BTreeSet<String> =
+                texts.iter().map(|text| learn(text, Caller::Owner)).collect();
+            assert!(owner.len() > 1, "the owner learns the reason: {kind}");
+        }
+    }
 }

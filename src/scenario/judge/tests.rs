@@ -239,3 +239,19 @@ fn a_refused_edit_is_right_only_when_it_was_expected() {
     assert_eq!(wrong(&expecting, &refused), NONE);
     assert_eq!(wrong(&expecting, &Seen::default()), ["it was done"]);
 }
+
+#[test]
+fn a_pattern_that_grows_too_large_is_refused_in_a_moment() {
+    let begin = std::time::Instant::now();
+    for written in [
+        "(a{1000}){1000}",
+        "\\w{3000}",
+        "((x{100}){100}){100}",
+        &"a?".repeat(100_000),
+    ] {
+        assert!(super::pattern(written).is_err(), "{written:.20}");
+    }
+    assert!(super::pattern("^PING .* 3 received").is_ok());
+    // Without the limit they take minutes.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+}
