@@ -8,7 +8,12 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::control::ControlError;
+use crate::model::CidrError;
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
+use crate::model::MappingError;
 use crate::model::ModelError;
+use crate::model::RouteTableError;
 use crate::model::error::RefusalKind;
 use crate::model::peering::PeeringError;
 use crate::store::StoreError;
@@ -118,30 +123,30 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::SecurityGroup(error) => of_kind(error.kind()),
         ModelError::NetworkAcl(error) => of_kind(error.kind()),
         ModelError::PrefixList(error) => of_kind(error.kind()),
-        ModelError::NotFound { .. } | ModelError::NoMapping { .. } | ModelError::NoRoute { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        ModelError::NotFound { .. }
+        | ModelError::Mapping(MappingError::NoMapping { .. })
+        | ModelError::RouteTable(RouteTableError::NoRoute { .. }) => StatusCode::NOT_FOUND,
         ModelError::NameTaken { .. }
-        | ModelError::CidrConflict { .. }
-        | ModelError::PrimaryCidr { .. }
-        | ModelError::MoveNotAllowed { .. }
-        | ModelError::AddressInUse { .. }
-        | ModelError::Overlap { .. }
-        | ModelError::NotAssigned { .. }
-        | ModelError::PrimaryAddress { .. }
-        | ModelError::SubnetFull { .. }
-        | ModelError::MacTaken { .. }
+        | ModelError::Cidr(CidrError::Conflict { .. })
+        | ModelError::Cidr(CidrError::Primary { .. })
+        | ModelError::Mapping(MappingError::MoveNotAllowed { .. })
+        | ModelError::Mapping(MappingError::AddressInUse { .. })
+        | ModelError::Mapping(MappingError::Overlap { .. })
+        | ModelError::Mapping(MappingError::NotAssigned { .. })
+        | ModelError::Mapping(MappingError::PrimaryAddress { .. })
+        | ModelError::Mapping(MappingError::SubnetFull { .. })
+        | ModelError::Interface(InterfaceError::MacTaken { .. })
         | ModelError::Dependents { .. }
-        | ModelError::InterfaceInUse { .. }
-        | ModelError::DeleteInUse { .. }
-        | ModelError::NotAttached { .. }
-        | ModelError::DeviceIndexTaken { .. }
-        | ModelError::InstanceState { .. }
-        | ModelError::InstanceUnavailable { .. }
-        | ModelError::Protected { .. }
-        | ModelError::RouteExists { .. }
-        | ModelError::MainRouteTable { .. }
-        | ModelError::NotAssociated { .. }
+        | ModelError::Interface(InterfaceError::InUse { .. })
+        | ModelError::Interface(InterfaceError::DeleteInUse { .. })
+        | ModelError::Interface(InterfaceError::NotAttached { .. })
+        | ModelError::Instance(InstanceError::DeviceIndexTaken { .. })
+        | ModelError::Instance(InstanceError::State { .. })
+        | ModelError::Instance(InstanceError::Unavailable { .. })
+        | ModelError::Instance(InstanceError::Protected { .. })
+        | ModelError::RouteTable(RouteTableError::RouteExists { .. })
+        | ModelError::RouteTable(RouteTableError::Main { .. })
+        | ModelError::RouteTable(RouteTableError::NotAssociated { .. })
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
@@ -152,19 +157,19 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::ElasticIp(_)
         | ModelError::FlowLog(_)
         | ModelError::NatGateway(_)
-        | ModelError::VpcWithoutIpv4
-        | ModelError::CidrSize { .. }
-        | ModelError::CidrRange { .. }
-        | ModelError::SubnetOutsideVpc { .. }
-        | ModelError::SubnetWithoutCidr
-        | ModelError::OutsideSubnet { .. }
-        | ModelError::Reserved { .. }
-        | ModelError::NoFamily { .. }
-        | ModelError::BadMac { .. }
-        | ModelError::Route { .. }
-        | ModelError::DifferentNetworks { .. }
+        | ModelError::Cidr(CidrError::VpcWithoutIpv4)
+        | ModelError::Cidr(CidrError::Size { .. })
+        | ModelError::Cidr(CidrError::Range { .. })
+        | ModelError::Cidr(CidrError::OutsideVpc { .. })
+        | ModelError::Cidr(CidrError::SubnetWithoutCidr)
+        | ModelError::Mapping(MappingError::OutsideSubnet { .. })
+        | ModelError::Mapping(MappingError::Reserved { .. })
+        | ModelError::Mapping(MappingError::NoFamily { .. })
+        | ModelError::Interface(InterfaceError::BadMac { .. })
+        | ModelError::RouteTable(RouteTableError::Route { .. })
+        | ModelError::RouteTable(RouteTableError::DifferentNetworks { .. })
         | ModelError::DhcpOptions(_)
-        | ModelError::TagKey { .. }
+        | ModelError::Instance(InstanceError::TagKey { .. })
         | ModelError::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -21,6 +21,8 @@ use crate::contain;
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::InterfaceError;
+use crate::model::MappingError;
 use crate::model::dhcp_options::DhcpOptionSet;
 use crate::model::interface::{AttachInterface, DetachInterface};
 use crate::model::mapping::{MappingFilter, MappingPage, PageCursor};
@@ -290,12 +292,12 @@ impl Controller {
         let interface = state.network.interface(reference)?;
         let id = interface.id;
         if state.ports.contains_key(&id) {
-            return Err(ModelError::InterfaceInUse { interface: id }.into());
+            return Err(ModelError::Interface(InterfaceError::InUse { interface: id }).into());
         }
         let index = state
             .binding
             .interface_index(id)
-            .ok_or(ModelError::NotAttached { interface: id })?;
+            .ok_or(ModelError::Interface(InterfaceError::NotAttached { interface: id }))?;
         let (interface, changes) = if interface.attachment.is_some() {
             (interface, Vec::new())
         } else {
@@ -623,7 +625,7 @@ impl Controller {
         }
         // It is worth the wait to say which of the two is missing.
         let subnet = self.read().network.subnet(reference)?.id;
-        Err(ModelError::NoMapping { subnet, address }.into())
+        Err(ModelError::Mapping(MappingError::NoMapping { subnet, address }).into())
     }
 
     /// At most `limit` mappings that match the filter and stand after the cursor.

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::faults::Later;
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
 use crate::model::instance::life::{
     ForgetInstance, InstanceState, LaunchInstances, ProtectInstance, SetInstanceState, StateReason,
 };
@@ -148,10 +150,10 @@ impl Controller {
         for id in instances {
             let instance = self.instance(&(*id).into())?;
             if instance.state != InstanceState::Running {
-                return Err(ModelError::InstanceState {
+                return Err(ModelError::Instance(InstanceError::State {
                     instance: *id,
                     wanted: InstanceState::Running,
-                }
+                })
                 .into());
             }
             found.push(instance);
@@ -213,7 +215,7 @@ impl Controller {
     ) -> Result<NetworkInterface, ControlError> {
         let found = self.interface(reference)?;
         let Some(place) = found.attachment else {
-            return Err(ModelError::NotAttached { interface: found.id }.into());
+            return Err(ModelError::Interface(InterfaceError::NotAttached { interface: found.id }).into());
         };
         let policy = self.vpc(&found.vpc_id.into())?.profile.instance.detaching;
         let later = match force {

@@ -3,11 +3,15 @@
 //! Sources: VPC user guide, "VPC CIDR blocks" and "Subnet sizing". A block with host bits is silently canonicalised, as
 //! by AWS: 100.68.0.18/18 becomes 100.68.0.0/18.
 
+mod error;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::error::ModelError;
+
+pub use error::CidrError;
 
 /// Sizes of an IPv4 block, for a VPC and for a subnet alike.
 const IPV4_RULE: &str = "an IPv4 block is from /16 to /28";
@@ -55,21 +59,21 @@ pub fn check_vpc_ipv4(blocks: &[Ipv4Net]) -> Result<Vec<Ipv4Net>, ModelError> {
     const FIELD: &str = "cidr_blocks";
     let mut checked: Vec<Ipv4Net> = Vec::with_capacity(blocks.len());
     let range = |net: Ipv4Net, reason| {
-        Err(ModelError::CidrRange {
+        Err(ModelError::Cidr(CidrError::Range {
             net: IpNet::V4(net),
             reason,
             field: FIELD,
-        })
+        }))
     };
     for block in blocks.iter().map(Ipv4Net::trunc) {
         let net = IpNet::V4(block);
         if !(16..=28).contains(&block.prefix_len()) {
-            return Err(ModelError::CidrSize {
+            return Err(ModelError::Cidr(CidrError::Size {
                 net,
                 rule: IPV4_RULE,
                 code: "InvalidVpc.Range",
                 field: FIELD,
-            });
+            }));
         }
         if let Some((_, reason)) = IPV4_UNUSABLE
             .iter()
@@ -90,17 +94,17 @@ pub fn check_vpc_ipv4(blocks: &[Ipv4Net]) -> Result<Vec<Ipv4Net>, ModelError> {
         }
         if let Some(other) = checked.iter().find(|other| overlap(net, IpNet::V4(**other))) {
             let with = format!("{other}, another block of the VPC");
-            return Err(ModelError::CidrConflict {
+            return Err(ModelError::Cidr(CidrError::Conflict {
                 net,
                 with,
                 code: "InvalidVpc.Conflict",
                 field: FIELD,
-            });
+            }));
         }
         checked.push(block);
     }
     if checked.is_empty() {
-        Err(ModelError::VpcWithoutIpv4)
+        Err(ModelError::Cidr(CidrError::VpcWithoutIpv4))
     } else {
         Ok(checked)
     }
@@ -113,39 +117,39 @@ pub fn check_vpc_ipv6(blocks: &[Ipv6Net]) -> Result<Vec<Ipv6Net>, ModelError> {
     for block in blocks.iter().map(Ipv6Net::trunc) {
         let net = IpNet::V6(block);
         if !matches!(block.prefix_len(), 44 | 48 | 52 | 56 | 60) {
-            return Err(ModelError::CidrSize {
+            return Err(ModelError::Cidr(CidrError::Size {
                 net,
                 rule: IPV6_VPC_RULE,
                 code: "InvalidVpc.Range",
                 field: FIELD,
-            });
+            }));
         }
         let first = block.addr().segments()[0];
         let unicast = (0x2000..0x4000).contains(&first) || first & 0xfe00 == 0xfc00;
         if !unicast {
             let reason = "it is neither global unicast (2000::/3) nor unique local (fc00::/7)";
-            return Err(ModelError::CidrRange {
+            return Err(ModelError::Cidr(CidrError::Range {
                 net,
                 reason,
                 field: FIELD,
-            });
+            }));
         }
         if overlap(net, IpNet::V6(AWS_SERVICES)) {
             let reason = "fd00:ec2::/32 serves the VPC itself";
-            return Err(ModelError::CidrRange {
+            return Err(ModelError::Cidr(CidrError::Range {
                 net,
                 reason,
                 field: FIELD,
-            });
+            }));
         }
         if let Some(other) = checked.iter().find(|other| overlap(net, IpNet::V6(**other))) {
             let with = format!("{other}, another block of the VPC");
-            return Err(ModelError::CidrConflict {
+            return Err(ModelError::Cidr(CidrError::Conflict {
                 net,
                 with,
                 code: "InvalidVpc.Conflict",
                 field: FIELD,
-            });
+            }));
         }
         checked.push(block);
     }
@@ -156,12 +160,12 @@ pub fn check_vpc_ipv6(blocks: &[Ipv6Net]) -> Result<Vec<Ipv6Net>, ModelError> {
 pub fn check_subnet_ipv4(block: Ipv4Net) -> Result<Ipv4Net, ModelError> {
     if !(16..=28).contains(&block.prefix_len()) {
         let net = IpNet::V4(block);
-        return Err(ModelError::CidrSize {
+        return Err(ModelError::Cidr(CidrError::Size {
             net,
             rule: IPV4_RULE,
             code: "InvalidSubnet.Range",
             field: "cidr_block",
-        });
+        }));
     }
     Ok(block.trunc())
 }
@@ -170,12 +174,12 @@ pub fn check_subnet_ipv4(block: Ipv4Net) -> Result<Ipv4Net, ModelError> {
 pub fn check_subnet_ipv6(block: Ipv6Net) -> Result<Ipv6Net, ModelError> {
     if block.prefix_len() != 64 {
         let (net, rule) = (IpNet::V6(block), IPV6_SUBNET_RULE);
-        return Err(ModelError::CidrSize {
+        return Err(ModelError::Cidr(CidrError::Size {
             net,
             rule,
             code: "InvalidSubnet.Range",
             field: "ipv6_cidr_block",
-        });
+        }));
     }
     Ok(block.trunc())
 }

@@ -39,6 +39,7 @@ pub mod vpc;
 
 pub use address::AddressOrPrefix;
 pub use change::Change;
+pub use cidr::CidrError;
 pub use command::Command;
 pub use egress_only::EgressOnlyGateway;
 pub use elastic_ip::ElasticIp;
@@ -50,18 +51,18 @@ pub use ids::{
     NetworkAclId, PeeringId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
     VpcId,
 };
-pub use instance::{Instance, metadata};
-pub use interface::{Attachment, InterfaceStatus, NetworkInterface};
+pub use instance::{Instance, InstanceError, metadata};
+pub use interface::{Attachment, InterfaceError, InterfaceStatus, NetworkInterface};
 pub use internet_gateway::InternetGateway;
 pub use limits::Limits;
-pub use mapping::{Mapping, MappingChange};
+pub use mapping::{Mapping, MappingChange, MappingError};
 pub use nat_gateway::NatGateway;
 pub use network::Network;
 pub use network_acl::NetworkAcl;
 pub use peering::Peering;
 pub use prefix_list::PrefixList;
 pub use profile::Profile;
-pub use route_table::RouteTable;
+pub use route_table::{RouteTable, RouteTableError};
 pub use security_group::SecurityGroup;
 pub use subnet::Subnet;
 pub use vpc::Vpc;

@@ -4,6 +4,7 @@
 
 use super::{Runtime, RuntimeError, lock};
 use crate::control::DevicePlace;
+use crate::model::InterfaceError;
 use crate::model::{Attachment, InterfaceId, ModelError, NetworkInterface, ResourceRef};
 
 /// The most network interfaces of an instance (EC2 instance types guide, "Network specifications": 15 of the largest on
@@ -151,7 +152,9 @@ impl Runtime {
         let primary = self.interface_of(host).ok_or_else(no_such_host)?;
         // A device is not made for an interface that cannot take it.
         if found.attachment.is_some() {
-            return Err(refused(ModelError::InterfaceInUse { interface: found.id }));
+            return Err(refused(ModelError::Interface(InterfaceError::InUse {
+                interface: found.id,
+            })));
         }
         let subnet = controller.subnet(&found.subnet_id.into())?;
         let zone = controller

@@ -373,7 +373,10 @@ async fn attach(
         let current = asked.controller.interface(&name)?;
         // No device is opened, or created, for an interface that cannot be attached.
         if asked.controller.port_of(current.id).is_some() {
-            return Err(crate::model::ModelError::InterfaceInUse { interface: current.id }.into());
+            return Err(
+                crate::model::ModelError::Interface(crate::model::InterfaceError::InUse { interface: current.id })
+                    .into(),
+            );
         }
         let profile = asked.controller.vpc(&current.vpc_id.into())?.profile;
         let mtu = current.settings.mtu.unwrap_or(profile.mtu);

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Instance;
 use super::metadata::MetadataChange;
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};
@@ -234,7 +236,7 @@ fn launch(
         });
     };
     if edit.own_instance(primary).is_some() {
-        return Err(ModelError::InterfaceInUse { interface: primary });
+        return Err(ModelError::Interface(InterfaceError::InUse { interface: primary }));
     }
     let made = edit.launch(spec.name, primary, spec.metadata, spec.tags)?;
     let pending = Instance {
@@ -289,13 +291,13 @@ fn set_state(
         return Ok((state, state));
     }
     if !state.leads_to(to) {
-        return Err(ModelError::InstanceState {
+        return Err(ModelError::Instance(InstanceError::State {
             instance: id,
             wanted: to,
-        });
+        }));
     }
     if to == InstanceState::ShuttingDown && before.protected {
-        return Err(ModelError::Protected { instance: id });
+        return Err(ModelError::Instance(InstanceError::Protected { instance: id }));
     }
     let mut after = Instance {
         state: to,

@@ -1,6 +1,7 @@
 //! Defines an instance: the host that network interfaces are attached to, and its metadata options. Each instance has
 //! one primary interface, which cannot be detached (EC2 user guide, "Elastic network interfaces").
 
+mod error;
 pub mod life;
 pub mod metadata;
 mod rules;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::error::InstanceError;
 use self::life::{InstanceState, Launch, StateReason};
 use self::metadata::{InstanceMetadata, MetadataChange};
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};

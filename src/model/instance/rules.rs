@@ -3,6 +3,8 @@
 use super::life::InstanceState;
 use super::metadata::{InstanceMetadata, MetadataChange, is_tag_key};
 use super::{CreateInstance, DeleteInstance, Instance, ModifyInstance};
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -139,7 +141,7 @@ impl Network {
         };
         let mut keys = instance.tags.keys().chain(self.state(primary).record.tags.keys());
         match keys.find(|key| !is_tag_key(key)) {
-            Some(key) => Err(ModelError::TagKey { key: key.clone() }),
+            Some(key) => Err(ModelError::Instance(InstanceError::TagKey { key: key.clone() })),
             None => Ok(()),
         }
     }
@@ -154,7 +156,7 @@ impl Command for CreateInstance {
         edit.instance_names.check(self.name.as_deref(), None)?;
         edit.unmanaged(primary)?;
         if edit.own_instance(primary).is_some() || edit.state(primary).record.attachment.is_some() {
-            return Err(ModelError::InterfaceInUse { interface: primary });
+            return Err(ModelError::Interface(InterfaceError::InUse { interface: primary }));
         }
         let instance = edit.launch(self.name, primary, self.metadata, self.tags)?;
         edit.check_tags(primary)?;

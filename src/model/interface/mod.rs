@@ -2,6 +2,7 @@
 //! source/destination check. Its first IPv4 address is the primary one and lasts as long as the interface.
 
 mod allowances;
+mod error;
 mod rules;
 mod tracking;
 
@@ -13,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use allowances::Allowances;
+pub use error::InterfaceError;
 pub use tracking::TrackingTimeouts;
 
 use crate::model::address::AddressOrPrefix;

@@ -4,6 +4,9 @@ use super::{
     AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, InterfaceRecord,
     InterfaceSettings, InterfaceState, ModifyAttachment, ModifyInterface, NetworkInterface,
 };
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
+use crate::model::MappingError;
 use crate::model::change::{Change, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -180,7 +183,9 @@ impl Command for CreateInterface {
         let wanted = with_primary(self.addresses, has_ipv4, has_ipv6);
         edit.assign(id, &wanted, false).map_err(|error| match error {
             // CreateNetworkInterface has an error code of its own for this.
-            ModelError::MoveNotAllowed { address, owner } => ModelError::AddressInUse { address, owner },
+            ModelError::Mapping(MappingError::MoveNotAllowed { address, owner }) => {
+                ModelError::Mapping(MappingError::AddressInUse { address, owner })
+            }
             other => other,
         })?;
         if let Some(metadata) = self.settings.metadata {
@@ -251,7 +256,7 @@ impl Command for DeleteInterface {
         edit.unmanaged(id)?;
         let view = edit.view(id);
         if view.attachment.is_some() {
-            return Err(ModelError::DeleteInUse { interface: id });
+            return Err(ModelError::Interface(InterfaceError::DeleteInUse { interface: id }));
         }
         if let Some(instance) = edit.own_instance(id).cloned() {
             let others: Vec<String> = edit.attached(instance.id).map(|(_, id)| id.to_string()).collect();
@@ -293,7 +298,7 @@ impl Command for AttachInterface {
         edit.unmanaged(id)?;
         let before = edit.state(id).record.clone();
         if before.attachment.is_some() {
-            return Err(ModelError::InterfaceInUse { interface: id });
+            return Err(ModelError::Interface(InterfaceError::InUse { interface: id }));
         }
         let own = |instance: &Instance| Attachment {
             delete_on_termination: true,
@@ -312,14 +317,16 @@ impl Command for AttachInterface {
         };
         let device_index = place.device_index;
         if matches!(instance.state, InstanceState::ShuttingDown | InstanceState::Terminated) {
-            return Err(ModelError::InstanceUnavailable { instance: instance.id });
+            return Err(ModelError::Instance(InstanceError::Unavailable {
+                instance: instance.id,
+            }));
         }
         if let Some(other) = edit.attachments.get(&(instance.id, device_index)) {
-            return Err(ModelError::DeviceIndexTaken {
+            return Err(ModelError::Instance(InstanceError::DeviceIndexTaken {
                 instance: instance.id,
                 device_index,
                 interface: *other,
-            });
+            }));
         }
         let launched = Instance {
             launched_at: instance.launched_at.or(Some(self.at)),
@@ -353,7 +360,7 @@ impl Command for ModifyAttachment {
         let id = edit.interface_id(&self.interface)?;
         let before = edit.state(id).record.clone();
         let Some(place) = before.attachment else {
-            return Err(ModelError::NotAttached { interface: id });
+            return Err(ModelError::Interface(InterfaceError::NotAttached { interface: id }));
         };
         let after = InterfaceRecord {
             attachment: Some(Attachment {
@@ -376,7 +383,7 @@ impl Command for DetachInterface {
         let id = edit.interface_id(&self.0)?;
         let before = edit.state(id).record.clone();
         if before.attachment.is_none() {
-            return Err(ModelError::NotAttached { interface: id });
+            return Err(ModelError::Interface(InterfaceError::NotAttached { interface: id }));
         }
         let after = InterfaceRecord {
             attachment: None,

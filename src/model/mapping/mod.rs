@@ -1,6 +1,8 @@
 //! Stores the mappings of a subnet, which never overlap: an address is owned by one interface, alone or as part of one
 //! delegated prefix. So each family is a set of disjoint intervals, sorted by their first address.
 
+mod error;
+mod listing;
 mod rules;
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +16,9 @@ use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
 use crate::model::interface::AddressRequest;
 use crate::wire::MacAddr;
 
-pub use self::rules::{EditFailed, MappingEdit, MappingFilter, MappingPage, PageCursor, ParseCursorError};
+pub use self::error::MappingError;
+pub use self::listing::{MappingFilter, MappingPage, PageCursor, ParseCursorError};
+pub use self::rules::{EditFailed, MappingEdit};
 
 /// One mapping for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

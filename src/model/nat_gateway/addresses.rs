@@ -6,6 +6,7 @@ use super::{
     AddNatAddresses, Connectivity, DrainNatAddresses, NatAddress, NatGateway, NatGatewayError, NatState,
     RemoveNatAddresses,
 };
+use crate::model::MappingError;
 use crate::model::change::Change;
 use crate::model::command::{Command, Edit};
 use crate::model::elastic_ip::{AddressAssociation, ElasticIp};
@@ -137,10 +138,10 @@ impl Edit<'_> {
         let subnet = self.subnet(&subnet_id.into())?;
         let vpc_id = subnet.vpc_id;
         if subnet.cidr_block.is_none() {
-            return Err(ModelError::NoFamily {
+            return Err(ModelError::Mapping(MappingError::NoFamily {
                 subnet: subnet_id,
                 family: "IPv4",
-            });
+            }));
         }
         let id = fresh_id(self.rng, |id| self.network.interfaces.contains_key(&id));
         let mac_address = self.network.vpcs[&vpc_id].choose_mac(None, "mac_address", self.rng)?;
@@ -262,7 +263,9 @@ fn exactly(address: Option<Ipv4Addr>) -> AddressRequest {
 /// An address of a new interface that another has is in use.
 fn in_use(error: ModelError) -> ModelError {
     match error {
-        ModelError::MoveNotAllowed { address, owner } => ModelError::AddressInUse { address, owner },
+        ModelError::Mapping(MappingError::MoveNotAllowed { address, owner }) => {
+            ModelError::Mapping(MappingError::AddressInUse { address, owner })
+        }
         other => other,
     }
 }

@@ -45,6 +45,7 @@ use super::route_table::RouteTableRecord;
 use super::security_group::SecurityGroup;
 use super::subnet::Subnet;
 use super::vpc::Vpc;
+use crate::model::InterfaceError;
 use crate::wire::MacAddr;
 
 pub(super) type Hashed<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -423,10 +424,10 @@ impl VpcState {
                 None
             };
             if let Some(reason) = reason {
-                return Err(ModelError::BadMac { mac, reason, field });
+                return Err(ModelError::Interface(InterfaceError::BadMac { mac, reason, field }));
             }
             if self.macs.contains_key(&mac) {
-                return Err(ModelError::MacTaken { mac, field });
+                return Err(ModelError::Interface(InterfaceError::MacTaken { mac, field }));
             }
             return Ok(mac);
         }

@@ -9,6 +9,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::model::CidrError;
+use crate::model::InterfaceError;
+use crate::model::MappingError;
 use crate::model::address::AddressOrPrefix;
 use crate::model::interface::{
     AddressRequest, AttachInterface, CreateInterface, DeleteInterface, DetachInterface, ModifyInterface,
@@ -218,17 +221,20 @@ fn a_mac_is_unique_in_its_vpc_and_the_routers_count() {
         let error = world.execute(spec).unwrap_err();
         assert_eq!(
             error,
-            ModelError::MacTaken {
+            ModelError::Interface(InterfaceError::MacTaken {
                 mac: taken,
                 field: "mac_address"
-            }
+            })
         );
     }
     let spec = CreateInterface {
         mac_address: Some(MacAddr::BROADCAST),
         ..CreateInterface::new(subnet)
     };
-    assert!(matches!(world.execute(spec), Err(ModelError::BadMac { .. })));
+    assert!(matches!(
+        world.execute(spec),
+        Err(ModelError::Interface(InterfaceError::BadMac { .. }))
+    ));
     // Another VPC may use it again.
     let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
     let other = world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();
@@ -277,9 +283,9 @@ fn the_first_four_addresses_of_a_subnet_and_the_last_belong_to_no_interface() {
         let error = world.edit(&[assign(a, reserved)]).unwrap_err().error;
         assert_eq!(
             error,
-            ModelError::Reserved {
+            ModelError::Mapping(MappingError::Reserved {
                 address: block(reserved)
-            }
+            })
         );
     }
     for reserved in [
@@ -290,13 +296,16 @@ fn the_first_four_addresses_of_a_subnet_and_the_last_belong_to_no_interface() {
     ] {
         assert!(matches!(
             world.edit(&[assign(a, reserved)]).unwrap_err().error,
-            ModelError::Reserved { .. }
+            ModelError::Mapping(MappingError::Reserved { .. })
         ));
     }
     for outside in ["10.0.2.10", "2001:db8:0:2::10", "10.0.2.16/28"] {
         let address = block(outside);
         let error = world.edit(&[assign(a, outside)]).unwrap_err().error;
-        assert_eq!(error, ModelError::OutsideSubnet { address, subnet });
+        assert_eq!(
+            error,
+            ModelError::Mapping(MappingError::OutsideSubnet { address, subnet })
+        );
     }
 }
 
@@ -316,10 +325,10 @@ fn an_interface_in_an_ipv4_subnet_always_has_a_primary_address() {
 #[test]
 fn the_primary_address_lasts_as_long_as_its_interface() {
     let (mut world, subnet, a, b) = World::pair();
-    let refused = ModelError::PrimaryAddress {
+    let refused = ModelError::Mapping(MappingError::PrimaryAddress {
         interface: a,
         address: "10.0.1.10".parse().unwrap(),
-    };
+    });
     assert_eq!(world.edit(&[unassign(a, "10.0.1.10")]).unwrap_err().error, refused);
     assert_eq!(world.edit(&[take(b, "10.0.1.10")]).unwrap_err().error, refused);
     let remove = MappingEdit::Remove {
@@ -417,11 +426,11 @@ fn mappings_never_overlap() {
         (take(a, "10.0.1.64/28"), "10.0.1.70", b),
     ] {
         match world.edit(&[edit]).unwrap_err().error {
-            ModelError::Overlap {
+            ModelError::Mapping(MappingError::Overlap {
                 existing: found,
                 owner: who,
                 ..
-            } => {
+            }) => {
                 assert_eq!((found, who), (block(existing), owner));
             }
             other => panic!("{other}"),
@@ -447,7 +456,7 @@ fn what_is_not_assigned_cannot_be_unassigned() {
     };
     assert!(matches!(
         world.edit(&[remove]).unwrap_err().error,
-        ModelError::NoMapping { .. }
+        ModelError::Mapping(MappingError::NoMapping { .. })
     ));
 }
 
@@ -457,10 +466,10 @@ fn a_new_interface_gets_all_its_addresses_or_does_not_come_to_be() {
     let error = world.interface(subnet, &["10.0.1.50", "10.0.1.11"]).unwrap_err();
     assert_eq!(
         error,
-        ModelError::AddressInUse {
+        ModelError::Mapping(MappingError::AddressInUse {
             address: block("10.0.1.11"),
             owner: b
-        }
+        })
     );
     assert_eq!(error.code(), "InvalidIPAddress.InUse");
     assert_eq!(world.owner(subnet, "10.0.1.50"), None);
@@ -477,7 +486,7 @@ fn a_subnet_gives_out_every_address_but_the_reserved_ones_and_then_says_that_it_
     given.dedup();
     assert_eq!(given.len(), 11);
     let error = world.interface(subnet, &[]).unwrap_err();
-    assert_eq!(error, ModelError::SubnetFull { subnet });
+    assert_eq!(error, ModelError::Mapping(MappingError::SubnetFull { subnet }));
     assert_eq!(error.code(), "InsufficientFreeAddressesInSubnet");
 }
 
@@ -518,7 +527,7 @@ fn nothing_is_deleted_under_its_dependents() {
     };
     world.execute(attach()).unwrap();
     let error = world.execute(attach()).unwrap_err();
-    assert_eq!(error, ModelError::InterfaceInUse { interface: a });
+    assert_eq!(error, ModelError::Interface(InterfaceError::InUse { interface: a }));
     assert_eq!(
         world.execute(DeleteInterface(a.into())).unwrap_err().code(),
         "InvalidParameterValue"
@@ -581,9 +590,9 @@ fn a_vpc_gains_and_loses_blocks_but_keeps_the_primary_and_those_in_use() {
     let error = world.execute(blocks(&["10.1.0.0/16"])).unwrap_err();
     assert_eq!(
         error,
-        ModelError::PrimaryCidr {
+        ModelError::Cidr(CidrError::Primary {
             net: "10.0.0.0/16".parse().unwrap()
-        }
+        })
     );
     world.execute(DeleteSubnet(subnet.into())).unwrap();
     world.execute(blocks(&["10.0.0.0/16"])).unwrap();
@@ -775,7 +784,10 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
         ..CreateInterface::new(second)
     };
     let error = world.execute(spec).unwrap_err();
-    assert!(matches!(error, ModelError::MacTaken { .. }), "{error}");
+    assert!(
+        matches!(error, ModelError::Interface(InterfaceError::MacTaken { .. })),
+        "{error}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! one for the subnets without an explicit association (VPC guide, "Route tables").
 
 mod changes;
+mod error;
 mod rules;
 mod targets;
 #[cfg(test)]
@@ -12,6 +13,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use error::RouteTableError;
 
 use crate::model::ids::{
     EgressOnlyGatewayId, InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, ResourceRef, RouteTableId, SubnetId,

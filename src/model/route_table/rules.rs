@@ -9,6 +9,8 @@ use super::{
     ModifyRouteTable, Route, RouteChange, RouteEdit, RouteEntry, RouteOrigin, RouteState, RouteTable, RouteTableRecord,
     RouteTarget, TargetRef,
 };
+use crate::model::CidrError;
+use crate::model::RouteTableError;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
@@ -86,7 +88,7 @@ impl Command for ModifyRouteTable {
         let before = edit.route_table_record(&self.table)?.clone();
         let (id, vpc) = (before.id, edit.vpc(&before.vpc_id.into())?.clone());
         if self.main == Some(false) && vpc.main_route_table_id == id {
-            return Err(ModelError::MainRouteTable { table: id });
+            return Err(ModelError::RouteTable(RouteTableError::Main { table: id }));
         }
         if let Some(name) = &self.name {
             edit.route_table_names.check(name.as_deref(), Some(id))?;
@@ -143,10 +145,10 @@ impl Command for AssociateRouteTable {
         let subnet = edit.subnet(&self.subnet)?;
         let subnet_id = subnet.id;
         if subnet.vpc_id != vpc {
-            return Err(ModelError::DifferentNetworks {
+            return Err(ModelError::RouteTable(RouteTableError::DifferentNetworks {
                 table,
                 subnet: subnet_id,
-            });
+            }));
         }
         edit.make(Association {
             subnet: subnet_id,
@@ -165,7 +167,7 @@ impl Command for DisassociateRouteTable {
         let table = edit.route_table_id(&self.table)?;
         let subnet = edit.subnet(&self.subnet)?.id;
         if edit.association(subnet) != Some(table) {
-            return Err(ModelError::NotAssociated { subnet, table });
+            return Err(ModelError::RouteTable(RouteTableError::NotAssociated { subnet, table }));
         }
         edit.make(Association {
             subnet,
@@ -343,10 +345,11 @@ impl Network {
         there: Option<bool>,
     ) -> Result<RouteChange, ModelError> {
         let (id, vpc) = (table.id, table.vpc_id);
-        let wrong = |text: String, field, remedy| Err(ModelError::Route { text, field, remedy });
+        let wrong =
+            |text: String, field, remedy| Err(ModelError::RouteTable(RouteTableError::Route { text, field, remedy }));
         let existing = table.routes.get(&destination).copied();
         match (existing, there) {
-            (Some(_), Some(false)) => return Err(ModelError::RouteExists { destination }),
+            (Some(_), Some(false)) => return Err(ModelError::RouteTable(RouteTableError::RouteExists { destination })),
             (None, Some(true)) => {
                 let text = format!("There is no route defined for '{destination}' in the route table.");
                 return wrong(text, "destination", "Create the route instead.");
@@ -451,12 +454,12 @@ impl Network {
                 } else {
                     "ipv6_cidr_blocks"
                 };
-                return Err(ModelError::CidrConflict {
+                return Err(ModelError::Cidr(CidrError::Conflict {
                     net: *range,
                     with: format!("the route to {net} in {id}"),
                     code: "InvalidVpc.Conflict",
                     field,
-                });
+                }));
             }
         }
         Ok(())
@@ -465,15 +468,17 @@ impl Network {
 
 fn delete_route(table: &RouteTableRecord, destination: IpNet) -> Result<RouteChange, ModelError> {
     match table.routes.get(&destination) {
-        None => Err(ModelError::NoRoute {
+        None => Err(ModelError::RouteTable(RouteTableError::NoRoute {
             table: table.id,
             destination,
-        }),
-        Some(entry) if entry.origin == RouteOrigin::CreateRouteTable => Err(ModelError::Route {
-            text: format!("cannot remove local route {destination} in route table {}", table.id),
-            field: "destination",
-            remedy: "Replace its target instead.",
-        }),
+        })),
+        Some(entry) if entry.origin == RouteOrigin::CreateRouteTable => {
+            Err(ModelError::RouteTable(RouteTableError::Route {
+                text: format!("cannot remove local route {destination} in route table {}", table.id),
+                field: "destination",
+                remedy: "Replace its target instead.",
+            }))
+        }
         Some(entry) => Ok(RouteChange {
             table: table.id,
             destination,

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::{RouteTableRecord, RouteTarget};
+use crate::model::RouteTableError;
 use crate::model::error::ModelError;
 use crate::model::ids::{EgressOnlyGatewayId, InternetGatewayId, NatGatewayId, PeeringId, ResourceId, ResourceRef};
 use crate::model::naming::Names;
@@ -47,11 +48,11 @@ impl Network {
         } else {
             return Ok(RouteTarget::EgressOnly(gateway.id));
         };
-        Err(ModelError::Route {
+        Err(ModelError::RouteTable(RouteTableError::Route {
             text: problem,
             field: "target",
             remedy: "Route IPv6 to the egress-only internet gateway of the VPC, and IPv4 to a NAT gateway.",
-        })
+        }))
     }
 
     pub(super) fn peering_target(
@@ -66,14 +67,14 @@ impl Network {
         if peering.peer_of(table.vpc_id).is_some() {
             return Ok(RouteTarget::Peering(peering.id));
         }
-        Err(ModelError::Route {
+        Err(ModelError::RouteTable(RouteTableError::Route {
             text: format!(
                 "route table {} and VPC peering connection {} belong to different networks",
                 table.id, peering.id
             ),
             field: "target",
             remedy: "Name a peering connection of the route table's VPC.",
-        })
+        }))
     }
 
     pub(super) fn nat_target(
@@ -88,14 +89,14 @@ impl Network {
         if gateway.vpc_id == table.vpc_id {
             return Ok(RouteTarget::NatGateway(gateway.id));
         }
-        Err(ModelError::Route {
+        Err(ModelError::RouteTable(RouteTableError::Route {
             text: format!(
                 "route table {} and NAT gateway {} belong to different networks",
                 table.id, gateway.id
             ),
             field: "target",
             remedy: "Name a NAT gateway of the route table's VPC.",
-        })
+        }))
     }
 
     pub(super) fn gateway_target(
@@ -107,13 +108,13 @@ impl Network {
         if self.is_gateway_of(gateway, table.vpc_id) {
             return Ok(RouteTarget::InternetGateway(gateway));
         }
-        Err(ModelError::Route {
+        Err(ModelError::RouteTable(RouteTableError::Route {
             text: format!(
                 "route table {} and network gateway {gateway} belong to different networks",
                 table.id
             ),
             field: "target",
             remedy: "Attach the gateway to the route table's VPC first.",
-        })
+        }))
     }
 }

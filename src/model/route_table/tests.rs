@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::*;
+use crate::model::RouteTableError;
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::error::ModelError;
 use crate::model::interface::{AttachInterface, DeleteInterface, DetachInterface};
@@ -222,9 +223,9 @@ fn bits_beyond_the_length_of_a_destination_count_for_nothing() {
     let again = place.create("100.68.0.0/18", interface).unwrap_err();
     assert_eq!(
         again,
-        ModelError::RouteExists {
+        ModelError::RouteTable(RouteTableError::RouteExists {
             destination: net("100.68.0.0/18")
-        }
+        })
     );
     assert_eq!(
         again.to_string(),

@@ -1,6 +1,7 @@
 //! Creates, changes and deletes subnets: inside a block of the VPC, and without overlap.
 
 use super::{CreateSubnet, DeleteSubnet, ModifySubnet, Subnet, plan};
+use crate::model::CidrError;
 use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_subnet_ipv4, check_subnet_ipv6, overlap};
 use crate::model::command::{Command, Edit};
@@ -99,17 +100,17 @@ impl Network {
             IpNet::V6(net) => vpc.ipv6_cidr_blocks.iter().any(|block| block.contains(&net)),
         };
         if !inside {
-            return Err(ModelError::SubnetOutsideVpc { net, field });
+            return Err(ModelError::Cidr(CidrError::OutsideVpc { net, field }));
         }
         // Blocks do not overlap, so only the last one that begins before the end of this one can overlap it.
         let before = siblings.blocks.range(..=net.broadcast()).next_back();
         match before.filter(|(_, (other, _))| overlap(net, *other)) {
-            Some((_, (other, id))) => Err(ModelError::CidrConflict {
+            Some((_, (other, id))) => Err(ModelError::Cidr(CidrError::Conflict {
                 net,
                 with: format!("{other} of {id}"),
                 code: "InvalidSubnet.Conflict",
                 field,
-            }),
+            })),
             None => Ok(()),
         }
     }
@@ -126,12 +127,12 @@ impl Network {
             return Ok(wanted);
         };
         if let Some(now) = now {
-            return Err(ModelError::CidrConflict {
+            return Err(ModelError::Cidr(CidrError::Conflict {
                 net: net.into(),
                 with: format!("{now}, which {} has", subnet.id),
                 code: "InvalidSubnet.Conflict",
                 field: FIELD,
-            });
+            }));
         }
         self.check_subnet_block(subnet.vpc_id, net.into(), FIELD)?;
         let mut here = self
@@ -150,7 +151,7 @@ impl Network {
     /// Checks that a subnet needs no IPv6 block.
     fn check_without_ipv6(&self, subnet: &Subnet) -> Result<(), ModelError> {
         if subnet.cidr_block.is_none() {
-            return Err(ModelError::SubnetWithoutCidr);
+            return Err(ModelError::Cidr(CidrError::SubnetWithoutCidr));
         }
         let state = self.subnets.get(&subnet.id);
         let mappings = state.into_iter().flat_map(|state| state.mappings.iter(None));
@@ -189,7 +190,7 @@ impl Command for CreateSubnet {
             (ipv6_cidr_block.map(IpNet::V6), "ipv6_cidr_block"),
         ];
         if blocks.iter().all(|(net, _)| net.is_none()) {
-            return Err(ModelError::SubnetWithoutCidr);
+            return Err(ModelError::Cidr(CidrError::SubnetWithoutCidr));
         }
         for (net, field) in blocks {
             if let Some(net) = net {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{CreateVpc, DeleteVpc, ModifyVpc, Vpc};
+use crate::model::CidrError;
 use crate::model::change::{Record, Stored};
 use crate::model::cidr::{check_vpc_ipv4, check_vpc_ipv6};
 use crate::model::command::{Command, Edit};
@@ -136,9 +137,9 @@ impl Command for ModifyVpc {
         )?;
         check_mtu(self.profile.as_deref().unwrap_or(&before.profile), &ipv6)?;
         if ipv4[0] != before.cidr_blocks[0] {
-            return Err(ModelError::PrimaryCidr {
+            return Err(ModelError::Cidr(CidrError::Primary {
                 net: before.cidr_blocks[0],
-            });
+            }));
         }
         edit.check_subnets_within(id, &ipv4, &ipv6)?;
         if let Some(name) = &self.name {
@@ -246,12 +247,12 @@ impl Network {
                 .filter(|net| !ipv6.iter().any(|block| block.contains(net)))
                 .map(|net| (IpNet::V6(net), "ipv6_cidr_blocks"));
             if let Some((net, field)) = homeless4.or(homeless6) {
-                return Err(ModelError::CidrConflict {
+                return Err(ModelError::Cidr(CidrError::Conflict {
                     net,
                     with: format!("the new blocks of the VPC: {} uses it", subnet.id),
                     code: "DependencyViolation",
                     field,
-                });
+                }));
             }
         }
         Ok(())

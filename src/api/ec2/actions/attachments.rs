@@ -9,6 +9,8 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::InstanceError;
+use crate::model::InterfaceError;
 use crate::model::instance::life::InstanceState;
 use crate::model::{Attachment, InstanceId, InterfaceId, ModelError, NetworkInterface};
 
@@ -48,16 +50,16 @@ impl Action for AttachNetworkInterface {
             ))
         })?;
         if interface.attachment.is_some() {
-            return Err(ModelError::InterfaceInUse {
+            return Err(ModelError::Interface(InterfaceError::InUse {
                 interface: interface.id,
-            }
+            })
             .into());
         }
         if !matches!(
             state_of(call, &instance),
             InstanceState::Running | InstanceState::Stopped | InstanceState::Pending
         ) {
-            return Err(ModelError::InstanceUnavailable { instance: instance.id }.into());
+            return Err(ModelError::Instance(InstanceError::Unavailable { instance: instance.id }).into());
         }
         same_zone(call, &interface, instance.primary_interface_id)?;
         let attached = controller.begin_attachment(interface.id, Attachment::new(instance.id, index))?;

@@ -8,6 +8,9 @@ use super::Checker;
 use crate::control::{ControlError, faults};
 use crate::file::diagnostic::Mistake;
 use crate::file::template::Scope;
+use crate::model::InstanceError;
+use crate::model::MappingError;
+use crate::model::RouteTableError;
 use crate::model::fault::FaultSpec;
 use crate::model::interface::DetachInterface;
 use crate::model::mapping::{EditMappings, MappingEdit};
@@ -95,12 +98,12 @@ impl Checker<'_> {
         // These hold whatever has happened before.
         let always = matches!(
             cause,
-            ModelError::Reserved { .. }
-                | ModelError::OutsideSubnet { .. }
-                | ModelError::NoFamily { .. }
+            ModelError::Mapping(MappingError::Reserved { .. })
+                | ModelError::Mapping(MappingError::OutsideSubnet { .. })
+                | ModelError::Mapping(MappingError::NoFamily { .. })
                 | ModelError::OutOfRange { .. }
-                | ModelError::TagKey { .. }
-                | ModelError::Route { .. }
+                | ModelError::Instance(InstanceError::TagKey { .. })
+                | ModelError::RouteTable(RouteTableError::Route { .. })
         );
         if always {
             self.would_be_refused(place, error.code(), &cause.to_string(), &cause.remedy());
