@@ -1,13 +1,12 @@
 //! Implements the commands that query a running server: lists, explanations, events.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use hyper::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::block::{BlockArguments, block_public_access};
 use super::capture::{CaptureArguments, capture};
@@ -23,14 +22,21 @@ use super::links::{EgressOnlyArguments, PeeringArguments, egress_only, peerings}
 use super::nat::{NatArguments, nat_gateways};
 use super::routes::{RouteTableArguments, route_tables};
 use super::show::{
-    DHCP_OPTIONS, INSTANCES, INTERFACES, MAPPINGS, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell,
-    outline, pretty, table, text,
+    DHCP_OPTIONS, INSTANCES, INTERFACES, Names, PORTS, REVISIONS, RUNS, SCENARIOS, SUBNETS, VPCS, View, cell, outline,
+    pretty, table, text,
 };
 use super::{Done, Failure, names, print};
 use crate::api::{Client, ClientError, Token, token};
 use crate::control::Point;
 use crate::lab::api::SOCKET;
-use crate::wire::MacAddr;
+
+mod explain;
+mod mappings;
+
+pub use explain::ExplainArguments;
+use explain::explain;
+pub use mappings::MappingArguments;
+use mappings::mappings;
 
 /// Timeout of a server on this machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -246,107 +252,6 @@ pub enum Switched {
     Off,
 }
 
-/// Selects mappings, and edits them.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct MappingArguments {
-    #[command(subcommand)]
-    action: Option<MappingAction>,
-    /// Of this subnet only
-    #[arg(long, add = ArgValueCompleter::new(names::subnets))]
-    subnet: Option<String>,
-    /// Of this interface only
-    #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
-    interface: Option<String>,
-    /// The one that this address belongs to
-    #[arg(long)]
-    address: Option<String>,
-    /// Those inside this network
-    #[arg(long)]
-    prefix: Option<String>,
-    #[command(flatten)]
-    which: ListArguments,
-}
-
-/// Edits of the mapping table.
-#[derive(Debug, Subcommand)]
-pub enum MappingAction {
-    /// Assign an address or delegated prefix that has no owner
-    Assign {
-        /// The address or prefix
-        address: String,
-        /// The interface that gets it
-        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
-        to: String,
-    },
-    /// Move an address or delegated prefix to another interface, in one step
-    Move {
-        /// The address or prefix
-        address: String,
-        /// The interface that gets it
-        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
-        to: String,
-    },
-    /// Take an address or delegated prefix away
-    Unassign {
-        /// The address or prefix
-        address: String,
-        /// The interface that loses it
-        #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
-        from: String,
-    },
-}
-
-/// A packet to explain.
-#[derive(Debug, Args)]
-pub struct ExplainArguments {
-    /// The interface that sends it: identifier or name
-    #[arg(long, add = ArgValueCompleter::new(names::interfaces))]
-    from: String,
-    /// The address that it goes to, or an interface: identifier or name
-    #[arg(long, required_unless_present = "frame")]
-    to: Option<String>,
-    /// The address that it comes from
-    #[arg(long)]
-    source: Option<IpAddr>,
-    /// What it carries
-    #[arg(long, value_enum)]
-    protocol: Option<Carried>,
-    /// Its source port
-    #[arg(long)]
-    source_port: Option<u16>,
-    /// Its destination port
-    #[arg(long)]
-    port: Option<u16>,
-    /// The MAC address that a static neighbor entry of the host holds
-    #[arg(long)]
-    mac: Option<MacAddr>,
-    /// Explain the reply as well
-    #[arg(long)]
-    both: bool,
-    /// The whole frame in hexadecimal
-    #[arg(long, conflicts_with_all = ["to", "source", "protocol", "source_port", "port", "mac", "both"])]
-    frame: Option<String>,
-}
-
-/// What a packet carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Carried {
-    Icmp,
-    Udp,
-    Tcp,
-}
-
-impl Carried {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Icmp => "icmp",
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
 /// Sends the query, and shows the answer.
 pub fn query(remote: &Remote, query: Query) -> Done {
     let (client, runtime) = remote.connect()?;
@@ -536,113 +441,6 @@ async fn history(client: &Client, output: Output, revision: Option<u64>, last: u
     let answer = client.get(&path).await.map_err(failed)?;
     let entries = answer["revisions"].as_array().cloned().unwrap_or_default();
     answer_shown(client, output, &answer, &entries, &REVISIONS).await
-}
-
-async fn mappings(client: &Client, output: Output, arguments: MappingArguments) -> Done {
-    let edit = match arguments.action {
-        None => {
-            let mut filter = vec![
-                ("subnet", arguments.subnet),
-                ("interface", arguments.interface),
-                ("address", arguments.address),
-                ("prefix", arguments.prefix),
-            ];
-            filter.extend(arguments.which.parameters());
-            return list(
-                client,
-                output,
-                &with_query("/v1/mappings", &filter),
-                "mappings",
-                &MAPPINGS,
-            )
-            .await;
-        }
-        Some(MappingAction::Assign { address, to }) => {
-            json!({ "op": "assign", "address": address, "interface": to })
-        }
-        Some(MappingAction::Move { address, to }) => {
-            json!({ "op": "assign", "address": address, "interface": to, "move": true })
-        }
-        Some(MappingAction::Unassign { address, from }) => {
-            json!({ "op": "unassign", "address": address, "interface": from })
-        }
-    };
-    let answer = client.post(BULK, &json!({ "edits": [edit] })).await.map_err(failed)?;
-    show(output.json, &answer, |answer| {
-        let count = |what: &str| answer[what].as_u64().unwrap_or(0);
-        format!(
-            "{} assigned, {} moved, {} unassigned\n",
-            count("assigned"),
-            count("moved"),
-            count("unassigned")
-        )
-    });
-    Ok(())
-}
-
-/// Path of lists of edits.
-const BULK: &str = "/v1/mappings/bulk";
-
-async fn explain(client: &Client, json: bool, arguments: ExplainArguments) -> Done {
-    let mut body = Map::new();
-    body.insert("from".into(), arguments.from.into());
-    let texts = [
-        ("to", arguments.to),
-        ("source", arguments.source.map(|address| address.to_string())),
-        (
-            "protocol",
-            arguments.protocol.map(|protocol| protocol.name().to_owned()),
-        ),
-        ("destination_mac", arguments.mac.map(|mac| mac.to_string())),
-        ("frame", arguments.frame),
-    ];
-    for (field, value) in texts {
-        body.extend(value.map(|value| (field.to_owned(), Value::from(value))));
-    }
-    for (field, value) in [
-        ("source_port", arguments.source_port),
-        ("destination_port", arguments.port),
-    ] {
-        body.extend(value.map(|value| (field.to_owned(), Value::from(value))));
-    }
-    if arguments.both {
-        body.insert("both".into(), true.into());
-    }
-    let answer = client.post("/v1/explain", &body).await.map_err(failed)?;
-    show(json, &answer, explanation);
-    if answer["arrives"] == true {
-        Ok(())
-    } else {
-        Err(Failure::silent(Failure::REFUSED))
-    }
-}
-
-/// The frames with their stages, as text.
-fn explanation(answer: &Value) -> String {
-    let mut shown = way(answer);
-    if answer["reply"].is_object() {
-        shown.push_str("\nThe way back\n\n");
-        shown.push_str(&way(&answer["reply"]));
-    }
-    shown
-}
-
-/// One direction of an explanation.
-fn way(answer: &Value) -> String {
-    let mut shown = String::new();
-    for frame in answer["frames"].as_array().into_iter().flatten() {
-        shown.push_str(&format!("{}\n", text(frame, "purpose")));
-        for step in frame["steps"].as_array().into_iter().flatten() {
-            shown.push_str(&format!("  {:18} {}\n", text(step, "stage"), text(step, "description")));
-        }
-        let verdict = &frame["verdict"];
-        shown.push_str(&format!(
-            "  {:18} {}\n\n",
-            text(verdict, "action"),
-            text(verdict, "description")
-        ));
-    }
-    shown + text(answer, "summary") + "\n"
 }
 
 async fn events(client: &Client, json: bool, path: &str) -> Done {
