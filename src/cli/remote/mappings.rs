@@ -34,7 +34,7 @@ pub struct MappingArguments {
 
 /// Edits of the mapping table.
 #[derive(Debug, Subcommand)]
-pub enum MappingAction {
+pub(super) enum MappingAction {
     /// Assign an address or delegated prefix that has no owner
     Assign {
         /// The address or prefix
