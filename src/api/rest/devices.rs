@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     /// What a caller learns of a refusal, without what it has written itself.
-    fn learned(refused: Problem, given: &str) -> String {
+    fn learned(refused: &Problem, given: &str) -> String {
         format!("{refused:?}").replace(given, "…")
     }
 
@@ -344,20 +344,20 @@ mod tests {
         let texts: Vec<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
         let namespace = |text: &&str, caller| {
             let error = Namespace::open(Path::new(text)).expect_err("it is no namespace");
-            learned(namespace_problem(text, &error, caller), text)
+            learned(&namespace_problem(text, &error, caller), text)
         };
         let socket = |text: &&str, caller| {
             let request = serde_json::json!({ "unix": text, "peer": "/nowhere/peer" });
             let request: AttachRequest = serde_json::from_value(request).expect("a request");
             learned(
-                open_socket(&request, 1500, caller).expect_err("it cannot be bound"),
+                &open_socket(&request, 1500, caller).expect_err("it cannot be bound"),
                 text,
             )
         };
         let stream = |text: &&str, caller| {
             let error = StreamPort::listen(Path::new(text), 1500).expect_err("it cannot be bound");
             learned(
-                refused_stream("unix", "The socket cannot be bound", &error, "", caller),
+                &refused_stream("unix", "The socket cannot be bound", &error, "", caller),
                 text,
             )
         };
