@@ -84,6 +84,7 @@ impl ServeHost for InsideApi {
             .on_behalf_of(Author::Instance(host.instance.as_str().into()));
         let router = router(state.clone())
             .layer(Extension(Transport::Instance(host.access)))
+            .layer(Extension(Identity::Host(host.instance.as_str().to_owned())))
             .layer(Extension(Caller::Unknown));
         let stop = until_end(ended, state);
         threads.spawn(async move {
@@ -149,7 +150,7 @@ impl HostCaller {
             Some(host) => (host.name, host.api),
             None => (instance.name.clone().unwrap_or_else(|| id.to_string()), ApiAccess::Full),
         };
-        let identity = Identity {
+        let identity = Identity::Instance {
             instance: id,
             role: instance.metadata.iam_role,
         };

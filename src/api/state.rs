@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::bodies::{self, Budget};
 use super::connections::{ConnectionCounts, Connections};
-use super::ec2::Memory;
+use super::ec2::{Keys, Memory};
 use super::guard::{GuardConfig, Permissions};
 use super::rest::{Answers, Containers, Opening};
 use crate::control::{ControlError, Controller};
@@ -99,6 +99,13 @@ impl AppState {
     #[must_use]
     pub fn throttling_ec2(self) -> Self {
         self.inner.ec2.throttle();
+        self
+    }
+
+    /// The same state, whose EC2 API verifies the signature of each request: with these keys, and with those of roles.
+    #[must_use]
+    pub fn verifying_ec2(self, keys: Keys) -> Self {
+        self.inner.ec2.verify(keys);
         self
     }
 

@@ -176,6 +176,7 @@ fn impossible(error: impl std::fmt::Display) -> Failure {
 /// Starts the network, creates the topology, serves until a signal comes, and removes everything.
 fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: Option<&Topology>) -> Done {
     let token = remote.token()?;
+    let keys = arguments.keys()?;
     super::become_capable()?;
     let mut succession = succession(arguments)?;
     let store = arguments.store()?;
@@ -230,10 +231,14 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
             exec: arguments.allow_exec,
             ..Permissions::default()
         },
+        signed_ec2: arguments.verify_sigv4,
     };
     let mut state = AppState::of_runtime(Arc::clone(&runtime), guard);
     if arguments.ec2_throttling {
         state = state.throttling_ec2();
+    }
+    if arguments.verify_sigv4 {
+        state = state.verifying_ec2(keys);
     }
     let inside: Arc<dyn HostApi> = InsideApi::start(state.clone()).map_err(impossible)?;
     runtime.serve_hosts(&inside);

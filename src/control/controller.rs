@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::credentials::RoleSecret;
 use super::error::ControlError;
 use super::events::{Author, EventKind, EventLog, PartOf, Subscription};
 use super::fabric::Binding;
@@ -101,6 +102,8 @@ pub(super) struct Shared {
     pub(super) api_faults: ApiFaults,
     pub(super) hosts: SettledHosts,
     services: OnceLock<ServicesHandle>,
+    /// What the credentials of roles are derived from.
+    role_secret: OnceLock<RoleSecret>,
     /// What records flows for flow logs.
     pub(super) recorder: RecorderSlot,
     /// Makes an event of each panic that is contained.
@@ -207,6 +210,7 @@ impl Controller {
             api_faults: ApiFaults::default(),
             hosts: SettledHosts::default(),
             services: OnceLock::new(),
+            role_secret: OnceLock::new(),
             recorder: RecorderSlot::default(),
             panics: OnceLock::new(),
         };
@@ -235,6 +239,16 @@ impl Controller {
             shared: Arc::clone(&self.shared),
             author: Some(author),
         }
+    }
+
+    /// Derives the credentials of roles from a secret that an earlier server had, so that they stay valid.
+    pub fn set_role_secret(&self, secret: RoleSecret) {
+        self.shared.role_secret.get_or_init(|| secret);
+    }
+
+    /// What the credentials of roles are derived from.
+    pub fn role_secret(&self) -> RoleSecret {
+        *self.shared.role_secret.get_or_init(|| RoleSecret::new(rand::random()))
     }
 
     pub(super) fn downgrade(&self) -> WeakController {

@@ -3,6 +3,7 @@
 
 mod change_events;
 mod controller;
+pub mod credentials;
 pub mod error;
 pub mod events;
 pub mod explain;
@@ -26,6 +27,7 @@ mod source;
 mod tests;
 
 pub use controller::{Controller, ControllerConfig, Snapshot, Tracking};
+pub use credentials::{Credentials, RoleSecret, Session};
 pub use error::ControlError;
 pub use events::{Author, Event, EventKind, HistoryUsage, Subscription};
 pub use explain::{ExplainRequest, Explanation};

@@ -9,6 +9,7 @@ use data_encoding::BASE32_NOPAD;
 use ipnet::IpNet;
 
 use super::controller::{Controller, State};
+use super::credentials::{RoleSecret, Session};
 use super::lookups::ACCOUNT;
 use crate::datapath::faults::MetadataFault;
 use crate::mapping::InterfaceIndex;
@@ -62,7 +63,7 @@ impl State {
     }
 
     /// The metadata of the host behind an interface: those of its instance, through whichever interface it asks.
-    fn document(&self, index: InterfaceIndex, now: Duration) -> Option<Instance> {
+    fn document(&self, index: InterfaceIndex, now: Duration, secret: &RoleSecret) -> Option<Instance> {
         let asker = self.binding.interface_id(index)?;
         let own = self.network.instance_of(asker)?;
         let (interface, _, subnet) = self.asker(self.binding.interface_index(own.primary_interface_id)?)?;
@@ -96,7 +97,10 @@ impl State {
                 .map(|(name, device)| (name.to_owned(), device.to_owned()))
                 .into(),
             public_keys: Vec::new(),
-            role: metadata.iam_role.as_deref().map(|name| role(name, bits, launched)),
+            role: metadata
+                .iam_role
+                .as_deref()
+                .map(|name| role(name, own.id, launched, secret)),
             tags: tags.into_iter().collect(),
             user_data: metadata.user_data.clone().map(String::into_bytes),
             interfaces: self.interfaces_of(&interface, now),
@@ -238,9 +242,8 @@ fn served(metadata: &InstanceMetadata) -> MetadataOptions {
     }
 }
 
-/// Credentials in the form of real ones, without a use: no service here checks them. They are renewed as EC2 renews
-/// them.
-fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
+/// The credentials of an instance's role. They are renewed as EC2 renews them.
+fn role(name: &str, instance: InstanceId, launched: SystemTime, secret: &RoleSecret) -> Role {
     let after = |time: SystemTime, by| time.checked_add(by).unwrap_or(time);
     let now = SystemTime::now();
     let age = now.duration_since(launched).unwrap_or_default();
@@ -249,23 +252,33 @@ fn role(name: &str, bits: u64, launched: SystemTime) -> Role {
         launched,
         (CREDENTIALS / 2).saturating_mul(u32::try_from(period).unwrap_or(u32::MAX)),
     );
-    let word = |salt: u64| BASE32_NOPAD.encode(&(bits ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    let expiration = after(last_updated, CREDENTIALS);
+    // The name of the session is the instance (IAM guide, "Using an IAM role to grant permissions").
+    let credentials = secret.credentials(&Session {
+        role: name.to_owned(),
+        name: instance.to_string(),
+        instance: Some(instance),
+        expires: expiration.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        number: 0,
+    });
+    let profile = instance.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Role {
         name: name.to_owned(),
         instance_profile_arn: format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}"),
-        instance_profile_id: format!("AIPA{}", word(1)),
-        access_key_id: format!("ASIA{}", word(2 + period)),
-        secret_access_key: format!("{}{}{}", word(3 + period), word(4 + period), word(5 + period)),
-        token: format!("{}{}", word(6 + period), word(7 + period)),
+        instance_profile_id: format!("AIPA{}", BASE32_NOPAD.encode(&profile.to_be_bytes())),
+        access_key_id: credentials.access_key_id,
+        secret_access_key: credentials.secret_access_key,
+        token: credentials.session_token,
         last_updated,
-        expiration: after(last_updated, CREDENTIALS),
+        expiration,
     }
 }
 
 impl MetadataSource for Controller {
     fn instance(&self, interface: InterfaceIndex) -> Option<Arc<Instance>> {
         let now = self.shared.timer.now();
-        self.read().document(interface, now).map(Arc::new)
+        let secret = self.role_secret();
+        self.read().document(interface, now, &secret).map(Arc::new)
     }
 
     fn fault(&self, interface: InterfaceIndex, path: &[&str]) -> Option<MetadataFault> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cleanup::{self, Record};
 use super::{Runtime, RuntimeError};
-use crate::control::{Controller, DevicePlace, OpenedDevice};
+use crate::control::{Controller, DevicePlace, OpenedDevice, RoleSecret};
 use crate::lab::{KEEPER_SUBCOMMAND, Keeper, Kept, hold, keeper};
 use crate::model::{Attachment, InterfaceId};
 use crate::services::imds::TokenSecret;
@@ -33,23 +33,36 @@ struct PortNote {
     at: u128,
 }
 
-/// Where the store keeps the secret of metadata tokens.
+/// Where the store keeps secrets: that of metadata tokens, and that of the credentials of roles.
 const SECRETS: &str = "secrets";
 const TOKENS: &str = "metadata tokens";
+const ROLES: &str = "role credentials";
 
 /// The secret of metadata tokens, the same in each server of a state. A network that is not kept has none of its own.
 pub(super) fn token_secret(store: &dyn Store) -> Result<Option<TokenSecret>, StoreError> {
+    Ok(secret(store, TOKENS)?.map(TokenSecret::new))
+}
+
+/// The secret of the credentials of roles, as above.
+pub(super) fn role_secret(store: &dyn Store) -> Result<Option<RoleSecret>, StoreError> {
+    Ok(secret(store, ROLES)?.map(RoleSecret::new))
+}
+
+/// A secret of a store that lasts; drawn where it has none yet.
+fn secret<const OCTETS: usize>(store: &dyn Store, place: &str) -> Result<Option<[u8; OCTETS]>, StoreError> {
     if !store.lasts() {
         return Ok(None);
     }
     let shelved = store.shelved(SECRETS)?;
-    let known = shelved.iter().find(|(place, _)| place == TOKENS);
-    let known = known.and_then(|(_, text)| <[u8; 16]>::try_from(HEXLOWER.decode(text.as_bytes()).ok()?).ok());
-    let octets = known.unwrap_or_else(rand::random);
-    if known.is_none() {
-        store.shelve(SECRETS, TOKENS, Some(&HEXLOWER.encode(&octets)))?;
+    let known = shelved.iter().find(|(known, _)| known == place);
+    let known = known.and_then(|(_, text)| <[u8; OCTETS]>::try_from(HEXLOWER.decode(text.as_bytes()).ok()?).ok());
+    if let Some(octets) = known {
+        return Ok(Some(octets));
     }
-    Ok(Some(TokenSecret::new(octets)))
+    let mut octets = [0; OCTETS];
+    rand::fill(&mut octets);
+    store.shelve(SECRETS, place, Some(&HEXLOWER.encode(&octets)))?;
+    Ok(Some(octets))
 }
 
 /// Has the keeper hold the TAP of an interface.

@@ -248,6 +248,9 @@ impl Runtime {
             Some(store) => Controller::open(control, store)?,
             None => Controller::new(control),
         };
+        if let Some(secret) = kept::role_secret(&**controller.store())? {
+            controller.set_role_secret(secret);
+        }
         let authority = Authority::new(&api_names(&controller.region()))?;
         let endpoint = EndpointSlot::default();
         let services = start_services(

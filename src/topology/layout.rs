@@ -534,8 +534,12 @@ impl Described for Interface {
         let mut metadata = serde_json::to_value(&self.metadata).unwrap_or_default();
         if let Value::Object(fields) = &mut metadata {
             // An absent field would seem to be left to the network.
-            for absent in ["user_data", "iam_role"] {
+            for absent in ["user_data", "iam_role", "iam_policy"] {
                 fields.entry(absent).or_insert(Value::Null);
+            }
+            // A policy is one value: an absent list of it means something else than an empty one.
+            if let Some(policy @ Value::Object(_)) = fields.get_mut("iam_policy") {
+                *policy = Value::String(policy.to_string());
             }
         }
         leaves(&metadata, "metadata", &mut fields);

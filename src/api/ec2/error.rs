@@ -25,7 +25,13 @@ impl Ec2Error {
             // botocore retries what comes with 5xx (`RequestLimitExceeded`, "EC2 API throttling").
             "RequestLimitExceeded" | "Unavailable" => 503,
             "InternalError" => 500,
-            "UnauthorizedOperation" => 403,
+            // IAM guide and EC2 API Reference, "Common errors".
+            "UnauthorizedOperation"
+            | "AccessDenied"
+            | "SignatureDoesNotMatch"
+            | "InvalidClientTokenId"
+            | "ExpiredToken"
+            | "MissingAuthenticationToken" => 403,
             "AuthFailure" => 401,
             "DryRunOperation" => 412,
             _ => 400,

@@ -10,10 +10,12 @@ pub mod actions;
 mod coverage;
 mod describe;
 pub mod error;
+mod identity;
 #[cfg(test)]
 mod instance_tests;
 mod request;
 mod shape;
+mod signature;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
 use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -33,7 +35,8 @@ use axum::{Extension, Router};
 
 pub use actions::action_names;
 pub use coverage::{ActionCoverage, coverage, coverage_of};
-pub use state::{Ec2, Identity, Memory};
+pub use identity::{Identity, Keys, KeysError};
+pub use state::{Ec2, Memory};
 
 use crate::api::commands::REQUEST;
 use crate::api::guard::Transport;
@@ -42,6 +45,7 @@ use crate::control::Point;
 use crate::lab::ApiAccess;
 use error::Ec2Error;
 use request::Request;
+use signature::Signable;
 use xml::{Node, document};
 
 /// The XML namespace of EC2's answers.
@@ -73,6 +77,7 @@ async fn serve(
     transport: Option<Extension<Transport>>,
     caller: Option<Extension<Identity>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     if method == Method::GET && query.is_none() {
@@ -80,9 +85,20 @@ async fn serve(
         return nothing_here();
     }
     let id = request_id();
-    let request = match Request::parse(query.unwrap_or_default().as_bytes(), &body) {
+    let query = query.unwrap_or_default();
+    let request = match Request::parse(query.as_bytes(), &body) {
         Ok(request) => request,
         Err(error) => return refused(&error, &id, false),
+    };
+    let signable = Signable {
+        method: method.as_str(),
+        query: &query,
+        headers: &headers,
+        body: &body,
+    };
+    let caller = match who_calls(&ec2, &request, &signable, caller.map(|Extension(caller)| caller)) {
+        Ok(caller) => caller,
+        Err(error) => return refused(&error, &id, is_sts(&request)),
     };
     if let Err(error) = may_call(transport.map(|Extension(transport)| transport), &request.action) {
         return refused(&error, &id, is_sts(&request));
@@ -113,7 +129,14 @@ async fn serve(
         let past = (!fate.stale.is_zero())
             .then(|| earlier(&ec2, &request, fate.stale))
             .flatten();
-        answer(past.as_ref().unwrap_or(&ec2), &request, (&own_id, caller.as_deref()))
+        let caller = caller.map(|caller| resolved(&ec2, caller));
+        identity::permit(
+            &ec2.state.controller,
+            caller.as_ref(),
+            service_of(&request),
+            &request.action,
+        )?;
+        answer(past.as_ref().unwrap_or(&ec2), &request, (&own_id, caller.as_ref()))
     });
     let answer = answer.await;
     match (answer, fault) {
@@ -140,6 +163,47 @@ fn earlier(ec2: &Ec2, request: &Request, stale: Duration) -> Option<Ec2> {
     // What is not kept any more cannot be shown: the present is then all that there is.
     let revision = ec2.state.controller.revision_at(Point::Time(then)).ok()?;
     Some(Ec2::new(ec2.state.at(revision).ok()?))
+}
+
+/// The caller of a request: by its signature where signatures are verified, else as the connection says.
+fn who_calls(
+    ec2: &Ec2,
+    request: &Request,
+    signable: &Signable<'_>,
+    connected: Option<Identity>,
+) -> Result<Option<Identity>, Ec2Error> {
+    let Some(keys) = ec2.state.ec2().keys() else {
+        return Ok(connected);
+    };
+    identity::authenticate(
+        keys,
+        &ec2.state.controller,
+        signable,
+        service_of(request),
+        SystemTime::now(),
+    )
+    .map(Some)
+}
+
+/// The instance of a host whose programs called by its socket.
+fn resolved(ec2: &Ec2, caller: Identity) -> Identity {
+    let Identity::Host(name) = &caller else { return caller };
+    let hosts = ec2
+        .state
+        .runtime
+        .as_ref()
+        .map(|runtime| runtime.hosts())
+        .unwrap_or_default();
+    let interface = hosts
+        .into_iter()
+        .find(|host| host.name == *name)
+        .and_then(|host| host.interface_id());
+    let controller = &ec2.state.controller;
+    let instance = interface.and_then(|id| controller.instance(&controller.instance_of(id)?.into()).ok());
+    instance.map_or(caller, |instance| Identity::Instance {
+        instance: instance.id,
+        role: instance.metadata.iam_role,
+    })
 }
 
 fn nothing_here() -> Response {
@@ -215,9 +279,14 @@ fn response(action: &str, service: &str, members: Vec<(&'static str, Node)>, id:
 }
 
 fn is_sts(request: &Request) -> bool {
+    service_of(request) == "sts"
+}
+
+/// The service that a request is for. An action that none has is EC2's to refuse.
+fn service_of(request: &Request) -> &'static str {
     shape::actions()
         .get(&request.action)
-        .is_some_and(|shape| shape.service == "sts")
+        .map_or("ec2", |shape| shape.service.as_str())
 }
 
 fn refused(error: &Ec2Error, id: &str, sts: bool) -> Response {

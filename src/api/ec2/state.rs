@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use super::action::{Answer, Entry};
 use super::error::Ec2Error;
+use super::identity::{Identity, Keys};
 use super::request::Request;
 use super::shape::ActionShape;
 use super::throttling::Throttling;
 use super::xml::Node;
 use crate::api::AppState;
 use crate::control::{ControlError, Controller};
-use crate::model::InstanceId;
 use crate::model::command::Command;
 
 /// The number of client tokens that are remembered (EC2 remembers those of a day; "Ensuring idempotency", EC2 API
@@ -26,26 +26,28 @@ pub struct Ec2 {
     pub state: AppState,
 }
 
-/// Who calls: the account itself unless it is a host with a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The instance.
-    pub instance: InstanceId,
-    /// The role whose credentials its metadata service gives it.
-    pub role: Option<String>,
-}
-
 /// What the EC2 faces of one network remember between calls.
 #[derive(Default)]
 pub struct Memory {
     tokens: Mutex<Tokens>,
     throttling: OnceLock<Throttling>,
+    keys: OnceLock<Keys>,
 }
 
 impl Memory {
     /// Throttles requests from now on as EC2 documents it.
     pub fn throttle(&self) {
         self.throttling.get_or_init(Throttling::new);
+    }
+
+    /// Verifies the signature of each request from now on: with these keys, and with those of roles.
+    pub fn verify(&self, keys: Keys) {
+        self.keys.get_or_init(|| keys);
+    }
+
+    /// The keys of the account, if signatures are verified.
+    pub(super) fn keys(&self) -> Option<&Keys> {
+        self.keys.get()
     }
 
     /// Lets a request through, or refuses it for the rate of its action.
@@ -64,7 +66,7 @@ pub struct Call<'a> {
     pub action: &'static str,
     /// AWS's definition of the action.
     pub shape: &'static ActionShape,
-    /// The host that calls, where one does.
+    /// The caller, if it is known; else the account.
     pub caller: Option<&'a Identity>,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::super::Failure;
+use crate::api::ec2::Keys;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
 use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
@@ -30,6 +31,13 @@ pub struct ServerArguments {
     /// Throttle requests of the EC2 API as EC2 does: each action has the burst and the rate of its documentation
     #[arg(long)]
     pub(super) ec2_throttling: bool,
+    /// Verify the signature of each request of the EC2 API: it needs a key of --ec2-credentials, or those that the metadata
+    /// service gives an instance with a role
+    #[arg(long)]
+    pub(super) verify_sigv4: bool,
+    /// A file with the keys that EC2 requests may be signed with, in the form of ~/.aws/credentials
+    #[arg(long, value_name = "FILE", requires = "verify_sigv4")]
+    pub(super) ec2_credentials: Option<PathBuf>,
     /// A further host name by which clients may call the server
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(super) allowed_hosts: Vec<String>,
@@ -82,6 +90,14 @@ pub struct ServerArguments {
 const DEFAULT_HISTORY: u64 = HISTORY >> 20;
 
 impl ServerArguments {
+    /// The keys that EC2 requests may be signed with.
+    pub(super) fn keys(&self) -> Result<Keys, Failure> {
+        let Some(file) = &self.ec2_credentials else {
+            return Ok(Keys::default());
+        };
+        Keys::read(file).map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
+    }
+
     /// Opens the folder with the state, where one is named.
     pub(super) fn store(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
         let Some(folder) = &self.state else { return Ok(None) };

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::policy::IamPolicy;
 use crate::model::error::ModelError;
 
 /// The most octets of user data (EC2 guide, "Run commands at launch": 16 KB before encoding).
@@ -42,9 +43,12 @@ pub struct InstanceMetadata {
     /// The content of `user-data`, up to 16 KiB; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
-    /// A role with invented credentials, so that tools find some; no role if left out.
+    /// A role, whose temporary credentials the service gives; no role if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iam_role: Option<String>,
+    /// The actions of the EC2 API that the instance may call; all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_policy: Option<IamPolicy>,
 }
 
 impl Default for InstanceMetadata {
@@ -58,6 +62,7 @@ impl Default for InstanceMetadata {
             instance_type: "t3.micro".to_owned(),
             user_data: None,
             iam_role: None,
+            iam_policy: None,
         }
     }
 }
@@ -94,6 +99,10 @@ pub struct MetadataChange {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub iam_role: Option<Option<String>>,
+    /// Other actions of the EC2 API that the instance may call, or null for all.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<IamPolicy>))]
+    pub iam_policy: Option<Option<IamPolicy>>,
 }
 
 /// An explicit `null` is a value.
@@ -114,6 +123,7 @@ impl MetadataChange {
             instance_type: Some(metadata.instance_type),
             user_data: Some(metadata.user_data),
             iam_role: Some(metadata.iam_role),
+            iam_policy: Some(metadata.iam_policy),
         }
     }
 
@@ -145,6 +155,10 @@ impl MetadataChange {
                 return wrong("metadata.iam_role", format!("'{bad}'"), remedy);
             }
             metadata.iam_role = role;
+        }
+        if let Some(policy) = self.iam_policy {
+            policy.as_ref().map_or(Ok(()), IamPolicy::check)?;
+            metadata.iam_policy = policy;
         }
         if let Some(kind) = self.instance_type {
             if kind.is_empty() || kind.contains(|c: char| c.is_whitespace() || c.is_control()) {

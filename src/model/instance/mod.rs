@@ -4,6 +4,7 @@
 mod error;
 pub mod life;
 pub mod metadata;
+pub mod policy;
 mod rules;
 
 use std::time::SystemTime;

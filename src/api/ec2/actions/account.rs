@@ -1,6 +1,6 @@
 //! Implements the actions on the account, which clients call first: identity, regions, zones and attributes.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -8,10 +8,11 @@ use super::render::ACCOUNT;
 use crate::api::ec2::action::{Action, Answer, Filter};
 use crate::api::ec2::describe::Selection;
 use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::identity::Identity;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
-use crate::model::ids::ResourceId;
+use crate::control::Session;
 use crate::model::region::zone_id;
 
 /// The lifetime of a role's credentials by default (STS, AssumeRole, DurationSeconds).
@@ -30,26 +31,10 @@ impl Action for GetCallerIdentity {
     const READS: bool = true;
 
     fn run(self, call: &Call<'_>) -> Answer {
-        // An instance with a role has a session of it, named after the instance (IAM guide, "Using an IAM role to grant permissions").
-        if let Some((role, instance)) = call
-            .caller
-            .and_then(|caller| Some((caller.role.as_ref()?, caller.instance)))
-        {
-            return Ok(vec![
-                (
-                    "Arn",
-                    Node::Text(format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{instance}")),
-                ),
-                (
-                    "UserId",
-                    Node::Text(format!("AROA{:016X}:{instance}", instance.to_bits())),
-                ),
-                ("Account", Node::text(ACCOUNT)),
-            ]);
-        }
+        let (arn, user) = call.caller.unwrap_or(&Identity::Account).names();
         Ok(vec![
-            ("Arn", Node::Text(format!("arn:aws:iam::{ACCOUNT}:root"))),
-            ("UserId", Node::text(ACCOUNT)),
+            ("Arn", Node::Text(arn)),
+            ("UserId", Node::Text(user)),
             ("Account", Node::text(ACCOUNT)),
         ])
     }
@@ -68,7 +53,7 @@ impl Action for AssumeRole {
     const NAME: &'static str = "AssumeRole";
     const HELP: &'static str = "Hands out credentials of a role; every role exists";
 
-    fn run(self, _: &Call<'_>) -> Answer {
+    fn run(self, call: &Call<'_>) -> Answer {
         let seconds = self.duration_seconds.unwrap_or(ROLE_SECONDS);
         if !ROLE_RANGE.contains(&seconds) {
             let message = format!("The requested DurationSeconds {seconds} is not between 900 and 43200");
@@ -79,33 +64,31 @@ impl Action for AssumeRole {
             let message = format!("{} is invalid", printed(&self.role_arn));
             return Err(Ec2Error::new("ValidationError", message));
         }
-        let id: u128 = rand::random();
-        let identity = format!("{:016X}", id & 0xffff_ffff_ffff_ffff);
         let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
         let until = SystemTime::now().checked_add(seconds).unwrap_or_else(SystemTime::now);
-        let until = humantime::format_rfc3339_seconds(until);
-        let session = &self.role_session_name;
+        let session = Session {
+            role,
+            name: self.role_session_name,
+            // What its instance may not do, a role that it assumes may not either.
+            instance: call.caller.and_then(Identity::instance),
+            expires: until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            number: rand::random(),
+        };
+        let credentials = call.controller().role_secret().credentials(&session);
+        let expiration = humantime::format_rfc3339_seconds(session.expiration());
+        let (arn, user) = Identity::Session(session).names();
         Ok(vec![
             (
                 "AssumedRoleUser",
-                Node::map([
-                    ("AssumedRoleId", Node::Text(format!("AROA{identity}:{session}"))),
-                    (
-                        "Arn",
-                        Node::Text(format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{session}")),
-                    ),
-                ]),
+                Node::map([("AssumedRoleId", Node::Text(user)), ("Arn", Node::Text(arn))]),
             ),
             (
                 "Credentials",
                 Node::map([
-                    ("AccessKeyId", Node::Text(format!("ASIA{identity}"))),
-                    (
-                        "SecretAccessKey",
-                        Node::Text(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
-                    ),
-                    ("SessionToken", Node::Text(format!("{:032x}", rand::random::<u128>()))),
-                    ("Expiration", Node::text(until)),
+                    ("AccessKeyId", Node::Text(credentials.access_key_id)),
+                    ("SecretAccessKey", Node::Text(credentials.secret_access_key)),
+                    ("SessionToken", Node::Text(credentials.session_token)),
+                    ("Expiration", Node::text(expiration)),
                 ]),
             ),
         ])
