@@ -30,6 +30,7 @@ mod confined;
 mod conntrack;
 mod description;
 mod ec2;
+mod ec2_credentials;
 mod examples;
 mod failover;
 mod faults;
