@@ -15,10 +15,10 @@ export FUZZ_SECONDS FUZZ_TARGETS FUZZ_TARGET FUZZ_BUILD REPEAT
 # Tests that compare figures (Cargo.toml): `cargo xtask figures` runs them with some optimization.
 FIGURES = --test figures
 # A test that needs root is ignored by `cargo test`. `not_a_test` marks what a test starts and kills.
-AS_ROOT = --include-ignored --skip not_a_test
+AS_ROOT = --include-ignored --skip not_a_test --skip agents_apart
 TEST_FIGURES = $(XTASK) figures
 
-.PHONY: help demo install test crash attack repeat test-tools lint regenerate fuzz fuzz-build loom clean compiler tools root
+.PHONY: help demo install test crash agents attack repeat test-tools lint regenerate fuzz fuzz-build loom clean compiler tools root
 
 -include benches/bench.mk
 
@@ -72,6 +72,11 @@ terraform:
 ## the failover scenarios, REPEAT (20) times each: every run must come to the same verdict
 repeat: test-tools
 	@$(XTASK) repeat
+
+## a Pacemaker cluster, Ansible and the Node SDK against the EC2 API: what takes more than CI has time for
+agents: test-tools
+	$(XTASK) tools agents
+	$(CARGO) test --locked --features planted-panics --test root -- --include-ignored agents_apart
 
 CRASHES ?= 1000
 ## kill a server CRASHES (1000) times under edits by REST and EC2: no acknowledged edit may be lost

@@ -101,8 +101,12 @@ fn an_instance_calls_what_its_policy_permits_with_the_credentials_of_its_role_al
         let said = says(&refused);
         let instance = done("denied", "sts get-caller-identity --query Arn");
         assert!(
+            said.contains("(UnauthorizedOperation) when calling the AssignPrivateIpAddresses operation"),
+            "{said}"
+        );
+        assert!(
             said.contains(&format!(
-                "(UnauthorizedOperation) when calling the AssignPrivateIpAddresses operation: You are not authorized to perform \
+                "You are not authorized to perform \
                  this operation. User: {instance} is not authorized to perform: ec2:AssignPrivateIpAddresses with an explicit \
                  deny in an identity-based policy"
             )),

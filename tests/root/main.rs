@@ -21,6 +21,8 @@ mod support {
     pub(crate) mod vpc;
 }
 
+mod agents;
+mod agents_apart;
 mod attach;
 mod callers;
 mod captures;
@@ -31,6 +33,7 @@ mod conntrack;
 mod description;
 mod ec2;
 mod ec2_credentials;
+mod ec2_scripts;
 mod examples;
 mod failover;
 mod faults;

@@ -16,7 +16,7 @@ cargo xtask COMMAND
 
 regenerate        write api/openapi.json, the schemas, their references and api/ec2-coverage.md anew
 examples          write api/examples.json anew: what a server answers to each operation (root), and regenerate
-tools [tests]     install the programs of the demo, or those of all tests (root)
+tools [tests|agents]  install the programs of the demo, of all tests, or of the clusters of `make agents` (root)
 fuzz [build]      fuzz each target, or only build them
 loom              run the tables of threads under the model checker
 figures ARGUMENTS run the tests that compare figures, with some optimization
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         ["regenerate"] => regenerate(),
         ["examples"] => examples(),
         ["tools"] => packages::install(packages::DEMO),
+        ["tools", "agents"] => packages::install(packages::AGENTS),
         ["tools", "tests"] => packages::install_for_tests(),
         ["fuzz"] => fuzz::fuzz(),
         ["fuzz", "build"] => fuzz::build(),

@@ -37,6 +37,15 @@ const TESTS: &[(&str, &str)] = &[
     ("/usr/lib/ocf/resource.d/heartbeat/awsvip", "resource-agents"),
 ];
 
+/// What `make agents` runs in addition: a cluster with fencing, and the AWS SDK for Node.
+pub(crate) const AGENTS: &[(&str, &str)] = &[
+    ("/usr/sbin/corosync", "corosync"),
+    ("/usr/sbin/pacemakerd", "pacemaker"),
+    ("/usr/sbin/crm_mon", "pacemaker-cli-utils"),
+    ("/usr/sbin/fence_aws", "fence-agents"),
+    ("npm", "npm"),
+];
+
 /// Libraries of chronyd, whose package is not installed.
 const CHRONYD_LIBRARIES: [&str; 3] = ["libcap2", "libedit2", "libseccomp2"];
 

@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_of_this_service_now_is_refused() {
-        let at = |text| instant(text).unwrap();
+        let at = |text: &str| instant(text).unwrap();
         let date = ("x-amz-date", "20150830T123600Z");
         let good = authorization("ec2", "host;x-amz-date", &"0".repeat(64));
         let check = |header: &str, date: (&'static str, &str), service: &str, region: &str, now: &str| {
