@@ -370,6 +370,14 @@ impl Binding {
         self.interfaces.by_place.get(&index).copied()
     }
 
+    pub(crate) fn vpc_index(&self, id: VpcId) -> Option<VpcIndex> {
+        self.vpcs.by_id.get(&id).copied()
+    }
+
+    pub(crate) fn vpc_id(&self, index: VpcIndex) -> Option<VpcId> {
+        self.vpcs.by_place.get(&index).copied()
+    }
+
     pub(crate) fn subnet_index(&self, id: SubnetId) -> Option<SubnetIndex> {
         self.subnets.by_id.get(&id).copied()
     }

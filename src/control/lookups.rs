@@ -2,11 +2,11 @@
 
 use super::controller::Controller;
 use super::error::ControlError;
-use crate::datapath::NatCounters;
+use crate::datapath::{NatCounters, VpcIndex};
 use crate::model::block_public_access::BlockPublicAccess;
 use crate::model::{
     AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway,
-    NatGatewayId, NetworkInterface, Peering, PeeringId, ResourceRef, SubnetId,
+    NatGatewayId, NetworkInterface, Peering, PeeringId, ResourceRef, SubnetId, VpcId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -16,6 +16,16 @@ impl Controller {
     /// The region of the network.
     pub fn region(&self) -> String {
         self.read().network.region().to_owned()
+    }
+
+    /// The place of a VPC in the fabric.
+    pub fn vpc_index(&self, id: VpcId) -> Option<VpcIndex> {
+        self.read().binding.vpc_index(id)
+    }
+
+    /// The VPC at a place of the fabric.
+    pub fn vpc_at(&self, index: VpcIndex) -> Option<VpcId> {
+        self.read().binding.vpc_id(index)
     }
 
     /// All internet gateways, by identifier.

@@ -31,7 +31,7 @@ pub use stage::announce::{Moved, announcement, unsolicited_advertisement};
 pub use stage::responder;
 pub use state::{
     Allowance, Asking, Bindings, Committed, Connections, Effects, Life, Memory, NatCounter, NatCounters, Output,
-    PortState, SAVED, SAVED_BINDING, SavedBinding, SavedConnection, Segments, TrackedConnection,
+    PortState, SAVED, SAVED_BINDING, SavedBinding, SavedConnection, SavedGateway, Segments, TrackedConnection,
 };
 pub use trace::{Bound, Fact, Filtered, FilteredBy, Observer, Passage, Recorder, Stage, Unobserved};
 pub use translate::Translation;

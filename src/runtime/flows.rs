@@ -1,5 +1,6 @@
-//! Writes down the tracked connections of a network and the bindings of its NAT gateways for the next server: at a
-//! hand-over, and each second for the keeper, so that a server that is killed loses a second of them.
+//! Writes down the tracked connections of a network, the bindings of its NAT gateways and the connections of its egress-only
+//! gateways for the next server: at a hand-over, and each second for the keeper, so that a server that is killed loses a
+//! second of them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,11 +15,11 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::contain;
 use crate::control::Controller;
-use crate::datapath::{SAVED, SAVED_BINDING, SavedBinding, SavedConnection};
+use crate::datapath::{SAVED, SAVED_BINDING, SavedBinding, SavedConnection, SavedGateway};
 use crate::lab::{Keeper, keeper};
 use crate::mapping::InterfaceIndex;
-use crate::model::InterfaceId;
 use crate::model::ids::ResourceId;
+use crate::model::{InterfaceId, VpcId};
 use crate::switch::Switch;
 
 /// The first octets of what is written, with the version of the format.
@@ -27,7 +28,7 @@ const MAGIC: &[u8; 4] = b"LVF2";
 /// Octets of a connection: the interface, the one whose allowance it counts against, the rest.
 const RECORD: usize = 8 + 8 + SAVED;
 
-/// Octets of a binding: the gateway, and the rest.
+/// Octets of a binding: the interface of its NAT gateway, or the VPC of its egress-only gateway, and the rest.
 const BINDING: usize = 8 + SAVED_BINDING;
 
 /// Octets before the first connection: the magic, when it was written, and the octets of all connections.
@@ -57,6 +58,7 @@ pub(super) enum Part {
 pub(super) fn written(controller: &Controller, switch: &Switch, part: Part) -> Vec<u8> {
     let (fabric, now) = (controller.fabric(), second(switch));
     let mut ids: HashMap<InterfaceIndex, Option<InterfaceId>> = HashMap::new();
+    let mut vpcs = HashMap::new();
     let mut id = |index| *ids.entry(index).or_insert_with(|| controller.interface_at(index));
     let (mut connections, mut bindings) = (Vec::new(), Vec::new());
     let since = match part {
@@ -73,8 +75,15 @@ pub(super) fn written(controller: &Controller, switch: &Switch, part: Part) -> V
     });
     if part != Part::Early {
         fabric.bindings().save(now, |saved| {
-            if let Some(gateway) = id(saved.gateway) {
-                bindings.extend(gateway.to_bits().to_le_bytes());
+            let gateway = match saved.gateway {
+                SavedGateway::Nat(interface) => id(interface).map(ResourceId::to_bits),
+                SavedGateway::EgressOnly(vpc) => {
+                    let known = vpcs.entry(vpc).or_insert_with(|| controller.vpc_at(vpc));
+                    known.map(ResourceId::to_bits)
+                }
+            };
+            if let Some(gateway) = gateway {
+                bindings.extend(gateway.to_le_bytes());
                 bindings.extend(saved.octets());
             }
         });
@@ -118,15 +127,20 @@ pub(super) fn resume(controller: &Controller, switch: &Switch, octets: &[u8]) ->
     }
     let mut cut = HashSet::new();
     for record in bindings {
-        let Some(gateway) = index(record, 0) else { continue };
-        // What was known of the gateway before is older, and a port may stand for another host by now.
-        if cut.insert(gateway) {
-            fabric.bindings().cut(gateway, None);
-        }
         let rest = std::array::from_fn(|octet| record[8 + octet]);
-        fabric
-            .bindings()
-            .resume(&SavedBinding::from_octets(gateway, &rest), now, late);
+        let saved = SavedBinding::from_octets(&rest, |egress_only| match egress_only {
+            true => controller
+                .vpc_index(VpcId::from_bits(word(record, 0)))
+                .map(SavedGateway::EgressOnly),
+            false => index(record, 0).map(SavedGateway::Nat),
+        });
+        // One of a gateway that was deleted is over.
+        let Some(saved) = saved else { continue };
+        // What was known of the gateway before is older, and a port may stand for another host by now.
+        if cut.insert(saved.gateway) {
+            fabric.bindings().cut_all(saved.gateway);
+        }
+        fabric.bindings().resume(&saved, now, late);
     }
     Ok(connections.len() + bindings.len())
 }

@@ -16,7 +16,7 @@ mod stations;
 
 pub use bindings::counters::{Counters as NatCounters, NatCounter};
 pub(in crate::datapath) use bindings::{Binding, Inside, Opening, Outside, Refresh, seen};
-pub use bindings::{Bindings, SAVED_BINDING, SavedBinding};
+pub use bindings::{Bindings, SAVED_BINDING, SavedBinding, SavedGateway};
 pub(in crate::datapath) use connections::{Class, Key, Seen, SeenPacket, Thread};
 pub use connections::{Connections, Life, SAVED, SavedConnection, TrackedConnection};
 pub use effects::{Committed, Effects, Memory, Output};

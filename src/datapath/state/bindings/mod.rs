@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use counters::{Counters, Counting, NatCounter};
 pub(in crate::datapath) use key::{Inside, Outside};
 use key::{WORDS, Words};
-pub use saved::{SAVED_BINDING, SavedBinding};
+pub use saved::{SAVED_BINDING, SavedBinding, SavedGateway};
 
 use super::by_index::ByIndex;
 use crate::mapping::InterfaceIndex;
