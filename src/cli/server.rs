@@ -25,6 +25,7 @@ use crate::runtime::cleanup::Record;
 use crate::runtime::{
     HostApi, NamedSocket, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
 };
+use crate::store::Journal;
 use crate::topology::declare;
 use crate::topology::format::Topology;
 
@@ -51,13 +52,27 @@ pub struct UpArguments {
     /// A topology file, or a scenario file, of which the topology is taken; `-` for standard input
     topology: PathBuf,
     /// Show what would change, and change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replace")]
     dry_run: bool,
     /// Remove from the running server what the file does not name
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replace")]
     prune: bool,
     #[command(flatten)]
     arguments: ServerArguments,
+}
+
+impl UpArguments {
+    /// Whether a server is to be changed that runs already; otherwise this process becomes one.
+    fn changes_a_server(&self, remote: &Remote) -> bool {
+        let new = &self.arguments;
+        if new.replace {
+            return false;
+        }
+        let elsewhere = !new.listen.is_empty() || new.socket.is_some();
+        // A state that no server uses is not the one of the server that answers.
+        let other_state = new.state.as_ref().is_some_and(|folder| !Journal::is_used(folder));
+        remote.server.is_some() || (!elsewhere && !other_state && remote.answers())
+    }
 }
 
 /// Options of `lab`.
@@ -90,12 +105,11 @@ pub fn serve(arguments: &ServerArguments, remote: &Remote) -> Done {
 /// Creates a topology and serves it; or changes a running server to it.
 ///
 /// A server is running where one is named on the command line or in `LOCALVPC_SERVER`, or where one answers at the
-/// default address and this command names no other address to listen on.
+/// default address and this command names neither another address to listen on nor a state that no server uses. With
+/// `--replace` this process takes over from the server of the state in any case.
 pub fn up(arguments: &UpArguments, remote: &Remote) -> Done {
     let (text, topology) = super::topology::read(&arguments.topology)?;
-    let elsewhere = !arguments.arguments.listen.is_empty() || arguments.arguments.socket.is_some();
-    let runs = remote.server.is_some() || (!elsewhere && remote.answers());
-    match (runs, arguments.dry_run) {
+    match (arguments.changes_a_server(remote), arguments.dry_run) {
         (true, dry_run) => super::topology::up(remote, text, arguments.prune, dry_run),
         (false, true) => {
             super::topology::check_alone(&arguments.topology, &text, &topology)?;

@@ -48,6 +48,7 @@ mod packages;
 mod probes;
 mod readme;
 mod replaced;
+mod replaced_under_load;
 mod reported;
 mod rootless;
 mod runs;

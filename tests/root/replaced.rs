@@ -45,21 +45,21 @@ print(count, longest * 1000, flush=True)
 ";
 
 /// A state whose servers come and go. What is left of it at the end of the test is ended.
-struct State {
+pub(crate) struct State {
     folder: tempfile::TempDir,
 }
 
 /// A server of the state.
-struct Serving(Child);
+pub(crate) struct Serving(pub(crate) Child);
 
 impl State {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -71,16 +71,22 @@ impl State {
         command
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Starts a lab of two hosts that keeps its network.
     fn lab(&self, more: &[&str]) -> Serving {
+        self.serve(&["lab", "--hosts", "2"], more)
+    }
+
+    /// Starts a server that keeps its network.
+    pub(crate) fn serve(&self, command: &[&str], more: &[&str]) -> Serving {
         let (state, socket) = (self.path("state"), self.path("api.sock"));
         let mut child = self
-            .command(&["lab", "--hosts", "2", "--allow-exec", "--state"])
-            .args([&state, Path::new("--socket"), &socket])
+            .command(command)
+            .args([Path::new("--allow-exec"), Path::new("--state"), &state])
+            .args([Path::new("--socket"), &socket])
             .args(more)
             .env_remove("LOCALVPC_SERVER")
             .stdout(Stdio::piped())
@@ -108,7 +114,7 @@ impl State {
     }
 
     /// What the last server wrote on standard error.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.path("stderr")).unwrap()
     }
 
@@ -163,7 +169,7 @@ impl State {
     }
 
     /// Runs a command in a host, which must succeed, and returns what it wrote.
-    fn exec(&self, host: &str, line: &str) -> String {
+    pub(crate) fn exec(&self, host: &str, line: &str) -> String {
         let output = self.ask(&["exec", host, "sh", "-c", line]);
         assert_eq!(code(&output), 0, "{line}: {}", String::from_utf8_lossy(&output.stderr));
         stdout(&output)
@@ -207,13 +213,13 @@ impl Drop for State {
 
 impl Serving {
     /// SIGKILL.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
     /// SIGTERM, and waits.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         let mut ended = None;
         until(
@@ -235,7 +241,7 @@ impl Drop for Serving {
     }
 }
 
-fn until(mut done: impl FnMut() -> bool, otherwise: &str) {
+pub(crate) fn until(mut done: impl FnMut() -> bool, otherwise: &str) {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < SOON, "{otherwise}");
@@ -244,7 +250,7 @@ fn until(mut done: impl FnMut() -> bool, otherwise: &str) {
 }
 
 /// The sequence numbers of the pings that were answered.
-fn answers(log: &Path) -> Vec<u64> {
+pub(crate) fn answers(log: &Path) -> Vec<u64> {
     let Ok(file) = std::fs::File::open(log) else {
         return Vec::new();
     };
@@ -483,4 +489,68 @@ fn a_server_that_dies_while_it_takes_over_changes_nothing() {
     let answer = send(&mut next, r#"{"Begin":{"version":99}}"#);
     assert!(answer.contains("Refused"), "{answer}");
     server.stop();
+}
+
+/// A server at the default address is edited by `up FILE`, unless that is to replace it, or names the state of another network.
+#[test]
+#[ignore = "needs root: make test"]
+fn up_takes_over_from_a_server_at_the_default_address_where_it_is_to_replace_it() {
+    let state = State::new();
+    let apart = localvpc::lab::Namespace::create().unwrap();
+    let file = state.path("network.yaml");
+    let network = "vpcs:\n  v: { cidr_blocks: [10.0.0.0/16] }\nsubnets:\n  s: { vpc: v, cidr_block: 10.0.1.0/24 }\n";
+    std::fs::write(&file, network).unwrap();
+    let up = |folder: &str, more: &[&str]| {
+        let start = || {
+            let lo = std::process::Command::new("ip")
+                .args(["link", "set", "lo", "up"])
+                .status();
+            assert!(lo.unwrap().success(), "ip (package iproute2)");
+            let mut command = state.command(&["up", "--ec2", "off", "--state"]);
+            command
+                .args([&state.path(folder), &file])
+                .args(more)
+                .env_remove("LOCALVPC_SERVER")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        apart.run(start).unwrap()
+    };
+    let mut first = Serving(up("state", &[]));
+    wait_until_ready(&mut first.0);
+    let edited = up("state", &[]).wait_with_output().unwrap();
+    assert_eq!(
+        stdout(&edited),
+        "Nothing to change\n",
+        "{}",
+        String::from_utf8_lossy(&edited.stderr)
+    );
+    // A new network is not made in the place of that of the server, which has the address.
+    let other = up("other", &[]).wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(code(&other) != 0 && said.contains("8460"), "{} {said}", stdout(&other));
+    assert!(first.0.try_wait().unwrap().is_none());
+
+    let mut next = Serving(up("state", &["--replace"]));
+    wait_until_ready(&mut next.0);
+    let mut ended = None;
+    until(
+        || {
+            ended = first.0.try_wait().unwrap();
+            ended.is_some()
+        },
+        "the replaced server does not end",
+    );
+    assert!(ended.unwrap().success());
+    for option in ["--dry-run", "--prune"] {
+        let refused = up("state", &["--replace", option]).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            code(&refused) == 2 && said.contains("cannot be used with"),
+            "{option}: {said}"
+        );
+    }
+    assert!(next.0.try_wait().unwrap().is_none());
+    next.stop();
 }
