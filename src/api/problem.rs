@@ -188,7 +188,9 @@ impl From<ControlError> for Problem {
             }
             ControlError::NoSwitch | ControlError::NoHost { .. } | ControlError::Lasting { .. } => StatusCode::CONFLICT,
             ControlError::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
-            ControlError::Store(_) | ControlError::Replaced => StatusCode::SERVICE_UNAVAILABLE,
+            ControlError::Store(_) | ControlError::Unsynced(_) | ControlError::Replaced => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ControlError::Moved { .. } => StatusCode::PRECONDITION_FAILED,
             ControlError::NotKept { .. } => StatusCode::NOT_FOUND,
         };

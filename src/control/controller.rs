@@ -196,6 +196,10 @@ impl Controller {
             former: Former::default(),
             life: Life::default(),
         };
+        let events = EventLog::new(config.event_history);
+        if store.syncs() {
+            events.hold_after(revision);
+        }
         let shared = Shared {
             state: RwLock::new(state),
             store,
@@ -203,7 +207,7 @@ impl Controller {
             retired: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             registry,
-            events: EventLog::new(config.event_history),
+            events,
             fabric,
             ports: config.ports,
             timer: Timer::default(),
@@ -287,7 +291,7 @@ impl Controller {
             let (outcome, changes) = state.network.execute(command, &mut state.rng)?;
             (outcome, self.commit(state, changes, command_name::<C>(), None)?)
         };
-        self.finish(afterwards);
+        self.finish(afterwards)?;
         Ok(outcome)
     }
 
@@ -360,9 +364,9 @@ impl Controller {
             device: label,
         });
         drop(guard);
-        self.finish(afterwards);
+        let finished = self.finish(afterwards);
         self.settle_hosts();
-        Ok(interface)
+        finished.map(|()| interface)
     }
 
     /// Detaches an interface from its instance, and its port from the switch, for a reason other than a request.
@@ -373,7 +377,7 @@ impl Controller {
             let (_, changes) = state.network.execute(DetachInterface(id.into()), &mut state.rng)?;
             self.commit(state, changes, command_name::<DetachInterface>(), Some(reason))?
         };
-        self.finish(afterwards);
+        self.finish(afterwards)?;
         Ok(())
     }
 
@@ -494,6 +498,11 @@ impl Controller {
             });
             self.shared.events.publish(kind, self.author.clone(), part);
         }
+    }
+
+    /// Lets listeners have the events of commits up to this revision.
+    pub(super) fn events_until(&self, revision: u64) {
+        self.shared.events.release(revision);
     }
 
     /// Detaches the interface of a port whose device vanished. A port that is no longer in use is no error.

@@ -41,6 +41,9 @@ pub enum ControlError {
     /// The store did not keep the edit, which was taken back.
     #[error("the edit cannot be kept, and nothing was changed: {0}")]
     Store(#[from] StoreError),
+    /// The edit is carried out, and may not be on the disk.
+    #[error("the edit was carried out, and may not outlive this machine: {0}")]
+    Unsynced(#[source] StoreError),
     /// Another server is taking over the network.
     #[error("this server is being replaced, and takes no edit any more")]
     Replaced,
@@ -86,7 +89,7 @@ impl ControlError {
             Self::Edit(failed) => failed.error.code(),
             Self::Attach { .. } | Self::Explain { .. } | Self::Fault { .. } => "InvalidParameterValue",
             Self::NoSwitch => "Unsupported",
-            Self::Store(_) | Self::Replaced => "Unavailable",
+            Self::Store(_) | Self::Unsynced(_) | Self::Replaced => "Unavailable",
             Self::Moved { .. } => "PreconditionFailed",
             Self::NotKept { .. } => "InvalidRevision.NotFound",
             Self::Lasting { .. } => "IncorrectState",
@@ -106,6 +109,7 @@ impl ControlError {
             Self::NoSwitch
             | Self::Replaced
             | Self::Store(_)
+            | Self::Unsynced(_)
             | Self::Moved { .. }
             | Self::NotKept { .. }
             | Self::Lasting { .. } => None,
@@ -123,7 +127,7 @@ impl ControlError {
                 "Check that the device exists, is free and may be opened by this process.".to_owned()
             }
             Self::NoSwitch => "Start the server with a switch.".to_owned(),
-            Self::Store(error) => error.remedy(),
+            Self::Store(error) | Self::Unsynced(error) => error.remedy(),
             Self::Replaced => "Send the request again: the next server answers at the same address.".to_owned(),
             Self::Moved { .. } => "Read it again, and send the request again if it still makes sense.".to_owned(),
             Self::NotKept { oldest, .. } => format!("The oldest revision that is kept is {oldest}."),

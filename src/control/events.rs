@@ -624,11 +624,18 @@ pub struct Subscription {
 #[derive(Debug)]
 struct Kept {
     last: u64,
+    /// The last revision whose events listeners may have. Later events wait, in order.
+    shown: u64,
+    waiting: VecDeque<Arc<Event>>,
     events: VecDeque<Arc<Event>>,
     usage: HistoryUsage,
 }
 
 impl Kept {
+    fn last_shown(&self) -> u64 {
+        self.last - self.waiting.len() as u64
+    }
+
     fn give_up_oldest(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.usage.octets -= event.octets();
@@ -667,6 +674,8 @@ impl EventLog {
         let (sender, _) = broadcast::channel(1024);
         let kept = Mutex::new(Kept {
             last: 0,
+            shown: u64::MAX,
+            waiting: VecDeque::new(),
             events: VecDeque::new(),
             usage: HistoryUsage::default(),
         });
@@ -704,6 +713,34 @@ impl EventLog {
             author,
             kind,
         });
+        let last = kept.last;
+        if !kept.waiting.is_empty() || event.revision.is_some_and(|revision| revision > kept.shown) {
+            kept.waiting.push_back(event);
+        } else {
+            self.show(&mut kept, event);
+        }
+        last
+    }
+
+    /// Keeps the events of revisions after this one from listeners until [`Self::release`].
+    pub(super) fn hold_after(&self, revision: u64) {
+        self.lock().shown = revision;
+    }
+
+    /// Lets listeners have the events of revisions up to this one, and what happened before those of the next.
+    pub(super) fn release(&self, revision: u64) {
+        let mut kept = self.lock();
+        kept.shown = kept.shown.max(revision);
+        let shown = kept.shown;
+        let may_go = |event: &Arc<Event>| event.revision.is_none_or(|revision| revision <= shown);
+        while kept.waiting.front().is_some_and(may_go) {
+            let Some(event) = kept.waiting.pop_front() else { break };
+            self.show(&mut kept, event);
+        }
+    }
+
+    /// Keeps an event and sends it to all listeners.
+    fn show(&self, kept: &mut Kept, event: Arc<Event>) {
         if kept.events.len() >= self.capacity {
             kept.give_up_oldest();
         }
@@ -715,14 +752,14 @@ impl EventLog {
         // Under the lock, so that listeners receive events in the order of their numbers. It is no error if there is no
         // listener.
         drop(self.sender.send(event));
-        kept.last
     }
 
     /// Events after number `after` and future ones, or only future ones.
     pub(crate) fn subscribe(&self, after: Option<u64>) -> Subscription {
         let kept = self.lock();
         let receiver = self.sender.subscribe();
-        let Some(after) = after.map(|after| after.min(kept.last)) else {
+        let last = kept.last_shown();
+        let Some(after) = after.map(|after| after.min(last)) else {
             return Subscription {
                 backlog: Vec::new(),
                 missed: 0,
@@ -730,7 +767,7 @@ impl EventLog {
             };
         };
         let backlog: Vec<_> = kept.events.iter().filter(|event| event.id > after).cloned().collect();
-        let missed = kept.last - after - backlog.len() as u64;
+        let missed = last - after - backlog.len() as u64;
         Subscription {
             backlog,
             missed,
@@ -738,9 +775,9 @@ impl EventLog {
         }
     }
 
-    /// The number of the last event.
+    /// The number of the last event that listeners may have.
     pub(crate) fn last(&self) -> u64 {
-        self.lock().last
+        self.lock().last_shown()
     }
 }
 
@@ -748,6 +785,42 @@ impl EventLog {
 mod tests {
     use super::*;
     use crate::model::ids::ResourceId;
+
+    /// Events of an edit are not seen before it is on the disk, and those after it wait too, in order.
+    #[test]
+    fn events_of_edits_that_are_not_on_the_disk_wait_and_keep_their_order() {
+        let log = EventLog::new(100);
+        log.hold_after(1);
+        let publish = |number: u64, revision: Option<u64>| {
+            let part = revision.map(|revision| PartOf { revision, last: true });
+            let vpc_id = VpcId::from_bits(number);
+            assert_eq!(log.publish(EventKind::VpcCreated { vpc_id }, None, part), number);
+        };
+        let seen = || {
+            let events = log.subscribe(Some(0));
+            assert_eq!((events.missed, log.last()), (0, events.backlog.len() as u64));
+            events.backlog.iter().map(|event| event.id).collect::<Vec<_>>()
+        };
+        let mut listener = log.subscribe(None).receiver;
+        publish(1, Some(1));
+        publish(2, Some(2));
+        publish(3, None);
+        publish(4, Some(3));
+        publish(5, None);
+        assert_eq!(seen(), [1]);
+        log.release(2);
+        assert_eq!(seen(), [1, 2, 3]);
+        // Of an earlier edit that is answered later.
+        log.release(1);
+        assert_eq!(seen(), [1, 2, 3]);
+        log.release(u64::MAX);
+        publish(6, Some(4));
+        assert_eq!(seen(), [1, 2, 3, 4, 5, 6]);
+        let received: Vec<u64> = std::iter::from_fn(|| listener.try_recv().ok())
+            .map(|event| event.id)
+            .collect();
+        assert_eq!(received, [1, 2, 3, 4, 5, 6]);
+    }
 
     #[test]
     fn a_listener_that_comes_back_hears_what_it_missed_and_how_much_is_forgotten() {

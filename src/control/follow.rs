@@ -35,6 +35,8 @@ pub(super) struct Afterwards {
     hosts: bool,
     /// Whether flow logs were created, changed or deleted.
     flow_logs: bool,
+    /// The revision of the commit, if it was kept.
+    revision: Option<u64>,
 }
 
 impl Controller {
@@ -81,6 +83,7 @@ impl Controller {
         }
         self.publish_all(events_of(&state.network, changes), revision);
         self.tell_of_ports(&follower.ports_down, reason);
+        follower.afterwards.revision = revision;
         follower.afterwards
     }
 
@@ -119,7 +122,7 @@ impl Controller {
     }
 
     /// Does the remaining work, without the lock.
-    pub(super) fn finish(&self, afterwards: Afterwards) {
+    pub(super) fn finish(&self, afterwards: Afterwards) -> Result<(), ControlError> {
         for interface in afterwards.forget {
             self.forget(interface);
         }
@@ -130,6 +133,21 @@ impl Controller {
             self.follow_flow_logs();
         }
         drop(afterwards.devices);
+        match afterwards.revision {
+            Some(revision) => self.brought_to_disk(revision),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until a commit is as safe as the store promises. Its events are seen then.
+    fn brought_to_disk(&self, revision: u64) -> Result<(), ControlError> {
+        if !self.shared.store.syncs() {
+            return Ok(());
+        }
+        let synced = self.shared.store.sync(revision);
+        // After a failure no further edit is taken, and events of ports must not wait for ever.
+        self.events_until(if synced.is_ok() { revision } else { u64::MAX });
+        synced.map_err(ControlError::Unsynced)
     }
 }
 

@@ -318,6 +318,7 @@ impl Controller {
         if after == until {
             return Ok(events);
         }
+        self.shared.store.sync(until)?;
         let mut network = self.at(after)?.present().0;
         let mut seen = after;
         while seen < until {
@@ -363,7 +364,7 @@ impl Controller {
             let afterwards = self.commit(state, changes, &command, None)?;
             (target.revision, self.revision(), afterwards)
         };
-        self.finish(afterwards);
+        self.finish(afterwards)?;
         Ok((undone, revision))
     }
 

@@ -274,7 +274,8 @@ impl Controller {
     /// Takes the port of an interface away, which stays attached.
     pub fn pull(&self, interface: InterfaceId, reason: &str) {
         let afterwards = self.unplug(&mut self.write(), interface, reason);
-        self.finish(afterwards);
+        // Taking a port away is no edit.
+        let _ = self.finish(afterwards);
     }
 
     /// Everything that is due, out of the state: it is carried out without the lock.

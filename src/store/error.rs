@@ -81,6 +81,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// What was written may not have reached the disk.
+    #[error("{}: writing to the disk failed, and what is on it is not known: {what}", path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        what: String,
+    },
     /// Any other error of the database.
     #[error("{}: {source}", path.display())]
     Database {
@@ -113,6 +121,9 @@ impl StoreError {
             ),
             Self::Full { .. } => "Make space on the device; edits are taken again then.".to_owned(),
             Self::ReadOnly { .. } => "Have the file system mounted for writing; edits are taken again then.".to_owned(),
+            Self::Unsynced { .. } => {
+                "Look after the disk, and start the server again; until then no edit is taken.".to_owned()
+            }
             Self::Database { .. } => "Look after the disk; edits are taken again when it can be written.".to_owned(),
         }
     }

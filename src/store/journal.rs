@@ -8,11 +8,14 @@
 //!
 //! Each commit is one transaction, which writes the commit and updates the records: a start reads records, however long
 //! the log is, and old commits are dropped without a snapshot. With `synchronous=NORMAL` a commit is in the page cache
-//! when it is acknowledged, and survives the process; with `FULL` it is on the disk, and survives the machine (SQLite,
-//! "Write-Ahead Logging"). SQLite checks neither pages nor rows, so each commit has a checksum, and the last one the
+//! when it is acknowledged, and survives the process. Once the log is synced it is on the disk, and survives the machine
+//! (SQLite, "Write-Ahead Logging"): with `FULL` SQLite would sync it in each commit; `together` does so for all commits that
+//! wait, and no lock is held meanwhile. SQLite checks neither pages nor rows, so each commit has a checksum, and the last one the
 //! sum of all records.
 
+mod content;
 mod schema;
+mod together;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -30,7 +33,9 @@ use crate::model::change::{Change, Commit, Entry};
 use crate::model::ids::ResourceId;
 use crate::model::mapping::{MappingChange, Owner};
 use crate::model::{AddressOrPrefix, InterfaceId, SubnetId};
+use content::{Part, content};
 pub(super) use schema::VERSION;
+use together::{Together, on_disk};
 use upkeep::Upkeep;
 
 /// The default size of the commits, in bytes; the file has some overhead.
@@ -82,6 +87,11 @@ pub struct Journal {
     reader: Mutex<Connection>,
     // Ends before the connections do.
     upkeep: Upkeep,
+    /// What brings commits to the disk, where that is promised.
+    together: Option<Together>,
+    /// The content that was read and checked when the folder was opened, until it is asked for: reading a million mappings
+    /// takes as long as all the rest of a start.
+    opened: Mutex<Option<Loaded>>,
     folder: PathBuf,
     lock: Mutex<Option<File>>,
 }
@@ -136,9 +146,13 @@ impl Journal {
                 source,
             },
         })?;
-        let writer = Writer::read(database, head, &path, options)?;
+        let (writer, loaded) = Writer::read(database, head, &path, options)?;
         writer.compare_head(&path, &head_path, options.recover)?;
         let reader = schema::connect(&path).map_err(|error| StoreError::of(&path, error))?;
+        let together = match options.durability {
+            Durability::Process => None,
+            Durability::Power => on_disk(&path, &writer)?,
+        };
         let writer = Arc::new(Mutex::new(writer));
         let upkeep = Upkeep::start(&path, Arc::clone(&writer)).map_err(open_error(&path))?;
         Ok(Self {
@@ -146,6 +160,8 @@ impl Journal {
             writer,
             reader: Mutex::new(reader),
             upkeep,
+            together,
+            opened: Mutex::new(Some(loaded)),
             folder: folder.to_owned(),
             lock: Mutex::new(Some(lock)),
         })
@@ -168,6 +184,18 @@ impl Journal {
 
     fn error(&self, error: rusqlite::Error) -> StoreError {
         StoreError::of(&self.path, error)
+    }
+
+    fn unsynced(&self, what: String) -> StoreError {
+        let path = self.path.clone();
+        StoreError::Unsynced { path, what }
+    }
+
+    /// Syncs by this function from now on, for a test of slow and broken disks.
+    #[cfg(test)]
+    pub(crate) fn syncing_by(mut self, sync: Box<together::Syncing>) -> Self {
+        self.together = Some(Together::new(sync));
+        self
     }
 }
 
@@ -201,7 +229,12 @@ fn locked(folder: &Path) -> Result<File, StoreError> {
 
 impl Writer {
     /// Reads the state after the last commit, and checks every commit and every record.
-    fn read(database: Connection, head: File, path: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
+    fn read(
+        database: Connection,
+        head: File,
+        path: &Path,
+        options: &JournalOptions,
+    ) -> Result<(Self, Loaded), StoreError> {
         let mut writer = Self {
             database,
             head,
@@ -216,22 +249,31 @@ impl Writer {
         };
         writer.check_commits(path)?;
         let mut state = 0_u64;
-        let records = schema::records(&writer.database, |record, value| {
-            let sum = sum::of_record(&record, value);
-            state = state.wrapping_add(sum);
-            writer.records.insert(record, sum);
-        });
-        let mappings = schema::mappings(&writer.database, |subnet, address, owner| {
-            state = state.wrapping_add(sum::of_mapping(subnet, address, owner));
-        });
-        let read = records.and(mappings).map_err(|error| StoreError::of(path, error))?;
-        if !read || state != writer.state {
-            return Err(StoreError::Damaged {
-                path: path.to_owned(),
-                what: format!("the records are not those of revision {}", writer.latest),
-            });
+        let loaded = content(
+            &writer.database,
+            path,
+            (writer.latest, writer.next_sequence),
+            |part| match part {
+                Part::Record(record, value) => {
+                    let sum = sum::of_record(record, value);
+                    state = state.wrapping_add(sum);
+                    writer.records.insert(record.to_owned(), sum);
+                }
+                Part::Mapping(subnet, address, owner) => {
+                    state = state.wrapping_add(sum::of_mapping(subnet, address, owner));
+                }
+            },
+        );
+        // Of what is not what was written it does not matter what else is wrong with it.
+        let wrong = || StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("the records are not those of revision {}", writer.latest),
+        };
+        match loaded {
+            Ok(loaded) if state == writer.state => Ok((writer, loaded)),
+            Ok(_) | Err(StoreError::Damaged { .. }) => Err(wrong()),
+            Err(error) => Err(error),
         }
-        Ok(writer)
     }
 
     fn check_commits(&mut self, path: &Path) -> Result<(), StoreError> {
@@ -487,6 +529,9 @@ fn head_octets(revision: u64) -> [u8; 16] {
 
 impl Store for Journal {
     fn commit(&self, guards: &[Guard], commit: &Arc<Commit>, entries: &[Entry]) -> Result<(), CommitError> {
+        if let Some(what) = self.together.as_ref().and_then(Together::failure) {
+            return Err(self.unsynced(what).into());
+        }
         let mut writer = self.writer();
         let current = writer.latest;
         let conflict = Err(CommitError::Conflict { current });
@@ -499,8 +544,10 @@ impl Store for Journal {
             }
         }
         writer.transact(commit, entries).map_err(|error| self.error(error))?;
-        // The note is worth less than the edit, which is kept.
-        if let Err(error) = writer.write_head() {
+        if let Some(together) = &self.together {
+            together.wrote(commit.revision);
+        } else if let Err(error) = writer.write_head() {
+            // The note is worth less than the edit, which is kept.
             tracing::warn!(%error, "the last revision is not noted");
         }
         drop(writer);
@@ -508,41 +555,27 @@ impl Store for Journal {
         Ok(())
     }
 
+    fn sync(&self, revision: u64) -> Result<(), StoreError> {
+        match &self.together {
+            Some(together) => together.commit(revision).map_err(|what| self.unsynced(what)),
+            None => Ok(()),
+        }
+    }
+
+    fn syncs(&self) -> bool {
+        self.together.is_some()
+    }
+
     fn load(&self) -> Result<Loaded, StoreError> {
         let (revision, next_sequence) = {
             let writer = self.writer();
             (writer.latest, writer.next_sequence)
         };
-        let reader = self.reader();
-        let mut damaged = None;
-        let mut changes: Vec<Change> = Vec::new();
-        let records = schema::records(&reader, |path, value| match serde_json::from_str(value) {
-            Ok(change) => changes.push(change),
-            Err(error) => damaged = Some(format!("record {path} cannot be read: {error}")),
-        });
-        changes.sort_by_key(Change::place);
-        let mut list = Vec::new();
-        let mappings = schema::mappings(&reader, |subnet, address, owner| {
-            list.push(MappingChange {
-                subnet,
-                address,
-                before: None,
-                after: Some(owner),
-            });
-        });
-        let read = records.and(mappings).map_err(|error| self.error(error))?;
-        if let Some(what) = damaged.or_else(|| (!read).then(|| "a record cannot be read".to_owned())) {
-            let path = self.path.clone();
-            return Err(StoreError::Damaged { path, what });
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match opened.filter(|opened| opened.revision == revision) {
+            Some(opened) => Ok(opened),
+            None => content(&self.reader(), &self.path, (revision, next_sequence), |_| {}),
         }
-        if !list.is_empty() {
-            changes.push(Change::Mappings(list));
-        }
-        Ok(Loaded {
-            revision,
-            next_sequence,
-            changes,
-        })
     }
 
     fn follow(&self, after: u64, most: usize) -> Result<Vec<Arc<Commit>>, FollowError> {
@@ -593,7 +626,12 @@ impl Store for Journal {
                 .prepare_cached("DELETE FROM shelves WHERE shelf = ? AND place = ?")
                 .and_then(|mut delete| delete.execute([shelf, place])),
         };
-        done.map(drop).map_err(|error| self.error(error))
+        done.map(drop).map_err(|error| self.error(error))?;
+        drop(writer);
+        match &self.together {
+            Some(together) => together.all().map_err(|what| self.unsynced(what)),
+            None => Ok(()),
+        }
     }
 
     fn shelved(&self, shelf: &str) -> Result<Vec<(String, String)>, StoreError> {
@@ -608,7 +646,10 @@ impl Store for Journal {
 
     fn release(&self) {
         // A transaction that is under way is finished.
-        let _writer = self.writer();
+        let latest = self.writer().latest;
+        if let Err(error) = self.sync(latest) {
+            tracing::warn!(%error, "the last edits may not be on the disk");
+        }
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

@@ -73,6 +73,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A kept commit is not lost when the process is killed.
     fn commit(&self, guards: &[Guard], commit: &Arc<Commit>, entries: &[Entry]) -> Result<(), CommitError>;
 
+    /// Returns when a commit that is kept survives all that this store promises. Commits that wait at the same time share
+    /// the work, so it is called without a lock that other commits need.
+    fn sync(&self, revision: u64) -> Result<(), StoreError> {
+        let _ = revision;
+        Ok(())
+    }
+
+    /// Whether a commit survives less than it promises until [`Self::sync`] has returned.
+    fn syncs(&self) -> bool {
+        false
+    }
+
     /// The present content.
     fn load(&self) -> Result<Loaded, StoreError>;
 

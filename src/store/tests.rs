@@ -572,3 +572,68 @@ fn a_full_or_read_only_database_refuses_commits_and_takes_them_again_afterwards(
         assert_eq!(network_of(&store), kept.network);
     }
 }
+
+/// While the disk is slow, commits go on and are acknowledged together; the store can be read.
+#[test]
+fn a_slow_disk_delays_the_acknowledgement_and_nothing_else() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const DELAY: Duration = Duration::from_millis(150);
+    let folder = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&syncs);
+    let store = journal(folder.path()).unwrap().syncing_by(Box::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(DELAY);
+        Ok(())
+    }));
+    let began = std::time::Instant::now();
+    let mut kept = Kept::new(&store);
+    let (_, [interface, _]) = kept.furnish();
+    for last in 20..40 {
+        kept.assign(interface, [format!("10.0.1.{last}")]);
+    }
+    let latest = kept.revision;
+    assert_eq!(store.load().unwrap().revision, latest);
+    assert_eq!(syncs.load(Ordering::Relaxed), 0, "a commit waits for the disk");
+    let written = began.elapsed();
+    std::thread::scope(|scope| {
+        for revision in 1..=latest {
+            let store = &store;
+            scope.spawn(move || store.sync(revision).unwrap());
+        }
+    });
+    let acknowledged = began.elapsed() - written;
+    let count = syncs.load(Ordering::Relaxed);
+    assert!(
+        count <= 2 && acknowledged >= DELAY,
+        "{latest} commits, {count} syncs, {acknowledged:?}"
+    );
+}
+
+/// It is not known what a disk has after an error, so nothing is acknowledged from then on, and the remedy is told.
+#[test]
+fn a_disk_that_fails_refuses_edits_until_the_store_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = journal(folder.path()).unwrap();
+    let store = store.syncing_by(Box::new(|_| Err(std::io::Error::other("no such device"))));
+    let mut kept = Kept::new(&store);
+    kept.furnish();
+    let latest = kept.revision;
+    let refused = store.sync(latest).unwrap_err();
+    assert!(matches!(refused, StoreError::Unsynced { .. }), "{refused}");
+    assert!(refused.to_string().contains("no such device"), "{refused}");
+    assert!(
+        refused.remedy().contains("start the server again"),
+        "{}",
+        refused.remedy()
+    );
+    let refused = store.commit(&[], &commit(latest + 1, Vec::new(), 0), &[]).unwrap_err();
+    assert!(
+        matches!(refused, CommitError::Store(StoreError::Unsynced { .. })),
+        "{refused}"
+    );
+    let network = network_of(&store);
+    drop(store);
+    let again = journal(folder.path()).unwrap();
+    assert_eq!(network_of(&again), network);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::{Durability, JournalOptions, mapping};
+use super::{JournalOptions, mapping};
 use crate::model::mapping::Owner;
 use crate::model::{AddressOrPrefix, SubnetId};
 use crate::store::StoreError;
@@ -94,14 +94,10 @@ pub(super) fn open(path: &Path, options: &JournalOptions) -> Result<Connection, 
             given: options.region.clone(),
         });
     }
-    let synchronous = match options.durability {
-        Durability::Process => "NORMAL",
-        Durability::Power => "FULL",
-    };
-    // `upkeep` makes the checkpoints.
-    let settings =
-        format!("PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;");
-    database.execute_batch(&settings).map_err(wrong)?;
+    // `together` syncs the log, where that is promised: what `FULL` does with each commit, it does with all that wait.
+    // Checkpoints sync the log and the database in any case. `upkeep` makes them.
+    let settings = "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;";
+    database.execute_batch(settings).map_err(wrong)?;
     Ok(database)
 }
 
