@@ -5,3 +5,4 @@ mod edits_under_traffic;
 mod fairness;
 mod move_latency;
 mod scale;
+mod store;

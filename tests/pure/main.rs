@@ -10,6 +10,7 @@ mod faults;
 mod ledger;
 mod model;
 mod noise;
+mod past;
 mod profiles;
 mod rooms;
 mod scenario_schema;
@@ -22,6 +23,7 @@ mod services {
     mod noise;
     mod thread;
 }
+mod slow_disk;
 mod states;
 mod switch_on_sockets;
 mod words;

@@ -311,7 +311,11 @@ fn a_pair_a_download_and_a_flood_go_on_while_the_switch_is_replaced_and_killed()
         std::thread::sleep(Duration::from_millis(100));
     }
     // It tries again until the server listens.
-    assert!(load.read("curl.log").ends_with("ended with 0\n"), "{}", load.read("curl.log"));
+    assert!(
+        load.read("curl.log").ends_with("ended with 0\n"),
+        "{}",
+        load.read("curl.log")
+    );
     let [wanted, got] = ["www/file", "fetched"].map(|name| std::fs::read(state.path(name)).unwrap());
     assert!(wanted == got, "the download is not what was sent: {} octets", got.len());
     let (heard, missed, silence) = load.listened();

@@ -98,13 +98,19 @@ fn loom() -> Outcome {
 }
 
 /// Runs the tests that compare figures. Without any optimization a check of a frame takes several times as long, and a copy
-/// does not; so the crate itself is optimized a little. Its dependencies are the other tests', and built already.
+/// does not; so the crate itself is optimized a little, and SQLite, in whose C a commit spends most of its time. The other
+/// dependencies are those of the other tests, and built already.
 fn figures(arguments: &[&str]) -> Outcome {
     let mut command = cargo(["test", "--locked", "--features", "bench-tools"]);
     for setting in ["opt-level=1", "debug-assertions=false", "overflow-checks=false"] {
         command = command
             .arg("--config")
             .arg(format!("profile.dev.package.localvpc.{setting}"));
+    }
+    for package in ["libsqlite3-sys", "rusqlite"] {
+        command = command
+            .arg("--config")
+            .arg(format!("profile.dev.package.{package}.opt-level=2"));
     }
     command
         .args(["--test", "figures"])
