@@ -8,14 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::control::ControlError;
-use crate::model::CidrError;
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
-use crate::model::MappingError;
-use crate::model::ModelError;
-use crate::model::RouteTableError;
 use crate::model::error::RefusalKind;
 use crate::model::peering::PeeringError;
+use crate::model::{CidrError, InstanceError, InterfaceError, MappingError, ModelError, RouteTableError};
 use crate::store::StoreError;
 
 /// The media type of a problem document.

@@ -22,8 +22,6 @@ use crate::contain;
 use crate::datapath::{Fabric, FabricWriter, Moved};
 use crate::mapping::registry::Registry;
 use crate::mapping::{InterfaceIndex, PortId};
-use crate::model::InterfaceError;
-use crate::model::MappingError;
 use crate::model::dhcp_options::DhcpOptionSet;
 use crate::model::interface::{AttachInterface, DetachInterface};
 use crate::model::mapping::{MappingFilter, MappingPage, PageCursor};
@@ -33,6 +31,7 @@ use crate::model::{
     ModelError, Network, NetworkAcl, NetworkAclId, NetworkInterface, PrefixList, PrefixListId, ResourceRef, RouteTable,
     RouteTableId, SecurityGroup, SecurityGroupId, Subnet, SubnetId, Vpc, VpcId,
 };
+use crate::model::{InterfaceError, MappingError};
 use crate::services::ServicesHandle;
 use crate::store::{Memory, Store};
 use crate::switch::PortStatus;

@@ -8,8 +8,6 @@ use std::time::{Duration, SystemTime};
 use super::controller::{Controller, State};
 use super::error::ControlError;
 use super::faults::Later;
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
 use crate::model::instance::life::{
     ForgetInstance, InstanceState, LaunchInstances, ProtectInstance, SetInstanceState, StateReason,
 };
@@ -18,6 +16,7 @@ use crate::model::interface::{
 };
 use crate::model::profile::InstancePolicy;
 use crate::model::{Instance, InstanceId, InterfaceId, ModelError, NatGatewayId, PeeringId, ResourceRef};
+use crate::model::{InstanceError, InterfaceError};
 
 /// How long a terminated instance is listed (EC2 guide, "Terminate instances": about an hour).
 pub(super) const LISTED: Duration = Duration::from_secs(3600);

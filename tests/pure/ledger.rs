@@ -77,6 +77,35 @@ fn programs(folder: &str, ending: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// What RELEASING.md asks of the changelog: what is not released stands first, and the version of Cargo.toml has a section
+/// from its release on.
+#[test]
+fn the_changelog_is_by_version_and_says_which_one_comes_first() {
+    let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("the changelog is there");
+    let sections: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let (first, released) = sections.split_first().expect("a section");
+    assert_eq!(*first, "Unreleased");
+    let release = Regex::new(r"^(\d+)\.(\d+)\.(\d+) \(\d{4}-\d{2}-\d{2}\)$").expect("a pattern");
+    let mut versions = Vec::new();
+    for section in released {
+        let found = release
+            .captures(section)
+            .expect("a version and its date, as in 1.2.3 (2026-12-31)");
+        let part = |at: usize| found[at].parse::<u32>().expect("digits");
+        versions.push((part(1), part(2), part(3)));
+    }
+    assert!(
+        versions.is_sorted_by(|a, b| a > b),
+        "the newest version first: {sections:?}"
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let is_there = released
+        .iter()
+        .any(|section| section.starts_with(&format!("{version} ")));
+    let comes = text.contains(&format!("Nothing has been released yet: this becomes {version}."));
+    assert!(is_there || (comes && released.is_empty()), "{version} has no section");
+}
+
 #[test]
 fn every_finding_names_tests_that_exist() {
     let mut shown = shown();

@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Instance;
 use super::metadata::MetadataChange;
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};
@@ -16,6 +14,7 @@ use crate::model::interface::{
     AttachInterface, Attachment, AttachmentState, CreateInterface, DeleteInterface, DetachInterface,
 };
 use crate::model::naming::Tags;
+use crate::model::{InstanceError, InterfaceError};
 
 /// How far an instance is in its life (EC2 user guide, "Instance lifecycle").
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

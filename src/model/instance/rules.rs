@@ -3,14 +3,13 @@
 use super::life::InstanceState;
 use super::metadata::{InstanceMetadata, MetadataChange, is_tag_key};
 use super::{CreateInstance, DeleteInstance, Instance, ModifyInstance};
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InstanceId, InterfaceId, ResourceRef};
 use crate::model::naming::{Names, Tags};
 use crate::model::network::{Network, fresh_id, not_found};
+use crate::model::{InstanceError, InterfaceError};
 
 impl Record for Instance {
     type Id = InstanceId;

@@ -4,9 +4,6 @@ use super::{
     AddressRequest, AttachInterface, Attachment, CreateInterface, DeleteInterface, DetachInterface, InterfaceRecord,
     InterfaceSettings, InterfaceState, ModifyAttachment, ModifyInterface, NetworkInterface,
 };
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
-use crate::model::MappingError;
 use crate::model::change::{Change, Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -20,6 +17,7 @@ use crate::model::naming::{Names, Tags};
 use crate::model::nat_gateway::NatGatewayError;
 use crate::model::network::{Network, fresh_id};
 use crate::model::security_group::SecurityGroupError;
+use crate::model::{InstanceError, InterfaceError, MappingError};
 
 impl Record for InterfaceRecord {
     type Id = InterfaceId;

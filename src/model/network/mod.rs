@@ -2,6 +2,8 @@
 //! changes nothing.
 
 #[cfg(test)]
+mod mapping_tests;
+#[cfg(test)]
 mod mtu_tests;
 #[cfg(test)]
 mod replay_tests;

@@ -9,8 +9,6 @@ use super::{
     ModifyRouteTable, Route, RouteChange, RouteEdit, RouteEntry, RouteOrigin, RouteState, RouteTable, RouteTableRecord,
     RouteTarget, TargetRef,
 };
-use crate::model::CidrError;
-use crate::model::RouteTableError;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{InterfaceId, ResourceRef, RouteTableId, SubnetId, VpcId};
@@ -18,6 +16,7 @@ use crate::model::limits::Limits;
 use crate::model::naming::Tags;
 use crate::model::network::{Network, fresh_id, not_found};
 use crate::model::vpc::Vpc;
+use crate::model::{CidrError, RouteTableError};
 
 /// Ranges that no route may be inside (VPC guide, "Route table concepts"). A larger one is allowed; packets to these
 /// ranges do not follow it.

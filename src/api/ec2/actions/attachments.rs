@@ -9,10 +9,9 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
-use crate::model::InstanceError;
-use crate::model::InterfaceError;
 use crate::model::instance::life::InstanceState;
 use crate::model::{Attachment, InstanceId, InterfaceId, ModelError, NetworkInterface};
+use crate::model::{InstanceError, InterfaceError};
 
 /// The most interfaces of an instance, as the lab has it.
 const MOST: i64 = 15;
