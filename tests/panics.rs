@@ -9,7 +9,7 @@ mod support {
     pub(crate) mod services;
 }
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use localvpc::contain::planted::{is_planted, plant};
-use localvpc::datapath::{FabricWriter, FrameMeta, InterfaceSpec, Received, SubnetSpec, VpcSpec};
+use localvpc::datapath::{FrameMeta, Received};
 use localvpc::model::duration::AdvertisementInterval;
 use localvpc::model::profile::Profile;
 use localvpc::services::{Services, ServicesConfig};
 use localvpc::switch::port::UnixPort;
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 use serde_json::json;
 
@@ -42,38 +43,22 @@ struct Hosts {
 
 /// Two hosts 10.0.0.10 and 10.0.0.11 on unix sockets, and a router that advertises itself every 50 ms.
 fn hosts() -> Hosts {
-    let mut fabric = FabricWriter::new();
     let mut profile = Profile::aws();
     profile.router.advertisement.interval = AdvertisementInterval::constant(Duration::from_millis(50));
-    let vpc = fabric.add_vpc(VpcSpec {
-        profile: Arc::new(profile),
-        cidrs: vec!["10.0.0.0/16".parse().unwrap()],
-        dhcp_options: Arc::default(),
-    });
-    let subnet = fabric.add_subnet(SubnetSpec {
-        vpc,
-        ipv4: Some("10.0.0.0/20".parse().unwrap()),
-        ipv6: Some("2001:db8::/64".parse().unwrap()),
-        router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-    });
-    let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
+    let mut network = Network::new(profile, &["10.0.0.0/16"]);
+    let subnet = network.subnet(MacAddr([2, 0, 0, 0, 0, 1]), &["10.0.0.0/20", "2001:db8::/64"]);
+    let (switch, _events) = Switch::start(network.writer.fabric(), SwitchConfig::default()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let sockets = (10..12)
         .map(|number| {
             let address = Ipv4Addr::new(10, 0, 0, number);
-            let interface = fabric.add_interface(InterfaceSpec {
-                subnet,
-                mac: MacAddr([2, 0, 0, 0, 0, number]),
-                source_dest_check: true,
-            });
-            fabric.map(subnet, IpAddr::V4(address).into(), Some(interface));
-            fabric.set_primary(interface, Some(address), None);
+            let interface = network.interface(subnet, MacAddr([2, 0, 0, 0, 0, number]), &[address.into()]);
             let to = directory.path().join(format!("switch-{number}"));
             let own = directory.path().join(format!("host-{number}"));
             let socket = UnixDatagram::bind(&own).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let port = UnixPort::bind(&to, &own, 1500).unwrap();
-            let ready = |port| fabric.set_port(interface, Some(port));
+            let ready = |port| network.writer.set_port(interface, Some(port));
             switch.attach(interface, port, AttachOptions::default(), ready).unwrap();
             (socket, to)
         })

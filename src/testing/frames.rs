@@ -81,6 +81,7 @@ impl Vpc {
     fn next_hop(&self, from: Host, to: IpAddr) -> MacAddr {
         let subnet = &self.subnets[self.hosts[from.0].subnet.0];
         let owner = self
+            .network
             .writer
             .owner(subnet.index, to)
             .and_then(|index| self.by_interface(index));

@@ -26,18 +26,17 @@
 //! frame longer than the cable accepts.
 
 mod frames;
+mod network;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Answered, DropReason, FabricWriter, FrameMeta, InterfaceSpec, Moved, Output, PortState, Received, Recorder,
-    SubnetIndex, SubnetSpec, Verdict, VpcIndex, VpcSpec, decide,
+    Answered, DropReason, FrameMeta, Moved, Output, PortState, Received, Recorder, SubnetIndex, Verdict, decide,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
@@ -45,6 +44,8 @@ use crate::switch::inprocess::InProcessSwitch;
 use crate::switch::observe::{self, Observation, Observed, Wanted};
 use crate::switch::port::memory::{MemoryHost, cable};
 use crate::wire::MacAddr;
+
+pub use network::Network;
 
 /// The MTU of a current EC2 instance.
 const MTU: u16 = 9001;
@@ -118,10 +119,9 @@ struct HostState {
 
 /// A VPC in this process. Its time advances only when told to.
 pub struct Vpc {
-    writer: FabricWriter,
+    network: Network,
     switch: InProcessSwitch,
     observation: Observation,
-    vpc: VpcIndex,
     subnets: Vec<SubnetState>,
     hosts: Vec<HostState>,
     announces: bool,
@@ -153,20 +153,13 @@ impl Vpc {
     /// ```
     pub fn new(profile: Profile) -> Self {
         let announces = profile.neighbor.announce_on_move;
-        let mut writer = FabricWriter::new();
-        let cidrs = ["10.0.0.0/16", "2001:db8::/56"].map(|block| block.parse().expect("a block"));
-        let vpc = writer.add_vpc(VpcSpec {
-            profile: Arc::new(profile),
-            cidrs: cidrs.into(),
-            dhcp_options: Arc::default(),
-        });
-        let switch = InProcessSwitch::new(writer.fabric());
+        let network = Network::new(profile, &["10.0.0.0/16", "2001:db8::/56"]);
+        let switch = InProcessSwitch::new(network.writer.fabric());
         let observation = switch.observe(Wanted::default());
         Self {
-            writer,
+            network,
             switch,
             observation,
-            vpc,
             subnets: Vec::new(),
             hosts: Vec::new(),
             announces,
@@ -177,17 +170,10 @@ impl Vpc {
     /// Adds a subnet with an IPv4 block, an IPv6 block, or both.
     #[track_caller]
     pub fn subnet(&mut self, blocks: &[&str]) -> Subnet {
-        let blocks: Vec<IpNet> = blocks.iter().map(|block| parse(block)).collect();
         let number = u8::try_from(self.subnets.len() + 1).expect("at most 255 subnets");
         let router_mac = MacAddr([0x0e, 0, 0, 0, 0, number]);
-        let v4 = |net: &IpNet| if let IpNet::V4(net) = net { Some(*net) } else { None };
-        let v6 = |net: &IpNet| if let IpNet::V6(net) = net { Some(*net) } else { None };
-        let index = self.writer.add_subnet(SubnetSpec {
-            vpc: self.vpc,
-            ipv4: blocks.iter().find_map(v4),
-            ipv6: blocks.iter().find_map(v6),
-            router_mac,
-        });
+        let index = self.network.subnet(router_mac, blocks);
+        let blocks = blocks.iter().map(|block| parse(block)).collect();
         self.subnets.push(SubnetState {
             index,
             blocks,
@@ -202,14 +188,10 @@ impl Vpc {
         let number = u16::try_from(self.hosts.len() + 10).expect("at most 65 525 hosts");
         let [high, low] = number.to_be_bytes();
         let mac = MacAddr([0x0a, 0, 0, 0, high, low]);
-        let index = self.writer.add_interface(InterfaceSpec {
-            subnet: self.subnets[subnet.0].index,
-            mac,
-            source_dest_check: true,
-        });
+        let index = self.network.interface(self.subnets[subnet.0].index, mac, &[]);
         let (switch_end, cable) = cable(MTU);
         let port = self.switch.attach(index, switch_end);
-        self.writer.set_port(index, Some(port));
+        self.network.writer.set_port(index, Some(port));
         self.hosts.push(HostState {
             index,
             subnet,
@@ -222,14 +204,8 @@ impl Vpc {
         for address in addresses {
             self.assign(address, host);
         }
-        let own = &self.hosts[host.0].addresses;
-        let ipv4 = own
-            .iter()
-            .find_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None });
-        let ipv6 = own
-            .iter()
-            .find_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None });
-        self.writer.set_primary(index, ipv4, ipv6);
+        let (ipv4, ipv6) = network::primary(&self.hosts[host.0].addresses);
+        self.network.writer.set_primary(index, ipv4, ipv6);
         host
     }
 
@@ -262,7 +238,7 @@ impl Vpc {
         let index = subnet.index;
         let before = self.forget(index, address);
         let owner = self.hosts[to.0].index;
-        self.writer.map(index, IpNet::from(address), Some(owner));
+        self.network.writer.map(index, IpNet::from(address), Some(owner));
         self.hosts[to.0].addresses.push(address);
         if before.is_some_and(|before| before != owner) && self.announces {
             self.switch.announce(Moved { subnet: index, address });
@@ -287,7 +263,7 @@ impl Vpc {
         let (index, address) = (self.subnets[subnet.0].index, parse(address));
         let owner = self.forget(index, address);
         assert!(owner.is_some(), "{address} is assigned to no host of the subnet");
-        self.writer.map(index, IpNet::from(address), None);
+        self.network.writer.map(index, IpNet::from(address), None);
     }
 
     /// Switches a host's source/destination check.
@@ -305,7 +281,9 @@ impl Vpc {
     /// assert_eq!(vpc.send(nat, &foreign).fate, Fate::Delivered(b));
     /// ```
     pub fn set_source_dest_check(&mut self, host: Host, checked: bool) {
-        self.writer.set_source_dest_check(self.hosts[host.0].index, checked);
+        self.network
+            .writer
+            .set_source_dest_check(self.hosts[host.0].index, checked);
     }
 
     /// The MAC of a host.
@@ -321,7 +299,10 @@ impl Vpc {
     /// The host that has an address.
     #[track_caller]
     pub fn owner(&self, address: &str, subnet: Subnet) -> Option<Host> {
-        let index = self.writer.owner(self.subnets[subnet.0].index, parse(address))?;
+        let index = self
+            .network
+            .writer
+            .owner(self.subnets[subnet.0].index, parse(address))?;
         self.by_interface(index)
     }
 
@@ -402,7 +383,7 @@ impl Vpc {
     /// assert!(steps.iter().any(|step| step.contains("10.0.1.99 is not mapped in this subnet")));
     /// ```
     pub fn explain(&self, from: Host, frame: &[u8]) -> (Verdict, Vec<String>) {
-        let fabric = self.writer.fabric();
+        let fabric = self.network.writer.fabric();
         let view = fabric.view();
         let host = &self.hosts[from.0];
         let Some(ingress) = view.ingress(host.index, host.port) else {
@@ -464,7 +445,7 @@ impl Vpc {
 
     /// Removes an address from its owner, and returns that host's interface.
     fn forget(&mut self, subnet: SubnetIndex, address: IpAddr) -> Option<InterfaceIndex> {
-        let index = self.writer.owner(subnet, address)?;
+        let index = self.network.writer.owner(subnet, address)?;
         if let Some(host) = self.by_interface(index) {
             self.hosts[host.0].addresses.retain(|own| *own != address);
         }

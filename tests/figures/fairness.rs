@@ -8,18 +8,17 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
-use localvpc::datapath::{FabricWriter, InterfaceSpec as FabricInterface, SubnetSpec, VpcSpec};
 use localvpc::lab::{Instance, InstanceOptions, InstanceSpec, OpenError};
 use localvpc::model::profile::Profile;
 use localvpc::switch::batch::{Batch, FRAMES};
 use localvpc::switch::egress::{Destinations, Egress};
 use localvpc::switch::port::{PortDevice, Ring, SendError, TapOptions, TapPort, VnetHeader};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use zerocopy::FromBytes;
@@ -99,29 +98,13 @@ fn round_trips(hosts: &[Instance], flood: bool) -> f64 {
 
 /// The project's switch with every check on.
 fn at_the_switch(hosts: Vec<(Instance, TapPort)>) -> [f64; 2] {
-    let mut fabric = FabricWriter::new();
-    let vpc = fabric.add_vpc(VpcSpec {
-        profile: Arc::new(Profile::aws()),
-        cidrs: vec!["10.0.0.0/16".parse().unwrap()],
-        dhcp_options: Arc::default(),
-    });
-    let subnet = fabric.add_subnet(SubnetSpec {
-        vpc,
-        ipv4: Some("10.0.0.0/24".parse().unwrap()),
-        ipv6: None,
-        router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-    });
-    let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
+    let mut network = Network::new(Profile::aws(), &["10.0.0.0/16"]);
+    let subnet = network.subnet(MacAddr([2, 0, 0, 0, 0, 1]), &["10.0.0.0/24"]);
+    let (switch, _events) = Switch::start(network.writer.fabric(), SwitchConfig::default()).unwrap();
     let mut instances = Vec::new();
     for (number, (instance, tap)) in (0..).zip(hosts) {
-        let interface = fabric.add_interface(FabricInterface {
-            subnet,
-            mac: mac(number),
-            source_dest_check: true,
-        });
-        fabric.map(subnet, std::net::IpAddr::V4(address(number)).into(), Some(interface));
-        fabric.set_primary(interface, Some(address(number)), None);
-        let publish = |port| fabric.set_port(interface, Some(port));
+        let interface = network.interface(subnet, mac(number), &[address(number).into()]);
+        let publish = |port| network.writer.set_port(interface, Some(port));
         switch
             .attach(interface, tap, AttachOptions::default(), publish)
             .unwrap();

@@ -2,18 +2,18 @@
 #![allow(missing_docs)]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, Moved, SubnetIndex, SubnetSpec, VpcSpec};
+use localvpc::datapath::{DropReason, Moved, SubnetIndex};
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::duration::AdvertisementInterval;
 use localvpc::model::profile::Profile;
 use localvpc::switch::port::{PortDevice, StreamPort, UnixPort};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig, SwitchEvent};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 
 /// A host: its socket, and its port and interface at the switch.
@@ -50,7 +50,7 @@ impl Host {
 
 struct World {
     directory: tempfile::TempDir,
-    fabric: FabricWriter,
+    network: Network,
     subnet: SubnetIndex,
     switch: Switch,
     events: tokio::sync::mpsc::Receiver<SwitchEvent>,
@@ -58,19 +58,8 @@ struct World {
 
 impl World {
     fn new(profile: Profile, workers: usize) -> Self {
-        let mut fabric = FabricWriter::new();
-        let cidrs = vec!["10.0.0.0/16".parse().expect("a range")];
-        let vpc = fabric.add_vpc(VpcSpec {
-            profile: Arc::new(profile),
-            cidrs,
-            dhcp_options: Arc::default(),
-        });
-        let subnet = fabric.add_subnet(SubnetSpec {
-            vpc,
-            ipv4: Some("10.0.0.0/20".parse().expect("a range")),
-            ipv6: Some("2001:db8::/64".parse().expect("a range")),
-            router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        });
+        let mut network = Network::new(profile, &["10.0.0.0/16"]);
+        let subnet = network.subnet(MacAddr([2, 0, 0, 0, 0, 1]), &["10.0.0.0/20", "2001:db8::/64"]);
         let config = SwitchConfig {
             workers: NonZeroUsize::new(workers),
             spin: Duration::from_micros(20),
@@ -78,11 +67,11 @@ impl World {
             events: 64,
             ..SwitchConfig::default()
         };
-        let (switch, events) = Switch::start(fabric.fabric(), config).expect("the switch starts");
+        let (switch, events) = Switch::start(network.writer.fabric(), config).expect("the switch starts");
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         Self {
             directory,
-            fabric,
+            network,
             subnet,
             switch,
             events,
@@ -92,19 +81,12 @@ impl World {
     fn interface(&mut self, number: u16) -> (MacAddr, InterfaceIndex) {
         let [high, low] = number.to_be_bytes();
         let (mac, address) = (MacAddr([2, 0, 0, 0, high, low]), Ipv4Addr::new(10, 0, high, low));
-        let interface = self.fabric.add_interface(InterfaceSpec {
-            subnet: self.subnet,
-            mac,
-            source_dest_check: true,
-        });
-        self.fabric
-            .map(self.subnet, IpAddr::V4(address).into(), Some(interface));
-        self.fabric.set_primary(interface, Some(address), None);
+        let interface = self.network.interface(self.subnet, mac, &[address.into()]);
         (mac, interface)
     }
 
     fn attach(&mut self, interface: InterfaceIndex, device: PortDevice) -> PortId {
-        let fabric = &mut self.fabric;
+        let fabric = &mut self.network.writer;
         self.switch
             .attach(interface, device, AttachOptions::default(), |port| {
                 fabric.set_port(interface, Some(port));
@@ -233,7 +215,7 @@ fn each_port_gets_its_advertisement_after_each_interval_and_not_at_once() {
         );
     }
     let [a, _] = &hosts;
-    world.fabric.set_port(a.interface, None);
+    world.network.writer.set_port(a.interface, None);
     world.switch.detach(a.port).expect("it was attached");
     std::thread::sleep(Duration::from_millis(20));
     while a.has_frame() {}
@@ -250,7 +232,8 @@ fn a_move_is_announced_to_all_but_the_new_owner() {
         address: Ipv4Addr::new(10, 0, 0, 99).into(),
     };
     world
-        .fabric
+        .network
+        .writer
         .map(world.subnet, moved.address.into(), Some(hosts[0].interface));
     world.switch.announce(vec![moved]);
     for host in &hosts[1..] {
@@ -274,7 +257,7 @@ fn an_announcement_names_the_owner_that_the_data_path_knows_and_there_is_none_wi
     let net = moved(0).address.into();
     for (former, owner) in [(0, 1), (1, 0)] {
         for host in [former, owner] {
-            world.fabric.map(world.subnet, net, Some(hosts[host].interface));
+            world.network.writer.map(world.subnet, net, Some(hosts[host].interface));
         }
         world
             .switch

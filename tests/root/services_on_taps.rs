@@ -2,12 +2,12 @@
 //! switch.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use localvpc::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 use localvpc::model::profile::Profile;
 use localvpc::services::dns::{Holder, HostAddresses, Zone};
 use localvpc::services::fixed::{Facts, FixedSource, sample_instance};
@@ -15,6 +15,7 @@ use localvpc::services::imds::document::Role;
 use localvpc::services::{Services, ServicesConfig};
 use localvpc::switch::port::{TapOptions, TapPort};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -51,29 +52,13 @@ impl Lab {
     fn checked(source_dest_check: bool) -> Self {
         let (mac, router_mac) = (MacAddr([0x0a, 0, 0, 0, 0, 10]), MacAddr([0x0e, 0, 0, 0, 0, 1]));
         let (ipv4, ipv6) = ("10.0.1.10".parse().unwrap(), "2001:db8:0:1::a".parse().unwrap());
-        let mut fabric = FabricWriter::new();
-        let cidrs = vec!["10.0.0.0/16".parse().unwrap(), "2001:db8::/56".parse().unwrap()];
-        let vpc = fabric.add_vpc(VpcSpec {
-            profile: Arc::new(Profile::aws()),
-            cidrs: cidrs.clone(),
-            dhcp_options: Arc::default(),
-        });
-        let subnet = fabric.add_subnet(SubnetSpec {
-            vpc,
-            ipv4: "10.0.1.0/24".parse().ok(),
-            ipv6: "2001:db8:0:1::/64".parse().ok(),
-            router_mac,
-        });
-        let interface = fabric.add_interface(InterfaceSpec {
-            subnet,
-            mac,
-            source_dest_check,
-        });
-        for net in ["10.0.1.10/32", "2001:db8:0:1::a/128"] {
-            fabric.map(subnet, net.parse().unwrap(), Some(interface));
-        }
-        fabric.set_primary(interface, Some(ipv4), Some(ipv6));
-        let (switch, _events) = Switch::start(fabric.fabric(), SwitchConfig::default()).unwrap();
+        let blocks = ["10.0.0.0/16", "2001:db8::/56"];
+        let cidrs = blocks.map(|block| block.parse().unwrap()).to_vec();
+        let mut network = Network::new(Profile::aws(), &blocks);
+        let subnet = network.subnet(router_mac, &["10.0.1.0/24", "2001:db8:0:1::/64"]);
+        let interface = network.interface(subnet, mac, &[IpAddr::V4(ipv4), IpAddr::V6(ipv6)]);
+        network.writer.set_source_dest_check(interface, source_dest_check);
+        let (switch, _events) = Switch::start(network.writer.fabric(), SwitchConfig::default()).unwrap();
         let switch = Arc::new(switch);
 
         let mut instance = sample_instance(ipv4, mac);
@@ -143,7 +128,7 @@ impl Lab {
             mtu: 9001,
         };
         let tap = lab.run(move || TapPort::open("eth0", options).unwrap());
-        let publish = |port| fabric.set_port(interface, Some(port));
+        let publish = |port| network.writer.set_port(interface, Some(port));
         switch
             .attach(interface, tap, AttachOptions::default(), publish)
             .unwrap();

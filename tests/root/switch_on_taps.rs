@@ -3,16 +3,16 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use localvpc::datapath::{DropReason, FabricWriter, InterfaceSpec, SubnetIndex, SubnetSpec, VpcSpec};
+use localvpc::datapath::{DropReason, SubnetIndex};
 use localvpc::mapping::{InterfaceIndex, PortId};
 use localvpc::model::profile::Profile;
 use localvpc::switch::port::{TapOptions, TapPort};
 use localvpc::switch::{AttachOptions, Switch, SwitchConfig, SwitchEvent};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::LinkUnspec;
@@ -99,7 +99,7 @@ fn configure(mac: MacAddr, address: Ipv4Addr, mtu: u16) {
 }
 
 struct Lab {
-    fabric: FabricWriter,
+    network: Network,
     subnet: SubnetIndex,
     switch: Switch,
     events: Receiver<SwitchEvent>,
@@ -114,22 +114,11 @@ impl Lab {
     }
 
     fn with(config: SwitchConfig) -> Self {
-        let mut fabric = FabricWriter::new();
-        let profile = Arc::new(Profile::named("aws").expect("aws is built in"));
-        let vpc = fabric.add_vpc(VpcSpec {
-            profile,
-            cidrs: vec!["10.0.0.0/16".parse().expect("a range")],
-            dhcp_options: Arc::default(),
-        });
-        let subnet = fabric.add_subnet(SubnetSpec {
-            vpc,
-            ipv4: Some("10.0.0.0/24".parse().expect("a range")),
-            ipv6: None,
-            router_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        });
-        let (switch, events) = Switch::start(fabric.fabric(), config).expect("the switch starts");
+        let mut network = Network::new(Profile::aws(), &["10.0.0.0/16"]);
+        let subnet = network.subnet(MacAddr([2, 0, 0, 0, 0, 1]), &["10.0.0.0/24"]);
+        let (switch, events) = Switch::start(network.writer.fabric(), config).expect("the switch starts");
         Self {
-            fabric,
+            network,
             subnet,
             switch,
             events,
@@ -139,14 +128,7 @@ impl Lab {
     fn host(&mut self, number: u8, options: TapOptions) -> Host {
         let (jobs, thread) = spawn_thread();
         let (mac, address) = (MacAddr([2, 0, 0, 0, 1, number]), Ipv4Addr::new(10, 0, 0, number));
-        let interface = self.fabric.add_interface(InterfaceSpec {
-            subnet: self.subnet,
-            mac,
-            source_dest_check: true,
-        });
-        self.fabric
-            .map(self.subnet, IpAddr::V4(address).into(), Some(interface));
-        self.fabric.set_primary(interface, Some(address), None);
+        let interface = self.network.interface(self.subnet, mac, &[address.into()]);
         let (sender, tap) = channel();
         let open: Job = Box::new(move || {
             let tap = TapPort::open("eth0", options).expect("a TAP can be made");
@@ -154,7 +136,7 @@ impl Lab {
         });
         jobs.send(open).expect("the thread waits for jobs");
         let tap = tap.recv().expect("the TAP was opened");
-        let fabric = &mut self.fabric;
+        let fabric = &mut self.network.writer;
         let port = self
             .switch
             .attach(interface, tap, AttachOptions::default(), |port| {
@@ -372,7 +354,7 @@ fn a_port_that_is_detached_gives_its_device_back_and_gets_nothing_more() {
     a.run(move || udp(sender).send_to(b"one", (receiver, 4000)).expect("the host is up"));
     b.run(move || assert_eq!(socket.recv(&mut [0; 10]).expect("a datagram came"), 3));
 
-    lab.fabric.set_port(b.interface, None);
+    lab.network.writer.set_port(b.interface, None);
     let (device, counters) = lab.switch.detach(b.port).expect("the port was attached");
     assert_eq!(device.name(), "eth0");
     assert!(counters.sent.frames > 0);

@@ -9,13 +9,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use localvpc::datapath::faults::MetadataFault;
-use localvpc::datapath::{FabricWriter, InterfaceSpec, SubnetSpec, VpcSpec};
 use localvpc::mapping::InterfaceIndex;
 use localvpc::model::profile::Profile;
 use localvpc::services::clock::{ManualClock, SeededEntropy};
 use localvpc::services::fixed::{Facts, FixedSource, sample_instance};
 use localvpc::services::imds::document::{Instance, PublicKey, Role};
 use localvpc::services::imds::{Asker, HopLimit, router};
+use localvpc::testing::Network;
 use localvpc::wire::MacAddr;
 use tower::ServiceExt;
 
@@ -72,25 +72,9 @@ struct Service {
 impl Service {
     /// The first interface has the instance; the second another one.
     fn new(instance: Instance) -> Self {
-        let mut writer = FabricWriter::new();
-        let vpc = writer.add_vpc(VpcSpec {
-            profile: Arc::new(Profile::aws()),
-            cidrs: vec!["10.0.0.0/16".parse().unwrap()],
-            dhcp_options: Arc::default(),
-        });
-        let subnet = writer.add_subnet(SubnetSpec {
-            vpc,
-            ipv4: "10.0.1.0/24".parse().ok(),
-            ipv6: None,
-            router_mac: MacAddr([0x0e, 0, 0, 0, 0, 1]),
-        });
-        let interfaces = [1, 2].map(|n| {
-            writer.add_interface(InterfaceSpec {
-                subnet,
-                mac: MacAddr([0x0a, 0, 0, 0, 0, n]),
-                source_dest_check: true,
-            })
-        });
+        let mut network = Network::new(Profile::aws(), &["10.0.0.0/16"]);
+        let subnet = network.subnet(MacAddr([0x0e, 0, 0, 0, 0, 1]), &["10.0.1.0/24"]);
+        let interfaces = [1, 2].map(|n| network.interface(subnet, MacAddr([0x0a, 0, 0, 0, 0, n]), &[]));
         let mut facts = Facts::default();
         facts.instances.insert(interfaces[0], Arc::new(instance));
         let other = sample_instance(Ipv4Addr::new(10, 0, 1, 11), MacAddr([0x0a, 0, 0, 0, 0, 9]));
