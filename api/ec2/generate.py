@@ -22,7 +22,7 @@ ACTIONS = {
         AcceptVpcPeeringConnection AllocateAddress AssignIpv6Addresses AssignPrivateIpAddresses
         AssignPrivateNatGatewayAddress AssociateAddress AssociateNatGatewayAddress
         AssociateDhcpOptions AssociateRouteTable AssociateSubnetCidrBlock AssociateVpcCidrBlock AttachInternetGateway
-        AttachNetworkInterface AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateDhcpOptions
+        AttachNetworkInterface AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateDefaultSubnet CreateDefaultVpc CreateDhcpOptions
         CreateEgressOnlyInternetGateway CreateFlowLogs CreateInternetGateway CreateManagedPrefixList CreateNatGateway
         CreateNetworkAcl CreateNetworkAclEntry CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup
         CreateSubnet CreateTags CreateVpc CreateVpcBlockPublicAccessExclusion CreateVpcEndpoint CreateVpcPeeringConnection DeleteDhcpOptions DeleteEgressOnlyInternetGateway

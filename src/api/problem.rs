@@ -147,7 +147,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::NatGateway(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::Peering(PeeringError::Itself) => StatusCode::BAD_REQUEST,
-        ModelError::InternetGateway(_) | ModelError::Peering(_) => StatusCode::CONFLICT,
+        ModelError::DefaultVpc(_) | ModelError::InternetGateway(_) | ModelError::Peering(_) => StatusCode::CONFLICT,
         ModelError::BadName { .. }
         | ModelError::ElasticIp(_)
         | ModelError::FlowLog(_)

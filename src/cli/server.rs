@@ -21,6 +21,8 @@ use crate::confine::rootless;
 use crate::file::template::Scope;
 use crate::lab::{ApiAccess, Keeper};
 use crate::model::Limits;
+use crate::model::region::zones_of;
+use crate::model::vpc::CreateDefaultVpc;
 use crate::runtime::cleanup::Record;
 use crate::runtime::{
     HostApi, NamedSocket, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
@@ -293,7 +295,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
         let sockets = bound.sockets().map_err(impossible)?;
-        furnish(&runtime, topology, succession).await?;
+        furnish(&runtime, topology, succession, arguments.default_vpc).await?;
         let tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
         let (replaced, mut next) = tokio::sync::oneshot::channel();
         let yielding = yielding(arguments, &runtime, sockets, replaced)?;
@@ -417,7 +419,12 @@ fn leave(record: Option<&Record>) -> ! {
 }
 
 /// Makes the hosts of the network that was kept, or the network of a file where none was.
-async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>, succession: Option<Succession>) -> Done {
+async fn furnish(
+    runtime: &Arc<Runtime>,
+    topology: Option<&Topology>,
+    succession: Option<Succession>,
+    default_vpc: bool,
+) -> Done {
     let runtime = Arc::clone(runtime);
     let known = runtime.controller().revision() > 0;
     let anew = succession.is_none();
@@ -443,6 +450,15 @@ async fn furnish(runtime: &Arc<Runtime>, topology: Option<&Topology>, succession
         return Ok(());
     }
     runtime.switch().resume();
+    if default_vpc {
+        let controller = Arc::clone(&runtime);
+        let made = commands::run(move || {
+            let controller = controller.controller();
+            let zones = zones_of(&controller.region());
+            controller.execute(CreateDefaultVpc { zones })
+        });
+        made.await.map_err(impossible)?.map_err(impossible)?;
+    }
     if let Some(topology) = topology.cloned() {
         let made = commands::run(move || declare(&runtime, &topology, &Scope::default()));
         made.await.map_err(impossible)?.map_err(impossible)?;

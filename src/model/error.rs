@@ -15,6 +15,7 @@ use super::peering::PeeringError;
 use super::prefix_list::PrefixListError;
 use super::route_table::RouteTableError;
 use super::security_group::SecurityGroupError;
+use super::vpc::DefaultVpcError;
 
 /// The kind of a refusal, which determines the status of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,9 @@ pub enum ModelError {
     /// A refusal about an Elastic IP address.
     #[error(transparent)]
     ElasticIp(#[from] ElasticIpError),
+    /// A refusal about the default VPC.
+    #[error(transparent)]
+    DefaultVpc(#[from] DefaultVpcError),
     /// A refusal about an internet gateway.
     #[error(transparent)]
     InternetGateway(#[from] InternetGatewayError),
@@ -177,6 +181,7 @@ impl ModelError {
             Self::NetworkAcl(error) => error.code(),
             Self::PrefixList(error) => error.code(),
             Self::ElasticIp(error) => error.code(),
+            Self::DefaultVpc(error) => error.code(),
             Self::InternetGateway(error) => error.code(),
             Self::FlowLog(error) => error.code(),
             Self::NatGateway(error) => error.code(),
@@ -199,6 +204,7 @@ impl ModelError {
             Self::NetworkAcl(error) => error.field(),
             Self::PrefixList(error) => error.field(),
             Self::ElasticIp(error) => Some(error.field()),
+            Self::DefaultVpc(error) => Some(error.field()),
             Self::InternetGateway(error) => Some(error.field()),
             Self::FlowLog(error) => Some(error.field()),
             Self::NatGateway(error) => Some(error.field()),
@@ -222,6 +228,7 @@ impl ModelError {
             Self::Dependents { .. } => "Delete the dependents first.".into(),
             Self::OutOfRange { remedy, .. } => (*remedy).into(),
             Self::ElasticIp(error) => error.remedy().into(),
+            Self::DefaultVpc(error) => error.remedy().into(),
             Self::InternetGateway(error) => error.remedy().into(),
             Self::FlowLog(error) => error.remedy().into(),
             Self::NatGateway(error) => error.remedy().into(),

@@ -65,6 +65,7 @@ pub(super) fn vpc() -> VpcState {
         main_route_table_id: RouteTableId::MIN,
         default_network_acl_id: NetworkAclId::MIN,
         attributes: Default::default(),
+        default: false,
         tags: Default::default(),
     };
     VpcState {
@@ -86,6 +87,7 @@ pub(super) fn subnet() -> SubnetState {
         router_mac: ROUTER_MAC,
         map_public_ip_on_launch: false,
         assign_ipv6_on_creation: false,
+        default_for_az: false,
         tags: Default::default(),
     };
     SubnetState {

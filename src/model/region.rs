@@ -8,6 +8,11 @@ pub fn default_zone(region: &str) -> String {
     format!("{region}a")
 }
 
+/// The zones of a region that this server lists: `a` to `f`.
+pub fn zones_of(region: &str) -> Vec<String> {
+    ('a'..='f').map(|letter| format!("{region}{letter}")).collect()
+}
+
 /// The domain of private names in a region (VPC guide, "DNS hostnames").
 pub fn private_domain(region: &str) -> String {
     match region {
@@ -62,7 +67,15 @@ pub fn zone_id(zone: &str) -> String {
         .map_or(1, |letter| u32::from(letter.saturating_sub(b'a')) + 1);
     let mut parts = region.split('-');
     let country = parts.next().unwrap_or_default();
-    let rest: String = parts.filter_map(|part| part.chars().next()).collect();
+    let rest: String = parts
+        .map(|part| match part {
+            "northeast" => "ne",
+            "northwest" => "nw",
+            "southeast" => "se",
+            "southwest" => "sw",
+            part => part.get(..1).unwrap_or_default(),
+        })
+        .collect();
     format!("{country}{rest}-az{letter}")
 }
 
@@ -98,6 +111,19 @@ mod tests {
             "compute-1.amazonaws.com",
         ] {
             assert_eq!(public_address_of(wrong, "us-east-1"), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_zone_has_an_identifier_by_which_accounts_agree_on_it() {
+        for (zone, id) in [
+            ("us-east-1a", "use1-az1"),
+            ("ap-northeast-1c", "apne1-az3"),
+            ("ap-southeast-3b", "apse3-az2"),
+            ("cn-northwest-1a", "cnnw1-az1"),
+            ("us-gov-west-1a", "usgw1-az1"),
+        ] {
+            assert_eq!(zone_id(zone), id);
         }
     }
 

@@ -185,7 +185,9 @@ impl<'a> Compiled<'a> {
             .iter()
             .find(|(action, alias, _)| *action == call.action && *alias == given);
         let name = alias.map_or(given, |(_, _, name)| name);
-        if alias.is_none() && (name == "tag:" || !documented.iter().any(|documented| documented == name)) {
+        // Tags were found by key and by value before today's documentation left these two out; boto's users send them.
+        let by_tag = matches!(name, "tag-key" | "tag-value") && documented.iter().any(|name| name == "tag:");
+        if alias.is_none() && !by_tag && (name == "tag:" || !documented.iter().any(|documented| documented == name)) {
             return Err(Ec2Error::invalid_value(format!(
                 "The filter '{}' is invalid",
                 printed(given)

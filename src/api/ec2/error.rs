@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::xml::{Node, document};
 use crate::control::ControlError;
+use crate::model::ModelError;
 
 /// Why an action was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,14 +110,33 @@ impl From<ControlError> for Ec2Error {
         let message = match &error {
             // EC2 has no lists of edits, so its message has no position in one.
             ControlError::Edit(failed) => failed.error.to_string(),
+            ControlError::Model(error) => words(error),
             other => other.to_string(),
         };
         Self::new(error.code(), message)
     }
 }
 
-impl From<crate::model::ModelError> for Ec2Error {
-    fn from(error: crate::model::ModelError) -> Self {
+/// EC2's own words, where this server's name more than they do.
+fn words(error: &ModelError) -> String {
+    match error {
+        ModelError::CidrConflict {
+            net,
+            code: "InvalidSubnet.Conflict",
+            ..
+        } => format!("The CIDR '{net}' conflicts with another subnet"),
+        ModelError::CidrSize { net, .. } | ModelError::SubnetOutsideVpc { net, .. } => {
+            format!("The CIDR '{net}' is invalid.")
+        }
+        ModelError::Dependents { kind, id, .. } => {
+            format!("The {kind} '{id}' has dependencies and cannot be deleted.")
+        }
+        other => other.to_string(),
+    }
+}
+
+impl From<ModelError> for Ec2Error {
+    fn from(error: ModelError) -> Self {
         ControlError::from(error).into()
     }
 }

@@ -54,6 +54,10 @@ pub struct ServerArguments {
     /// Write each frame by a system call of its own, as where the kernel has no io_uring: what `strace` then shows is every frame
     #[arg(long)]
     pub(super) no_io_uring: bool,
+    /// Make the default VPC of a new AWS account: 172.31.0.0/16 with an internet gateway and a public subnet in each zone; a network
+    /// that is kept stays as it is
+    #[arg(long)]
+    pub(super) default_vpc: bool,
     /// Hold to the default quotas of an AWS account
     #[arg(long)]
     pub(super) aws_limits: bool,

@@ -77,6 +77,28 @@ pub struct CreateDhcpOptions {
     pub tags: Tags,
 }
 
+/// Changes what a set is called: its options never change. `None` leaves a field unchanged. Outcome: the set as it is now.
+#[derive(Debug, Clone)]
+pub struct ModifyDhcpOptions {
+    /// The set.
+    pub set: ResourceRef<DhcpOptionsId>,
+    /// A new name, or none.
+    pub name: Option<Option<String>>,
+    /// All tags.
+    pub tags: Option<Tags>,
+}
+
+impl ModifyDhcpOptions {
+    /// A command that changes nothing yet.
+    pub fn new(set: impl Into<ResourceRef<DhcpOptionsId>>) -> Self {
+        Self {
+            set: set.into(),
+            name: None,
+            tags: None,
+        }
+    }
+}
+
 /// Deletes a DHCP option set that no VPC is associated with. Outcome: the set as it was.
 #[derive(Debug, Clone)]
 pub struct DeleteDhcpOptions(pub ResourceRef<DhcpOptionsId>);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionSet, DhcpOptions, DhcpOptionsChoice, DhcpOptionsError};
+use super::{
+    CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionSet, DhcpOptions, DhcpOptionsChoice, DhcpOptionsError,
+    ModifyDhcpOptions,
+};
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -70,6 +73,25 @@ impl Command for CreateDhcpOptions {
         };
         edit.create(set.clone());
         Ok(set)
+    }
+}
+
+impl Command for ModifyDhcpOptions {
+    type Outcome = DhcpOptionSet;
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<DhcpOptionSet, ModelError> {
+        let before = edit.dhcp_option_set(&self.set)?.clone();
+        if let Some(name) = &self.name {
+            edit.dhcp_options_names.check(name.as_deref(), Some(before.id))?;
+        }
+        let after = DhcpOptionSet {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            tags: self.tags.unwrap_or_else(|| before.tags.clone()),
+            ..before.clone()
+        };
+        edit.replace(before, after.clone());
+        Ok(after)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Subnet {
     /// Whether an interface that the EC2 API makes here is given an IPv6 address without asking.
     #[serde(default)]
     pub assign_ipv6_on_creation: bool,
+    /// Whether it is the default subnet of its zone, in which a launch without a subnet takes place.
+    #[serde(default)]
+    pub default_for_az: bool,
     /// Tags other than the name.
     pub tags: Tags,
 }

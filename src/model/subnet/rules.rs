@@ -218,6 +218,7 @@ impl Command for CreateSubnet {
             router_mac,
             map_public_ip_on_launch: false,
             assign_ipv6_on_creation: false,
+            default_for_az: false,
             tags: self.tags,
         };
         edit.create(subnet.clone());

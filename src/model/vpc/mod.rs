@@ -1,5 +1,6 @@
 //! Defines a VPC: a set of address blocks behind one implicit router, and its profile.
 
+mod default;
 mod rules;
 
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use self::default::{CreateDefaultSubnet, CreateDefaultVpc, DefaultVpcError};
 use crate::model::dhcp_options::DhcpOptionsChoice;
 use crate::model::ids::{DhcpOptionsId, NetworkAclId, ResourceRef, RouteTableId, VpcId};
 use crate::model::naming::Tags;
@@ -34,6 +36,9 @@ pub struct Vpc {
     /// What can be switched on and off.
     #[serde(default)]
     pub attributes: VpcAttributes,
+    /// Whether it is the default VPC of the region, in which a launch without a subnet takes place.
+    #[serde(default)]
+    pub default: bool,
     /// Tags other than the name.
     pub tags: Tags,
 }

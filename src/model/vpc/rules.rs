@@ -107,6 +107,7 @@ impl Command for CreateVpc {
             main_route_table_id: fresh_id(edit.rng, |id| edit.network.route_tables.contains_key(&id)),
             default_network_acl_id: fresh_id(edit.rng, |id| edit.network.network_acls.contains_key(&id)),
             attributes: self.attributes,
+            default: false,
             tags: self.tags,
         };
         edit.create(vpc.clone());

@@ -13,7 +13,7 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::control::Session;
-use crate::model::region::zone_id;
+use crate::model::region::{zone_id, zones_of};
 
 /// The lifetime of a role's credentials by default (STS, AssumeRole, DurationSeconds).
 const ROLE_SECONDS: i64 = 3600;
@@ -152,7 +152,7 @@ impl Action for DescribeAvailabilityZones {
 
     fn run(self, call: &Call<'_>) -> Answer {
         let region = call.controller().region();
-        let mut zones: Vec<String> = ('a'..='f').map(|letter| format!("{region}{letter}")).collect();
+        let mut zones: Vec<String> = zones_of(&region);
         zones.extend(
             call.controller()
                 .subnets()
@@ -217,10 +217,14 @@ impl Action for DescribeAccountAttributes {
     const HELP: &'static str = "Says the attributes of the account";
     const READS: bool = true;
 
-    fn run(self, _: &Call<'_>) -> Answer {
-        const ATTRIBUTES: [(&str, &str); 6] = [
+    fn run(self, call: &Call<'_>) -> Answer {
+        let default = call
+            .controller()
+            .inspect(|network| network.default_vpc().map(|vpc| vpc.id));
+        let default = default.map_or_else(|| "none".to_owned(), |vpc| vpc.to_string());
+        let attributes: [(&str, &str); 6] = [
             ("supported-platforms", "VPC"),
-            ("default-vpc", "none"),
+            ("default-vpc", &default),
             ("max-instances", "20"),
             ("vpc-max-security-groups-per-interface", "5"),
             ("max-elastic-ips", "5"),
@@ -229,7 +233,7 @@ impl Action for DescribeAccountAttributes {
         if let Some(unknown) = self
             .attribute_name
             .iter()
-            .find(|name| !ATTRIBUTES.iter().any(|(known, _)| known == name))
+            .find(|name| !attributes.iter().any(|(known, _)| known == name))
         {
             return Err(Ec2Error::invalid_value(format!(
                 "Invalid account attribute: {}",
@@ -237,7 +241,7 @@ impl Action for DescribeAccountAttributes {
             )));
         }
         let wanted = |name: &str| self.attribute_name.is_empty() || self.attribute_name.iter().any(|one| one == name);
-        let items = ATTRIBUTES.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| {
+        let items = attributes.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| {
             let value = Node::map([("attributeValue", Node::text(value))]);
             Node::map([
                 ("attributeName", Node::text(name)),

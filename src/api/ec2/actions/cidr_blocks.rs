@@ -83,7 +83,7 @@ impl Action for AssociateVpcCidrBlock {
             }
         };
         call.execute(change)?;
-        about(vpc.id, ipv6, &block, "associated")
+        about(vpc.id, ipv6, &block, "associating")
     }
 }
 
@@ -105,7 +105,7 @@ impl Action for DisassociateVpcCidrBlock {
             if let Some(block) = vpc.cidr_blocks.iter().find(|block| is(&vpc, &block.to_string())) {
                 change.cidr_blocks = Some(vpc.cidr_blocks.iter().filter(|one| *one != block).copied().collect());
                 call.execute(change)?;
-                return about(vpc.id, false, &block.to_string(), "disassociated");
+                return about(vpc.id, false, &block.to_string(), "disassociating");
             }
             if let Some(block) = vpc.ipv6_cidr_blocks.iter().find(|block| is(&vpc, &block.to_string())) {
                 change.ipv6_cidr_blocks = Some(
@@ -116,7 +116,7 @@ impl Action for DisassociateVpcCidrBlock {
                         .collect(),
                 );
                 call.execute(change)?;
-                return about(vpc.id, true, &block.to_string(), "disassociated");
+                return about(vpc.id, true, &block.to_string(), "disassociating");
             }
         }
         Err(Ec2Error::new(
@@ -274,7 +274,7 @@ impl Action for AssociateSubnetCidrBlock {
             ipv6_cidr_block: Some(Some(block)),
             ..ModifySubnet::new(id::<SubnetId>(&self.subnet_id)?)
         })?;
-        about_subnet(subnet.id, block, "associated")
+        about_subnet(subnet.id, block, "associating")
     }
 }
 
@@ -306,6 +306,6 @@ impl Action for DisassociateSubnetCidrBlock {
             ipv6_cidr_block: Some(None),
             ..ModifySubnet::new(subnet)
         })?;
-        about_subnet(subnet, block, "disassociated")
+        about_subnet(subnet, block, "disassociating")
     }
 }

@@ -1,9 +1,20 @@
 //! Reads identifiers as EC2 does: `Malformed` for a wrong form, `NotFound` for a resource that does not exist.
+//!
+//! The kinds of the VPC API know no wrong form: EC2 answers any text with `NotFound`, as in `InvalidVpcID.NotFound: The vpc ID
+//! 'aws_vpc.main_vpc.id' does not exist` (OpenMined/PyGrid#738) and `The subnet ID 'example' does not exist`
+//! (openshift-ansible#1053).
 
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::model::ModelError;
 use crate::model::ids::{ResourceId, ResourceRef};
+
+/// The prefixes of kinds whose identifiers are never malformed.
+const ANY_FORM: &[&str] = &[
+    "vpc", "subnet", "rtb", "acl", "igw", "eigw", "nat", "eipalloc", "eipassoc", "rtbassoc", "aclassoc",
+];
+/// The prefixes of kinds of which any text with the prefix is well formed.
+const ANY_SUFFIX: &[&str] = &["sg", "dopt"];
 
 /// An identifier. One of the right form that no resource can have here does not exist.
 pub(super) fn id<T: ResourceId>(text: &str) -> Result<T, Ec2Error> {
@@ -12,12 +23,20 @@ pub(super) fn id<T: ResourceId>(text: &str) -> Result<T, Ec2Error> {
     }
     let digits = text.strip_prefix(T::PREFIX).and_then(|rest| rest.strip_prefix('-'));
     // 8 digits before 2018, 17 since ("Resource IDs", EC2 user guide).
-    if digits
-        .is_some_and(|digits| matches!(digits.len(), 8 | 17) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let any_form = ANY_FORM.contains(&T::PREFIX) || ANY_SUFFIX.contains(&T::PREFIX) && digits.is_some();
+    if any_form
+        || digits
+            .is_some_and(|digits| matches!(digits.len(), 8 | 17) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
     {
         return Err(ModelError::not_found::<T>(text).into());
     }
-    let code = T::NOT_FOUND.replace("NotFound", "Malformed");
+    // "Error codes for the Amazon EC2 API": three kinds are spelled otherwise than in their `NotFound`.
+    let code = match T::PREFIX {
+        "sg" => "InvalidGroupId.Malformed".to_owned(),
+        "dopt" => "InvalidDhcpOptionsId.Malformed".to_owned(),
+        "pcx" => "InvalidVpcPeeringConnectionId.Malformed".to_owned(),
+        _ => T::NOT_FOUND.replace("NotFound", "Malformed"),
+    };
     let message = format!("Invalid id: \"{}\" (expecting \"{}-...\")", printed(text), T::PREFIX);
     Err(Ec2Error::new(code, message))
 }

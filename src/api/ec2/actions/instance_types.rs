@@ -8,6 +8,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::region::{zone_id, zones_of};
 
 /// One size: vCPUs, memory in MiB, interfaces, and addresses of each (EC2 guide, "IP addresses per network interface").
 struct Size {
@@ -310,10 +311,8 @@ impl Action for DescribeInstanceTypeOfferings {
         let kind = self.location_type.as_deref().unwrap_or("region");
         let places: Vec<String> = match kind {
             "region" => vec![region],
-            "availability-zone" => ('a'..='f').map(|letter| format!("{region}{letter}")).collect(),
-            "availability-zone-id" => ('a'..='f')
-                .map(|letter| crate::model::region::zone_id(&format!("{region}{letter}")))
-                .collect(),
+            "availability-zone" => zones_of(&region),
+            "availability-zone-id" => zones_of(&region).iter().map(|zone| zone_id(zone)).collect(),
             other => {
                 let message = format!("Value ({}) for parameter locationType is invalid.", printed(other));
                 return Err(Ec2Error::invalid_value(message));

@@ -1,5 +1,6 @@
 //! RunInstances: instances with their interfaces, all of them or none.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use data_encoding::BASE64;
@@ -10,12 +11,14 @@ use super::images::check_image;
 use super::instance_attributes::credits_of;
 use super::instance_types;
 use super::instances::{instance, reservation, reservation_of};
+use super::security_groups::by_name;
 use super::tags::Given;
 use super::wanted::{Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, gives_ipv6};
 use crate::api::ec2::action::{Action, Answer, TagSpecification};
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
+use crate::model::SecurityGroupId;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::life::{LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting};
 use crate::model::instance::metadata::{HttpTokens, MetadataChange};
@@ -37,6 +40,8 @@ pub(super) struct RunInstances {
     subnet_id: Option<String>,
     #[serde(default)]
     security_group_id: Vec<String>,
+    #[serde(default)]
+    security_group: Vec<String>,
     private_ip_address: Option<String>,
     ipv6_address_count: Option<i64>,
     #[serde(default)]
@@ -349,7 +354,8 @@ impl RunInstances {
 
     fn interfaces(&self, call: &Call<'_>, tags: &Tags, count: usize) -> Result<Vec<LaunchInterface>, Ec2Error> {
         if self.network_interface.is_empty() {
-            let subnet = self.subnet_id.as_deref().ok_or_else(no_subnet)?;
+            let subnet = self.subnet(call, self.subnet_id.as_deref())?;
+            let subnet = subnet.as_ref();
             self.check_zone(call, subnet)?;
             let wanted = Wanted {
                 primary: self.private_ip_address.as_deref(),
@@ -360,7 +366,7 @@ impl RunInstances {
             };
             let create = CreateInterface {
                 addresses: wanted.addresses()?,
-                groups: references(&self.security_group_id)?,
+                groups: self.groups(call)?,
                 tags: tags.clone(),
                 ..CreateInterface::new(reference(subnet)?)
             };
@@ -373,6 +379,7 @@ impl RunInstances {
         for (given, parameter) in [
             (self.subnet_id.is_some(), "SubnetId"),
             (!self.security_group_id.is_empty(), "SecurityGroupIds"),
+            (!self.security_group.is_empty(), "SecurityGroups"),
             (self.private_ip_address.is_some(), "PrivateIpAddress"),
             (self.ipv6_address_count.is_some(), "Ipv6AddressCount"),
             (!self.ipv6_address.is_empty(), "Ipv6Addresses"),
@@ -431,7 +438,8 @@ impl RunInstances {
                 NewOrExisting::Existing(found.id.into())
             }
             None => {
-                let subnet = given.subnet_id.as_deref().ok_or_else(no_subnet)?;
+                let subnet = self.subnet(call, given.subnet_id.as_deref())?;
+                let subnet = subnet.as_ref();
                 self.check_zone(call, subnet)?;
                 NewOrExisting::New(Box::new(CreateInterface {
                     addresses: given.wanted(gives_ipv6(call, subnet)).addresses()?,
@@ -456,6 +464,30 @@ impl RunInstances {
                 .unwrap_or(given.network_interface_id.is_none()),
             interface,
         })
+    }
+
+    /// The subnet that is named, or the default one of the zone.
+    fn subnet<'a>(&self, call: &Call<'_>, given: Option<&'a str>) -> Result<Cow<'a, str>, Ec2Error> {
+        if let Some(given) = given {
+            return Ok(Cow::Borrowed(given));
+        }
+        let zone = self.placement.as_ref().and_then(|one| one.availability_zone.as_deref());
+        call.controller().inspect(|network| {
+            if network.default_vpc().is_none() {
+                return Err(no_subnet());
+            }
+            let subnet = network.default_subnet(zone).ok_or_else(no_subnet)?;
+            Ok(Cow::Owned(subnet.id.to_string()))
+        })
+    }
+
+    /// The groups that are named, by identifier or by their names in the default VPC.
+    fn groups(&self, call: &Call<'_>) -> Result<Vec<ResourceRef<SecurityGroupId>>, Ec2Error> {
+        let mut groups = references(&self.security_group_id)?;
+        for name in &self.security_group {
+            groups.push(ResourceRef::Id(by_name(call, name)?));
+        }
+        Ok(groups)
     }
 
     /// A zone that is asked for is that of the subnet.
@@ -496,7 +528,7 @@ impl InterfaceSpecification {
     }
 }
 
-/// EC2 then looks for the default VPC, which there is none of here.
+/// There is no default VPC, or none of its subnets is the default one of the zone.
 fn no_subnet() -> Ec2Error {
     Ec2Error::new(
         "MissingInput",

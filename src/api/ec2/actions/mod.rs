@@ -51,6 +51,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<attachments::AttachNetworkInterface>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::AuthorizeSecurityGroupIngress>(),
+    Entry::of::<subnets::CreateDefaultSubnet>(),
+    Entry::of::<vpcs::CreateDefaultVpc>(),
     Entry::of::<dhcp_options::CreateDhcpOptions>(),
     Entry::of::<egress_only_internet_gateways::CreateEgressOnlyInternetGateway>(),
     Entry::of::<flow_logs::CreateFlowLogs>(),

@@ -63,6 +63,17 @@ fn options(side: PeeringSide) -> Node {
 
 /// The `VpcPeeringConnection` of EC2's answers.
 fn connection(call: &Call<'_>, peering: &Peering) -> Node {
+    in_status(call, peering, status(peering.state))
+}
+
+fn status(state: PeeringState) -> Node {
+    Node::map([
+        ("code", Node::text(state.name())),
+        ("message", Node::text(state.message())),
+    ])
+}
+
+fn in_status(call: &Call<'_>, peering: &Peering, status: Node) -> Node {
     let waits = peering.state == PeeringState::PendingAcceptance;
     let until = peering
         .created_at
@@ -72,13 +83,7 @@ fn connection(call: &Call<'_>, peering: &Peering) -> Node {
         ("vpcPeeringConnectionId", Node::text(peering.id)),
         ("requesterVpcInfo", side(call, peering.requester)),
         ("accepterVpcInfo", side(call, peering.accepter)),
-        (
-            "status",
-            Node::map([
-                ("code", Node::text(peering.state.name())),
-                ("message", Node::text(peering.state.message())),
-            ]),
-        ),
+        ("status", status),
         ("expirationTime", Node::maybe(until.filter(|_| waits))),
         ("tagSet", tag_set(peering.name.as_deref(), &peering.tags)),
     ])
@@ -122,7 +127,16 @@ impl Action for CreateVpcPeeringConnection {
             at: SystemTime::now(),
             tags: given.tags,
         })?;
-        Ok(vec![("vpcPeeringConnection", connection(call, &made))])
+        // The answer shows the state before a connection waits ("CreateVpcPeeringConnection", EC2 API, example).
+        let begun = Node::map([
+            ("code", Node::text("initiating-request")),
+            ("message", Node::Text(format!("Initiating Request to {ACCOUNT}"))),
+        ]);
+        let status = match made.state {
+            PeeringState::PendingAcceptance => begun,
+            other => status(other),
+        };
+        Ok(vec![("vpcPeeringConnection", in_status(call, &made, status))])
     }
 }
 

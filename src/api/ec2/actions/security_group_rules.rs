@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::ids::{id, reference};
 use super::render::{ACCOUNT, arn, tag_set};
-use super::security_groups::by_id;
+use super::security_groups::{by_id, by_name};
 use super::tags::Given;
 use crate::api::ec2::action::{Action, Answer, Filter, TagSpecification, done};
 use crate::api::ec2::describe::Selection;
@@ -20,7 +20,7 @@ use crate::model::security_group::{
     SecurityGroupError, SecurityGroupRule,
 };
 use crate::model::traffic::{Direction, Protocol, Traffic};
-use crate::model::{ModelError, SecurityGroup, SecurityGroupId, SecurityGroupRuleId};
+use crate::model::{ModelError, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, VpcId};
 
 fn refused(error: impl Into<SecurityGroupError>) -> Ec2Error {
     ModelError::from(error.into()).into()
@@ -53,6 +53,7 @@ pub(super) struct GroupPair {
     user_id: Option<String>,
     group_name: Option<String>,
     group_id: Option<String>,
+    vpc_id: Option<String>,
 }
 
 /// IPv4 addresses as the other side.
@@ -83,12 +84,17 @@ pub(super) struct ListedPrefix {
 type Side = (PeerRef, Option<String>);
 
 impl GroupPair {
-    fn side(&self) -> Result<Side, Ec2Error> {
+    fn side(&self, call: &Call<'_>) -> Result<Side, Ec2Error> {
         let peer = match (&self.group_id, &self.group_name) {
             (Some(group), _) => reference(group)?,
-            (None, Some(name)) => ResourceRef::new(name),
+            (None, Some(name)) => ResourceRef::Id(by_name(call, name)?),
             (None, None) => return Err(Ec2Error::missing("GroupId")),
         };
+        if let Some(vpc) = &self.vpc_id
+            && call.controller().security_group(&peer)?.vpc_id != id::<VpcId>(vpc)?
+        {
+            return Err(ModelError::not_found::<SecurityGroupId>(&peer.to_string()).into());
+        }
         if self.user_id.as_deref().is_some_and(|user| user != ACCOUNT) {
             // There is one account.
             return Err(ModelError::not_found::<SecurityGroupId>(&peer.to_string()).into());
@@ -106,8 +112,12 @@ impl IpPermission {
         traffic(protocol, self.from_port, self.to_port)
     }
 
-    fn sides(&self) -> Result<Vec<Side>, Ec2Error> {
-        let mut sides = self.groups.iter().map(GroupPair::side).collect::<Result<Vec<_>, _>>()?;
+    fn sides(&self, call: &Call<'_>) -> Result<Vec<Side>, Ec2Error> {
+        let mut sides = self
+            .groups
+            .iter()
+            .map(|pair| pair.side(call))
+            .collect::<Result<Vec<_>, _>>()?;
         for range in &self.ip_ranges {
             let net: Ipv4Net = cidr(&range.cidr_ip)?;
             sides.push((PeerRef::Cidr(net.into()), range.description.clone()));
@@ -144,11 +154,16 @@ fn traffic(protocol: &str, from: Option<i64>, to: Option<i64>) -> Result<Traffic
 }
 
 /// The rules of permissions, one for each other side.
-fn rules(direction: Direction, permissions: &[IpPermission], tags: &Tags) -> Result<Vec<RuleSpec>, Ec2Error> {
+fn rules(
+    call: &Call<'_>,
+    direction: Direction,
+    permissions: &[IpPermission],
+    tags: &Tags,
+) -> Result<Vec<RuleSpec>, Ec2Error> {
     let mut rules = Vec::new();
     for permission in permissions {
         let traffic = permission.traffic()?;
-        for (peer, description) in permission.sides()? {
+        for (peer, description) in permission.sides(call)? {
             rules.push(RuleSpec {
                 direction,
                 traffic,
@@ -243,7 +258,7 @@ fn authorize(
 ) -> Answer {
     let given = Given::of(tags, "security-group-rule")?;
     let known = call.controller().security_group(&group)?;
-    let rules = rules(direction, permissions, &given.tags)?;
+    let rules = rules(call, direction, permissions, &given.tags)?;
     let added = call.execute(AuthorizeRules { group, rules })?;
     let added = added.iter().map(|one| rule(call, &known, one));
     Ok(vec![
@@ -272,7 +287,7 @@ fn revoke(
             ids.collect::<Result<_, Ec2Error>>()?
         }
         (false, true) => {
-            let rules = rules(direction, permissions, &Tags::new())?;
+            let rules = rules(call, direction, permissions, &Tags::new())?;
             let like = |rule: RuleSpec| RuleRef::Like(rule.direction, rule.traffic, rule.peer);
             rules.into_iter().map(like).collect()
         }
@@ -311,7 +326,7 @@ impl Action for AuthorizeSecurityGroupIngress {
     const HELP: &'static str = "Adds rules about what comes in, all of them or none";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let group = by_id(self.group_id.as_deref(), self.group_name.as_deref())?;
+        let group = by_id(call, self.group_id.as_deref(), self.group_name.as_deref())?;
         let tags = self.tag_specification;
         authorize(call, group, Direction::Ingress, &permissions!(self), &tags)
     }
@@ -364,7 +379,7 @@ impl Action for RevokeSecurityGroupIngress {
     const HELP: &'static str = "Takes rules about what comes in away, all of them or none";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let group = by_id(self.group_id.as_deref(), self.group_name.as_deref())?;
+        let group = by_id(call, self.group_id.as_deref(), self.group_name.as_deref())?;
         let ids = self.security_group_rule_id;
         revoke(call, group, Direction::Ingress, &permissions!(self), &ids)
     }
@@ -537,7 +552,7 @@ fn describe(
     }
     for permission in permissions {
         let traffic = permission.traffic()?;
-        for (peer, description) in permission.sides()? {
+        for (peer, description) in permission.sides(call)? {
             rules.push((RuleRef::Like(direction, traffic, peer), description));
         }
     }
@@ -572,7 +587,7 @@ macro_rules! update_descriptions {
             const HELP: &'static str = $help;
 
             fn run(self, call: &Call<'_>) -> Answer {
-                let group = by_id(self.group_id.as_deref(), self.group_name.as_deref())?;
+                let group = by_id(call, self.group_id.as_deref(), self.group_name.as_deref())?;
                 let named = &self.security_group_rule_description;
                 describe(call, group, Direction::$direction, &self.ip_permissions, named)
             }

@@ -127,22 +127,35 @@ fn group(call: &Call<'_>, group: &SecurityGroup) -> Node {
     ])
 }
 
-/// Without a default VPC a group is known by no name.
-pub(super) fn by_id(id: Option<&str>, name: Option<&str>) -> Result<ResourceRef<SecurityGroupId>, Ec2Error> {
+/// A group by its identifier, or by its name in the default VPC.
+pub(super) fn by_id(
+    call: &Call<'_>,
+    id: Option<&str>,
+    name: Option<&str>,
+) -> Result<ResourceRef<SecurityGroupId>, Ec2Error> {
     match (id, name) {
         (Some(id), None) => reference(id),
         (Some(_), Some(_)) => Err(Ec2Error::combination(
             "The parameter groupName cannot be used with the parameter groupId",
         )),
-        (None, Some(name)) => Err(Ec2Error::new(
-            "InvalidGroup.NotFound",
-            format!(
-                "The security group '{}' does not exist in default VPC 'null'",
-                printed(name)
-            ),
-        )),
+        (None, Some(name)) => by_name(call, name).map(ResourceRef::Id),
         (None, None) => Err(Ec2Error::missing("GroupId")),
     }
+}
+
+/// A group of the default VPC by its name: elsewhere a group is known by no name.
+pub(super) fn by_name(call: &Call<'_>, name: &str) -> Result<SecurityGroupId, Ec2Error> {
+    call.controller().inspect(|network| {
+        let vpc = network.default_vpc().map(|vpc| vpc.id);
+        let mut groups = network.security_groups();
+        let found = groups.find(|group| Some(group.vpc_id) == vpc && group.group_name == name);
+        found.map(|group| group.id).ok_or_else(|| {
+            let vpc = vpc.map_or_else(|| "null".to_owned(), |vpc| vpc.to_string());
+            let name = printed(name);
+            let message = format!("The security group '{name}' does not exist in default VPC '{vpc}'");
+            Ec2Error::new("InvalidGroup.NotFound", message)
+        })
+    })
 }
 
 /// Makes a security group.
@@ -161,13 +174,23 @@ impl Action for CreateSecurityGroup {
     const HELP: &'static str = "Makes a security group that lets everything out and nothing in";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let Some(vpc) = &self.vpc_id else {
-            return Err(Ec2Error::new("VPCIdNotSpecified", "No default VPC for this user"));
+        if self.group_description.is_empty() {
+            return Err(Ec2Error::missing("GroupDescription"));
+        }
+        let vpc = match &self.vpc_id {
+            Some(vpc) => reference(vpc)?,
+            None => {
+                let default = call
+                    .controller()
+                    .inspect(|network| network.default_vpc().map(|vpc| vpc.id));
+                let none = || Ec2Error::new("VPCIdNotSpecified", "No default VPC for this user");
+                ResourceRef::Id(default.ok_or_else(none)?)
+            }
         };
         let given = Given::of(&self.tag_specification, "security-group")?;
         let made = call.execute(Create {
             name: given.free_name(|name| call.controller().security_group(&ResourceRef::new(name)).is_ok()),
-            vpc: reference(vpc)?,
+            vpc,
             group_name: Some(self.group_name),
             description: Some(self.group_description),
             ingress: Vec::new(),
@@ -196,7 +219,7 @@ impl Action for DeleteSecurityGroup {
     const HELP: &'static str = "Deletes a security group that nothing needs";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let group = by_id(self.group_id.as_deref(), self.group_name.as_deref())?;
+        let group = by_id(call, self.group_id.as_deref(), self.group_name.as_deref())?;
         let deleted = call.execute(Delete(group))?;
         Ok(vec![("return", Node::text(true)), ("groupId", Node::text(deleted.id))])
     }
@@ -225,11 +248,12 @@ impl Action for DescribeSecurityGroups {
         for given in &self.group_id {
             call.controller().security_group(&reference(given)?)?;
         }
-        if let [name, ..] = &self.group_name[..] {
-            by_id(None, Some(name))?;
+        let mut ids = self.group_id.clone();
+        for name in &self.group_name {
+            ids.push(by_name(call, name)?.to_string());
         }
         let selection = Selection {
-            ids: Some(("GroupIds", &self.group_id)),
+            ids: Some(("GroupIds", &ids)),
             filters: &self.filter,
             max_results: self.max_results,
             next_token: self.next_token.as_deref(),

@@ -9,12 +9,14 @@ use super::vpcs::{association_of, ipv4_block, ipv6_block};
 use crate::api::ec2::action::{Action, Answer, Filter, TagSpecification, done};
 use crate::api::ec2::describe::{Place, Selection};
 use crate::api::ec2::error::Ec2Error;
+use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::Subnet;
 use crate::model::ids::ResourceRef;
-use crate::model::region::region_of;
+use crate::model::region::{region_of, zone_id, zones_of};
 use crate::model::subnet::{CreateSubnet as Create, DeleteSubnet as Delete};
+use crate::model::vpc::CreateDefaultSubnet as CreateDefault;
 
 /// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
@@ -63,11 +65,8 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
             Node::text(call.controller().free_addresses(subnet.id)),
         ),
         ("availabilityZone", Node::text(&subnet.availability_zone)),
-        (
-            "availabilityZoneId",
-            Node::Text(crate::model::region::zone_id(&subnet.availability_zone)),
-        ),
-        ("defaultForAz", Node::text(false)),
+        ("availabilityZoneId", Node::Text(zone_id(&subnet.availability_zone))),
+        ("defaultForAz", Node::text(subnet.default_for_az)),
         ("mapPublicIpOnLaunch", Node::text(subnet.map_public_ip_on_launch)),
         (
             "assignIpv6AddressOnCreation",
@@ -97,6 +96,7 @@ pub(super) struct CreateSubnet {
     ipv6_cidr_block: Option<String>,
     ipv6_native: Option<bool>,
     availability_zone: Option<String>,
+    availability_zone_id: Option<String>,
     #[serde(default)]
     tag_specification: Vec<TagSpecification>,
 }
@@ -120,10 +120,67 @@ impl Action for CreateSubnet {
             vpc: reference(&self.vpc_id)?,
             cidr_block: self.cidr_block.as_deref().map(ipv4_block).transpose()?,
             ipv6_cidr_block: self.ipv6_cidr_block.as_deref().map(ipv6_block).transpose()?,
-            availability_zone: self.availability_zone,
+            availability_zone: zone(
+                call,
+                self.availability_zone.as_deref(),
+                self.availability_zone_id.as_deref(),
+            )?,
             router_mac: None,
             tags: given.tags,
         })?;
+        Ok(vec![("subnet", subnet(call, &made))])
+    }
+}
+
+/// The zone that a request names, by name or identifier. Zones of other regions are taken as well, as their subnets are here.
+fn zone(call: &Call<'_>, name: Option<&str>, id: Option<&str>) -> Result<Option<String>, Ec2Error> {
+    let zones = zones_of(&call.controller().region());
+    match (name, id) {
+        (Some(_), Some(_)) => Err(Ec2Error::combination(
+            "Only one of AvailabilityZone and AvailabilityZoneId can be specified",
+        )),
+        (Some(name), None) if region_of(name) != name => Ok(Some(name.to_owned())),
+        (Some(name), None) => Err(Ec2Error::invalid_value(format!(
+            "Value ({}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following \
+             availability zones: {}.",
+            printed(name),
+            zones.join(", ")
+        ))),
+        (None, Some(id)) => match zones.iter().find(|zone| zone_id(zone) == id) {
+            Some(zone) => Ok(Some(zone.clone())),
+            None => Err(Ec2Error::invalid_value(format!(
+                "Value ({}) for parameter availabilityZoneId is invalid.",
+                printed(id)
+            ))),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// Makes the default subnet of a zone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct CreateDefaultSubnet {
+    availability_zone: Option<String>,
+    availability_zone_id: Option<String>,
+    ipv6_native: Option<bool>,
+}
+
+impl Action for CreateDefaultSubnet {
+    const NAME: &'static str = "CreateDefaultSubnet";
+    const HELP: &'static str = "Makes the default subnet of a zone, in the default VPC";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        if self.ipv6_native == Some(true) {
+            return Err(Ec2Error::unsupported("Ipv6Native"));
+        }
+        let zone = zone(
+            call,
+            self.availability_zone.as_deref(),
+            self.availability_zone_id.as_deref(),
+        )?;
+        let zone = zone.ok_or_else(|| Ec2Error::missing("AvailabilityZone"))?;
+        let made = call.execute(CreateDefault { zone })?;
         Ok(vec![("subnet", subnet(call, &made))])
     }
 }

@@ -13,6 +13,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::dhcp_options::ModifyDhcpOptions;
 use crate::model::egress_only::ModifyEgressOnlyGateway;
 use crate::model::elastic_ip::ModifyAddress;
 use crate::model::flow_log::ModifyFlowLog;
@@ -186,6 +187,7 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
             }
             Ok(())
         }
+        Some("dopt") => retag!(call, pass, edit, text, dhcp_option_set, ModifyDhcpOptions),
         Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
         Some("fl") => retag!(call, pass, edit, text, flow_log, ModifyFlowLog),
         Some("eigw") => retag!(call, pass, edit, text, egress_only_gateway, ModifyEgressOnlyGateway),

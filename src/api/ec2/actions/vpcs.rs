@@ -14,7 +14,8 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceRef;
-use crate::model::vpc::{CreateVpc as Create, DeleteVpc as Delete, VpcAttributes};
+use crate::model::region::zones_of;
+use crate::model::vpc::{CreateDefaultVpc as CreateDefault, CreateVpc as Create, DeleteVpc as Delete, VpcAttributes};
 use crate::model::{Profile, Vpc, VpcId};
 
 /// Filters whose name differs from that of their element.
@@ -84,7 +85,7 @@ pub(super) fn vpc(vpc: &Vpc) -> Node {
             vpc.dhcp_options_id.map_or_else(|| Node::text("default"), Node::text),
         ),
         ("instanceTenancy", Node::text("default")),
-        ("isDefault", Node::text(false)),
+        ("isDefault", Node::text(vpc.default)),
         ("tagSet", tag_set(vpc.name.as_deref(), &vpc.tags)),
     ])
 }
@@ -132,6 +133,23 @@ impl Action for CreateVpc {
             tags: given.tags,
         };
         let made = call.execute(create)?;
+        Ok(vec![("vpc", vpc(&made))])
+    }
+}
+
+/// Makes the default VPC.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateDefaultVpc {}
+
+impl Action for CreateDefaultVpc {
+    const NAME: &'static str = "CreateDefaultVpc";
+    const HELP: &'static str =
+        "Makes the default VPC, with an internet gateway, a route to it and a public subnet in each zone";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        let zones = zones_of(&call.controller().region());
+        let made = call.execute(CreateDefault { zones })?;
         Ok(vec![("vpc", vpc(&made))])
     }
 }
