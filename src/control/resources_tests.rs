@@ -288,6 +288,7 @@ fn the_services_serve_what_the_interface_is_set_to() {
             ntp_skew: Some("-250ms".parse().unwrap()),
             allowances: None,
             tracking: None,
+            public_address: None,
             metadata: Some(MetadataChange {
                 http_tokens: Some(HttpTokens::Required),
                 http_put_response_hop_limit: Some(2),

@@ -553,6 +553,7 @@ fn settings(interface: &Interface) -> SettingsChange {
         ntp_skew: Some(interface.ntp_skew),
         allowances: Some(interface.allowances),
         tracking: Some(interface.tracking),
+        public_address: None,
         metadata: Some(MetadataChange::to(&interface.metadata)),
     }
 }

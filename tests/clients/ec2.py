@@ -267,6 +267,18 @@ def instances(subnets, interface):
     expect("their interfaces", ec2.describe_network_interfaces(Filters=[{"Name": "attachment.instance-id", "Values": ids}])["NetworkInterfaces"], [])
 
 
+def default_vpc():
+    """The default VPC as boto3's users expect it: a launch without a subnet, groups by name."""
+    vpc = ec2.create_default_vpc()["Vpc"]
+    expect("the default VPC", (vpc["CidrBlock"], vpc["IsDefault"]), ("172.31.0.0/16", True))
+    found = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    expect("default subnets", len(found), len(ec2.describe_availability_zones()["AvailabilityZones"]))
+    ec2.delete_subnet(SubnetId=found[0]["SubnetId"])
+    made = ec2.create_default_subnet(AvailabilityZone=found[0]["AvailabilityZone"])["Subnet"]
+    expect("its block again", (made["CidrBlock"], made["MapPublicIpOnLaunch"]), (found[0]["CidrBlock"], True))
+    expect("a group by its name", [one["VpcId"] for one in ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]], [vpc["VpcId"]])
+
+
 FAST = {"Delay": 1, "MaxAttempts": 60}
 
 
@@ -514,6 +526,7 @@ def main():
     ids = interfaces(subnets)
     routes(vpc, subnets, ids[0])
     options(vpc)
+    default_vpc()
     instances(subnets, ids[0])
     groups(vpc, ids[0])
     network_acls(vpc, subnets)

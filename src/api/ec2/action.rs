@@ -73,7 +73,12 @@ impl Entry {
         let dry = tree.remove("DryRun") == Some(Value::Bool(true));
         for required in &self.shape().required {
             if !tree.contains_key(required) {
-                return Err(Ec2Error::missing(required));
+                // EC2 calls the resources of tags by the name of the list.
+                let name = match (self.name, required.as_str()) {
+                    ("CreateTags" | "DeleteTags", "ResourceId") => "resourceIdSet",
+                    (_, required) => required,
+                };
+                return Err(Ec2Error::missing(name));
             }
         }
         if dry {

@@ -18,6 +18,7 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("DescribeSubnets", "cidr", "cidr-block"),
     ("DescribeSubnets", "cidrBlock", "cidr-block"),
     ("DescribeSubnets", "availabilityZone", "availability-zone"),
+    ("DescribeSubnets", "defaultForAz", "default-for-az"),
     ("DescribeAddresses", "domain", "domain"),
 ];
 /// The number of values of all filters of a request together (EC2 API, "Resource filtering": 200 for each filter).

@@ -8,6 +8,8 @@
 pub mod action;
 pub mod actions;
 mod coverage;
+#[cfg(test)]
+mod default_vpc_tests;
 mod describe;
 pub mod error;
 mod identity;

@@ -626,7 +626,7 @@ fn rules_are_authorized_listed_and_revoked_with_aws_refusals() {
         (
             "DeleteSecurityGroup",
             "GroupId=web".to_owned(),
-            "InvalidGroup.Malformed",
+            "InvalidGroupId.Malformed",
         ),
     ] {
         assert_eq!(ec2.refusal(action, &form).0, code, "{action} {form}");
@@ -951,7 +951,7 @@ fn a_subnet_gets_an_ipv6_block_and_gives_it_back_when_no_interface_needs_it() {
     let take = format!("NetworkInterfaceId={interface}&Ipv6Addresses.1={address}");
     ec2.call("UnassignIpv6Addresses", &take).unwrap();
     let state = "ipv6CidrBlockAssociation.ipv6CidrBlockState.state";
-    assert_eq!(ec2.get("DisassociateSubnetCidrBlock", &form, state), "disassociated");
+    assert_eq!(ec2.get("DisassociateSubnetCidrBlock", &form, state), "disassociating");
     assert_eq!(
         ec2.refusal("DisassociateSubnetCidrBlock", &form).0,
         "InvalidSubnetCidrBlockAssociationID.NotFound"

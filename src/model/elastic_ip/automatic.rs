@@ -1,5 +1,5 @@
 //! Assigns public addresses that EC2 gives by itself: to the primary interface of an instance that is launched in a subnet
-//! with `map_public_ip_on_launch`, for as long as it has no Elastic IP address (VPC guide, "Modify the public IPv4
+//! with `map_public_ip_on_launch`, or by a launch that asks for it, for as long as it has no Elastic IP address (VPC guide, "Modify the public IPv4
 //! addressing attribute").
 
 use super::{AddressAssociation, ElasticIp};
@@ -23,7 +23,8 @@ impl Edit<'_> {
         let subnet = self.network.subnets.get(&record.subnet_id).map(|state| &state.subnet);
         let attached = record.attachment.filter(|place| place.device_index == 0);
         let alone = attached.is_some_and(|place| self.network.attached(place.instance_id).count() == 1);
-        let wanted = subnet.is_some_and(|subnet| subnet.map_public_ip_on_launch);
+        let of_subnet = subnet.is_some_and(|subnet| subnet.map_public_ip_on_launch);
+        let wanted = record.settings.public_address.unwrap_or(of_subnet);
         let has = own.and_then(|private_ip| self.public_addresses.get(&(interface, private_ip)));
         let has = has.and_then(|id| self.elastic_ips.get(id)).cloned();
         match (has, own) {

@@ -91,6 +91,9 @@ pub struct InterfaceSettings {
     /// How long its connections are tracked while they are idle; as long as the profile says if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking: Option<TrackingTimeouts>,
+    /// Whether it has a public address as the only interface of an instance; as its subnet says if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<bool>,
 }
 
 /// A change of the settings; `None` leaves a field unchanged.
@@ -104,6 +107,8 @@ pub struct SettingsChange {
     pub allowances: Option<Option<Allowances>>,
     /// Other times for idle connections, or the profile's.
     pub tracking: Option<Option<TrackingTimeouts>>,
+    /// Whether it has a public address, or as its subnet says.
+    pub public_address: Option<Option<bool>>,
     /// The change of the metadata of the instance whose primary interface it is; the instance is created if there is
     /// none.
     pub metadata: Option<MetadataChange>,
@@ -145,6 +150,9 @@ impl SettingsChange {
         }
         if let Some(tracking) = self.tracking {
             settings.tracking = tracking.map(TrackingTimeouts::check).transpose()?;
+        }
+        if let Some(public) = self.public_address {
+            settings.public_address = public;
         }
         Ok(settings)
     }

@@ -13,7 +13,9 @@ use super::*;
 use crate::model::block_public_access::{
     BlockMode, ExcludeFromBlock, ExcludedRef, ExclusionMode, IncludeInBlock, SetBlockPublicAccess,
 };
-use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice};
+use crate::model::dhcp_options::{
+    CreateDhcpOptions, DeleteDhcpOptions, DhcpOptions, DhcpOptionsChoice, ModifyDhcpOptions,
+};
 use crate::model::egress_only::{CreateEgressOnlyGateway, DeleteEgressOnlyGateway, ModifyEgressOnlyGateway};
 use crate::model::elastic_ip::{
     AllocateAddress, AssociateAddress, AssociateWith, AssociationRef as AddressRef, DisassociateAddress, ReleaseAddress,
@@ -56,7 +58,7 @@ use crate::model::security_group::{
 };
 use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
 use crate::model::traffic::{Direction, Traffic};
-use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
+use crate::model::vpc::{CreateDefaultSubnet, CreateDefaultVpc, CreateVpc, DeleteVpc, ModifyVpc};
 
 /// One random command: its kind, its target, and small numbers.
 #[derive(Debug, Clone)]
@@ -491,6 +493,19 @@ impl World {
         let network = &self.network;
         let gateway = draw.pick(1, network.internet_gateways().map(|gateway| gateway.id));
         match draw.number {
+            0 if draw.flag => self.accepts(CreateDefaultVpc {
+                zones: vec!["us-east-1a".to_owned()],
+            }),
+            1 if draw.flag => self.accepts(CreateDefaultSubnet {
+                zone: "us-east-1b".to_owned(),
+            }),
+            2 if draw.flag => {
+                let set = draw.pick(0, network.dhcp_option_sets().map(|set| set.id));
+                self.accepts(ModifyDhcpOptions {
+                    name: Some(draw.name()),
+                    ..ModifyDhcpOptions::new(set)
+                })
+            }
             0..=2 => self.accepts(CreateInternetGateway {
                 name: draw.name(),
                 vpc: (draw.number > 0).then(|| draw.vpc(network)),

@@ -38,7 +38,7 @@ pub struct CreateDefaultSubnet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefaultVpcError {
     /// There is one already.
-    #[error("A default VPC already exists for this account in this region: {vpc}")]
+    #[error("A Default VPC already exists for this account in this region.")]
     Exists {
         /// The default VPC.
         vpc: VpcId,
@@ -47,7 +47,7 @@ pub enum DefaultVpcError {
     #[error("There is no default VPC for this account in this region")]
     None,
     /// The zone has a default subnet.
-    #[error("The default subnet of the availability zone {zone} exists already: {subnet}")]
+    #[error("'{subnet}' is already the default subnet in {zone}.")]
     SubnetExists {
         /// The zone.
         zone: String,
@@ -201,7 +201,7 @@ impl Command for CreateDefaultSubnet {
 mod tests {
     use super::*;
     use crate::model::internet_gateway::InternetGateway;
-    use crate::model::network::tests::Testbed;
+    use crate::model::network::tests::World;
     use crate::model::subnet::DeleteSubnet;
 
     fn zones(letters: &[&str]) -> Vec<String> {
@@ -210,52 +210,53 @@ mod tests {
 
     #[test]
     fn a_default_vpc_reaches_the_internet_from_a_subnet_in_each_zone() {
-        let mut bed = Testbed::new();
-        let vpc = bed
+        let mut world = World::new();
+        let vpc = world
             .execute(CreateDefaultVpc {
                 zones: zones(&["a", "b"]),
             })
             .unwrap();
         assert!(vpc.default && vpc.attributes.dns_hostnames);
         assert_eq!(vpc.cidr_blocks, ["172.31.0.0/16".parse().unwrap()]);
-        let subnets: Vec<Subnet> = bed.network.subnets().cloned().collect();
+        let subnets: Vec<Subnet> = world.network.subnets().cloned().collect();
         for (zone, block) in [("us-east-1a", "172.31.0.0/20"), ("us-east-1b", "172.31.16.0/20")] {
-            let subnet = bed.network.default_subnet(Some(zone)).unwrap();
+            let subnet = world.network.default_subnet(Some(zone)).unwrap();
             assert_eq!(subnet.cidr_block, Some(block.parse().unwrap()));
             assert!(subnet.map_public_ip_on_launch);
         }
         assert_eq!(subnets.len(), 2);
-        let gateways: Vec<&InternetGateway> = bed.network.internet_gateways().collect();
+        let gateways: Vec<&InternetGateway> = world.network.internet_gateways().collect();
         assert_eq!(gateways[0].vpc_id, Some(vpc.id));
-        let table = bed.network.route_table(&vpc.main_route_table_id.into()).unwrap();
+        let table = world.network.route_table(&vpc.main_route_table_id.into()).unwrap();
         let out = table.routes.iter().find(|route| route.destination.prefix_len() == 0);
         assert!(out.is_some(), "{table:?}");
     }
 
     #[test]
     fn there_is_one_default_vpc_and_one_default_subnet_in_a_zone() {
-        let mut bed = Testbed::new();
+        let mut world = World::new();
         let zone = || CreateDefaultSubnet {
             zone: "us-east-1a".to_owned(),
         };
         let code = |error: ModelError| error.code();
-        assert_eq!(bed.execute(zone()).map_err(code), Err("DefaultVpcDoesNotExist"));
-        bed.execute(CreateDefaultVpc {
-            zones: zones(&["a", "b"]),
-        })
-        .unwrap();
-        let again = bed.execute(CreateDefaultVpc { zones: Vec::new() }).map_err(code);
+        assert_eq!(world.execute(zone()).map_err(code), Err("DefaultVpcDoesNotExist"));
+        world
+            .execute(CreateDefaultVpc {
+                zones: zones(&["a", "b"]),
+            })
+            .unwrap();
+        let again = world.execute(CreateDefaultVpc { zones: Vec::new() }).map_err(code);
         assert_eq!(again, Err("DefaultVpcAlreadyExists"));
-        let again = bed.execute(zone()).map_err(code);
+        let again = world.execute(zone()).map_err(code);
         assert_eq!(again, Err("DefaultSubnetAlreadyExistsInAvailabilityZone"));
         // The block of a subnet that is gone is free again.
-        let first = bed.network.default_subnet(Some("us-east-1a")).unwrap().id;
-        bed.execute(DeleteSubnet(first.into())).unwrap();
+        let first = world.network.default_subnet(Some("us-east-1a")).unwrap().id;
+        world.execute(DeleteSubnet(first.into())).unwrap();
         assert_eq!(
-            bed.network.default_subnet(None).unwrap().availability_zone,
+            world.network.default_subnet(None).unwrap().availability_zone,
             "us-east-1b"
         );
-        let made = bed.execute(zone()).unwrap();
+        let made = world.execute(zone()).unwrap();
         assert_eq!(made.cidr_block, Some("172.31.0.0/20".parse().unwrap()));
     }
 }

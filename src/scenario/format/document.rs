@@ -233,6 +233,7 @@ impl Modify {
                 ntp_skew: self.ntp_skew,
                 allowances: self.allowances.map(Some),
                 tracking: self.tracking.map(Some),
+                public_address: None,
                 metadata: self.metadata.clone(),
             },
             ..ModifyInterface::new(interface)

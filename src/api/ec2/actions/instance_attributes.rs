@@ -74,9 +74,7 @@ impl Action for DescribeInstanceStatus {
     const READS: bool = true;
 
     fn run(self, call: &Call<'_>) -> Answer {
-        for given in &self.instance_id {
-            call.controller().instance(&reference(given)?)?;
-        }
+        super::life::ids(call, &self.instance_id)?;
         let mut all = call.controller().instances();
         if self.include_all_instances != Some(true) {
             all.retain(|one| state_of(call, one) == InstanceState::Running);

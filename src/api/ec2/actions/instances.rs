@@ -4,7 +4,6 @@ use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 
-use super::ids::reference;
 use super::interfaces::{ipv6_addresses, private_addresses, private_name};
 use super::render::{ACCOUNT, tag_set};
 use crate::api::ec2::action::{Action, Answer, Filter};
@@ -409,9 +408,7 @@ impl Action for DescribeInstances {
     const READS: bool = true;
 
     fn run(self, call: &Call<'_>) -> Answer {
-        for given in &self.instance_id {
-            call.controller().instance(&reference(given)?)?;
-        }
+        super::life::ids(call, &self.instance_id)?;
         let selection = Selection {
             ids: Some(("InstanceIds", &self.instance_id)),
             filters: &self.filter,

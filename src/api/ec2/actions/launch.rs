@@ -377,10 +377,10 @@ impl RunInstances {
             }]);
         }
         for (given, parameter) in [
-            (self.subnet_id.is_some(), "SubnetId"),
-            (!self.security_group_id.is_empty(), "SecurityGroupIds"),
-            (!self.security_group.is_empty(), "SecurityGroups"),
-            (self.private_ip_address.is_some(), "PrivateIpAddress"),
+            (self.subnet_id.is_some(), "subnet ID"),
+            (!self.security_group_id.is_empty(), "security groups"),
+            (!self.security_group.is_empty(), "security groups"),
+            (self.private_ip_address.is_some(), "private IP address"),
             (self.ipv6_address_count.is_some(), "Ipv6AddressCount"),
             (!self.ipv6_address.is_empty(), "Ipv6Addresses"),
         ] {
@@ -403,10 +403,6 @@ impl RunInstances {
     ) -> Result<LaunchInterface, Ec2Error> {
         for (otherwise, parameter) in [
             (
-                given.associate_public_ip_address == Some(true),
-                "AssociatePublicIpAddress",
-            ),
-            (
                 given.network_card_index.is_some_and(|index| index != 0),
                 "NetworkCardIndex",
             ),
@@ -426,6 +422,9 @@ impl RunInstances {
             .ok()
             .filter(|index| *index < 15)
             .ok_or_else(|| wrong_value(&index.to_string(), "DeviceIndex", "0 to 14"))?;
+        if given.associate_public_ip_address.is_some() {
+            self.check_public(given, device_index)?;
+        }
         let interface = match &given.network_interface_id {
             Some(_) if count > 1 => {
                 return Err(Ec2Error::combination(
@@ -446,6 +445,7 @@ impl RunInstances {
                     groups: references(&given.security_group_id)?,
                     description: given.description.clone().unwrap_or_default(),
                     settings: SettingsChange {
+                        public_address: given.associate_public_ip_address.map(Some),
                         tracking: given
                             .connection_tracking_specification
                             .as_ref()
@@ -464,6 +464,22 @@ impl RunInstances {
                 .unwrap_or(given.network_interface_id.is_none()),
             interface,
         })
+    }
+
+    /// A public address is for the one interface of an instance, made by the launch (EC2 API, InstanceNetworkInterfaceSpecification).
+    fn check_public(&self, given: &InterfaceSpecification, device_index: u32) -> Result<(), Ec2Error> {
+        let refused = if self.network_interface.len() > 1 {
+            "cannot be specified when launching with multiple network interfaces."
+        } else if given.network_interface_id.is_some() {
+            "can only be specified for new network interfaces."
+        } else if device_index != 0 {
+            "can only be specified for the network interface with DeviceIndex 0."
+        } else {
+            return Ok(());
+        };
+        Err(Ec2Error::combination(format!(
+            "The associatePublicIPAddress parameter {refused}"
+        )))
     }
 
     /// The subnet that is named, or the default one of the zone.

@@ -9,13 +9,27 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::control::{Shutdown, StateChange};
-use crate::model::InstanceId;
+use crate::model::ids::ResourceId;
+use crate::model::{InstanceId, ModelError};
 
-fn ids(given: &[String]) -> Result<Vec<InstanceId>, Ec2Error> {
-    let mut ids = given
-        .iter()
-        .map(|text| id(text))
-        .collect::<Result<Vec<InstanceId>, _>>()?;
+/// The instances that a request names; all of those that do not exist are named in one refusal, as EC2 does.
+pub(super) fn ids(call: &Call<'_>, given: &[String]) -> Result<Vec<InstanceId>, Ec2Error> {
+    let (mut ids, mut unknown) = (Vec::new(), Vec::new());
+    for text in given {
+        let found = id::<InstanceId>(text).and_then(|id| Ok(call.controller().instance(&id.into())?.id));
+        match found {
+            Ok(id) => ids.push(id),
+            Err(error) if error.code == InstanceId::NOT_FOUND => unknown.push(text.as_str()),
+            Err(error) => return Err(error),
+        }
+    }
+    if unknown.len() > 1 {
+        let message = format!("The instance IDs '{}' do not exist", unknown.join(", "));
+        return Err(Ec2Error::new(InstanceId::NOT_FOUND, message));
+    }
+    if let [only] = unknown[..] {
+        return Err(ModelError::not_found::<InstanceId>(only).into());
+    }
     // One that is named twice is one.
     ids.sort();
     ids.dedup();
@@ -54,7 +68,7 @@ impl Action for StartInstances {
     const HELP: &'static str = "Starts stopped instances: their hosts come up with their interfaces";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        changed(&call.controller().start_instances(&ids(&self.instance_id)?)?)
+        changed(&call.controller().start_instances(&ids(call, &self.instance_id)?)?)
     }
 }
 
@@ -77,7 +91,7 @@ impl Action for StopInstances {
             return Err(Ec2Error::unsupported("Hibernate"));
         }
         let how = shutdown(self.force, self.skip_os_shutdown);
-        changed(&call.controller().stop_instances(&ids(&self.instance_id)?, how)?)
+        changed(&call.controller().stop_instances(&ids(call, &self.instance_id)?, how)?)
     }
 }
 
@@ -93,7 +107,7 @@ impl Action for RebootInstances {
     const HELP: &'static str = "Ends everything in running instances and brings them up anew";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        call.controller().reboot_instances(&ids(&self.instance_id)?)?;
+        call.controller().reboot_instances(&ids(call, &self.instance_id)?)?;
         done()
     }
 }
@@ -114,6 +128,10 @@ impl Action for TerminateInstances {
 
     fn run(self, call: &Call<'_>) -> Answer {
         let how = shutdown(self.force, self.skip_os_shutdown);
-        changed(&call.controller().terminate_instances(&ids(&self.instance_id)?, how)?)
+        changed(
+            &call
+                .controller()
+                .terminate_instances(&ids(call, &self.instance_id)?, how)?,
+        )
     }
 }

@@ -209,8 +209,9 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     fn entry(&self) -> Result<AclEntry, Ec2Error> {
         let action = match self.action {
-            "allow" => AclAction::Allow,
-            "deny" => AclAction::Deny,
+            // The API lists both in small letters; that others are taken is not published.
+            given if given.eq_ignore_ascii_case("allow") => AclAction::Allow,
+            given if given.eq_ignore_ascii_case("deny") => AclAction::Deny,
             other => {
                 let message = format!("Invalid value '{}' for ruleAction. Use allow or deny.", printed(other));
                 return Err(Ec2Error::invalid_value(message));

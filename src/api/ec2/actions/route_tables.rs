@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::ids::{id, reference};
 use super::render::{ACCOUNT, tag_set};
 use super::tags::Given;
-use super::vpcs::{ipv4_block, ipv6_block};
+use super::vpcs::{ipv4_block_of, ipv6_block_of};
 use crate::api::ec2::action::{Action, Answer, Filter, TagSpecification, done};
 use crate::api::ec2::describe::{Place, Selection};
 use crate::api::ec2::error::Ec2Error;
@@ -236,8 +236,8 @@ impl Action for DeleteRouteTable {
 /// A destination: one of the two parameters.
 fn destination(ipv4: Option<&str>, ipv6: Option<&str>) -> Result<IpNet, Ec2Error> {
     match (ipv4, ipv6) {
-        (Some(text), None) => Ok(ipv4_block(text)?.into()),
-        (None, Some(text)) => Ok(ipv6_block(text)?.into()),
+        (Some(text), None) => Ok(ipv4_block_of("destinationCidrBlock", text)?.into()),
+        (None, Some(text)) => Ok(ipv6_block_of("destinationIpv6CidrBlock", text)?.into()),
         (None, None) => Err(Ec2Error::missing("DestinationCidrBlock")),
         (Some(_), Some(_)) => Err(Ec2Error::combination(
             "The parameter DestinationIpv6CidrBlock cannot be used with the parameter DestinationCidrBlock",

@@ -429,6 +429,13 @@ impl Action for DescribeSecurityGroupRules {
     const READS: bool = true;
 
     fn run(self, call: &Call<'_>) -> Answer {
+        // Only here EC2 refuses the malformed value of a filter.
+        let groups = self.filter.iter().filter(|filter| filter.name == "group-id");
+        for value in groups.flat_map(|filter| &filter.value) {
+            if !value.starts_with("sg-") {
+                id::<SecurityGroupId>(value)?;
+            }
+        }
         for given in &self.security_group_rule_id {
             let rule: SecurityGroupRuleId = id(given)?;
             call.controller()
@@ -512,10 +519,11 @@ impl Action for ModifySecurityGroupRules {
         for update in &self.security_group_rule {
             let request = update.security_group_rule.as_ref();
             let request = request.ok_or_else(|| Ec2Error::missing("SecurityGroupRule"))?;
-            let protocol = request
-                .ip_protocol
-                .as_deref()
-                .ok_or_else(|| Ec2Error::missing("IpProtocol"))?;
+            let protocol = request.ip_protocol.as_deref().ok_or_else(|| {
+                Ec2Error::invalid_value(
+                    "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
+                )
+            })?;
             let change = RuleChange {
                 traffic: traffic(protocol, request.from_port, request.to_port)?,
                 peer: request.peer()?,

@@ -50,8 +50,11 @@ impl Given {
         let mut tags = Tags::new();
         for specification in specifications {
             let given = specification.resource_type.as_deref();
-            if given.is_some_and(|given| given != resource_type) {
-                let given = printed(given.unwrap_or_default());
+            let given = given.ok_or_else(|| {
+                Ec2Error::new("InvalidParameter", "Tag specification resource type must have a value")
+            })?;
+            if given != resource_type {
+                let given = printed(given);
                 let message = format!("Value ({given}) for parameter resourceType is invalid. Use {resource_type}.");
                 return Err(Ec2Error::invalid_value(message));
             }

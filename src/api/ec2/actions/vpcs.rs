@@ -164,20 +164,30 @@ fn default_tenancy(given: Option<&str>) -> Result<(), Ec2Error> {
 
 /// An IPv4 block, host bits cleared as EC2 does ("VPC CIDR blocks": 100.68.0.18/18 becomes 100.68.0.0/18).
 pub(super) fn ipv4_block(text: &str) -> Result<Ipv4Net, Ec2Error> {
-    let net: Ipv4Net = text.parse().map_err(|_| bad_block(text, "CIDR"))?;
+    ipv4_block_of("cidrBlock", text)
+}
+
+/// The IPv4 block of a parameter, which a refusal names.
+pub(super) fn ipv4_block_of(parameter: &str, text: &str) -> Result<Ipv4Net, Ec2Error> {
+    let net: Ipv4Net = text.parse().map_err(|_| bad_block(parameter, text, "CIDR"))?;
     Ok(net.trunc())
 }
 
 /// An IPv6 block, host bits cleared.
 pub(super) fn ipv6_block(text: &str) -> Result<Ipv6Net, Ec2Error> {
-    let net: Ipv6Net = text.parse().map_err(|_| bad_block(text, "IPv6 CIDR"))?;
+    ipv6_block_of("cidrBlock", text)
+}
+
+/// The IPv6 block of a parameter, which a refusal names.
+pub(super) fn ipv6_block_of(parameter: &str, text: &str) -> Result<Ipv6Net, Ec2Error> {
+    let net: Ipv6Net = text.parse().map_err(|_| bad_block(parameter, text, "IPv6 CIDR"))?;
     Ok(net.trunc())
 }
 
-fn bad_block(text: &str, kind: &str) -> Ec2Error {
+fn bad_block(parameter: &str, text: &str, kind: &str) -> Ec2Error {
     let text = crate::api::ec2::request::printed(text);
     Ec2Error::invalid_value(format!(
-        "Value ({text}) for parameter cidrBlock is invalid. This is not a valid {kind} block."
+        "Value ({text}) for parameter {parameter} is invalid. This is not a valid {kind} block."
     ))
 }
 
