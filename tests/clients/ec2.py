@@ -181,6 +181,8 @@ def interfaces(subnets):
     ec2.modify_network_interface_attribute(NetworkInterfaceId=a, Description={"Value": "moved"})
     read = ec2.describe_network_interfaces(NetworkInterfaceIds=[a])["NetworkInterfaces"][0]
     expect("attributes", (read["SourceDestCheck"], read["Description"]), (False, "moved"))
+    ec2.reset_network_interface_attribute(NetworkInterfaceId=a, SourceDestCheck="true")
+    expect("a check again", ec2.describe_network_interfaces(NetworkInterfaceIds=[a])["NetworkInterfaces"][0]["SourceDestCheck"], True)
     # Sent by the SDK by itself: one token, one interface.
     token = {"SubnetId": subnets[0], "ClientToken": "once"}
     once = [ec2.create_network_interface(**token)["NetworkInterface"]["NetworkInterfaceId"] for _ in range(2)]

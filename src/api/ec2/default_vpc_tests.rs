@@ -178,3 +178,28 @@ fn network_acl_entries_are_allowed_in_capital_letters() {
         acl
     );
 }
+
+#[test]
+fn a_reset_interface_is_checked_again() {
+    let ec2 = Endpoint::new();
+    let (_, subnet) = ec2.network();
+    let interface = ec2.interface(&subnet);
+    let named = format!("NetworkInterfaceId={interface}");
+    ec2.call(
+        "ModifyNetworkInterfaceAttribute",
+        &format!("{named}&SourceDestCheck.Value=false"),
+    )
+    .unwrap();
+    let seen = || ec2.get("DescribeNetworkInterfaces", "", "networkInterfaceSet.0.sourceDestCheck");
+    assert_eq!(seen(), "false");
+    assert_eq!(
+        ec2.refusal("ResetNetworkInterfaceAttribute", &named).0,
+        "MissingParameter"
+    );
+    ec2.call(
+        "ResetNetworkInterfaceAttribute",
+        &format!("{named}&SourceDestCheck=true"),
+    )
+    .unwrap();
+    assert_eq!(seen(), "true");
+}

@@ -10,6 +10,7 @@ use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::instance::life::InstanceState;
+use crate::model::interface::ModifyInterface;
 use crate::model::{Attachment, InstanceId, InterfaceId, ModelError, NetworkInterface};
 use crate::model::{InstanceError, InterfaceError};
 
@@ -171,5 +172,30 @@ impl Action for DescribeNetworkInterfaceAttribute {
             }
         };
         Ok(vec![("networkInterfaceId", Node::text(interface.id)), (element, node)])
+    }
+}
+
+/// Gives an attribute of a network interface the value that it had when the interface was made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ResetNetworkInterfaceAttribute {
+    network_interface_id: String,
+    /// EC2 takes any text here: that the parameter is there is what asks for the reset.
+    source_dest_check: Option<String>,
+}
+
+impl Action for ResetNetworkInterfaceAttribute {
+    const NAME: &'static str = "ResetNetworkInterfaceAttribute";
+    const HELP: &'static str = "Checks sources and destinations of a network interface again";
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        if self.source_dest_check.is_none() {
+            return Err(Ec2Error::missing("SourceDestCheck"));
+        }
+        call.execute(ModifyInterface {
+            source_dest_check: Some(true),
+            ..ModifyInterface::new(reference(&self.network_interface_id)?)
+        })?;
+        done()
     }
 }

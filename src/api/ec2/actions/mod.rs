@@ -148,6 +148,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<network_acls::ReplaceNetworkAclEntry>(),
     Entry::of::<route_tables::ReplaceRoute>(),
     Entry::of::<route_tables::ReplaceRouteTableAssociation>(),
+    Entry::of::<attachments::ResetNetworkInterfaceAttribute>(),
     Entry::of::<prefix_lists::RestoreManagedPrefixListVersion>(),
     Entry::of::<security_group_rules::RevokeSecurityGroupEgress>(),
     Entry::of::<security_group_rules::RevokeSecurityGroupIngress>(),
