@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::xml::{Node, document};
 use crate::control::ControlError;
 use crate::model::ModelError;
+use crate::model::cidr::CidrError;
 
 /// Why an action was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,12 +121,12 @@ impl From<ControlError> for Ec2Error {
 /// EC2's own words, where this server's name more than they do.
 fn words(error: &ModelError) -> String {
     match error {
-        ModelError::CidrConflict {
+        ModelError::Cidr(CidrError::Conflict {
             net,
             code: "InvalidSubnet.Conflict",
             ..
-        } => format!("The CIDR '{net}' conflicts with another subnet"),
-        ModelError::CidrSize { net, .. } | ModelError::SubnetOutsideVpc { net, .. } => {
+        }) => format!("The CIDR '{net}' conflicts with another subnet"),
+        ModelError::Cidr(CidrError::Size { net, .. } | CidrError::OutsideVpc { net, .. }) => {
             format!("The CIDR '{net}' is invalid.")
         }
         ModelError::Dependents { kind, id, .. } => {
