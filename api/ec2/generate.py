@@ -42,7 +42,7 @@ ACTIONS = {
         GetManagedPrefixListAssociations GetManagedPrefixListEntries ModifyInstanceAttribute
         ModifyInstanceMetadataOptions ModifyManagedPrefixList ModifyNetworkInterfaceAttribute
         ModifySecurityGroupRules ModifySubnetAttribute ModifyVpcAttribute ModifyVpcBlockPublicAccessExclusion
-        ModifyVpcBlockPublicAccessOptions ModifyVpcPeeringConnectionOptions RebootInstances RejectVpcPeeringConnection
+        ModifyVpcBlockPublicAccessOptions ModifyVpcEndpoint ModifyVpcPeeringConnectionOptions RebootInstances RejectVpcPeeringConnection
         ReleaseAddress ReplaceNetworkAclAssociation ReplaceNetworkAclEntry ReplaceRoute
         ReplaceRouteTableAssociation ResetNetworkInterfaceAttribute RestoreManagedPrefixListVersion RevokeSecurityGroupEgress
         RevokeSecurityGroupIngress RunInstances StartInstances

@@ -118,6 +118,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::SecurityGroup(error) => of_kind(error.kind()),
         ModelError::NetworkAcl(error) => of_kind(error.kind()),
         ModelError::PrefixList(error) => of_kind(error.kind()),
+        ModelError::Endpoint(error) => of_kind(error.kind()),
         ModelError::NotFound { .. }
         | ModelError::Mapping(MappingError::NoMapping { .. })
         | ModelError::RouteTable(RouteTableError::NoRoute { .. }) => StatusCode::NOT_FOUND,
@@ -142,6 +143,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::RouteTable(RouteTableError::RouteExists { .. })
         | ModelError::RouteTable(RouteTableError::Main { .. })
         | ModelError::RouteTable(RouteTableError::NotAssociated { .. })
+        | ModelError::RouteTable(RouteTableError::GatewayNotAssociated { .. })
         | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,

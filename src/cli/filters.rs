@@ -22,6 +22,7 @@ pub(super) const LISTS: &[(&str, &[&str])] = &[
     ("elastic-ips", &["name", "tag"]),
     ("outside", &["name", "tag", "mac"]),
     ("egress-only-internet-gateways", &["name", "tag", "vpc"]),
+    ("vpc-endpoints", &["name", "tag", "vpc"]),
     ("peering-connections", &["name", "tag", "status"]),
     ("nat-gateways", &["name", "tag", "status", "vpc"]),
     ("flow-logs", &["name", "tag"]),

@@ -69,6 +69,7 @@ const RESOURCES: &[&str] = &[
     "nat-gateways",
     "egress-only-internet-gateways",
     "peering-connections",
+    "vpc-endpoints",
     "dhcp-options",
 ];
 
@@ -105,6 +106,7 @@ const OF_A_START: &[&str] = &[
     "region",
     "resolver",
     "seed",
+    "outside_link",
     "state",
     "sync",
     "history",

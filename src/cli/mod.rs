@@ -12,6 +12,7 @@ mod block;
 mod capture;
 mod ec2;
 mod edge;
+mod endpoints;
 mod failure;
 mod faults;
 mod filters;

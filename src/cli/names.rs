@@ -111,6 +111,11 @@ pub(super) fn peerings(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/peering-connections", "peering_connections", typed)
 }
 
+/// Gateway endpoints.
+pub(super) fn vpc_endpoints(typed: &OsStr) -> Vec<CompletionCandidate> {
+    names("/v1/vpc-endpoints", "vpc_endpoints", typed)
+}
+
 /// NAT gateways.
 pub(super) fn nat_gateways(typed: &OsStr) -> Vec<CompletionCandidate> {
     names("/v1/nat-gateways", "nat_gateways", typed)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::block::{BlockArguments, block_public_access};
 use super::capture::{CaptureArguments, capture};
 use super::edge::{AddressArguments, GatewayArguments, OutsideArguments, elastic_ips, internet_gateways, outside};
+use super::endpoints::{EndpointArguments, vpc_endpoints};
 use super::faults::{FaultArguments, faults};
 use super::filters::ListArguments;
 use super::firewall::{
@@ -169,6 +170,8 @@ pub enum Query {
     EgressOnlyInternetGateways(EgressOnlyArguments),
     /// List peering connections; ask for one, accept, reject or delete it
     PeeringConnections(PeeringArguments),
+    /// List gateway endpoints; make, change or delete one
+    VpcEndpoints(EndpointArguments),
     /// List Elastic IP addresses; allocate, associate, disassociate or release one
     ElasticIps(AddressArguments),
     /// List hosts beyond all internet gateways; add one, or take it away
@@ -313,6 +316,7 @@ async fn ask(client: &Client, output: Output, query: Query) -> Done {
         Query::BlockPublicAccess(arguments) => block_public_access(client, output, arguments).await,
         Query::EgressOnlyInternetGateways(arguments) => egress_only(client, output, arguments).await,
         Query::PeeringConnections(arguments) => peerings(client, output, arguments).await,
+        Query::VpcEndpoints(arguments) => vpc_endpoints(client, output, arguments).await,
         Query::ElasticIps(arguments) => elastic_ips(client, output, arguments).await,
         Query::Outside(arguments) => outside(client, output, arguments).await,
         Query::Faults(arguments) => faults(client, output, arguments).await,

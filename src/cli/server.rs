@@ -25,7 +25,7 @@ use crate::model::region::zones_of;
 use crate::model::vpc::CreateDefaultVpc;
 use crate::runtime::cleanup::Record;
 use crate::runtime::{
-    HostApi, NamedSocket, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
+    HostApi, NamedSocket, OutsideLink, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
 };
 use crate::store::Journal;
 use crate::topology::declare;
@@ -296,6 +296,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
         let sockets = bound.sockets().map_err(impossible)?;
         furnish(&runtime, topology, succession, arguments.default_vpc).await?;
+        let link = link_to_outside(&runtime, arguments.outside_link.as_deref()).await?;
         let tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
         let (replaced, mut next) = tokio::sync::oneshot::channel();
         let yielding = yielding(arguments, &runtime, sockets, replaced)?;
@@ -333,6 +334,7 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         if yielding.is_some() && next.is_terminated() {
             leave(record.as_deref());
         }
+        drop(link);
         drop(tokens);
         drop(yielding);
         Ok::<_, Failure>(())
@@ -464,6 +466,24 @@ async fn furnish(
         made.await.map_err(impossible)?.map_err(impossible)?;
     }
     Ok(())
+}
+
+/// Opens the device of the machine at the outside, where one is asked for.
+async fn link_to_outside(runtime: &Arc<Runtime>, name: Option<&str>) -> Result<Option<OutsideLink>, Failure> {
+    let (runtime, name) = (Arc::clone(runtime), name.map(str::to_owned));
+    let opened = commands::run(move || {
+        OutsideLink::clear(&runtime).map_err(impossible)?;
+        let Some(name) = name else { return Ok(None) };
+        let link = OutsideLink::open(&runtime, &name).map_err(impossible)?;
+        // Standard error may be closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "localvpc: {name} has the address {}: Elastic IP addresses are reached by it.",
+            link.address
+        );
+        Ok(Some(link))
+    });
+    opened.await.map_err(impossible)?
 }
 
 /// Writes the token of this start for each loopback address. The owner is served without it too.

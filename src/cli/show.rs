@@ -223,6 +223,17 @@ pub(super) const PEERINGS: View = View {
     ],
     named_in: &[VPC_LIST],
 };
+pub(super) const VPC_ENDPOINTS: View = View {
+    columns: &[
+        NAME,
+        ID,
+        named("VPC", "vpc_id"),
+        at("SERVICE", "service"),
+        at("ADDRESSES", "addresses"),
+        named("ROUTE TABLES", "route_table_ids"),
+    ],
+    named_in: &[VPC_LIST, ("/v1/route-tables", "route_tables")],
+};
 pub(super) const NAT_GATEWAYS: View = View {
     columns: &[
         NAME,

@@ -3,6 +3,7 @@
 use super::events::EventKind;
 use crate::model::change::{Change, Delta, Record};
 use crate::model::elastic_ip::ElasticIp;
+use crate::model::endpoint::Endpoint;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
 use crate::model::nat_gateway::NatGateway;
@@ -156,6 +157,14 @@ impl List<'_> {
                 if let Some(gateway) = delta.id().filter(|_| moved) {
                     self.targets_changed(RouteTarget::InternetGateway(gateway));
                 }
+                let table = |gateway: &Option<InternetGateway>| gateway.as_ref()?.route_table_id;
+                let (before, after) = (table(&delta.before), table(&delta.after));
+                if before != after {
+                    [before, after]
+                        .into_iter()
+                        .flatten()
+                        .for_each(|table| self.table_modified(table));
+                }
                 let vpc_id = vpc(&delta.after);
                 lifecycle(
                     delta,
@@ -187,6 +196,20 @@ impl List<'_> {
                     |egress_only_gateway_id| EventKind::EgressOnlyGatewayCreated { egress_only_gateway_id },
                     |egress_only_gateway_id| EventKind::EgressOnlyGatewayModified { egress_only_gateway_id },
                     |egress_only_gateway_id| EventKind::EgressOnlyGatewayDeleted { egress_only_gateway_id },
+                )
+            }
+            Change::Endpoint(delta) => {
+                let tables = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(|one| one.route_tables.clone());
+                let (before, after) = (tables(&delta.before), tables(&delta.after));
+                let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+                for table in before.symmetric_difference(&after) {
+                    self.table_modified(*table);
+                }
+                lifecycle(
+                    delta,
+                    |endpoint_id| EventKind::EndpointCreated { endpoint_id },
+                    |endpoint_id| EventKind::EndpointModified { endpoint_id },
+                    |endpoint_id| EventKind::EndpointDeleted { endpoint_id },
                 )
             }
             Change::BlockPublicAccess(delta) => {

@@ -15,8 +15,8 @@ use crate::model::mapping::EditSummary;
 use crate::model::nat_gateway::NatState;
 use crate::model::peering::PeeringState;
 use crate::model::{
-    AddressOrPrefix, AllocationId, DhcpOptionsId, EgressOnlyGatewayId, FaultId, FlowLogId, InstanceId, InterfaceId,
-    InternetGatewayId, MappingChange, NatGatewayId, NetworkAclId, PeeringId, PrefixListId, RouteTableId,
+    AddressOrPrefix, AllocationId, DhcpOptionsId, EgressOnlyGatewayId, EndpointId, FaultId, FlowLogId, InstanceId,
+    InterfaceId, InternetGatewayId, MappingChange, NatGatewayId, NetworkAclId, PeeringId, PrefixListId, RouteTableId,
     SecurityGroupId, SubnetId, VpcId,
 };
 
@@ -249,6 +249,21 @@ pub enum EventKind {
         /// Which.
         egress_only_gateway_id: EgressOnlyGatewayId,
     },
+    /// A gateway endpoint came to be.
+    EndpointCreated {
+        /// Which.
+        endpoint_id: EndpointId,
+    },
+    /// A gateway endpoint was changed.
+    EndpointModified {
+        /// Which.
+        endpoint_id: EndpointId,
+    },
+    /// A gateway endpoint is gone.
+    EndpointDeleted {
+        /// Which.
+        endpoint_id: EndpointId,
+    },
     /// A peering connection was asked for.
     PeeringCreated {
         /// Which.
@@ -437,7 +452,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// The names of all types, as in the field `type`.
-    pub const TYPES: [&'static str; 53] = [
+    pub const TYPES: [&'static str; 56] = [
         "vpc_created",
         "vpc_modified",
         "vpc_deleted",
@@ -491,6 +506,9 @@ impl EventKind {
         "peering_modified",
         "peering_deleted",
         "block_public_access_modified",
+        "endpoint_created",
+        "endpoint_modified",
+        "endpoint_deleted",
     ];
 
     /// The name of the type.
@@ -549,6 +567,9 @@ impl EventKind {
             Self::PeeringModified { .. } => 50,
             Self::PeeringDeleted { .. } => 51,
             Self::BlockPublicAccessModified { .. } => 52,
+            Self::EndpointCreated { .. } => 53,
+            Self::EndpointModified { .. } => 54,
+            Self::EndpointDeleted { .. } => 55,
         };
         Self::TYPES[place]
     }

@@ -174,6 +174,16 @@ impl Binding {
     }
 
     fn give_routes(&mut self, network: &Network, table: RouteTableId, subnets: impl IntoIterator<Item = SubnetId>) {
+        let routes = Arc::new(self.compiled_routes(network, table));
+        for subnet in subnets {
+            if let Some(index) = self.subnet_index(subnet) {
+                self.writer.set_routes(index, Arc::clone(&routes));
+            }
+        }
+    }
+
+    /// The routes of a table, with places of the fabric.
+    fn compiled_routes(&self, network: &Network, table: RouteTableId) -> datapath::RouteTable {
         let vpc = network.route_table(&table.into()).map(|table| table.vpc_id);
         let target = |target| match target {
             RouteTarget::InternetGateway(id) if vpc.as_ref().is_ok_and(|vpc| network.is_gateway_of(id, *vpc)) => {
@@ -206,13 +216,13 @@ impl Binding {
                 .filter(|_| network.place(id).is_some())
                 .map_or(datapath::RouteTarget::Blackhole, datapath::RouteTarget::Interface),
         };
-        let routes = network.routes(table).map(|(net, to)| (net, target(to)));
-        let routes: Arc<datapath::RouteTable> = Arc::new(routes.collect());
-        for subnet in subnets {
-            if let Some(index) = self.subnet_index(subnet) {
-                self.writer.set_routes(index, Arc::clone(&routes));
-            }
-        }
+        // A route of the table's own to the same destination has priority (VPC guide, "Route priority").
+        let to_endpoints = network.endpoints_of(table).map(|endpoint| {
+            let service = endpoint.service;
+            (IpNet::V4(service.block()), datapath::RouteTarget::Endpoint(service))
+        });
+        let routes = to_endpoints.chain(network.routes(table).map(|(net, to)| (net, target(to))));
+        routes.collect()
     }
 
     /// Makes the outside known, when its first host comes.
@@ -247,12 +257,23 @@ impl Binding {
                 edge.attach(*index, ranges.unwrap_or_default());
             }
         }
+        for gateway in network.internet_gateways() {
+            let place = gateway.vpc_id.and_then(|vpc| self.vpcs.by_id.get(&vpc));
+            if let Some((index, table)) = place.zip(gateway.route_table_id) {
+                edge.route_inbound(*index, Arc::new(self.compiled_routes(network, table)));
+            }
+        }
         for gateway in network.egress_only_gateways() {
             let ranges = network
                 .vpc(&gateway.vpc_id.into())
                 .map(|vpc| vpc.ipv6_cidr_blocks.clone());
             if let Some(index) = self.vpcs.by_id.get(&gateway.vpc_id) {
                 edge.attach_egress_only(*index, ranges.unwrap_or_default());
+            }
+        }
+        for endpoint in network.endpoints().filter(|endpoint| !endpoint.route_tables.is_empty()) {
+            if let Some(index) = self.vpcs.by_id.get(&endpoint.vpc_id) {
+                edge.attach_endpoint(*index);
             }
         }
         for address in network.elastic_ips() {
@@ -325,7 +346,12 @@ impl Binding {
         let fabric = self.writer.fabric();
         for vpc in before.egress_only() {
             if !self.writer.view().edge.has_egress_only(vpc) {
-                fabric.bindings().cut_egress_only(vpc.0.get());
+                fabric.bindings().cut_untranslated(vpc.0.get(), true);
+            }
+        }
+        for vpc in before.endpoints() {
+            if !self.writer.view().edge.endpoints().any(|other| other == vpc) {
+                fabric.bindings().cut_untranslated(vpc.0.get(), false);
             }
         }
         for gateway in before.nats() {

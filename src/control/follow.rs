@@ -13,6 +13,7 @@ use super::firewall::Edited;
 use super::ports::OpenPort;
 use crate::mapping::InterfaceIndex;
 use crate::model::change::{Change, Commit, Delta};
+use crate::model::endpoint::Endpoint;
 use crate::model::fault::Propagated;
 use crate::model::interface::InterfaceRecord;
 use crate::model::internet_gateway::InternetGateway;
@@ -112,6 +113,9 @@ impl Controller {
         for change in changes {
             follower.follow(state, change);
         }
+        if follower.edge {
+            state.binding.publish_edge(&state.network);
+        }
         follower.publish_routes(state);
         follower.publish_firewall(state);
         if follower.allowances {
@@ -190,6 +194,7 @@ impl<'c> Follower<'c> {
             Change::Interface(delta) => self.interface(state, delta),
             Change::Mappings(changes) => self.mappings(state, changes),
             Change::Route(change) => {
+                self.edge |= state.network.gateways_of_table(change.table).next().is_some();
                 self.routes_later.extend(subnets_of_table(&state.network, change.table));
             }
             Change::Association(change) => drop(self.routes_now.insert(change.subnet)),
@@ -217,6 +222,7 @@ impl<'c> Follower<'c> {
                 self.edge = true;
                 self.targets(state, delta.id().map(RouteTarget::EgressOnly));
             }
+            Change::Endpoint(delta) => self.endpoint(state, delta),
             Change::Peering(delta) => {
                 self.targets(state, delta.id().map(RouteTarget::Peering));
             }
@@ -353,9 +359,21 @@ impl<'c> Follower<'c> {
     /// Routes to a gateway and public addresses behind it are worth something only while it is attached.
     fn gateway(&mut self, state: &State, delta: &Delta<InternetGateway>) {
         let vpc = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.vpc_id);
+        let table = |gateway: &Option<InternetGateway>| gateway.as_ref().and_then(|gateway| gateway.route_table_id);
+        self.edge |= table(&delta.before) != table(&delta.after);
         if let Some(id) = delta.id().filter(|_| vpc(&delta.before) != vpc(&delta.after)) {
             self.edge = true;
             self.targets(state, Some(RouteTarget::InternetGateway(id)));
+        }
+    }
+
+    /// The tables that route to an endpoint, before and after.
+    fn endpoint(&mut self, state: &State, delta: &Delta<Endpoint>) {
+        self.edge = true;
+        for endpoint in [&delta.before, &delta.after].into_iter().flatten() {
+            for table in &endpoint.route_tables {
+                self.routes_now.extend(subnets_of_table(&state.network, *table));
+            }
         }
     }
 
@@ -365,6 +383,7 @@ impl<'c> Follower<'c> {
             .map(|target| state.network.tables_towards(target))
             .unwrap_or_default()
         {
+            self.edge |= state.network.gateways_of_table(table).next().is_some();
             self.routes_now.extend(subnets_of_table(&state.network, table));
         }
     }

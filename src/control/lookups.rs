@@ -5,8 +5,9 @@ use super::error::ControlError;
 use crate::datapath::{NatCounters, VpcIndex};
 use crate::model::block_public_access::BlockPublicAccess;
 use crate::model::{
-    AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, InternetGateway, InternetGatewayId, NatGateway,
-    NatGatewayId, NetworkInterface, Peering, PeeringId, ResourceRef, SubnetId, VpcId,
+    AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, Endpoint, EndpointId, InternetGateway,
+    InternetGatewayId, NatGateway, NatGatewayId, NetworkInterface, Peering, PeeringId, PrefixList, ResourceRef,
+    SubnetId, VpcId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -93,6 +94,21 @@ impl Controller {
     /// One peering connection.
     pub fn peering(&self, peering: &ResourceRef<PeeringId>) -> Result<Peering, ControlError> {
         Ok(self.read().network.peering(peering)?.clone())
+    }
+
+    /// All gateway endpoints, by identifier.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.read().network.endpoints().cloned().collect()
+    }
+
+    /// One gateway endpoint.
+    pub fn endpoint(&self, endpoint: &ResourceRef<EndpointId>) -> Result<Endpoint, ControlError> {
+        Ok(self.read().network.endpoint(endpoint)?.clone())
+    }
+
+    /// The prefix lists of the services with gateway endpoints, which are always there.
+    pub fn managed_prefix_lists(&self) -> Vec<PrefixList> {
+        self.read().network.managed_prefix_lists().cloned().collect()
     }
 
     /// What is blocked of the outside; `None` as long as nothing was set.

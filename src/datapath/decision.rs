@@ -154,7 +154,11 @@ fn entries(fact: &Fact, ingress: &Ingress<'_>) -> Vec<Entry> {
             let target = route.and_then(|(_, target)| match target {
                 RouteTarget::Interface(index) | RouteTarget::NatGateway(index) => Some(Entry::Interface(index)),
                 RouteTarget::Peering(vpc) => Some(Entry::Vpc(vpc)),
-                RouteTarget::Local | RouteTarget::Internet | RouteTarget::EgressOnly | RouteTarget::Blackhole => None,
+                RouteTarget::Local
+                | RouteTarget::Internet
+                | RouteTarget::EgressOnly
+                | RouteTarget::Endpoint(_)
+                | RouteTarget::Blackhole => None,
             });
             let destination = route.map(|(net, _)| net);
             let subnet = here;

@@ -450,6 +450,7 @@ impl fmt::Display for Fact {
                     RouteTarget::NatGateway(_) => f.write_str("route to a NAT gateway"),
                     RouteTarget::EgressOnly => f.write_str("route to the egress-only internet gateway"),
                     RouteTarget::Peering(_) => f.write_str("route to a peered VPC"),
+                    RouteTarget::Endpoint(service) => write!(f, "route to a gateway endpoint of {service}"),
                     RouteTarget::Blackhole => f.write_str("black hole"),
                 }
             }

@@ -361,6 +361,12 @@ named! {
         EigwUnsolicited = "eigw_unsolicited",
         /// For a peering connection, to an address that is none of the peered VPC's own.
         PeeringNotTransitive = "peering_not_transitive",
+        /// For a gateway endpoint, from an address that no interface of its VPC has.
+        EndpointSource = "endpoint_source_not_in_vpc",
+        /// For a gateway endpoint, and no host of the outside has the address of the service.
+        EndpointNoService = "endpoint_no_service",
+        /// From a service, of no connection that a host behind a gateway endpoint has begun.
+        EndpointUnsolicited = "endpoint_unsolicited",
         /// The destination lies in the VPC, but no interface has the address.
         NoMapping = "no_mapping",
         /// The router does not know yet where the destination is, and asks.

@@ -12,6 +12,7 @@ use super::block_public_access::BlockPublicAccess;
 use super::dhcp_options::DhcpOptionSet;
 use super::egress_only::EgressOnlyGateway;
 use super::elastic_ip::ElasticIp;
+use super::endpoint::Endpoint;
 use super::flow_log::FlowLog;
 use super::ids::ResourceId;
 use super::instance::Instance;
@@ -285,6 +286,8 @@ changes! {
     EgressOnlyGateway(Box<Delta<EgressOnlyGateway>>),
     /// A peering connection is asked for, has another state, is changed or forgotten.
     Peering(Box<Delta<Peering>>),
+    /// A gateway endpoint is made, changed or deleted.
+    Endpoint(Box<Delta<Endpoint>>),
     /// What is blocked of the outside has changed, or what is excluded from it.
     BlockPublicAccess(Box<Delta<BlockPublicAccess>>),
     /// A route of a table that lives on is added, has another target, or is taken away.

@@ -3,6 +3,7 @@
 use super::cidr::CidrError;
 use super::dhcp_options::DhcpOptionsError;
 use super::elastic_ip::ElasticIpError;
+use super::endpoint::EndpointError;
 use super::flow_log::FlowLogError;
 use super::ids::ResourceId;
 use super::instance::InstanceError;
@@ -114,6 +115,9 @@ pub enum ModelError {
     /// A refusal about a NAT gateway.
     #[error(transparent)]
     NatGateway(#[from] NatGatewayError),
+    /// A refusal about a gateway endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// A refusal about a peering connection.
     #[error(transparent)]
     Peering(#[from] PeeringError),
@@ -155,6 +159,7 @@ impl ModelError {
             "pl" => ("prefix list ID", "prefix_list"),
             "igw" => ("internetGateway ID", "internet_gateway"),
             "eigw" => ("egressOnlyInternetGateway ID", "egress_only_internet_gateway"),
+            "vpce" => ("Vpc Endpoint Id", "vpc_endpoint"),
             "pcx" => ("vpcPeeringConnection ID", "peering_connection"),
             "vpcbpa-exclude" => ("exclusion ID", "exclusion"),
             "nat" => ("natGateway ID", "nat_gateway"),
@@ -186,6 +191,7 @@ impl ModelError {
             Self::FlowLog(error) => error.code(),
             Self::NatGateway(error) => error.code(),
             Self::Peering(error) => error.code(),
+            Self::Endpoint(error) => error.code(),
             Self::BadName { .. } | Self::NameTaken { .. } | Self::OutOfRange { .. } => "InvalidParameterValue",
             Self::Cidr(error) => error.code(),
             Self::Mapping(error) => error.code(),
@@ -209,6 +215,7 @@ impl ModelError {
             Self::FlowLog(error) => Some(error.field()),
             Self::NatGateway(error) => Some(error.field()),
             Self::Peering(error) => Some(error.field()),
+            Self::Endpoint(error) => error.field(),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::Dependents { .. } | Self::Limit { .. } => None,
             Self::Cidr(error) => Some(error.field()),
@@ -237,6 +244,7 @@ impl ModelError {
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),
             Self::PrefixList(error) => error.remedy(),
+            Self::Endpoint(error) => error.remedy(),
             Self::Limit { .. } => {
                 "Remove something of the kind, or raise the limit in the server's configuration.".into()
             }

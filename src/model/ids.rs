@@ -258,6 +258,14 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a gateway endpoint.
+    EndpointId,
+    "vpce",
+    "gateway endpoint",
+    "InvalidVpcEndpointId.NotFound"
+);
+
+resource_id!(
     /// Names what is blocked of the outside: there is one.
     BlockPublicAccessId,
     "vpcbpa",

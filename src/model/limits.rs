@@ -35,6 +35,8 @@ pub struct Limits {
     pub elastic_ips: Option<usize>,
     /// Flow logs of one VPC, subnet or interface.
     pub flow_logs_per_resource: Option<usize>,
+    /// Gateway endpoints in all.
+    pub gateway_endpoints: Option<usize>,
     /// NAT gateways of one availability zone.
     pub nat_gateways_per_zone: Option<usize>,
     /// Network interfaces in all.
@@ -62,6 +64,7 @@ impl Limits {
         internet_gateways: None,
         elastic_ips: None,
         flow_logs_per_resource: None,
+        gateway_endpoints: None,
         nat_gateways_per_zone: None,
         interfaces: None,
         ipv4_per_interface: None,
@@ -84,6 +87,7 @@ impl Limits {
         internet_gateways: Some(5),
         elastic_ips: Some(5),
         flow_logs_per_resource: Some(2),
+        gateway_endpoints: Some(20),
         nat_gateways_per_zone: Some(5),
         interfaces: Some(5000),
         ipv4_per_interface: Some(10),

@@ -12,6 +12,7 @@ pub mod dhcp_options;
 pub mod duration;
 pub mod egress_only;
 pub mod elastic_ip;
+pub mod endpoint;
 pub mod error;
 pub mod fault;
 pub mod flow_log;
@@ -43,11 +44,12 @@ pub use cidr::CidrError;
 pub use command::Command;
 pub use egress_only::EgressOnlyGateway;
 pub use elastic_ip::ElasticIp;
+pub use endpoint::Endpoint;
 pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
     AddressAssociationId, AllocationId, BlockPublicAccessId, BpaExclusionId, DhcpOptionsId, EgressOnlyGatewayId,
-    FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId,
+    EndpointId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId,
     NetworkAclId, PeeringId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
     VpcId,
 };

@@ -7,6 +7,7 @@ mod events;
 mod flows;
 mod hosts;
 mod kept;
+mod outside_link;
 mod succession;
 mod trust;
 
@@ -23,6 +24,8 @@ use events::EventPump;
 use flows::FlowKeeping;
 use hosts::LabHosts;
 pub use kept::keeper_main;
+pub(crate) use outside_link::is_link;
+pub use outside_link::{OutsideLink, OutsideLinkError};
 pub use succession::{NamedSocket, Succession, SuccessionError, Yielding};
 
 use crate::confine::{self, Role};

@@ -21,8 +21,8 @@ use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::route_table::{
-    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
-    RouteEdit, TargetRef,
+    AssociateGatewayTable, AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateGatewayTable,
+    DisassociateRouteTable, EditRoute, ModifyRouteTable, RouteEdit, TargetRef,
 };
 use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
 use crate::model::vpc::{CreateVpc, DeleteVpc, ModifyVpc};
@@ -178,7 +178,9 @@ fn subject(step: &Step) -> (Kind, &str) {
         | Step::PutRoute(table, ..)
         | Step::DeleteRoute(table, _)
         | Step::Associate(table, _)
-        | Step::Disassociate(table, _) => (Kind::RouteTable, table),
+        | Step::Disassociate(table, _)
+        | Step::AssociateGateway(table, _)
+        | Step::DisassociateGateway(table, _) => (Kind::RouteTable, table),
         other => unreachable!("{other:?} is about a filter"),
     }
 }
@@ -391,6 +393,14 @@ impl<S: Stage> Work<'_, S> {
             Step::Associate(table, subnet) => self.run(AssociateRouteTable {
                 table: self.table(table),
                 subnet: self.subnet(subnet),
+            }),
+            Step::AssociateGateway(table, gateway) => self.run(AssociateGatewayTable {
+                table: self.table(table),
+                gateway: self.reference(Kind::InternetGateway, gateway),
+            }),
+            Step::DisassociateGateway(table, gateway) => self.run(DisassociateGatewayTable {
+                table: self.table(table),
+                gateway: self.reference(Kind::InternetGateway, gateway),
             }),
             Step::Disassociate(table, subnet) => self.run(DisassociateRouteTable {
                 table: self.table(table),

@@ -56,6 +56,8 @@ impl Layout {
         layout.want_flow_logs(topology);
         layout.want_nats(topology);
         layout.want_links(topology);
+        layout.want_endpoints(topology);
+        layout.want_block(topology);
         super::filters::resolve(topology, &mut layout);
         for (label, table) in &topology.route_tables {
             let ranges = layout.vpcs.get(&table.value.vpc.value).map(ranges);
@@ -163,6 +165,7 @@ fn desired_table(topology: &Topology, fields: &RouteTableTopology, ranges: &[IpN
         vpc: fields.vpc.value.clone(),
         main: fields.main,
         subnets: fields.subnets.iter().map(|subnet| subnet.value.clone()).collect(),
+        gateways: fields.gateways.iter().map(|gateway| gateway.value.clone()).collect(),
         routes,
         tags: fields.tags.clone(),
     }

@@ -151,6 +151,8 @@ impl<'d> Judged<'d> {
             },
         );
         self.judge_links(&running);
+        self.judge_endpoints(&running);
+        self.judge_block(&running);
         let mut tables = running.route_tables.clone();
         tables.retain(|label, table| desired.route_tables.contains_key(label) || !table.is_untouched(label));
         self.judge(Kind::RouteTable, &desired.route_tables, &tables, |table, _| {

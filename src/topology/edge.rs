@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::apply::{Work, name};
 use super::backend::{Stage, StepError};
+use super::block::BlockPublicAccess;
 use super::diff::{Fate, Judged};
+use super::endpoints::EndpointStep;
 use super::export::{put, put_tags};
 use super::layout::{Described, Fields, Kind, Label, Layout, field, list, tags};
 use super::links::LinkStep;
@@ -120,6 +122,10 @@ pub enum EdgeStep {
     DeleteNat(Label),
     /// Something about an egress-only internet gateway or a peering connection.
     Link(LinkStep),
+    /// Something about a gateway endpoint.
+    Endpoint(EndpointStep),
+    /// Sets what is blocked of the outside, and what is excluded from it.
+    Block(Label, BlockPublicAccess),
 }
 
 impl EdgeStep {
@@ -137,6 +143,8 @@ impl EdgeStep {
             | Self::TagAddress(label, _)
             | Self::Release(label) => (Kind::ElasticIp, label),
             Self::Link(step) => step.subject(),
+            Self::Endpoint(step) => step.subject(),
+            Self::Block(label, _) => (Kind::BlockPublicAccess, label),
             Self::CreateNat(label, _) | Self::TagNat(label, _) | Self::DeleteNat(label) => (Kind::NatGateway, label),
         }
     }
@@ -372,6 +380,8 @@ impl<S: Stage> Work<'_, S> {
                 tags: Some(tags.clone()),
             }),
             EdgeStep::Link(step) => self.take_link(step),
+            EdgeStep::Endpoint(step) => self.take_endpoint(step),
+            EdgeStep::Block(_, block) => self.take_block(block),
             EdgeStep::CreateNat(label, gateway) => self.create_nat(label, gateway),
             EdgeStep::TagNat(label, tags) => self.tag_nat(label, tags),
             EdgeStep::DeleteNat(label) => self.delete_nat(label),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::block::export_block;
 use super::edge::export_edge;
+use super::endpoints::export_endpoints;
 use super::filters;
 use super::flow_logs::export_flow_logs;
 use super::layout::{Instance, Interface, Layout, OptionSet, OptionsChoice, RouteTable, Subnet, Vpc};
@@ -46,6 +48,8 @@ pub fn export(layout: &Layout) -> Value {
     export_flow_logs(layout, &mut file);
     export_nats(layout, &mut file);
     export_links(layout, &mut file);
+    export_endpoints(layout, &mut file);
+    export_block(layout, &mut file);
     let tables = layout
         .route_tables
         .iter()
@@ -244,6 +248,9 @@ fn route_table(table: &RouteTable) -> Value {
     }
     if !table.subnets.is_empty() {
         fields.insert("subnets".to_owned(), json!(table.subnets));
+    }
+    if !table.gateways.is_empty() {
+        fields.insert("gateways".to_owned(), json!(table.gateways));
     }
     if !table.routes.is_empty() {
         let routes = table.routes.iter();

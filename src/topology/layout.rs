@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::block::BlockPublicAccess;
 use super::edge::{ElasticIp, InternetGateway};
+use super::endpoints::Endpoint;
 use super::filters::{NetworkAcl, PrefixList, SecurityGroup};
 use super::flow_logs::FlowLog;
 use super::links::{EgressOnlyGateway, Peering};
@@ -67,6 +69,10 @@ pub enum Kind {
     EgressOnlyGateway,
     /// A peering connection.
     Peering,
+    /// A gateway endpoint.
+    Endpoint,
+    /// What is blocked of the outside.
+    BlockPublicAccess,
     /// A host of the lab.
     Instance,
 }
@@ -88,6 +94,8 @@ impl fmt::Display for Kind {
             Self::NatGateway => "NAT gateway",
             Self::EgressOnlyGateway => "egress-only internet gateway",
             Self::Peering => "peering connection",
+            Self::Endpoint => "gateway endpoint",
+            Self::BlockPublicAccess => "block public access",
             Self::Instance => "instance",
         })
     }
@@ -124,6 +132,10 @@ pub struct Layout {
     pub egress_only_gateways: BTreeMap<Label, EgressOnlyGateway>,
     /// Peering connections.
     pub peerings: BTreeMap<Label, Peering>,
+    /// Gateway endpoints.
+    pub endpoints: BTreeMap<Label, Endpoint>,
+    /// What is blocked of the outside: one at the most.
+    pub blocked: BTreeMap<Label, BlockPublicAccess>,
     /// Hosts of the lab.
     pub instances: BTreeMap<Label, Instance>,
     /// What new resources are made with, of a layout that is desired.
@@ -157,6 +169,8 @@ impl Layout {
             nat_gateways: others(&self.nat_gateways, &named.nat_gateways),
             egress_only_gateways: others(&self.egress_only_gateways, &named.egress_only_gateways),
             peerings: others(&self.peerings, &named.peerings),
+            endpoints: others(&self.endpoints, &named.endpoints),
+            blocked: others(&self.blocked, &named.blocked),
             instances: others(&self.instances, &named.instances),
             made_with: MadeWith::default(),
         }
@@ -307,6 +321,8 @@ pub struct RouteTable {
     pub main: bool,
     /// The subnets that are associated with it.
     pub subnets: BTreeSet<Label>,
+    /// The internet gateways that are associated with it.
+    pub gateways: BTreeSet<Label>,
     /// Its routes, except for the local ones of the VPC's ranges.
     pub routes: BTreeMap<IpNet, Target>,
     /// Tags.
@@ -569,6 +585,7 @@ impl Described for RouteTable {
             field("vpc", &self.vpc),
             field("main", self.main),
             field("subnets", list(&self.subnets)),
+            field("gateways", list(&self.gateways)),
         ];
         let routes = self.routes.iter();
         fields.extend(routes.map(|(to, target)| field(&format!("routes.{to}"), target)));

@@ -233,11 +233,12 @@ impl<S: Stage> Work<'_, S> {
     pub(super) fn take_link(&mut self, step: &LinkStep) -> Result<(), StepError> {
         match step {
             LinkStep::CreateEgressOnly(label, gateway) => {
-                let made = self.stage.execute(CreateEgressOnlyGateway {
+                let command = CreateEgressOnlyGateway {
                     name: name(Kind::EgressOnlyGateway, label),
                     vpc: self.reference(Kind::Vpc, &gateway.vpc),
                     tags: gateway.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::EgressOnlyGateway, label, command)?;
                 self.remember(Kind::EgressOnlyGateway, label, made.id);
                 Ok(())
             }
@@ -250,7 +251,7 @@ impl<S: Stage> Work<'_, S> {
                 self.run(DeleteEgressOnlyGateway(self.reference(Kind::EgressOnlyGateway, label)))
             }
             LinkStep::CreatePeering(label, peering) => {
-                let made = self.stage.execute(CreatePeering {
+                let command = CreatePeering {
                     name: name(Kind::Peering, label),
                     requester: self.reference(Kind::Vpc, &peering.requester),
                     accepter: self.reference(Kind::Vpc, &peering.accepter),
@@ -258,7 +259,8 @@ impl<S: Stage> Work<'_, S> {
                     may_fail: false,
                     at: SystemTime::now(),
                     tags: peering.tags.clone(),
-                })?;
+                };
+                let made = self.make(Kind::Peering, label, command)?;
                 self.remember(Kind::Peering, label, made.id);
                 Ok(())
             }

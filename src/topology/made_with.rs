@@ -15,8 +15,8 @@ use crate::model::instance::CreateInstance;
 use crate::model::metadata::MetadataChange;
 use crate::model::naming::Tags;
 use crate::model::{
-    AllocationId, Command, DhcpOptionsId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclId, PrefixListId,
-    RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    AllocationId, Command, DhcpOptionsId, EgressOnlyGatewayId, EndpointId, InterfaceId, InternetGatewayId,
+    NatGatewayId, NetworkAclId, PeeringId, PrefixListId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 use crate::topology::format::Topology;
 
@@ -58,7 +58,8 @@ impl MadeWith {
             DhcpOptions DhcpOptionsId: dhcp_options, Subnet SubnetId: subnets, PrefixList PrefixListId: prefix_lists,
             SecurityGroup SecurityGroupId: security_groups, NetworkAcl NetworkAclId: network_acls,
             RouteTable RouteTableId: route_tables, InternetGateway InternetGatewayId: internet_gateways,
-            ElasticIp AllocationId: elastic_ips
+            ElasticIp AllocationId: elastic_ips, EgressOnlyGateway EgressOnlyGatewayId: egress_only_gateways,
+            Peering PeeringId: peering_connections, Endpoint EndpointId: vpc_endpoints
         );
         for (label, gateway) in &topology.nat_gateways {
             let own = bits::<NatGatewayId>(label, gateway.value.id);

@@ -69,6 +69,7 @@ pub(super) fn align(mut running: Running, desired: &Layout) -> Running {
     running.align_flow_logs(desired);
     running.align_nats(desired);
     running.align_links(desired);
+    running.align_endpoints(desired);
     for (label, table) in &desired.route_tables {
         let same = |_: &Label, other: &RouteTable| {
             let content = |table: &RouteTable| (table.subnets.clone(), table.routes.clone());
@@ -133,6 +134,7 @@ impl Running {
         let Some(old) = old else { return };
         let layout = &mut self.layout;
         layout.rename_logged(kind, &old, new);
+        layout.rename_excluded(kind, &old, new);
         let own = |label: &mut Label| {
             if *label == old {
                 new.clone_into(label);
@@ -155,6 +157,10 @@ impl Running {
                 gateways.filter_map(|gateway| gateway.vpc.as_mut()).for_each(own);
                 let egress_only = layout.egress_only_gateways.values_mut();
                 egress_only.for_each(|gateway| own(&mut gateway.vpc));
+                layout
+                    .endpoints
+                    .values_mut()
+                    .for_each(|endpoint| own(&mut endpoint.vpc));
                 for peering in layout.peerings.values_mut() {
                     own(&mut peering.requester);
                     own(&mut peering.accepter);
@@ -221,6 +227,13 @@ impl Running {
                     Kind::Peering => key(&mut layout.peerings, &old, new),
                     _ => key(&mut layout.internet_gateways, &old, new),
                 }
+                if kind == Kind::InternetGateway {
+                    for table in layout.route_tables.values_mut() {
+                        if table.gateways.remove(&old) {
+                            table.gateways.insert(new.to_owned());
+                        }
+                    }
+                }
                 let tables = layout.route_tables.values_mut();
                 for target in tables.flat_map(|table| table.routes.values_mut()) {
                     if let Target::Gateway(of, label) = target
@@ -235,7 +248,16 @@ impl Running {
                 let gateways = layout.nat_gateways.values_mut();
                 gateways.flat_map(|gateway| &mut gateway.elastic_ips).for_each(own);
             }
-            Kind::RouteTable => key(&mut layout.route_tables, &old, new),
+            Kind::RouteTable => {
+                key(&mut layout.route_tables, &old, new);
+                for endpoint in layout.endpoints.values_mut() {
+                    if endpoint.route_tables.remove(&old) {
+                        endpoint.route_tables.insert(new.to_owned());
+                    }
+                }
+            }
+            Kind::Endpoint => key(&mut layout.endpoints, &old, new),
+            Kind::BlockPublicAccess => key(&mut layout.blocked, &old, new),
             Kind::FlowLog => key(&mut layout.flow_logs, &old, new),
             Kind::Instance => key(&mut layout.instances, &old, new),
         }

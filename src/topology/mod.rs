@@ -7,10 +7,12 @@
 
 mod apply;
 mod backend;
+mod block;
 mod declare;
 mod desired;
 mod diff;
 mod edge;
+mod endpoints;
 mod export;
 mod filters;
 mod flow_logs;

@@ -57,6 +57,8 @@ impl Steps {
         steps.make_nats(judged);
         steps.make_links(judged);
         steps.make_tables(judged);
+        steps.make_endpoints(judged);
+        steps.set_block(judged);
         steps.end_filters(judged);
         for (label, instance) in with(judged, Kind::Instance, &judged.desired.instances, Fate::begins) {
             steps.push(
@@ -145,6 +147,7 @@ impl Steps {
         self.take_filters_away(judged);
         self.take_gateways_away(judged);
         self.take_links_away(judged);
+        self.take_endpoints_away(judged);
         for (label, _) in with(judged, Kind::Vpc, &now.vpcs, Fate::ends) {
             self.push(judged, Kind::Vpc, label, Step::DeleteVpc(label.clone()));
         }
@@ -161,6 +164,15 @@ impl Steps {
                 .copied()
                 .collect();
             self.take_away_routes(judged, label, old, gone);
+            for gateway in old.gateways.difference(&new.gateways) {
+                // Another table that it is associated with takes its place.
+                let mut others = judged.desired.route_tables.values();
+                let stays = !judged.fate(Kind::InternetGateway, gateway).ends();
+                if stays && !others.any(|other| other.gateways.contains(gateway)) {
+                    let step = Step::DisassociateGateway(label.clone(), gateway.clone());
+                    self.push(judged, Kind::RouteTable, label, step);
+                }
+            }
             for subnet in old.subnets.difference(&new.subnets) {
                 let mut others = judged.desired.route_tables.values();
                 let stays = !judged.fate(Kind::Subnet, subnet).ends();
@@ -198,6 +210,10 @@ impl Steps {
         }
         for subnet in judged.led.get(label).into_iter().flatten() {
             let step = Step::Disassociate(label.to_owned(), subnet.clone());
+            self.push(judged, Kind::RouteTable, label, step);
+        }
+        for gateway in &table.gateways {
+            let step = Step::DisassociateGateway(label.to_owned(), gateway.clone());
             self.push(judged, Kind::RouteTable, label, step);
         }
         if table.main {
@@ -354,6 +370,13 @@ impl Steps {
             for subnet in &new.subnets {
                 if old.is_none_or(|old| !old.subnets.contains(subnet)) {
                     push(Step::Associate(label.clone(), subnet.clone()));
+                }
+            }
+            for gateway in &new.gateways {
+                let fate = judged.fate(Kind::InternetGateway, gateway);
+                let renewed = !matches!(fate, Fate::Same | Fate::Keep);
+                if old.is_none_or(|old| !old.gateways.contains(gateway)) || renewed {
+                    push(Step::AssociateGateway(label.clone(), gateway.clone()));
                 }
             }
             if let Some(old) = old {

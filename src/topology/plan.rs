@@ -217,6 +217,10 @@ pub enum Step {
     Associate(Label, Label),
     /// Returns a subnet to the main table.
     Disassociate(Label, Label),
+    /// Associates an internet gateway with this table.
+    AssociateGateway(Label, Label),
+    /// Ends the association of an internet gateway with this table.
+    DisassociateGateway(Label, Label),
     /// Edits an internet gateway or an Elastic IP address.
     Edge(EdgeStep),
     /// Edits a flow log.

@@ -84,6 +84,8 @@ impl Topology {
             Kind::FlowLog => self.flow_logs.get(name).map(|one| one.referenced),
             Kind::EgressOnlyGateway => self.egress_only_gateways.get(name).map(|one| one.referenced),
             Kind::Peering => self.peering_connections.get(name).map(|one| one.referenced),
+            Kind::BlockPublicAccess => self.block_public_access.as_ref().map(|one| one.referenced),
+            Kind::Endpoint => self.vpc_endpoints.get(name).map(|one| one.referenced),
             Kind::NatGateway => self.nat_gateways.get(name).map(|one| one.referenced),
             Kind::ElasticIp => self.elastic_ips.get(name).map(|one| one.referenced),
             Kind::Instance => self.instances.get(name).map(|one| one.referenced).or_else(interface),

@@ -16,7 +16,7 @@ use crate::model::ids::ResourceId;
 use crate::model::outside;
 use crate::model::route_table::RouteTarget;
 use crate::model::{self, AddressOrPrefix, InstanceId, InterfaceId, Network, NetworkInterface, ResourceRef};
-use crate::runtime::HostSpec;
+use crate::runtime::{HostSpec, is_link};
 use crate::topology::format::{Configure, LinkLocal, outside_subnet};
 
 /// The running network.
@@ -42,8 +42,9 @@ impl Running {
         let vpcs: Vec<_> = network.vpcs().collect();
         let subnets: Vec<_> = network.subnets().collect();
         let interfaces = network.interfaces(None).chain(network.outside_hosts());
-        // Those of NAT gateways come and go with them.
-        let interfaces: Vec<_> = interfaces.filter(|interface| interface.managed_by.is_none()).collect();
+        // Those of NAT gateways come and go with them, and that of the machine's own device with the server.
+        let interfaces = interfaces.filter(|interface| interface.managed_by.is_none() && !is_link(interface));
+        let interfaces: Vec<_> = interfaces.collect();
         let vpc_labels: BTreeMap<_, _> = vpcs.iter().map(|v| (v.id, label(v.name.as_ref(), v.id))).collect();
         let mut subnet_labels: BTreeMap<_, _> = subnets.iter().map(|s| (s.id, label(s.name.as_ref(), s.id))).collect();
         subnet_labels.insert(outside::SUBNET, outside_subnet());
@@ -91,6 +92,8 @@ impl Running {
         layout.have_edge(network, &vpc_labels, &interface_labels);
         layout.have_nats(network, &subnet_labels);
         layout.have_links(network, &vpc_labels);
+        layout.have_endpoints(network, &vpc_labels);
+        layout.have_block(network, &vpc_labels, &subnet_labels);
         for host in hosts {
             let interface = match &host.interface {
                 ResourceRef::Id(id) => interface_labels.get(id).cloned().unwrap_or_else(|| id.to_string()),
@@ -138,6 +141,10 @@ impl Running {
                     .subnet_ids
                     .iter()
                     .filter_map(|id| subnet_labels.get(id).cloned())
+                    .collect(),
+                gateways: network
+                    .gateways_of_table(table.id)
+                    .map(|gateway| label(gateway.name.as_ref(), gateway.id))
                     .collect(),
                 routes: routes
                     .filter(|(to, target)| *target != Target::Local || !ranges.contains(to))
@@ -221,7 +228,7 @@ impl RouteTable {
 
     /// Whether it has local routes only and no explicit associations.
     pub(super) fn says_nothing(&self) -> bool {
-        self.subnets.is_empty() && self.routes.is_empty() && self.tags.is_empty()
+        self.subnets.is_empty() && self.gateways.is_empty() && self.routes.is_empty() && self.tags.is_empty()
     }
 }
 
@@ -245,6 +252,7 @@ pub(super) fn unnamed(kind: Kind, label: &str) -> bool {
         Kind::NatGateway => is::<model::NatGatewayId>(label),
         Kind::EgressOnlyGateway => is::<model::EgressOnlyGatewayId>(label),
         Kind::Peering => is::<model::PeeringId>(label),
-        Kind::Instance => false,
+        Kind::Endpoint => is::<model::EndpointId>(label),
+        Kind::Instance | Kind::BlockPublicAccess => false,
     }
 }

@@ -780,3 +780,72 @@ fn a_file_with_wrong_groups_acls_or_lists_is_refused_at_its_place() {
         assert!(found, "{to}: {:?}", error.mistakes);
     }
 }
+
+const EDGE: &str = "
+vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+subnets: { s: { vpc: v, cidr_block: 10.0.1.0/24 } }
+interfaces: { box: { subnet: s, ipv4: [10.0.1.30], ipv6: [], source_dest_check: false } }
+internet_gateways: { igw: { vpc: v } }
+vpc_endpoints: { s3: { vpc: v, service: s3, route_tables: [t] } }
+block_public_access: { mode: block-ingress, exclude: [{ subnet: s, mode: allow-egress }] }
+route_tables:
+  t: { vpc: v, subnets: [s] }
+  inbound: { vpc: v, gateways: [igw], routes: [{ to: 10.0.1.0/24, via: box }] }
+";
+
+#[test]
+fn endpoints_inbound_tables_and_what_is_blocked_follow_the_file() {
+    let mut stage = made(EDGE);
+    let exported = yaml(&export(&stage.running().layout));
+    let again = Plan::new(&desired(&exported), stage.running(), Extras::Remove);
+    assert_eq!(shown(&again), Vec::<String>::new(), "{exported}");
+    let text = EDGE
+        .replace("route_tables: [t] }", "route_tables: [] }")
+        .replace("gateways: [igw], ", "")
+        .replace(
+            "exclude: [{ subnet: s, mode: allow-egress }]",
+            "exclude: [{ vpc: v, mode: allow-egress }]",
+        );
+    let lines = change(&mut stage, &text, Extras::Keep);
+    for line in [
+        "~ gateway endpoint s3  route_tables: t -> none",
+        "~ route table inbound  gateways: igw -> none",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "{lines:?}");
+    }
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    change(&mut stage, EDGE, Extras::Keep);
+    change(&mut stage, "{ vpcs: {}, subnets: {} }", Extras::Remove);
+    let network = stage.network();
+    assert_eq!((network.endpoints().count(), network.exclusions().count()), (0, 0));
+    assert_eq!(network.block_public_access().unwrap().mode.name(), "off");
+}
+
+#[test]
+fn what_is_not_in_the_file_is_a_mistake_of_endpoints_inbound_tables_and_exclusions() {
+    for (from, to, message) in [
+        (
+            "route_tables: [t] }",
+            "route_tables: [u] }",
+            "no route table is called `u`",
+        ),
+        (
+            "gateways: [igw]",
+            "gateways: [gwi]",
+            "no internet gateway is called `gwi`",
+        ),
+        ("{ subnet: s, mode", "{ subnet: r, mode", "no subnet is called `r`"),
+        (
+            "{ subnet: s, mode",
+            "{ subnet: s, vpc: v, mode",
+            "an exclusion is of a VPC or of a subnet",
+        ),
+        ("service: s3,", "service: sqs,", "sqs"),
+    ] {
+        let text = EDGE.replace(from, to);
+        assert_ne!(text, EDGE);
+        let error = read_topology("t", &text).unwrap_err();
+        let found = error.mistakes.iter().any(|mistake| mistake.message.contains(message));
+        assert!(found, "{message}: {error:?}");
+    }
+}

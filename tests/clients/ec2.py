@@ -58,6 +58,9 @@ def walk(place, element, shape):
         elif place.endswith(".interfaceType") and text == "nat_gateway":
             # What EC2 answers (VPC guide, "NAT gateway basics"); the model's enum writes it `natGateway`.
             pass
+        elif place.endswith(("vpcEndpointSet.state", "vpcEndpoint.state")) and text == "available":
+            # What EC2 answers, and what Terraform waits for; the model's enum writes it `Available`.
+            pass
         elif getattr(shape, "enum", None) and text not in shape.enum:
             fail(f"{place}: '{text}' is none of {shape.enum[:5]}…")
 
@@ -493,6 +496,65 @@ def links(vpc):
         ec2.delete_vpc(VpcId=one)
 
 
+def gateway_tables(vpc):
+    """A route table of an internet gateway, as Terraform's `aws_route_table_association` with `gateway_id` makes it."""
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    made = ec2.associate_route_table(RouteTableId=table, GatewayId=gateway)
+    expect("associated", made["AssociationState"]["State"], "associated")
+    found = ec2.describe_route_tables(Filters=[{"Name": "association.gateway-id", "Values": [gateway]}])["RouteTables"]
+    expect("by its gateway", [(one["RouteTableId"], one["Associations"][0]["GatewayId"]) for one in found], [(table, gateway)])
+    expect("outwards", code(ec2.create_route, RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway), "InvalidParameterValue")
+    other = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    now = ec2.replace_route_table_association(AssociationId=made["AssociationId"], RouteTableId=other)["NewAssociationId"]
+    expect("in use", code(ec2.delete_route_table, RouteTableId=other), "DependencyViolation")
+    ec2.disassociate_route_table(AssociationId=now)
+    for one in (table, other):
+        ec2.delete_route_table(RouteTableId=one)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+
+
+def endpoints(vpc):
+    """Gateway endpoints, as Terraform makes, reads and deletes them."""
+    service = "com.amazonaws.us-east-1.s3"
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    offered = ec2.describe_vpc_endpoint_services(Filters=[{"Name": "service-type", "Values": ["Gateway"]}])
+    expect("two services", sorted(offered["ServiceNames"]), ["com.amazonaws.us-east-1.dynamodb", service])
+    expect("of type Gateway", offered["ServiceDetails"][0]["ServiceType"], [{"ServiceType": "Gateway"}])
+    made = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=service, RouteTableIds=[table], TagSpecifications=tags("vpc-endpoint", Name="s3"))["VpcEndpoint"]
+    name = made["VpcEndpointId"]
+    expect("made", (made["VpcEndpointType"], made["State"], made["RouteTableIds"]), ("Gateway", "available", [table]))
+    lists = ec2.describe_prefix_lists(Filters=[{"Name": "prefix-list-name", "Values": [service]}])["PrefixLists"]
+    expect("addresses", [one["Cidrs"] for one in lists], [["198.51.100.240/29"]])
+    managed = ec2.describe_managed_prefix_lists(Filters=[{"Name": "owner-id", "Values": ["AWS"]}])["PrefixLists"]
+    expect("of AWS", sorted(one["PrefixListName"] for one in managed), ["com.amazonaws.us-east-1.dynamodb", service])
+    wanted = lists[0]["PrefixListId"]
+
+    def routed():
+        read = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"][0]["Routes"]
+        return [(one["GatewayId"], one["State"]) for one in read if one.get("DestinationPrefixListId") == wanted]
+
+    expect("routed", routed(), [(name, "active")])
+    found = ec2.describe_route_tables(Filters=[{"Name": "route.destination-prefix-list-id", "Values": [wanted]}])["RouteTables"]
+    expect("by its route", [one["RouteTableId"] for one in found], [table])
+    expect("twice", code(ec2.create_vpc_endpoint, VpcId=vpc, ServiceName=service, RouteTableIds=[table]), "RouteAlreadyExists")
+    policy = '{"Version":"2012-10-17","Statement":[]}'
+    expect("changed", ec2.modify_vpc_endpoint(VpcEndpointId=name, RemoveRouteTableIds=[table], PolicyDocument=policy)["Return"], True)
+    read = ec2.describe_vpc_endpoints(VpcEndpointIds=[name])["VpcEndpoints"][0]
+    expect("as changed", (read["RouteTableIds"], read["PolicyDocument"], routed()), ([], policy, []))
+    list(ec2.get_paginator("describe_vpc_endpoints").paginate(PaginationConfig={"PageSize": 5}))
+    list(ec2.get_paginator("describe_vpc_endpoint_services").paginate(PaginationConfig={"PageSize": 5}))
+    list(ec2.get_paginator("describe_prefix_lists").paginate(PaginationConfig={"PageSize": 5}))
+    expect("other types", code(ec2.create_vpc_endpoint, VpcId=vpc, ServiceName=service, VpcEndpointType="Interface"), "UnsupportedOperation")
+    expect("other services", code(ec2.create_vpc_endpoint, VpcId=vpc, ServiceName="com.amazonaws.us-east-1.sqs"), "InvalidServiceName")
+    expect("deleted", ec2.delete_vpc_endpoints(VpcEndpointIds=[name])["Unsuccessful"], [])
+    again = ec2.delete_vpc_endpoints(VpcEndpointIds=[name])["Unsuccessful"]
+    expect("gone", [one["Error"]["Code"] for one in again], ["InvalidVpcEndpointId.NotFound"])
+    ec2.delete_route_table(RouteTableId=table)
+
+
 def block_public_access(vpc):
     expect("nothing", ec2.describe_vpc_block_public_access_options()["VpcBlockPublicAccessOptions"]["InternetGatewayBlockMode"], "off")
     now = ec2.modify_vpc_block_public_access_options(InternetGatewayBlockMode="block-ingress")["VpcBlockPublicAccessOptions"]
@@ -537,6 +599,8 @@ def main():
     flow_logs(vpc, ids[0])
     nat_gateways(vpc, subnets[0])
     links(vpc)
+    gateway_tables(vpc)
+    endpoints(vpc)
     block_public_access(vpc)
     tracking(ids[0])
     refusals(vpc)

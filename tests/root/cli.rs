@@ -368,6 +368,7 @@ fn every_list_is_filtered_on_the_command_line() {
         ("nat-gateways --vpc v --status available", 0),
         ("egress-only-internet-gateways --vpc v", 0),
         ("peering-connections --status active", 0),
+        ("vpc-endpoints --vpc v", 0),
         ("scenarios --name none", 0),
         ("runs --status finished", 0),
     ] {

@@ -44,6 +44,7 @@ mod hosts;
 mod lab_commands;
 mod lab_instances;
 mod left_behind;
+mod outside_link;
 mod packages;
 mod probes;
 mod readme;

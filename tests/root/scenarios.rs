@@ -63,6 +63,12 @@ scenarios! {
         "three-tier.yaml", "ports: 80, group: app" => "ports: 80, group: web";
     peering_is_not_transitive_and_lets_rules_name_groups_of_the_peer:
         "peering.yaml", "peering_not_transitive: 1 } } } }\n  - ping: { from: left, to: 198" => "peering_not_transitive: 0 } } } }\n  - ping: { from: left, to: 198";
+    a_private_host_reaches_s3_by_a_gateway_endpoint_and_by_nothing_else:
+        "gateway-endpoint.yaml", "service: s3," => "service: dynamodb,";
+    what_an_internet_gateway_lets_in_passes_an_appliance_first:
+        "ingress-routing.yaml", "gateways: [igw]" => "gateways: []";
+    a_private_nat_gateway_hides_its_hosts_from_a_peered_vpc:
+        "private-nat.yaml", "to: 10.2.0.0/16, via: nat" => "to: 10.2.0.0/16, via: left-right";
     block_public_access_cuts_all_vpcs_off_at_once:
         "block-public-access.yaml", "\"mode\": \"block-ingress\"" => "\"mode\": \"block-bidirectional\"";
     a_nat_gateway_forgets_an_idle_connection_and_resets_its_host:

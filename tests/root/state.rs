@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::support::cli::{Server, code, localvpc, stdout, wait_until_ready};
+use crate::support::cli::{Server, code, file, localvpc, stdout, wait_until_ready};
 
 /// What starts a lab of two hosts that keeps its network in a folder.
 fn lab_in(state: &Path) -> [&str; 6] {
@@ -248,6 +248,31 @@ fn the_hosts_of_a_lab_come_back_with_their_addresses() {
     assert_eq!(without_ports(shown(&server)), before);
     let ping = server.ask(&["exec", "a", "ping", "-c", "1", "-W", "5", "10.0.1.50"]);
     assert_eq!(code(&ping), 0, "{}", stdout(&ping));
+    server.stop();
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn public_addresses_are_there_again_before_the_first_edit() {
+    const TOPOLOGY: &str = "\
+vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }
+subnets: { public: { vpc: v, cidr_block: 10.0.1.0/24 } }
+internet_gateways: { igw: { vpc: v } }
+elastic_ips: { one: { public: 203.0.113.10, to: a }, two: { public: 203.0.113.11, to: b } }
+route_tables: { main: { vpc: v, main: true, routes: [{ to: 0.0.0.0/0, via: igw }] } }
+interfaces: { a: { subnet: public, ipv4: [10.0.1.10] }, b: { subnet: public, ipv4: [10.0.1.11] } }
+";
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let topology = file(&folder, "topology.yaml", TOPOLOGY);
+    let arguments = ["serve", "--ec2", "off", "--state", state.to_str().unwrap()];
+    let server = Server::start(&folder, &arguments);
+    assert_eq!(code(&server.ask(&["up", &topology])), 0);
+    server.stop();
+    let server = Server::start(&folder, &arguments);
+    let explained = stdout(&server.ask(&["explain", "--from", "a", "--to", "203.0.113.11"]));
+    // Without the gateway's addresses it ends there already.
+    assert!(explained.contains("security_group_ingress"), "{explained}");
     server.stop();
 }
 

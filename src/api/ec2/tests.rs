@@ -766,7 +766,11 @@ fn a_managed_prefix_list_changes_by_versions() {
     assert_eq!(ec2.refusal("DeleteManagedPrefixList", &form).0, "DependencyViolation");
     ec2.call("RevokeSecurityGroupIngress", &rule).unwrap();
     ec2.call("DeleteManagedPrefixList", &form).unwrap();
+    // Those of AWS stay.
     let listed = ec2.call("DescribeManagedPrefixLists", "").unwrap();
+    assert_eq!(count(&listed, "prefixListSet"), 2);
+    let own = "Filter.1.Name=owner-id&Filter.1.Value.1=123456789012";
+    let listed = ec2.call("DescribeManagedPrefixLists", own).unwrap();
     assert_eq!(count(&listed, "prefixListSet"), 0);
 }
 

@@ -48,7 +48,7 @@ const fn paged(path: &'static str, filters: &'static [&'static str]) -> List {
 }
 
 /// Every list whose entries can be filtered.
-const LISTS: [List; 20] = [
+const LISTS: [List; 21] = [
     list("vpcs", "id", &["name", "tag", "vpc"]),
     list("subnets", "id", &["name", "tag", "mac", "vpc"]),
     paged("interfaces", &["name", "tag", "mac", "status", "vpc"]),
@@ -60,6 +60,7 @@ const LISTS: [List; 20] = [
     list("prefix-lists", "id", &["name", "tag"]),
     list("internet-gateways", "id", &["name", "tag", "vpc"]),
     list("egress-only-internet-gateways", "id", &["name", "tag", "vpc"]),
+    list("vpc-endpoints", "id", &["name", "tag", "vpc"]),
     list("peering-connections", "id", &["name", "tag", "status"]),
     list("nat-gateways", "id", &["name", "tag", "status", "vpc"]),
     list("flow-logs", "id", &["name", "tag"]),

@@ -38,6 +38,7 @@ mod security_groups;
 mod subnets;
 mod topology;
 mod versions;
+mod vpc_endpoints;
 mod vpcs;
 
 use std::panic::AssertUnwindSafe;
@@ -78,12 +79,13 @@ pub use outside::OutsideHostView;
 pub use peering_connections::PeeringView;
 pub use ports::PortView;
 pub use prefix_lists::{PrefixEntry, PrefixListView};
-pub use route_tables::{RouteTableView, RouteView};
+pub use route_tables::{EndpointRouteView, RouteTableView, RouteView};
 pub use runs::{RunView, ScenarioView};
 pub use security_groups::{RuleView, SecurityGroupView};
 pub use subnets::SubnetView;
 pub use topology::PlanView;
 use versions::Versions;
+pub use vpc_endpoints::EndpointView;
 pub use vpcs::VpcView;
 
 /// The largest body of an ordinary request, in bytes.
@@ -116,6 +118,7 @@ const LARGEST_PAGE: usize = 1000;
         (name = "nat-gateways", description = "What hosts of private subnets reach other networks by"),
         (name = "egress-only-internet-gateways", description = "What hosts begin IPv6 connections to the outside by"),
         (name = "peering-connections", description = "What VPCs reach each other by"),
+        (name = "vpc-endpoints", description = "What hosts reach S3 and DynamoDB by, without a public address"),
         (name = "block-public-access", description = "What gateways to the outside let through, for all VPCs"),
         (name = "outside", description = "Hosts beyond all internet gateways"),
         (name = "topology", description = "The whole network as one file"),
@@ -153,6 +156,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .merge(block_public_access::router())
         .merge(egress_only_internet_gateways::router())
         .merge(peering_connections::router())
+        .merge(vpc_endpoints::router())
         .merge(outside::router())
         .merge(topology::router())
         .merge(ports::router())

@@ -17,10 +17,11 @@ use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::naming::Tags;
 use crate::model::route_table::{
-    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
-    Route, RouteEdit, RouteOrigin, RouteState, RouteTable, TargetRef,
+    AssociateGatewayTable, AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateGatewayTable,
+    DisassociateRouteTable, EditRoute, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState, RouteTable,
+    TargetRef,
 };
-use crate::model::{ResourceRef, RouteTableId, SubnetId, VpcId};
+use crate::model::{EndpointId, InternetGatewayId, PrefixListId, ResourceRef, RouteTableId, SubnetId, VpcId};
 
 pub(super) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -55,9 +56,15 @@ pub struct RouteTableView {
     pub main: bool,
     /// The subnets that are associated with it.
     pub subnet_ids: Vec<SubnetId>,
+    /// The internet gateways that are associated with it: packets that they let in follow its routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateway_ids: Vec<InternetGatewayId>,
     /// Its routes, the VPC's own ranges first. Of the routes that match an address the one with the longest prefix
     /// wins.
     pub routes: Vec<RouteView>,
+    /// Its routes to gateway endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoint_routes: Vec<EndpointRouteView>,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -79,6 +86,16 @@ pub struct RouteView {
     pub origin: RouteOrigin,
 }
 
+/// A route from the prefix list of a service to a gateway endpoint. It comes and goes with the endpoint's tables.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = EndpointRoute)]
+pub struct EndpointRouteView {
+    /// Its destination.
+    pub destination_prefix_list_id: PrefixListId,
+    /// Its target.
+    pub target: EndpointId,
+}
+
 impl From<&Route> for RouteView {
     fn from(route: &Route) -> Self {
         Self {
@@ -98,7 +115,16 @@ impl From<&RouteTable> for RouteTableView {
             vpc_id: table.vpc_id,
             main: table.main,
             subnet_ids: table.subnet_ids.clone(),
+            gateway_ids: table.gateway_ids.clone(),
             routes: table.routes.iter().map(RouteView::from).collect(),
+            endpoint_routes: table
+                .endpoint_routes
+                .iter()
+                .map(|route| EndpointRouteView {
+                    destination_prefix_list_id: route.prefix_list,
+                    target: route.endpoint,
+                })
+                .collect(),
             tags: table.tags.clone(),
         }
     }
@@ -160,13 +186,16 @@ struct RouteRequest {
     target: TargetRef,
 }
 
-/// A subnet to associate with a route table.
+/// A subnet or an internet gateway to associate with a route table: one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AssociateRequest {
     /// The subnet: identifier or name.
-    #[schema(value_type = String)]
-    subnet: ResourceRef<SubnetId>,
+    #[schema(value_type = Option<String>)]
+    subnet: Option<ResourceRef<SubnetId>>,
+    /// The internet gateway, whose packets from outside are to follow the table: identifier or name.
+    #[schema(value_type = Option<String>)]
+    internet_gateway: Option<ResourceRef<InternetGatewayId>>,
 }
 
 fn reference(path: &PathParts) -> ResourceRef<RouteTableId> {
@@ -369,7 +398,7 @@ async fn delete_route(State(state): State<AppState>, path: PathParts, _: NoQuery
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Associates a subnet with a route table, replacing its association
+/// Associates a subnet or an internet gateway with a route table, replacing its association
 #[utoipa::path(post, path = "/v1/route-tables/{route_table}/associations", tag = "route-tables",
     operation_id = "associate_route_table", request_body = AssociateRequest,
     params(("route_table" = String, Path, description = "Identifier or name")),
@@ -386,26 +415,41 @@ async fn associate(
     let table = reference(&path);
     blocking(move || {
         let table = state.controller.route_table(&table)?.id.into();
-        let subnet = request.subnet;
-        let associated = state.controller.execute(AssociateRouteTable { table, subnet });
+        let associated = match (request.subnet, request.internet_gateway) {
+            (Some(subnet), None) => state.controller.execute(AssociateRouteTable { table, subnet }),
+            (None, Some(gateway)) => state.controller.execute(AssociateGatewayTable { table, gateway }),
+            _ => {
+                let detail = "Name a subnet or an internet gateway, and not both";
+                let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidParameterCombination", detail);
+                return Err(problem.field("subnet").remedy("Give `subnet` or `internet_gateway`."));
+            }
+        };
         let table = associated.map_err(|error| Problem::from(error).named_in_body())?;
         Ok(axum::Json((&table).into()))
     })
     .await
 }
 
-/// Ends a subnet's association, so that the main route table applies
+/// Ends the association of a subnet, so that the main route table applies, or of an internet gateway
 #[utoipa::path(delete, path = "/v1/route-tables/{route_table}/associations/{subnet}", tag = "route-tables",
     operation_id = "disassociate_route_table",
     params(
         ("route_table" = String, Path, description = "Identifier or name"),
-        ("subnet" = String, Path, description = "Identifier or name"),
+        ("subnet" = String, Path, description = "Identifier or name of the subnet, or identifier of the internet gateway"),
     ),
     responses(
-        (status = 204, description = "The main route table applies to it"),
+        (status = 204, description = "It is associated no longer"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn disassociate(State(state): State<AppState>, path: PathParts, _: NoQuery) -> Result<StatusCode, Problem> {
+    if let Ok(gateway) = path.get("subnet").parse::<InternetGatewayId>() {
+        let command = DisassociateGatewayTable {
+            table: reference(&path),
+            gateway: gateway.into(),
+        };
+        execute(state, command).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let command = DisassociateRouteTable {
         table: reference(&path),
         subnet: ResourceRef::new(path.get("subnet")),

@@ -73,6 +73,10 @@ pub struct ServerArguments {
     /// The folder of files of flow records, for flow logs that write to a file
     #[arg(long, value_name = "FOLDER")]
     pub(super) flow_logs: Option<PathBuf>,
+    /// Make a device of this name in the machine's own network namespace, through which its programs reach Elastic IP addresses and
+    /// nothing else; it is gone when the server ends
+    #[arg(long, value_name = "NAME", conflicts_with = "replace")]
+    pub(super) outside_link: Option<String>,
     /// Keep the network in this folder: every edit is there before it is answered, and the next start goes on with it
     #[arg(long, value_name = "FOLDER")]
     pub(super) state: Option<PathBuf>,

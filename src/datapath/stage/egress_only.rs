@@ -73,12 +73,12 @@ impl<O: Observer> Context<'_, O> {
         Ok(())
     }
 
-    fn remembered(&self, connection: &Inside) -> bool {
+    pub(super) fn remembered(&self, connection: &Inside) -> bool {
         self.memory.bindings.of_inside(connection, self.seconds()).is_some()
     }
 
     /// Remembers a connection, or lets it live on.
-    fn keep_connection(&mut self, connection: Inside, place: usize) {
+    pub(super) fn keep_connection(&mut self, connection: Inside, place: usize) {
         let now = self.seconds();
         let until = now.saturating_add(self.profile().nat.idle_timeout);
         let known = self.memory.bindings.of_inside(&connection, now);
@@ -105,7 +105,7 @@ impl<O: Observer> Context<'_, O> {
         }
     }
 
-    fn saw_egress(&mut self, connection: &Inside, new: bool) {
+    pub(super) fn saw_egress(&mut self, connection: &Inside, new: bool) {
         let outside = (connection.address, connection.port);
         self.saw_bound(Stage::Gateway, connection, outside, new);
     }

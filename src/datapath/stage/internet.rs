@@ -42,6 +42,9 @@ impl<'a, O: Observer> Context<'a, O> {
             true => packet.source(),
             false => self.public_source(packet.source())?,
         };
+        if from_outside && let Some(host) = self.behind_endpoint(packet) {
+            return self.pass_to(frame, packet, &host?);
+        }
         let beyond = self.beyond(packet.destination())?;
         if !self.is_outside(beyond.subnet) {
             let back = beyond.subnet.routes.lookup(source).map(|(_, target)| target);
@@ -61,6 +64,7 @@ impl<'a, O: Observer> Context<'a, O> {
         if self.is_too_long_to_cross(frame, packet) {
             return self.too_big(frame, packet, MTU);
         }
+        let beyond = self.inbound(beyond)?;
         let mtu = beyond.interface.mtu;
         match self.deliver_beyond(frame, packet, source, &beyond, decrement_ttl) {
             Err(DropReason::TooLong) => self.too_big(frame, packet, mtu.unwrap_or(beyond.subnet.profile().mtu)),
@@ -74,6 +78,30 @@ impl<'a, O: Observer> Context<'a, O> {
             self.not_blocked(self.ingress.subnet, false)?;
         }
         self.cross_edge(frame, packet)
+    }
+
+    /// Where a packet that enters a VPC goes first: to the middlebox of the gateway's route table, or to its destination (firewall
+    /// facts G14).
+    fn inbound(&mut self, beyond: Beyond<'a>) -> Result<Beyond<'a>, DropReason> {
+        let Some(routes) = self.view.edge.inbound(beyond.subnet.vpc) else {
+            return Ok(beyond);
+        };
+        let address = beyond.address;
+        let route = routes.lookup(address);
+        self.observer.saw(Stage::Gateway, Fact::Route { address, route });
+        match route.map(|(_, target)| target) {
+            None | Some(RouteTarget::Local) => Ok(beyond),
+            Some(RouteTarget::Interface(index)) => {
+                let (interface, subnet, _) = self.middlebox(index)?;
+                // The owner stays that of the address: a middlebox takes what is not for it with its check off alone.
+                Ok(Beyond {
+                    interface,
+                    subnet,
+                    ..beyond
+                })
+            }
+            Some(_) => Err(DropReason::Blackhole),
+        }
     }
 
     /// Whether block public access lets a packet from or to a subnet through (firewall facts B1).

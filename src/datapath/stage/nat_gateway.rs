@@ -4,7 +4,7 @@
 //! A port belongs to one connection: what comes from another address or port is dropped (A2). A connection that nothing was
 //! sent on for 350 s is forgotten; a host that goes on with it gets a reset, the other end is told nothing (A5).
 
-mod read;
+pub(super) mod read;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -147,7 +147,10 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Local => (self.local_owner(vpc, address)?, source, false),
             RouteTarget::Peering(peer) => (self.peered_owner(peer, address)?, source, false),
             RouteTarget::Blackhole => return Err(DropReason::Blackhole),
-            RouteTarget::Interface(_) | RouteTarget::NatGateway(_) | RouteTarget::EgressOnly => {
+            RouteTarget::Interface(_)
+            | RouteTarget::NatGateway(_)
+            | RouteTarget::EgressOnly
+            | RouteTarget::Endpoint(_) => {
                 return Err(DropReason::NatNextHop);
             }
         };

@@ -88,6 +88,9 @@ impl<'a, O: Observer> Context<'a, O> {
             RouteTarget::Peering(peer) => self.aside_with_packet(frame.bytes(), move |this, frame, packet| {
                 this.through_peering(frame, packet, peer)
             }),
+            RouteTarget::Endpoint(_) => self.aside_with_packet(frame.bytes(), |this, frame, packet| {
+                this.through_endpoint(frame, packet)
+            }),
             RouteTarget::Blackhole => Err(DropReason::Blackhole),
         }
     }
@@ -193,7 +196,7 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     /// The interface that is a route's target; a deleted or detached one is a black hole.
-    fn middlebox(&self, index: InterfaceIndex) -> Result<Target<'a>, DropReason> {
+    pub(super) fn middlebox(&self, index: InterfaceIndex) -> Result<Target<'a>, DropReason> {
         let interface = self
             .view
             .interface(index)

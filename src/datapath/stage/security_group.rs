@@ -237,12 +237,22 @@ impl<'a, O: Observer> Context<'a, O> {
         Ok(!untracked)
     }
 
-    /// Whether a packet begins a connection that is tracked whatever the rules are: one through a NAT gateway or an egress-only
-    /// internet gateway (T3).
+    /// Whether a packet begins a connection that is tracked whatever the rules are: one through a NAT gateway, an egress-only
+    /// internet gateway or a gateway endpoint of DynamoDB (T3).
     fn is_always_tracked(&self, question: &Question) -> bool {
         let out = question.direction == Direction::Egress;
-        let route = || self.ingress.subnet.routes.lookup(question.remote);
-        out && matches!(route(), Some((_, RouteTarget::NatGateway(_) | RouteTarget::EgressOnly)))
+        let route = || {
+            self.ingress
+                .subnet
+                .routes
+                .lookup(question.remote)
+                .map(|(_, target)| target)
+        };
+        out && match route() {
+            Some(RouteTarget::NatGateway(_) | RouteTarget::EgressOnly) => true,
+            Some(RouteTarget::Endpoint(service)) => service.is_always_tracked(),
+            _ => false,
+        }
     }
 
     /// A fragment without ports passes if the first of its packet did, or if a rule lets all ports through. What EC2 does is

@@ -337,3 +337,39 @@ fn the_verdict_rests_on_the_public_addresses() {
     let basis = world.decide(CLIENT, &frame).basis;
     assert!(basis.contains(&Entry::PublicAddresses(world.vpcs[0])), "{basis:?}");
 }
+
+#[test]
+fn a_route_table_of_the_gateway_leads_what_comes_in_to_a_middlebox_with_its_check_off() {
+    let mut world = World::new();
+    let packet = udp4("198.51.100.7", "203.0.113.10");
+    let vpc = world.vpcs[0];
+    let routes = |target| {
+        let mut table = RouteTable::local(&["10.0.0.0/16".parse().unwrap()]);
+        table.extend([("10.0.1.0/24".parse().unwrap(), target)]);
+        Arc::new(table)
+    };
+    world
+        .edge
+        .route_inbound(vpc, routes(RouteTarget::Interface(world.hosts[TWO].0)));
+    world.writer.set_edge(world.edge.clone());
+    assert_eq!(world.send(CLIENT, &packet), Err(DropReason::DestinationCheck));
+    world.writer.set_source_dest_check(world.hosts[TWO].0, false);
+    // The address is translated before: the middlebox sees the private one.
+    let (to, arrived) = world.send(CLIENT, &packet).expect("it arrives");
+    assert_eq!(
+        (to, ends(&arrived)),
+        (TWO, ("198.51.100.7".into(), "10.0.1.10".into(), 63))
+    );
+    // What goes out does not follow it, nor does what enters another VPC.
+    let out = world.send(ONE, &udp4("10.0.1.10", "198.51.100.7"));
+    assert_eq!(out.map(|(to, _)| to), Ok(CLIENT));
+    world.associate("203.0.113.20", OTHER);
+    let other = world.send(CLIENT, &udp4("198.51.100.7", "203.0.113.20"));
+    assert_eq!(other.map(|(to, _)| to), Ok(OTHER));
+    // A detached middlebox is a black hole, and a local route leads to the host itself.
+    world.writer.set_port(world.hosts[TWO].0, None);
+    assert_eq!(world.send(CLIENT, &packet), Err(DropReason::Blackhole));
+    world.edge.route_inbound(vpc, routes(RouteTarget::Local));
+    world.writer.set_edge(world.edge.clone());
+    assert_eq!(world.send(CLIENT, &packet).map(|(to, _)| to), Ok(ONE));
+}

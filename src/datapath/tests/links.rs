@@ -1,4 +1,4 @@
-//! What passes an egress-only internet gateway and a peering connection, and what does not.
+//! What passes an egress-only internet gateway, a peering connection and a gateway endpoint, and what does not.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::datapath::{
     RouteTarget, SubnetSpec, Verdict, VpcIndex, VpcSpec,
 };
 use crate::mapping::{InterfaceIndex, PortId};
+use crate::model::endpoint::GatewayService;
 use crate::model::profile::Profile;
 use crate::wire::MacAddr;
 
@@ -37,6 +38,8 @@ const IPV6: [&str; 4] = [
     "2001:db8:3:1::10",
     "3fff:198::7",
 ];
+/// An address of the server in the prefix list of S3.
+const SERVICE: &str = "198.51.100.241";
 const IPV4: [&str; 4] = ["10.1.1.10", "10.2.1.10", "10.3.1.10", "198.51.100.7"];
 
 impl World {
@@ -82,6 +85,10 @@ impl World {
                 .map(subnet, ipnet::Ipv4Net::from(v4(IPV4[number])).into(), Some(index));
             world.writer.map(subnet, ipnet::Ipv6Net::from(six).into(), Some(index));
             world.writer.set_port(index, PortId::new(number as u32 + 1));
+            if number == SERVER {
+                let service = ipnet::Ipv4Net::from(v4(SERVICE));
+                world.writer.map(subnet, service.into(), Some(index));
+            }
             world.hosts.push((index, mac, router_mac));
             world.vpcs.push(vpc);
             subnets.push(subnet);
@@ -97,6 +104,7 @@ impl World {
         let table = routes(
             blocks[INSIDE],
             vec![
+                (net("198.51.100.240/29"), RouteTarget::Endpoint(GatewayService::S3)),
                 (net("::/0"), RouteTarget::EgressOnly),
                 (net("10.2.0.0/16"), RouteTarget::Peering(peer)),
                 (net("10.3.0.0/16"), RouteTarget::Peering(peer)),
@@ -267,4 +275,62 @@ fn peering_reaches_the_addresses_of_the_peered_vpc_alone() {
         world.send(INSIDE, &udp4(INSIDE, "10.2.1.2")),
         Err(DropReason::NoMapping)
     );
+}
+
+/// UDP between two addresses.
+fn between((from, source): (&str, u16), (to, destination): (&str, u16)) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4(v4(from).octets(), v4(to).octets(), 64)
+        .udp(source, destination)
+        .write(&mut packet, b"x")
+        .unwrap();
+    packet
+}
+
+#[test]
+fn by_a_gateway_endpoint_a_service_answers_a_private_address_and_begins_nothing() {
+    let mut world = World::new();
+    let inside = world.vpcs[INSIDE];
+    world.edge.attach_endpoint(inside);
+    world.writer.set_edge(world.edge.clone());
+    let out = between((IPV4[INSIDE], 4000), (SERVICE, 443));
+    let answer = between((SERVICE, 443), (IPV4[INSIDE], 4000));
+    assert_eq!(world.send(SERVER, &answer), Err(DropReason::EndpointUnsolicited));
+    // VPC and host have no internet gateway and no public address.
+    assert_eq!(world.send(INSIDE, &out), Ok(SERVER));
+    assert_eq!(world.send(SERVER, &answer), Ok(INSIDE));
+    let other = between((SERVICE, 444), (IPV4[INSIDE], 4000));
+    assert_eq!(world.send(SERVER, &other), Err(DropReason::EndpointUnsolicited));
+    // An error about what went out comes in.
+    let mut error = Vec::new();
+    PacketBuilder::ipv4(v4(SERVICE).octets(), v4(IPV4[INSIDE]).octets(), 64)
+        .icmpv4_raw(3, 3, [0; 4])
+        .write(&mut error, &out)
+        .unwrap();
+    assert_eq!(world.send(SERVER, &error), Ok(INSIDE));
+    // Of the list no other address is there, and the rest of the outside is not reached by the endpoint.
+    let nothing = between((IPV4[INSIDE], 4000), ("198.51.100.242", 443));
+    assert_eq!(world.send(INSIDE, &nothing), Err(DropReason::EndpointNoService));
+    let elsewhere = between((IPV4[SERVER], 443), (IPV4[INSIDE], 4000));
+    assert_eq!(world.send(SERVER, &elsewhere), Err(DropReason::IgwUnmapped));
+    // What is idle is forgotten.
+    world.now += Duration::from_secs(351);
+    assert_eq!(world.send(SERVER, &answer), Err(DropReason::EndpointUnsolicited));
+    // Without the route there is no answer either.
+    assert_eq!(world.send(INSIDE, &out), Ok(SERVER));
+    world.edge = Edge::new(world.edge.outside());
+    world.writer.set_edge(world.edge.clone());
+    assert_eq!(world.send(SERVER, &answer), Err(DropReason::IgwUnmapped));
+}
+
+#[test]
+fn a_gateway_endpoint_serves_addresses_of_its_vpc_alone() {
+    let mut world = World::new();
+    let inside = world.vpcs[INSIDE];
+    world.edge.attach_endpoint(inside);
+    world.writer.set_edge(world.edge.clone());
+    // A middlebox, which may send from other addresses.
+    world.writer.set_source_dest_check(world.hosts[INSIDE].0, false);
+    let foreign = between((IPV4[PEER], 4000), (SERVICE, 443));
+    assert_eq!(world.send(INSIDE, &foreign), Err(DropReason::EndpointSource));
 }

@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use ipnet::Ipv6Net;
 
-use super::{SubnetIndex, VpcIndex};
+use super::{RouteTable, SubnetIndex, VpcIndex};
 use crate::mapping::InterfaceIndex;
 
 /// What is blocked of the outside.
@@ -83,6 +84,10 @@ pub struct Edge {
     /// VPCs with an internet gateway, and those with an egress-only one.
     internet: HashSet<VpcIndex, RandomState>,
     egress_only: HashSet<VpcIndex, RandomState>,
+    /// VPCs with a gateway endpoint that a route table routes to, in order.
+    endpoints: Vec<VpcIndex>,
+    /// The routes that packets from outside follow, of VPCs whose internet gateway has a route table.
+    inbound: HashMap<VpcIndex, Arc<RouteTable>, RandomState>,
     nats: HashMap<InterfaceIndex, NatGateway, RandomState>,
     blocked: Option<Blocked>,
     outside: Option<SubnetIndex>,
@@ -122,6 +127,33 @@ impl Edge {
     /// The VPCs with an egress-only internet gateway.
     pub fn egress_only(&self) -> impl Iterator<Item = VpcIndex> + '_ {
         self.egress_only.iter().copied()
+    }
+
+    /// Gives packets from outside the routes of a table.
+    pub fn route_inbound(&mut self, vpc: VpcIndex, routes: Arc<RouteTable>) {
+        self.inbound.insert(vpc, routes);
+    }
+
+    /// The routes that packets from outside follow in a VPC, where its internet gateway has a route table.
+    pub fn inbound(&self, vpc: VpcIndex) -> Option<&RouteTable> {
+        self.inbound.get(&vpc).map(|routes| &**routes)
+    }
+
+    /// Adds a VPC with a gateway endpoint.
+    pub fn attach_endpoint(&mut self, vpc: VpcIndex) {
+        if !self.endpoints.contains(&vpc) {
+            self.endpoints.push(vpc);
+        }
+    }
+
+    /// Whether any VPC has a gateway endpoint.
+    pub fn has_endpoints(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+
+    /// The VPCs with a gateway endpoint.
+    pub fn endpoints(&self) -> impl Iterator<Item = VpcIndex> + '_ {
+        self.endpoints.iter().copied()
     }
 
     /// Adds the association of a public address with a private one of a VPC with an internet gateway.

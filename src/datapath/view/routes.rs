@@ -9,6 +9,7 @@ use prefix_trie::PrefixMap;
 use super::VpcIndex;
 use super::ranges::last_at_or_before;
 use crate::mapping::InterfaceIndex;
+use crate::model::endpoint::GatewayService;
 
 /// The target of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum RouteTarget {
     EgressOnly,
     /// To the addresses of a peered VPC.
     Peering(VpcIndex),
+    /// To a service, by a gateway endpoint of the VPC.
+    Endpoint(GatewayService),
     /// Nowhere: the target is gone.
     Blackhole,
 }

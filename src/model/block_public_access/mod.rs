@@ -123,6 +123,17 @@ pub struct SetBlockPublicAccess {
     pub at: SystemTime,
 }
 
+/// Sets what is blocked and all exclusions at once. An exclusion that stays keeps its identifier. Outcome: none.
+#[derive(Debug, Clone)]
+pub struct DeclareBlock {
+    /// The mode.
+    pub mode: BlockMode,
+    /// All exclusions, each with what it lets through.
+    pub exclusions: Vec<(ExcludedRef, ExclusionMode)>,
+    /// The time.
+    pub at: SystemTime,
+}
+
 /// Excludes a VPC or a subnet. Outcome: the exclusion.
 #[derive(Debug, Clone)]
 pub struct ExcludeFromBlock {

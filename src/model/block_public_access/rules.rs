@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{
-    BlockMode, BlockPublicAccess, BpaExclusion, ExcludeFromBlock, Excluded, ExcludedRef, IncludeInBlock,
+    BlockMode, BlockPublicAccess, BpaExclusion, DeclareBlock, ExcludeFromBlock, Excluded, ExcludedRef, IncludeInBlock,
     ModifyExclusion, SetBlockPublicAccess,
 };
 use crate::model::change::{Record, Stored};
@@ -69,15 +69,40 @@ impl Command for SetBlockPublicAccess {
     }
 }
 
+impl Command for DeclareBlock {
+    type Outcome = ();
+    type Error = ModelError;
+
+    fn run(self, edit: &mut Edit<'_>) -> Result<(), ModelError> {
+        let mut exclusions: Vec<BpaExclusion> = Vec::new();
+        for (of, mode) in &self.exclusions {
+            let of = edit.excluded(of)?;
+            let known = edit.exclusions().find(|known| known.of == of).copied();
+            let network = &*edit.network;
+            let taken = |id| network.exclusions().chain(&exclusions).any(|other| other.id == id);
+            let made = known.unwrap_or_else(|| BpaExclusion {
+                id: fresh_id(edit.rng, taken),
+                of,
+                mode: *mode,
+                created_at: self.at,
+            });
+            exclusions.push(BpaExclusion { mode: *mode, ..made });
+        }
+        edit.change_block(|block| {
+            block.mode = self.mode;
+            block.exclusions = exclusions;
+            block.updated_at = self.at;
+        });
+        Ok(())
+    }
+}
+
 impl Command for ExcludeFromBlock {
     type Outcome = BpaExclusion;
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<BpaExclusion, ModelError> {
-        let of = match &self.of {
-            ExcludedRef::Vpc(vpc) => Excluded::Vpc(edit.vpc(vpc)?.id),
-            ExcludedRef::Subnet(subnet) => Excluded::Subnet(edit.subnet(subnet)?.id),
-        };
+        let of = edit.excluded(&self.of)?;
         let network = &*edit.network;
         let exclusion = BpaExclusion {
             id: fresh_id(edit.rng, |id| network.exclusions().any(|other| other.id == id)),
@@ -123,6 +148,13 @@ impl Network {
     /// What is blocked; `None` as long as nothing was set.
     pub fn block_public_access(&self) -> Option<&BlockPublicAccess> {
         self.block_public_access.as_ref()
+    }
+
+    fn excluded(&self, of: &ExcludedRef) -> Result<Excluded, ModelError> {
+        Ok(match of {
+            ExcludedRef::Vpc(vpc) => Excluded::Vpc(self.vpc(vpc)?.id),
+            ExcludedRef::Subnet(subnet) => Excluded::Subnet(self.subnet(subnet)?.id),
+        })
     }
 
     /// The exclusions, in the order in which they were made.

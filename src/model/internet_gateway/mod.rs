@@ -9,7 +9,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::InternetGatewayError;
-use crate::model::ids::{InternetGatewayId, ResourceRef, VpcId};
+use crate::model::ids::{InternetGatewayId, ResourceRef, RouteTableId, VpcId};
 use crate::model::naming::Tags;
 
 /// An internet gateway as declared, and as it is stored.
@@ -21,6 +21,9 @@ pub struct InternetGateway {
     pub name: Option<String>,
     /// The VPC that it is attached to.
     pub vpc_id: Option<VpcId>,
+    /// The route table that packets from outside follow in the VPC, if one is associated (VPC guide, "Gateway route tables").
+    #[serde(default)]
+    pub route_table_id: Option<RouteTableId>,
     /// Tags other than the name.
     pub tags: Tags,
 }

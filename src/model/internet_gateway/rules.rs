@@ -7,7 +7,7 @@ use super::{
 use crate::model::change::{Record, Stored};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
-use crate::model::ids::{InternetGatewayId, ResourceRef, VpcId};
+use crate::model::ids::{InternetGatewayId, ResourceRef, RouteTableId, VpcId};
 use crate::model::limits::Limits;
 use crate::model::naming::Names;
 use crate::model::network::{Network, fresh_id, not_found};
@@ -59,6 +59,7 @@ impl Command for CreateInternetGateway {
             id: fresh_id(edit.rng, |id| edit.network.internet_gateways.contains_key(&id)),
             name: self.name,
             vpc_id,
+            route_table_id: None,
             tags: self.tags,
         };
         edit.create(gateway.clone());
@@ -156,6 +157,7 @@ impl Command for DetachInternetGateway {
         drop(mapped);
         let after = InternetGateway {
             vpc_id: None,
+            route_table_id: None,
             ..before.clone()
         };
         edit.replace(before, after.clone());
@@ -181,6 +183,12 @@ impl Network {
         gateways
             .find(|gateway| gateway.vpc_id == Some(vpc))
             .map(|gateway| gateway.id)
+    }
+
+    /// The internet gateways that a route table is associated with.
+    pub fn gateways_of_table(&self, table: RouteTableId) -> impl Iterator<Item = &InternetGateway> {
+        let gateways = self.internet_gateways.values();
+        gateways.filter(move |gateway| gateway.route_table_id == Some(table))
     }
 
     /// Whether an internet gateway is attached to this VPC.

@@ -1,9 +1,15 @@
 //! Laws of internet gateways, each as a sentence.
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::model::error::ModelError;
+use crate::model::naming::Tags;
 use crate::model::network::tests::World;
-use crate::model::route_table::{EditRoute, RouteEdit, RouteState, TargetRef};
+use crate::model::route_table::{
+    AssociateGatewayTable, CreateRouteTable, DeleteRouteTable, DisassociateGatewayTable, EditRoute, RouteEdit,
+    RouteState, TargetRef,
+};
 use crate::model::vpc::DeleteVpc;
 
 fn gateway(world: &mut World, vpc: Option<VpcId>) -> Result<InternetGateway, ModelError> {
@@ -99,4 +105,67 @@ fn a_route_leads_to_the_gateway_of_its_vpc_and_is_a_black_hole_once_that_is_deta
         .unwrap();
     let table = world.network.route_table(&main.into()).unwrap();
     assert_eq!(state(&table), RouteState::Blackhole);
+}
+
+#[test]
+fn a_gateway_s_route_table_leads_to_interfaces_for_blocks_of_the_vpc_alone() {
+    let mut world = World::new();
+    let vpc = world.vpc(&["10.0.0.0/16"], &[]).unwrap();
+    let gateway = gateway(&mut world, Some(vpc)).unwrap();
+    let table = world
+        .execute(CreateRouteTable {
+            name: None,
+            vpc: vpc.into(),
+            tags: Tags::new(),
+        })
+        .unwrap()
+        .id;
+    let route = |edit: fn(IpNet, TargetRef) -> RouteEdit, to: &str, target: TargetRef| EditRoute {
+        table: table.into(),
+        edit: edit(to.parse().unwrap(), target),
+    };
+    let associate = AssociateGatewayTable {
+        table: table.into(),
+        gateway: gateway.id.into(),
+    };
+    // Not with a route that such a table cannot have, whether it is there before or comes afterwards.
+    let everywhere = || {
+        route(
+            RouteEdit::Create,
+            "0.0.0.0/0",
+            TargetRef::InternetGateway(gateway.id.into()),
+        )
+    };
+    world.execute(everywhere()).unwrap();
+    let error = world.execute(associate.clone()).unwrap_err();
+    assert_eq!(
+        (error.code(), error.field()),
+        ("InvalidParameterValue", Some("internet_gateway"))
+    );
+    let delete = EditRoute {
+        table: table.into(),
+        edit: RouteEdit::Delete("0.0.0.0/0".parse().unwrap()),
+    };
+    world.execute(delete).unwrap();
+    assert_eq!(world.execute(associate.clone()).unwrap().gateway_ids, [gateway.id]);
+    assert_eq!(world.execute(everywhere()).unwrap_err().code(), "InvalidParameterValue");
+    let black = route(RouteEdit::Put, "192.0.2.0/24", TargetRef::Blackhole);
+    assert_eq!(world.execute(black).unwrap_err().code(), "InvalidParameterValue");
+
+    // It holds the table, and is free of it once it is detached.
+    let held = world.execute(DeleteRouteTable(table.into())).unwrap_err();
+    assert_eq!(held.code(), "DependencyViolation");
+    let end = DisassociateGatewayTable {
+        table: table.into(),
+        gateway: gateway.id.into(),
+    };
+    world.execute(end.clone()).unwrap();
+    assert_eq!(world.execute(end).unwrap_err().code(), "InvalidAssociationID.NotFound");
+    world.execute(associate).unwrap();
+    let detach = DetachInternetGateway {
+        gateway: gateway.id.into(),
+        vpc: None,
+    };
+    assert_eq!(world.execute(detach).unwrap().route_table_id, None);
+    world.execute(DeleteRouteTable(table.into())).unwrap();
 }

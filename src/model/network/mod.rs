@@ -24,12 +24,13 @@ use super::command::{Command, Edit};
 use super::dhcp_options::DhcpOptionSet;
 use super::egress_only::EgressOnlyGateway;
 use super::elastic_ip::ElasticIp;
+use super::endpoint::{Endpoint, GatewayService};
 use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
-    AllocationId, BlockPublicAccessId, DhcpOptionsId, EgressOnlyGatewayId, FlowLogId, InstanceId, InterfaceId,
-    InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ResourceId,
-    ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, BlockPublicAccessId, DhcpOptionsId, EgressOnlyGatewayId, EndpointId, FlowLogId, InstanceId,
+    InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId,
+    ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface, TrackingTimeouts};
@@ -84,6 +85,7 @@ pub struct Network {
     pub(super) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
     pub(super) egress_only: BTreeMap<EgressOnlyGatewayId, EgressOnlyGateway>,
     pub(super) peerings: BTreeMap<PeeringId, Peering>,
+    pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
     pub(super) block_public_access: Option<BlockPublicAccess>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
@@ -103,6 +105,7 @@ pub struct Network {
     pub(super) nat_gateway_names: Names<NatGatewayId>,
     pub(super) egress_only_names: Names<EgressOnlyGatewayId>,
     pub(super) peering_names: Names<PeeringId>,
+    pub(super) endpoint_names: Names<EndpointId>,
     /// Always empty: it has no name.
     pub(super) block_public_access_names: Names<BlockPublicAccessId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
@@ -151,6 +154,11 @@ impl Network {
     pub fn in_region(limits: Limits, region: &str) -> Self {
         let set = super::dhcp_options::default_set(region);
         let (vpc, subnet) = (outside::vpc(), outside::subnet());
+        let lists = GatewayService::ALL.map(|service| service.managed_list(region));
+        let mut prefix_list_names = Names::default();
+        for list in &lists {
+            prefix_list_names.rename(list.id, None, list.name.as_deref());
+        }
         Self {
             limits,
             region: region.to_owned(),
@@ -169,12 +177,13 @@ impl Network {
             group_members: Hashed::default(),
             network_acls: BTreeMap::new(),
             acl_associations: BTreeMap::new(),
-            prefix_lists: BTreeMap::new(),
+            prefix_lists: lists.iter().map(|list| (list.id, list.clone())).collect(),
             internet_gateways: BTreeMap::new(),
             elastic_ips: BTreeMap::new(),
             nat_gateways: BTreeMap::new(),
             egress_only: BTreeMap::new(),
             peerings: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             block_public_access: None,
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
@@ -186,13 +195,14 @@ impl Network {
             dhcp_options_names: Names::default(),
             security_group_names: Names::default(),
             network_acl_names: Names::default(),
-            prefix_list_names: Names::default(),
+            prefix_list_names,
             internet_gateway_names: Names::default(),
             elastic_ip_names: Names::default(),
             flow_log_names: Names::default(),
             nat_gateway_names: Names::default(),
             egress_only_names: Names::default(),
             peering_names: Names::default(),
+            endpoint_names: Names::default(),
             block_public_access_names: Names::default(),
             next_sequence: 0,
         }

@@ -20,6 +20,7 @@ use crate::model::egress_only::{CreateEgressOnlyGateway, DeleteEgressOnlyGateway
 use crate::model::elastic_ip::{
     AllocateAddress, AssociateAddress, AssociateWith, AssociationRef as AddressRef, DisassociateAddress, ReleaseAddress,
 };
+use crate::model::endpoint::{CreateEndpoint, DeleteEndpoint, ModifyEndpoint};
 use crate::model::flow_log::{
     CreateFlowLog, DeleteFlowLog, Destination, FlowLogResourceRef, ModifyFlowLog, TrafficType,
 };
@@ -49,8 +50,8 @@ use crate::model::prefix_list::{
 };
 use crate::model::profile::Profile;
 use crate::model::route_table::{
-    AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateRouteTable, EditRoute, ModifyRouteTable,
-    RouteEdit, TargetRef,
+    AssociateGatewayTable, AssociateRouteTable, CreateRouteTable, DeleteRouteTable, DisassociateGatewayTable,
+    DisassociateRouteTable, EditRoute, ModifyRouteTable, RouteEdit, TargetRef,
 };
 use crate::model::security_group::{
     AuthorizeRules, CreateSecurityGroup, DeleteSecurityGroup, ModifyRules, ModifySecurityGroup, PeerRef, RevokeRules,
@@ -587,6 +588,7 @@ impl World {
         let vpcs: Vec<VpcId> = network.vpcs().map(|vpc| vpc.id).collect();
         let gateway = draw.pick(1, network.egress_only_gateways().map(|gateway| gateway.id));
         let peering = draw.pick(2, network.peerings().map(|peering| peering.id));
+        let endpoint = draw.pick(1, network.endpoints().map(|endpoint| endpoint.id));
         match draw.number {
             0 => self.accepts(CreateEgressOnlyGateway {
                 name: draw.name(),
@@ -594,16 +596,39 @@ impl World {
                 tags: Default::default(),
             }),
             1 if draw.flag => self.accepts(DeleteEgressOnlyGateway(gateway)),
+            3 => {
+                let gateway = draw.pick(1, network.internet_gateways().map(|gateway| gateway.id));
+                let table = draw.pick(0, network.route_tables().map(|table| table.id));
+                match draw.flag {
+                    true => self.accepts(AssociateGatewayTable { table, gateway }),
+                    false => self.accepts(DisassociateGatewayTable { table, gateway }),
+                }
+            }
+            7 => self.accepts(CreateEndpoint {
+                name: draw.name(),
+                vpc: draw.vpc(network),
+                service: "s3".to_owned(),
+                route_tables: vec![draw.pick(0, network.route_tables().map(|table| table.id))],
+                policy: None,
+                at: SystemTime::UNIX_EPOCH,
+                tags: Default::default(),
+            }),
+            6 if draw.flag => self.accepts(DeleteEndpoint(endpoint)),
+            6 => self.accepts(ModifyEndpoint {
+                name: Some(draw.name()),
+                add: vec![draw.pick(0, network.route_tables().map(|table| table.id))],
+                ..ModifyEndpoint::new(endpoint)
+            }),
             1 => self.accepts(ModifyEgressOnlyGateway {
                 name: Some(draw.name()),
                 ..ModifyEgressOnlyGateway::new(gateway)
             }),
-            2 | 3 => self.accepts(CreatePeering {
+            2 => self.accepts(CreatePeering {
                 name: draw.name(),
                 requester: draw.vpc(network),
                 accepter: vpcs.last().copied().unwrap_or(VpcId::MIN).into(),
                 accepted: draw.flag,
-                may_fail: draw.number == 2,
+                may_fail: !draw.flag,
                 at: SystemTime::UNIX_EPOCH,
                 tags: Default::default(),
             }),

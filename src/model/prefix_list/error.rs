@@ -91,6 +91,12 @@ pub enum PrefixListError {
         /// The groups whose rules name it.
         groups: String,
     },
+    /// A list of a service, which AWS manages.
+    #[error("The prefix list '{list}' is managed by AWS and cannot be changed.")]
+    Managed {
+        /// The list.
+        list: PrefixListId,
+    },
     /// Too many lists.
     #[error("The maximum number of prefix lists has been reached.")]
     Limit,
@@ -106,6 +112,7 @@ impl PrefixListError {
             Self::VersionMismatch { .. } => "PrefixListVersionMismatch",
             Self::NoVersion { .. } => "PrefixListVersionNotFound",
             Self::InUse { .. } => "DependencyViolation",
+            Self::Managed { .. } => "OperationNotPermitted",
             Self::Limit => "PrefixListLimitExceeded",
             Self::Name { .. }
             | Self::Size { .. }
@@ -129,7 +136,7 @@ impl PrefixListError {
             | Self::Description { .. } => Some("entries"),
             Self::VersionMismatch { .. } => Some("current_version"),
             Self::NoVersion { .. } => Some("previous_version"),
-            Self::InUse { .. } | Self::Limit => None,
+            Self::InUse { .. } | Self::Managed { .. } | Self::Limit => None,
         }
     }
 
@@ -149,6 +156,7 @@ impl PrefixListError {
             Self::VersionMismatch { .. } => "Show the prefix list, decide again, and give its version.",
             Self::NoVersion { .. } => "Give a version from 1 to the current one.",
             Self::InUse { groups, .. } => return format!("Revoke the rules of {groups} that name it first."),
+            Self::Managed { .. } => "Make a prefix list of your own.",
             Self::Limit => "Remove something of the kind, or raise the limit in the server's configuration.",
         };
         text.to_owned()
@@ -162,6 +170,7 @@ impl PrefixListError {
             | Self::EntryExists { .. }
             | Self::VersionMismatch { .. }
             | Self::InUse { .. }
+            | Self::Managed { .. }
             | Self::Limit => RefusalKind::Conflict,
             Self::NoName
             | Self::Name { .. }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::model::endpoint::GatewayService;
 use crate::model::ids::{PrefixListId, ResourceRef};
 use crate::model::naming::Tags;
 
@@ -88,6 +89,13 @@ impl PrefixList {
     /// The entries of its current version.
     pub fn entries(&self) -> Entries {
         self.versions.get(&self.version).cloned().unwrap_or_default()
+    }
+
+    /// Whether it is the list of a service with gateway endpoints, which is always there and not to be changed.
+    pub fn is_managed(&self) -> bool {
+        GatewayService::ALL
+            .iter()
+            .any(|service| service.prefix_list() == self.id)
     }
 
     /// Whether its addresses are of IPv6.

@@ -46,7 +46,7 @@ impl Stored for PrefixList {
     }
 
     fn all(network: &Network) -> Vec<Self> {
-        network.prefix_lists.values().cloned().collect()
+        network.prefix_lists().cloned().collect()
     }
 }
 
@@ -100,7 +100,7 @@ impl Command for CreatePrefixList {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<PrefixList, ModelError> {
-        if Limits::reached(edit.limits.prefix_lists, edit.prefix_lists.len()) {
+        if Limits::reached(edit.limits.prefix_lists, edit.prefix_lists().count()) {
             return Err(PrefixListError::Limit.into());
         }
         edit.prefix_list_names.check(self.name.as_deref(), None)?;
@@ -135,7 +135,7 @@ impl Command for ModifyPrefixList {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<PrefixList, ModelError> {
-        let before = edit.prefix_list(&self.list)?.clone();
+        let before = edit.own_prefix_list(&self.list)?.clone();
         check_version(&before, self.current_version)?;
         if let Some(name) = &self.name {
             edit.prefix_list_names.check(name.as_deref(), Some(before.id))?;
@@ -187,7 +187,7 @@ impl Command for RestorePrefixList {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<PrefixList, ModelError> {
-        let before = edit.prefix_list(&self.list)?.clone();
+        let before = edit.own_prefix_list(&self.list)?.clone();
         check_version(&before, Some(self.current_version))?;
         let entries = before.versions.get(&self.previous_version).cloned();
         let entries = entries.ok_or(PrefixListError::NoVersion {
@@ -207,7 +207,7 @@ impl Command for DeletePrefixList {
     type Error = ModelError;
 
     fn run(self, edit: &mut Edit<'_>) -> Result<PrefixList, ModelError> {
-        let list = edit.prefix_list(&self.0)?.clone();
+        let list = edit.own_prefix_list(&self.0)?.clone();
         let groups = edit.naming_groups(Peer::PrefixList(list.id));
         let groups: Vec<String> = groups.map(|group| group.id.to_string()).collect();
         if !groups.is_empty() {
@@ -242,15 +242,29 @@ impl Edit<'_> {
 }
 
 impl Network {
-    /// All prefix lists, by identifier.
+    /// All prefix lists that were made, by identifier.
     pub fn prefix_lists(&self) -> impl Iterator<Item = &PrefixList> {
-        self.prefix_lists.values()
+        self.prefix_lists.values().filter(|list| !list.is_managed())
+    }
+
+    /// The prefix lists of the services with gateway endpoints, which are always there.
+    pub fn managed_prefix_lists(&self) -> impl Iterator<Item = &PrefixList> {
+        self.prefix_lists.values().filter(|list| list.is_managed())
     }
 
     /// The prefix list behind a reference.
     pub fn prefix_list(&self, reference: &ResourceRef<PrefixListId>) -> Result<&PrefixList, ModelError> {
         let id = self.prefix_list_names.resolve(reference)?;
         self.prefix_lists.get(&id).ok_or_else(|| not_found(reference))
+    }
+
+    /// The prefix list behind a reference, unless it is one of a service's.
+    fn own_prefix_list(&self, reference: &ResourceRef<PrefixListId>) -> Result<&PrefixList, ModelError> {
+        let list = self.prefix_list(reference)?;
+        match list.is_managed() {
+            true => Err(PrefixListError::Managed { list: list.id }.into()),
+            false => Ok(list),
+        }
     }
 
     /// The blocks that a prefix list has now; none if there is no such list.

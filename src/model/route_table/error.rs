@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::model::ids::{RouteTableId, SubnetId};
+use crate::model::ids::{InternetGatewayId, RouteTableId, SubnetId};
 
 /// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,14 @@ pub enum RouteTableError {
         /// The named table.
         table: RouteTableId,
     },
+    /// The internet gateway is not associated with the table.
+    #[error("Internet gateway {gateway} is not associated with route table {table}")]
+    GatewayNotAssociated {
+        /// The gateway.
+        gateway: InternetGatewayId,
+        /// The table.
+        table: RouteTableId,
+    },
     /// The table and the subnet are in different VPCs.
     #[error("Route table {table} and subnet {subnet} belong to different networks")]
     DifferentNetworks {
@@ -62,7 +70,7 @@ impl RouteTableError {
             Self::Main { .. } => "DependencyViolation",
             Self::RouteExists { .. } => "RouteAlreadyExists",
             Self::NoRoute { .. } => "InvalidRoute.NotFound",
-            Self::NotAssociated { .. } => "InvalidAssociationID.NotFound",
+            Self::NotAssociated { .. } | Self::GatewayNotAssociated { .. } => "InvalidAssociationID.NotFound",
             Self::Route { .. } | Self::DifferentNetworks { .. } => "InvalidParameterValue",
         }
     }
@@ -73,6 +81,7 @@ impl RouteTableError {
             Self::Route { field, .. } => field,
             Self::RouteExists { .. } | Self::NoRoute { .. } => "destination",
             Self::NotAssociated { .. } | Self::DifferentNetworks { .. } => "subnet",
+            Self::GatewayNotAssociated { .. } => "internet_gateway",
             Self::Main { .. } => "main",
         }
     }
@@ -85,6 +94,7 @@ impl RouteTableError {
             Self::NoRoute { .. } => "Show the route table to see its routes.".into(),
             Self::Main { .. } => "Make another table the main one first.".into(),
             Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
+            Self::GatewayNotAssociated { .. } => "Show the route table to see its gateways.".into(),
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
         }
     }

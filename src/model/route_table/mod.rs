@@ -3,6 +3,7 @@
 
 mod changes;
 mod error;
+mod inbound;
 mod rules;
 mod targets;
 #[cfg(test)]
@@ -14,13 +15,13 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use error::RouteTableError;
-
+use crate::model::endpoint::EndpointRoute;
 use crate::model::ids::{
     EgressOnlyGatewayId, InterfaceId, InternetGatewayId, NatGatewayId, PeeringId, ResourceRef, RouteTableId, SubnetId,
     VpcId,
 };
 use crate::model::naming::Tags;
+pub use error::RouteTableError;
 
 /// A declared route table.
 #[derive(Debug, Clone)]
@@ -35,8 +36,12 @@ pub struct RouteTable {
     pub main: bool,
     /// The subnets that are explicitly associated with it, by identifier.
     pub subnet_ids: Vec<SubnetId>,
+    /// The internet gateways that it is associated with: packets that they let in follow its routes.
+    pub gateway_ids: Vec<InternetGatewayId>,
     /// Its routes, the VPC's own ranges first.
     pub routes: Vec<Route>,
+    /// Its routes to gateway endpoints.
+    pub endpoint_routes: Vec<EndpointRoute>,
     /// Tags other than the name.
     pub tags: Tags,
 }
@@ -290,6 +295,25 @@ pub struct DisassociateRouteTable {
     pub table: ResourceRef<RouteTableId>,
     /// The subnet.
     pub subnet: ResourceRef<SubnetId>,
+}
+
+/// Associates an internet gateway with a route table of its VPC, replacing the former association. Outcome: the changed
+/// table.
+#[derive(Debug, Clone)]
+pub struct AssociateGatewayTable {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
+    /// The gateway.
+    pub gateway: ResourceRef<InternetGatewayId>,
+}
+
+/// Ends the association of an internet gateway with a route table. Outcome: its former table, as changed.
+#[derive(Debug, Clone)]
+pub struct DisassociateGatewayTable {
+    /// The table.
+    pub table: ResourceRef<RouteTableId>,
+    /// The gateway.
+    pub gateway: ResourceRef<InternetGatewayId>,
 }
 
 /// Edits one route of a table. Outcome: the changed table.

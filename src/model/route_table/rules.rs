@@ -115,7 +115,9 @@ impl Command for DeleteRouteTable {
 
     fn run(self, edit: &mut Edit<'_>) -> Result<RouteTable, ModelError> {
         let table = edit.route_table(&self.0)?;
-        let subnets: Vec<String> = table.subnet_ids.iter().map(ToString::to_string).collect();
+        let subnets = table.subnet_ids.iter().map(ToString::to_string);
+        let gateways = table.gateway_ids.iter().map(ToString::to_string);
+        let subnets: Vec<String> = subnets.chain(gateways).collect();
         let dependents = match (table.main, subnets.is_empty()) {
             (true, _) => "it is the main route table of its VPC".to_owned(),
             (false, false) => subnets.join(", "),
@@ -128,6 +130,7 @@ impl Command for DeleteRouteTable {
                 dependents,
             });
         }
+        edit.forget_endpoint_routes(table.id);
         let record = edit.route_table_record(&self.0)?.clone();
         edit.delete(record);
         Ok(table)
@@ -233,7 +236,10 @@ impl Network {
         }
     }
 
-    fn route_table_record(&self, reference: &ResourceRef<RouteTableId>) -> Result<&RouteTableRecord, ModelError> {
+    pub(super) fn route_table_record(
+        &self,
+        reference: &ResourceRef<RouteTableId>,
+    ) -> Result<&RouteTableRecord, ModelError> {
         let id = self.route_table_names.resolve(reference)?;
         self.route_tables.get(&id).ok_or_else(|| not_found(reference))
     }
@@ -271,6 +277,8 @@ impl Network {
             main,
             subnet_ids: subnets.map(|state| state.subnet.id).collect(),
             routes,
+            gateway_ids: self.gateways_of_table(id).map(|gateway| gateway.id).collect(),
+            endpoint_routes: self.endpoint_routes(id).collect(),
             tags: table.tags.clone(),
         })
     }
@@ -388,6 +396,9 @@ impl Network {
                 RouteTarget::Interface(interface)
             }
         };
+        if self.gateways_of_table(id).next().is_some() {
+            self.check_inbound_route(table, destination, target)?;
+        }
         let ranges = self.vpcs.get(&vpc).map(|state| state.vpc.ranges()).unwrap_or_default();
         let is_range = ranges.contains(&destination);
         let within = ranges.iter().any(|range| range.contains(&destination));

@@ -197,6 +197,7 @@ impl Command for DeleteVpc {
             .chain(acls.map(|acl| acl.id.to_string()))
             .chain(gateways.map(|gateway| gateway.id.to_string()))
             .chain(edit.egress_only_of(vpc.id).map(|gateway| gateway.to_string()))
+            .chain(edit.endpoints_in(vpc.id).map(|endpoint| endpoint.id.to_string()))
             .collect();
         if !dependents.is_empty() {
             return Err(ModelError::Dependents {

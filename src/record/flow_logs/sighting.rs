@@ -30,6 +30,8 @@ pub(super) enum TrafficPath {
     SameVpc = 1,
     /// Through a peering connection of the region.
     Peering = 4,
+    /// Through a gateway endpoint.
+    Endpoint = 7,
     /// Through an internet gateway.
     InternetGateway = 8,
 }
@@ -303,6 +305,7 @@ fn path(passage: &Passage) -> Option<TrafficPath> {
         }
         Some(RouteTarget::Internet | RouteTarget::EgressOnly) => Some(TrafficPath::InternetGateway),
         Some(RouteTarget::Peering(_)) => Some(TrafficPath::Peering),
+        Some(RouteTarget::Endpoint(_)) => Some(TrafficPath::Endpoint),
         Some(RouteTarget::Blackhole) => None,
     }
 }

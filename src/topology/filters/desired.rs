@@ -8,6 +8,7 @@ use super::{
     NetworkAcl, Peer, PrefixList, Rule, SecurityGroup, default_of, everything_out, everything_through, vpc_of_default,
 };
 use crate::file::diagnostic::Mistake;
+use crate::model::endpoint::GatewayService;
 use crate::model::network_acl::{AclEntry, EntryForm};
 use crate::model::prefix_list::AddressFamily;
 use crate::model::security_group::{PeerRef, RuleForm};
@@ -265,7 +266,9 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
     }
     match form.value.peer() {
         Ok(PeerRef::Group(group)) => check_group(topology, vpc, &group.to_string(), form.referenced, mistakes),
-        Ok(PeerRef::PrefixList(list)) if !topology.prefix_lists.contains_key(&list.to_string()) => {
+        Ok(PeerRef::PrefixList(list))
+            if !topology.prefix_lists.contains_key(&list.to_string()) && !is_of_a_service(&list.to_string()) =>
+        {
             let name = list.to_string();
             let known = topology.prefix_lists.keys().map(String::as_str);
             let message = format!("no prefix list is called `{name}`");
@@ -274,6 +277,18 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
         Ok(_) => {}
         Err(error) => mistakes.push(Mistake::at(form.referenced, error.to_string()).help(error.remedy())),
     }
+}
+
+/// Whether this names the prefix list of a service with gateway endpoints, of whatever region: the network knows its own.
+fn is_of_a_service(list: &str) -> bool {
+    let mut services = GatewayService::ALL.iter();
+    services.any(|service| {
+        let region = list.strip_prefix("com.amazonaws.").unwrap_or_default();
+        let region = region
+            .strip_suffix(service.word())
+            .and_then(|region| region.strip_suffix('.'));
+        region.is_some_and(|region| !region.is_empty()) || list == service.prefix_list().to_string()
+    })
 }
 
 fn check_list(list: &Spanned<PrefixListTopology>, mistakes: &mut Vec<Mistake>) {

@@ -63,6 +63,8 @@ pub(crate) fn check_topology(topology: &Topology, scope: &Scope) -> Vec<Mistake>
     super::flow_logs::check_flow_logs(topology, &mut mistakes);
     super::nat::check_nats(topology, &mut mistakes);
     super::links::check_links(topology, &mut mistakes);
+    super::endpoints::check_endpoints(topology, &mut mistakes);
+    super::block::check_block(topology, &mut mistakes);
     crate::topology::filters::check(topology, &mut mistakes);
     for (name, instance) in &topology.instances {
         check_name(name, instance.referenced, &mut mistakes);
@@ -206,6 +208,7 @@ pub fn route_target(via: &str) -> TargetRef {
 fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
     let mut led = Given::new("route table of");
     let mut mains = Given::new("main route table of");
+    let mut inbound = Given::new("route table of internet gateway");
     for table in topology.route_tables.values() {
         let fields = &table.value;
         let vpc = &fields.vpc;
@@ -230,6 +233,25 @@ fn check_route_tables(topology: &Topology, mistakes: &mut Vec<Mistake>) {
                     let message = format!("no subnet is called `{}`", subnet.value);
                     let known = topology.subnets.keys().map(String::as_str);
                     mistakes.push(Mistake::at(subnet.referenced, message).nearest(&subnet.value, known));
+                }
+            }
+        }
+        for gateway in &fields.gateways {
+            match topology.internet_gateways.get(&gateway.value) {
+                Some(found) if found.value.vpc.as_ref().is_some_and(|of| of.value == vpc.value) => {
+                    inbound.give(gateway.value.clone(), &gateway.value, gateway.referenced, mistakes);
+                }
+                Some(_) => mistakes.push(Mistake::at(
+                    gateway.referenced,
+                    format!(
+                        "internet gateway `{}` is not attached to VPC `{}`",
+                        gateway.value, vpc.value
+                    ),
+                )),
+                None => {
+                    let message = format!("no internet gateway is called `{}`", gateway.value);
+                    let known = topology.internet_gateways.keys().map(String::as_str);
+                    mistakes.push(Mistake::at(gateway.referenced, message).nearest(&gateway.value, known));
                 }
             }
         }

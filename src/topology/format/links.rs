@@ -8,6 +8,7 @@ use super::check::Given;
 use super::{Topology, is_word};
 use crate::file::diagnostic::Mistake;
 use crate::model::naming::Tags;
+use crate::model::{EgressOnlyGatewayId, PeeringId};
 use crate::topology::layout::Kind;
 
 /// An egress-only internet gateway.
@@ -15,6 +16,10 @@ use crate::topology::layout::Kind;
 #[serde(deny_unknown_fields)]
 #[schema(as = EgressOnlyGateway)]
 pub struct EgressOnlyGatewayTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "eigw-0a1b2c3d4e5f60718")]
+    pub id: Option<EgressOnlyGatewayId>,
     /// The name of its VPC.
     #[schema(value_type = String)]
     pub vpc: Spanned<String>,
@@ -28,6 +33,10 @@ pub struct EgressOnlyGatewayTopology {
 #[serde(deny_unknown_fields)]
 #[schema(as = PeeringConnection)]
 pub struct PeeringTopology {
+    /// The identifier that it is made with; drawn when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "pcx-0a1b2c3d4e5f60718")]
+    pub id: Option<PeeringId>,
     /// The name of the VPC that asks for it.
     #[schema(value_type = String)]
     pub requester: Spanned<String>,

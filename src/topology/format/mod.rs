@@ -1,8 +1,10 @@
 //! Defines the topology file, of scenarios, of `localvpc up` and of `localvpc export`: VPCs, subnets and instances. A
 //! key in the form of an identifier stands for a resource without a name.
 
+mod block;
 mod check;
 mod edge;
+mod endpoints;
 mod flow_logs;
 mod links;
 mod nat;
@@ -14,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 use utoipa::ToSchema;
 
+pub use block::{BlockTopology, ExclusionTopology};
 pub(crate) use check::{check_for_steps, check_topology, is_word};
 pub use check::{expected_scope, interface_facts, resolve_profile, route_target, router_facts, subnet_facts};
 pub use edge::{ElasticIpTopology, InternetGatewayTopology, OutsideTopology};
 pub(in crate::topology) use edge::{outside_subnet, outside_vpc};
+pub use endpoints::EndpointTopology;
 pub use flow_logs::FlowLogTopology;
 pub use links::{EgressOnlyGatewayTopology, PeeringTopology};
 pub use nat::NatGatewayTopology;
@@ -88,6 +92,14 @@ pub struct Topology {
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, PeeringTopology>)]
     pub peering_connections: BTreeMap<String, Spanned<PeeringTopology>>,
+    /// Gateway endpoints, by name.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, EndpointTopology>)]
+    pub vpc_endpoints: BTreeMap<String, Spanned<EndpointTopology>>,
+    /// What gateways to the outside let through, for all VPCs at once.
+    #[serde(default)]
+    #[schema(value_type = Option<BlockTopology>)]
+    pub block_public_access: Option<Spanned<BlockTopology>>,
     /// Hosts beyond all internet gateways, by name. Steps name them as they name instances.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, OutsideTopology>)]
@@ -263,6 +275,10 @@ pub struct RouteTableTopology {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub subnets: Vec<Spanned<String>>,
+    /// The names of the internet gateways that are associated with it: packets that they let in follow its routes, to middleboxes.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub gateways: Vec<Spanned<String>>,
     /// Its routes in addition to the local ones.
     #[serde(default)]
     #[schema(value_type = Vec<RouteTopology>)]

@@ -5,6 +5,7 @@
 
 mod filters;
 mod hosts;
+mod links;
 mod names;
 mod networks;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 use names::Labels;
 
 /// The lists that are read, by their keys in the JSON of the AWS command line.
-const LISTS: [&str; 14] = [
+const LISTS: [&str; 17] = [
     "Vpcs",
     "Subnets",
     "RouteTables",
@@ -29,6 +30,9 @@ const LISTS: [&str; 14] = [
     "NetworkAcls",
     "InternetGateways",
     "NatGateways",
+    "EgressOnlyInternetGateways",
+    "VpcPeeringConnections",
+    "VpcEndpoints",
     "Addresses",
     "ManagedPrefixLists",
     "PrefixLists",

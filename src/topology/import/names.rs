@@ -80,6 +80,9 @@ impl Work<'_> {
             ("Instances", "target"),
             ("InternetGateways", "target"),
             ("NatGateways", "target"),
+            ("EgressOnlyInternetGateways", "target"),
+            ("VpcPeeringConnections", "target"),
+            ("VpcEndpoints", "endpoint"),
         ] {
             for one in self.import.list(list) {
                 let Some(id) = own_id(list, &one) else { continue };
@@ -131,6 +134,9 @@ fn own_id<'v>(list: &str, one: &'v Value) -> Option<&'v str> {
         "Instances" => "InstanceId",
         "InternetGateways" => "InternetGatewayId",
         "NatGateways" => "NatGatewayId",
+        "EgressOnlyInternetGateways" => "EgressOnlyInternetGatewayId",
+        "VpcPeeringConnections" => "VpcPeeringConnectionId",
+        "VpcEndpoints" => "VpcEndpointId",
         _ => return id_of(one),
     };
     one[member].as_str()

@@ -185,9 +185,11 @@ impl Work<'_> {
         for gateway in self.import.list("NatGateways") {
             self.nat_gateway(&gateway);
         }
+        self.links();
         for table in self.import.list("RouteTables") {
             self.table(&table);
         }
+        self.endpoints();
         let mut free = RANGES[0].hosts();
         let addresses = self.import.list("Addresses");
         let given: Vec<Ipv4Addr> = addresses
@@ -280,7 +282,7 @@ impl Work<'_> {
         };
         let mut fields = fields_of(id, &label, table);
         fields.insert("vpc".to_owned(), json!(vpc));
-        let mut subnets = Vec::new();
+        let (mut subnets, mut gateways) = (Vec::new(), Vec::new());
         for association in items(table, "Associations") {
             match (association["Main"] == true, association["SubnetId"].as_str()) {
                 (true, _) => drop(fields.insert("main".to_owned(), json!(true))),
@@ -288,11 +290,20 @@ impl Work<'_> {
                     Some(subnet) => subnets.push(subnet),
                     None => self.leave(id, format!("its subnet {subnet} is in none of the files")),
                 },
-                (false, None) => self.leave(id, "a gateway is not associated with a route table here"),
+                (false, None) => {
+                    let gateway = text(association, "GatewayId");
+                    match self.in_file("internet_gateways", gateway) {
+                        Some(gateway) => gateways.push(gateway),
+                        None => self.leave(id, format!("it is associated with {gateway}, which is not in the file")),
+                    }
+                }
             }
         }
         if !subnets.is_empty() {
             fields.insert("subnets".to_owned(), json!(subnets));
+        }
+        if !gateways.is_empty() {
+            fields.insert("gateways".to_owned(), json!(gateways));
         }
         let routes: Vec<Value> = items(table, "Routes")
             .filter_map(|route| self.route(id, route))
@@ -312,6 +323,11 @@ impl Work<'_> {
             .or(route["DestinationIpv6CidrBlock"].as_str());
         let Some(destination) = destination else {
             let list = text(route, "DestinationPrefixListId");
+            // The route to a gateway endpoint comes with the endpoint.
+            let endpoints = self.import.list("VpcEndpoints");
+            if endpoints.iter().any(|one| one["VpcEndpointId"] == route["GatewayId"]) {
+                return None;
+            }
             self.leave(
                 table,
                 format!("a route to the prefix list {list}: routes lead to CIDR blocks here"),
@@ -321,9 +337,15 @@ impl Work<'_> {
         if route["GatewayId"] == "local" {
             return None;
         }
-        let target = ["NetworkInterfaceId", "GatewayId", "NatGatewayId", "InstanceId"]
-            .iter()
-            .find_map(|name| route[*name].as_str());
+        let names = [
+            "NetworkInterfaceId",
+            "GatewayId",
+            "NatGatewayId",
+            "EgressOnlyInternetGatewayId",
+            "VpcPeeringConnectionId",
+            "InstanceId",
+        ];
+        let target = names.iter().find_map(|name| route[*name].as_str());
         if let Some(via) = target.and_then(|target| self.target(target)) {
             return Some(json!({ "to": destination, "via": via }));
         }
@@ -348,7 +370,14 @@ impl Work<'_> {
 
     /// The target of a route, if it is in the file.
     fn target(&self, id: &str) -> Option<String> {
-        let sections = ["interfaces", "instances", "internet_gateways", "nat_gateways"];
+        let sections = [
+            "interfaces",
+            "instances",
+            "internet_gateways",
+            "nat_gateways",
+            "egress_only_gateways",
+            "peering_connections",
+        ];
         sections
             .iter()
             .find_map(|section| self.in_file(section, id))

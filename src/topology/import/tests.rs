@@ -277,3 +277,70 @@ fn what_the_aws_command_line_did_not_print_is_refused_by_file() {
         "vol-1: `Volumes` is not among the lists that are imported"
     );
 }
+
+#[test]
+fn peerings_egress_only_gateways_endpoints_and_inbound_tables_are_made_again() {
+    let vpc = |id: &str, block: &str, ipv6: &str| {
+        json!({ "VpcId": id, "CidrBlock": block, "Ipv6CidrBlockAssociationSet": [
+            { "Ipv6CidrBlock": ipv6, "Ipv6CidrBlockState": { "State": "associated" } },
+        ] })
+    };
+    let (one, two) = ("vpc-0aaaaaaaaaaaaaaa1", "vpc-0aaaaaaaaaaaaaaa2");
+    let (eigw, pcx, vpce) = (
+        "eigw-01111111111111111",
+        "pcx-02222222222222222",
+        "vpce-03333333333333333",
+    );
+    let (table, inbound) = ("rtb-0eeeeeeeeeeeeeee1", "rtb-0eeeeeeeeeeeeeee2");
+    let files = [(
+        "all.json",
+        json!({
+            "Vpcs": [vpc(one, "10.0.0.0/16", "2001:db8:1::/56"), vpc(two, "10.1.0.0/16", "2001:db8:2::/56")],
+            "InternetGateways": [{ "InternetGatewayId": GATEWAY, "Attachments": [{ "VpcId": one, "State": "available" }] }],
+            "EgressOnlyInternetGateways": [{
+                "EgressOnlyInternetGatewayId": eigw, "Attachments": [{ "State": "attached", "VpcId": one }], "Tags": tag("six"),
+            }],
+            "VpcPeeringConnections": [
+                {
+                    "VpcPeeringConnectionId": pcx, "Status": { "Code": "active" },
+                    "RequesterVpcInfo": { "VpcId": one }, "AccepterVpcInfo": { "VpcId": two },
+                },
+                { "VpcPeeringConnectionId": "pcx-02222222222222223", "Status": { "Code": "deleted" } },
+            ],
+            "VpcEndpoints": [
+                {
+                    "VpcEndpointId": vpce, "VpcEndpointType": "Gateway", "VpcId": one, "State": "available",
+                    "ServiceName": "com.amazonaws.eu-west-1.s3", "RouteTableIds": [table],
+                },
+                {
+                    "VpcEndpointId": "vpce-03333333333333334", "VpcEndpointType": "Interface", "VpcId": one,
+                    "ServiceName": "com.amazonaws.eu-west-1.sqs",
+                },
+            ],
+            "RouteTables": [
+                { "RouteTableId": table, "VpcId": one, "Associations": [], "Routes": [
+                    { "DestinationIpv6CidrBlock": "::/0", "EgressOnlyInternetGatewayId": eigw, "State": "active" },
+                    { "DestinationCidrBlock": "10.1.0.0/16", "VpcPeeringConnectionId": pcx, "State": "active" },
+                    { "DestinationPrefixListId": "pl-6da54004", "GatewayId": vpce, "State": "active" },
+                ] },
+                { "RouteTableId": inbound, "VpcId": one, "Associations": [{ "Main": false, "GatewayId": GATEWAY }], "Routes": [] },
+            ],
+        }),
+    )];
+    let imported = imported(&files);
+    let network = made(&imported);
+    let routes = network.route_table(&by_id::<RouteTableId>(table)).unwrap();
+    let targets: BTreeSet<String> = routes.routes.iter().map(|route| route.target.to_string()).collect();
+    assert!(targets.contains(eigw) && targets.contains(pcx), "{targets:?}");
+    assert_eq!(routes.endpoint_routes[0].endpoint.to_string(), vpce);
+    let inbound = network.route_table(&by_id::<RouteTableId>(inbound)).unwrap();
+    assert_eq!(inbound.gateway_ids[0].to_string(), GATEWAY);
+    let left: Vec<String> = imported.left_out.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        left,
+        [
+            "pcx-02222222222222223: it is deleted",
+            "vpce-03333333333333334: com.amazonaws.eu-west-1.sqs has no gateway endpoint here",
+        ]
+    );
+}

@@ -21,6 +21,7 @@ fn body(operation: &str) -> Option<&'static str> {
         | "modify_nat_gateway"
         | "modify_egress_only_internet_gateway"
         | "modify_peering_connection"
+        | "modify_vpc_endpoint"
         | "modify_security_group" => r#"{"tags": {}}"#,
         "associate_network_acl" => r#"{"subnet": "left"}"#,
         "put_network_acl_entry" => r#"{"action": "allow", "protocol": "tcp", "cidr": "0.0.0.0/0"}"#,

@@ -245,7 +245,7 @@ impl Action for CreateFlowLogs {
 }
 
 /// A resource that a request has failed for, though the request itself succeeds.
-fn unsuccessful(id: &str, error: &Ec2Error) -> Node {
+pub(super) fn unsuccessful(id: &str, error: &Ec2Error) -> Node {
     let inner = Node::map([
         ("code", Node::text(&error.code)),
         ("message", Node::text(&error.message)),

@@ -27,6 +27,7 @@ mod security_group_rules;
 mod security_groups;
 mod subnets;
 mod tags;
+mod vpc_endpoints;
 mod vpcs;
 mod wanted;
 
@@ -69,6 +70,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
     Entry::of::<block_public_access::CreateVpcBlockPublicAccessExclusion>(),
+    Entry::of::<vpc_endpoints::CreateVpcEndpoint>(),
     Entry::of::<peering_connections::CreateVpcPeeringConnection>(),
     Entry::of::<dhcp_options::DeleteDhcpOptions>(),
     Entry::of::<egress_only_internet_gateways::DeleteEgressOnlyInternetGateway>(),
@@ -86,6 +88,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
     Entry::of::<block_public_access::DeleteVpcBlockPublicAccessExclusion>(),
+    Entry::of::<vpc_endpoints::DeleteVpcEndpoints>(),
     Entry::of::<peering_connections::DeleteVpcPeeringConnection>(),
     Entry::of::<account::DescribeAccountAttributes>(),
     Entry::of::<addresses::DescribeAddresses>(),
@@ -108,6 +111,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<network_acls::DescribeNetworkAcls>(),
     Entry::of::<attachments::DescribeNetworkInterfaceAttribute>(),
     Entry::of::<interfaces::DescribeNetworkInterfaces>(),
+    Entry::of::<vpc_endpoints::DescribePrefixLists>(),
     Entry::of::<account::DescribeRegions>(),
     Entry::of::<route_tables::DescribeRouteTables>(),
     Entry::of::<security_group_rules::DescribeSecurityGroupRules>(),
@@ -119,6 +123,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<vpcs::DescribeVpcAttribute>(),
     Entry::of::<block_public_access::DescribeVpcBlockPublicAccessExclusions>(),
     Entry::of::<block_public_access::DescribeVpcBlockPublicAccessOptions>(),
+    Entry::of::<vpc_endpoints::DescribeVpcEndpointServices>(),
+    Entry::of::<vpc_endpoints::DescribeVpcEndpoints>(),
     Entry::of::<peering_connections::DescribeVpcPeeringConnections>(),
     Entry::of::<vpcs::DescribeVpcs>(),
     Entry::of::<internet_gateways::DetachInternetGateway>(),
@@ -140,6 +146,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<cidr_blocks::ModifyVpcAttribute>(),
     Entry::of::<block_public_access::ModifyVpcBlockPublicAccessExclusion>(),
     Entry::of::<block_public_access::ModifyVpcBlockPublicAccessOptions>(),
+    Entry::of::<vpc_endpoints::ModifyVpcEndpoint>(),
     Entry::of::<peering_connections::ModifyVpcPeeringConnectionOptions>(),
     Entry::of::<life::RebootInstances>(),
     Entry::of::<peering_connections::RejectVpcPeeringConnection>(),

@@ -22,6 +22,9 @@ use crate::model::{ModelError, PrefixList};
 
 /// The `ManagedPrefixList` of EC2's answers.
 fn list(call: &Call<'_>, list: &PrefixList) -> Node {
+    if list.is_managed() {
+        return managed(call, list);
+    }
     Node::map([
         ("prefixListId", Node::text(list.id)),
         ("addressFamily", Node::text(list.family)),
@@ -32,6 +35,20 @@ fn list(call: &Call<'_>, list: &PrefixList) -> Node {
         ("version", Node::text(list.version)),
         ("ownerId", Node::text(ACCOUNT)),
         ("tagSet", tag_set(list.name.as_deref(), &list.tags)),
+    ])
+}
+
+/// A list of AWS's: it has no version, and the tags of no account.
+fn managed(call: &Call<'_>, list: &PrefixList) -> Node {
+    let arn = format!("arn:aws:ec2:{}:aws:prefix-list/{}", call.controller().region(), list.id);
+    Node::map([
+        ("prefixListId", Node::text(list.id)),
+        ("addressFamily", Node::text(list.family)),
+        ("state", Node::text(list.state.word())),
+        ("prefixListArn", Node::Text(arn)),
+        ("prefixListName", Node::text(&list.list_name)),
+        ("ownerId", Node::text("AWS")),
+        ("tagSet", Node::List(Vec::new())),
     ])
 }
 
@@ -241,7 +258,8 @@ impl Action for DescribeManagedPrefixLists {
             max_results: self.max_results,
             next_token: self.next_token.as_deref(),
         };
-        let all = call.controller().prefix_lists();
+        let own = call.controller().prefix_lists();
+        let all = [own, call.controller().managed_prefix_lists()].concat();
         let page = selection.of(call, all.iter().map(|one| list(call, one)), "prefixListId", &[])?;
         Ok(vec![
             ("prefixListSet", Node::List(page.items)),

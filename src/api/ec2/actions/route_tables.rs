@@ -16,11 +16,11 @@ use crate::api::ec2::xml::Node;
 use crate::model::ids::ResourceId;
 use crate::model::ids::ResourceRef;
 use crate::model::route_table::{
-    AssociateRouteTable as Associate, CreateRouteTable as Create, DeleteRouteTable as Delete,
-    DisassociateRouteTable as Disassociate, EditRoute, ModifyRouteTable, Route, RouteEdit, RouteOrigin, RouteState,
-    RouteTarget, TargetRef,
+    AssociateGatewayTable, AssociateRouteTable as Associate, CreateRouteTable as Create, DeleteRouteTable as Delete,
+    DisassociateGatewayTable, DisassociateRouteTable as Disassociate, EditRoute, ModifyRouteTable, Route, RouteEdit,
+    RouteOrigin, RouteState, RouteTarget, TargetRef,
 };
-use crate::model::{InstanceId, RouteTable, RouteTableId, SubnetId};
+use crate::model::{InstanceId, InternetGatewayId, RouteTable, RouteTableId, SubnetId};
 
 /// Filters whose name differs from that of their element.
 const PLACES: &[Place] = &[
@@ -48,18 +48,47 @@ const PLACES: &[Place] = &[
     ("route.vpc-peering-connection-id", "routeSet.vpcPeeringConnectionId"),
 ];
 
-/// The identifier of an association: of a subnet with the table, or of the VPC with its main one.
-fn association_id(table: RouteTableId, subnet: Option<SubnetId>) -> String {
-    let other = subnet.map_or(0x6d61_696e, ResourceId::to_bits);
+/// What a route table is associated with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    /// The VPC, as its main one.
+    Main,
+    /// A subnet.
+    Subnet(SubnetId),
+    /// An internet gateway.
+    Gateway(InternetGatewayId),
+}
+
+/// All associations of a table.
+fn associations(table: &RouteTable) -> impl Iterator<Item = With> + '_ {
+    let main = table.main.then_some(With::Main);
+    let subnets = table.subnet_ids.iter().copied().map(With::Subnet);
+    let gateways = table.gateway_ids.iter().copied().map(With::Gateway);
+    main.into_iter().chain(subnets).chain(gateways)
+}
+
+/// The identifier of an association.
+fn association_id(table: RouteTableId, with: With) -> String {
+    let other = match with {
+        With::Main => 0x6d61_696e,
+        With::Subnet(subnet) => subnet.to_bits(),
+        With::Gateway(gateway) => gateway.to_bits().rotate_left(7),
+    };
     format!("rtbassoc-0{:016x}", table.to_bits() ^ other.rotate_left(23))
 }
 
-fn association(table: RouteTableId, subnet: Option<SubnetId>) -> Node {
+fn association(table: RouteTableId, with: With) -> Node {
+    let (subnet, gateway) = match with {
+        With::Main => (None, None),
+        With::Subnet(subnet) => (Some(subnet), None),
+        With::Gateway(gateway) => (None, Some(gateway)),
+    };
     Node::map([
-        ("routeTableAssociationId", Node::Text(association_id(table, subnet))),
+        ("routeTableAssociationId", Node::Text(association_id(table, with))),
         ("routeTableId", Node::text(table)),
         ("subnetId", Node::maybe(subnet)),
-        ("main", Node::text(subnet.is_none())),
+        ("gatewayId", Node::maybe(gateway)),
+        ("main", Node::text(with == With::Main)),
         ("associationState", associated()),
     ])
 }
@@ -136,17 +165,24 @@ fn route(call: &Call<'_>, route: &Route) -> Node {
 
 /// Renders EC2's `RouteTable`.
 fn table(call: &Call<'_>, table: &RouteTable) -> Node {
-    let main = table.main.then(|| association(table.id, None));
-    let subnets = table
-        .subnet_ids
-        .iter()
-        .map(|subnet| association(table.id, Some(*subnet)));
+    let associations = associations(table).map(|with| association(table.id, with));
+    let endpoints = table.endpoint_routes.iter().map(|route| {
+        Node::map([
+            ("destinationPrefixListId", Node::text(route.prefix_list)),
+            ("gatewayId", Node::text(route.endpoint)),
+            ("state", Node::text("active")),
+            ("origin", Node::text("CreateRoute")),
+        ])
+    });
     Node::map([
         ("routeTableId", Node::text(table.id)),
         ("vpcId", Node::text(table.vpc_id)),
         ("ownerId", Node::text(ACCOUNT)),
-        ("routeSet", Node::list(table.routes.iter().map(|one| route(call, one)))),
-        ("associationSet", Node::list(main.into_iter().chain(subnets))),
+        (
+            "routeSet",
+            Node::list(table.routes.iter().map(|one| route(call, one)).chain(endpoints)),
+        ),
+        ("associationSet", Node::list(associations)),
         ("propagatingVgwSet", Node::List(Vec::new())),
         ("tagSet", tag_set(table.name.as_deref(), &table.tags)),
     ])
@@ -435,39 +471,58 @@ impl Action for DeleteRoute {
 pub(super) struct AssociateRouteTable {
     route_table_id: String,
     subnet_id: Option<String>,
+    gateway_id: Option<String>,
 }
 
 impl Action for AssociateRouteTable {
     const NAME: &'static str = "AssociateRouteTable";
-    const HELP: &'static str = "Associates a subnet with a route table";
+    const HELP: &'static str = "Associates a subnet or an internet gateway with a route table";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let subnet = self.subnet_id.ok_or_else(|| Ec2Error::missing("SubnetId"))?;
-        let (table, subnet): (RouteTableId, SubnetId) = (id(&self.route_table_id)?, id(&subnet)?);
-        call.execute(Associate {
-            table: table.into(),
-            subnet: subnet.into(),
-        })?;
+        let table: RouteTableId = id(&self.route_table_id)?;
+        let with = match (self.subnet_id, self.gateway_id) {
+            (Some(subnet), None) => With::Subnet(id(&subnet)?),
+            (None, Some(gateway)) => With::Gateway(id(&gateway).map_err(|_| gateway_not_found(&gateway))?),
+            (None, None) => return Err(Ec2Error::missing("SubnetId")),
+            (Some(_), Some(_)) => {
+                return Err(Ec2Error::combination(
+                    "The parameter GatewayId cannot be used with the parameter SubnetId",
+                ));
+            }
+        };
+        associate(call, table, with)?;
         Ok(vec![
-            ("associationId", Node::Text(association_id(table, Some(subnet)))),
+            ("associationId", Node::Text(association_id(table, with))),
             ("associationState", associated()),
         ])
     }
 }
 
+fn associate(call: &Call<'_>, table: RouteTableId, with: With) -> Result<(), Ec2Error> {
+    let table = table.into();
+    match with {
+        With::Subnet(subnet) => call.execute(Associate {
+            table,
+            subnet: subnet.into(),
+        })?,
+        With::Gateway(gateway) => call.execute(AssociateGatewayTable {
+            table,
+            gateway: gateway.into(),
+        })?,
+        With::Main => call.execute(ModifyRouteTable {
+            main: Some(true),
+            ..ModifyRouteTable::new(table)
+        })?,
+    };
+    Ok(())
+}
+
 /// The association with an identifier.
-fn associated_with(call: &Call<'_>, text: &str) -> Result<(RouteTable, Option<SubnetId>), Ec2Error> {
+fn associated_with(call: &Call<'_>, text: &str) -> Result<(RouteTableId, With), Ec2Error> {
     for table in call.controller().route_tables(None)? {
-        if table.main && association_id(table.id, None) == text {
-            return Ok((table, None));
-        }
-        let subnet = table
-            .subnet_ids
-            .iter()
-            .copied()
-            .find(|subnet| association_id(table.id, Some(*subnet)) == text);
-        if subnet.is_some() {
-            return Ok((table, subnet));
+        let found = associations(&table).find(|with| association_id(table.id, *with) == text);
+        if let Some(with) = found {
+            return Ok((table.id, with));
         }
     }
     Err(Ec2Error::new(
@@ -485,21 +540,28 @@ pub(super) struct DisassociateRouteTable {
 
 impl Action for DisassociateRouteTable {
     const NAME: &'static str = "DisassociateRouteTable";
-    const HELP: &'static str = "Gives a subnet back to the main route table";
+    const HELP: &'static str = "Gives a subnet back to the main route table, or ends the association of a gateway";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let (table, subnet) = associated_with(call, &self.association_id)?;
-        let Some(subnet) = subnet else {
-            let message = format!(
-                "cannot disassociate the main route table association {}",
-                self.association_id
-            );
-            return Err(Ec2Error::invalid_value(message));
+        let (table, with) = associated_with(call, &self.association_id)?;
+        let table = table.into();
+        match with {
+            With::Main => {
+                let message = format!(
+                    "cannot disassociate the main route table association {}",
+                    self.association_id
+                );
+                return Err(Ec2Error::invalid_value(message));
+            }
+            With::Subnet(subnet) => call.execute(Disassociate {
+                table,
+                subnet: subnet.into(),
+            })?,
+            With::Gateway(gateway) => call.execute(DisassociateGatewayTable {
+                table,
+                gateway: gateway.into(),
+            })?,
         };
-        call.execute(Disassociate {
-            table: table.id.into(),
-            subnet: subnet.into(),
-        })?;
         done()
     }
 }
@@ -514,27 +576,14 @@ pub(super) struct ReplaceRouteTableAssociation {
 
 impl Action for ReplaceRouteTableAssociation {
     const NAME: &'static str = "ReplaceRouteTableAssociation";
-    const HELP: &'static str = "Associates a subnet with another table, or makes a table the main one";
+    const HELP: &'static str = "Associates a subnet or a gateway with another table, or makes a table the main one";
 
     fn run(self, call: &Call<'_>) -> Answer {
-        let (_, subnet) = associated_with(call, &self.association_id)?;
+        let (_, with) = associated_with(call, &self.association_id)?;
         let table: RouteTableId = id(&self.route_table_id)?;
-        match subnet {
-            Some(subnet) => {
-                call.execute(Associate {
-                    table: table.into(),
-                    subnet: subnet.into(),
-                })?;
-            }
-            None => {
-                call.execute(ModifyRouteTable {
-                    main: Some(true),
-                    ..ModifyRouteTable::new(table)
-                })?;
-            }
-        }
+        associate(call, table, with)?;
         Ok(vec![
-            ("newAssociationId", Node::Text(association_id(table, subnet))),
+            ("newAssociationId", Node::Text(association_id(table, with))),
             ("associationState", associated()),
         ])
     }

@@ -16,6 +16,7 @@ use crate::api::ec2::xml::Node;
 use crate::model::dhcp_options::ModifyDhcpOptions;
 use crate::model::egress_only::ModifyEgressOnlyGateway;
 use crate::model::elastic_ip::ModifyAddress;
+use crate::model::endpoint::ModifyEndpoint;
 use crate::model::flow_log::ModifyFlowLog;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::ModifyInstance;
@@ -194,6 +195,7 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
         Some("igw") => retag!(call, pass, edit, text, internet_gateway, ModifyInternetGateway),
         Some("fl") => retag!(call, pass, edit, text, flow_log, ModifyFlowLog),
         Some("eigw") => retag!(call, pass, edit, text, egress_only_gateway, ModifyEgressOnlyGateway),
+        Some("vpce") => retag!(call, pass, edit, text, endpoint, ModifyEndpoint),
         Some("pcx") => retag!(call, pass, edit, text, peering, ModifyPeering),
         Some("nat") => retag!(call, pass, edit, text, nat_gateway, ModifyNatGateway),
         Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
@@ -343,6 +345,10 @@ impl Action for DescribeTags {
         for peering in controller.peerings() {
             let id = peering.id.to_string();
             take("vpc-peering-connection", id, peering.name.as_deref(), &peering.tags);
+        }
+        for endpoint in controller.endpoints() {
+            let id = endpoint.id.to_string();
+            take("vpc-endpoint", id, endpoint.name.as_deref(), &endpoint.tags);
         }
         for gateway in controller.nat_gateways() {
             take(

@@ -15,7 +15,7 @@ pub(super) const ACK: u8 = 16;
 
 /// The role of a packet at the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(in crate::datapath::stage) enum Subject {
     /// Part of a connection.
     Flow {
         /// The port on the gateway's side of the packet: the host's, or the one that stands for it.
@@ -37,12 +37,12 @@ pub(super) enum Subject {
 
 /// The packet that an ICMP error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Quoted {
-    pub(super) protocol: u8,
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
+pub(in crate::datapath::stage) struct Quoted {
+    pub(in crate::datapath::stage) protocol: u8,
+    pub(in crate::datapath::stage) source: Ipv4Addr,
+    pub(in crate::datapath::stage) destination: Ipv4Addr,
+    pub(in crate::datapath::stage) source_port: u16,
+    pub(in crate::datapath::stage) destination_port: u16,
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -51,7 +51,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 impl Subject {
-    pub(super) fn of(packet: &Ipv4Packet<'_>, direction: Direction) -> Result<Self, DropReason> {
+    pub(in crate::datapath::stage) fn of(packet: &Ipv4Packet<'_>, direction: Direction) -> Result<Self, DropReason> {
         let upper = packet.payload();
         if packet.is_fragment() && packet.protocol != PROTOCOL_UDP {
             return Err(match packet.protocol {

@@ -14,7 +14,8 @@ pub(in crate::datapath) struct Inside {
     pub(in crate::datapath) protocol: u8,
     /// Whether it stands for the later fragments of one packet, whose identification takes the place of the ports.
     pub(in crate::datapath) fragments: bool,
-    /// Whether it goes by the egress-only gateway of a VPC, whose number takes the place of the interface's.
+    /// Whether it goes untranslated, by the egress-only gateway (IPv6) or a gateway endpoint (IPv4) of a VPC, whose number takes
+    /// the place of the interface's.
     pub(in crate::datapath) egress_only: bool,
     /// The host's address.
     pub(in crate::datapath) address: IpAddr,
@@ -169,6 +170,10 @@ impl Words {
 
     pub(super) fn is_egress_only(&self) -> bool {
         self.0[0] & EGRESS_ONLY != 0
+    }
+
+    pub(super) fn is_ipv6(&self) -> bool {
+        self.0[0] & IPV6 != 0
     }
 
     pub(super) fn gateway(&self) -> u32 {

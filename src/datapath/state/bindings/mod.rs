@@ -382,14 +382,16 @@ impl Bindings {
         }
     }
 
-    /// Forgets the connections that go by the egress-only gateway of a VPC.
-    pub fn cut_egress_only(&self, vpc: u32) {
+    /// Forgets the connections of a VPC that go by gateways without translation: by IPv6 its egress-only gateway, by IPv4 its
+    /// gateway endpoints.
+    pub fn cut_untranslated(&self, vpc: u32, ipv6: bool) {
         let mut writer = self.writer();
         for number in 1..=writer.made {
             let Some((words, until, _)) = self.record(number).and_then(Record::read) else {
                 continue;
             };
-            if until != 0 && !words.is_load() && words.is_egress_only() && words.gateway() == vpc {
+            let own = words.is_egress_only() && words.is_ipv6() == ipv6 && words.gateway() == vpc;
+            if until != 0 && !words.is_load() && own {
                 self.remove(&mut writer, number);
             }
         }

@@ -106,7 +106,10 @@ impl Bindings {
     pub fn cut_all(&self, gateway: SavedGateway) {
         match gateway {
             SavedGateway::Nat(interface) => self.cut(interface, None),
-            SavedGateway::EgressOnly(vpc) => self.cut_egress_only(vpc.0.get()),
+            SavedGateway::EgressOnly(vpc) => {
+                self.cut_untranslated(vpc.0.get(), true);
+                self.cut_untranslated(vpc.0.get(), false);
+            }
         }
     }
 
