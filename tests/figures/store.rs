@@ -230,13 +230,10 @@ impl Serving {
             .stderr(std::fs::File::create(folder.join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap())
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
             .lines()
             .map_while(Result::ok);
-        assert!(
-            lines.into_iter().any(|line| line.starts_with("Ctrl-C ends it")),
-            "no server"
-        );
+        assert!(lines.any(|line| line.starts_with("Ctrl-C ends it")), "no server");
         Self {
             child,
             ready: began.elapsed(),
