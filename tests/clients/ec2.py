@@ -473,7 +473,7 @@ def links(vpc):
     other = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     asked = ec2.create_vpc_peering_connection(VpcId=vpc, PeerVpcId=other, TagSpecifications=tags("vpc-peering-connection", Name="partner"))["VpcPeeringConnection"]
     peering = asked["VpcPeeringConnectionId"]
-    expect("it waits", (asked["Status"]["Code"], asked["AccepterVpcInfo"]["CidrBlock"]), ("pending-acceptance", "10.77.0.0/16"))
+    expect("it is asked for", (asked["Status"]["Code"], asked["AccepterVpcInfo"]["CidrBlock"]), ("initiating-request", "10.77.0.0/16"))
     ec2.get_waiter("vpc_peering_connection_exists").wait(VpcPeeringConnectionIds=[peering])
     expect("accepted", ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=peering)["VpcPeeringConnection"]["Status"]["Code"], "active")
     ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.77.0.0/16", VpcPeeringConnectionId=peering)
