@@ -242,7 +242,7 @@ fn a_refused_edit_is_right_only_when_it_was_expected() {
 
 #[test]
 fn a_pattern_that_grows_too_large_is_refused_in_a_moment() {
-    let begin = std::time::Instant::now();
+    let begin = cpu_time::ThreadTime::now();
     for written in [
         "(a{1000}){1000}",
         "\\w{3000}",
@@ -252,6 +252,6 @@ fn a_pattern_that_grows_too_large_is_refused_in_a_moment() {
         assert!(super::pattern(written).is_err(), "{written:.20}");
     }
     assert!(super::pattern("^PING .* 3 received").is_ok());
-    // Without the limit they take minutes.
-    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+    // Three seconds without optimization.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10));
 }
