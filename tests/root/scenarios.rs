@@ -108,6 +108,8 @@ fn every_scenario_that_ships_is_played_as_it_is_and_turned_around() {
         include_str!("scenarios.rs"),
         include_str!("failover.rs"),
         include_str!("reported.rs"),
+        include_str!("agents.rs"),
+        include_str!("agents_apart.rs"),
     ]
     .concat();
     for file in std::fs::read_dir(folder).unwrap() {

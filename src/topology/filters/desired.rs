@@ -97,7 +97,7 @@ fn security_group(topology: &Topology, label: &str, fields: &SecurityGroupTopolo
             let traffic = form.value.traffic().ok()?;
             let peer = match form.value.peer().ok()? {
                 PeerRef::Cidr(net) => Peer::Cidr(net.trunc()),
-                PeerRef::PrefixList(list) => Peer::PrefixList(list.to_string()),
+                PeerRef::PrefixList(list) => Peer::PrefixList(list_label(&list.to_string())),
                 PeerRef::Group(group) => Peer::Group(group_label(topology, vpc, &group.to_string())?),
             };
             let description = form.value.description.clone().filter(|text| !text.is_empty());
@@ -267,7 +267,7 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
     match form.value.peer() {
         Ok(PeerRef::Group(group)) => check_group(topology, vpc, &group.to_string(), form.referenced, mistakes),
         Ok(PeerRef::PrefixList(list))
-            if !topology.prefix_lists.contains_key(&list.to_string()) && !is_of_a_service(&list.to_string()) =>
+            if !topology.prefix_lists.contains_key(&list.to_string()) && service_of(&list.to_string()).is_none() =>
         {
             let name = list.to_string();
             let known = topology.prefix_lists.keys().map(String::as_str);
@@ -279,16 +279,21 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
     }
 }
 
-/// Whether this names the prefix list of a service with gateway endpoints, of whatever region: the network knows its own.
-fn is_of_a_service(list: &str) -> bool {
-    let mut services = GatewayService::ALL.iter();
-    services.any(|service| {
+/// The label of a prefix list. That of a service is its identifier, which does not depend on the region as its name does.
+fn list_label(list: &str) -> Label {
+    service_of(list).map_or_else(|| list.to_owned(), |service| service.prefix_list().to_string())
+}
+
+/// The service with gateway endpoints whose prefix list this names, of whatever region: the network knows its own.
+pub(in crate::topology) fn service_of(list: &str) -> Option<GatewayService> {
+    let is_meant = |service: &GatewayService| {
         let region = list.strip_prefix("com.amazonaws.").unwrap_or_default();
         let region = region
             .strip_suffix(service.word())
             .and_then(|region| region.strip_suffix('.'));
         region.is_some_and(|region| !region.is_empty()) || list == service.prefix_list().to_string()
-    })
+    };
+    GatewayService::ALL.into_iter().find(is_meant)
 }
 
 fn check_list(list: &Spanned<PrefixListTopology>, mistakes: &mut Vec<Mistake>) {

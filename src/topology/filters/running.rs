@@ -28,8 +28,12 @@ pub(in crate::topology) fn read(network: &Network, known: &Known<'_>, layout: &m
     let groups: BTreeMap<SecurityGroupId, Label> = groups.collect();
     let lists = network
         .prefix_lists()
-        .chain(network.managed_prefix_lists())
         .map(|list| (list.id, label(list.name.as_ref(), list.id)));
+    let lists = lists.chain(
+        network
+            .managed_prefix_lists()
+            .map(|list| (list.id, list.id.to_string())),
+    );
     let lists: BTreeMap<PrefixListId, Label> = lists.collect();
     for list in network.prefix_lists() {
         let list_layout = PrefixList {

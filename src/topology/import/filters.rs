@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Work, fields_of, items, text};
+use crate::topology::filters::service_of;
 use crate::topology::vpc_of_default;
 
 impl Work<'_> {
@@ -25,6 +26,11 @@ impl Work<'_> {
 
     fn prefix_list(&mut self, list: &Value) {
         let id = text(list, "PrefixListId");
+        let name = text(list, "PrefixListName");
+        if service_of(name).is_some() {
+            // The list of a gateway endpoint's service is always there.
+            return;
+        }
         let Some(label) = self.labels.get(id) else { return };
         let mut fields = fields_of(id, &label, list);
         let mut entries: Vec<Value> = items(list, "Cidrs").map(|cidr| json!({ "cidr": cidr })).collect();
@@ -41,8 +47,9 @@ impl Work<'_> {
             self.leave(id, "the prefix list has no entries in the files");
             return;
         }
-        let name = text(list, "PrefixListName");
-        if name != label {
+        if name.starts_with("com.amazonaws") {
+            self.leave(id, format!("it is called {label} here: {name} is a name of AWS"));
+        } else if name != label {
             fields.insert("list_name".to_owned(), json!(name));
         }
         if let Some(family) = family {
@@ -62,6 +69,13 @@ impl Work<'_> {
             fields.insert("entries".to_owned(), json!(entries));
         }
         self.put("prefix_lists", &label, fields);
+    }
+
+    /// The list that a service has here, by the identifier that it has in the files, which depends on the region.
+    fn list_of_a_service(&self, id: &str) -> Option<String> {
+        let lists = [self.import.list("ManagedPrefixLists"), self.import.list("PrefixLists")];
+        let list = lists.concat().into_iter().find(|list| list["PrefixListId"] == id)?;
+        service_of(text(&list, "PrefixListName")).map(|service| service.prefix_list().to_string())
     }
 
     fn security_group(&mut self, group: &Value) {
@@ -104,7 +118,9 @@ impl Work<'_> {
             for source in items(permission, list) {
                 let value = text(source, member);
                 let known = match field {
-                    "prefix_list" => self.in_file("prefix_lists", value),
+                    "prefix_list" => self
+                        .in_file("prefix_lists", value)
+                        .or_else(|| self.list_of_a_service(value)),
                     // All groups of the files get in; those of a VPC that is not there do not.
                     "group" => self.labels.get(value),
                     _ => Some(value.to_owned()),

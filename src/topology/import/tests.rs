@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Import, ImportError, Imported};
 use crate::control::{Controller, ControllerConfig};
 use crate::file::template::Scope;
+use crate::model::endpoint::GatewayService;
 use crate::model::ids::{ResourceId, ResourceRef};
 use crate::model::{InstanceId, Network, RouteTableId, VpcId};
 use crate::topology::format::read_topology;
@@ -275,6 +276,55 @@ fn what_the_aws_command_line_did_not_print_is_refused_by_file() {
     assert_eq!(
         import.left_out[0].to_string(),
         "vol-1: `Volumes` is not among the lists that are imported"
+    );
+}
+
+#[test]
+fn prefix_lists_of_aws_are_those_that_are_there_or_get_a_name_of_their_own() {
+    let (s3, cloudfront) = ("pl-6da54004", "pl-4fa04526");
+    let entries = json!({ "Entries": [{ "Cidr": "13.124.199.0/24" }] });
+    let files = [
+        ("pl-4fa04526.json", entries),
+        (
+            "all.json",
+            json!({
+                "Vpcs": [{ "VpcId": VPC, "CidrBlock": "10.0.0.0/16" }],
+                "ManagedPrefixLists": [
+                    { "PrefixListId": s3, "PrefixListName": "com.amazonaws.eu-west-1.s3", "AddressFamily": "IPv4", "OwnerId": "AWS" },
+                    {
+                        "PrefixListId": cloudfront, "PrefixListName": "com.amazonaws.global.cloudfront.origin-facing",
+                        "AddressFamily": "IPv4", "OwnerId": "AWS",
+                    },
+                ],
+                "PrefixLists": [{ "PrefixListId": s3, "PrefixListName": "com.amazonaws.eu-west-1.s3", "Cidrs": ["52.218.0.0/17"] }],
+                "SecurityGroups": [{
+                    "GroupId": "sg-01111111111111113", "GroupName": "lists", "Description": "x", "VpcId": VPC,
+                    "IpPermissions": [
+                        { "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "PrefixListIds": [{ "PrefixListId": cloudfront }] },
+                    ],
+                    "IpPermissionsEgress": [
+                        { "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "PrefixListIds": [{ "PrefixListId": s3 }] },
+                    ],
+                }],
+            }),
+        ),
+    ];
+    let imported = imported(&files);
+    made(&imported);
+    let lists = imported.topology["prefix_lists"].as_object().unwrap();
+    assert_eq!(lists.keys().collect::<Vec<_>>(), [cloudfront]);
+    let group = &imported.topology["security_groups"]["sg-01111111111111113"];
+    assert_eq!(
+        group["egress"][0]["prefix_list"],
+        GatewayService::S3.prefix_list().to_string()
+    );
+    assert_eq!(group["ingress"][0]["prefix_list"], cloudfront);
+    let left: Vec<String> = imported.left_out.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        left,
+        [format!(
+            "{cloudfront}: it is called {cloudfront} here: com.amazonaws.global.cloudfront.origin-facing is a name of AWS"
+        )]
     );
 }
 
