@@ -106,6 +106,48 @@ fn refusals_have_ec2_s_words() {
 }
 
 #[test]
+fn refusals_name_what_ec2_names() {
+    let ec2 = Endpoint::new();
+    let (vpc, _) = ec2.network();
+    let group = ec2.get(
+        "CreateSecurityGroup",
+        &format!("GroupName=web&GroupDescription=x&VpcId={vpc}"),
+        "groupId",
+    );
+    for (action, form, code) in [
+        (
+            "DescribeSecurityGroups",
+            "GroupId.1=foo".to_owned(),
+            "InvalidGroupId.Malformed",
+        ),
+        (
+            "DescribeSecurityGroupRules",
+            "Filter.1.Name=group-id&Filter.1.Value.1=foo".to_owned(),
+            "InvalidGroupId.Malformed",
+        ),
+        (
+            "AuthorizeSecurityGroupIngress",
+            format!("GroupId={group}&IpPermissions.1.FromPort=80&IpPermissions.1.ToPort=80"),
+            "InvalidParameterValue",
+        ),
+    ] {
+        assert_eq!(ec2.refusal(action, &form).0, code, "{action} {form}");
+    }
+    let (first, second) = ("i-00000000000000001", "i-00000000000000002");
+    let unknown = ec2.refusal(
+        "DescribeInstances",
+        &format!("InstanceId.1={first}&InstanceId.2={second}"),
+    );
+    assert_eq!(
+        unknown,
+        (
+            "InvalidInstanceID.NotFound".to_owned(),
+            format!("The instance IDs '{first}, {second}' do not exist")
+        )
+    );
+}
+
+#[test]
 fn a_dhcp_option_set_is_tagged_and_found_by_its_tag() {
     let ec2 = Endpoint::new();
     let form = "DhcpConfiguration.1.Key=domain-name&DhcpConfiguration.1.Value.1=example.com";

@@ -72,7 +72,7 @@ impl Outputs {
     }
 
     fn members(&self, place: &str, members: &[(&'static str, Node)], shape: &BTreeMap<String, Output>) {
-        for (name, node) in members {
+        for (name, node) in members.iter().filter(|(_, node)| *node != Node::Absent) {
             let output = shape.get(*name);
             let output = output.unwrap_or_else(|| panic!("AWS has no element {name} in {place}"));
             self.check(&format!("{place}.{name}"), node, output);

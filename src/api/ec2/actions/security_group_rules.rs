@@ -105,10 +105,7 @@ impl GroupPair {
 
 impl IpPermission {
     fn traffic(&self) -> Result<Traffic, Ec2Error> {
-        let protocol = self
-            .ip_protocol
-            .as_deref()
-            .ok_or_else(|| Ec2Error::missing("ipProtocol"))?;
+        let protocol = self.ip_protocol.as_deref().ok_or_else(no_protocol)?;
         traffic(protocol, self.from_port, self.to_port)
     }
 
@@ -137,6 +134,12 @@ impl IpPermission {
             false => Ok(sides),
         }
     }
+}
+
+fn no_protocol() -> Ec2Error {
+    Ec2Error::invalid_value(
+        "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
+    )
 }
 
 fn traffic(protocol: &str, from: Option<i64>, to: Option<i64>) -> Result<Traffic, Ec2Error> {
@@ -519,11 +522,7 @@ impl Action for ModifySecurityGroupRules {
         for update in &self.security_group_rule {
             let request = update.security_group_rule.as_ref();
             let request = request.ok_or_else(|| Ec2Error::missing("SecurityGroupRule"))?;
-            let protocol = request.ip_protocol.as_deref().ok_or_else(|| {
-                Ec2Error::invalid_value(
-                    "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
-                )
-            })?;
+            let protocol = request.ip_protocol.as_deref().ok_or_else(no_protocol)?;
             let change = RuleChange {
                 traffic: traffic(protocol, request.from_port, request.to_port)?,
                 peer: request.peer()?,
