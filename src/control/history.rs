@@ -9,6 +9,7 @@ use super::change_events::events_of;
 use super::controller::{Controller, ControllerConfig, State};
 use super::error::ControlError;
 use super::events::{Author, Event, EventKind};
+use super::ports::OpenPort;
 use super::request::Request;
 use crate::mapping::PortId;
 use crate::model::change::{Change, Commit};
@@ -129,7 +130,14 @@ impl Controller {
                 .map(|interface| interface.id)
                 .collect();
             for (number, interface) in (1..).zip(attached) {
-                state.binding.set_port(interface, PortId::new(number));
+                let Some(port) = PortId::new(number) else { continue };
+                state.binding.set_port(interface, Some(port));
+                let open = OpenPort {
+                    port,
+                    device: "the past".to_owned(),
+                    in_host: false,
+                };
+                state.ports.insert(interface, open);
             }
         }
         controller

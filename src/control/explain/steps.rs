@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::firewall;
 use crate::control::controller::State;
-use crate::datapath::{Destination, DropReason, Fact, Rewrite, Stage, Translation, Verdict};
+use crate::datapath::{Destination, DropReason, Fact, Rewrite, RouteTarget, Stage, Translation, Verdict};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, NetworkAclId, SecurityGroupId, SecurityGroupRuleId, SubnetId};
 
@@ -183,6 +183,14 @@ pub(super) fn step(state: &State, stage: Stage, fact: &Fact) -> Step {
         } => {
             step.subnet_id = state.binding.subnet_id(*subnet);
             step.description = firewall::entry(state, &mut step, *direction, *entry, *allows);
+        }
+        Fact::Route {
+            address,
+            route: Some((range, RouteTarget::Interface(index))),
+        } => {
+            step.address = Some(*address);
+            step.interface_id = id(*index);
+            step.description = format!("{address} is in {range}: route to {}", name(*index));
         }
         Fact::Exempt { address } => step.address = Some(*address),
         Fact::Asked { address }
