@@ -178,9 +178,10 @@ fn a_describe_of_a_thousand_interfaces_with_a_filter_takes_milliseconds() {
         world.interface(Ipv4Addr::from_bits(0x0a00_0100 + number));
     }
     let subnet = world.subnet.id;
-    for (filter, value, found) in [
-        ("private-ip-address", "10.0.2.7".to_owned(), 1),
-        ("subnet-id", subnet.to_string(), 1_000),
+    for (filter, value, found, bound) in [
+        ("private-ip-address", "10.0.2.7".to_owned(), 1, DESCRIBE),
+        // Its answer lists all of them.
+        ("subnet-id", subnet.to_string(), 1_000, 4 * DESCRIBE),
     ] {
         let form = format!(
             "Action=DescribeNetworkInterfaces&Version=2016-11-15&Filter.1.Name={filter}&Filter.1.Value.1={value}"
@@ -197,7 +198,7 @@ fn a_describe_of_a_thousand_interfaces_with_a_filter_takes_milliseconds() {
         eprintln!(
             "DescribeNetworkInterfaces, {found} of {INTERFACES} by {filter}: p50 {half:.1?}, longest {longest:.1?}"
         );
-        assert!(!JUDGED || half <= DESCRIBE, "{filter}: {half:?}");
+        assert!(!JUDGED || half <= bound, "{filter}: {half:?}");
     }
 }
 
