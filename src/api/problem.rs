@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::control::ControlError;
+use crate::model::ModelError;
 use crate::model::error::RefusalKind;
 use crate::model::peering::PeeringError;
-use crate::model::{CidrError, InstanceError, InterfaceError, MappingError, ModelError, RouteTableError};
 use crate::store::StoreError;
 
 /// The media type of a problem document.
@@ -119,32 +119,13 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::NetworkAcl(error) => of_kind(error.kind()),
         ModelError::PrefixList(error) => of_kind(error.kind()),
         ModelError::Endpoint(error) => of_kind(error.kind()),
-        ModelError::NotFound { .. }
-        | ModelError::Mapping(MappingError::NoMapping { .. })
-        | ModelError::RouteTable(RouteTableError::NoRoute { .. }) => StatusCode::NOT_FOUND,
-        ModelError::NameTaken { .. }
-        | ModelError::Cidr(CidrError::Conflict { .. })
-        | ModelError::Cidr(CidrError::Primary { .. })
-        | ModelError::Mapping(MappingError::MoveNotAllowed { .. })
-        | ModelError::Mapping(MappingError::AddressInUse { .. })
-        | ModelError::Mapping(MappingError::Overlap { .. })
-        | ModelError::Mapping(MappingError::NotAssigned { .. })
-        | ModelError::Mapping(MappingError::PrimaryAddress { .. })
-        | ModelError::Mapping(MappingError::SubnetFull { .. })
-        | ModelError::Interface(InterfaceError::MacTaken { .. })
-        | ModelError::Dependents { .. }
-        | ModelError::Interface(InterfaceError::InUse { .. })
-        | ModelError::Interface(InterfaceError::DeleteInUse { .. })
-        | ModelError::Interface(InterfaceError::NotAttached { .. })
-        | ModelError::Instance(InstanceError::DeviceIndexTaken { .. })
-        | ModelError::Instance(InstanceError::State { .. })
-        | ModelError::Instance(InstanceError::Unavailable { .. })
-        | ModelError::Instance(InstanceError::Protected { .. })
-        | ModelError::RouteTable(RouteTableError::RouteExists { .. })
-        | ModelError::RouteTable(RouteTableError::Main { .. })
-        | ModelError::RouteTable(RouteTableError::NotAssociated { .. })
-        | ModelError::RouteTable(RouteTableError::GatewayNotAssociated { .. })
-        | ModelError::Limit { .. } => StatusCode::CONFLICT,
+        ModelError::Cidr(error) => of_kind(error.kind()),
+        ModelError::Mapping(error) => of_kind(error.kind()),
+        ModelError::Interface(error) => of_kind(error.kind()),
+        ModelError::Instance(error) => of_kind(error.kind()),
+        ModelError::RouteTable(error) => of_kind(error.kind()),
+        ModelError::NotFound { .. } => StatusCode::NOT_FOUND,
+        ModelError::NameTaken { .. } | ModelError::Dependents { .. } | ModelError::Limit { .. } => StatusCode::CONFLICT,
         ModelError::ElasticIp(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::FlowLog(error) if error.is_conflict() => StatusCode::CONFLICT,
         ModelError::NatGateway(error) if error.is_conflict() => StatusCode::CONFLICT,
@@ -154,19 +135,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         | ModelError::ElasticIp(_)
         | ModelError::FlowLog(_)
         | ModelError::NatGateway(_)
-        | ModelError::Cidr(CidrError::VpcWithoutIpv4)
-        | ModelError::Cidr(CidrError::Size { .. })
-        | ModelError::Cidr(CidrError::Range { .. })
-        | ModelError::Cidr(CidrError::OutsideVpc { .. })
-        | ModelError::Cidr(CidrError::SubnetWithoutCidr)
-        | ModelError::Mapping(MappingError::OutsideSubnet { .. })
-        | ModelError::Mapping(MappingError::Reserved { .. })
-        | ModelError::Mapping(MappingError::NoFamily { .. })
-        | ModelError::Interface(InterfaceError::BadMac { .. })
-        | ModelError::RouteTable(RouteTableError::Route { .. })
-        | ModelError::RouteTable(RouteTableError::DifferentNetworks { .. })
         | ModelError::DhcpOptions(_)
-        | ModelError::Instance(InstanceError::TagKey { .. })
         | ModelError::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -2,6 +2,8 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::model::error::RefusalKind;
+
 /// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
@@ -100,6 +102,18 @@ impl CidrError {
                 "Choose a block inside of one of the VPC's, or add a block to the VPC first.".into()
             }
             Self::SubnetWithoutCidr => "Give cidr_block (IPv4), ipv6_cidr_block (a /64), or both.".into(),
+        }
+    }
+
+    /// What sort of refusal it is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Conflict { .. } | Self::Primary { .. } => RefusalKind::Conflict,
+            Self::VpcWithoutIpv4
+            | Self::Size { .. }
+            | Self::Range { .. }
+            | Self::OutsideVpc { .. }
+            | Self::SubnetWithoutCidr => RefusalKind::Invalid,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Lists why an edit of an instance is refused.
 
 use super::life::InstanceState;
+use crate::model::error::RefusalKind;
 use crate::model::ids::{InstanceId, InterfaceId};
 
 /// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
@@ -79,6 +80,16 @@ impl InstanceError {
             Self::DeviceIndexTaken { interface, .. } => format!("Detach {interface} first, or choose another index."),
             Self::State { .. } | Self::Unavailable { .. } => "Wait until it is in another state, or leave it.".into(),
             Self::Protected { .. } => "Allow that it is terminated first.".into(),
+        }
+    }
+
+    /// What sort of refusal it is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::DeviceIndexTaken { .. } | Self::State { .. } | Self::Unavailable { .. } | Self::Protected { .. } => {
+                RefusalKind::Conflict
+            }
+            Self::TagKey { .. } => RefusalKind::Invalid,
         }
     }
 }

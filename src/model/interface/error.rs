@@ -1,5 +1,6 @@
 //! Lists why an edit of a network interface is refused.
 
+use crate::model::error::RefusalKind;
 use crate::model::ids::InterfaceId;
 use crate::wire::MacAddr;
 
@@ -69,6 +70,16 @@ impl InterfaceError {
             Self::BadMac { .. } => "Use a unicast address such as 0a:ca:05:9c:fc:14, or leave the field out.".into(),
             Self::InUse { .. } | Self::DeleteInUse { .. } => "Detach it first.".into(),
             Self::NotAttached { .. } => "Attach it first, or leave it.".into(),
+        }
+    }
+
+    /// What sort of refusal it is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::MacTaken { .. } | Self::InUse { .. } | Self::DeleteInUse { .. } | Self::NotAttached { .. } => {
+                RefusalKind::Conflict
+            }
+            Self::BadMac { .. } => RefusalKind::Invalid,
         }
     }
 }

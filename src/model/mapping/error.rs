@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::address::AddressOrPrefix;
+use crate::model::error::RefusalKind;
 use crate::model::ids::{InterfaceId, SubnetId};
 
 /// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
@@ -140,6 +141,20 @@ impl MappingError {
             Self::PrimaryAddress { .. } => "It lasts as long as the interface: delete the interface to free it.".into(),
             Self::SubnetFull { .. } => "Unassign something, or use another subnet.".into(),
             Self::NoFamily { family, .. } => format!("Use a subnet with an {family} CIDR block."),
+        }
+    }
+
+    /// What sort of refusal it is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NoMapping { .. } => RefusalKind::NotFound,
+            Self::MoveNotAllowed { .. }
+            | Self::AddressInUse { .. }
+            | Self::Overlap { .. }
+            | Self::NotAssigned { .. }
+            | Self::PrimaryAddress { .. }
+            | Self::SubnetFull { .. } => RefusalKind::Conflict,
+            Self::OutsideSubnet { .. } | Self::Reserved { .. } | Self::NoFamily { .. } => RefusalKind::Invalid,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use crate::model::error::RefusalKind;
 use crate::model::ids::{InternetGatewayId, RouteTableId, SubnetId};
 
 /// A refusal. `Display` is the message; where tools parse AWS's message it is AWS's, word for word.
@@ -96,6 +97,18 @@ impl RouteTableError {
             Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
             Self::GatewayNotAssociated { .. } => "Show the route table to see its gateways.".into(),
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
+        }
+    }
+
+    /// What sort of refusal it is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NoRoute { .. } => RefusalKind::NotFound,
+            Self::RouteExists { .. }
+            | Self::Main { .. }
+            | Self::NotAssociated { .. }
+            | Self::GatewayNotAssociated { .. } => RefusalKind::Conflict,
+            Self::Route { .. } | Self::DifferentNetworks { .. } => RefusalKind::Invalid,
         }
     }
 }
