@@ -54,6 +54,18 @@ impl GatewayService {
         })
     }
 
+    /// The service whose prefix list this names, by its name in any region or by its identifier.
+    pub(crate) fn of_list(list: &str) -> Option<Self> {
+        let is_meant = |service: &Self| {
+            let region = list.strip_prefix("com.amazonaws.").unwrap_or_default();
+            let region = region
+                .strip_suffix(service.word())
+                .and_then(|region| region.strip_suffix('.'));
+            region.is_some_and(|region| !region.is_empty()) || list == service.prefix_list().to_string()
+        };
+        Self::ALL.into_iter().find(is_meant)
+    }
+
     /// Its addresses: a block of the outside each.
     pub const fn block(self) -> Ipv4Net {
         let first = match self {

@@ -267,7 +267,8 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
     match form.value.peer() {
         Ok(PeerRef::Group(group)) => check_group(topology, vpc, &group.to_string(), form.referenced, mistakes),
         Ok(PeerRef::PrefixList(list))
-            if !topology.prefix_lists.contains_key(&list.to_string()) && service_of(&list.to_string()).is_none() =>
+            if !topology.prefix_lists.contains_key(&list.to_string())
+                && GatewayService::of_list(&list.to_string()).is_none() =>
         {
             let name = list.to_string();
             let known = topology.prefix_lists.keys().map(String::as_str);
@@ -281,19 +282,7 @@ fn check_rule(topology: &Topology, vpc: &str, form: &Spanned<RuleForm>, mistakes
 
 /// The label of a prefix list. That of a service is its identifier, which does not depend on the region as its name does.
 fn list_label(list: &str) -> Label {
-    service_of(list).map_or_else(|| list.to_owned(), |service| service.prefix_list().to_string())
-}
-
-/// The service with gateway endpoints whose prefix list this names, of whatever region: the network knows its own.
-pub(in crate::topology) fn service_of(list: &str) -> Option<GatewayService> {
-    let is_meant = |service: &GatewayService| {
-        let region = list.strip_prefix("com.amazonaws.").unwrap_or_default();
-        let region = region
-            .strip_suffix(service.word())
-            .and_then(|region| region.strip_suffix('.'));
-        region.is_some_and(|region| !region.is_empty()) || list == service.prefix_list().to_string()
-    };
-    GatewayService::ALL.into_iter().find(is_meant)
+    GatewayService::of_list(list).map_or_else(|| list.to_owned(), |service| service.prefix_list().to_string())
 }
 
 fn check_list(list: &Spanned<PrefixListTopology>, mistakes: &mut Vec<Mistake>) {

@@ -19,7 +19,7 @@ use crate::model::network_acl::AclEntry;
 use crate::model::prefix_list::AddressFamily;
 use crate::model::traffic::{Direction, Traffic};
 
-pub(super) use self::desired::{check, resolve, service_of};
+pub(super) use self::desired::{check, resolve};
 pub(super) use self::export::{network_acl, prefix_list, security_group};
 pub(super) use self::running::{Known, read};
 pub(super) use self::steps::subject;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Work, fields_of, items, text};
-use crate::topology::filters::service_of;
+use crate::model::endpoint::GatewayService;
 use crate::topology::vpc_of_default;
 
 impl Work<'_> {
@@ -27,7 +27,7 @@ impl Work<'_> {
     fn prefix_list(&mut self, list: &Value) {
         let id = text(list, "PrefixListId");
         let name = text(list, "PrefixListName");
-        if service_of(name).is_some() {
+        if GatewayService::of_list(name).is_some() {
             // The list of a gateway endpoint's service is always there.
             return;
         }
@@ -75,7 +75,7 @@ impl Work<'_> {
     fn list_of_a_service(&self, id: &str) -> Option<String> {
         let lists = [self.import.list("ManagedPrefixLists"), self.import.list("PrefixLists")];
         let list = lists.concat().into_iter().find(|list| list["PrefixListId"] == id)?;
-        service_of(text(&list, "PrefixListName")).map(|service| service.prefix_list().to_string())
+        GatewayService::of_list(text(&list, "PrefixListName")).map(|service| service.prefix_list().to_string())
     }
 
     fn security_group(&mut self, group: &Value) {
