@@ -11,6 +11,7 @@ use super::scope;
 use crate::control::controller::{Controller, State};
 use crate::control::error::ControlError;
 use crate::control::events::EventKind;
+use crate::model::cidr::overlap;
 use crate::model::fault::{FaultKind, Propagated, PropagationDelay};
 use crate::model::{AddressOrPrefix, InterfaceId, MappingChange, NetworkInterface, ResourceRef, SubnetId};
 
@@ -73,16 +74,12 @@ impl Late {
         let about = |edit: &Edit| match edit {
             Edit::Mappings(changes) => changes
                 .iter()
-                .any(|c| c.subnet == change.subnet && overlap(c.address, change.address)),
+                .any(|c| c.subnet == change.subnet && overlap(c.address.net(), change.address.net())),
             Edit::Routes(_) => false,
         };
         let waiting = self.waiting.iter().filter(|waiting| about(&waiting.edit));
         waiting.map(|waiting| waiting.due).max()
     }
-}
-
-fn overlap(a: AddressOrPrefix, b: AddressOrPrefix) -> bool {
-    a.net().contains(&b.net()) || b.net().contains(&a.net())
 }
 
 /// When an edit reaches the data path.

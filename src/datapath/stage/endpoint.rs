@@ -36,7 +36,7 @@ impl<'a, O: Observer> Context<'a, O> {
         let is_service = GatewayService::ALL
             .iter()
             .any(|service| service.block().contains(&ipv4.source));
-        if !is_service || !self.view.edge.has_endpoints() {
+        if !is_service {
             return None;
         }
         let (view, destination) = (self.view, ipv4.destination);

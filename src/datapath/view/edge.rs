@@ -146,11 +146,6 @@ impl Edge {
         }
     }
 
-    /// Whether any VPC has a gateway endpoint.
-    pub fn has_endpoints(&self) -> bool {
-        !self.endpoints.is_empty()
-    }
-
     /// The VPCs with a gateway endpoint.
     pub fn endpoints(&self) -> impl Iterator<Item = VpcIndex> + '_ {
         self.endpoints.iter().copied()

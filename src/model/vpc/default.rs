@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{CreateVpc, Vpc, VpcAttributes};
+use crate::model::cidr::overlap;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{SubnetId, VpcId};
@@ -171,7 +172,7 @@ impl Command for CreateDefaultSubnet {
             .filter(|subnet| subnet.vpc_id == id)
             .filter_map(|subnet| subnet.cidr_block)
             .collect();
-        let overlaps = |net: &Ipv4Net| taken.iter().any(|other| other.contains(net) || net.contains(other));
+        let overlaps = |net: &Ipv4Net| taken.iter().any(|other| overlap((*other).into(), (*net).into()));
         let length = SUBNET_LENGTH.max(block.prefix_len());
         let mut candidates = block.subnets(length).into_iter().flatten();
         let free = candidates

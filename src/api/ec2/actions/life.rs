@@ -23,12 +23,13 @@ pub(super) fn ids(call: &Call<'_>, given: &[String]) -> Result<Vec<InstanceId>, 
             Err(error) => return Err(error),
         }
     }
-    if unknown.len() > 1 {
-        let message = format!("The instance IDs '{}' do not exist", unknown.join(", "));
-        return Err(Ec2Error::new(InstanceId::NOT_FOUND, message));
-    }
-    if let [only] = unknown[..] {
-        return Err(ModelError::not_found::<InstanceId>(only).into());
+    match unknown[..] {
+        [] => {}
+        [only] => return Err(ModelError::not_found::<InstanceId>(only).into()),
+        _ => {
+            let message = format!("The instance IDs '{}' do not exist", unknown.join(", "));
+            return Err(Ec2Error::new(InstanceId::NOT_FOUND, message));
+        }
     }
     // One that is named twice is one.
     ids.sort();

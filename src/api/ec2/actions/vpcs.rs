@@ -13,6 +13,7 @@ use crate::api::ec2::describe::{Place, Selection};
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::cidr::overlap;
 use crate::model::ids::ResourceRef;
 use crate::model::region::zones_of;
 use crate::model::vpc::{CreateDefaultVpc as CreateDefault, CreateVpc as Create, DeleteVpc as Delete, VpcAttributes};
@@ -204,7 +205,7 @@ pub(super) fn provided_block(call: &Call<'_>) -> Ipv6Net {
         let address = base | (number << 72);
         Ipv6Net::new_assert(address.into(), 56)
     });
-    let overlaps = |net: &Ipv6Net| taken.iter().any(|other| other.contains(net) || net.contains(other));
+    let overlaps = |net: &Ipv6Net| taken.iter().any(|other| overlap((*other).into(), (*net).into()));
     let mut free = candidates.filter(|net| !overlaps(net));
     // 65 536 VPCs have one each before this runs out, and the model then refuses the overlap.
     free.next().unwrap_or_else(|| Ipv6Net::new_assert(base.into(), 56))
