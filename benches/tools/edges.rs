@@ -13,7 +13,7 @@ use localvpc::model::nat_gateway::CreateNatGateway;
 use localvpc::model::route_table::{AssociateRouteTable, CreateRouteTable, EditRoute, RouteEdit, TargetRef};
 use localvpc::model::subnet::CreateSubnet;
 use localvpc::model::vpc::CreateVpc;
-use localvpc::model::{Profile, ResourceRef, SubnetId, VpcId, outside};
+use localvpc::model::{ResourceRef, SubnetId, VpcId, outside};
 use localvpc::switch::port::{PortDevice, TapOptions};
 use localvpc::switch::{Switch, SwitchConfig};
 
@@ -57,15 +57,7 @@ struct Edge {
 
 impl Edge {
     fn build(&self, kind: &str) -> Made<[NetworkInterface; 2]> {
-        let vpc = self.controller.execute(CreateVpc {
-            name: None,
-            cidr_blocks: vec!["10.9.0.0/16".parse()?],
-            ipv6_cidr_blocks: Vec::new(),
-            profile: Arc::new(Profile::aws()),
-            dhcp_options: None,
-            attributes: Default::default(),
-            tags: Default::default(),
-        })?;
+        let vpc = self.controller.execute(CreateVpc::new("10.9.0.0/16".parse()?))?;
         let vpc = vpc.id;
         let subnet = self.subnet(vpc, "10.9.0.0/24")?;
         let inside = self.interface(subnet, INSIDE)?;
@@ -99,13 +91,8 @@ impl Edge {
 
     fn subnet(&self, vpc: VpcId, block: &str) -> Made<SubnetId> {
         let subnet = self.controller.execute(CreateSubnet {
-            name: None,
-            vpc: vpc.into(),
             cidr_block: Some(block.parse()?),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc)
         })?;
         Ok(subnet.id)
     }

@@ -74,23 +74,16 @@ impl World {
         };
         let controller = Controller::new(config);
         let vpc = CreateVpc {
-            attributes: Default::default(),
             name: Some("home".into()),
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
-            profile: Arc::new(Profile::aws()),
-            dhcp_options: None,
-            tags: Default::default(),
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         };
         let vpc = controller.execute(vpc).unwrap();
         let subnet = CreateSubnet {
             name: Some("left".into()),
-            vpc: vpc.id.into(),
             cidr_block: Some("10.0.0.0/16".parse().unwrap()),
             ipv6_cidr_block: Some("2001:db8:0:1::/64".parse().unwrap()),
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc.id)
         };
         let subnet = controller.execute(subnet).unwrap();
         let interface = |address: &str| {

@@ -66,29 +66,19 @@ impl TryRng for Given<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use crate::model::vpc::CreateVpc;
-    use crate::model::{Limits, Network, Profile};
+    use crate::model::{Limits, Network};
 
     #[test]
     fn a_vpc_has_the_identifiers_that_are_given_and_draws_the_others() {
         let mut network = Network::new(Limits::UNBOUNDED);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut make = |draws: Vec<Option<u64>>, block: &str| {
-            let command = CreateVpc {
-                attributes: Default::default(),
-                name: None,
-                cidr_blocks: vec![block.parse().unwrap()],
-                ipv6_cidr_blocks: Vec::new(),
-                profile: Arc::new(Profile::aws()),
-                dhcp_options: None,
-                tags: Default::default(),
-            };
+            let command = CreateVpc::new(block.parse().unwrap());
             network.execute(Identified { draws, command }, &mut rng).unwrap().0
         };
         let vpc = make(vec![Some(7), None, Some(9)], "10.0.0.0/16");

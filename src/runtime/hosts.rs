@@ -488,23 +488,13 @@ mod tests {
     fn configured(profile: Profile) -> (IpNet, Vec<Route>) {
         let controller = Controller::new(ControllerConfig::default());
         let vpc = CreateVpc {
-            attributes: Default::default(),
-            name: None,
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
-            ipv6_cidr_blocks: Vec::new(),
             profile: Arc::new(profile),
-            dhcp_options: None,
-            tags: Default::default(),
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         };
         let vpc = controller.execute(vpc).unwrap();
         let subnet = CreateSubnet {
-            name: None,
-            vpc: vpc.id.into(),
             cidr_block: Some("10.0.1.0/24".parse().unwrap()),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc.id)
         };
         let subnet = controller.execute(subnet).unwrap();
         let interface = CreateInterface {

@@ -14,7 +14,6 @@ use crate::model::command::Command;
 use crate::model::interface::{AddressRequest, CreateInterface};
 use crate::model::mapping::{EditMappings, MappingEdit};
 use crate::model::network::Network;
-use crate::model::profile::Profile;
 use crate::model::route_table::{EditRoute, RouteEdit, TargetRef};
 use crate::model::subnet::{CreateSubnet, DeleteSubnet};
 use crate::model::vpc::CreateVpc;
@@ -52,22 +51,14 @@ impl<'s> Kept<'s> {
     /// A VPC, a subnet, two interfaces, a route, and a subnet that is gone again.
     fn furnish(&mut self) -> (SubnetId, [InterfaceId; 2]) {
         let vpc = self.execute(CreateVpc {
-            attributes: Default::default(),
             name: Some("home".into()),
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
-            profile: Arc::new(Profile::aws()),
-            dhcp_options: None,
             tags: [("team".to_owned(), "net".to_owned())].into(),
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         });
         let subnet = |block: &str| CreateSubnet {
-            name: None,
-            vpc: vpc.id.into(),
             cidr_block: Some(block.parse().unwrap()),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc.id)
         };
         let left = self.execute(subnet("10.0.1.0/24")).id;
         let gone = self.execute(subnet("10.0.2.0/24")).id;

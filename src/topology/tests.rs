@@ -245,23 +245,14 @@ fn what_has_no_name_is_written_under_its_identifier_and_found_again_elsewhere() 
     let mut stage = made(BASE);
     let anonymous = |stage: &mut Rehearsed| {
         let vpc = crate::model::vpc::CreateVpc {
-            attributes: Default::default(),
-            name: None,
-            cidr_blocks: vec!["10.7.0.0/16".parse().unwrap()],
-            ipv6_cidr_blocks: Vec::new(),
             profile: std::sync::Arc::new(crate::model::Profile::lan()),
-            dhcp_options: None,
             tags: [("stage".to_owned(), "no".to_owned())].into(),
+            ..crate::model::vpc::CreateVpc::new("10.7.0.0/16".parse().unwrap())
         };
         let vpc = stage.execute(vpc).unwrap();
         let subnet = crate::model::subnet::CreateSubnet {
-            name: None,
-            vpc: vpc.id.into(),
             cidr_block: Some("10.7.1.0/24".parse().unwrap()),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..crate::model::subnet::CreateSubnet::new(vpc.id)
         };
         let subnet = stage.execute(subnet).unwrap();
         let interface = crate::model::interface::CreateInterface::new(subnet.id);

@@ -70,23 +70,13 @@ impl World {
         let connection = TcpStream::connect(address).unwrap();
         connection.set_nodelay(true).unwrap();
         let vpc = CreateVpc {
-            attributes: Default::default(),
             name: Some("v".into()),
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
-            ipv6_cidr_blocks: Vec::new(),
-            profile: Arc::new(Profile::aws()),
-            tags: Default::default(),
-            dhcp_options: None,
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         };
         controller.execute(vpc).unwrap();
         let subnet = CreateSubnet {
-            name: None,
-            vpc: ResourceRef::new("v"),
             cidr_block: Some("10.0.0.0/16".parse().unwrap()),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(ResourceRef::new("v"))
         };
         let subnet = controller.execute(subnet).unwrap();
         Self {

@@ -42,13 +42,9 @@ struct World {
 impl World {
     fn subnet(&self, vpc: &str, ipv4: &str, ipv6: &str) -> Subnet {
         let command = CreateSubnet {
-            name: None,
-            vpc: localvpc::model::ResourceRef::new(vpc),
             cidr_block: Some(ipv4.parse().unwrap()),
             ipv6_cidr_block: Some(ipv6.parse().unwrap()),
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(localvpc::model::ResourceRef::new(vpc))
         };
         self.controller.execute(command).unwrap()
     }
@@ -96,13 +92,9 @@ fn a_moved_mapping_counts_for_the_next_frames() {
         directory: tempfile::tempdir().unwrap(),
     };
     let vpc = CreateVpc {
-        attributes: Default::default(),
         name: Some("v".into()),
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     world.controller.execute(vpc).unwrap();
     // The sender is in another subnet: its frames go to the router's MAC, whichever interface owns the destination address.

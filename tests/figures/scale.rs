@@ -25,27 +25,14 @@ use localvpc::runtime::{HostSpec, Runtime, RuntimeConfig};
 const BINARY: &str = env!("CARGO_BIN_EXE_localvpc");
 
 fn create_vpc(controller: &Controller, block: &str) -> VpcId {
-    let command = CreateVpc {
-        attributes: Default::default(),
-        name: None,
-        cidr_blocks: vec![block.parse().unwrap()],
-        ipv6_cidr_blocks: Vec::new(),
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
-    };
+    let command = CreateVpc::new(block.parse().unwrap());
     controller.execute(command).unwrap().id
 }
 
 fn create_subnet(controller: &Controller, vpc: VpcId, block: Ipv4Net) -> SubnetId {
     let command = CreateSubnet {
-        name: None,
-        vpc: vpc.into(),
         cidr_block: Some(block),
-        ipv6_cidr_block: None,
-        availability_zone: None,
-        router_mac: None,
-        tags: Default::default(),
+        ..CreateSubnet::new(vpc)
     };
     controller.execute(command).unwrap().id
 }

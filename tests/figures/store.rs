@@ -41,23 +41,16 @@ fn open(folder: &Path, durability: Durability) -> Controller {
 /// A subnet of IPv6 with two interfaces, `x` and `y`.
 fn furnish(controller: &Controller) {
     let vpc = CreateVpc {
-        attributes: Default::default(),
         name: Some("v".into()),
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8:1200::/56".parse().unwrap()],
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     let vpc = controller.execute(vpc).unwrap().id;
     let subnet = CreateSubnet {
         name: Some("s".into()),
-        vpc: vpc.into(),
         cidr_block: Some("10.0.0.0/16".parse().unwrap()),
         ipv6_cidr_block: Some("2001:db8:1200:1::/64".parse().unwrap()),
-        availability_zone: None,
-        router_mac: None,
-        tags: Default::default(),
+        ..CreateSubnet::new(vpc)
     };
     let subnet = controller.execute(subnet).unwrap().id;
     for name in ["x", "y"] {

@@ -9,7 +9,6 @@ use localvpc::control::{ControlError, Controller, ControllerConfig, DevicePlace,
 use localvpc::datapath::FabricWriter;
 use localvpc::model::interface::{AddressRequest, CreateInterface, ModifyInterface};
 use localvpc::model::mapping::{EditMappings, MappingEdit};
-use localvpc::model::profile::Profile;
 use localvpc::model::route_table::{EditRoute, RouteEdit, TargetRef};
 use localvpc::model::security_group::{ModifySecurityGroup, PeerRef, RuleSpec};
 use localvpc::model::subnet::CreateSubnet;
@@ -41,24 +40,15 @@ fn open(state: &std::path::Path) -> Controller {
 /// Two subnets with two attached interfaces each.
 fn furnish(controller: &Controller) {
     let vpc = CreateVpc {
-        attributes: Default::default(),
         name: Some("v".to_owned()),
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
-        ipv6_cidr_blocks: Vec::new(),
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     let vpc = controller.execute(vpc).unwrap().id;
     for (name, block) in [("one", "10.0.1.0/24"), ("two", "10.0.2.0/24")] {
         let subnet = CreateSubnet {
             name: Some(name.to_owned()),
-            vpc: vpc.into(),
             cidr_block: Some(block.parse().unwrap()),
-            ipv6_cidr_block: None,
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc)
         };
         controller.execute(subnet).unwrap();
     }

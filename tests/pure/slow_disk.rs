@@ -8,7 +8,6 @@ use localvpc::control::{ControlError, Controller, ControllerConfig, EventKind, E
 use localvpc::model::change::{Commit, Entry};
 use localvpc::model::interface::{AddressRequest, CreateInterface};
 use localvpc::model::mapping::{EditMappings, MappingEdit};
-use localvpc::model::profile::Profile;
 use localvpc::model::subnet::CreateSubnet;
 use localvpc::model::vpc::CreateVpc;
 use localvpc::model::{AddressOrPrefix, ResourceRef};
@@ -92,23 +91,14 @@ fn world() -> (Controller, Arc<OnDisk>) {
     let kept: Arc<dyn Store> = Arc::<OnDisk>::clone(&store);
     let controller = Controller::open(ControllerConfig::default(), kept).unwrap();
     let vpc = CreateVpc {
-        attributes: Default::default(),
         name: Some("v".into()),
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
-        ipv6_cidr_blocks: Vec::new(),
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     let vpc = controller.execute(vpc).unwrap().id;
     let subnet = CreateSubnet {
         name: Some("s".into()),
-        vpc: vpc.into(),
         cidr_block: Some("10.0.1.0/24".parse().unwrap()),
-        ipv6_cidr_block: None,
-        availability_zone: None,
-        router_mac: None,
-        tags: Default::default(),
+        ..CreateSubnet::new(vpc)
     };
     let subnet = controller.execute(subnet).unwrap().id;
     for (name, last) in [("a", 10), ("b", 11)] {

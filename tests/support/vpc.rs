@@ -15,7 +15,7 @@ use localvpc::model::interface::{AddressRequest, CreateInterface};
 use localvpc::model::mapping::{EditMappings, MappingEdit};
 use localvpc::model::subnet::CreateSubnet;
 use localvpc::model::vpc::CreateVpc;
-use localvpc::model::{InterfaceId, Profile, ResourceRef};
+use localvpc::model::{InterfaceId, ResourceRef};
 use localvpc::runtime::{HostSpec, Runtime, RuntimeConfig};
 
 /// Generous: the machine that runs the tests is busy with other tests.
@@ -24,24 +24,18 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// A VPC with the subnets `left` (10.0.1.0/24, zone `a`) and `right` (10.0.2.0/24, zone `b`), both dual-stack.
 pub(crate) fn furnish(controller: &Controller) {
     let vpc = CreateVpc {
-        attributes: Default::default(),
         name: Some("home".into()),
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
-        profile: Arc::new(Profile::aws()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     controller.execute(vpc).unwrap();
     for (number, name, zone) in [(1, "left", "a"), (2, "right", "b")] {
         let subnet = CreateSubnet {
             name: Some(name.into()),
-            vpc: ResourceRef::new("home"),
             cidr_block: Some(format!("10.0.{number}.0/24").parse().unwrap()),
             ipv6_cidr_block: Some(format!("2001:db8:0:{number}::/64").parse().unwrap()),
             availability_zone: Some(zone.into()),
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(ResourceRef::new("home"))
         };
         controller.execute(subnet).unwrap();
     }

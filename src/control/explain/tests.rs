@@ -36,24 +36,16 @@ impl World {
             cables: Vec::new(),
         };
         let vpc = CreateVpc {
-            attributes: Default::default(),
-            name: None,
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
             ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
             profile: Arc::new(profile),
-            dhcp_options: None,
-            tags: Default::default(),
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         };
         let vpc = world.controller.execute(vpc).unwrap();
         let subnet = |ipv4: &str, ipv6: &str| {
             let spec = CreateSubnet {
-                name: None,
-                vpc: vpc.id.into(),
                 cidr_block: Some(ipv4.parse().unwrap()),
                 ipv6_cidr_block: Some(ipv6.parse().unwrap()),
-                availability_zone: None,
-                router_mac: None,
-                tags: Default::default(),
+                ..CreateSubnet::new(vpc.id)
             };
             world.controller.execute(spec).unwrap().id
         };

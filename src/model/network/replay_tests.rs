@@ -201,13 +201,11 @@ impl World {
         };
         match draw.kind {
             0 => self.accepts(CreateVpc {
-                attributes: Default::default(),
                 name: draw.name(),
-                cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
                 ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
                 profile: Arc::new(if draw.flag { Profile::azure() } else { Profile::aws() }),
-                dhcp_options: None,
                 tags: tags(),
+                ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
             }),
             1 => self.accepts(ModifyVpc {
                 name: Some(draw.name()),
@@ -223,14 +221,12 @@ impl World {
             2 => self.accepts(DeleteVpc(draw.vpc(network))),
             3 | 4 => self.accepts(CreateSubnet {
                 name: draw.name(),
-                vpc: draw.vpc(network),
                 cidr_block: (draw.number > 0).then(|| format!("10.0.{}.0/24", draw.number).parse().unwrap()),
                 ipv6_cidr_block: draw
                     .flag
                     .then(|| format!("2001:db8:0:{}::/64", draw.number).parse().unwrap()),
-                availability_zone: None,
-                router_mac: None,
                 tags: tags(),
+                ..CreateSubnet::new(draw.vpc(network))
             }),
             5 => self.accepts(ModifySubnet {
                 name: Some(draw.name()),

@@ -90,13 +90,9 @@ impl World {
         ipv6: Option<&str>,
     ) -> Result<SubnetId, ModelError> {
         let spec = CreateSubnet {
-            name: None,
-            vpc: vpc.into(),
             cidr_block: ipv4.map(|t| t.parse().unwrap()),
             ipv6_cidr_block: ipv6.map(|t| t.parse().unwrap()),
-            availability_zone: None,
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(vpc)
         };
         self.execute(spec).map(|subnet| subnet.id)
     }
@@ -460,13 +456,8 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
     let mut world = World::new();
     let mut create = |profile: Profile| {
         let spec = CreateVpc {
-            attributes: Default::default(),
-            name: None,
-            cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
-            ipv6_cidr_blocks: vec![],
             profile: Arc::new(profile),
-            tags: Default::default(),
-            dhcp_options: None,
+            ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
         };
         let vpc = world.execute(spec).unwrap().id;
         let subnets = ["10.0.1.0/24", "10.0.2.0/24"].map(|block| world.subnet(vpc, Some(block), None).unwrap());
@@ -496,13 +487,9 @@ fn the_router_s_mac_is_the_profile_s_to_choose() {
 fn the_blocks_of_a_deleted_subnet_are_free_again_also_where_another_shares_its_router_s_mac() {
     let mut world = World::new();
     let spec = CreateVpc {
-        attributes: Default::default(),
-        name: None,
-        cidr_blocks: vec!["10.0.0.0/16".parse().unwrap()],
         ipv6_cidr_blocks: vec!["2001:db8::/56".parse().unwrap()],
         profile: Arc::new(Profile::azure()),
-        tags: Default::default(),
-        dhcp_options: None,
+        ..CreateVpc::new("10.0.0.0/16".parse().unwrap())
     };
     let vpc = world.execute(spec).unwrap().id;
     world.subnet(vpc, Some("10.0.1.0/24"), None).unwrap();

@@ -58,6 +58,21 @@ pub struct CreateSubnet {
     pub tags: Tags,
 }
 
+impl CreateSubnet {
+    /// A subnet of a VPC with defaults otherwise. It takes a block as well.
+    pub fn new(vpc: impl Into<ResourceRef<VpcId>>) -> Self {
+        Self {
+            name: None,
+            vpc: vpc.into(),
+            cidr_block: None,
+            ipv6_cidr_block: None,
+            availability_zone: None,
+            router_mac: None,
+            tags: Tags::new(),
+        }
+    }
+}
+
 /// Changes a subnet; `None` leaves a field unchanged. Its IPv4 block cannot change. Outcome: the changed subnet.
 #[derive(Debug, Clone)]
 pub struct ModifySubnet {

@@ -1,17 +1,14 @@
 //! Makes the default VPC of a region and its default subnets, as EC2 makes them for a new account (VPC guide, "Default VPCs").
 
-use std::sync::Arc;
-
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{CreateVpc, Vpc, VpcAttributes};
+use super::{CreateVpc, Vpc};
 use crate::model::cidr::overlap;
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
 use crate::model::ids::{SubnetId, VpcId};
 use crate::model::internet_gateway::CreateInternetGateway;
 use crate::model::network::Network;
-use crate::model::profile::Profile;
 use crate::model::route_table::{EditRoute, RouteEdit, TargetRef};
 use crate::model::subnet::{CreateSubnet, Subnet};
 
@@ -117,16 +114,7 @@ impl Command for CreateDefaultVpc {
         if let Some(vpc) = edit.default_vpc() {
             return Err(DefaultVpcError::Exists { vpc: vpc.id }.into());
         }
-        let made = CreateVpc {
-            name: None,
-            cidr_blocks: vec![BLOCK],
-            ipv6_cidr_blocks: Vec::new(),
-            profile: Arc::new(Profile::aws()),
-            dhcp_options: None,
-            attributes: VpcAttributes::default(),
-            tags: Default::default(),
-        }
-        .run(edit)?;
+        let made = CreateVpc::new(BLOCK).run(edit)?;
         let vpc = Vpc {
             default: true,
             ..made.clone()
@@ -179,13 +167,9 @@ impl Command for CreateDefaultSubnet {
             .find(|net| !overlaps(net))
             .ok_or(DefaultVpcError::Full { block })?;
         let made = CreateSubnet {
-            name: None,
-            vpc: id.into(),
             cidr_block: Some(free),
-            ipv6_cidr_block: None,
             availability_zone: Some(self.zone),
-            router_mac: None,
-            tags: Default::default(),
+            ..CreateSubnet::new(id)
         }
         .run(edit)?;
         let subnet = Subnet {

@@ -103,6 +103,21 @@ pub struct CreateVpc {
     pub tags: Tags,
 }
 
+impl CreateVpc {
+    /// A VPC as AWS's, with an IPv4 block and defaults otherwise.
+    pub fn new(cidr_block: Ipv4Net) -> Self {
+        Self {
+            name: None,
+            cidr_blocks: vec![cidr_block],
+            ipv6_cidr_blocks: Vec::new(),
+            profile: Arc::new(Profile::aws()),
+            dhcp_options: None,
+            attributes: VpcAttributes::default(),
+            tags: Tags::new(),
+        }
+    }
+}
+
 /// Changes a VPC; `None` leaves a field unchanged. Outcome: the changed VPC.
 #[derive(Debug, Clone)]
 pub struct ModifyVpc {
