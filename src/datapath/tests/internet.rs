@@ -366,7 +366,7 @@ fn a_route_table_of_the_gateway_leads_what_comes_in_to_a_middlebox_with_its_chec
     world.associate("203.0.113.20", OTHER);
     let other = world.send(CLIENT, &udp4("198.51.100.7", "203.0.113.20"));
     assert_eq!(other.map(|(to, _)| to), Ok(OTHER));
-    // A detached middlebox is a black hole, and a local route leads to the host itself.
+    // A detached middlebox is a black hole, and by a local route the packet reaches the host itself.
     world.writer.set_port(world.hosts[TWO].0, None);
     assert_eq!(world.send(CLIENT, &packet), Err(DropReason::Blackhole));
     world.edge.route_inbound(vpc, routes(RouteTarget::Local));

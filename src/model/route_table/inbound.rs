@@ -85,16 +85,16 @@ impl Network {
             RouteTarget::Local | RouteTarget::Interface(_) if within => return Ok(()),
             RouteTarget::Local | RouteTarget::Interface(_) => {
                 format!(
-                    "The route to {destination} leads out of the VPC, and {} is a gateway's",
+                    "The destination {destination} is outside the VPC, and {} is the route table of a gateway",
                     table.id
                 )
             }
             other => format!(
-                "The target {other} is no network interface, and {} is a gateway's",
+                "The target {other} is not a network interface, and {} is the route table of a gateway",
                 table.id
             ),
         };
-        let remedy = "The route table of a gateway leads to network interfaces, for blocks of the VPC and its subnets.";
+        let remedy = "Give routes to network interfaces, for blocks of the VPC and its subnets.";
         Err(refused(text, remedy))
     }
 }
