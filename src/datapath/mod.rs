@@ -81,6 +81,10 @@ struct Context<'a, O> {
     observer: &'a mut O,
     /// What a gateway translates the packet to, where it goes on from there.
     translation: Option<Translation>,
+    /// Octets of the packet behind the frame that is decided about, where that is its beginning in the other family.
+    behind_head: usize,
+    /// Whether it is in another family than the frame that came.
+    from_other_family: bool,
     /// Whether the gateway that it passes splits it.
     in_fragments: bool,
     /// The result of the slow path.
@@ -130,6 +134,8 @@ pub fn decide<'a, O: Observer>(
         effects: &mut output.effects,
         observer,
         translation: None,
+        behind_head: 0,
+        from_other_family: false,
         in_fragments: false,
         aside: Ok(Verdict::Consumed),
     };

@@ -1,15 +1,17 @@
-//! Rewrites a delivered frame in place: MACs and hop count.
+//! Rewrites a delivered frame: in place its MACs, its hop count and what a gateway translates; or as a frame of the other family.
 
 use super::Rewrite;
 use crate::wire::MacAddr;
 use crate::wire::checksum;
-use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4};
+use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::wire::siit;
 
 /// Applies a verdict's rewriting. `pending` says that the transport checksum of the frame is still to be filled in.
 #[inline]
 pub fn apply(frame: &mut [u8], rewrite: Rewrite, pending: bool) {
     match rewrite {
-        Rewrite::None => {}
+        // The other family's frame is written by `in_other_family`.
+        Rewrite::None | Rewrite::ChangeFamily { .. } => {}
         Rewrite::Route {
             destination,
             source,
@@ -28,6 +30,41 @@ pub fn apply(frame: &mut [u8], rewrite: Rewrite, pending: bool) {
             }
         }
     }
+}
+
+/// Writes a frame into `out` in the other family, as a verdict has it; `frame` is not of use after that. Returns the octets of
+/// the new frame; `None` for another rewriting, and for a frame that does not fit or is not translated.
+pub fn in_other_family(frame: &mut [u8], rewrite: Rewrite, pending: bool, out: &mut [u8]) -> Option<usize> {
+    let Rewrite::ChangeFamily {
+        destination,
+        source,
+        translation,
+        host,
+        ..
+    } = rewrite
+    else {
+        return None;
+    };
+    let (ethernet, packet) = out.split_at_mut_checked(ETHERNET_HEADER)?;
+    let given = frame.get_mut(ETHERNET_HEADER..)?;
+    let (ethertype, written) = match host {
+        None => {
+            let written = siit::to_ipv4(given, pending, packet)?;
+            translation.apply(&mut packet[..written.there], pending);
+            (ETHERTYPE_IPV4, written)
+        }
+        Some(host) => {
+            translation.apply(given, pending);
+            (ETHERTYPE_IPV6, siit::to_ipv6(given, host, pending, packet)?)
+        }
+    };
+    if written.there != written.declared {
+        return None;
+    }
+    ethernet[12..].copy_from_slice(&ethertype.to_be_bytes());
+    let octets = ETHERNET_HEADER + written.there;
+    route(&mut out[..octets], destination, source, true);
+    Some(octets)
 }
 
 /// Gives a frame new link-layer addresses. Transport checksums stay right: none covers a hop count or a MAC.

@@ -288,6 +288,8 @@ pub struct Bound {
     pub inside: (IpAddr, u16),
     /// What stands for it.
     pub outside: (IpAddr, u16),
+    /// The other end's address; of NAT64 its IPv4 address.
+    pub remote: IpAddr,
 }
 
 /// Remembers what an observer of the live path is shown of a decision.
@@ -333,12 +335,14 @@ impl Observer for Passage {
                 gateway,
                 inside,
                 outside,
+                remote,
                 ..
             } => {
                 self.nat = Some(Bound {
                     gateway,
                     inside,
                     outside,
+                    remote: remote.0,
                 });
             }
             Fact::Rule {

@@ -4,9 +4,10 @@
 //! An ICMP error quotes the packet that it is about, which went the other way: its addresses and ports are translated back
 //! (RFC 5508, REQ-3 to REQ-5).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::wire::frame::{ETHERNET_HEADER, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::siit::{self, Written};
 
 /// The addresses and ports that a packet has from a gateway on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,49 @@ const HEAD: usize = 256;
 impl Head {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.octets[..self.length]
+    }
+
+    /// The beginning of an IPv6 frame in IPv4, with [`siit::HOST`] in the place of its sender, and how many octets of the packet
+    /// are behind it. `None` for what is not translated.
+    pub(super) fn in_ipv4(frame: &[u8]) -> Option<(Self, usize)> {
+        Self::in_family(frame, ETHERTYPE_IPV4, |packet, out| siit::to_ipv4(packet, false, out))
+    }
+
+    /// The beginning of an IPv4 frame, translated, in IPv6. `host` takes the place of [`siit::HOST`].
+    pub(super) fn in_ipv6(frame: &[u8], translation: &Translation, host: Ipv6Addr) -> Option<(Self, usize)> {
+        let length = frame.len().min(HEAD);
+        let mut beginning = [0; HEAD];
+        beginning[..length].copy_from_slice(&frame[..length]);
+        translation.apply(beginning.get_mut(ETHERNET_HEADER..length)?, false);
+        Self::in_family(&beginning[..length], ETHERTYPE_IPV6, |packet, out| {
+            siit::to_ipv6(packet, host, false, out)
+        })
+    }
+
+    fn in_family(
+        frame: &[u8],
+        ethertype: u16,
+        write: impl FnOnce(&[u8], &mut [u8]) -> Option<Written>,
+    ) -> Option<(Self, usize)> {
+        let mut octets = [0; HEAD];
+        let (ethernet, packet) = octets.split_at_mut(ETHERNET_HEADER);
+        ethernet[..12].copy_from_slice(frame.get(..12)?);
+        ethernet[12..].copy_from_slice(&ethertype.to_be_bytes());
+        let written = write(frame.get(ETHERNET_HEADER..)?, packet)?;
+        let behind = written.declared - written.there;
+        if behind > 0 {
+            let (at, fixed) = match ethertype {
+                ETHERTYPE_IPV4 => (2, 0),
+                _ => (4, siit::IPV6_HEADER),
+            };
+            // At most 256 octets.
+            packet[at..at + 2].copy_from_slice(&((written.there - fixed) as u16).to_be_bytes());
+        }
+        let head = Self {
+            octets,
+            length: ETHERNET_HEADER + written.there,
+        };
+        Some((head, behind))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Defines verdicts and drop reasons. Every dropped frame has one reason, whose name is counted and shown.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use super::state::Asking;
 use super::translate::Translation;
 use super::view::SubnetIndex;
 use crate::mapping::PortId;
-use crate::wire::MacAddr;
+use crate::wire::{MacAddr, siit};
 
 /// The verdict about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,37 @@ pub enum Rewrite {
         /// It goes on in fragments, of this many octets at the most.
         most: Option<u16>,
     },
+    /// A NAT gateway passed it on in the other family (RFC 7915), with a hop less.
+    ChangeFamily {
+        /// The interface's MAC.
+        destination: MacAddr,
+        /// The MAC of the receiving subnet's router.
+        source: MacAddr,
+        /// The IPv4 addresses and ports that it has, with [`HOST`](crate::wire::siit::HOST) for those of the host behind the
+        /// gateway.
+        translation: Translation,
+        /// The host that an IPv4 packet is for; `None` for an IPv6 packet, which becomes IPv4.
+        host: Option<Ipv6Addr>,
+        /// It goes on in fragments, of this many octets at the most.
+        most: Option<u16>,
+    },
+}
+
+impl Rewrite {
+    /// The addresses and ports of both ends that a gateway gives the packet, if one does: of its sender, and of its receiver. A
+    /// port of 0 is what it was.
+    pub fn ends(&self) -> Option<[(IpAddr, u16); 2]> {
+        let (new, host) = match self {
+            Self::None | Self::Route { .. } => return None,
+            Self::Translate { translation, .. } => (translation, None),
+            Self::ChangeFamily { translation, host, .. } => (translation, *host),
+        };
+        let (source, destination) = match host {
+            None => (new.source.into(), new.destination.into()),
+            Some(host) => (siit::embedded(new.source).into(), host.into()),
+        };
+        Some([(source, new.source_port), (destination, new.destination_port)])
+    }
 }
 
 /// Defines an enum without data whose variants have a name in the API and a description.
@@ -345,7 +378,7 @@ named! {
         BlockPublicAccess = "block_public_access",
         /// No host of the outside and no interface behind an internet gateway has the public address.
         IgwUnmapped = "igw_unmapped",
-        /// Neither TCP, UDP nor ICMP over IPv4, at a NAT gateway.
+        /// At a NAT gateway, neither TCP, UDP nor ICMP; or over IPv6, to an address outside of 64:ff9b::/96.
         NatProtocol = "nat_protocol",
         /// A fragment that a NAT gateway does not pass: of TCP or ICMP, or without its first fragment.
         NatFragment = "nat_fragment",

@@ -3,6 +3,8 @@
 //!
 //! Worker threads and the stepped switch run this same code. They differ in what wakes them and in the clock.
 
+mod families;
+
 use std::time::Duration;
 
 use zerocopy::FromBytes;
@@ -352,6 +354,9 @@ impl Executor {
         let Some(destination) = round.table.get(to.get()) else {
             return round.drop_unfinished(self.batch.frame(index), &offload, DropReason::NotAttached);
         };
+        if let Rewrite::ChangeFamily { most, .. } = rewrite {
+            return self.deliver_in_other_family(round, view, ingress, index, offload, destination, (rewrite, most));
+        }
         if let Rewrite::Translate { most: Some(most), .. } = rewrite {
             return self.deliver_in_fragments(round, view, ingress, index, offload, destination, (rewrite, most));
         }

@@ -11,6 +11,7 @@ pub mod mac;
 pub mod neighbor;
 pub mod pcapng;
 pub mod reply;
+pub mod siit;
 pub mod udp;
 pub mod validity;
 

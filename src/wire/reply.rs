@@ -349,41 +349,38 @@ impl ReplyBuffer {
     /// The reset of a TCP connection in the name of the other end (RFC 9293 section 3.10.7.1): acceptable to the sender of
     /// the segment that it answers.
     pub fn tcp_reset(&mut self, frame: &Frame<'_>, packet: &Ipv4Packet<'_>, mac: MacAddr) {
-        let segment = packet.payload();
-        let Some(tcp) = segment.first_chunk::<20>() else { return };
-        let header_length = usize::from(tcp[12] >> 4) * 4;
-        let flags = tcp[13];
-        let octets =
-            segment.len().saturating_sub(header_length) as u32 + u32::from(flags & 1) + u32::from(flags >> 1 & 1);
-        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         let (source, destination) = (packet.source, packet.destination);
+        let pseudo = Sum::new().ipv4_pseudo_header(&destination.octets(), &source.octets(), PROTOCOL_TCP, 20);
+        let Some(message) = reset(packet.payload(), pseudo) else {
+            return;
+        };
         let Ok(bytes) = self.begin(frame, mac, 40) else {
             unreachable!("40 octets fit")
         };
-        let (header, message) = bytes[ETHERNET_HEADER..].split_at_mut(20);
+        let (header, segment) = bytes[ETHERNET_HEADER..].split_at_mut(20);
         header[..12].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, PROTOCOL_TCP, 0, 0]);
         header[12..16].copy_from_slice(&destination.octets());
         header[16..20].copy_from_slice(&source.octets());
         let sum = Sum::new().bytes(header).complement();
         header[10..12].copy_from_slice(&sum.to_be_bytes());
-        message.fill(0);
-        message[..2].copy_from_slice(&tcp[2..4]);
-        message[2..4].copy_from_slice(&tcp[..2]);
-        if flags & 0x10 == 0 {
-            message[8..12].copy_from_slice(&sequence.wrapping_add(octets).to_be_bytes());
-            message[13] = 0x14;
-        } else {
-            message[4..8].copy_from_slice(&tcp[8..12]);
-            message[13] = 0x04;
-        }
-        message[12] = 5 << 4;
-        let sum = Sum::new()
-            .bytes(&destination.octets())
-            .bytes(&source.octets())
-            .bytes(&[0, PROTOCOL_TCP, 0, 20])
-            .bytes(message)
-            .complement();
-        message[16..18].copy_from_slice(&sum.to_be_bytes());
+        segment.copy_from_slice(&message);
+    }
+
+    /// The same over IPv6.
+    pub fn tcp_reset_ipv6(&mut self, frame: &Frame<'_>, packet: &Ipv6Packet<'_>, mac: MacAddr) {
+        let (source, destination) = (packet.source.octets(), packet.destination.octets());
+        let pseudo = Sum::new().ipv6_pseudo_header(&destination, &source, PROTOCOL_TCP, 20);
+        let Some(message) = reset(packet.payload(), pseudo) else {
+            return;
+        };
+        let Ok(bytes) = self.begin(frame, mac, 60) else {
+            unreachable!("60 octets fit")
+        };
+        let (header, segment) = bytes[ETHERNET_HEADER..].split_at_mut(40);
+        header[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 20, PROTOCOL_TCP, 64]);
+        header[8..24].copy_from_slice(&destination);
+        header[24..40].copy_from_slice(&source);
+        segment.copy_from_slice(&message);
     }
 
     /// ICMPv6 Packet Too Big (RFC 4443 section 3.2).
@@ -429,6 +426,30 @@ impl ReplyBuffer {
         bytes[12..14].copy_from_slice(&frame.ethertype.to_be_bytes());
         Ok(bytes)
     }
+}
+
+/// The segment that resets a connection, with a checksum over the sum of its pseudo-header; `None` where the segment that it
+/// answers is cut short.
+fn reset(segment: &[u8], pseudo: Sum) -> Option<[u8; 20]> {
+    let tcp = segment.first_chunk::<20>()?;
+    let header_length = usize::from(tcp[12] >> 4) * 4;
+    let flags = tcp[13];
+    let octets = segment.len().saturating_sub(header_length) as u32 + u32::from(flags & 1) + u32::from(flags >> 1 & 1);
+    let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    let mut message = [0; 20];
+    message[..2].copy_from_slice(&tcp[2..4]);
+    message[2..4].copy_from_slice(&tcp[..2]);
+    if flags & 0x10 == 0 {
+        message[8..12].copy_from_slice(&sequence.wrapping_add(octets).to_be_bytes());
+        message[13] = 0x14;
+    } else {
+        message[4..8].copy_from_slice(&tcp[8..12]);
+        message[13] = 0x04;
+    }
+    message[12] = 5 << 4;
+    let sum = pseudo.bytes(&message).complement();
+    message[16..18].copy_from_slice(&sum.to_be_bytes());
+    Some(message)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::error::ControlError;
 use super::faults::HostState;
 use crate::datapath::{
     Bindings, Connections, Decision, Destination, FrameMeta, Ingress, Memory, PortState, Received, Rewrite, Service,
-    Translation, Verdict, View, responder,
+    Verdict, View, responder,
 };
 use crate::mapping::PortId;
 use crate::model::subnet::plan;
@@ -126,17 +126,17 @@ impl Packet {
     }
 
     /// The packet as its receiver gets it, behind the gateways that translate it.
-    fn arrived(&self, translation: Option<Translation>) -> Self {
-        let Some(new) = translation else {
+    fn arrived(&self, translation: Option<[(IpAddr, u16); 2]>) -> Self {
+        let Some([source, destination]) = translation else {
             return Self { ..*self };
         };
         let or = |port: u16, own: u16| if port == 0 { own } else { port };
         Self {
-            to: new.destination.into(),
-            source: new.source.into(),
-            source_port: or(new.source_port, self.source_port),
-            destination_port: or(new.destination_port, self.destination_port),
-            identifier: or(new.source_port.max(new.destination_port), self.identifier),
+            to: destination.0,
+            source: source.0,
+            source_port: or(source.1, self.source_port),
+            destination_port: or(destination.1, self.destination_port),
+            identifier: or(source.1.max(destination.1), self.identifier),
             ..*self
         }
     }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::firewall;
 use crate::control::controller::State;
-use crate::datapath::{Destination, DropReason, Fact, Rewrite, RouteTarget, Stage, Translation, Verdict};
+use crate::datapath::{Destination, DropReason, Fact, Rewrite, RouteTarget, Stage, Verdict};
 use crate::mapping::InterfaceIndex;
 use crate::model::{InterfaceId, NetworkAclId, SecurityGroupId, SecurityGroupRuleId, SubnetId};
 
@@ -94,9 +94,9 @@ pub struct VerdictView {
     /// port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// For `deliver`: the addresses and ports that gateways give the packet.
+    /// For `deliver`: the addresses and ports of both ends that gateways give the packet.
     #[serde(skip)]
-    pub(super) translation: Option<Translation>,
+    pub(super) translation: Option<[(IpAddr, u16); 2]>,
     /// The service does not answer, or the frame cannot be sent at all.
     #[serde(skip)]
     pub silent: bool,
@@ -226,9 +226,7 @@ pub(super) fn verdict(state: &State, verdict: &Verdict, reply: &[u8]) -> Verdict
             let receiver = state.interface_at_port(*port);
             let to = receiver.map_or_else(|| format!("port {}", port.get()), |id| called(state, id));
             let routed = !matches!(rewrite, Rewrite::None);
-            if let Rewrite::Translate { translation, .. } = rewrite {
-                view.translation = Some(*translation);
-            }
+            view.translation = rewrite.ends();
             view.action = "deliver";
             view.description = format!("Delivered to {to}{}", if routed { " by the router" } else { "" });
             (view.interface_id, view.port, view.routed) = (receiver, Some(port.get()), Some(routed));

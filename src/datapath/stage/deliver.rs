@@ -100,7 +100,7 @@ impl<O: Observer> Context<'_, O> {
     /// Octets of the largest IP packet that the frame is or will be segmented into.
     #[inline(always)]
     pub(in crate::datapath) fn packet_length(&self, frame: &Frame<'_>, packet: &Packet<'_>) -> usize {
-        let whole = frame.bytes().len() - ETHERNET_HEADER;
+        let whole = frame.bytes().len() - ETHERNET_HEADER + self.behind_head;
         if self.meta.segment_size == 0 {
             return whole;
         }

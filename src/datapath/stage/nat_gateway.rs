@@ -4,6 +4,7 @@
 //! A port belongs to one connection: what comes from another address or port is dropped (A2). A connection that nothing was
 //! sent on for 350 s is forgotten; a host that goes on with it gets a reset, the other end is told nothing (A5).
 
+mod nat64;
 pub(super) mod read;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,6 +33,14 @@ enum Outbound {
     Reset,
 }
 
+/// A packet from a host behind a gateway as the host sent it; what is decided about may be its beginning in the other family.
+struct Original<'a> {
+    frame: &'a Frame<'a>,
+    packet: Packet<'a>,
+    /// The host whose connection it is.
+    host: IpAddr,
+}
+
 impl<'a, O: Observer> Context<'a, O> {
     /// A packet that a route sends to a NAT gateway.
     pub(super) fn through_nat(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, gateway: InterfaceIndex) -> Decided {
@@ -39,23 +48,45 @@ impl<'a, O: Observer> Context<'a, O> {
         let subnet = self.view.subnet(nat.subnet).ok_or(DropReason::Blackhole)?;
         self.takes_hop(packet, subnet)?;
         self.network_acls(frame, packet, subnet)?;
-        let Packet::V4(packet) = packet else {
-            return Err(self.nat_drops(nat, DropReason::NatProtocol));
-        };
+        match packet {
+            Packet::V4(ipv4) => {
+                let original = Original {
+                    frame,
+                    packet: *packet,
+                    host: ipv4.source.into(),
+                };
+                self.out_of_nat(frame, ipv4, nat, subnet, &original)
+            }
+            Packet::V6(ipv6) => self.out_of_ipv6(frame, ipv6, nat, subnet),
+        }
+    }
+
+    fn out_of_nat(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Ipv4Packet<'_>,
+        nat: &NatGateway,
+        subnet: &SubnetView,
+        original: &Original<'_>,
+    ) -> Decided {
         if hops_left(&Packet::V4(*packet)) <= 1 {
-            return self.time_exceeded(frame, packet, nat.primary());
+            return self.time_exceeded(original, nat.primary());
         }
         let length = self.packet_length(frame, &Packet::V4(*packet));
-        match self.bound_out(packet, nat, &subnet.profile().nat) {
+        match self.bound_out(packet, original.host, nat, &subnet.profile().nat) {
             Ok(Outbound::As(source, port)) => {
                 self.count_passed(nat, true, packet, length);
-                self.beyond_nat(frame, packet, nat, subnet, (source, port))
+                self.beyond_nat((frame, packet), nat, subnet, (source, port), original)
             }
             Ok(Outbound::Reset) => {
                 if !self.spend(Allowance::Errors) {
                     return Err(DropReason::NatUnsolicited);
                 }
-                self.reply.tcp_reset(frame, packet, self.ingress.subnet.router_mac);
+                let mac = self.ingress.subnet.router_mac;
+                match &original.packet {
+                    Packet::V4(packet) => self.reply.tcp_reset(original.frame, packet, mac),
+                    Packet::V6(packet) => self.reply.tcp_reset_ipv6(original.frame, packet, mac),
+                }
                 Ok(Verdict::Reply(Answered::NatReset))
             }
             Err(reason) => Err(self.nat_drops(nat, reason)),
@@ -69,6 +100,10 @@ impl<'a, O: Observer> Context<'a, O> {
     pub(in crate::datapath) fn for_nat(&mut self, bytes: &[u8], interface: InterfaceIndex) -> Decided {
         let nat = self.view.edge.nat(interface).ok_or(DropReason::NotAttached)?;
         let frame = Frame::parse(bytes)?;
+        // From an IPv6 host to a port of a gateway: what is decided about is not the frame that would be translated.
+        if self.from_other_family {
+            return Err(self.nat_drops(nat, DropReason::NatProtocol));
+        }
         let Packet::V4(packet) = Packet::parse(&frame)? else {
             return Err(self.nat_drops(nat, DropReason::NatProtocol));
         };
@@ -85,6 +120,10 @@ impl<'a, O: Observer> Context<'a, O> {
             return Err(DropReason::HopLimit);
         }
         self.count_passed(nat, false, &packet, length);
+        let inside = match inside {
+            IpAddr::V4(inside) => inside,
+            IpAddr::V6(host) => return self.back_in_ipv6(&frame, &packet, so_far, (host, port), subnet),
+        };
         let vpc = self.view.vpc(subnet.vpc).ok_or(DropReason::NoMapping)?;
         let target = self.local_owner(vpc, inside.into())?;
         let translation = Translation {
@@ -110,25 +149,29 @@ impl<'a, O: Observer> Context<'a, O> {
             translation,
             most: self.in_fragments.then_some(super::internet::MTU),
         };
-        let owner = Some(target.owner);
-        self.hand_over(
+        let (interface, owner) = (&target.interface, Some(target.owner));
+        let mtu = interface.mtu.unwrap_or(target.subnet.profile().mtu);
+        match self.hand_over(
             &frame,
             &Packet::V4(translated),
-            &target.interface,
+            interface,
             target.subnet,
             rewrite,
             owner,
-        )
+        ) {
+            Err(DropReason::TooLong) => self.too_big(&frame, &Packet::V4(packet), mtu),
+            decided => decided,
+        }
     }
 
     /// Routes a packet on from the gateway, by the route table of its subnet.
     fn beyond_nat(
         &mut self,
-        frame: &Frame<'_>,
-        packet: &Ipv4Packet<'_>,
+        (frame, packet): (&Frame<'_>, &Ipv4Packet<'_>),
         nat: &NatGateway,
         subnet: &SubnetView,
         (source, port): (Ipv4Addr, u16),
+        original: &Original<'_>,
     ) -> Decided {
         let address = IpAddr::V4(packet.destination);
         let route = subnet.routes.lookup(address);
@@ -140,7 +183,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 self.not_blocked(subnet, true)?;
                 let public = self.public_of(vpc.index, source)?;
                 if self.is_too_long_to_cross(frame, &Packet::V4(*packet)) {
-                    return self.too_big(frame, &Packet::V4(*packet), super::internet::MTU);
+                    return self.too_big_at_nat(original, super::internet::MTU);
                 }
                 (self.beyond(address)?, public, true)
             }
@@ -174,19 +217,40 @@ impl<'a, O: Observer> Context<'a, O> {
             destination,
             ..*packet
         };
-        let rewrite = Rewrite::Translate {
-            destination: target.interface.mac,
-            source: target.subnet.router_mac,
-            decrement_ttl: true,
-            translation,
-            most: self.in_fragments.then_some(super::internet::MTU),
+        let (destination, router) = (target.interface.mac, target.subnet.router_mac);
+        let most = self.in_fragments.then_some(super::internet::MTU);
+        let rewrite = match original.packet {
+            Packet::V4(_) => Rewrite::Translate {
+                destination,
+                source: router,
+                decrement_ttl: true,
+                translation,
+                most,
+            },
+            Packet::V6(_) => Rewrite::ChangeFamily {
+                destination,
+                source: router,
+                translation,
+                host: None,
+                most,
+            },
         };
         let (interface, owner) = (&target.interface, Some(target.owner));
         let mtu = interface.mtu.unwrap_or(target.subnet.profile().mtu);
         match self.hand_over(frame, &Packet::V4(translated), interface, target.subnet, rewrite, owner) {
-            Err(DropReason::TooLong) => self.too_big(frame, &Packet::V4(*packet), mtu),
+            Err(DropReason::TooLong) => self.too_big_at_nat(original, mtu),
             decided => decided,
         }
+    }
+
+    /// A packet is longer than an IPv4 packet may be behind the gateway: its sender learns how long one of its own family may be
+    /// (RFC 7915 section 5.1).
+    fn too_big_at_nat(&mut self, original: &Original<'_>, mtu: u16) -> Decided {
+        let mtu = match original.packet {
+            Packet::V4(_) => mtu,
+            Packet::V6(_) => mtu.saturating_add(nat64::LONGER),
+        };
+        self.too_big(original.frame, &original.packet, mtu)
     }
 
     /// The network ACL of a subnet, about a packet as it is by then.
@@ -206,6 +270,7 @@ impl<'a, O: Observer> Context<'a, O> {
     fn bound_out(
         &mut self,
         packet: &Ipv4Packet<'_>,
+        host: IpAddr,
         nat: &NatGateway,
         policy: &NatPolicy,
     ) -> Result<Outbound, DropReason> {
@@ -214,7 +279,7 @@ impl<'a, O: Observer> Context<'a, O> {
             protocol: packet.protocol,
             fragments,
             egress_only: false,
-            address: packet.source.into(),
+            address: host,
             port,
             remote: remote.into(),
             remote_port,
@@ -257,7 +322,11 @@ impl<'a, O: Observer> Context<'a, O> {
             Subject::Error { quoted } => {
                 let key = Inside {
                     protocol: quoted.protocol,
-                    address: quoted.destination.into(),
+                    address: if host.is_ipv6() {
+                        host
+                    } else {
+                        quoted.destination.into()
+                    },
                     ..inside(quoted.destination_port, quoted.source, quoted.source_port, false)
                 };
                 let known = self.sent_inside(&key, DropReason::NatUnsolicited)?;
@@ -296,7 +365,7 @@ impl<'a, O: Observer> Context<'a, O> {
         so_far: Translation,
         nat: &NatGateway,
         policy: &NatPolicy,
-    ) -> Result<(Ipv4Addr, u16), DropReason> {
+    ) -> Result<(IpAddr, u16), DropReason> {
         let outside = |port: u16, remote: Ipv4Addr, remote_port: u16, fragments: bool| Outside {
             gateway: nat.interface,
             protocol: packet.protocol,
@@ -324,7 +393,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 let known = self.sent_outside(&key, DropReason::NatUnsolicited)?;
                 self.go_on(&known, flags, false, policy);
                 self.saw_binding(&known.inside, as_ipv4(known.outside), false);
-                let address = host_of(&known)?;
+                let address = known.inside.address;
                 if let Some(identification) = first {
                     let later = Inside {
                         fragments: true,
@@ -339,7 +408,7 @@ impl<'a, O: Observer> Context<'a, O> {
             Subject::Later { identification } => {
                 let key = outside(identification, so_far.source, 0, true);
                 let known = self.sent_outside(&key, DropReason::NatFragment)?;
-                Ok((host_of(&known)?, 0))
+                Ok((known.inside.address, 0))
             }
             Subject::Error { quoted } => {
                 // What it quotes left by the address that the error is for, before the internet gateway.
@@ -349,7 +418,7 @@ impl<'a, O: Observer> Context<'a, O> {
                 };
                 let known = self.sent_outside(&key, DropReason::NatUnsolicited)?;
                 self.saw_binding(&known.inside, as_ipv4(known.outside), false);
-                Ok((host_of(&known)?, known.inside.port))
+                Ok((known.inside.address, known.inside.port))
             }
         }
     }
@@ -368,7 +437,7 @@ impl<'a, O: Observer> Context<'a, O> {
         let open = nat.open_addresses();
         let start = match inside.address {
             IpAddr::V4(address) => address.to_bits() as usize,
-            IpAddr::V6(_) => 0,
+            IpAddr::V6(address) => address.to_bits() as usize,
         };
         for offset in 0..open.len() {
             let address = open[start.wrapping_add(offset) % open.len()];
@@ -443,7 +512,7 @@ impl<'a, O: Observer> Context<'a, O> {
 
     /// Counts a packet on both sides of the gateway.
     fn count_passed(&mut self, nat: &NatGateway, out: bool, packet: &Ipv4Packet<'_>, length: usize) {
-        let octets = packet.bytes.len();
+        let octets = packet.bytes.len() + self.behind_head;
         // A frame that is segmented later counts as the packets that it becomes.
         let packets = octets.div_ceil(length.max(1)) as u32;
         let octets = octets as u32;
@@ -486,21 +555,18 @@ impl<'a, O: Observer> Context<'a, O> {
     }
 
     /// The gateway is a hop: it takes one, and answers from its private address where none is left (A16).
-    fn time_exceeded(&mut self, frame: &Frame<'_>, packet: &Ipv4Packet<'_>, from: Ipv4Addr) -> Decided {
-        if super::route::is_icmp_error(&Packet::V4(*packet)) || !self.spend(Allowance::Errors) {
+    ///
+    /// What it answers an IPv6 host is unknown: nothing here.
+    fn time_exceeded(&mut self, original: &Original<'_>, from: Ipv4Addr) -> Decided {
+        let Packet::V4(packet) = &original.packet else {
+            return Err(DropReason::HopLimit);
+        };
+        if super::route::is_icmp_error(&original.packet) || !self.spend(Allowance::Errors) {
             return Err(DropReason::HopLimit);
         }
         self.reply
-            .time_exceeded(frame, packet, self.ingress.subnet.router_mac, from);
+            .time_exceeded(original.frame, packet, self.ingress.subnet.router_mac, from);
         Ok(Verdict::Reply(Answered::TimeExceeded))
-    }
-}
-
-/// The host behind a binding; a NAT gateway has those of IPv4 alone.
-fn host_of(binding: &Binding) -> Result<Ipv4Addr, DropReason> {
-    match binding.inside.address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(DropReason::NatProtocol),
     }
 }
 

@@ -12,6 +12,7 @@ mod lan;
 mod links;
 mod moves;
 mod nat;
+mod nat64;
 mod neighbor;
 mod router;
 mod routing;

@@ -11,47 +11,49 @@ use proptest::prelude::*;
 use super::lab::v4;
 use crate::datapath::{
     Answered, Decision, Destination, DropReason, Edge, FabricWriter, InterfaceSpec, NatCounter, NatGateway, PortState,
-    Received, RouteTable, RouteTarget, SubnetIndex, SubnetSpec, Verdict, VpcSpec, rewrite,
+    Received, Rewrite, RouteTable, RouteTarget, SubnetIndex, SubnetSpec, Verdict, VpcSpec, rewrite,
 };
 use crate::mapping::{InterfaceIndex, PortId};
 use crate::model::profile::Profile;
 use crate::wire::MacAddr;
 
 /// Hosts a and b in a private subnet, a NAT gateway in a public one, and two hosts of the outside.
-struct World {
-    writer: FabricWriter,
-    hosts: Vec<(InterfaceIndex, MacAddr, MacAddr)>,
-    nat: InterfaceIndex,
+pub(super) struct World {
+    pub(super) writer: FabricWriter,
+    pub(super) hosts: Vec<(InterfaceIndex, MacAddr, MacAddr)>,
+    pub(super) nat: InterfaceIndex,
     public: SubnetIndex,
     edge: Edge,
     ports: Vec<PortState>,
-    now: Duration,
+    pub(super) now: Duration,
 }
 
-const A: usize = 0;
-const B: usize = 1;
-const REMOTE: usize = 2;
-const OTHER: usize = 3;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
+pub(super) const REMOTE: usize = 2;
+pub(super) const OTHER: usize = 3;
 
-const HOST_A: &str = "10.0.2.10";
-const HOST_B: &str = "10.0.2.11";
-const GATEWAY: &str = "10.0.1.220";
+pub(super) const HOST_A: &str = "10.0.2.10";
+pub(super) const HOST_B: &str = "10.0.2.11";
+/// Host a has it too.
+pub(super) const HOST_A6: &str = "2001:db8:0:2::10";
+pub(super) const GATEWAY: &str = "10.0.1.220";
 const SECOND: &str = "10.0.1.221";
-const EIP: &str = "203.0.113.5";
+pub(super) const EIP: &str = "203.0.113.5";
 const EIP2: &str = "203.0.113.6";
-const SERVER: &str = "198.51.100.7";
-const STRANGER: &str = "198.51.100.8";
+pub(super) const SERVER: &str = "198.51.100.7";
+pub(super) const STRANGER: &str = "198.51.100.8";
 
 /// What became of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Arrives(usize, Vec<u8>),
     Answered(Answered, Vec<u8>),
     Dropped(DropReason),
 }
 
 impl Outcome {
-    fn packet(self) -> Vec<u8> {
+    pub(super) fn packet(self) -> Vec<u8> {
         match self {
             Self::Arrives(_, packet) => packet,
             other => panic!("it does not arrive: {other:?}"),
@@ -60,22 +62,22 @@ impl Outcome {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Profile::aws(), true)
     }
 
-    fn with(profile: Profile, public: bool) -> Self {
+    pub(super) fn with(profile: Profile, public: bool) -> Self {
         let mut writer = FabricWriter::new();
         let vpc = writer.add_vpc(VpcSpec {
             profile: Arc::new(profile),
-            cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+            cidrs: vec!["10.0.0.0/16".parse().unwrap(), "2001:db8::/56".parse().unwrap()],
             dhcp_options: Arc::default(),
         });
         let subnet = |writer: &mut FabricWriter, vpc, block: &str, number| {
             writer.add_subnet(SubnetSpec {
                 vpc,
                 ipv4: Some(block.parse().unwrap()),
-                ipv6: None,
+                ipv6: (number == 2).then(|| "2001:db8:0:2::/64".parse().unwrap()),
                 router_mac: MacAddr([2, 0, 0, 0, 1, number]),
             })
         };
@@ -108,12 +110,16 @@ impl World {
             hosts.push((index, mac, MacAddr([2, 0, 0, 0, 1, number])));
         }
         let nat = hosts[4].0;
+        let own: std::net::Ipv6Addr = HOST_A6.parse().unwrap();
+        writer.map(in_private, ipnet::Ipv6Net::from(own).into(), Some(hosts[A].0));
         writer.map(in_public, ipnet::Ipv4Net::from(v4(SECOND)).into(), Some(nat));
         let all: ipnet::IpNet = "0.0.0.0/0".parse().unwrap();
-        let local = RouteTable::local(&["10.0.0.0/16".parse().unwrap()]);
+        let embedded: ipnet::IpNet = "64:ff9b::/96".parse().unwrap();
+        let other: ipnet::IpNet = "::/0".parse().unwrap();
+        let local = RouteTable::local(&["10.0.0.0/16".parse().unwrap(), "2001:db8::/56".parse().unwrap()]);
         let with = |target| {
             let mut routes = local.clone();
-            routes.extend([(all, target)]);
+            routes.extend([(all, target), (embedded, target), (other, target)]);
             Arc::new(routes)
         };
         writer.set_routes(in_private, with(RouteTarget::NatGateway(nat)));
@@ -134,7 +140,7 @@ impl World {
         world
     }
 
-    fn addresses(&mut self, public: bool, addresses: &[(&str, bool)]) {
+    pub(super) fn addresses(&mut self, public: bool, addresses: &[(&str, bool)]) {
         let addresses = addresses.iter().map(|(address, open)| (v4(address), *open)).collect();
         self.edge
             .add_nat(NatGateway::new(self.nat, self.public, public, addresses));
@@ -154,9 +160,10 @@ impl World {
         Decision::about(received, &ingress, view, fabric.memory(&self.ports[from]), self.now)
     }
 
-    fn send(&mut self, from: usize, packet: &[u8]) -> Outcome {
+    pub(super) fn send(&mut self, from: usize, packet: &[u8]) -> Outcome {
         let (_, mac, router) = self.hosts[from];
-        let mut frame = [&router.0[..], &mac.0, &[8, 0], packet].concat();
+        let kind: [u8; 2] = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+        let mut frame = [&router.0[..], &mac.0, &kind, packet].concat();
         let decision = self.decide(from, &frame);
         // A decision that is asked for again is the same.
         assert_eq!(self.decide(from, &frame).verdict, decision.verdict);
@@ -174,7 +181,14 @@ impl World {
                 to: Destination::Port(port),
                 rewrite,
             } => {
-                rewrite::apply(&mut frame, rewrite, false);
+                match rewrite {
+                    Rewrite::ChangeFamily { .. } => {
+                        let mut room = vec![0; frame.len() + 64];
+                        let octets = rewrite::in_other_family(&mut frame, rewrite, false, &mut room);
+                        frame = room[..octets.expect("what was decided is done")].to_vec();
+                    }
+                    _ => rewrite::apply(&mut frame, rewrite, false),
+                }
                 let to = port.get() as usize - 1;
                 assert_eq!(frame[..6], self.hosts[to].1.0, "the receiver's MAC");
                 check(&frame[14..]);
@@ -189,11 +203,11 @@ impl World {
         }
     }
 
-    fn wait(&mut self, seconds: u64) {
+    pub(super) fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
     }
 
-    fn counted(&self, counter: NatCounter) -> u64 {
+    pub(super) fn counted(&self, counter: NatCounter) -> u64 {
         self.writer.fabric().bindings().counters(self.nat).get(counter)
     }
 }
@@ -201,8 +215,10 @@ impl World {
 /// Checksums are right.
 fn check(packet: &[u8]) {
     let parsed = SlicedPacket::from_ip(packet).expect("a whole packet");
-    let Some(etherparse::NetSlice::Ipv4(ip)) = parsed.net else {
-        panic!("no IPv4")
+    let ip = match parsed.net {
+        Some(etherparse::NetSlice::Ipv4(ip)) => ip,
+        Some(etherparse::NetSlice::Ipv6(ip)) => return check_ipv6(&ip, parsed.transport),
+        other => panic!("{other:?}"),
     };
     let header = ip.header().to_header();
     assert_eq!(header.header_checksum, header.calc_header_checksum(), "header checksum");
@@ -223,12 +239,31 @@ fn check(packet: &[u8]) {
     }
 }
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+fn check_ipv6(ip: &etherparse::Ipv6Slice<'_>, transport: Option<TransportSlice<'_>>) {
+    let header = ip.header().to_header();
+    match transport {
+        Some(TransportSlice::Udp(udp)) => {
+            let sum = udp.to_header().calc_checksum_ipv6(&header, udp.payload());
+            assert_eq!(udp.checksum(), sum.unwrap(), "UDP checksum");
+        }
+        Some(TransportSlice::Tcp(tcp)) => {
+            let sum = tcp.to_header().calc_checksum_ipv6(&header, tcp.payload());
+            assert_eq!(tcp.checksum(), sum.unwrap(), "TCP checksum");
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => assert!(
+            icmp.is_checksum_valid(header.source, header.destination),
+            "ICMPv6 checksum"
+        ),
+        _ => {}
+    }
+}
 
-fn tcp((source, sport): (&str, u16), (destination, dport): (&str, u16), flags: u8) -> Vec<u8> {
+const FIN: u8 = 1;
+pub(super) const SYN: u8 = 2;
+pub(super) const RST: u8 = 4;
+pub(super) const ACK: u8 = 16;
+
+pub(super) fn tcp((source, sport): (&str, u16), (destination, dport): (&str, u16), flags: u8) -> Vec<u8> {
     let mut builder =
         PacketBuilder::ipv4(v4(source).octets(), v4(destination).octets(), 64).tcp(sport, dport, 77, 1024);
     for (bit, set) in [(SYN, 0), (ACK, 1), (FIN, 2), (RST, 3)] {
@@ -246,7 +281,7 @@ fn tcp((source, sport): (&str, u16), (destination, dport): (&str, u16), flags: u
     packet
 }
 
-fn udp((source, sport): (&str, u16), (destination, dport): (&str, u16)) -> Vec<u8> {
+pub(super) fn udp((source, sport): (&str, u16), (destination, dport): (&str, u16)) -> Vec<u8> {
     let mut packet = Vec::new();
     PacketBuilder::ipv4(v4(source).octets(), v4(destination).octets(), 64)
         .udp(sport, dport)
@@ -255,7 +290,7 @@ fn udp((source, sport): (&str, u16), (destination, dport): (&str, u16)) -> Vec<u
     packet
 }
 
-fn echo(source: &str, destination: &str, identifier: u16, reply: bool) -> Vec<u8> {
+pub(super) fn echo(source: &str, destination: &str, identifier: u16, reply: bool) -> Vec<u8> {
     let ip = PacketBuilder::ipv4(v4(source).octets(), v4(destination).octets(), 64);
     let icmp = match reply {
         true => ip.icmpv4_echo_reply(identifier, 1),
@@ -267,7 +302,7 @@ fn echo(source: &str, destination: &str, identifier: u16, reply: bool) -> Vec<u8
 }
 
 /// Source and destination with ports, or the identifier in the place of the first.
-fn ends(packet: &[u8]) -> ((String, u16), (String, u16)) {
+pub(super) fn ends(packet: &[u8]) -> ((String, u16), (String, u16)) {
     let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]).to_string();
     let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
     let (sport, dport) = match packet[9] {

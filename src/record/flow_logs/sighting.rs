@@ -14,7 +14,10 @@ use crate::mapping::InterfaceIndex;
 use crate::model::traffic::Direction;
 use crate::switch::observe::{Fate, Observed};
 use crate::wire::flow::{IpPacket, Upper};
-use crate::wire::frame::{ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, PROTOCOL_TCP};
+use crate::wire::frame::{
+    ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP,
+};
+use crate::wire::siit::embedded;
 
 /// Whether rules let a packet through (VPC guide, field `action`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,10 +178,19 @@ fn at_nat(nat: &Bound, sent: &Sighting, beyond: Option<RouteTarget>) -> [Sightin
         }
     };
     let outbound = tuple.source == nat.inside.0;
+    // NAT64: the packet is in the other family on the other side.
+    let changes_family = nat.inside.0.is_ipv6() != nat.remote.is_ipv6();
+    let protocol = match tuple.protocol {
+        PROTOCOL_ICMPV6 if changes_family => PROTOCOL_ICMP,
+        PROTOCOL_ICMP if changes_family => PROTOCOL_ICMPV6,
+        other => other,
+    };
     let (came, went) = if outbound {
         let went = Tuple {
             source: nat.outside.0,
             source_port: port(nat.outside.1),
+            destination: if changes_family { nat.remote } else { tuple.destination },
+            protocol,
             ..tuple
         };
         (tuple, went)
@@ -188,7 +200,14 @@ fn at_nat(nat: &Bound, sent: &Sighting, beyond: Option<RouteTarget>) -> [Sightin
             destination_port: port(own),
             ..tuple
         };
-        (to(nat.outside), to(nat.inside))
+        let mut went = Tuple {
+            protocol,
+            ..to(nat.inside)
+        };
+        if changes_family && let IpAddr::V4(source) = tuple.source {
+            went.source = embedded(source).into();
+        }
+        (to(nat.outside), went)
     };
     let path = match beyond {
         Some(RouteTarget::Internet) if outbound => TrafficPath::InternetGateway,

@@ -75,6 +75,21 @@ impl Segments {
         usize::from(self.headers) - ETHERNET + usize::from(self.size)
     }
 
+    /// The same with a transport header at another offset, in the other family.
+    pub fn in_other_family(self, transport: u16) -> Self {
+        Self {
+            kind: match self.kind {
+                SegmentKind::TcpV4 => SegmentKind::TcpV6,
+                SegmentKind::TcpV6 => SegmentKind::TcpV4,
+                SegmentKind::UdpV4 => SegmentKind::UdpV6,
+                SegmentKind::UdpV6 => SegmentKind::UdpV4,
+            },
+            transport,
+            headers: transport + (self.headers - self.transport),
+            ..self
+        }
+    }
+
     /// The number of frames that a frame of `frame_length` bytes stands for.
     pub fn count(&self, frame_length: usize) -> usize {
         frame_length

@@ -229,7 +229,11 @@ impl Words {
             protocol: (self.0[0] >> 8) as u8,
             fragments: self.0[0] & FRAGMENTS != 0,
             egress_only: self.is_egress_only(),
-            address: self.address(2),
+            // A host of IPv6 may have a connection to an IPv4 address (NAT64). No host's IPv6 address begins with 64 zeros.
+            address: match self.0[2] {
+                0 => self.address(2),
+                upper => IpAddr::V6(Ipv6Addr::from_bits(u128::from(upper) << 64 | u128::from(self.0[3]))),
+            },
             port: (self.0[1] >> 32) as u16,
             remote: self.address(4),
             remote_port: (self.0[1] >> 16) as u16,
