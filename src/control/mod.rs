@@ -19,6 +19,7 @@ mod lookups;
 mod nat_life;
 mod peering_life;
 pub mod ports;
+mod readers;
 pub mod request;
 #[cfg(test)]
 mod resources_tests;
