@@ -9,12 +9,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
+use axum::{Extension, Router};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
-use tower::ServiceExt;
+use tower::{Layer as _, ServiceExt as _};
 
 use super::caller::Caller;
 use super::commands;
@@ -35,6 +35,10 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct InsideApi {
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     state: AppState,
+    /// The routes of all instances.
+    routes: Router,
+    /// Those of the endpoint of the VPC.
+    ec2: Router,
 }
 
 impl InsideApi {
@@ -56,6 +60,8 @@ impl InsideApi {
         });
         Ok(Arc::new(Self {
             threads: Mutex::new(Some(threads)),
+            routes: router(state.clone()),
+            ec2: super::ec2::router(state.clone()),
             state,
         }))
     }
@@ -78,17 +84,16 @@ impl ServeHost for InsideApi {
         let listener = tokio::net::UnixListener::from_std(host.listener)?;
         host.ended.set_nonblocking(true)?;
         let ended = UnixStream::from_std(host.ended)?;
-        let mut state = self.state.clone();
-        state.controller = state
-            .controller
-            .on_behalf_of(Author::Instance(host.instance.as_str().into()));
-        let router = router(state.clone())
-            .layer(Extension(Transport::Instance(host.access)))
-            .layer(Extension(Identity::Host(host.instance.as_str().to_owned())))
-            .layer(Extension(Caller::Unknown));
-        let stop = until_end(ended, state);
+        let author = Author::Instance(host.instance.as_str().into());
+        let routes = self.routes.clone();
+        let routes = Extension(Transport::Instance(host.access)).layer(routes);
+        let routes = Extension(Identity::Host(host.instance.as_str().to_owned())).layer(routes);
+        let routes = Extension(Caller::Unknown).layer(routes);
+        let routes = Extension(author).layer(routes);
+        let routes = axum::ServiceExt::<Request<Body>>::into_make_service(routes);
+        let stop = until_end(ended, self.state.clone());
         threads.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+            if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
                 tracing::warn!(%error, instance = host.instance, "an instance no longer reaches the API");
             }
         });
@@ -112,13 +117,12 @@ impl Endpoint for InsideApi {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         // Its end is near: the host hears that by the answer that is dropped.
         let Some(threads) = threads.as_ref() else { return };
-        let state = self.state.clone();
+        let (state, routes) = (self.state.clone(), self.ec2.clone());
         threads.spawn(async move {
-            let asked = state.clone();
             // The writer of the network may be at work.
-            let caller = commands::run(move || HostCaller::of(&asked, asker)).await;
+            let caller = commands::run(move || HostCaller::of(&state, asker)).await;
             let Ok(Some(caller)) = caller else { return };
-            let response = caller.answer(state, request).await;
+            let response = caller.answer(routes, request).await;
             // The connection may be gone by now.
             let _ = answer.send(response);
         });
@@ -157,13 +161,13 @@ impl HostCaller {
         Some(Self { name, access, identity })
     }
 
-    async fn answer(self, mut state: AppState, request: Request<Bytes>) -> Response<Bytes> {
-        let author = Author::Instance(self.name.as_str().into());
-        state.controller = state.controller.on_behalf_of(author);
-        let router = super::ec2::router(state)
-            .layer(Extension(Transport::Instance(self.access)))
-            .layer(Extension(self.identity));
-        let answered = router.oneshot(request.map(Body::from)).await;
+    async fn answer(self, routes: Router, request: Request<Bytes>) -> Response<Bytes> {
+        let mut request = request.map(Body::from);
+        let extensions = request.extensions_mut();
+        extensions.insert(Author::Instance(self.name.as_str().into()));
+        extensions.insert(Transport::Instance(self.access));
+        extensions.insert(self.identity);
+        let answered = routes.oneshot(request).await;
         let (parts, body) = match answered {
             Ok(response) => response.into_parts(),
             Err(never) => match never {},

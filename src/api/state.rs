@@ -11,7 +11,7 @@ use super::connections::{ConnectionCounts, Connections};
 use super::ec2::{Keys, Memory};
 use super::guard::{GuardConfig, Permissions};
 use super::rest::{Answers, Containers, Opening};
-use crate::control::{ControlError, Controller};
+use crate::control::{Author, ControlError, Controller};
 use crate::model::InterfaceId;
 use crate::runtime::Runtime;
 use crate::scenario::play::StageOptions;
@@ -114,6 +114,14 @@ impl AppState {
     pub fn with_runs(mut self, runs: Arc<Runs>) -> Self {
         self.runs = runs;
         self
+    }
+
+    /// The same state, whose edits have this author.
+    #[must_use]
+    pub fn edited_by(&self, author: Author) -> Self {
+        let mut state = self.clone();
+        state.controller = state.controller.on_behalf_of(author);
+        state
     }
 
     /// The permissions of this server beyond editing the network.

@@ -130,11 +130,14 @@ impl<W: Write> Transcript<W> {
         if self.style.verbose
             && let Some(network) = &report.network
         {
-            self.write(&format!("  network (Mermaid)\n{}", indent(&network.mermaid(), "     ")));
+            self.write(&format!(
+                "  network (Mermaid)\n{}\n",
+                indent(&network.mermaid(), "     ")
+            ));
         }
         if self.style.verbose || report.outcome == RunOutcome::Failed {
             for section in crate::report::reach::sections(&report.reach) {
-                self.write(&format!("  {}\n{}", section.title, indent(&section.body, "     ")));
+                self.write(&format!("  {}\n{}\n", section.title, indent(&section.body, "     ")));
             }
         }
         self.write(&self.programs(report));
@@ -463,6 +466,15 @@ mod tests {
         let transcript = Transcript::new(Vec::new(), PLAIN);
         transcript.summary(&crate::report::full());
         let text = String::from_utf8(transcript.out.into_inner().unwrap()).unwrap();
+        let (shown, last) = text.trim_end().rsplit_once('\n').unwrap();
+        assert!(
+            last.starts_with("FAIL s: "),
+            "the outcome has a line of its own: {last}"
+        );
+        assert!(
+            shown.contains("from the instance at the left to that at the top"),
+            "{shown}"
+        );
         for part in [
             "keepalived on a: ended by itself",
             "cannot-read-its-configuration",

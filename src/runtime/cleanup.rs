@@ -133,7 +133,7 @@ impl std::fmt::Display for Leftovers {
             let folder = folder.display();
             write!(
                 f,
-                "its hosts go on; start it again with --state {folder}, or end them with 'localvpc down --all'"
+                "its hosts go on: a start with --state {folder} takes them over, 'localvpc down --all' ends them"
             )?;
             if self.removed.is_empty() && self.kept.is_empty() {
                 return Ok(());

@@ -59,7 +59,7 @@ pub enum StoreError {
         what: String,
     },
     /// Acknowledged edits are missing at the end.
-    #[error("{}: it ends with revision {found}, but revision {acknowledged} was acknowledged: {} edit(s) are lost",
+    #[error("{}: it ends with revision {found}, but revision {acknowledged} was acknowledged: edits lost: {}",
         path.display(), acknowledged.saturating_sub(*found))]
     Lost {
         /// The file.

@@ -424,7 +424,7 @@ fn files_that_are_not_what_was_written_are_told_and_nothing_of_them_is_used() {
         (
             "an empty file",
             &|folder| fs::write(folder.join("network.db"), "").unwrap(),
-            "it ends with revision 0, but revision 9 was acknowledged: 9 edit(s) are lost",
+            "it ends with revision 0, but revision 9 was acknowledged: edits lost: 9",
             "something else",
         ),
         (

@@ -63,6 +63,8 @@ class Form:
         self.flood_seconds = much(2, 120)
         self.attachments, self.instances, self.runs = much(150, 1000), much(40, 500), much(5, 300)
         self.soak = much(8, 1800)
+        # Before the first reading: the reports of the latest hundred runs are kept, their captures in a file each.
+        self.runs_before = 100 if self.long else 0
         # What the thresholds rest on. Short form: the figures of a debug build on a machine of two cores that other builds kept
         # busy, with room above them. Long form: nothing but what a release build on an idle machine should reach. No whole
         # hour has been played yet; the first one that is replaces these by its figures.
@@ -152,7 +154,9 @@ def runs(server, form):
 def soak(server, form):
     """Random edits, each checked against a model that is a dictionary."""
     chance = random.Random(SEED)
-    addresses = [f"10.0.9.{number}" for number in range(1, 100)]
+    # What the hostile requests have left may have drawn some of them.
+    taken = {mapping["address"] for mapping in server.must("GET", "/v1/mappings")["mappings"]}
+    addresses = [f"10.0.9.{number}" for number in range(1, 100) if f"10.0.9.{number}" not in taken]
     owners, edits, end = {}, 0, time.monotonic() + form.soak
     while time.monotonic() < end:
         address, owner = chance.choice(addresses), chance.choice("ab")
@@ -261,7 +265,9 @@ def play(binary, form, folder):
     findings, watch = [], None
     try:
         # Once for what is made on first use; the long form compares with what a short one leaves.
-        for _, part in parts_of(server, Form()) if form.long else [("", lambda: hostile.requests(server, 20, 1))]:
+        warm = Form()
+        warm.runs = form.runs_before
+        for _, part in parts_of(server, warm) if form.long else [("", lambda: hostile.requests(server, 20, 1))]:
             part()
         before = costs(server.pid)
         watch = Watch(server)

@@ -208,3 +208,23 @@ fn a_keepalived_pair_in_ten_lines_moves_its_address() {
     let output = localvpc(&["run", scenario]).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stdout(&output));
 }
+
+/// Octets of the server's memory that are in use, with so many hosts.
+fn resident(hosts: usize) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let instances: String = (0..hosts).map(|n| format!("  h{n}: {{ subnet: s }}\n")).collect();
+    let network = "vpcs: { v: { cidr_blocks: [10.0.0.0/16] } }\nsubnets: { s: { vpc: v, cidr_block: 10.0.0.0/20 } }";
+    let server = server(&folder, &format!("{network}\ninstances:\n{instances}"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[test]
+#[ignore = "needs root: make test"]
+fn the_api_in_a_host_takes_no_routes_of_its_own() {
+    let (few, many) = (resident(4), resident(104));
+    let each = many.saturating_sub(few) / 100;
+    // The routes of the whole API take half a megabyte.
+    assert!(each < 256 << 10, "{each} octets for each host");
+}

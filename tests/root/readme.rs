@@ -256,6 +256,33 @@ fn hosts_to_play_with_and_the_api_are_as_readme_shows_them() {
     }
 }
 
+#[test]
+#[ignore = "needs root: make test"]
+fn a_network_that_lasts_is_as_readme_shows_it() {
+    let mut place = Place::new();
+    let mut blocks = blocks("A network that lasts").into_iter();
+    let [lab, edits, kill] = [(); 3].map(|()| blocks.next().unwrap());
+    let said = place.serve(&lab[0].command, "Ctrl-C");
+    assert!(fits(&lab[0].output, &said), "{said:#?}");
+    let host = Regex::new(r"nsenter -t (\d+)").unwrap().captures(&said[1]).unwrap()[1].to_owned();
+    for shown in edits {
+        let said = place.play(&shown.command);
+        assert!(fits(&shown.output, &said), "{}\n{said:#?}", shown.command);
+    }
+    assert_eq!(place.play(&kill[0].command), Vec::<String>::new());
+    let said = place.serve(&kill[1].command, "Ctrl-C");
+    assert!(fits(&kill[1].output, &said), "{said:#?}");
+    assert!(
+        said[1].contains(&format!("-t {host} ")),
+        "the host is another: {said:#?}"
+    );
+    let said = place.play(&format!("nsenter -t {host} -a ping -c1 -W5 10.0.1.11"));
+    assert!(said.iter().any(|line| line.contains("1 received")), "{said:#?}");
+    assert_eq!(place.play("kill -INT $(cat shop.state/lock)"), Vec::<String>::new());
+    place.servers.last_mut().unwrap().wait().unwrap();
+    assert_eq!(place.play("localvpc down --all"), Vec::<String>::new());
+}
+
 /// The network that README changes by `next.yaml`.
 const SHOP: &str = "
 vpcs:

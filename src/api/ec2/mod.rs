@@ -27,13 +27,13 @@ mod xml;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Extension, Router};
 
 pub use actions::action_names;
 pub use coverage::{ActionCoverage, coverage, coverage_of};
@@ -43,7 +43,7 @@ pub use state::{Ec2, Memory};
 use crate::api::commands::REQUEST;
 use crate::api::guard::Transport;
 use crate::api::{AppState, Problem};
-use crate::control::Point;
+use crate::control::{Author, Point};
 use crate::lab::ApiAccess;
 use error::Ec2Error;
 use request::Request;
@@ -76,8 +76,7 @@ async fn of_ec2(request: extract::Request, next: Next) -> Response {
 async fn serve(
     State(ec2): State<Arc<Ec2>>,
     method: Method,
-    transport: Option<Extension<Transport>>,
-    caller: Option<Extension<Identity>>,
+    extensions: Extensions,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -86,6 +85,10 @@ async fn serve(
         // No client of EC2 sends this; a person with a browser does.
         return nothing_here();
     }
+    let ec2 = match extensions.get::<Author>() {
+        Some(author) => Arc::new(Ec2::new(ec2.state.edited_by(author.clone()))),
+        None => ec2,
+    };
     let id = request_id();
     let query = query.unwrap_or_default();
     let request = match Request::parse(query.as_bytes(), &body) {
@@ -98,11 +101,11 @@ async fn serve(
         headers: &headers,
         body: &body,
     };
-    let caller = match who_calls(&ec2, &request, &signable, caller.map(|Extension(caller)| caller)) {
+    let caller = match who_calls(&ec2, &request, &signable, extensions.get().cloned()) {
         Ok(caller) => caller,
         Err(error) => return refused(&error, &id, is_sts(&request)),
     };
-    if let Err(error) = may_call(transport.map(|Extension(transport)| transport), &request.action) {
+    if let Err(error) = may_call(extensions.get().copied(), &request.action) {
         return refused(&error, &id, is_sts(&request));
     }
     // An action that is not implemented needs no bucket; STS has limits of its own.

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::block_public_access::{

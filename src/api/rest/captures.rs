@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -14,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking};
-use crate::api::extract::{Query, from_text};
+use crate::api::extract::{Query, State, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::ResourceRef;

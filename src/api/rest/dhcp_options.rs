@@ -1,7 +1,6 @@
 //! Implements `/v1/dhcp-options`: options that DHCP sends with the address. A set never changes; a VPC is given another
 //! one.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::dhcp_options::{CreateDhcpOptions, DeleteDhcpOptions, DhcpOptionSet, DhcpOptions};

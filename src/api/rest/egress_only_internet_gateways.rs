@@ -1,6 +1,5 @@
 //! `/v1/egress-only-internet-gateways`: what hosts of a VPC begin IPv6 connections to the outside by.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::egress_only::{

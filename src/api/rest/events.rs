@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -17,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking};
-use crate::api::extract::Query;
+use crate::api::extract::{Query, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::history::PastEvent;

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
-use crate::api::extract::{Json, NoQuery};
+use crate::api::extract::{Json, NoQuery, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::explain::{FrameSpec, PacketSpec, Protocol, Target};

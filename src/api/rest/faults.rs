@@ -1,6 +1,6 @@
 //! Implements `/v1/faults`: network, service and API faults. Also applies the faults of the API to its requests.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, versions};
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::FaultId;

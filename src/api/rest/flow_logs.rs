@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -15,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, Query, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::flow_log::{

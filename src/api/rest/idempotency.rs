@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use siphasher::sip128::SipHasher13;
 
 use super::largest_body;
 use super::versions::REVISION;
+use crate::api::extract::State;
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::store::Store;

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing;
@@ -16,7 +15,7 @@ use utoipa_axum::routes;
 use super::devices::{AttachRequest, Purpose, open, place};
 use super::{blocking, execute, page_size};
 use crate::api::caller::Caller;
-use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option, from_text};
+use crate::api::extract::{Json, NoQuery, PathParts, Query, State, double_option, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::{ControlError, DevicePlace};

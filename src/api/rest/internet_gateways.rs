@@ -1,6 +1,5 @@
 //! `/v1/internet-gateways`: what a VPC reaches the outside by.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::internet_gateway::{

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing;
@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking, page_size};
-use crate::api::extract::{Json, JsonStream, NoQuery, PathParts, Query, from_text};
+use crate::api::extract::{Json, JsonStream, NoQuery, PathParts, Query, State, from_text};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::ControlError;

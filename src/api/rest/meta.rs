@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::Serialize;
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::extract::NoQuery;
+use crate::api::extract::{NoQuery, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 

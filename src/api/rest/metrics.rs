@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
-use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
-use crate::api::extract::NoQuery;
+use crate::api::extract::{NoQuery, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::events::HISTORY_OCTETS;

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::instances::refused;
 use super::{blocking, instances};
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::Controller;

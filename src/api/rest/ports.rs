@@ -1,6 +1,5 @@
 //! Implements `/v1/ports`: every port of the switch with all counters, including drop reasons.
 
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -8,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
-use crate::api::extract::Query;
+use crate::api::extract::{Query, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::Tracking;

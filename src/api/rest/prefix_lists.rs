@@ -1,6 +1,5 @@
 //! `/v1/prefix-lists`: addresses under one name, for rules of security groups; with a version for each change.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use ipnet::IpNet;
@@ -10,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::control::ControlError;

@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{bad_query, blocking, page_size};
-use crate::api::extract::{NoQuery, PathParts, Query};
+use crate::api::extract::{NoQuery, PathParts, Query, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::change::{Change, Commit};

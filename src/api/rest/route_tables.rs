@@ -1,7 +1,6 @@
 //! Implements `/v1/route-tables`: routes, and the subnets associated with their tables.
 
 use axum::Router;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing;
@@ -12,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, Query, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::naming::Tags;

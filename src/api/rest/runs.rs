@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Extension;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::blocking;
 use super::files::{FileProblem, Refusal, reading, text_of};
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::guard::{Access, AllowExec};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;

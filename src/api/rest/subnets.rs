@@ -1,6 +1,5 @@
 //! Implements `/v1/subnets`.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -10,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, Query, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, Query, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::naming::Tags;

@@ -2,7 +2,7 @@
 //! a file.
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::files::{FileProblem, Refusal, as_problem, reading, text_of};
-use crate::api::extract::{NoQuery, Query};
+use crate::api::extract::{NoQuery, Query, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::file::template::Scope;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -12,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{blocking, execute};
-use crate::api::extract::{Json, NoQuery, PathParts, double_option};
+use crate::api::extract::{Json, NoQuery, PathParts, State, double_option};
 use crate::api::problem::Problem;
 use crate::api::rest::profiles::resolve;
 use crate::api::state::AppState;

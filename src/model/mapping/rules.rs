@@ -113,7 +113,10 @@ impl Effect for Vec<MappingChange> {
     }
 
     fn subject(&self) -> String {
-        format!("{} mapping(s)", self.len())
+        match self.len() {
+            1 => "1 mapping".to_owned(),
+            count => format!("{count} mappings"),
+        }
     }
 
     fn inverse(&self) -> Self {

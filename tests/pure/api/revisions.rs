@@ -205,7 +205,7 @@ async fn the_history_says_who_did_what_and_undoing_takes_it_back() {
             (4, "rest", "CreateInterface")
         ]
     );
-    assert_eq!(history["revisions"][1]["changed"], json!(["1 mapping(s)"]));
+    assert_eq!(history["revisions"][1]["changed"], json!(["1 mapping"]));
     let next = history["next_cursor"].as_str().unwrap();
     let rest = server
         .client

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use super::super::mappings::block_in_path;
 use super::super::{blocking, mappings};
 use super::given::Given;
 use super::reference;
-use crate::api::extract::{Json, NoQuery, PathParts};
+use crate::api::extract::{Json, NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::model::mapping::{AssignAddresses, EditSummary, MappingEdit};

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::super::blocking;
 use super::find;
-use crate::api::extract::{NoQuery, PathParts};
+use crate::api::extract::{NoQuery, PathParts, State};
 use crate::api::problem::Problem;
 use crate::api::state::AppState;
 use crate::record::recorder::CaptureFile;
