@@ -16,6 +16,8 @@ export FUZZ_SECONDS FUZZ_TARGETS FUZZ_TARGET FUZZ_BUILD REPEAT
 FIGURES = --test figures
 # A test that needs root is ignored by `cargo test`. `not_a_test` marks what a test starts and kills.
 AS_ROOT = --include-ignored --skip not_a_test --skip agents_apart
+# They wait for hosts most of the time: two for each CPU.
+ROOT_THREADS ?= $$((2 * $$(nproc)))
 TEST_FIGURES = $(XTASK) figures
 
 .PHONY: help demo install test crash agents attack repeat test-tools lint regenerate fuzz fuzz-build loom clean compiler tools root
@@ -59,7 +61,7 @@ install:
 ## every test: unit, property, golden bytes, API, and scenarios with real hosts and tools
 test: test-tools
 	$(CARGO) test --locked --features planted-panics --all-targets
-	$(CARGO) test --locked --features planted-panics --test root -- $(AS_ROOT)
+	$(CARGO) test --locked --features planted-panics --test root -- $(AS_ROOT) --test-threads $(ROOT_THREADS)
 	$(CARGO) test --locked --features planted-panics --test panics -- $(AS_ROOT)
 	$(CARGO) test --locked --features planted-panics --doc
 	$(TEST_FIGURES) -- $(AS_ROOT) --test-threads 1

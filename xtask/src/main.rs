@@ -99,7 +99,8 @@ fn loom() -> Outcome {
 
 /// Runs the tests that compare figures. Without any optimization a check of a frame takes several times as long, and a copy
 /// does not; so the crate itself is optimized a little, and SQLite, in whose C a commit spends most of its time. The other
-/// dependencies are those of the other tests, and built already.
+/// dependencies are those of the other tests, and built already. Its programs have a folder of their own, `figures` in the target
+/// folder, so that they can be built while other tests run theirs.
 fn figures(arguments: &[&str]) -> Outcome {
     let mut command = cargo(["test", "--locked", "--features", "bench-tools"]);
     for setting in ["opt-level=1", "debug-assertions=false", "overflow-checks=false"] {
@@ -112,7 +113,10 @@ fn figures(arguments: &[&str]) -> Outcome {
             .arg("--config")
             .arg(format!("profile.dev.package.{package}.opt-level=2"));
     }
+    let target = run::variable("CARGO_TARGET_DIR", "target");
     command
+        .env("CARGO_BUILD_BUILD_DIR", &target)
+        .env("CARGO_TARGET_DIR", format!("{target}/figures"))
         .args(["--test", "figures"])
         .args(arguments.iter().copied())
         .run()
