@@ -25,7 +25,9 @@ ACTIONS = {
         AttachNetworkInterface AuthorizeSecurityGroupEgress AuthorizeSecurityGroupIngress CreateDefaultSubnet CreateDefaultVpc CreateDhcpOptions
         CreateEgressOnlyInternetGateway CreateFlowLogs CreateInternetGateway CreateManagedPrefixList CreateNatGateway
         CreateNetworkAcl CreateNetworkAclEntry CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup
-        CreateSubnet CreateTags CreateVpc CreateVpcBlockPublicAccessExclusion CreateVpcEndpoint CreateVpcPeeringConnection DeleteDhcpOptions DeleteEgressOnlyInternetGateway
+        CreateSubnet CreateTags CreateVpc CreateVpcBlockPublicAccessExclusion CreateVpcEndpoint CreateVpcPeeringConnection DeleteDhcpOptions DeleteKeyPair CreateKeyPair ImportKeyPair
+        CreateSubnetCidrReservation DeleteSubnetCidrReservation GetSubnetCidrReservations
+        DeleteEgressOnlyInternetGateway
         DeleteFlowLogs DeleteInternetGateway DeleteManagedPrefixList DeleteNatGateway DeleteNetworkAcl
         DeleteNetworkAclEntry DeleteNetworkInterface DeleteRoute DeleteRouteTable DeleteSecurityGroup DeleteSubnet
         DeleteTags DeleteVpc DeleteVpcBlockPublicAccessExclusion DeleteVpcEndpoints DeleteVpcPeeringConnection DescribeAccountAttributes DescribeAddresses

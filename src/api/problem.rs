@@ -119,6 +119,8 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::NetworkAcl(error) => of_kind(error.kind()),
         ModelError::PrefixList(error) => of_kind(error.kind()),
         ModelError::Endpoint(error) => of_kind(error.kind()),
+        ModelError::KeyPair(error) => of_kind(error.kind()),
+        ModelError::Reservation(error) => of_kind(error.kind()),
         ModelError::Cidr(error) => of_kind(error.kind()),
         ModelError::Mapping(error) => of_kind(error.kind()),
         ModelError::Interface(error) => of_kind(error.kind()),

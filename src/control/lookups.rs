@@ -6,8 +6,8 @@ use crate::datapath::{NatCounters, VpcIndex};
 use crate::model::block_public_access::BlockPublicAccess;
 use crate::model::{
     AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, Endpoint, EndpointId, InternetGateway,
-    InternetGatewayId, NatGateway, NatGatewayId, NetworkInterface, Peering, PeeringId, PrefixList, ResourceRef,
-    SubnetId, VpcId,
+    InternetGatewayId, KeyPair, NatGateway, NatGatewayId, NetworkInterface, Peering, PeeringId, PrefixList,
+    ResourceRef, SubnetId, VpcId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -114,6 +114,11 @@ impl Controller {
     /// What is blocked of the outside; `None` as long as nothing was set.
     pub fn block_public_access(&self) -> Option<BlockPublicAccess> {
         self.read().network.block_public_access().cloned()
+    }
+
+    /// All key pairs, by identifier.
+    pub fn key_pairs(&self) -> Vec<KeyPair> {
+        self.read().network.key_pairs().cloned().collect()
     }
 
     /// The interfaces of the hosts of the outside, by identifier.

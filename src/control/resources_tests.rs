@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::tests::World;
 use super::*;
 use crate::datapath;
 use crate::model::dhcp_options::{CreateDhcpOptions, DhcpOptions, DhcpOptionsChoice};
 use crate::model::fault::FaultSpec;
+use crate::model::instance::life::{LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting};
 use crate::model::interface::{DeleteInterface, ModifyInterface, SettingsChange, TrackingTimeouts};
+use crate::model::key_pair::{AddKeyPair, DeleteKeyPair, KeyType};
 use crate::model::mapping::MappingEdit;
 use crate::model::metadata::{HttpTokens, MetadataChange};
 use crate::model::route_table::{AssociateRouteTable, CreateRouteTable, DisassociateRouteTable, EditRoute, RouteEdit};
@@ -349,6 +351,54 @@ fn a_host_finds_the_security_groups_of_its_interfaces_in_its_metadata() {
     world.controller.execute(change).unwrap();
     assert_eq!(names(), ["web", "default"]);
     assert!(told()[0].0.starts_with("sg-"));
+}
+
+#[test]
+fn a_launched_instance_finds_its_image_and_its_public_key_in_its_metadata_after_the_pair_is_deleted() {
+    let world = World::new();
+    let pair = AddKeyPair {
+        key_name: "mine".into(),
+        key_type: KeyType::Ed25519,
+        public_key: "ssh-ed25519 AAAA".into(),
+        fingerprint: "f".into(),
+        tags: Default::default(),
+        at: SystemTime::UNIX_EPOCH,
+    };
+    let launch = |key_name: &str| {
+        world.controller.execute(LaunchInstances {
+            instances: vec![LaunchInstance {
+                name: None,
+                interfaces: vec![LaunchInterface {
+                    device_index: 0,
+                    interface: NewOrExisting::Existing(world.a.into()),
+                    delete_on_termination: false,
+                }],
+                metadata: MetadataChange::default(),
+                tags: Default::default(),
+                image: "ami-0123456789abcdef0".into(),
+                key_name: Some(key_name.into()),
+                client_token: None,
+                protected: false,
+            }],
+            at: SystemTime::UNIX_EPOCH,
+        })
+    };
+    let unknown = launch("mine").unwrap_err();
+    assert_eq!(unknown.code(), "InvalidKeyPair.NotFound");
+    let pair = world.controller.execute(pair).unwrap();
+    let launched = launch("mine").unwrap().remove(0);
+    world.controller.execute(DeleteKeyPair(pair.id)).unwrap();
+    let shown = MetadataSource::instance(&world.controller, world.index(world.a)).unwrap();
+    let keys: Vec<_> = shown
+        .public_keys
+        .iter()
+        .map(|key| (key.name.as_str(), key.openssh.as_str()))
+        .collect();
+    assert_eq!(keys, [("mine", "ssh-ed25519 AAAA mine")]);
+    assert_eq!(
+        (shown.ami_id.as_str(), shown.reservation_id.clone()),
+        ("ami-0123456789abcdef0", launched.reservation())
+    );
 }
 
 #[test]

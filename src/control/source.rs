@@ -19,7 +19,7 @@ use crate::model::region::{api_names, ip_name, private_domain, public_address_of
 use crate::model::{AddressOrPrefix, InstanceId, InterfaceId, NetworkInterface, SecurityGroupId, Vpc};
 use crate::services::dns::{Holder, HostAddresses, NameSource, Zone};
 use crate::services::imds::MetadataSource;
-use crate::services::imds::document::{Instance, Interface, MetadataOptions, Role};
+use crate::services::imds::document::{Instance, Interface, MetadataOptions, PublicKey, Role};
 use crate::services::ntp::TimeSource;
 
 /// The life of a role's credentials (EC2 guide, "Retrieve security credentials from instance metadata": about 6 hours).
@@ -70,7 +70,7 @@ impl State {
         let launched = own.launched_at.unwrap_or(UNIX_EPOCH);
         let region = region_of(&subnet.availability_zone).to_owned();
         let metadata = &own.metadata;
-        let bits = own.id.to_bits();
+        let launch = own.launch.as_ref();
         // Tags that the instance does not have come from its primary interface.
         let mut tags = interface.tags.clone();
         tags.extend(own.tags.clone());
@@ -78,9 +78,9 @@ impl State {
         tags.extend(name.map(|name| ("Name".to_owned(), name.clone())));
         Some(Instance {
             instance_id: own.id.to_string(),
-            reservation_id: format!("r-0{:016x}", bits.rotate_left(17)),
-            ami_id: "ami-0000000000000c1d0".to_owned(),
-            ami_launch_index: 0,
+            reservation_id: own.reservation(),
+            ami_id: own.image().to_owned(),
+            ami_launch_index: launch.map_or(0, |launch| launch.index),
             instance_type: metadata.instance_type.clone(),
             architecture: match std::env::consts::ARCH {
                 "aarch64" => "arm64".to_owned(),
@@ -96,7 +96,13 @@ impl State {
             block_devices: [("ami", "/dev/xvda"), ("root", "/dev/xvda")]
                 .map(|(name, device)| (name.to_owned(), device.to_owned()))
                 .into(),
-            public_keys: Vec::new(),
+            public_keys: launch
+                .and_then(|launch| {
+                    let (name, openssh) = (launch.key_name.clone()?, launch.authorized_key.clone()?);
+                    Some(PublicKey { name, openssh })
+                })
+                .into_iter()
+                .collect(),
             role: metadata
                 .iam_role
                 .as_deref()

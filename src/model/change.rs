@@ -18,6 +18,7 @@ use super::ids::ResourceId;
 use super::instance::Instance;
 use super::interface::InterfaceRecord;
 use super::internet_gateway::InternetGateway;
+use super::key_pair::KeyPair;
 use super::mapping::MappingChange;
 use super::naming::Names;
 use super::nat_gateway::NatGateway;
@@ -290,6 +291,8 @@ changes! {
     Endpoint(Box<Delta<Endpoint>>),
     /// What is blocked of the outside has changed, or what is excluded from it.
     BlockPublicAccess(Box<Delta<BlockPublicAccess>>),
+    /// A public key is kept, has other tags, or is forgotten.
+    KeyPair(Box<Delta<KeyPair>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

@@ -9,6 +9,7 @@ use super::ids::ResourceId;
 use super::instance::InstanceError;
 use super::interface::InterfaceError;
 use super::internet_gateway::InternetGatewayError;
+use super::key_pair::KeyPairError;
 use super::mapping::MappingError;
 use super::nat_gateway::NatGatewayError;
 use super::network_acl::NetworkAclError;
@@ -16,6 +17,7 @@ use super::peering::PeeringError;
 use super::prefix_list::PrefixListError;
 use super::route_table::RouteTableError;
 use super::security_group::SecurityGroupError;
+use super::subnet::reservation::ReservationError;
 use super::vpc::DefaultVpcError;
 
 /// The kind of a refusal, which determines the status of the answer.
@@ -118,6 +120,12 @@ pub enum ModelError {
     /// A refusal about a gateway endpoint.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// A refusal about a reserved part of a subnet.
+    #[error(transparent)]
+    Reservation(#[from] ReservationError),
+    /// A refusal about a key pair.
+    #[error(transparent)]
+    KeyPair(#[from] KeyPairError),
     /// A refusal about a peering connection.
     #[error(transparent)]
     Peering(#[from] PeeringError),
@@ -164,6 +172,8 @@ impl ModelError {
             "vpcbpa-exclude" => ("exclusion ID", "exclusion"),
             "nat" => ("natGateway ID", "nat_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
+            "scr" => ("subnet CIDR reservation ID", "reservation"),
+            "key" => ("key pair ID", "key_pair"),
             "fl" => ("flow log ID", "flow_log"),
             "eipassoc" => ("association ID", "association"),
             _ => (T::KIND, "id"),
@@ -191,6 +201,8 @@ impl ModelError {
             Self::FlowLog(error) => error.code(),
             Self::NatGateway(error) => error.code(),
             Self::Peering(error) => error.code(),
+            Self::KeyPair(error) => error.code(),
+            Self::Reservation(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::BadName { .. } | Self::NameTaken { .. } | Self::OutOfRange { .. } => "InvalidParameterValue",
             Self::Cidr(error) => error.code(),
@@ -215,6 +227,8 @@ impl ModelError {
             Self::FlowLog(error) => Some(error.field()),
             Self::NatGateway(error) => Some(error.field()),
             Self::Peering(error) => Some(error.field()),
+            Self::KeyPair(error) => Some(error.field()),
+            Self::Reservation(error) => Some(error.field()),
             Self::Endpoint(error) => error.field(),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
             Self::Dependents { .. } | Self::Limit { .. } => None,
@@ -240,6 +254,8 @@ impl ModelError {
             Self::FlowLog(error) => error.remedy().into(),
             Self::NatGateway(error) => error.remedy().into(),
             Self::Peering(error) => error.remedy().into(),
+            Self::KeyPair(error) => error.remedy().into(),
+            Self::Reservation(error) => error.remedy(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),
             Self::NetworkAcl(error) => error.remedy(),

@@ -281,6 +281,20 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a reserved part of a subnet.
+    ReservationId,
+    "scr",
+    "subnet CIDR reservation",
+    "InvalidSubnetCidrReservationID.NotFound"
+);
+resource_id!(
+    /// Names a key pair.
+    KeyPairId,
+    "key",
+    "key pair",
+    "InvalidKeyPair.NotFound"
+);
+resource_id!(
     /// Names a fault.
     FaultId,
     "fault",

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod instance;
 pub mod interface;
 pub mod internet_gateway;
+pub mod key_pair;
 pub mod limits;
 pub mod mapping;
 pub mod naming;
@@ -49,13 +50,14 @@ pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
     AddressAssociationId, AllocationId, BlockPublicAccessId, BpaExclusionId, DhcpOptionsId, EgressOnlyGatewayId,
-    EndpointId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId,
-    NetworkAclId, PeeringId, PrefixListId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
-    VpcId,
+    EndpointId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, KeyPairId, NatGatewayId,
+    NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ReservationId, ResourceRef, RouteTableId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 pub use instance::{Instance, InstanceError, metadata};
 pub use interface::{Attachment, InterfaceError, InterfaceStatus, NetworkInterface};
 pub use internet_gateway::InternetGateway;
+pub use key_pair::{KeyPair, KeyPairError};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange, MappingError};
 pub use nat_gateway::NatGateway;

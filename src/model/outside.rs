@@ -88,6 +88,7 @@ pub(super) fn subnet() -> SubnetState {
         map_public_ip_on_launch: false,
         assign_ipv6_on_creation: false,
         default_for_az: false,
+        reservations: Vec::new(),
         tags: Default::default(),
     };
     SubnetState {

@@ -6,7 +6,9 @@ An answer has to be understood by botocore's parser, and its raw XML may hold no
 those silently. All waiters and paginators of the implemented actions run. Each failure is a line; the last line counts.
 """
 
+import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 
 import boto3
@@ -221,10 +223,36 @@ def options(vpc):
     ec2.delete_dhcp_options(DhcpOptionsId=name)
 
 
+def reservations(subnet):
+    made = ec2.create_subnet_cidr_reservation(
+        SubnetId=subnet, Cidr="10.0.0.128/28", ReservationType="prefix", Description="pods", TagSpecifications=tags("subnet-cidr-reservation", Name="r"))
+    name = made["SubnetCidrReservation"]["SubnetCidrReservationId"]
+    expect("reserved", len(ec2.get_subnet_cidr_reservations(SubnetId=subnet)["SubnetIpv4CidrReservations"]), 1)
+    ec2.delete_subnet_cidr_reservation(SubnetCidrReservationId=name)
+
+
+def keys():
+    """Key pairs, whose private halves OpenSSH reads."""
+    for kind in ("rsa", "ed25519"):
+        made = ec2.create_key_pair(KeyName=kind, KeyType=kind, TagSpecifications=tags("key-pair", Name=kind))
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(made["KeyMaterial"])
+            file.flush()
+            read = subprocess.run(["ssh-keygen", "-y", "-f", file.name], capture_output=True, text=True, check=True).stdout.split()
+            digest = subprocess.run(["ssh-keygen", "-l", "-f", file.name], capture_output=True, text=True, check=True).stdout.split()[1]
+        public = ec2.describe_key_pairs(KeyNames=[kind], IncludePublicKey=True)["KeyPairs"][0]["PublicKey"]
+        expect("public key", public.split(), read[:2] + [kind])
+        if kind == "ed25519":
+            expect("fingerprint", "SHA256:" + made["KeyFingerprint"].rstrip("="), digest)
+        ec2.delete_key_pair(KeyPairId=made["KeyPairId"])
+    ec2.import_key_pair(KeyName="imported", PublicKeyMaterial=" ".join(read[:2]).encode())
+    ec2.get_waiter("key_pair_exists").wait(KeyNames=["imported"], WaiterConfig=FAST)
+
+
 def instances(subnets, interface):
     """Instances as a fencing agent, Terraform and fck-nat handle them; the waiters see every state."""
     ec2.describe_images(Owners=["amazon"])
-    ec2.describe_key_pairs()
+    keys()
     ec2.describe_volumes()
     types = ec2.describe_instance_types(InstanceTypes=["t3.micro", "m5.large"])["InstanceTypes"]
     limits = {one["InstanceType"]: one["NetworkInfo"]["MaximumNetworkInterfaces"] for one in types}
@@ -233,7 +261,7 @@ def instances(subnets, interface):
     ec2.describe_instance_type_offerings(LocationType="availability-zone")
     launch = {
         "ImageId": "ami-0123456789abcdef0", "MinCount": 2, "MaxCount": 2, "SubnetId": subnets[0], "InstanceType": "t3.micro",
-        "UserData": "#!/bin/sh", "CreditSpecification": {"CpuCredits": "unlimited"},
+        "UserData": "#!/bin/sh", "KeyName": "imported", "CreditSpecification": {"CpuCredits": "unlimited"},
         # Terraform says these of every instance.
         "HibernationOptions": {"Configured": False}, "EnclaveOptions": {"Enabled": False}, "Placement": {"AvailabilityZone": "", "Tenancy": ""}, "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": tags("instance", Name="node") + tags("network-interface", node="n"),
@@ -591,6 +619,7 @@ def main():
     routes(vpc, subnets, ids[0])
     options(vpc)
     default_vpc()
+    reservations(subnets[0])
     instances(subnets, ids[0])
     groups(vpc, ids[0])
     network_acls(vpc, subnets)

@@ -34,6 +34,7 @@ const TESTS: &[(&str, &str)] = &[
     ("jq", "jq"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("aws", "awscli"),
+    ("ssh-keygen", "openssh-client"),
     ("/usr/lib/ocf/resource.d/heartbeat/awsvip", "resource-agents"),
 ];
 

@@ -150,6 +150,7 @@ fn a_launch_takes_interfaces_options_and_user_data() {
     ec2.at(0);
     let (_, subnet) = ec2.network();
     let existing = ec2.interface(&subnet);
+    ec2.call("CreateKeyPair", "KeyName=k&KeyType=ed25519").unwrap();
     let form = format!(
         "ImageId=ami-0123456789abcdef0&MinCount=1&MaxCount=1&UserData=IyEvYmluL3No&KeyName=k\
          &NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.NetworkInterfaceId={existing}\
@@ -160,6 +161,7 @@ fn a_launch_takes_interfaces_options_and_user_data() {
     let launched = ec2.call("RunInstances", &form).unwrap();
     let of = |path: &str| text(&launched, &format!("instancesSet.0.{path}")).unwrap();
     let one = of("instanceId");
+    assert_eq!(of("keyName"), "k");
     assert_eq!(of("networkInterfaceSet.0.networkInterfaceId"), existing);
     assert_eq!(of("networkInterfaceSet.1.privateIpAddress"), "10.0.1.99");
     assert_eq!(of("metadataOptions.httpTokens"), "required");
@@ -208,6 +210,14 @@ fn a_launch_takes_interfaces_options_and_user_data() {
         let form = format!("MinCount=1&MaxCount=1&{form}");
         assert_eq!(ec2.refusal("RunInstances", &form).0, code, "{form}");
     }
+    let other = format!("MinCount=1&MaxCount=1&ImageId=ami-0123456789abcdef0&SubnetId={subnet}&KeyName=other");
+    assert_eq!(
+        ec2.refusal("RunInstances", &other),
+        (
+            "InvalidKeyPair.NotFound".to_owned(),
+            "The key pair 'other' does not exist".to_owned()
+        )
+    );
 }
 
 #[test]

@@ -15,9 +15,12 @@ pub mod error;
 mod identity;
 #[cfg(test)]
 mod instance_tests;
+#[cfg(test)]
+mod key_pair_tests;
 mod request;
 mod shape;
 mod signature;
+mod ssh_keys;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -101,8 +101,11 @@ pub struct Launch {
     pub reservation: String,
     /// Its number among those.
     pub index: u32,
-    /// The key pair, of which there is the name alone.
+    /// The name of the key pair.
     pub key_name: Option<String>,
+    /// The line for `authorized_keys`: the instance keeps it when the key pair is deleted.
+    #[serde(default)]
+    pub authorized_key: Option<String>,
     /// What made the request idempotent.
     pub client_token: Option<String>,
 }
@@ -216,6 +219,10 @@ fn launch(
     at: SystemTime,
 ) -> Result<Instance, ModelError> {
     edit.instance_names.check(spec.name.as_deref(), None)?;
+    let authorized_key = match &spec.key_name {
+        Some(name) => Some(edit.key_pair_named(name)?.authorized_key()),
+        None => None,
+    };
     let mut places = Vec::with_capacity(spec.interfaces.len());
     for one in spec.interfaces {
         let interface = match one.interface {
@@ -247,6 +254,7 @@ fn launch(
             reservation,
             index,
             key_name: spec.key_name,
+            authorized_key,
             client_token: spec.client_token,
         }),
         ..made.clone()

@@ -46,6 +46,24 @@ pub struct Instance {
     pub protected: bool,
 }
 
+/// The image of what was not launched: all images are the same host.
+pub const IMAGE: &str = "ami-0000000000000c1d0";
+
+impl Instance {
+    /// The image that it was launched with.
+    pub fn image(&self) -> &str {
+        self.launch.as_ref().map_or(IMAGE, |launch| &launch.image)
+    }
+
+    /// The reservation of its launch, or one of its own.
+    pub fn reservation(&self) -> String {
+        let own = || self.id.to_string().replacen("i-", "r-", 1);
+        self.launch
+            .as_ref()
+            .map_or_else(own, |launch| launch.reservation.clone())
+    }
+}
+
 /// Creates the instance of a primary interface that has none. Outcome: the instance.
 #[derive(Debug, Clone)]
 pub struct CreateInstance {

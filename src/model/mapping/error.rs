@@ -73,9 +73,15 @@ pub enum MappingError {
         /// Its primary address.
         address: IpAddr,
     },
-    /// No free address or aligned prefix is left.
+    /// No free address is left.
     #[error("The specified subnet does not have enough free addresses to satisfy the request.")]
     SubnetFull {
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// No aligned prefix is left. The words are EC2's.
+    #[error("There are not enough free cidr blocks in the specified subnet.")]
+    NoFreePrefix {
         /// The subnet.
         subnet: SubnetId,
     },
@@ -95,6 +101,7 @@ impl MappingError {
         match self {
             Self::AddressInUse { .. } => "InvalidIPAddress.InUse",
             Self::SubnetFull { .. } => "InsufficientFreeAddressesInSubnet",
+            Self::NoFreePrefix { .. } => "InsufficientCidrBlocks",
             Self::OutsideSubnet { .. }
             | Self::Reserved { .. }
             | Self::MoveNotAllowed { .. }
@@ -118,7 +125,7 @@ impl MappingError {
             | Self::NoMapping { .. }
             | Self::PrimaryAddress { .. }
             | Self::NoFamily { .. } => "address",
-            Self::SubnetFull { .. } => "subnet",
+            Self::SubnetFull { .. } | Self::NoFreePrefix { .. } => "subnet",
         }
     }
 
@@ -139,7 +146,7 @@ impl MappingError {
             Self::NotAssigned { address, .. } => format!("Look up who has {address} among the mappings."),
             Self::NoMapping { .. } => "List the mappings of the subnet to see what is assigned.".into(),
             Self::PrimaryAddress { .. } => "It lasts as long as the interface: delete the interface to free it.".into(),
-            Self::SubnetFull { .. } => "Unassign something, or use another subnet.".into(),
+            Self::SubnetFull { .. } | Self::NoFreePrefix { .. } => "Unassign something, or use another subnet.".into(),
             Self::NoFamily { family, .. } => format!("Use a subnet with an {family} CIDR block."),
         }
     }
@@ -153,7 +160,8 @@ impl MappingError {
             | Self::Overlap { .. }
             | Self::NotAssigned { .. }
             | Self::PrimaryAddress { .. }
-            | Self::SubnetFull { .. } => RefusalKind::Conflict,
+            | Self::SubnetFull { .. }
+            | Self::NoFreePrefix { .. } => RefusalKind::Conflict,
             Self::OutsideSubnet { .. } | Self::Reserved { .. } | Self::NoFamily { .. } => RefusalKind::Invalid,
         }
     }

@@ -1,6 +1,7 @@
 //! Stores the mappings of a subnet, which never overlap: an address is owned by one interface, alone or as part of one
 //! delegated prefix. So each family is a set of disjoint intervals, sorted by their first address.
 
+mod draw;
 mod error;
 mod listing;
 mod rules;

@@ -1,15 +1,9 @@
 //! Assigns, moves and unassigns addresses. A list of edits is made in order in the table itself; when one of them is
 //! refused, the earlier ones are reverted, so that no reader sees half of a list.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
-
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rand::Rng;
-
 use super::{AssignAddresses, Assigned, EditMappings, EditSummary, MappingChange, MappingTable, Owner};
 use crate::model::MappingError;
-use crate::model::address::{AddressOrPrefix, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use crate::model::address::AddressOrPrefix;
 use crate::model::change::{Change, Effect, Entry};
 use crate::model::command::{Command, Edit};
 use crate::model::error::ModelError;
@@ -17,11 +11,7 @@ use crate::model::ids::{InterfaceId, ResourceRef, SubnetId};
 use crate::model::interface::AddressRequest;
 use crate::model::limits::Limits;
 use crate::model::network::{Hashed, Network, SubnetState};
-use crate::model::subnet::plan::{assignable, is_reserved};
-
-/// Random draws of a free address before a linear search. A nearly full subnet has long runs of assigned addresses: a
-/// search for each address of a request for thousands took 20 s, and every other request waited.
-const MOST_DRAWS: usize = 256;
+use crate::model::subnet::plan::is_reserved;
 
 /// One edit of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -401,74 +391,6 @@ impl Network {
             .max();
         self.next_sequence = last.unwrap_or(first).max(first);
         sums
-    }
-
-    /// A free address or prefix of the requested kind, drawn at random as by EC2.
-    fn choose_free(
-        &self,
-        id: InterfaceId,
-        kind: AddressRequest,
-        rng: &mut dyn Rng,
-    ) -> Result<AddressOrPrefix, ModelError> {
-        let subnet = self.state(id).record.subnet_id;
-        let state = self.subnet_state(subnet);
-        let ipv6 = matches!(kind, AddressRequest::AnyIpv6 | AddressRequest::AnyIpv6Prefix);
-        let family = if ipv6 { "IPv6" } else { "IPv4" };
-        let Some(block) = state.block(ipv6) else {
-            return Err(ModelError::Mapping(MappingError::NoFamily { subnet, family }));
-        };
-        let step: u128 = match kind {
-            AddressRequest::AnyIpv4Prefix => 1 << (32 - IPV4_PREFIX_LEN),
-            AddressRequest::AnyIpv6Prefix => 1 << (128 - IPV6_PREFIX_LEN),
-            _ => 1,
-        };
-        let bits = |address: IpAddr| match address {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits(),
-        };
-        let candidate = |first: u128| -> AddressOrPrefix {
-            let net = if ipv6 {
-                let length = if step == 1 { 128 } else { IPV6_PREFIX_LEN };
-                IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(first), length))
-            } else {
-                let length = if step == 1 { 32 } else { IPV4_PREFIX_LEN };
-                IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(first as u32), length))
-            };
-            AddressOrPrefix::new(net).expect("the candidate is a multiple of its own size")
-        };
-        // The first four addresses and the last are reserved, and with them the prefixes that contain them.
-        let Range { start, end } = assignable(block);
-        let low = start.next_multiple_of(step);
-        if low + step > end {
-            return Err(ModelError::Mapping(MappingError::SubnetFull { subnet }));
-        }
-        let count = (end - low) / step;
-        let mut draw = || low + (u128::from(rng.next_u64()) % count) * step;
-        let mut start = draw();
-        for _ in 0..MOST_DRAWS {
-            let block = candidate(start);
-            if state.mappings.overlapping(block).is_none() {
-                return Ok(block);
-            }
-            start = draw();
-        }
-        let (mut first, mut wrapped) = (start, false);
-        loop {
-            let block = candidate(first);
-            let Some((taken, _)) = state.mappings.overlapping(block) else {
-                return Ok(block);
-            };
-            first = (bits(taken.net().broadcast()) + 1).next_multiple_of(step);
-            if first + step > end {
-                if wrapped {
-                    return Err(ModelError::Mapping(MappingError::SubnetFull { subnet }));
-                }
-                (first, wrapped) = (low, true);
-            }
-            if wrapped && first >= start && start != low {
-                return Err(ModelError::Mapping(MappingError::SubnetFull { subnet }));
-            }
-        }
     }
 
     pub(super) fn subnet_state(&self, id: SubnetId) -> &SubnetState {

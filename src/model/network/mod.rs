@@ -29,12 +29,13 @@ use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
     AllocationId, BlockPublicAccessId, DhcpOptionsId, EgressOnlyGatewayId, EndpointId, FlowLogId, InstanceId,
-    InterfaceId, InternetGatewayId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId,
-    ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    InterfaceId, InternetGatewayId, KeyPairId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId,
+    PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface, TrackingTimeouts};
 use super::internet_gateway::InternetGateway;
+use super::key_pair::KeyPair;
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::Names;
@@ -87,6 +88,7 @@ pub struct Network {
     pub(super) peerings: BTreeMap<PeeringId, Peering>,
     pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
     pub(super) block_public_access: Option<BlockPublicAccess>,
+    pub(super) key_pairs: BTreeMap<KeyPairId, KeyPair>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
@@ -108,6 +110,8 @@ pub struct Network {
     pub(super) endpoint_names: Names<EndpointId>,
     /// Always empty: it has no name.
     pub(super) block_public_access_names: Names<BlockPublicAccessId>,
+    /// Always empty: a key pair has a name of its own kind.
+    pub(super) no_key_pair_names: Names<KeyPairId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -185,6 +189,7 @@ impl Network {
             peerings: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             block_public_access: None,
+            key_pairs: BTreeMap::new(),
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
@@ -204,6 +209,7 @@ impl Network {
             peering_names: Names::default(),
             endpoint_names: Names::default(),
             block_public_access_names: Names::default(),
+            no_key_pair_names: Names::default(),
             next_sequence: 0,
         }
     }

@@ -1,11 +1,13 @@
 //! Defines a subnet: the part of a VPC's addresses within which frames are forwarded by MAC address.
 
 pub mod plan;
+pub mod reservation;
 mod rules;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use self::reservation::Reservation;
 use crate::model::ids::{ResourceRef, SubnetId, VpcId};
 use crate::model::naming::Tags;
 use crate::wire::MacAddr;
@@ -35,6 +37,9 @@ pub struct Subnet {
     /// Whether it is the default subnet of its zone, in which a launch without a subnet takes place.
     #[serde(default)]
     pub default_for_az: bool,
+    /// Parts that are kept out of what is drawn for interfaces.
+    #[serde(default)]
+    pub reservations: Vec<Reservation>,
     /// Tags other than the name.
     pub tags: Tags,
 }

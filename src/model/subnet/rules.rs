@@ -219,6 +219,7 @@ impl Command for CreateSubnet {
             map_public_ip_on_launch: false,
             assign_ipv6_on_creation: false,
             default_for_az: false,
+            reservations: Vec::new(),
             tags: self.tags,
         };
         edit.create(subnet.clone());

@@ -1,11 +1,8 @@
-//! Images, volumes and key pairs, as far as clients ask for them before they launch: there is one image, each host is made of
-//! this machine's files, and a key pair is a name.
-
-use std::time::UNIX_EPOCH;
+//! Lists images and volumes, as far as clients ask for them before they launch: there is one image, and each host is made of this
+//! machine's files.
 
 use serde::Deserialize;
 
-use super::instances::{IMAGE, image};
 use super::render::ACCOUNT;
 use crate::api::ec2::action::{Action, Answer, Filter};
 use crate::api::ec2::describe::{Place, Selection};
@@ -13,6 +10,7 @@ use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
+use crate::model::instance::IMAGE;
 
 /// This machine's architecture, which every host has.
 pub(super) const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
@@ -103,7 +101,7 @@ impl Action for DescribeImages {
             .controller()
             .instances()
             .iter()
-            .map(|one| image(one).to_owned())
+            .map(|one| one.image().to_owned())
             .collect();
         known.push(IMAGE.to_owned());
         known.extend(self.image_id.iter().cloned());
@@ -156,56 +154,5 @@ impl Action for DescribeVolumes {
         };
         let page = selection.of(call, [], "volumeId", &[])?;
         Ok(vec![("volumeSet", Node::List(page.items)), ("nextToken", page.next)])
-    }
-}
-
-/// Lists key pairs.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(super) struct DescribeKeyPairs {
-    #[serde(default)]
-    key_name: Vec<String>,
-    #[serde(default)]
-    key_pair_id: Vec<String>,
-    #[serde(default)]
-    filter: Vec<Filter>,
-    include_public_key: Option<bool>,
-}
-
-impl Action for DescribeKeyPairs {
-    const NAME: &'static str = "DescribeKeyPairs";
-    const HELP: &'static str = "Lists key pairs: the names that instances were launched with, without keys";
-    const READS: bool = true;
-
-    fn run(self, call: &Call<'_>) -> Answer {
-        let _no_key_is_kept = self.include_public_key;
-        let instances = call.controller().instances();
-        let names = instances.iter().filter_map(|one| one.launch.as_ref()?.key_name.clone());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names.dedup();
-        if let Some(unknown) = self.key_name.iter().find(|name| !names.contains(name)) {
-            let message = format!("The key pair '{}' does not exist", printed(unknown));
-            return Err(Ec2Error::new("InvalidKeyPair.NotFound", message));
-        }
-        if let Some(unknown) = self.key_pair_id.first() {
-            let message = format!("The key pair ID '{}' does not exist", printed(unknown));
-            return Err(Ec2Error::new("InvalidKeyPair.NotFound", message));
-        }
-        let wanted = |name: &&String| self.key_name.is_empty() || self.key_name.contains(name);
-        let items = names.iter().filter(wanted).map(|name| {
-            Node::map([
-                ("keyName", Node::text(name)),
-                ("keyType", Node::text("ed25519")),
-                ("createTime", Node::text(humantime::format_rfc3339_millis(UNIX_EPOCH))),
-                ("tagSet", Node::List(Vec::new())),
-            ])
-        });
-        let selection = Selection {
-            filters: &self.filter,
-            ..Selection::default()
-        };
-        let page = selection.of(call, items, "keyName", &[])?;
-        Ok(vec![("keySet", Node::List(page.items))])
     }
 }

@@ -94,9 +94,6 @@ const PLACES: &[Place] = &[
 const RESERVATION: &str = "reservationId";
 const OWNER: &str = "ownerId";
 
-/// The image of instances that no image was named for.
-pub(super) const IMAGE: &str = "ami-0000000000000c1d0";
-
 /// The identifier of an attachment: the same for as long as the interface is attached to the instance.
 pub(super) fn attachment_id(interface: InterfaceId, instance: InstanceId) -> String {
     let bits = interface.to_bits() ^ instance.to_bits().rotate_left(11);
@@ -222,11 +219,6 @@ pub(super) fn state_of(call: &Call<'_>, instance: &Instance) -> InstanceState {
     }
 }
 
-/// Its image: all of them are the same host.
-pub(super) fn image(instance: &Instance) -> &str {
-    instance.launch.as_ref().map_or(IMAGE, |launch| &launch.image)
-}
-
 /// The `InstanceMetadataOptionsResponse` of EC2's answers.
 pub(super) fn metadata_options(metadata: &InstanceMetadata) -> Node {
     let on = |flag: bool| Node::text(if flag { "enabled" } else { "disabled" });
@@ -272,7 +264,7 @@ pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
     let name = instance.name.as_deref().or_else(own_name);
     Node::map([
         ("instanceId", Node::text(instance.id)),
-        ("imageId", Node::text(image(instance))),
+        ("imageId", Node::text(instance.image())),
         ("instanceState", state(state_of(call, instance))),
         (
             "privateDnsName",
@@ -371,15 +363,6 @@ fn profile(instance: InstanceId, role: &str) -> Node {
     ])
 }
 
-/// The reservation of an instance: that of its launch, or one of its own.
-pub(super) fn reservation_of(instance: &Instance) -> String {
-    let own = || instance.id.to_string().replacen("i-", "r-", 1);
-    instance
-        .launch
-        .as_ref()
-        .map_or_else(own, |launch| launch.reservation.clone())
-}
-
 /// The `Reservation` of EC2's answers.
 pub(super) fn reservation(id: &str, instances: Vec<Node>) -> Vec<(&'static str, Node)> {
     vec![
@@ -416,11 +399,11 @@ impl Action for DescribeInstances {
             next_token: self.next_token.as_deref(),
         };
         let mut all = call.controller().instances();
-        all.sort_by_key(|one| (reservation_of(one), one.launch.as_ref().map(|launch| launch.index)));
+        all.sort_by_key(|one| (one.reservation(), one.launch.as_ref().map(|launch| launch.index)));
         // Filters ask for the reservation and its owner, too, which the answer says once for all of its instances.
         let items = all.iter().map(|one| match instance(call, one) {
             Node::Map(mut elements) => {
-                elements.push((RESERVATION, Node::text(reservation_of(one))));
+                elements.push((RESERVATION, Node::text(one.reservation())));
                 elements.push((OWNER, Node::text(ACCOUNT)));
                 Node::Map(elements)
             }

@@ -10,7 +10,7 @@ use super::ids::{id, reference, references};
 use super::images::check_image;
 use super::instance_attributes::credits_of;
 use super::instance_types;
-use super::instances::{instance, reservation, reservation_of};
+use super::instances::{instance, reservation};
 use super::security_groups::by_name;
 use super::tags::Given;
 use super::wanted::{Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, gives_ipv6};
@@ -18,12 +18,12 @@ use crate::api::ec2::action::{Action, Answer, TagSpecification};
 use crate::api::ec2::error::Ec2Error;
 use crate::api::ec2::request::printed;
 use crate::api::ec2::state::Call;
-use crate::model::SecurityGroupId;
 use crate::model::ids::ResourceRef;
 use crate::model::instance::life::{LaunchInstance, LaunchInstances, LaunchInterface, NewOrExisting};
 use crate::model::instance::metadata::{HttpTokens, MetadataChange};
 use crate::model::interface::{CreateInterface, SettingsChange};
 use crate::model::naming::Tags;
+use crate::model::{Instance, SecurityGroupId};
 
 /// Instances that one request may launch. EC2 allows as many as the account may have; each is a host of this machine.
 const MOST: i64 = 100;
@@ -243,7 +243,7 @@ impl Action for RunInstances {
             instances,
             at: SystemTime::now(),
         })?;
-        let id = launched.first().map(reservation_of).unwrap_or_default();
+        let id = launched.first().map(Instance::reservation).unwrap_or_default();
         Ok(reservation(
             &id,
             launched.iter().map(|one| instance(call, one)).collect(),

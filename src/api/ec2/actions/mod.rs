@@ -5,6 +5,7 @@ mod addresses;
 mod attachments;
 mod block_public_access;
 mod cidr_blocks;
+mod cidr_reservations;
 mod dhcp_options;
 mod egress_only_internet_gateways;
 mod flow_logs;
@@ -15,6 +16,7 @@ mod instance_types;
 mod instances;
 mod interfaces;
 mod internet_gateways;
+mod key_pairs;
 mod launch;
 mod life;
 mod nat_gateways;
@@ -58,6 +60,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<egress_only_internet_gateways::CreateEgressOnlyInternetGateway>(),
     Entry::of::<flow_logs::CreateFlowLogs>(),
     Entry::of::<internet_gateways::CreateInternetGateway>(),
+    Entry::of::<key_pairs::CreateKeyPair>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
     Entry::of::<nat_gateways::CreateNatGateway>(),
     Entry::of::<network_acls::CreateNetworkAcl>(),
@@ -67,6 +70,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<route_tables::CreateRouteTable>(),
     Entry::of::<security_groups::CreateSecurityGroup>(),
     Entry::of::<subnets::CreateSubnet>(),
+    Entry::of::<cidr_reservations::CreateSubnetCidrReservation>(),
     Entry::of::<tags::CreateTags>(),
     Entry::of::<vpcs::CreateVpc>(),
     Entry::of::<block_public_access::CreateVpcBlockPublicAccessExclusion>(),
@@ -76,6 +80,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<egress_only_internet_gateways::DeleteEgressOnlyInternetGateway>(),
     Entry::of::<flow_logs::DeleteFlowLogs>(),
     Entry::of::<internet_gateways::DeleteInternetGateway>(),
+    Entry::of::<key_pairs::DeleteKeyPair>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
     Entry::of::<nat_gateways::DeleteNatGateway>(),
     Entry::of::<network_acls::DeleteNetworkAcl>(),
@@ -85,6 +90,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<route_tables::DeleteRouteTable>(),
     Entry::of::<security_groups::DeleteSecurityGroup>(),
     Entry::of::<subnets::DeleteSubnet>(),
+    Entry::of::<cidr_reservations::DeleteSubnetCidrReservation>(),
     Entry::of::<tags::DeleteTags>(),
     Entry::of::<vpcs::DeleteVpc>(),
     Entry::of::<block_public_access::DeleteVpcBlockPublicAccessExclusion>(),
@@ -105,7 +111,7 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<instance_types::DescribeInstanceTypes>(),
     Entry::of::<instances::DescribeInstances>(),
     Entry::of::<internet_gateways::DescribeInternetGateways>(),
-    Entry::of::<images::DescribeKeyPairs>(),
+    Entry::of::<key_pairs::DescribeKeyPairs>(),
     Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
     Entry::of::<nat_gateways::DescribeNatGateways>(),
     Entry::of::<network_acls::DescribeNetworkAcls>(),
@@ -137,6 +143,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<account::GetCallerIdentity>(),
     Entry::of::<prefix_lists::GetManagedPrefixListAssociations>(),
     Entry::of::<prefix_lists::GetManagedPrefixListEntries>(),
+    Entry::of::<cidr_reservations::GetSubnetCidrReservations>(),
+    Entry::of::<key_pairs::ImportKeyPair>(),
     Entry::of::<instance_attributes::ModifyInstanceAttribute>(),
     Entry::of::<instance_attributes::ModifyInstanceMetadataOptions>(),
     Entry::of::<prefix_lists::ModifyManagedPrefixList>(),

@@ -22,6 +22,7 @@ use crate::model::ids::ResourceRef;
 use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
 use crate::model::internet_gateway::ModifyInternetGateway;
+use crate::model::key_pair::TagKeyPair;
 use crate::model::naming::Tags;
 use crate::model::nat_gateway::ModifyNatGateway;
 use crate::model::network_acl::ModifyNetworkAcl;
@@ -30,6 +31,7 @@ use crate::model::prefix_list::ModifyPrefixList;
 use crate::model::route_table::ModifyRouteTable;
 use crate::model::security_group::{ModifySecurityGroup, TagRule};
 use crate::model::subnet::ModifySubnet;
+use crate::model::subnet::reservation::TagReservation;
 use crate::model::vpc::ModifyVpc;
 
 /// Characters of a key and of a value ("Tag your Amazon EC2 resources").
@@ -199,6 +201,28 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
         Some("pcx") => retag!(call, pass, edit, text, peering, ModifyPeering),
         Some("nat") => retag!(call, pass, edit, text, nat_gateway, ModifyNatGateway),
         Some("eipalloc") => retag!(call, pass, edit, text, elastic_ip, ModifyAddress),
+        Some("key") => {
+            let key_pair = id(text)?;
+            let tags = call
+                .controller()
+                .inspect(|network| network.key_pair(key_pair).map(|pair| pair.tags.clone()))?;
+            let tags = edit.of(None, &tags)?;
+            if pass == Pass::Edit {
+                call.execute(TagKeyPair { key_pair, tags })?;
+            }
+            Ok(())
+        }
+        Some("scr") => {
+            let reservation = id(text)?;
+            let tags = call
+                .controller()
+                .inspect(|network| network.reservation(reservation).map(|(_, one)| one.tags.clone()))?;
+            let tags = edit.of(None, &tags)?;
+            if pass == Pass::Edit {
+                call.execute(TagReservation { reservation, tags })?;
+            }
+            Ok(())
+        }
         Some("i") => retag!(call, pass, edit, text, instance, ModifyInstance),
         _ => Err(Ec2Error::new(
             "InvalidID",
@@ -287,6 +311,9 @@ impl Action for DescribeTags {
         }
         for subnet in controller.subnets() {
             take("subnet", subnet.id.to_string(), subnet.name.as_deref(), &subnet.tags);
+            for one in &subnet.reservations {
+                take("subnet-cidr-reservation", one.id.to_string(), None, &one.tags);
+            }
         }
         for interface in controller.interfaces(None, usize::MAX, |_| true) {
             take(
@@ -373,6 +400,9 @@ impl Action for DescribeTags {
                 instance.name.as_deref(),
                 &instance.tags,
             );
+        }
+        for pair in controller.key_pairs() {
+            take("key-pair", pair.id.to_string(), None, &pair.tags);
         }
         for set in controller.dhcp_option_sets() {
             take("dhcp-options", set.id.to_string(), set.name.as_deref(), &set.tags);

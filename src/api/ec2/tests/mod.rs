@@ -2,6 +2,7 @@
 
 mod blocks;
 mod forms;
+mod reservations;
 mod rules;
 
 use std::collections::BTreeMap;

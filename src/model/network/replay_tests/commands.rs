@@ -456,6 +456,44 @@ impl World {
         let peering = draw.pick(2, network.peerings().map(|peering| peering.id));
         let endpoint = draw.pick(1, network.endpoints().map(|endpoint| endpoint.id));
         match draw.number {
+            0 if draw.flag && draw.on[0].index(2) == 0 => {
+                let subnet = draw.subnet(network);
+                let reserved = network
+                    .subnets()
+                    .find_map(|subnet| Some(subnet.reservations.first()?.id));
+                match reserved {
+                    Some(id) if draw.on[1].index(3) == 0 => self.accepts(ReleaseCidr(id)),
+                    Some(reservation) if draw.on[1].index(3) == 1 => self.accepts(TagReservation {
+                        reservation,
+                        tags: [("n".to_owned(), draw.number.to_string())].into(),
+                    }),
+                    _ => self.accepts(ReserveCidr {
+                        cidr: draw.block(network).net(),
+                        kind: ReservationKind::Prefix,
+                        description: String::new(),
+                        tags: Default::default(),
+                        subnet,
+                    }),
+                }
+            }
+            0 if draw.flag => {
+                let pair = network.key_pairs().next().map(|pair| pair.id);
+                match pair {
+                    Some(pair) if draw.on[1].index(3) == 0 => self.accepts(DeleteKeyPair(pair)),
+                    Some(key_pair) if draw.on[1].index(3) == 1 => self.accepts(TagKeyPair {
+                        key_pair,
+                        tags: [("n".to_owned(), draw.number.to_string())].into(),
+                    }),
+                    _ => self.accepts(AddKeyPair {
+                        key_name: format!("key {}", draw.on[2].index(3)),
+                        key_type: KeyType::Rsa,
+                        public_key: "ssh-rsa AAAA".to_owned(),
+                        fingerprint: "f".to_owned(),
+                        tags: Default::default(),
+                        at: SystemTime::UNIX_EPOCH,
+                    }),
+                }
+            }
             0 => self.accepts(CreateEgressOnlyGateway {
                 name: draw.name(),
                 vpc: draw.vpc(network),

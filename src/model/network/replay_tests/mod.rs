@@ -37,6 +37,7 @@ use crate::model::interface::{
 use crate::model::internet_gateway::{
     AttachInternetGateway, CreateInternetGateway, DeleteInternetGateway, DetachInternetGateway, ModifyInternetGateway,
 };
+use crate::model::key_pair::{AddKeyPair, DeleteKeyPair, KeyType, TagKeyPair};
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
 use crate::model::nat_gateway::{
@@ -59,6 +60,7 @@ use crate::model::security_group::{
     AuthorizeRules, CreateSecurityGroup, DeleteSecurityGroup, ModifyRules, ModifySecurityGroup, PeerRef, RevokeRules,
     RuleChange, RuleRef, RuleSpec,
 };
+use crate::model::subnet::reservation::{ReleaseCidr, ReservationKind, ReserveCidr, TagReservation};
 use crate::model::subnet::{CreateSubnet, DeleteSubnet, ModifySubnet};
 use crate::model::traffic::{Direction, Traffic};
 use crate::model::vpc::{CreateDefaultSubnet, CreateDefaultVpc, CreateVpc, DeleteVpc, ModifyVpc};
