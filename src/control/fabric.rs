@@ -61,6 +61,27 @@ struct Party {
     delegated: Option<Ipv6Net>,
 }
 
+type Parties = HashMap<InterfaceId, Party, RandomState>;
+
+/// A list of so many changes is what a start reads.
+const LOADED: usize = 100_000;
+
+/// Enters the new owner of an address into the registry.
+fn enter(registry: &Registry, parties: &Parties, change: &MappingChange) {
+    let Some((interface, party)) = change.to().and_then(|owner| Some((owner, parties.get(&owner)?))) else {
+        return;
+    };
+    if let (Some(mac), Some(_)) = (party.mac, party.index) {
+        let primary = party.ipv4.is_some() && change.address.address() == party.ipv4.map(IpAddr::V4);
+        let entry = Entry {
+            interface,
+            mac,
+            primary,
+        };
+        registry.set(change.subnet, change.address, Some(entry));
+    }
+}
+
 /// The only writer to the fabric and to the registry.
 pub(crate) struct Binding {
     writer: FabricWriter,
@@ -415,17 +436,23 @@ impl Binding {
     /// Writes changes of mappings into the tables. `network` is the network after them.
     pub(crate) fn apply(&mut self, network: &Network, changes: &[MappingChange]) {
         // A long list concerns few interfaces: each is looked up once.
-        let mut parties: HashMap<InterfaceId, Party, RandomState> = HashMap::default();
+        let mut parties = Parties::default();
         for id in changes.iter().flat_map(|change| [change.from(), change.to()]).flatten() {
             parties.entry(id).or_insert_with(|| self.party(network, id));
         }
         // New owners first, removals afterwards: an address that passes from a mapping of its own to a prefix, or back,
         // always has an owner.
-        for change in changes {
-            if let Some((owner, party)) = change.to().and_then(|owner| Some((owner, parties.get(&owner)?))) {
-                self.set(change, owner, party);
+        let registry = &Arc::clone(&self.registry);
+        let enter_all = || changes.iter().for_each(|change| enter(registry, &parties, change));
+        let mut map = || changes.iter().for_each(|change| self.map(&parties, change));
+        // What a start reads is brought into both tables at the same time.
+        std::thread::scope(|scope| {
+            let started = (changes.len() >= LOADED).then(|| std::thread::Builder::new().spawn_scoped(scope, enter_all));
+            map();
+            if !matches!(started, Some(Ok(_))) {
+                enter_all();
             }
-        }
+        });
         for change in changes {
             if change.after.is_none() {
                 self.vacate(network, change);
@@ -450,18 +477,11 @@ impl Binding {
         }
     }
 
-    fn set(&mut self, change: &MappingChange, owner: InterfaceId, party: &Party) {
-        let (Some(subnet), Some(index), Some(mac)) = (self.subnet_index(change.subnet), party.index, party.mac) else {
-            return;
-        };
-        self.writer.map(subnet, change.address.net(), Some(index));
-        let primary = party.ipv4.is_some() && change.address.address() == party.ipv4.map(IpAddr::V4);
-        let entry = Entry {
-            interface: owner,
-            mac,
-            primary,
-        };
-        self.registry.set(change.subnet, change.address, Some(entry));
+    fn map(&mut self, parties: &Parties, change: &MappingChange) {
+        let owner = change.to().and_then(|owner| parties.get(&owner)?.index);
+        if let (Some(subnet), Some(index)) = (self.subnet_index(change.subnet), owner) {
+            self.writer.map(subnet, change.address.net(), Some(index));
+        }
     }
 
     fn vacate(&mut self, network: &Network, change: &MappingChange) {

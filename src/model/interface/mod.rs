@@ -432,6 +432,20 @@ impl InterfaceState {
         }
     }
 
+    /// Adds many addresses and prefixes, by the numbers of their assignments.
+    pub(crate) fn add_all(&mut self, blocks: impl Iterator<Item = (u64, AddressOrPrefix)>) {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (sequence, block) in blocks {
+            match block.address() {
+                Some(IpAddr::V4(address)) => ipv4.push((sequence, address)),
+                Some(IpAddr::V6(address)) => ipv6.push((sequence, address)),
+                None => drop(self.prefixes.insert(sequence, block.net())),
+            }
+        }
+        self.ipv4.append(&mut ipv4.into_iter().collect());
+        self.ipv6.append(&mut ipv6.into_iter().collect());
+    }
+
     pub(crate) fn remove(&mut self, sequence: u64, block: AddressOrPrefix) {
         match block.address() {
             Some(IpAddr::V4(_)) => drop(self.ipv4.remove(&sequence)),

@@ -289,6 +289,24 @@ impl MappingTable {
         self.within(all_v4, after).chain(self.within(all_v6, after))
     }
 
+    /// Adds many mappings, which overlap neither each other nor what is there. A tree that is made of sorted entries takes a third
+    /// of the time of one that gets them one by one.
+    pub(crate) fn add_all(&mut self, mappings: impl Iterator<Item = (AddressOrPrefix, Owner)>) {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (block, owner) in mappings {
+            let entry = Entry {
+                owner,
+                is_prefix: block.is_prefix(),
+            };
+            match block.first() {
+                IpAddr::V4(first) => ipv4.push((first.to_bits(), entry)),
+                IpAddr::V6(first) => ipv6.push((first.to_bits(), entry)),
+            }
+        }
+        self.ipv4.append(&mut ipv4.into_iter().collect());
+        self.ipv6.append(&mut ipv6.into_iter().collect());
+    }
+
     /// Sets or removes the owner of exactly this block. The caller has checked that nothing else overlaps it.
     pub(crate) fn set(&mut self, block: AddressOrPrefix, owner: Option<Owner>) {
         let entry = owner.map(|owner| Entry {

@@ -13,6 +13,9 @@ use crate::model::limits::Limits;
 use crate::model::network::{Hashed, Network, SubnetState};
 use crate::model::subnet::plan::is_reserved;
 
+/// A list of so many new mappings is brought into the tables at once.
+const MANY: usize = 1000;
+
 /// One edit of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MappingEdit {
@@ -81,8 +84,12 @@ impl Command for AssignAddresses {
 
 impl Effect for Vec<MappingChange> {
     fn apply(&self, network: &mut Network) {
+        if self.len() >= MANY && self.iter().all(|change| change.before.is_none()) {
+            network.take_all(self);
+        } else {
+            self.iter().for_each(|change| network.take(*change));
+        }
         for change in self {
-            network.take(*change);
             if let Some(owner) = change.after {
                 network.next_sequence = network.next_sequence.max(owner.sequence + 1);
             }
@@ -351,6 +358,28 @@ impl Network {
         }
         if let Some(state) = self.subnets.get_mut(&step.subnet) {
             state.mappings.set(step.address, step.after);
+        }
+    }
+
+    /// As [`Self::take`] of each, for a long list of new mappings: what a start reads.
+    fn take_all(&mut self, steps: &[MappingChange]) {
+        let mut by_subnet: Hashed<SubnetId, Vec<(AddressOrPrefix, Owner)>> = Hashed::default();
+        let mut by_interface: Hashed<InterfaceId, Vec<(u64, AddressOrPrefix)>> = Hashed::default();
+        for step in steps {
+            let Some(owner) = step.after else { continue };
+            by_subnet.entry(step.subnet).or_default().push((step.address, owner));
+            let blocks = by_interface.entry(owner.interface).or_default();
+            blocks.push((owner.sequence, step.address));
+        }
+        for (id, blocks) in by_interface {
+            if let Some(state) = self.interfaces.get_mut(&id) {
+                state.add_all(blocks.into_iter());
+            }
+        }
+        for (id, mappings) in by_subnet {
+            if let Some(state) = self.subnets.get_mut(&id) {
+                state.mappings.add_all(mappings.into_iter());
+            }
         }
     }
 

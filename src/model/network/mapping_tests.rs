@@ -310,3 +310,29 @@ proptest! {
         }
     }
 }
+
+/// A list of a start is brought into the tables at once: they are those that single edits made.
+#[test]
+fn a_long_list_of_new_mappings_makes_the_network_that_single_ones_made() {
+    let (mut world, _, a, b) = World::pair();
+    for part in 0..8 {
+        let (one, other) = if part % 2 == 0 { (a, b) } else { (b, a) };
+        let ipv6 = (0..200).map(|last| assign(one, &format!("2001:db8:0:1::{part:x}:1{last:x}")));
+        world.edit(&ipv6.collect::<Vec<_>>()).unwrap();
+        let ipv4 = (0..10).map(|last| assign(other, &format!("10.0.1.{}", 100 + part * 10 + last)));
+        world.edit(&ipv4.collect::<Vec<_>>()).unwrap();
+    }
+    world
+        .edit(&[assign(a, "10.0.1.32/28"), assign(b, "2001:db8:0:1:5::/80")])
+        .unwrap();
+    let creating = world.network.creating();
+    let longest = creating.iter().map(|change| match change {
+        crate::model::change::Change::Mappings(list) => list.len(),
+        _ => 0,
+    });
+    assert!(longest.max() > Some(1600), "the list is not long");
+    let mut copy = Network::new(Limits::UNBOUNDED);
+    creating.iter().for_each(|change| copy.apply(change));
+    copy.skip_sequences(world.network.next_sequence());
+    assert!(copy == world.network, "they differ");
+}
