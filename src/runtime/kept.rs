@@ -76,7 +76,12 @@ pub(super) fn keep_port(keeper: &Keeper, interface: InterfaceId, tap: &TapPort, 
             .as_nanos(),
     };
     let text = serde_json::to_string(&note)?;
-    keeper.put(keeper::key(PORT, &interface.to_string()), text, &[tap.as_fd()])
+    let key = keeper::key(PORT, &interface.to_string());
+    match in_host {
+        // It ends with its host, whose processes the keeper has.
+        true => keeper.put(key, text, &[tap.as_fd()]),
+        false => keeper.put_lasting(key, &text, &[tap.as_fd()]),
+    }
 }
 
 impl Runtime {

@@ -7,8 +7,10 @@
 //!
 //! What a keeper holds ends with it, as it ends with a server that has no keeper: the kernel frees namespaces and
 //! devices, and kills each process 1 (`PR_SET_PDEATHSIG`). A keeper that holds nothing ends with its last connection.
+//! Under systemd devices that are in no host are stored with systemd as well (`systemd`), and outlive the keeper.
 
 mod hold;
+mod systemd;
 mod wire;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{Mode, OFlags, open};
 
 pub use hold::hold;
+use systemd::{FdStore, Stored};
 pub(super) use wire::Launch;
 use wire::{Reply, Request, VERSION};
 pub use wire::{receive, send};
@@ -48,6 +51,8 @@ struct Shared {
     idle: Mutex<Vec<UnixStream>>,
     /// Set when another server takes over: what is dropped here goes on there.
     let_go: AtomicBool,
+    /// What holds devices when the keeper ends, too.
+    systemd: Option<FdStore>,
 }
 
 impl fmt::Debug for Keeper {
@@ -147,6 +152,7 @@ impl Keeper {
                 process,
                 idle: Mutex::new(vec![stream]),
                 let_go: AtomicBool::new(false),
+                systemd: FdStore::of_environment(),
             })))),
             Reply::Hello { version, process } => Err(KeeperError::Version {
                 folder: folder.to_owned(),
@@ -159,15 +165,23 @@ impl Keeper {
 
     /// The keeper of a state: the one that runs, or a new one, which is `program` with [`KEEPER_SUBCOMMAND`].
     pub fn find_or_start(folder: &Path, program: &Path) -> Result<Self, KeeperError> {
-        if let Some(keeper) = Self::find(folder)? {
-            return Ok(keeper);
-        }
         let wrong = |source| KeeperError::Io {
             folder: folder.to_owned(),
             source,
         };
+        let stored = systemd::given().map_err(wrong)?;
+        if let Some(keeper) = Self::find(folder)? {
+            // It has them, too.
+            drop(stored);
+            return Ok(keeper);
+        }
         start(folder, program).map_err(wrong)?;
-        Self::find(folder)?.ok_or_else(|| wrong(io::Error::other("it ended at once")))
+        let keeper = Self::find(folder)?.ok_or_else(|| wrong(io::Error::other("it ended at once")))?;
+        for Stored { key, text, descriptors } in stored {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            keeper.ask(&Request::Put { key, text }, &descriptors).map_err(wrong)?;
+        }
+        Ok(keeper)
     }
 
     /// Its process.
@@ -201,6 +215,23 @@ impl Keeper {
             unreachable!("it was made three lines above")
         };
         Ok(self.adopt(key))
+    }
+
+    /// As [`Self::put`], for a device that needs no process of the keeper: where this process is a service of systemd with a
+    /// store of descriptors, it outlives the keeper.
+    pub fn put_lasting(&self, key: String, text: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Kept> {
+        let kept = self.put(key, text.to_owned(), descriptors)?;
+        if let Some(systemd) = &self.0.systemd {
+            systemd.put(&kept.key, text, descriptors)?;
+        }
+        Ok(kept)
+    }
+
+    /// Has systemd hold nothing of an entry.
+    fn remove_stored(&self, key: &str) {
+        if let Some(Err(error)) = self.0.systemd.as_ref().map(|systemd| systemd.remove(key)) {
+            tracing::warn!(key, %error, "systemd does not let go of this");
+        }
     }
 
     /// Has copies of descriptors kept in place of those that had the key before, until the keeper ends.
@@ -287,6 +318,9 @@ impl Keeper {
     /// Ends all processes, frees all namespaces and devices, and ends the keeper. Returns when that is done.
     pub fn end(&self) -> io::Result<()> {
         self.let_go();
+        if self.0.systemd.is_some() {
+            self.entries()?.iter().for_each(|(key, _)| self.remove_stored(key));
+        }
         self.ask(&Request::End, &[]).map(drop)
     }
 }
@@ -319,6 +353,7 @@ impl Drop for Kept {
         if self.keeper.0.let_go.load(Ordering::Acquire) {
             return;
         }
+        self.keeper.remove_stored(&self.key);
         let request = Request::Remove { key: self.key.clone() };
         if let Err(error) = self.keeper.ask(&request, &[]) {
             tracing::warn!(key = self.key, %error, "the keeper does not let go of this");
