@@ -111,6 +111,7 @@ const OF_A_START: &[&str] = &[
     "sync",
     "history",
     "recover",
+    "standby",
 ];
 
 /// A usage error for the first option that the command would ignore.

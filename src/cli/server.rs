@@ -20,22 +20,21 @@ use crate::api::{AppState, commands, rest};
 use crate::confine::rootless;
 use crate::file::template::Scope;
 use crate::lab::{ApiAccess, Keeper};
-use crate::model::Limits;
 use crate::model::region::zones_of;
 use crate::model::vpc::CreateDefaultVpc;
 use crate::runtime::cleanup::Record;
-use crate::runtime::{
-    HostApi, NamedSocket, OutsideLink, Runtime, RuntimeConfig, RuntimeError, Succession, Yielding, host_environment,
-};
+use crate::runtime::{HostApi, NamedSocket, OutsideLink, Runtime, Serving, Succession, Yielding};
 use crate::store::Journal;
 use crate::topology::declare;
 use crate::topology::format::Topology;
 
 mod arguments;
+mod place;
 mod ready;
 
 pub use arguments::ServerArguments;
 use arguments::{Ec2Choice, unreadable};
+use place::{Place, SERVING, say, wrong};
 use ready::{Ready, ReadyState};
 
 /// The default address of a server, for servers and clients.
@@ -67,7 +66,7 @@ impl UpArguments {
     /// Whether a server is to be changed that runs already; otherwise this process becomes one.
     fn changes_a_server(&self, remote: &Remote) -> bool {
         let new = &self.arguments;
-        if new.replace {
+        if new.replace || new.standby {
             return false;
         }
         let elsewhere = !new.listen.is_empty() || new.socket.is_some();
@@ -195,8 +194,10 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     let keys = arguments.keys()?;
     super::become_capable()?;
     let mut succession = succession(arguments)?;
-    let store = arguments.store()?;
     crate::lab::descriptors::raise_limit();
+    let Some(place) = Place::find(arguments, succession.as_mut())? else {
+        return Ok(());
+    };
     let record = super::begin_record(command).map(Arc::new);
     let keeper = keeper(arguments, record.as_deref())?;
     // One thread starts those that carry out commands; the others read requests, without rights.
@@ -214,30 +215,12 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         .enable_all()
         .build()
         .map_err(impossible)?;
-    let runtime = Runtime::start(RuntimeConfig {
-        seed: arguments.seed,
-        offload: !arguments.no_offload,
-        spin: arguments.spin.get(),
-        ring: !arguments.no_io_uring,
-        limits: if arguments.aws_limits {
-            Limits::AWS_DEFAULT
-        } else {
-            Limits::UNBOUNDED
-        },
-        region: arguments.region.clone(),
-        resolver: arguments.resolver,
-        environment: host_environment(&std::env::current_exe().map_err(impossible)?),
-        store,
-        flow_logs: arguments.flow_logs.clone(),
-        keeper: keeper.clone(),
-        // Until hosts and connections of an earlier server are there.
-        paused: true,
-        ..RuntimeConfig::default()
-    });
-    let runtime = Arc::new(runtime.map_err(|error| match error {
-        RuntimeError::Store(error) => unreadable(error),
-        other => impossible(other),
-    })?);
+    let Place {
+        prepared,
+        serving,
+        succeeded,
+    } = place;
+    let runtime = Arc::new(prepared.start(keeper.clone()).map_err(wrong)?);
     let guest_token = token.is_none().then(Token::random);
     let guard = GuardConfig {
         token,
@@ -294,12 +277,24 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
         let bound = Bound::bind(&config, &state).await.map_err(impossible)?;
         let (addresses, ec2) = (bound.addresses(), bound.ec2_address());
         let of_tokens: Vec<SocketAddr> = addresses.iter().copied().chain(ec2).collect();
-        let sockets = bound.sockets().map_err(impossible)?;
+        let mut sockets = bound.sockets().map_err(impossible)?;
+        if let Some(serving) = &serving {
+            sockets.push((SERVING.to_owned(), serving.lock().map_err(impossible)?));
+        }
         furnish(&runtime, topology, succession, arguments.default_vpc).await?;
         let link = link_to_outside(&runtime, arguments.outside_link.as_deref()).await?;
         let tokens = guest_token.map(|token| token_files(&of_tokens, &token, record.as_deref()));
         let (replaced, mut next) = tokio::sync::oneshot::channel();
         let yielding = yielding(arguments, &runtime, sockets, replaced)?;
+        if let Some(serving) = &serving {
+            serving.ready().map_err(impossible)?;
+        }
+        if let Some((process, since)) = succeeded {
+            let after = since.elapsed().as_secs_f64() * 1000.0;
+            say(&format!(
+                "process {process} has died; this one went on after {after:.1} ms."
+            ));
+        }
         let ready = Ready {
             state: arguments.state.as_ref().map(|folder| ReadyState {
                 folder: folder.display().to_string(),
@@ -322,6 +317,10 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
                 _ = terminate.recv() => {}
                 // The channel closes when the thread that waits for the next server has failed.
                 Ok(()) = &mut next => return true,
+            }
+            // What stands by for this server is to end with it.
+            if let Some(Err(error)) = serving.as_ref().map(Serving::ended) {
+                tracing::warn!(%error, "a process that stands by will go on");
             }
             let for_hosts = PATIENCE_A_HOST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
             end_within(PATIENCE.saturating_add(for_hosts), keeper_at_end);
@@ -347,6 +346,8 @@ fn live(command: &str, arguments: &ServerArguments, remote: &Remote, topology: O
     keeper.iter().for_each(Keeper::let_go);
     drop(runtime);
     end_keeper(keeper.as_ref());
+    // What stands by ends when the hosts have ended.
+    drop(serving);
     // Until here something could have been left behind.
     drop(record);
     Ok(())

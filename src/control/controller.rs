@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     /// The revision of the last commit; written under the lock of the writer.
     pub(super) revision: AtomicU64,
+    /// What identifiers are drawn from, with the revision at the start added.
+    pub(super) seed: u64,
     /// Set when the server ends: what is changed from then on is not kept.
     pub(super) retired: AtomicBool,
     /// Set while another server takes over: edits are refused.
@@ -177,7 +179,8 @@ impl Controller {
         let registry = Arc::new(Registry::new());
         let fabric = config.fabric.fabric();
         // One that goes on with a store does not draw the same identifiers again.
-        let seed = config.seed.unwrap_or_else(rand::random).wrapping_add(revision);
+        let drawn: u64 = config.seed.unwrap_or_else(rand::random);
+        let seed = drawn.wrapping_add(revision);
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let state = State {
             network: Network::in_region(config.limits, &config.region),
@@ -196,6 +199,7 @@ impl Controller {
             state: RwLock::new(state),
             store,
             revision: AtomicU64::new(revision),
+            seed: drawn,
             retired: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             registry,

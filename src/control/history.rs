@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::change_events::events_of;
 use super::controller::{Controller, ControllerConfig, State};
 use super::error::ControlError;
@@ -107,6 +110,24 @@ impl Controller {
             controller.bind(state, &loaded.changes);
         }
         Ok(controller)
+    }
+
+    /// Follows commits that another server of the same store has made: each is the next one.
+    pub fn catch_up(&self, commits: &[Arc<Commit>]) {
+        let Some(last) = commits.last() else { return };
+        let mut guard = self.write();
+        let state = &mut *guard;
+        for commit in commits {
+            for change in &commit.changes {
+                state.network.apply(change);
+            }
+            state.network.skip_sequences(commit.next_sequence);
+            self.bind(state, &commit.changes);
+        }
+        // As at a start, which would not draw the identifiers again that the other server has drawn.
+        state.rng = ChaCha8Rng::seed_from_u64(self.shared.seed.wrapping_add(last.revision));
+        self.shared.revision.store(last.revision, Ordering::Release);
+        self.events_until(last.revision);
     }
 
     /// A Controller of a network without a switch, for questions about it.

@@ -8,6 +8,7 @@ mod flows;
 mod hosts;
 mod kept;
 mod outside_link;
+mod standby;
 mod succession;
 mod trust;
 
@@ -26,6 +27,7 @@ use hosts::LabHosts;
 pub use kept::keeper_main;
 pub(crate) use outside_link::is_link;
 pub use outside_link::{OutsideLink, OutsideLinkError};
+pub use standby::{Said, Serving, StandbyError, Stood, said_of, stand_by};
 pub use succession::{NamedSocket, Succession, SuccessionError, Yielding};
 
 use crate::confine::{self, Role};
@@ -41,7 +43,7 @@ use crate::record::flow_logs::FlowLogs;
 use crate::services::tls::AuthorityError;
 use crate::services::{Authority, Endpoint, EndpointSlot, Services, ServicesConfig};
 use crate::store::{Store, StoreError};
-use crate::switch::{Switch, SwitchConfig, SwitchError};
+use crate::switch::{Switch, SwitchConfig, SwitchError, SwitchEvent};
 
 /// Settings of a runtime.
 #[derive(Debug, Clone)]
@@ -190,6 +192,14 @@ pub struct Runtime {
     _services: Services,
 }
 
+/// A network that was loaded, before it is a [`Runtime`].
+pub struct Prepared {
+    config: RuntimeConfig,
+    switch: Arc<Switch>,
+    events: tokio::sync::mpsc::Receiver<SwitchEvent>,
+    controller: Controller,
+}
+
 /// Threads that read a tenant's input need no right but to move frames.
 fn confined() {
     // Missing protections have been logged.
@@ -226,31 +236,20 @@ fn start_services(
     Ok(services)
 }
 
-impl Runtime {
-    /// Starts a network: the one that is kept, or an empty one.
-    pub fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        let fabric = FabricWriter::new();
-        let switch = SwitchConfig {
-            spin: config.spin,
-            ring: config.ring,
-            thread_start: confined,
-            paused: config.paused,
-            ..SwitchConfig::default()
-        };
-        let (switch, events) = Switch::start(fabric.fabric(), switch)?;
-        let switch = Arc::new(switch);
-        let control = ControllerConfig {
-            seed: config.seed,
-            limits: config.limits,
-            region: config.region,
-            fabric,
-            ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
-            ..ControllerConfig::default()
-        };
-        let controller = match config.store {
-            Some(store) => Controller::open(control, store)?,
-            None => Controller::new(control),
-        };
+impl Prepared {
+    /// The one writer of the network.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// Starts it. `keeper` holds hosts and devices when this process is killed.
+    pub fn start(self, keeper: Option<Keeper>) -> Result<Runtime, RuntimeError> {
+        let Self {
+            config,
+            switch,
+            events,
+            controller,
+        } = self;
         if let Some(secret) = kept::role_secret(&**controller.store())? {
             controller.set_role_secret(secret);
         }
@@ -264,7 +263,7 @@ impl Runtime {
         )?;
         let mut options = InstanceOptions {
             environment: config.environment,
-            keeper: config.keeper,
+            keeper,
             ..InstanceOptions::default()
         };
         if let Some(program) = config.init_program {
@@ -278,7 +277,7 @@ impl Runtime {
         let lab = Arc::new(Lab::new(options));
         let hosts = Arc::new(LabHosts::new(&lab, config.offload, authority));
         controller.set_hosts(Arc::clone(&hosts) as Arc<dyn Hosts>);
-        Ok(Self {
+        Ok(Runtime {
             lab,
             _events: EventPump::start(controller.clone(), events)?,
             flow_logs: FlowLogs::start(&controller, config.flow_logs)?,
@@ -289,6 +288,46 @@ impl Runtime {
             endpoint,
             _flows: flows,
             _services: services,
+        })
+    }
+}
+
+impl Runtime {
+    /// Starts a network: the one that is kept, or an empty one.
+    pub fn start(mut config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let keeper = config.keeper.take();
+        Self::prepare(config)?.start(keeper)
+    }
+
+    /// Loads a network, and starts neither services nor hosts yet.
+    pub fn prepare(config: RuntimeConfig) -> Result<Prepared, RuntimeError> {
+        let fabric = FabricWriter::new();
+        let switch = SwitchConfig {
+            spin: config.spin,
+            ring: config.ring,
+            thread_start: confined,
+            paused: config.paused,
+            ..SwitchConfig::default()
+        };
+        let (switch, events) = Switch::start(fabric.fabric(), switch)?;
+        let switch = Arc::new(switch);
+        let control = ControllerConfig {
+            seed: config.seed,
+            limits: config.limits,
+            region: config.region.clone(),
+            fabric,
+            ports: Some(Arc::clone(&switch) as Arc<dyn Ports>),
+            ..ControllerConfig::default()
+        };
+        let controller = match &config.store {
+            Some(store) => Controller::open(control, Arc::clone(store))?,
+            None => Controller::new(control),
+        };
+        Ok(Prepared {
+            config,
+            switch,
+            events,
+            controller,
         })
     }
 

@@ -14,6 +14,7 @@
 //! sum of all records.
 
 mod content;
+mod follower;
 mod opening;
 mod schema;
 mod together;
@@ -95,6 +96,8 @@ pub struct Journal {
     opened: Mutex<Option<Loaded>>,
     folder: PathBuf,
     lock: Mutex<Option<File>>,
+    /// As in [`JournalOptions::recover`].
+    recover: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,8 @@ pub(super) struct Writer {
     next_sequence: u64,
     /// The sum of all records and mappings.
     state: u64,
+    /// The sum of all mappings when the folder was read, and since then as far as another server was followed.
+    mappings: u64,
     /// The checksum of each record.
     records: HashMap<String, u64>,
     /// The size that the commits up to the last one would have if none had been dropped.
@@ -119,15 +124,22 @@ pub(super) struct Writer {
 impl Journal {
     /// Opens a folder, which is created if it does not exist. Its content is checked first.
     pub fn open(folder: &Path, options: &JournalOptions) -> Result<Self, StoreError> {
+        if !folder.is_dir() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| StoreError::Open {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        Self::read(folder, options, Some(locked(folder)?))
+    }
+
+    /// Reads a folder. Without its lock another server writes to it meanwhile.
+    fn read(folder: &Path, options: &JournalOptions, lock: Option<File>) -> Result<Self, StoreError> {
         let open_error = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::Open { path, source }
         };
-        if !folder.is_dir() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(open_error(folder))?;
-        }
-        let lock = locked(folder)?;
         let path = folder.join("network.db");
         let head_path = folder.join("head");
         let begun = path.exists();
@@ -148,11 +160,13 @@ impl Journal {
             },
         })?;
         let (writer, loaded) = Writer::read(database, head, &path, options)?;
-        writer.compare_head(&path, &head_path, options.recover)?;
+        if lock.is_some() {
+            writer.compare_head(&path, &head_path, options.recover)?;
+        }
         let reader = schema::connect(&path).map_err(|error| StoreError::of(&path, error))?;
         let together = match options.durability {
             Durability::Process => None,
-            Durability::Power => on_disk(&path, &writer)?,
+            Durability::Power => on_disk(&path, &writer, lock.is_some())?,
         };
         let writer = Arc::new(Mutex::new(writer));
         let upkeep = Upkeep::start(&path, Arc::clone(&writer)).map_err(open_error(&path))?;
@@ -164,7 +178,8 @@ impl Journal {
             together,
             opened: Mutex::new(Some(loaded)),
             folder: folder.to_owned(),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(lock),
+            recover: options.recover,
         })
     }
 

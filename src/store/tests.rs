@@ -1,6 +1,8 @@
 //! Checks every store against the same rules, and a journal against crashes and damage. A new store is added to
 //! `each_store`.
 
+mod follower;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;

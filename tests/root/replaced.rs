@@ -63,7 +63,7 @@ impl State {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = localvpc(arguments);
         command
             .env("LOCALVPC_RUN_DIRECTORY", self.path("run"))
@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Starts a lab of two hosts that keeps its network.
-    fn lab(&self, more: &[&str]) -> Serving {
+    pub(crate) fn lab(&self, more: &[&str]) -> Serving {
         self.serve(&["lab", "--hosts", "2"], more)
     }
 
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Starts another server with the same arguments that takes over, and returns it when the former has ended.
-    fn replace(&self, former: Serving) -> Serving {
+    pub(crate) fn replace(&self, former: Serving) -> Serving {
         let next = self.lab(&["--replace"]);
         let mut former = former;
         let mut ended = None;
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// The keeper's process, while it runs.
-    fn keeper(&self) -> Option<i32> {
+    pub(crate) fn keeper(&self) -> Option<i32> {
         let folder = std::fs::canonicalize(self.path("state")).unwrap();
         self.processes(folder.to_str().unwrap()).into_iter().find(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Begins to ping from a host, as its daemon, each 10 ms. The file has an answer a line.
-    fn flood(&self, host: &str, to: &str) -> PathBuf {
+    pub(crate) fn flood(&self, host: &str, to: &str) -> PathBuf {
         let log = self.path("ping.log");
         let line = format!("setsid ping -n -i 0.01 {to} > {} 2>&1 < /dev/null &", log.display());
         self.exec(host, &line);

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -10,7 +9,7 @@ use super::super::Failure;
 use crate::api::ec2::Keys;
 use crate::model::duration::Spin;
 use crate::model::region::DEFAULT_REGION;
-use crate::store::{Durability, HISTORY, Journal, JournalOptions, Store, StoreError};
+use crate::store::{Durability, HISTORY, JournalOptions, StoreError};
 
 /// Addresses of a server, and its permissions.
 #[derive(Debug, Clone, Args)]
@@ -86,6 +85,10 @@ pub struct ServerArguments {
     /// Take over from the server that runs with this state, without losing a frame; or start, where none runs
     #[arg(long, requires = "state")]
     pub(super) replace: bool,
+    /// Stand by for the server that runs with this state: follow its edits, and go on in its place when it has died; or start, where
+    /// none runs
+    #[arg(long, requires = "state", conflicts_with = "replace")]
+    pub(super) standby: bool,
     /// How many MiB past edits may take; the oldest are dropped first
     #[arg(long, value_name = "MIB", requires = "state", default_value_t = DEFAULT_HISTORY, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(super) history: u64,
@@ -106,10 +109,9 @@ impl ServerArguments {
         Keys::read(file).map_err(|error| Failure::new(Failure::USAGE, miette::miette!("{error}")))
     }
 
-    /// Opens the folder with the state, where one is named.
-    pub(super) fn store(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
-        let Some(folder) = &self.state else { return Ok(None) };
-        let options = JournalOptions {
+    /// How the folder with the state is opened.
+    pub(super) fn journal(&self) -> JournalOptions {
+        JournalOptions {
             durability: if self.sync {
                 Durability::Power
             } else {
@@ -118,9 +120,7 @@ impl ServerArguments {
             history: self.history.saturating_mul(1 << 20),
             recover: self.recover,
             ..JournalOptions::new(&self.region)
-        };
-        let opened = Journal::open(folder, &options);
-        Ok(Some(Arc::new(opened.map_err(unreadable)?)))
+        }
     }
 }
 

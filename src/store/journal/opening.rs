@@ -27,13 +27,20 @@ impl Writer {
             latest: 0,
             next_sequence: 0,
             state: 0,
+            mappings: 0,
             records: HashMap::new(),
             total: 0,
             oldest: 0,
             dropped: 0,
         };
+        // Another server may write meanwhile, where this one follows.
+        let of_one_instant = |words: &str, database: &Connection| {
+            let done = database.execute_batch(words);
+            done.map_err(|error| StoreError::of(path, error))
+        };
+        of_one_instant("BEGIN", &writer.database)?;
         writer.check_commits(path)?;
-        let mut state = 0_u64;
+        let (mut records, mut mappings) = (0_u64, 0_u64);
         let loaded = content(
             &writer.database,
             path,
@@ -41,21 +48,23 @@ impl Writer {
             |part| match part {
                 Part::Record(record, value) => {
                     let sum = sum::of_record(record, value);
-                    state = state.wrapping_add(sum);
+                    records = records.wrapping_add(sum);
                     writer.records.insert(record.to_owned(), sum);
                 }
                 Part::Mapping(subnet, address, owner) => {
-                    state = state.wrapping_add(sum::of_mapping(subnet, address, owner));
+                    mappings = mappings.wrapping_add(sum::of_mapping(subnet, address, owner));
                 }
             },
         );
+        let ended = of_one_instant("COMMIT", &writer.database);
+        writer.mappings = mappings;
         // Of what is not what was written it does not matter what else is wrong with it.
         let wrong = || StoreError::Damaged {
             path: path.to_owned(),
             what: format!("the records are not those of revision {}", writer.latest),
         };
         match loaded {
-            Ok(loaded) if state == writer.state => Ok((writer, loaded)),
+            Ok(loaded) if records.wrapping_add(mappings) == writer.state => ended.map(|()| (writer, loaded)),
             Ok(_) | Err(StoreError::Damaged { .. }) => Err(wrong()),
             Err(error) => Err(error),
         }

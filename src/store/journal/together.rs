@@ -98,22 +98,44 @@ impl Together {
             }
             state.begun += 1;
             drop(state);
-            let written = self.written.load(Ordering::Acquire);
-            let synced = (self.sync)(written);
+            self.sync_once();
             state = self.state();
-            state.ended += 1;
-            match synced {
-                Ok(()) => state.durable = state.durable.max(written),
-                Err(error) => state.failed = Some(error.to_string()),
-            }
-            self.changed.notify_all();
         }
+    }
+
+    fn sync_once(&self) {
+        let written = self.written.load(Ordering::Acquire);
+        let mut running = Running {
+            together: self,
+            written,
+            outcome: Err("the thread that synced it panicked".to_owned()),
+        };
+        running.outcome = (self.sync)(written).map_err(|error| error.to_string());
     }
 }
 
-/// What brings the commits of a log to the disk. Those that it has already are there when this returns. Where the file system
-/// takes no write-ahead log, SQLite syncs in each commit.
-pub(super) fn on_disk(path: &Path, writer: &Writer) -> Result<Option<Together>, StoreError> {
+/// A sync that has begun. It ends when this is dropped, also by a panic: the threads that wait for it must not wait for ever.
+struct Running<'t> {
+    together: &'t Together,
+    written: u64,
+    outcome: Result<(), String>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.together.state();
+        state.ended += 1;
+        match std::mem::replace(&mut self.outcome, Ok(())) {
+            Ok(()) => state.durable = state.durable.max(self.written),
+            Err(failure) => state.failed = Some(failure),
+        }
+        self.together.changed.notify_all();
+    }
+}
+
+/// What brings the commits of a log to the disk. Those that it has already are there when this returns, if `now` says so. Where
+/// the file system takes no write-ahead log, SQLite syncs in each commit.
+pub(super) fn on_disk(path: &Path, writer: &Writer, now: bool) -> Result<Option<Together>, StoreError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let wrong = |source| StoreError::Open {
@@ -140,6 +162,9 @@ pub(super) fn on_disk(path: &Path, writer: &Writer) -> Result<Option<Together>, 
         Ok(())
     }));
     together.wrote(writer.latest);
+    if !now {
+        return Ok(Some(together));
+    }
     match together.all() {
         Ok(()) => Ok(Some(together)),
         Err(what) => Err(StoreError::Unsynced {
@@ -212,6 +237,38 @@ mod tests {
             let (second, shelf) = (second.join().unwrap(), shelf.join().unwrap());
             assert!(second.is_ok() && shelf.is_ok());
         });
+    }
+
+    #[test]
+    fn a_sync_that_panics_fails_and_leaves_no_thread_waiting() {
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (goes_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let (begun, may_go_on) = (Mutex::new(begun), Mutex::new(may_go_on));
+        let together = Arc::new(Together::new(Box::new(move |_| {
+            begun.lock().unwrap().send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            panic!("a defect of a disk driver");
+        })));
+        together.wrote(1);
+        let commit = |together: &Arc<Together>| {
+            let (together, (told, tells)) = (Arc::clone(together), std::sync::mpsc::channel());
+            // A thread that waits for ever must fail the test, not stop it.
+            let thread = std::thread::spawn(move || told.send(together.commit(1)));
+            (thread, tells)
+        };
+        let (first, _) = commit(&together);
+        begins.recv().unwrap();
+        let (_, waiting) = commit(&together);
+        let (_, late) = commit(&together);
+        goes_on.send(()).unwrap();
+        assert!(first.join().is_err(), "the panic is not hidden");
+        for outcome in [waiting, late] {
+            let outcome = outcome
+                .recv_timeout(Duration::from_secs(20))
+                .expect("it waits for ever");
+            assert_eq!(outcome, Err("the thread that synced it panicked".to_owned()));
+        }
+        assert!(together.failure().is_some());
     }
 
     #[test]
