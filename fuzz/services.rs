@@ -123,6 +123,7 @@ impl Services {
                     enabled: true,
                     domain,
                     cidrs: cidrs.clone(),
+                    dns64: false,
                 },
             );
             facts.instances.insert(interface, Arc::new(instance));
@@ -211,7 +212,8 @@ impl Services {
                 assert_eq!(again, Outcome::Ignore(Unanswered::DnsResponse));
                 said.answers.len() + said.authorities.len() > 0
             }
-            Outcome::Forward => {
+            Outcome::Forward { dns64 } => {
+                assert!(!dns64, "no subnet has it");
                 assert!(forwards, "passed on to nobody");
                 let queries = understood.expect("passed on without being understood").queries;
                 assert_eq!(queries.len(), 1, "only one question is passed on");
@@ -234,9 +236,9 @@ impl Services {
             datagram,
             to: 7,
         };
-        let asked = forwarder.ask(query.to_vec(), ticket, Duration::ZERO, || 0x4321);
+        let asked = forwarder.ask(query.to_vec(), ticket, false, Duration::ZERO, || 0x4321);
         asked.expect("nobody else waits");
-        let passed = forwarder.answered(said.to_vec());
+        let passed = forwarder.answered(said.to_vec(), || 0x4322);
         if let Some((to, bytes)) = &passed {
             assert_eq!(*to, ticket, "an answer to somebody who did not ask");
             assert_eq!(said[..2], [0x43, 0x21], "an answer that bears another number");
@@ -250,7 +252,7 @@ impl Services {
             assert_eq!(heard.metadata.message_type, MessageType::Response);
             let asked = Message::from_vec(query).expect("a query").queries;
             assert_eq!(heard.queries, asked, "an answer to another question");
-            assert!(forwarder.answered(said.to_vec()).is_none(), "answered twice");
+            assert!(forwarder.answered(said.to_vec(), || 0x4322).is_none(), "answered twice");
         }
         // A client without an answer gets SERVFAIL in the end, and no query stays pending.
         let failed = forwarder.expire(Duration::from_secs(60));

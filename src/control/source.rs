@@ -300,6 +300,7 @@ impl NameSource for Controller {
             enabled: vpc.attributes.dns_support,
             domain: private_domain(region_of(&subnet.availability_zone)),
             cidrs: vpc.ranges(),
+            dns64: subnet.enable_dns64,
         })
     }
 

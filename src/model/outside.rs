@@ -87,6 +87,7 @@ pub(super) fn subnet() -> SubnetState {
         router_mac: ROUTER_MAC,
         map_public_ip_on_launch: false,
         assign_ipv6_on_creation: false,
+        enable_dns64: false,
         default_for_az: false,
         reservations: Vec::new(),
         tags: Default::default(),

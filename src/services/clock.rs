@@ -77,6 +77,13 @@ impl Clock for ManualClock {
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// A word, as the identifier of a query.
+    fn word(&self) -> u16 {
+        let mut octets = [0; 2];
+        self.fill(&mut octets);
+        u16::from_be_bytes(octets)
+    }
 }
 
 /// ChaCha20 from a seed: the same seed, the same tokens.

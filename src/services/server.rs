@@ -124,7 +124,9 @@ impl Server {
 
     /// Processes an answer of the external resolver.
     pub fn resolved(&mut self, answer: Vec<u8>) {
-        let Some((ticket, answer)) = self.forwarder.as_mut().and_then(|forwarder| forwarder.answered(answer)) else {
+        let random = || self.entropy.word();
+        let forwarder = self.forwarder.as_mut();
+        let Some((ticket, answer)) = forwarder.and_then(|forwarder| forwarder.answered(answer, random)) else {
             return;
         };
         self.with(ticket.interface, None, |stack, around| {

@@ -264,21 +264,16 @@ impl Stack {
         let outcome = dns::answer(&query, datagram, self.interface, names, around.forwarder.is_some());
         let unanswered = match (outcome, &mut around.forwarder) {
             (Outcome::Reply(answer), _) => return Some(answer),
-            (Outcome::Forward, Some(forwarder)) => {
+            (Outcome::Forward { dns64 }, Some(forwarder)) => {
                 let ticket = Ticket {
                     interface: self.interface,
                     datagram,
                     to,
                 };
-                let entropy = around.entropy;
-                let random = || {
-                    let mut octets = [0; 2];
-                    entropy.fill(&mut octets);
-                    u16::from_be_bytes(octets)
-                };
-                forwarder.ask(query, ticket, around.now, random).err()
+                let random = || around.entropy.word();
+                forwarder.ask(query, ticket, dns64, around.now, random).err()
             }
-            (Outcome::Forward, None) => Some(Unanswered::DnsForwardFull),
+            (Outcome::Forward { .. }, None) => Some(Unanswered::DnsForwardFull),
             (Outcome::Ignore(reason), _) => Some(reason),
         };
         if let Some(reason) = unanswered {

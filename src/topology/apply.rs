@@ -309,9 +309,10 @@ impl<S: Stage> Work<'_, S> {
             Step::CreateSubnet(label, subnet) => {
                 let made = self.make(Kind::Subnet, label, self.new_subnet(label, subnet))?;
                 self.remember(Kind::Subnet, label, made.id);
-                if subnet.map_public_ip_on_launch {
+                if subnet.map_public_ip_on_launch || subnet.enable_dns64 {
                     self.run(ModifySubnet {
-                        map_public_ip_on_launch: Some(true),
+                        map_public_ip_on_launch: Some(subnet.map_public_ip_on_launch),
+                        enable_dns64: Some(subnet.enable_dns64),
                         ..ModifySubnet::new(made.id)
                     })?;
                 }
@@ -319,6 +320,7 @@ impl<S: Stage> Work<'_, S> {
             }
             Step::ModifySubnet(label, subnet) => self.run(ModifySubnet {
                 map_public_ip_on_launch: Some(subnet.map_public_ip_on_launch),
+                enable_dns64: Some(subnet.enable_dns64),
                 tags: Some(subnet.tags.clone()),
                 ..ModifySubnet::new(self.subnet(label))
             }),

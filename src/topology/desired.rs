@@ -43,6 +43,7 @@ impl Layout {
                 availability_zone: fields.availability_zone.clone(),
                 router_mac: fields.router_mac.as_ref().map(|mac| mac.value),
                 map_public_ip_on_launch: fields.map_public_ip_on_launch,
+                enable_dns64: fields.enable_dns64,
                 tags: fields.tags.clone(),
             };
             layout.subnets.insert(label.clone(), subnet);

@@ -159,6 +159,9 @@ fn subnet(subnet: &Subnet) -> Value {
     if subnet.map_public_ip_on_launch {
         fields.insert("map_public_ip_on_launch".to_owned(), json!(true));
     }
+    if subnet.enable_dns64 {
+        fields.insert("enable_dns64".to_owned(), json!(true));
+    }
     put_tags(&mut fields, &subnet.tags);
     Value::Object(fields)
 }

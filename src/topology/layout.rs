@@ -228,6 +228,8 @@ pub struct Subnet {
     pub router_mac: Option<MacAddr>,
     /// Whether an instance that is launched here is given a public IPv4 address.
     pub map_public_ip_on_launch: bool,
+    /// Whether its hosts get IPv6 addresses for names that have IPv4 addresses alone.
+    pub enable_dns64: bool,
     /// Tags.
     pub tags: Tags,
 }
@@ -494,6 +496,7 @@ impl Described for Subnet {
             ("availability_zone".to_owned(), self.availability_zone.clone()),
             ("router_mac".to_owned(), self.router_mac.map(|mac| mac.to_string())),
             field("map_public_ip_on_launch", self.map_public_ip_on_launch),
+            field("enable_dns64", self.enable_dns64),
         ];
         fields.extend(tags(&self.tags));
         fields
@@ -504,11 +507,12 @@ impl Described for Subnet {
             field("cidr_block", "none"),
             field("ipv6_cidr_block", "none"),
             field("map_public_ip_on_launch", false),
+            field("enable_dns64", false),
         ]
     }
 
     fn can_change(field: &str) -> bool {
-        field.starts_with("tags.") || field == "map_public_ip_on_launch"
+        field.starts_with("tags.") || matches!(field, "map_public_ip_on_launch" | "enable_dns64")
     }
 }
 

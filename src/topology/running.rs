@@ -85,6 +85,7 @@ impl Running {
                 availability_zone: Some(subnet.availability_zone.clone()),
                 router_mac: Some(subnet.router_mac),
                 map_public_ip_on_launch: subnet.map_public_ip_on_launch,
+                enable_dns64: subnet.enable_dns64,
                 tags: subnet.tags.clone(),
             };
             layout.subnets.insert(subnet_labels[&subnet.id].clone(), subnet_layout);

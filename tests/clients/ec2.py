@@ -151,6 +151,9 @@ def network():
     ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": True})
     expect("public addresses", ec2.describe_subnets(SubnetIds=subnets[:1])["Subnets"][0]["MapPublicIpOnLaunch"], True)
     ec2.modify_subnet_attribute(SubnetId=subnets[0], MapPublicIpOnLaunch={"Value": False})
+    ec2.modify_subnet_attribute(SubnetId=subnets[0], EnableDns64={"Value": True})
+    assert ec2.describe_subnets(SubnetIds=[subnets[0]])["Subnets"][0]["EnableDns64"] is True
+    ec2.modify_subnet_attribute(SubnetId=subnets[0], EnableDns64={"Value": False})
     more = ec2.associate_subnet_cidr_block(SubnetId=subnets[1], Ipv6CidrBlock=block.replace("::/56", ":7::/64") if "::/56" in block and block.count(":") < 5 else block.replace("00::/56", "07::/64"))
     ec2.disassociate_subnet_cidr_block(AssociationId=more["Ipv6CidrBlockAssociation"]["AssociationId"])
     expect("free addresses", ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["AvailableIpAddressCount"], 251)

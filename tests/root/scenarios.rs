@@ -73,6 +73,8 @@ scenarios! {
         "block-public-access.yaml", "\"mode\": \"block-ingress\"" => "\"mode\": \"block-bidirectional\"";
     a_nat_gateway_forgets_an_idle_connection_and_resets_its_host:
         "nat-gateway.yaml", "nat: { idle_timeout: 2 }" => "nat: { idle_timeout: 60 }";
+    a_host_of_ipv6_alone_fetches_from_a_server_of_ipv4_alone_by_its_name:
+        "nat64.yaml", "enable_dns64: true" => "enable_dns64: false";
     hole_punching_fails_behind_nat_gateways_and_works_behind_nat_instances:
         "hole-punching.yaml", "to: 0.0.0.0/0, via: w-nat" => "to: 0.0.0.0/0, via: w-gateway";
     isc_dhclient_brings_up_a_host_that_knows_nothing:

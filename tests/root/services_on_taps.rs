@@ -79,6 +79,7 @@ impl Lab {
             enabled: true,
             domain,
             cidrs,
+            dns64: false,
         };
         facts.zones.insert(interface, zone);
         let instance_id = Some(instance.instance_id.clone());

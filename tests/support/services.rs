@@ -259,6 +259,7 @@ fn zone() -> Zone {
         enabled: true,
         domain: "eu-central-1.compute.internal".to_owned(),
         cidrs: vec!["10.0.0.0/16".parse().unwrap(), "2001:db8::/56".parse().unwrap()],
+        dns64: false,
     }
 }
 

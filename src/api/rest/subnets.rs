@@ -50,6 +50,9 @@ pub struct SubnetView {
     /// Whether an instance that is launched here is given a public IPv4 address.
     #[serde(default)]
     pub map_public_ip_on_launch: bool,
+    /// Whether the VPC's resolver gives its hosts an address in 64:ff9b::/96 for a name that has IPv4 addresses alone.
+    #[serde(default)]
+    pub enable_dns64: bool,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -66,6 +69,7 @@ impl From<&Subnet> for SubnetView {
             availability_zone: subnet.availability_zone.clone(),
             router_mac: subnet.router_mac,
             map_public_ip_on_launch: subnet.map_public_ip_on_launch,
+            enable_dns64: subnet.enable_dns64,
             tags: subnet.tags.clone(),
         }
     }
@@ -122,6 +126,8 @@ struct ModifySubnetRequest {
     name: Option<Option<String>>,
     /// Whether instances that are launched from now on are given a public IPv4 address.
     map_public_ip_on_launch: Option<bool>,
+    /// Whether the VPC's resolver gives its hosts an address in 64:ff9b::/96 for a name that has IPv4 addresses alone.
+    enable_dns64: Option<bool>,
     /// All tags.
     tags: Option<Tags>,
 }
@@ -211,6 +217,7 @@ async fn modify(
     let command = ModifySubnet {
         name: request.name,
         map_public_ip_on_launch: request.map_public_ip_on_launch,
+        enable_dns64: request.enable_dns64,
         tags: request.tags,
         ..ModifySubnet::new(reference(&path))
     };

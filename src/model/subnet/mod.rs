@@ -34,6 +34,9 @@ pub struct Subnet {
     /// Whether an interface that the EC2 API makes here is given an IPv6 address without asking.
     #[serde(default)]
     pub assign_ipv6_on_creation: bool,
+    /// Whether the VPC's resolver gives its hosts an address in `64:ff9b::/96` for a name that has IPv4 addresses alone.
+    #[serde(default)]
+    pub enable_dns64: bool,
     /// Whether it is the default subnet of its zone, in which a launch without a subnet takes place.
     #[serde(default)]
     pub default_for_az: bool,
@@ -89,6 +92,8 @@ pub struct ModifySubnet {
     pub map_public_ip_on_launch: Option<bool>,
     /// Whether interfaces that the EC2 API makes are given IPv6 addresses without asking.
     pub assign_ipv6_on_creation: Option<bool>,
+    /// Whether the VPC's resolver gives its hosts IPv6 addresses for names that have IPv4 addresses alone.
+    pub enable_dns64: Option<bool>,
     /// An IPv6 block where there is none, or none where no interface has an IPv6 address.
     pub ipv6_cidr_block: Option<Option<Ipv6Net>>,
     /// All tags.
@@ -103,6 +108,7 @@ impl ModifySubnet {
             name: None,
             map_public_ip_on_launch: None,
             assign_ipv6_on_creation: None,
+            enable_dns64: None,
             ipv6_cidr_block: None,
             tags: None,
         }

@@ -218,6 +218,7 @@ impl Command for CreateSubnet {
             router_mac,
             map_public_ip_on_launch: false,
             assign_ipv6_on_creation: false,
+            enable_dns64: false,
             default_for_az: false,
             reservations: Vec::new(),
             tags: self.tags,
@@ -249,6 +250,7 @@ impl Command for ModifySubnet {
             assign_ipv6_on_creation: self.assign_ipv6_on_creation.unwrap_or(before.assign_ipv6_on_creation)
                 && ipv6_cidr_block.is_some(),
             map_public_ip_on_launch: self.map_public_ip_on_launch.unwrap_or(before.map_public_ip_on_launch),
+            enable_dns64: self.enable_dns64.unwrap_or(before.enable_dns64),
             tags: self.tags.unwrap_or_else(|| before.tags.clone()),
             ..before.clone()
         };

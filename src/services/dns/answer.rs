@@ -8,7 +8,7 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use ipnet::IpNet;
 
-use super::{MAX_DATAGRAM, NameSource, Zone};
+use super::{MAX_DATAGRAM, NameSource, Zone, dns64};
 use crate::datapath::{SERVICES_IPV4, SERVICES_IPV6};
 use crate::mapping::InterfaceIndex;
 use crate::services::unanswered::Unanswered;
@@ -22,7 +22,10 @@ pub enum Outcome {
     /// Send this answer.
     Reply(Vec<u8>),
     /// The name is outside the VPC's domains: ask the external resolver.
-    Forward,
+    Forward {
+        /// Whether an answer without an IPv6 address is given one that is made of an IPv4 address.
+        dns64: bool,
+    },
     /// Send nothing.
     Ignore(Unanswered),
 }
@@ -62,6 +65,11 @@ pub(super) fn failure(query: &[u8], datagram: bool) -> Option<Vec<u8>> {
     encode(&response, datagram, &message)
 }
 
+/// An answer that is made here of external ones.
+pub(super) fn own(answer: &Message, query: &Message, datagram: bool) -> Option<Vec<u8>> {
+    encode(answer, datagram, query)
+}
+
 /// An external answer, truncated to what the client accepts in a datagram; `None` where that is impossible.
 pub(super) fn fit(answer: Vec<u8>, query: &[u8]) -> Option<Vec<u8>> {
     let asked = Message::from_vec(query).ok()?;
@@ -79,7 +87,7 @@ fn refuse(id: u16, op_code: OpCode, code: ResponseCode) -> Outcome {
     }
 }
 
-fn response_to(query: &Message) -> Message {
+pub(super) fn response_to(query: &Message) -> Message {
     let mut response = Message::response(query.metadata.id, query.metadata.op_code);
     response.metadata.recursion_desired = query.metadata.recursion_desired;
     response.metadata.recursion_available = true;
@@ -135,7 +143,7 @@ fn reply_to(
             ResponseCode::BADVERS
         }
         [query] if query.query_class() != DNSClass::IN => ResponseCode::Refused,
-        [query] => match look_up(query, asker, names, zone) {
+        [query] => match look_up_for(query, message, asker, names, zone) {
             Found::Records(records) => {
                 response.add_answers(records);
                 ResponseCode::NoError
@@ -148,7 +156,10 @@ fn reply_to(
                 response.add_authority(authority(apex, zone));
                 ResponseCode::NXDomain
             }
-            Found::Elsewhere if forwards => return Outcome::Forward,
+            Found::Elsewhere if forwards => {
+                let dns64 = zone.dns64 && dns64::may_be_given(message);
+                return Outcome::Forward { dns64 };
+            }
             Found::Elsewhere => ResponseCode::Refused,
         },
         _ => ResponseCode::FormErr,
@@ -165,6 +176,21 @@ enum Found {
     NoData(Name),
     NoName(Name),
     Elsewhere,
+}
+
+/// The same with addresses that are made, where there are none for a host of IPv6.
+fn look_up_for(query: &Query, message: &Message, asker: InterfaceIndex, names: &dyn NameSource, zone: &Zone) -> Found {
+    let found = look_up(query, asker, names, zone);
+    if !matches!(found, Found::NoData(_)) || !zone.dns64 || !dns64::may_be_given(message) {
+        return found;
+    }
+    match look_up(&dns64::for_ipv4(query), asker, names, zone) {
+        Found::Records(records) => match dns64::made(&records, TTL) {
+            made if made.is_empty() => found,
+            made => Found::Records(made),
+        },
+        _ => found,
+    }
 }
 
 fn look_up(query: &Query, asker: InterfaceIndex, names: &dyn NameSource, zone: &Zone) -> Found {

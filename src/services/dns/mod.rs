@@ -2,6 +2,7 @@
 //! resolver, if one is configured (VPC guide, "DNS attributes for your VPC").
 
 mod answer;
+mod dns64;
 pub mod forward;
 pub mod stream;
 
@@ -25,6 +26,8 @@ pub struct Zone {
     pub domain: String,
     /// The VPC's ranges.
     pub cidrs: Vec<IpNet>,
+    /// Whether the subnet's hosts get an IPv6 address for a name that has IPv4 addresses alone (`enableDns64`).
+    pub dns64: bool,
 }
 
 /// The addresses of a resource name.

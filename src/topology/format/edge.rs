@@ -116,6 +116,7 @@ impl Topology {
             availability_zone: None,
             router_mac: None,
             map_public_ip_on_launch: false,
+            enable_dns64: false,
             tags: Tags::new(),
         };
         self.vpcs.insert(outside_vpc(), at(vpc, place));

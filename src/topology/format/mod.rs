@@ -364,6 +364,9 @@ pub struct SubnetTopology {
     /// Whether an instance that is launched here is given a public IPv4 address.
     #[serde(default)]
     pub map_public_ip_on_launch: bool,
+    /// Whether the VPC's resolver gives its hosts an address in `64:ff9b::/96` for a name that has IPv4 addresses alone (DNS64).
+    #[serde(default)]
+    pub enable_dns64: bool,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,

@@ -155,11 +155,10 @@ impl Work<'_> {
         if subnet["MapPublicIpOnLaunch"] == true {
             fields.insert("map_public_ip_on_launch".to_owned(), json!(true));
         }
-        for attribute in [
-            "AssignIpv6AddressOnCreation",
-            "EnableDns64",
-            "MapCustomerOwnedIpOnLaunch",
-        ] {
+        if subnet["EnableDns64"] == true {
+            fields.insert("enable_dns64".to_owned(), json!(true));
+        }
+        for attribute in ["AssignIpv6AddressOnCreation", "MapCustomerOwnedIpOnLaunch"] {
             if subnet[attribute] == true {
                 self.leave(id, format!("a topology file has nothing for {attribute}"));
             }

@@ -408,3 +408,141 @@ fn the_time_has_the_skew_that_was_set() {
     assert_eq!(lab.ask(0, "169.254.169.123", 123, &[0x23; 3000]), None);
     assert_eq!(lab.unanswered(0, Unanswered::TooLong), 1);
 }
+
+/// The same lab with a host 0 whose subnet has DNS64.
+fn with_dns64() -> Lab {
+    let lab = Lab::with(Limits::default(), true);
+    let interface = lab.hosts[0].interface;
+    lab.source.facts().zones.get_mut(&interface).unwrap().dns64 = true;
+    lab
+}
+
+#[test]
+fn a_name_with_ipv4_addresses_alone_has_made_ones_where_the_subnet_has_dns64() {
+    use RecordType::{A, AAAA};
+    let mut lab = with_dns64();
+    let name = |label: &str| format!("{label}.{DOMAIN}");
+    let ask = |lab: &mut Lab, host, label: &str, kind| {
+        let answer = resolve(lab, host, RESOLVER, &query(&name(label), kind)).unwrap();
+        (answer.metadata.response_code, records(&answer))
+    };
+    let no_error = |found: &[&str]| {
+        let found = found.iter().map(ToString::to_string).collect();
+        (ResponseCode::NoError, found)
+    };
+    assert_eq!(ask(&mut lab, 0, "ip-10-0-1-11", AAAA), no_error(&["64:ff9b::a00:10b"]));
+    assert_eq!(ask(&mut lab, 0, "ip-10-0-1-11", A), no_error(&["10.0.1.11"]));
+    assert_eq!(ask(&mut lab, 1, "ip-10-0-1-11", AAAA), no_error(&[]), "another subnet");
+    // One that has an IPv6 address has no other.
+    assert_eq!(ask(&mut lab, 0, "instance-data", AAAA), no_error(&["fd00:ec2::254"]));
+    assert_eq!(ask(&mut lab, 0, "ip-10-0-1-99", AAAA).0, ResponseCode::NXDomain);
+    // What the VPC does not have goes to the resolver of the outside, the reverse of a made address too.
+    let reverse = "b.0.1.0.0.0.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.b.9.f.f.4.6.0.0.ip6.arpa";
+    let asked = query(reverse, RecordType::PTR).to_vec().unwrap();
+    assert_eq!(lab.ask(0, RESOLVER, 53, &asked), None);
+    assert_eq!(lab.upstream.lock().unwrap().len(), 1);
+    // RFC 6147 section 5.5: a client that validates answers itself gets what there is.
+    let mut validating = query(&name("ip-10-0-1-11"), AAAA);
+    validating.metadata.checking_disabled = true;
+    validating.edns.get_or_insert_with(Edns::new).set_dnssec_ok(true);
+    assert!(records(&resolve(&mut lab, 0, RESOLVER, &validating).unwrap()).is_empty());
+}
+
+#[test]
+fn a_name_of_the_outside_is_asked_for_again_where_it_has_no_ipv6_address() {
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
+    let name = |text: &str| Name::from_ascii(text).unwrap();
+    let soa = |ttl| {
+        let soa = SOA::new(name("ns."), name("hostmaster."), 1, 1, 1, 1, ttl);
+        Record::from_rdata(name("example.com."), ttl, RData::SOA(soa))
+    };
+    let ipv4 = || {
+        vec![
+            Record::from_rdata(name("example.com."), 900, RData::CNAME(CNAME(name("www.example.com.")))),
+            Record::from_rdata(name("www.example.com."), 3600, RData::A(A::new(192, 0, 2, 1))),
+        ]
+    };
+    let address = |text: &str| {
+        let data = RData::AAAA(AAAA(text.parse().unwrap()));
+        vec![Record::from_rdata(name("example.com."), 60, data)]
+    };
+    // The first answer with its code, the second one if it is asked for, and the addresses and the life of the last.
+    type Case = (
+        &'static str,
+        (ResponseCode, Vec<Record>),
+        Option<Vec<Record>>,
+        &'static [&'static str],
+        u32,
+    );
+    let cases: [Case; 6] = [
+        (
+            "an IPv6 address",
+            (ResponseCode::NoError, address("2001:db8::1")),
+            None,
+            &["2001:db8::1"],
+            60,
+        ),
+        (
+            "no IPv6 address",
+            (ResponseCode::NoError, vec![]),
+            Some(ipv4()),
+            &["64:ff9b::c000:201"],
+            300,
+        ),
+        (
+            "no address at all",
+            (ResponseCode::NoError, vec![]),
+            Some(vec![]),
+            &[],
+            0,
+        ),
+        ("no such name", (ResponseCode::NXDomain, vec![]), None, &[], 0),
+        (
+            "a mapped one",
+            (ResponseCode::NoError, address("::ffff:1.2.3.4")),
+            Some(ipv4()),
+            &["64:ff9b::c000:201"],
+            300,
+        ),
+        (
+            "a server that knows no AAAA",
+            (ResponseCode::ServFail, vec![]),
+            Some(ipv4()),
+            &["64:ff9b::c000:201"],
+            300,
+        ),
+    ];
+    for (what, (code, first), second, addresses, ttl) in cases {
+        let mut lab = with_dns64();
+        let question = query("example.com", RecordType::AAAA);
+        assert_eq!(lab.ask(0, RESOLVER, 53, &question.to_vec().unwrap()), None);
+        let answer = |lab: &mut Lab, kind, code, records| {
+            let asked = lab.upstream.lock().unwrap().remove(0);
+            let mut answer = Message::from_vec(&asked).unwrap();
+            assert_eq!(answer.queries[0].query_type(), kind, "{what}");
+            answer.metadata.message_type = MessageType::Response;
+            answer.metadata.response_code = code;
+            answer.add_answers(records);
+            answer.add_authority(soa(300));
+            lab.sent.clear();
+            lab.server.resolved(answer.to_vec().unwrap());
+            lab.settle();
+        };
+        answer(&mut lab, RecordType::AAAA, code, first);
+        if let Some(records) = second {
+            assert!(lab.sent.is_empty(), "{what}: not yet");
+            answer(&mut lab, RecordType::A, ResponseCode::NoError, records);
+        }
+        assert!(lab.upstream.lock().unwrap().is_empty(), "{what}: no more is asked");
+        let heard = Message::from_vec(&lab.sent[0].1[42..]).unwrap();
+        assert_eq!((heard.metadata.id, &heard.queries), (4711, &question.queries), "{what}");
+        let found = records(&heard)
+            .into_iter()
+            .filter(|record| !record.starts_with("CNAME"))
+            .collect::<Vec<_>>();
+        assert_eq!(found, addresses, "{what}");
+        let last = heard.answers.last().map_or(0, |record| record.ttl);
+        assert_eq!(last, ttl, "{what}");
+    }
+}

@@ -202,14 +202,14 @@ pub(super) struct ModifySubnetAttribute {
 impl Action for ModifySubnetAttribute {
     const NAME: &'static str = "ModifySubnetAttribute";
     const HELP: &'static str = "Sets an attribute of a subnet: whether a launch gets a public address, whether a new interface gets an IPv6 \
-                                address; the others stay false";
+                                address, whether DNS64 gives IPv6 addresses to names without one; the others stay false";
 
     fn run(self, call: &Call<'_>) -> Answer {
         let subnet = call.controller().subnet(&reference(&self.subnet_id)?)?;
         let public = value(self.map_public_ip_on_launch);
         let ipv6 = value(self.assign_ipv6_address_on_creation);
+        let dns64 = value(self.enable_dns64);
         let others = [
-            (value(self.enable_dns64), "enableDns64"),
             (
                 value(self.enable_resource_name_dns_a_record_on_launch),
                 "enableResourceNameDnsARecord",
@@ -219,8 +219,8 @@ impl Action for ModifySubnetAttribute {
                 "enableResourceNameDnsAAAARecord",
             ),
         ];
-        let [dns64, a, aaaa] = others.map(|(given, _)| given.is_some());
-        only_one([public.is_some(), ipv6.is_some(), dns64, a, aaaa])?;
+        let [a, aaaa] = others.map(|(given, _)| given.is_some());
+        only_one([public.is_some(), ipv6.is_some(), dns64.is_some(), a, aaaa])?;
         for (given, name) in others {
             as_it_is(given, name)?;
         }
@@ -230,10 +230,11 @@ impl Action for ModifySubnetAttribute {
                 subnet.id
             )));
         }
-        if public.is_some() || ipv6.is_some() {
+        if public.is_some() || ipv6.is_some() || dns64.is_some() {
             call.execute(ModifySubnet {
                 map_public_ip_on_launch: public,
                 assign_ipv6_on_creation: ipv6,
+                enable_dns64: dns64,
                 ..ModifySubnet::new(subnet.id)
             })?;
         }

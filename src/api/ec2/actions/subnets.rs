@@ -73,7 +73,7 @@ pub(super) fn subnet(call: &Call<'_>, subnet: &Subnet) -> Node {
             Node::text(subnet.assign_ipv6_on_creation),
         ),
         ("mapCustomerOwnedIpOnLaunch", Node::text(false)),
-        ("enableDns64", Node::text(false)),
+        ("enableDns64", Node::text(subnet.enable_dns64)),
         ("ipv6Native", Node::text(subnet.cidr_block.is_none())),
         (
             "privateDnsNameOptionsOnLaunch",

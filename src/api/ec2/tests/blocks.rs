@@ -69,10 +69,13 @@ fn attributes_of_vpcs_and_subnets_are_set_and_described_one_at_a_time() {
     }
     let ipv6 = format!("SubnetId={subnet}&AssignIpv6AddressOnCreation.Value=true");
     assert_eq!(ec2.refusal("ModifySubnetAttribute", &ipv6).0, "InvalidParameterValue");
-    let dns64 = format!("SubnetId={subnet}&EnableDns64.Value=true");
-    assert_eq!(ec2.refusal("ModifySubnetAttribute", &dns64).0, "UnsupportedOperation");
-    let dns64 = format!("SubnetId={subnet}&EnableDns64.Value=false");
-    ec2.call("ModifySubnetAttribute", &dns64).unwrap();
+    for value in ["true", "false"] {
+        let form = format!("SubnetId={subnet}&EnableDns64.Value={value}");
+        ec2.call("ModifySubnetAttribute", &form).unwrap();
+        assert_eq!(shown("enableDns64"), value);
+    }
+    let other = format!("SubnetId={subnet}&EnableResourceNameDnsARecordOnLaunch.Value=true");
+    assert_eq!(ec2.refusal("ModifySubnetAttribute", &other).0, "UnsupportedOperation");
 }
 
 #[test]

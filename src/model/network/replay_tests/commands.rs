@@ -437,6 +437,7 @@ impl World {
             4 => self.accepts(ModifySubnet {
                 map_public_ip_on_launch: Some(draw.flag),
                 assign_ipv6_on_creation: Some(draw.flag),
+                enable_dns64: Some(!draw.flag),
                 ipv6_cidr_block: draw.flag.then_some(None),
                 ..ModifySubnet::new(draw.subnet(network))
             }),
