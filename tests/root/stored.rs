@@ -50,6 +50,13 @@ def curl(path, *more):
     line = ['curl', '-sf', '--unix-socket', folder + '/api.sock', 'http://localhost' + path, *more]
     return subprocess.run(line, check=True, capture_output=True, text=True).stdout
 
+def line(pid):
+    try:
+        return open('/proc/' + pid + '/cmdline').read()
+    except OSError:
+        # Another test's process, which has ended meanwhile.
+        return ''
+
 def index():
     out = subprocess.run(['ip', '-o', 'link', 'show', 'dev', 'stored0'], capture_output=True, text=True)
     return out.stdout.split(':')[0] if out.returncode == 0 else 'gone'
@@ -64,8 +71,7 @@ receive(1)
 print('stored', len(held), flush=True)
 before = index()
 keeper = [int(pid) for pid in os.listdir('/proc') if pid.isdigit() and
-          open('/proc/' + pid + '/cmdline').read().startswith('localvpc-keeper') and
-          folder in open('/proc/' + pid + '/cmdline').read()]
+          line(pid).startswith('localvpc-keeper') and folder in line(pid)]
 os.kill(server, signal.SIGKILL)
 os.waitpid(server, 0)
 for process in keeper:
