@@ -26,6 +26,8 @@ ACTIONS = {
         CreateEgressOnlyInternetGateway CreateFlowLogs CreateInternetGateway CreateManagedPrefixList CreateNatGateway
         CreateNetworkAcl CreateNetworkAclEntry CreateNetworkInterface CreateRoute CreateRouteTable CreateSecurityGroup
         CreateSubnet CreateTags CreateVpc CreateVpcBlockPublicAccessExclusion CreateVpcEndpoint CreateVpcPeeringConnection DeleteDhcpOptions DeleteKeyPair CreateKeyPair ImportKeyPair
+        CreateLaunchTemplate CreateLaunchTemplateVersion DeleteLaunchTemplate DeleteLaunchTemplateVersions
+        DescribeLaunchTemplates DescribeLaunchTemplateVersions GetConsoleOutput ModifyLaunchTemplate
         CreateSubnetCidrReservation DeleteSubnetCidrReservation GetSubnetCidrReservations
         DeleteEgressOnlyInternetGateway
         DeleteFlowLogs DeleteInternetGateway DeleteManagedPrefixList DeleteNatGateway DeleteNetworkAcl

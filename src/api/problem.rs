@@ -120,6 +120,7 @@ fn status_of(error: &ModelError) -> StatusCode {
         ModelError::PrefixList(error) => of_kind(error.kind()),
         ModelError::Endpoint(error) => of_kind(error.kind()),
         ModelError::KeyPair(error) => of_kind(error.kind()),
+        ModelError::LaunchTemplate(error) => of_kind(error.kind()),
         ModelError::Reservation(error) => of_kind(error.kind()),
         ModelError::Cidr(error) => of_kind(error.kind()),
         ModelError::Mapping(error) => of_kind(error.kind()),

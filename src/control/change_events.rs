@@ -180,8 +180,8 @@ impl List<'_> {
                 )
             }
             Change::ElasticIp(delta) => elastic_ip(delta),
-            // It is of the account, and no part of the network.
-            Change::KeyPair(_) => return,
+            // They are of the account, and no part of the network.
+            Change::KeyPair(_) | Change::LaunchTemplate(_) => return,
             Change::FlowLog(delta) => lifecycle(
                 delta,
                 |flow_log_id| EventKind::FlowLogCreated { flow_log_id },

@@ -227,7 +227,11 @@ impl<'c> Follower<'c> {
                 self.targets(state, delta.id().map(RouteTarget::Peering));
             }
             // A VPC holds its options, a subnet its routes; metadata are read when they are asked for.
-            Change::Instance(_) | Change::RouteTable(_) | Change::DhcpOptions(_) | Change::KeyPair(_) => {}
+            Change::Instance(_)
+            | Change::RouteTable(_)
+            | Change::DhcpOptions(_)
+            | Change::KeyPair(_)
+            | Change::LaunchTemplate(_) => {}
         }
     }
 

@@ -6,8 +6,8 @@ use crate::datapath::{NatCounters, VpcIndex};
 use crate::model::block_public_access::BlockPublicAccess;
 use crate::model::{
     AllocationId, EgressOnlyGateway, EgressOnlyGatewayId, ElasticIp, Endpoint, EndpointId, InternetGateway,
-    InternetGatewayId, KeyPair, NatGateway, NatGatewayId, NetworkInterface, Peering, PeeringId, PrefixList,
-    ResourceRef, SubnetId, VpcId,
+    InternetGatewayId, KeyPair, LaunchTemplate, NatGateway, NatGatewayId, NetworkInterface, Peering, PeeringId,
+    PrefixList, ResourceRef, SubnetId, VpcId,
 };
 
 /// The account that owns everything: the number in AWS's examples.
@@ -119,6 +119,11 @@ impl Controller {
     /// All key pairs, by identifier.
     pub fn key_pairs(&self) -> Vec<KeyPair> {
         self.read().network.key_pairs().cloned().collect()
+    }
+
+    /// All launch templates, by identifier.
+    pub fn launch_templates(&self) -> Vec<LaunchTemplate> {
+        self.read().network.launch_templates().cloned().collect()
     }
 
     /// The interfaces of the hosts of the outside, by identifier.

@@ -19,6 +19,7 @@ use super::instance::Instance;
 use super::interface::InterfaceRecord;
 use super::internet_gateway::InternetGateway;
 use super::key_pair::KeyPair;
+use super::launch_template::LaunchTemplate;
 use super::mapping::MappingChange;
 use super::naming::Names;
 use super::nat_gateway::NatGateway;
@@ -293,6 +294,8 @@ changes! {
     BlockPublicAccess(Box<Delta<BlockPublicAccess>>),
     /// A public key is kept, has other tags, or is forgotten.
     KeyPair(Box<Delta<KeyPair>>),
+    /// A launch template was created, changed or deleted, its versions included.
+    LaunchTemplate(Box<Delta<LaunchTemplate>>),
     /// A route of a table that lives on is added, has another target, or is taken away.
     Route(RouteChange),
     /// A subnet's association with a route table changed.

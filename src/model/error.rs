@@ -10,6 +10,7 @@ use super::instance::InstanceError;
 use super::interface::InterfaceError;
 use super::internet_gateway::InternetGatewayError;
 use super::key_pair::KeyPairError;
+use super::launch_template::LaunchTemplateError;
 use super::mapping::MappingError;
 use super::nat_gateway::NatGatewayError;
 use super::network_acl::NetworkAclError;
@@ -123,6 +124,9 @@ pub enum ModelError {
     /// A refusal about a reserved part of a subnet.
     #[error(transparent)]
     Reservation(#[from] ReservationError),
+    /// A refusal about a launch template.
+    #[error(transparent)]
+    LaunchTemplate(#[from] LaunchTemplateError),
     /// A refusal about a key pair.
     #[error(transparent)]
     KeyPair(#[from] KeyPairError),
@@ -173,6 +177,7 @@ impl ModelError {
             "nat" => ("natGateway ID", "nat_gateway"),
             "eipalloc" => ("allocation ID", "elastic_ip"),
             "scr" => ("subnet CIDR reservation ID", "reservation"),
+            "lt" => ("launch template ID", "launch_template"),
             "key" => ("key pair ID", "key_pair"),
             "fl" => ("flow log ID", "flow_log"),
             "eipassoc" => ("association ID", "association"),
@@ -202,6 +207,7 @@ impl ModelError {
             Self::NatGateway(error) => error.code(),
             Self::Peering(error) => error.code(),
             Self::KeyPair(error) => error.code(),
+            Self::LaunchTemplate(error) => error.code(),
             Self::Reservation(error) => error.code(),
             Self::Endpoint(error) => error.code(),
             Self::BadName { .. } | Self::NameTaken { .. } | Self::OutOfRange { .. } => "InvalidParameterValue",
@@ -228,6 +234,7 @@ impl ModelError {
             Self::NatGateway(error) => Some(error.field()),
             Self::Peering(error) => Some(error.field()),
             Self::KeyPair(error) => Some(error.field()),
+            Self::LaunchTemplate(error) => Some(error.field()),
             Self::Reservation(error) => Some(error.field()),
             Self::Endpoint(error) => error.field(),
             Self::BadName { .. } | Self::NameTaken { .. } => Some("name"),
@@ -255,6 +262,7 @@ impl ModelError {
             Self::NatGateway(error) => error.remedy().into(),
             Self::Peering(error) => error.remedy().into(),
             Self::KeyPair(error) => error.remedy().into(),
+            Self::LaunchTemplate(error) => error.remedy().into(),
             Self::Reservation(error) => error.remedy(),
             Self::DhcpOptions(_) => "Correct the option, or leave it out.".into(),
             Self::SecurityGroup(error) => error.remedy(),

@@ -281,6 +281,13 @@ resource_id!(
 );
 
 resource_id!(
+    /// Names a launch template.
+    LaunchTemplateId,
+    "lt",
+    "launch template",
+    "InvalidLaunchTemplateId.NotFound"
+);
+resource_id!(
     /// Names a reserved part of a subnet.
     ReservationId,
     "scr",

@@ -22,6 +22,7 @@ pub mod instance;
 pub mod interface;
 pub mod internet_gateway;
 pub mod key_pair;
+pub mod launch_template;
 pub mod limits;
 pub mod mapping;
 pub mod naming;
@@ -50,14 +51,15 @@ pub use error::ModelError;
 pub use flow_log::FlowLog;
 pub use ids::{
     AddressAssociationId, AllocationId, BlockPublicAccessId, BpaExclusionId, DhcpOptionsId, EgressOnlyGatewayId,
-    EndpointId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, KeyPairId, NatGatewayId,
-    NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ReservationId, ResourceRef, RouteTableId,
-    SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    EndpointId, FaultId, FlowLogId, InstanceId, InterfaceId, InternetGatewayId, KeyPairId, LaunchTemplateId,
+    NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId, PrefixListId, ReservationId, ResourceRef,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 pub use instance::{Instance, InstanceError, metadata};
 pub use interface::{Attachment, InterfaceError, InterfaceStatus, NetworkInterface};
 pub use internet_gateway::InternetGateway;
 pub use key_pair::{KeyPair, KeyPairError};
+pub use launch_template::{LaunchTemplate, LaunchTemplateError};
 pub use limits::Limits;
 pub use mapping::{Mapping, MappingChange, MappingError};
 pub use nat_gateway::NatGateway;

@@ -226,6 +226,35 @@ def options(vpc):
     ec2.delete_dhcp_options(DhcpOptionsId=name)
 
 
+def launch_templates(subnet, group):
+    """A launch template with parameters of every form, and an instance that is launched with it."""
+    data = {
+        "ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.micro", "UserData": "IyEvYmluL3No", "MetadataOptions": {"HttpTokens": "required"},
+        "TagSpecifications": tags("instance", Name="templated"),
+        "NetworkInterfaces": [{"DeviceIndex": 0, "SubnetId": subnet, "Groups": [group], "PrivateIpAddresses": [{"Primary": True, "PrivateIpAddress": "10.0.0.77"}]}],
+    }
+    made = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data, TagSpecifications=tags("launch-template", Name="web"))["LaunchTemplate"]
+    name = made["LaunchTemplateId"]
+    expect("as put in", ec2.describe_launch_template_versions(LaunchTemplateId=name)["LaunchTemplateVersions"][0]["LaunchTemplateData"], data)
+    more = {
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": True}}], "SecurityGroupIds": [group],
+        "Placement": {"AvailabilityZone": "us-east-1a"}, "LicenseSpecifications": [{"LicenseConfigurationArn": "arn:x"}],
+        "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"MaxPrice": "1"}}, "IamInstanceProfile": {"Name": "failover"}}
+    version = ec2.create_launch_template_version(LaunchTemplateName="web", LaunchTemplateData=more)["LaunchTemplateVersion"]
+    expect("of other forms", (version["VersionNumber"], version["LaunchTemplateData"]), (2, more))
+    list(ec2.get_paginator("describe_launch_templates").paginate(LaunchTemplateNames=["web"]))
+    list(ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateId=name))
+    run = ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={"LaunchTemplateName": "web", "Version": "1"})["Instances"][0]
+    expect("launched", (run["PrivateIpAddress"], run["SecurityGroups"][0]["GroupId"]), ("10.0.0.77", group))
+    ec2.get_console_output(InstanceId=run["InstanceId"])
+    ec2.get_waiter("instance_running").wait(InstanceIds=[run["InstanceId"]], WaiterConfig=FAST)
+    ec2.terminate_instances(InstanceIds=[run["InstanceId"]])
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=[run["InstanceId"]], WaiterConfig=FAST)
+    ec2.modify_launch_template(LaunchTemplateId=name, DefaultVersion="2")
+    ec2.delete_launch_template_versions(LaunchTemplateId=name, Versions=["1"])
+    ec2.delete_launch_template(LaunchTemplateId=name)
+
+
 def reservations(subnet):
     made = ec2.create_subnet_cidr_reservation(
         SubnetId=subnet, Cidr="10.0.0.128/28", ReservationType="prefix", Description="pods", TagSpecifications=tags("subnet-cidr-reservation", Name="r"))
@@ -623,6 +652,8 @@ def main():
     options(vpc)
     default_vpc()
     reservations(subnets[0])
+    group = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}])["SecurityGroups"][0]["GroupId"]
+    launch_templates(subnets[0], group)
     instances(subnets, ids[0])
     groups(vpc, ids[0])
     network_acls(vpc, subnets)

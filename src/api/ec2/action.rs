@@ -28,9 +28,17 @@ pub trait Action: DeserializeOwned {
     /// Whether it is read-only.
     const READS: bool = false;
 
+    /// The parameters with what they refer to in the place of the reference.
+    fn expanded(tree: Map<String, Value>, _call: &Call<'_>) -> Result<Map<String, Value>, Ec2Error> {
+        Ok(tree)
+    }
+
     /// Carries it out.
     fn run(self, call: &Call<'_>) -> Answer;
 }
+
+/// What puts the parameters that a request refers to in the place of the reference.
+type Expand = fn(Map<String, Value>, &Call<'_>) -> Result<Map<String, Value>, Ec2Error>;
 
 /// A row of the table of actions.
 #[derive(Clone, Copy)]
@@ -42,6 +50,7 @@ pub struct Entry {
     /// Whether it is read-only.
     pub reads: bool,
     run: fn(Value, &Call<'_>) -> Answer,
+    expanded: Expand,
     refusal: fn(Value) -> Option<Ec2Error>,
 }
 
@@ -59,6 +68,7 @@ impl Entry {
             help: A::HELP,
             reads: A::READS,
             run: |tree, call| read::<A>(tree)?.run(call),
+            expanded: A::expanded,
             refusal: |tree| read::<A>(tree).err(),
         }
     }
@@ -81,6 +91,7 @@ impl Entry {
                 return Err(Ec2Error::missing(name));
             }
         }
+        let tree = (self.expanded)(tree, call)?;
         if dry {
             if let Some(refusal) = (self.refusal)(Value::Object(tree)) {
                 return Err(refusal);

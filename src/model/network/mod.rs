@@ -29,13 +29,15 @@ use super::error::ModelError;
 use super::flow_log::FlowLog;
 use super::ids::{
     AllocationId, BlockPublicAccessId, DhcpOptionsId, EgressOnlyGatewayId, EndpointId, FlowLogId, InstanceId,
-    InterfaceId, InternetGatewayId, KeyPairId, NatGatewayId, NetworkAclAssociationId, NetworkAclId, PeeringId,
-    PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    InterfaceId, InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclAssociationId, NetworkAclId,
+    PeeringId, PrefixListId, ResourceId, ResourceRef, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
+    VpcId,
 };
 use super::instance::Instance;
 use super::interface::{InterfaceState, NetworkInterface, TrackingTimeouts};
 use super::internet_gateway::InternetGateway;
 use super::key_pair::KeyPair;
+use super::launch_template::LaunchTemplate;
 use super::limits::Limits;
 use super::mapping::MappingTable;
 use super::naming::Names;
@@ -89,6 +91,7 @@ pub struct Network {
     pub(super) endpoints: BTreeMap<EndpointId, Endpoint>,
     pub(super) block_public_access: Option<BlockPublicAccess>,
     pub(super) key_pairs: BTreeMap<KeyPairId, KeyPair>,
+    pub(super) launch_templates: BTreeMap<LaunchTemplateId, LaunchTemplate>,
     /// Which public address a private address of an interface has.
     pub(super) public_addresses: BTreeMap<(InterfaceId, std::net::Ipv4Addr), AllocationId>,
     pub(super) flow_logs: BTreeMap<FlowLogId, FlowLog>,
@@ -112,6 +115,8 @@ pub struct Network {
     pub(super) block_public_access_names: Names<BlockPublicAccessId>,
     /// Always empty: a key pair has a name of its own kind.
     pub(super) no_key_pair_names: Names<KeyPairId>,
+    /// Always empty, for the same reason.
+    pub(super) no_launch_template_names: Names<LaunchTemplateId>,
     /// Numbers assignments, so that an interface's addresses keep their order.
     pub(super) next_sequence: u64,
 }
@@ -190,6 +195,7 @@ impl Network {
             endpoints: BTreeMap::new(),
             block_public_access: None,
             key_pairs: BTreeMap::new(),
+            launch_templates: BTreeMap::new(),
             public_addresses: BTreeMap::new(),
             flow_logs: BTreeMap::new(),
             vpc_names: Names::default(),
@@ -210,6 +216,7 @@ impl Network {
             endpoint_names: Names::default(),
             block_public_access_names: Names::default(),
             no_key_pair_names: Names::default(),
+            no_launch_template_names: Names::default(),
             next_sequence: 0,
         }
     }

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 
+use super::ids::reference;
 use super::interfaces::{ipv6_addresses, private_addresses, private_name};
 use super::render::{ACCOUNT, tag_set};
 use crate::api::ec2::action::{Action, Answer, Filter};
@@ -428,6 +429,30 @@ impl Action for DescribeInstances {
         Ok(vec![
             ("reservationSet", Node::list(reservations)),
             ("nextToken", page.next),
+        ])
+    }
+}
+
+/// Says what an instance wrote to its console.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct GetConsoleOutput {
+    instance_id: String,
+    latest: Option<bool>,
+}
+
+impl Action for GetConsoleOutput {
+    const NAME: &'static str = "GetConsoleOutput";
+    const HELP: &'static str = "Answers as EC2 does before an instance has written to its console: hosts have none";
+    const READS: bool = true;
+
+    fn run(self, call: &Call<'_>) -> Answer {
+        // The latest output is none, too.
+        let _ = self.latest;
+        let found = call.controller().instance(&reference(&self.instance_id)?)?;
+        Ok(vec![
+            ("instanceId", Node::text(found.id)),
+            ("timestamp", launch_time(Some(&found))),
         ])
     }
 }

@@ -5,12 +5,14 @@ use std::time::SystemTime;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::ids::{id, reference, references};
 use super::images::check_image;
 use super::instance_attributes::credits_of;
 use super::instance_types;
 use super::instances::{instance, reservation};
+use super::launch_templates::{TemplateSpecification, expanded};
 use super::security_groups::by_name;
 use super::tags::Given;
 use super::wanted::{Ipv4PrefixGiven, Ipv6AddressGiven, Ipv6PrefixGiven, PrivateAddress, Wanted, gives_ipv6};
@@ -61,6 +63,7 @@ pub(super) struct RunInstances {
     ebs_optimized: Option<bool>,
     disable_api_stop: Option<bool>,
     disable_api_termination: Option<bool>,
+    launch_template: Option<TemplateSpecification>,
     instance_initiated_shutdown_behavior: Option<String>,
     client_token: Option<String>,
 }
@@ -208,6 +211,10 @@ impl Action for RunInstances {
     const HELP: &'static str =
         "Launches instances: hosts of the lab, with the interfaces that are named or made for them";
 
+    fn expanded(tree: Map<String, Value>, call: &Call<'_>) -> Result<Map<String, Value>, Ec2Error> {
+        expanded(tree, call)
+    }
+
     fn run(self, call: &Call<'_>) -> Answer {
         self.refuse_without_effect()?;
         let image = self.image_id.as_deref().ok_or_else(|| Ec2Error::missing("ImageId"))?;
@@ -215,7 +222,11 @@ impl Action for RunInstances {
         let count = self.count()?;
         let kind = self.instance_type.as_deref().unwrap_or("m1.small");
         instance_types::check(kind)?;
-        let (own, of_interfaces) = self.tags()?;
+        let (mut own, of_interfaces) = self.tags()?;
+        if let Some(template) = &self.launch_template {
+            // "Use launch templates", EC2 guide: AWS tags what was launched with one.
+            own.tags.extend(template.tags());
+        }
         let metadata = MetadataChange {
             instance_type: Some(kind.to_owned()),
             user_data: match self.user_data.as_deref() {

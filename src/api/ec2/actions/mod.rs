@@ -18,6 +18,7 @@ mod interfaces;
 mod internet_gateways;
 mod key_pairs;
 mod launch;
+mod launch_templates;
 mod life;
 mod nat_gateways;
 mod network_acls;
@@ -61,6 +62,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<flow_logs::CreateFlowLogs>(),
     Entry::of::<internet_gateways::CreateInternetGateway>(),
     Entry::of::<key_pairs::CreateKeyPair>(),
+    Entry::of::<launch_templates::CreateLaunchTemplate>(),
+    Entry::of::<launch_templates::CreateLaunchTemplateVersion>(),
     Entry::of::<prefix_lists::CreateManagedPrefixList>(),
     Entry::of::<nat_gateways::CreateNatGateway>(),
     Entry::of::<network_acls::CreateNetworkAcl>(),
@@ -81,6 +84,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<flow_logs::DeleteFlowLogs>(),
     Entry::of::<internet_gateways::DeleteInternetGateway>(),
     Entry::of::<key_pairs::DeleteKeyPair>(),
+    Entry::of::<launch_templates::DeleteLaunchTemplate>(),
+    Entry::of::<launch_templates::DeleteLaunchTemplateVersions>(),
     Entry::of::<prefix_lists::DeleteManagedPrefixList>(),
     Entry::of::<nat_gateways::DeleteNatGateway>(),
     Entry::of::<network_acls::DeleteNetworkAcl>(),
@@ -112,6 +117,8 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<instances::DescribeInstances>(),
     Entry::of::<internet_gateways::DescribeInternetGateways>(),
     Entry::of::<key_pairs::DescribeKeyPairs>(),
+    Entry::of::<launch_templates::DescribeLaunchTemplateVersions>(),
+    Entry::of::<launch_templates::DescribeLaunchTemplates>(),
     Entry::of::<prefix_lists::DescribeManagedPrefixLists>(),
     Entry::of::<nat_gateways::DescribeNatGateways>(),
     Entry::of::<network_acls::DescribeNetworkAcls>(),
@@ -141,12 +148,14 @@ pub static ACTIONS: &[Entry] = &[
     Entry::of::<cidr_blocks::DisassociateSubnetCidrBlock>(),
     Entry::of::<cidr_blocks::DisassociateVpcCidrBlock>(),
     Entry::of::<account::GetCallerIdentity>(),
+    Entry::of::<instances::GetConsoleOutput>(),
     Entry::of::<prefix_lists::GetManagedPrefixListAssociations>(),
     Entry::of::<prefix_lists::GetManagedPrefixListEntries>(),
     Entry::of::<cidr_reservations::GetSubnetCidrReservations>(),
     Entry::of::<key_pairs::ImportKeyPair>(),
     Entry::of::<instance_attributes::ModifyInstanceAttribute>(),
     Entry::of::<instance_attributes::ModifyInstanceMetadataOptions>(),
+    Entry::of::<launch_templates::ModifyLaunchTemplate>(),
     Entry::of::<prefix_lists::ModifyManagedPrefixList>(),
     Entry::of::<interfaces::ModifyNetworkInterfaceAttribute>(),
     Entry::of::<security_group_rules::ModifySecurityGroupRules>(),

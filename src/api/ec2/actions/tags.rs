@@ -23,6 +23,7 @@ use crate::model::instance::ModifyInstance;
 use crate::model::interface::ModifyInterface;
 use crate::model::internet_gateway::ModifyInternetGateway;
 use crate::model::key_pair::TagKeyPair;
+use crate::model::launch_template::ModifyLaunchTemplate;
 use crate::model::naming::Tags;
 use crate::model::nat_gateway::ModifyNatGateway;
 use crate::model::network_acl::ModifyNetworkAcl;
@@ -209,6 +210,21 @@ fn retag(call: &Call<'_>, pass: Pass, text: &str, edit: &Edit<'_>) -> Result<(),
             let tags = edit.of(None, &tags)?;
             if pass == Pass::Edit {
                 call.execute(TagKeyPair { key_pair, tags })?;
+            }
+            Ok(())
+        }
+        Some("lt") => {
+            let template = id(text)?;
+            let tags = call
+                .controller()
+                .inspect(|network| network.launch_template(template).map(|one| one.tags.clone()))?;
+            let tags = edit.of(None, &tags)?;
+            if pass == Pass::Edit {
+                call.execute(ModifyLaunchTemplate {
+                    template,
+                    default_version: None,
+                    tags: Some(tags),
+                })?;
             }
             Ok(())
         }
@@ -400,6 +416,9 @@ impl Action for DescribeTags {
                 instance.name.as_deref(),
                 &instance.tags,
             );
+        }
+        for template in controller.launch_templates() {
+            take("launch-template", template.id.to_string(), None, &template.tags);
         }
         for pair in controller.key_pairs() {
             take("key-pair", pair.id.to_string(), None, &pair.tags);

@@ -4,6 +4,7 @@ mod blocks;
 mod forms;
 mod reservations;
 mod rules;
+mod templates;
 
 use std::collections::BTreeMap;
 

@@ -457,7 +457,7 @@ impl World {
         let peering = draw.pick(2, network.peerings().map(|peering| peering.id));
         let endpoint = draw.pick(1, network.endpoints().map(|endpoint| endpoint.id));
         match draw.number {
-            0 if draw.flag && draw.on[0].index(2) == 0 => {
+            0 if draw.flag && draw.on[0].index(3) == 0 => {
                 let subnet = draw.subnet(network);
                 let reserved = network
                     .subnets()
@@ -474,6 +474,34 @@ impl World {
                         description: String::new(),
                         tags: Default::default(),
                         subnet,
+                    }),
+                }
+            }
+            0 if draw.flag && draw.on[0].index(3) == 1 => {
+                let (one, at) = (network.launch_templates().next(), SystemTime::UNIX_EPOCH);
+                let data: serde_json::Map<_, _> = [("KeyName".to_owned(), draw.number.into())].into_iter().collect();
+                let template = one.map(|one| one.id);
+                match (template, draw.on[1].index(6)) {
+                    (Some(template), 0) => self.accepts(DeleteLaunchTemplate(template)),
+                    (Some(template), 1) => self.accepts(DeleteTemplateVersion { template, number: 1 }),
+                    (Some(template), 2) => self.accepts(ModifyLaunchTemplate {
+                        template,
+                        default_version: Some(VersionRef::Latest),
+                        tags: Some([("n".to_owned(), draw.number.to_string())].into()),
+                    }),
+                    (Some(template), 3 | 4) => self.accepts(AddTemplateVersion {
+                        template,
+                        source: Some(VersionRef::Default),
+                        description: String::new(),
+                        data,
+                        at,
+                    }),
+                    _ => self.accepts(CreateLaunchTemplate {
+                        template_name: format!("template-{}", draw.on[2].index(3)),
+                        description: String::new(),
+                        data,
+                        tags: Default::default(),
+                        at,
                     }),
                 }
             }

@@ -38,6 +38,10 @@ use crate::model::internet_gateway::{
     AttachInternetGateway, CreateInternetGateway, DeleteInternetGateway, DetachInternetGateway, ModifyInternetGateway,
 };
 use crate::model::key_pair::{AddKeyPair, DeleteKeyPair, KeyType, TagKeyPair};
+use crate::model::launch_template::{
+    AddTemplateVersion, CreateLaunchTemplate, DeleteLaunchTemplate, DeleteTemplateVersion, ModifyLaunchTemplate,
+    VersionRef,
+};
 use crate::model::mapping::{AssignAddresses, EditMappings, MappingEdit};
 use crate::model::metadata::MetadataChange;
 use crate::model::nat_gateway::{
