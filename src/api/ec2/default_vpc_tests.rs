@@ -133,6 +133,51 @@ fn refusals_name_what_ec2_names() {
     ] {
         assert_eq!(ec2.refusal(action, &form).0, code, "{action} {form}");
     }
+    let authorize = format!("GroupId={group}&IpProtocol=tcp&FromPort=80&ToPort=80&CidrIp=10.0.0.0%2F8");
+    let rule = ec2.get(
+        "AuthorizeSecurityGroupIngress",
+        &authorize,
+        "securityGroupRuleSet.0.securityGroupRuleId",
+    );
+    for (form, refusal) in [
+        (
+            "FromPort=1&SecurityGroupRule.1.SecurityGroupRule.ToPort=2\
+             &SecurityGroupRule.1.SecurityGroupRule.CidrIpv4=10.0.0.0%2F8",
+            (
+                "InvalidParameterValue",
+                "Invalid value 'null' for protocol. VPC security group rules must specify protocols explicitly.",
+            ),
+        ),
+        (
+            "IpProtocol=udp&SecurityGroupRule.1.SecurityGroupRule.ToPort=2\
+             &SecurityGroupRule.1.SecurityGroupRule.CidrIpv4=10.0.0.0%2F8",
+            (
+                "InvalidParameterValue",
+                "Invalid value for portRange. Must specify both from and to ports with TCP/UDP.",
+            ),
+        ),
+        (
+            "IpProtocol=-1",
+            (
+                "MissingParameter",
+                "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId",
+            ),
+        ),
+        (
+            "IpProtocol=-1&SecurityGroupRule.1.SecurityGroupRule.CidrIpv4=10.0.0.0%2F8\
+             &SecurityGroupRule.1.SecurityGroupRule.CidrIpv6=2001:db8::%2F32",
+            (
+                "InvalidParameterCombination",
+                "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified",
+            ),
+        ),
+    ] {
+        let form = format!(
+            "GroupId={group}&SecurityGroupRule.1.SecurityGroupRuleId={rule}&SecurityGroupRule.1.SecurityGroupRule.{form}"
+        );
+        let refused = ec2.refusal("ModifySecurityGroupRules", &form);
+        assert_eq!((refused.0.as_str(), refused.1.as_str()), refusal, "{form}");
+    }
     let (first, second) = ("i-00000000000000001", "i-00000000000000002");
     let unknown = ec2.refusal(
         "DescribeInstances",

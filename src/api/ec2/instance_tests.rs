@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tests::{Endpoint, count, text};
+use super::xml::Node;
 use crate::model::fault::FaultSpec;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -339,4 +340,23 @@ fn what_clients_ask_before_a_launch_is_answered() {
         ec2.get("DescribeNetworkInterfaceAttribute", &form, "sourceDestCheck.value"),
         "true"
     );
+}
+
+#[test]
+fn an_instance_without_tags_has_no_element_for_them() {
+    let ec2 = Endpoint::new();
+    ec2.at(0);
+    let (_, subnet) = ec2.network();
+    let one = ec2.launch(&subnet, "");
+    let tags = || {
+        let answer = ec2.call("DescribeInstances", "").unwrap();
+        let reservation = answer.get("reservationSet").unwrap().items()[0].clone();
+        reservation.get("instancesSet").unwrap().items()[0]
+            .get("tagSet")
+            .cloned()
+    };
+    assert_eq!(tags(), Some(Node::Absent));
+    ec2.call("CreateTags", &format!("ResourceId.1={one}&Tag.1.Key=k&Tag.1.Value=v"))
+        .unwrap();
+    assert_eq!(tags().map(|tags| tags.items().len()), Some(1));
 }

@@ -1,8 +1,9 @@
-//! Generates and reads SSH keys as EC2 does, and forms their fingerprints. A private key is handed out once and not kept.
+//! Generates and reads SSH keys as EC2 does, and forms their fingerprints. A private key is handed out once and not
+//! kept.
 //!
-//! "Verify the fingerprint of your key pair" (EC2 guide): that of an RSA key which EC2 made is the SHA-1 digest of the private key in
-//! PKCS #8, that of an imported one the MD5 digest of the public key in DER, and that of an Ed25519 key the SHA-256 digest of
-//! OpenSSH's public key in Base64.
+//! "Verify the fingerprint of your key pair" (EC2 guide): that of an RSA key which EC2 made is the SHA-1 digest of the
+//! private key in PKCS #8, that of an imported one the MD5 digest of the public key in DER, and that of an Ed25519 key
+//! the SHA-256 digest of OpenSSH's public key in Base64.
 
 use data_encoding::BASE64;
 use md5::{Digest, Md5};
@@ -33,7 +34,8 @@ pub(super) struct Public {
     pub fingerprint: String,
 }
 
-/// Makes a key. Returns the private half as EC2 hands it out: OpenSSL's traditional form of an RSA key, OpenSSH's of an Ed25519 one.
+/// Makes a key. Returns the private half as EC2 hands it out: OpenSSL's traditional form of an RSA key, OpenSSH's of an
+/// Ed25519 one.
 pub(super) fn generate(key_type: KeyType) -> Result<(Public, String), Ec2Error> {
     match key_type {
         KeyType::Rsa => rsa_key().ok_or_else(failed),
@@ -167,7 +169,8 @@ fn with_colons(digest: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Made by `ssh-keygen -t rsa -b 1024`, and `-t ed25519`; the fingerprints are those of openssl and `ssh-keygen -l`.
+    /// Made by `ssh-keygen -t rsa -b 1024`, and `-t ed25519`; the fingerprints are those of openssl and `ssh-keygen
+    /// -l`.
     const RSA: &str = "AAAAB3NzaC1yc2EAAAADAQABAAAAgQC2g3iqLKk7xU4Sje1GrZYgkBKVL742gvPZuYUM9QobQV1RvmINPgGkkl3nqHAqfNOvobuS\
         0j2DInZwBxsGr4/6hKFO6Ce6Bem1LyfXDcgEqYSzInF+wcCMf9dxwydEWuUfqBphEnQAw3lZ8C4c09Y+7E1gb1Z2/McWvjSZdKkc\
         bw==";

@@ -1,5 +1,5 @@
-//! Declares a key pair: a public key that instances are launched with. Its private half is never kept (EC2 guide, "Amazon EC2 key
-//! pairs and Amazon EC2 instances").
+//! Declares a key pair: a public key that instances are launched with. Its private half is never kept (EC2 guide,
+//! "Amazon EC2 key pairs and Amazon EC2 instances").
 
 mod error;
 mod rules;

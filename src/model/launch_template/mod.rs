@@ -1,4 +1,5 @@
-//! Declares a launch template: parameters of a launch under a name, in numbered versions (EC2 guide, "Launch templates").
+//! Declares a launch template: parameters of a launch under a name, in numbered versions (EC2 guide, "Launch
+//! templates").
 
 mod error;
 mod rules;

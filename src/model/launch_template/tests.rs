@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::model::network::tests::World;
 
-fn data(value: Value) -> Map<String, Value> {
+fn data(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
@@ -16,7 +16,7 @@ fn versions_are_numbered_once_and_the_default_one_stays() {
     let create = |name: &str| CreateLaunchTemplate {
         template_name: name.to_owned(),
         description: String::new(),
-        data: data(json!({"ImageId": "ami-1", "KeyName": "k"})),
+        data: data(&json!({"ImageId": "ami-1", "KeyName": "k"})),
         tags: Tags::new(),
         at,
     };
@@ -31,13 +31,13 @@ fn versions_are_numbered_once_and_the_default_one_stays() {
         template: template.id,
         source,
         description: String::new(),
-        data: data(json!({"ImageId": "ami-2"})),
+        data: data(&json!({"ImageId": "ami-2"})),
         at,
     };
     let second = world.execute(add(Some(VersionRef::Default))).unwrap();
     assert_eq!(
         second.version(VersionRef::Latest).unwrap().data,
-        data(json!({"ImageId": "ami-2", "KeyName": "k"}))
+        data(&json!({"ImageId": "ami-2", "KeyName": "k"}))
     );
     let delete = |number| DeleteTemplateVersion {
         template: template.id,
@@ -50,7 +50,7 @@ fn versions_are_numbered_once_and_the_default_one_stays() {
     // The number of a deleted version is not given again.
     let third = world.execute(add(None)).unwrap();
     let latest = third.version(VersionRef::Latest).unwrap();
-    assert_eq!((latest.number, &latest.data), (3, &data(json!({"ImageId": "ami-2"}))));
+    assert_eq!((latest.number, &latest.data), (3, &data(&json!({"ImageId": "ami-2"}))));
     let modify = ModifyLaunchTemplate {
         template: template.id,
         default_version: Some(VersionRef::Latest),

@@ -20,8 +20,8 @@ use crate::model::subnet::reservation::{Reservation, ReservationKind};
 const MOST_DRAWS: usize = 256;
 
 impl Network {
-    /// A free address or prefix of the requested kind. Prefixes come from the parts that are reserved for them first, and from the
-    /// rest of the subnet when those are full.
+    /// A free address or prefix of the requested kind. Prefixes come from the parts that are reserved for them first,
+    /// and from the rest of the subnet when those are full.
     pub(super) fn choose_free(
         &self,
         id: InterfaceId,

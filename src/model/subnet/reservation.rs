@@ -1,4 +1,5 @@
-//! Reserves parts of a subnet: what is drawn for an interface keeps out of them (VPC guide, "Subnet CIDR reservations").
+//! Reserves parts of a subnet: what is drawn for an interface keeps out of them (VPC guide, "Subnet CIDR
+//! reservations").
 //!
 //! An address or prefix that a request names may lie in any of them, and what was assigned before stays.
 

@@ -11,7 +11,7 @@ use crate::model::ids::{ResourceId, ResourceRef};
 
 /// The prefixes of kinds whose identifiers are never malformed.
 const ANY_FORM: &[&str] = &[
-    "vpc", "subnet", "rtb", "acl", "igw", "eigw", "nat", "eipalloc", "eipassoc", "rtbassoc", "aclassoc",
+    "vpc", "subnet", "rtb", "acl", "igw", "eigw", "nat", "eipalloc", "eipassoc", "rtbassoc", "aclassoc", "scr",
 ];
 /// The prefixes of kinds of which any text with the prefix is well formed.
 const ANY_SUFFIX: &[&str] = &["sg", "dopt"];

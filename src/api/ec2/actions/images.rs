@@ -1,5 +1,5 @@
-//! Lists images and volumes, as far as clients ask for them before they launch: there is one image, and each host is made of this
-//! machine's files.
+//! Lists images and volumes, as far as clients ask for them before they launch: there is one image, and each host is
+//! made of this machine's files.
 
 use serde::Deserialize;
 

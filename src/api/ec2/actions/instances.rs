@@ -201,6 +201,14 @@ fn own_interface(call: &Call<'_>, interface: &NetworkInterface, instance: &Insta
         ),
         ("privateIpAddressesSet", private_addresses(call, interface, true)),
         ("ipv6AddressesSet", ipv6_addresses(interface)),
+        (
+            "ipv4PrefixSet",
+            super::interfaces::prefixes("ipv4Prefix", &interface.ipv4_prefixes),
+        ),
+        (
+            "ipv6PrefixSet",
+            super::interfaces::prefixes("ipv6Prefix", &interface.ipv6_prefixes),
+        ),
         ("interfaceType", Node::text("interface")),
     ])
 }
@@ -349,7 +357,13 @@ pub(super) fn instance(call: &Call<'_>, instance: &Instance) -> Node {
             "clientToken",
             Node::maybe(launch.and_then(|launch| launch.client_token.as_ref())),
         ),
-        ("tagSet", tag_set(name, &instance.tags)),
+        // An instance without tags has no such element, and boto3 then says None, which fence_aws expects.
+        (
+            "tagSet",
+            Some(tag_set(name, &instance.tags))
+                .filter(|tags| !tags.items().is_empty())
+                .unwrap_or(Node::Absent),
+        ),
     ])
 }
 

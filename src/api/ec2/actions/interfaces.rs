@@ -78,7 +78,7 @@ pub(super) fn ipv6_addresses(interface: &NetworkInterface) -> Node {
     }))
 }
 
-fn prefixes(element: &'static str, nets: impl IntoIterator<Item = impl std::fmt::Display>) -> Node {
+pub(super) fn prefixes(element: &'static str, nets: impl IntoIterator<Item = impl std::fmt::Display>) -> Node {
     Node::list(nets.into_iter().map(|net| Node::map([(element, Node::text(net))])))
 }
 

@@ -1,5 +1,5 @@
-//! The actions on key pairs: a public key that an instance finds in its metadata. The private half of one that is made here is in the
-//! answer, and nowhere else.
+//! The actions on key pairs: a public key that an instance finds in its metadata. The private half of one that is made
+//! here is in the answer, and nowhere else.
 
 use std::time::SystemTime;
 

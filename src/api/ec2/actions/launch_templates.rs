@@ -1,7 +1,7 @@
 //! The actions on launch templates, and how a launch takes its parameters from one.
 //!
-//! A template keeps whatever EC2 knows of a launch. What this server does not do is refused by its name when an instance is launched
-//! with it.
+//! A template keeps whatever EC2 knows of a launch. What this server does not do is refused by its name when an
+//! instance is launched with it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -27,11 +27,14 @@ use crate::model::launch_template::{
 };
 use crate::model::{LaunchTemplateError, ModelError};
 
-/// EC2's words where a request names neither a template nor `$Latest` or `$Default` of all (moto, a test that passes on AWS).
-const WHICH_VERSIONS: &str = "To describe the launch template data for all your launch templates, for ‘--versions’ specify ‘$Latest’, \
-     ‘$Default’, or both, and omit ‘--launch-template-id’, ‘--launch-template-name’, and version numbers. To describe the launch \
-     template data for a specific launch template, specify ‘--launch-template-id’ or ‘--launch-template-name’, and for ‘--versions’ \
-     specify one or more of the following values: ‘$Latest’, ‘$Default’, or one or more version numbers.";
+/// EC2's words where a request names neither a template nor `$Latest` or `$Default` of all (moto, a test that passes on
+/// AWS).
+const WHICH_VERSIONS: &str = "\
+     To describe the launch template data for all your launch templates, for ‘--versions’ specify ‘$Latest’, \
+     ‘$Default’, or both, and omit ‘--launch-template-id’, ‘--launch-template-name’, and version numbers. To \
+     describe the launch template data for a specific launch template, specify ‘--launch-template-id’ or \
+     ‘--launch-template-name’, and for ‘--versions’ specify one or more of the following values: ‘$Latest’, \
+     ‘$Default’, or one or more version numbers.";
 
 /// The element that identifies a version while pages are made.
 const PLACE: &str = "place";
@@ -61,7 +64,8 @@ const VERSION_PLACES: &[Place] = &[
     ("ram-disk-id", "launchTemplateData.ramDiskId"),
 ];
 
-/// Names in answers, by the name in requests and whether it is that of a list: a list and a member of its items may share a name.
+/// Names in answers, by the name in requests and whether it is that of a list: a list and a member of its items may
+/// share a name.
 type Names = BTreeMap<(String, bool), &'static str>;
 
 /// The names of a template's parameters in answers: made once from AWS's definition.
@@ -232,8 +236,8 @@ impl TemplateSpecification {
     }
 }
 
-/// Puts the parameters of the template that a launch names where the launch has none of its own. Tags are added to its own. The
-/// template is named by identifier and number afterwards.
+/// Puts the parameters of the template that a launch names where the launch has none of its own. Tags are added to its
+/// own. The template is named by identifier and number afterwards.
 pub(super) fn expanded(mut tree: Map<String, Value>, call: &Call<'_>) -> Result<Map<String, Value>, Ec2Error> {
     let Some(named) = tree.get("LaunchTemplate") else {
         return Ok(tree);

@@ -497,11 +497,23 @@ impl RuleRequest {
             (None, Some(text), None, None) => Ok(PeerRef::Cidr(cidr::<Ipv6Net>(text)?.into())),
             (None, None, Some(list), None) => Ok(PeerRef::PrefixList(reference(list)?)),
             (None, None, None, Some(group)) => Ok(PeerRef::Group(reference(group)?)),
-            (None, None, None, None) => Err(Ec2Error::missing("CidrIpv4")),
+            (None, None, None, None) => Err(Ec2Error::new(
+                "MissingParameter",
+                "The request must contain exactly one of: cidrIp, cidrIpv6, prefixListId, or referencedGroupId",
+            )),
             _ => Err(Ec2Error::combination(
-                "Only one of cidrIpv4, cidrIpv6, prefixListId, or referencedGroupId can be specified",
+                "Only one of cidrIp, cidrIpv6, prefixListId, or referencedGroupId can be specified",
             )),
         }
+    }
+}
+
+/// A changed rule without ports is refused in other words than a new one.
+fn without_ports(error: Ec2Error) -> Ec2Error {
+    if error.code == "MissingParameter" {
+        Ec2Error::invalid_value("Invalid value for portRange. Must specify both from and to ports with TCP/UDP.")
+    } else {
+        error
     }
 }
 
@@ -524,7 +536,7 @@ impl Action for ModifySecurityGroupRules {
             let request = request.ok_or_else(|| Ec2Error::missing("SecurityGroupRule"))?;
             let protocol = request.ip_protocol.as_deref().ok_or_else(no_protocol)?;
             let change = RuleChange {
-                traffic: traffic(protocol, request.from_port, request.to_port)?,
+                traffic: traffic(protocol, request.from_port, request.to_port).map_err(without_ports)?,
                 peer: request.peer()?,
                 description: request.description.clone().filter(|text| !text.is_empty()),
             };
