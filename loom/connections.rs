@@ -9,6 +9,30 @@ mod slot;
 #[path = "../src/datapath/state/connections/table.rs"]
 mod table;
 
+#[path = "bindings.rs"]
+mod checked_bindings;
+use crate::by_index;
+#[path = "../src/datapath/state/bindings/mod.rs"]
+mod bindings;
+
+/// The number of a VPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VpcIndex(pub std::num::NonZeroU32);
+
+/// Names, as `verdict.rs` gives them to its enums.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident = $label:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[doc = $text])+ $variant),+ }
+
+        impl $name {
+            pub const COUNT: usize = [$($label),+].len();
+        }
+    };
+}
+pub(crate) use named;
+
 /// Flags, as `tracking.rs` has them.
 mod tracking {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,8 +11,8 @@ mod table;
 
 /// What the tables use of other rooms.
 mod mapping {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct InterfaceIndex(std::num::NonZeroU32);
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct InterfaceIndex(pub std::num::NonZeroU32);
 
     impl InterfaceIndex {
         pub fn from_number(number: u32) -> Option<Self> {

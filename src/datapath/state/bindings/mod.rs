@@ -11,11 +11,21 @@ pub(in crate::datapath) mod counters;
 pub(in crate::datapath) mod key;
 mod saved;
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 use std::net::IpAddr;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
+use std::sync::{OnceLock, PoisonError};
+
+// The crate in `loom/` includes this file to try every order of loads and stores.
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
 
 use counters::{Counters, Counting, NatCounter};
 pub(in crate::datapath) use key::{Inside, Outside};
@@ -26,10 +36,10 @@ use super::by_index::ByIndex;
 use crate::mapping::InterfaceIndex;
 
 /// Records of a page, and pages at the most: a million bindings.
-const PAGE: usize = 1024;
-const PAGES: usize = 1024;
+const PAGE: usize = if cfg!(loom) { 6 } else { 1024 };
+const PAGES: usize = if cfg!(loom) { 1 } else { 1024 };
 /// Chains of each kind.
-const CHAINS: usize = 1 << 16;
+const CHAINS: usize = if cfg!(loom) { 1 } else { 1 << 16 };
 /// Records that are looked at for expired bindings when one is made.
 const STEP: u32 = 16;
 /// Records of a chain that a reader looks at before it gives up: more than any chain has.
@@ -155,6 +165,14 @@ pub struct Bindings {
     counters: ByIndex<Counting>,
 }
 
+/// Lets the writer that is amid a change go on.
+fn relax() {
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
 #[derive(Clone, Copy)]
 enum Chain {
     Inside,
@@ -170,7 +188,7 @@ impl Bindings {
             inside: OnceLock::new(),
             outside: OnceLock::new(),
             reused: AtomicU64::new(0),
-            writer: Mutex::default(),
+            writer: Mutex::new(Writer::default()),
             counters: ByIndex::new(),
         }
     }
@@ -248,7 +266,7 @@ impl Bindings {
             if !torn && self.reused.load(Ordering::Acquire) == reused {
                 return None;
             }
-            std::hint::spin_loop();
+            relax();
         }
     }
 
@@ -339,7 +357,11 @@ impl Bindings {
     }
 
     /// Lets a binding live on. One that was replaced meanwhile is left alone.
+    ///
+    /// It takes its turn among the writers, or it could give life to a record that another has just freed: one that is in no
+    /// chain would be freed a second time, and then stand for two connections. A connection is refreshed once a second at the most.
     pub(in crate::datapath) fn refresh(&self, refresh: &Refresh) {
+        let _turn = self.writer();
         let Some(record) = self.record(refresh.place) else {
             return;
         };

@@ -132,6 +132,7 @@ impl Bindings {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::net::IpAddr;
 
