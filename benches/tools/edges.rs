@@ -129,6 +129,7 @@ impl Edge {
         self.controller.execute(AssociateRouteTable {
             table,
             subnet: subnet.into(),
+            replacing: true,
         })?;
         Ok(())
     }

@@ -190,8 +190,13 @@ fn dispatch(cli: Cli) -> Done {
 
 /// Writes to standard output. A reader that ended (`| head`) is no error.
 fn print(text: &str) {
+    let _ = written(text);
+}
+
+/// Writes to standard output; an error when its reader has gone. What goes on until it is stopped ends then.
+fn written(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Removes and reports what killed processes have left, and begins the record of this one. An error is not fatal.

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use hyper::Method;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
 use super::block::{BlockArguments, block_public_access};
@@ -449,13 +451,39 @@ async fn history(client: &Client, output: Output, revision: Option<u64>, last: u
 
 async fn events(client: &Client, json: bool, path: &str) -> Done {
     let mut stream = client.events(path, None).await.map_err(failed)?;
-    while let Some(event) = stream.next().await.map_err(failed)? {
-        match json {
-            true => print(&format!("{}\n", event.data)),
-            false => print(&event_line(&event.event, &event.data)),
+    let mut unread = pin!(reader_gone());
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event.map_err(failed)?,
+            () = &mut unread => break,
+        };
+        let Some(event) = event else { break };
+        let line = match json {
+            true => format!("{}\n", event.data),
+            false => event_line(&event.event, &event.data),
+        };
+        if super::written(&line).is_err() {
+            break;
         }
     }
     Ok(())
+}
+
+/// Resolves when nothing reads standard output any more, as in a pipeline whose next command has ended; never for a file.
+async fn reader_gone() {
+    let (gone, noticed) = tokio::sync::oneshot::channel();
+    // It ends with the process. Without a thread there is no notice until something is written.
+    let _ = std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
+        let stdout = std::io::stdout();
+        // No event is asked for: what ends the wait is an error, that of a pipe without a reader.
+        let ended = poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None);
+        if ended.is_ok() {
+            let _ = gone.send(());
+        }
+    });
+    if noticed.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn event_line(kind: &str, data: &str) -> String {

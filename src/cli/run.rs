@@ -15,7 +15,7 @@ use crate::report::junit::junit;
 use crate::report::run::{RunOutcome, RunReport};
 use crate::runtime::cleanup::{self, Record};
 use crate::scenario::format::{self, Scenario};
-use crate::scenario::play::{Cancel, PlayOptions, StageOptions, play_repeatedly};
+use crate::scenario::play::{Cancel, PlayError, PlayOptions, StageOptions, parameters, play_repeatedly};
 
 /// Options of a run.
 #[derive(Debug, Args)]
@@ -71,7 +71,15 @@ pub fn run(arguments: &RunArguments, as_json: bool, verbose: bool) -> Done {
         .map(|file| read(file))
         .collect::<Result<Vec<_>, _>>()?;
     if arguments.check {
+        let given: BTreeMap<_, _> = arguments.parameters.iter().cloned().collect();
         for (file, scenario) in arguments.files.iter().zip(&scenarios) {
+            // What a run still needs is not given to a check.
+            if let Err(error @ PlayError::UnknownParameter { .. }) = parameters(scenario, &given) {
+                return Err(Failure::new(
+                    Failure::USAGE,
+                    miette::miette!("{}: {error}", file.display()),
+                ));
+            }
             let steps = scenario.steps.len();
             print(&format!("{}: {} with {steps} steps\n", file.display(), scenario.name));
         }

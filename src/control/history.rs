@@ -16,7 +16,7 @@ use super::ports::OpenPort;
 use super::request::Request;
 use crate::mapping::PortId;
 use crate::model::change::{Change, Commit};
-use crate::model::{InterfaceId, Network};
+use crate::model::{InterfaceId, Network, outside};
 use crate::store::{CommitError, FollowError, Kept, Store, StoreError};
 
 /// Commits that are read from the store at once.
@@ -147,7 +147,7 @@ impl Controller {
             let attached: Vec<InterfaceId> = state
                 .network
                 .interfaces(None)
-                .filter(|interface| interface.attachment.is_some())
+                .filter(|interface| interface.attachment.is_some() || interface.subnet_id == outside::SUBNET)
                 .map(|interface| interface.id)
                 .collect();
             for (number, interface) in (1..).zip(attached) {

@@ -185,6 +185,7 @@ fn a_subnet_is_led_by_the_table_that_it_is_associated_with() {
     let associate = AssociateRouteTable {
         table: table.clone(),
         subnet: world.subnet.into(),
+        replacing: true,
     };
     world.controller.execute(associate).unwrap();
     assert_eq!(

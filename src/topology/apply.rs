@@ -395,10 +395,12 @@ impl<S: Stage> Work<'_, S> {
             Step::Associate(table, subnet) => self.run(AssociateRouteTable {
                 table: self.table(table),
                 subnet: self.subnet(subnet),
+                replacing: true,
             }),
             Step::AssociateGateway(table, gateway) => self.run(AssociateGatewayTable {
                 table: self.table(table),
                 gateway: self.reference(Kind::InternetGateway, gateway),
+                replacing: true,
             }),
             Step::DisassociateGateway(table, gateway) => self.run(DisassociateGatewayTable {
                 table: self.table(table),

@@ -48,6 +48,40 @@ fn pair(before: &str, after: &str) -> (String, String) {
 }
 
 #[test]
+fn instances_are_found_by_all_that_ec2_shows_of_their_interfaces() {
+    let ec2 = Endpoint::new();
+    ec2.at(0);
+    let (vpc, subnet) = ec2.network();
+    let one = ec2.launch(&subnet, "");
+    let gateway = ec2.get("CreateInternetGateway", "", "internetGateway.internetGatewayId");
+    let attach = format!("InternetGatewayId={gateway}&VpcId={vpc}");
+    ec2.call("AttachInternetGateway", &attach).unwrap();
+    let address = ec2.get("AllocateAddress", "Domain=vpc", "allocationId");
+    ec2.call("AssociateAddress", &format!("AllocationId={address}&InstanceId={one}"))
+        .unwrap();
+    for filter in [
+        "launch-index",
+        "monitoring-state",
+        "network-interface.group-id",
+        "network-interface.group-name",
+        "network-interface.private-ip-address",
+        "network-interface.availability-zone",
+        "network-interface.requester-managed",
+        "network-interface.attachment.instance-id",
+        "network-interface.attachment.attach-time",
+        "network-interface.association.public-ip",
+        "network-interface.association.allocation-id",
+        "network-interface.addresses.association.public-ip",
+        "network-interface.addresses.private-dns-name",
+    ] {
+        let form = format!("Filter.1.Name={filter}&Filter.1.Value.1=?*");
+        let found = ec2.call("DescribeInstances", &form).unwrap();
+        let path = "reservationSet.0.instancesSet.0.instanceId";
+        assert_eq!(text(&found, path), Some(one.clone()), "{filter}");
+    }
+}
+
+#[test]
 fn an_instance_goes_through_the_states_of_ec2() {
     let ec2 = Endpoint::new();
     ec2.at(0);

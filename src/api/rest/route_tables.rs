@@ -415,8 +415,16 @@ async fn associate(
     blocking(move || {
         let table = state.controller.route_table(&table)?.id.into();
         let associated = match (request.subnet, request.internet_gateway) {
-            (Some(subnet), None) => state.controller.execute(AssociateRouteTable { table, subnet }),
-            (None, Some(gateway)) => state.controller.execute(AssociateGatewayTable { table, gateway }),
+            (Some(subnet), None) => state.controller.execute(AssociateRouteTable {
+                table,
+                subnet,
+                replacing: true,
+            }),
+            (None, Some(gateway)) => state.controller.execute(AssociateGatewayTable {
+                table,
+                gateway,
+                replacing: true,
+            }),
             _ => {
                 let detail = "Name a subnet or an internet gateway, and not both";
                 let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidParameterCombination", detail);

@@ -127,7 +127,7 @@ impl Versions {
             if !asked.was_overtaken() {
                 let mut response = answered(response);
                 put_revision(response.headers_mut(), asked.made().unwrap_or(revision));
-                return Ok(response);
+                return shown(&parts.method, response, None).await;
             }
         }
         let problem = Problem::new(
@@ -186,7 +186,7 @@ impl Versions {
     async fn answer(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
         // `lists` asks it which resources are in a VPC.
         request.extensions_mut().insert(self.state.clone());
-        let reads = request.method() == Method::GET;
+        let method = request.method().clone();
         let edits = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
         if has_past(request.method(), request.uri())
             && let Some((point, rest)) = point_of(request.uri())
@@ -201,10 +201,7 @@ impl Versions {
         let asked = Arc::new(Asked::by("rest"));
         let mut response = REQUEST.scope(Arc::clone(&asked), next.run(request)).await;
         put_revision(response.headers_mut(), asked.made().unwrap_or(revision));
-        if reads && response.status() == StatusCode::OK && is_json(response.headers()) {
-            return with_version(response, wanted.as_ref()).await;
-        }
-        Ok(response)
+        shown(&method, response, wanted.as_ref()).await
     }
 }
 
@@ -239,6 +236,15 @@ async fn body_of(response: Response) -> Result<Bytes, Problem> {
 fn etag(body: &[u8]) -> String {
     let hasher = SipHasher13::new_with_keys(0x6c6f_6361_6c76_7063, 3);
     format!("\"{:032x}\"", u128::from(hasher.hash(body)))
+}
+
+/// An answer with the version of the resource that it shows. A PATCH answers with what a GET shows.
+async fn shown(method: &Method, response: Response, wanted: Option<&HeaderValue>) -> Result<Response, Problem> {
+    let shows = [Method::GET, Method::PATCH].contains(method);
+    match shows && response.status() == StatusCode::OK && is_json(response.headers()) {
+        true => with_version(response, wanted).await,
+        false => Ok(response),
+    }
 }
 
 async fn with_version(response: Response, wanted: Option<&HeaderValue>) -> Result<Response, Problem> {

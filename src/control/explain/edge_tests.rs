@@ -47,6 +47,7 @@ fn the_way_through_a_nat_gateway_and_back_is_explained() {
         run.execute(AssociateRouteTable {
             table: table.into(),
             subnet: subnet.into(),
+            replacing: true,
         })
         .unwrap();
     }

@@ -127,6 +127,7 @@ fn a_gateway_s_route_table_leads_to_interfaces_for_blocks_of_the_vpc_alone() {
     let associate = AssociateGatewayTable {
         table: table.into(),
         gateway: gateway.id.into(),
+        replacing: true,
     };
     // Not with a route that such a table cannot have, whether it is there before or comes afterwards.
     let everywhere = || {

@@ -54,6 +54,12 @@ pub enum RouteTableError {
         /// The table.
         table: RouteTableId,
     },
+    /// The subnet or the gateway is associated with another table, in EC2's words.
+    #[error("the specified association for route table {table} conflicts with an existing association")]
+    AlreadyAssociated {
+        /// The table that was to have it.
+        table: RouteTableId,
+    },
     /// The table and the subnet are in different VPCs.
     #[error("Route table {table} and subnet {subnet} belong to different networks")]
     DifferentNetworks {
@@ -72,6 +78,7 @@ impl RouteTableError {
             Self::RouteExists { .. } => "RouteAlreadyExists",
             Self::NoRoute { .. } => "InvalidRoute.NotFound",
             Self::NotAssociated { .. } | Self::GatewayNotAssociated { .. } => "InvalidAssociationID.NotFound",
+            Self::AlreadyAssociated { .. } => "Resource.AlreadyAssociated",
             Self::Route { .. } | Self::DifferentNetworks { .. } => "InvalidParameterValue",
         }
     }
@@ -83,6 +90,7 @@ impl RouteTableError {
             Self::RouteExists { .. } | Self::NoRoute { .. } => "destination",
             Self::NotAssociated { .. } | Self::DifferentNetworks { .. } => "subnet",
             Self::GatewayNotAssociated { .. } => "internet_gateway",
+            Self::AlreadyAssociated { .. } => "route_table",
             Self::Main { .. } => "main",
         }
     }
@@ -94,6 +102,7 @@ impl RouteTableError {
             Self::RouteExists { .. } => "Replace the route instead.".into(),
             Self::NoRoute { .. } => "Show the route table to see its routes.".into(),
             Self::Main { .. } => "Make another table the main one first.".into(),
+            Self::AlreadyAssociated { .. } => "Replace the association, or end it first.".into(),
             Self::NotAssociated { .. } => "Show the route table to see its subnets.".into(),
             Self::GatewayNotAssociated { .. } => "Show the route table to see its gateways.".into(),
             Self::DifferentNetworks { .. } => "Choose a subnet of the route table's VPC.".into(),
@@ -106,6 +115,7 @@ impl RouteTableError {
             Self::NoRoute { .. } => RefusalKind::NotFound,
             Self::RouteExists { .. }
             | Self::Main { .. }
+            | Self::AlreadyAssociated { .. }
             | Self::NotAssociated { .. }
             | Self::GatewayNotAssociated { .. } => RefusalKind::Conflict,
             Self::Route { .. } | Self::DifferentNetworks { .. } => RefusalKind::Invalid,

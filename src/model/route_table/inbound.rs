@@ -33,6 +33,9 @@ impl Command for AssociateGatewayTable {
             let text = format!("{} has a route to a gateway endpoint", table.id);
             return Err(refused(text, "Take the table away from the endpoint first."));
         }
+        if !self.replacing && before.route_table_id.is_some_and(|other| other != table.id) {
+            return Err(RouteTableError::AlreadyAssociated { table: table.id }.into());
+        }
         let after = InternetGateway {
             route_table_id: Some(table.id),
             ..before.clone()

@@ -279,13 +279,15 @@ impl ModifyRouteTable {
 #[derive(Debug, Clone)]
 pub struct DeleteRouteTable(pub ResourceRef<RouteTableId>);
 
-/// Associates a subnet with a route table, replacing the former association. Outcome: the changed table.
+/// Associates a subnet with a route table. Outcome: the changed table.
 #[derive(Debug, Clone)]
 pub struct AssociateRouteTable {
     /// The table.
     pub table: ResourceRef<RouteTableId>,
     /// The subnet.
     pub subnet: ResourceRef<SubnetId>,
+    /// Whether an association with another table is replaced; it is refused otherwise.
+    pub replacing: bool,
 }
 
 /// Returns a subnet to the main table. Outcome: its former table, as changed.
@@ -297,14 +299,15 @@ pub struct DisassociateRouteTable {
     pub subnet: ResourceRef<SubnetId>,
 }
 
-/// Associates an internet gateway with a route table of its VPC, replacing the former association. Outcome: the changed
-/// table.
+/// Associates an internet gateway with a route table of its VPC. Outcome: the changed table.
 #[derive(Debug, Clone)]
 pub struct AssociateGatewayTable {
     /// The table.
     pub table: ResourceRef<RouteTableId>,
     /// The gateway.
     pub gateway: ResourceRef<InternetGatewayId>,
+    /// Whether an association with another table is replaced; it is refused otherwise.
+    pub replacing: bool,
 }
 
 /// Ends the association of an internet gateway with a route table. Outcome: its former table, as changed.

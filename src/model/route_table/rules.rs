@@ -152,9 +152,13 @@ impl Command for AssociateRouteTable {
                 subnet: subnet_id,
             }));
         }
+        let before = edit.association(subnet_id);
+        if !self.replacing && before.is_some_and(|other| other != table) {
+            return Err(RouteTableError::AlreadyAssociated { table }.into());
+        }
         edit.make(Association {
             subnet: subnet_id,
-            before: edit.association(subnet_id),
+            before,
             after: Some(table),
         });
         edit.route_table(&table.into())
@@ -358,7 +362,9 @@ impl Network {
         match (existing, there) {
             (Some(_), Some(false)) => return Err(ModelError::RouteTable(RouteTableError::RouteExists { destination })),
             (None, Some(true)) => {
-                let text = format!("There is no route defined for '{destination}' in the route table.");
+                let text = format!(
+                    "There is no route defined for '{destination}' in the route table. Use CreateRoute instead."
+                );
                 return wrong(text, "destination", "Create the route instead.");
             }
             _ => {}

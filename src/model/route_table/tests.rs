@@ -99,6 +99,7 @@ fn associate(table: RouteTableId, subnet: SubnetId) -> AssociateRouteTable {
     AssociateRouteTable {
         table: table.into(),
         subnet: subnet.into(),
+        replacing: true,
     }
 }
 

@@ -72,6 +72,8 @@ fn check_group_name(name: &str) -> Result<(), SecurityGroupError> {
         "Cannot use reserved security group name: default"
     } else if name.starts_with("sg-") {
         "Group names may not be in the format sg-*."
+    } else if name.chars().count() > LONGEST {
+        "Group names have at most 255 characters."
     } else if name.trim().is_empty() || !is_plain(name, DESCRIPTION) {
         "Character sets beyond ASCII are not supported."
     } else {

@@ -59,6 +59,7 @@ async fn an_edit_of_another_version_of_a_resource_is_refused_and_one_of_this_ver
         );
         let (second, after) = version(&server.read(path).await);
         assert_eq!(after, before + 1);
+        assert_eq!(taken.header("etag"), Some(&*second), "{path}: no further GET is needed");
         assert_ne!(second, first, "{path}");
         server
             .patch_if(path, &first, &json!({}))

@@ -40,51 +40,127 @@ const PLACES: &[Place] = &[
         "metadataOptions.instanceMetadataTags",
     ),
     (
+        "network-interface.addresses.association.allocation-id",
+        "interfaces.privateIpAddressesSet.association.allocationId",
+    ),
+    (
+        "network-interface.addresses.association.association-id",
+        "interfaces.privateIpAddressesSet.association.associationId",
+    ),
+    (
+        "network-interface.addresses.association.ip-owner-id",
+        "interfaces.privateIpAddressesSet.association.ipOwnerId",
+    ),
+    (
+        "network-interface.addresses.association.public-dns-name",
+        "interfaces.privateIpAddressesSet.association.publicDnsName",
+    ),
+    (
+        "network-interface.addresses.association.public-ip",
+        "interfaces.privateIpAddressesSet.association.publicIp",
+    ),
+    (
         "network-interface.addresses.primary",
-        "networkInterfaceSet.privateIpAddressesSet.primary",
+        "interfaces.privateIpAddressesSet.primary",
+    ),
+    (
+        "network-interface.addresses.private-dns-name",
+        "interfaces.privateIpAddressesSet.privateDnsName",
     ),
     (
         "network-interface.addresses.private-ip-address",
-        "networkInterfaceSet.privateIpAddressesSet.privateIpAddress",
+        "interfaces.privateIpAddressesSet.privateIpAddress",
+    ),
+    (
+        "network-interface.association.allocation-id",
+        "interfaces.association.allocationId",
+    ),
+    (
+        "network-interface.association.association-id",
+        "interfaces.association.associationId",
+    ),
+    (
+        "network-interface.association.ip-owner-id",
+        "interfaces.association.ipOwnerId",
+    ),
+    (
+        "network-interface.association.public-dns-name",
+        "interfaces.association.publicDnsName",
+    ),
+    (
+        "network-interface.association.public-ip",
+        "interfaces.association.publicIp",
+    ),
+    (
+        "network-interface.attachment.attach-time",
+        "interfaces.attachment.attachTime",
     ),
     (
         "network-interface.attachment.attachment-id",
-        "networkInterfaceSet.attachment.attachmentId",
-    ),
-    (
-        "network-interface.attachment.device-index",
-        "networkInterfaceSet.attachment.deviceIndex",
-    ),
-    (
-        "network-interface.attachment.status",
-        "networkInterfaceSet.attachment.status",
+        "interfaces.attachment.attachmentId",
     ),
     (
         "network-interface.attachment.delete-on-termination",
-        "networkInterfaceSet.attachment.deleteOnTermination",
+        "interfaces.attachment.deleteOnTermination",
     ),
-    ("network-interface.description", "networkInterfaceSet.description"),
+    (
+        "network-interface.attachment.device-index",
+        "interfaces.attachment.deviceIndex",
+    ),
+    (
+        "network-interface.attachment.instance-id",
+        "interfaces.attachment.instanceId",
+    ),
+    (
+        "network-interface.attachment.instance-owner-id",
+        "interfaces.attachment.instanceOwnerId",
+    ),
+    (
+        "network-interface.attachment.network-card-index",
+        "interfaces.attachment.networkCardIndex",
+    ),
+    ("network-interface.attachment.status", "interfaces.attachment.status"),
+    ("network-interface.availability-zone", "interfaces.availabilityZone"),
+    ("network-interface.description", "interfaces.description"),
+    ("network-interface.group-id", "interfaces.groupSet.groupId"),
+    ("network-interface.group-name", "interfaces.groupSet.groupName"),
+    (
+        "network-interface.ipv4-prefixes.ipv4-prefix",
+        "interfaces.ipv4PrefixSet.ipv4Prefix",
+    ),
+    (
+        "network-interface.ipv6-address",
+        "interfaces.ipv6AddressesSet.ipv6Address",
+    ),
     (
         "network-interface.ipv6-addresses.ipv6-address",
-        "networkInterfaceSet.ipv6AddressesSet.ipv6Address",
+        "interfaces.ipv6AddressesSet.ipv6Address",
     ),
-    ("network-interface.mac-address", "networkInterfaceSet.macAddress"),
+    (
+        "network-interface.ipv6-prefixes.ipv6-prefix",
+        "interfaces.ipv6PrefixSet.ipv6Prefix",
+    ),
+    ("network-interface.mac-address", "interfaces.macAddress"),
     (
         "network-interface.network-interface-id",
-        "networkInterfaceSet.networkInterfaceId",
+        "interfaces.networkInterfaceId",
     ),
-    ("network-interface.owner-id", "networkInterfaceSet.ownerId"),
+    ("network-interface.owner-id", "interfaces.ownerId"),
+    ("network-interface.private-dns-name", "interfaces.privateDnsName"),
     (
-        "network-interface.private-dns-name",
-        "networkInterfaceSet.privateDnsName",
+        "network-interface.private-ip-address",
+        "interfaces.privateIpAddressesSet.privateIpAddress",
     ),
-    (
-        "network-interface.source-dest-check",
-        "networkInterfaceSet.sourceDestCheck",
-    ),
-    ("network-interface.status", "networkInterfaceSet.status"),
-    ("network-interface.subnet-id", "networkInterfaceSet.subnetId"),
-    ("network-interface.vpc-id", "networkInterfaceSet.vpcId"),
+    ("network-interface.requester-id", "interfaces.requesterId"),
+    ("network-interface.requester-managed", "interfaces.requesterManaged"),
+    ("network-interface.source-dest-check", "interfaces.sourceDestCheck"),
+    ("network-interface.status", "interfaces.status"),
+    ("network-interface.subnet-id", "interfaces.subnetId"),
+    ("network-interface.tag-key", "interfaces.tagSet.key"),
+    ("network-interface.tag-value", "interfaces.tagSet.value"),
+    ("network-interface.vpc-id", "interfaces.vpcId"),
+    ("launch-index", "amiLaunchIndex"),
+    ("monitoring-state", "monitoring.state"),
     ("private-dns-name", "privateDnsName"),
     ("source-dest-check", "sourceDestCheck"),
     ("reservation-id", RESERVATION),
@@ -94,6 +170,8 @@ const PLACES: &[Place] = &[
 /// Elements of a reservation.
 const RESERVATION: &str = "reservationId";
 const OWNER: &str = "ownerId";
+/// The interfaces as DescribeNetworkInterfaces has them, which are no element of an answer: filters ask for more than an instance shows.
+const INTERFACES: &str = "interfaces";
 
 /// The identifier of an attachment: the same for as long as the interface is attached to the instance.
 pub(super) fn attachment_id(interface: InterfaceId, instance: InstanceId) -> String {
@@ -415,11 +493,20 @@ impl Action for DescribeInstances {
         };
         let mut all = call.controller().instances();
         all.sort_by_key(|one| (one.reservation(), one.launch.as_ref().map(|launch| launch.index)));
+        let by_interface = self
+            .filter
+            .iter()
+            .any(|filter| filter.name.starts_with("network-interface."));
         // Filters ask for the reservation and its owner, too, which the answer says once for all of its instances.
         let items = all.iter().map(|one| match instance(call, one) {
             Node::Map(mut elements) => {
                 elements.push((RESERVATION, Node::text(one.reservation())));
                 elements.push((OWNER, Node::text(ACCOUNT)));
+                if by_interface {
+                    let interfaces = interfaces_of(call, one.id);
+                    let interfaces = interfaces.iter().map(|one| super::interfaces::interface(call, one));
+                    elements.push((INTERFACES, Node::list(interfaces)));
+                }
                 Node::Map(elements)
             }
             other => other,
@@ -430,7 +517,7 @@ impl Action for DescribeInstances {
             let reservation = item.get(RESERVATION).and_then(Node::as_text).unwrap_or_default();
             let reservation = reservation.to_owned();
             if let Node::Map(elements) = &mut item {
-                elements.retain(|(name, _)| ![RESERVATION, OWNER].contains(name));
+                elements.retain(|(name, _)| ![RESERVATION, OWNER, INTERFACES].contains(name));
             }
             match reservations.iter_mut().find(|(known, _)| *known == reservation) {
                 Some((_, items)) => items.push(item),

@@ -339,7 +339,7 @@ impl Action for ModifyNetworkInterfaceAttribute {
             change.settings.tracking.is_some(),
         ];
         match given.iter().filter(|given| **given).count() {
-            0 => return Err(Ec2Error::missing("SourceDestCheck")),
+            0 => return Err(Ec2Error::combination("No attributes specified.")),
             1 => {}
             _ => return Err(Ec2Error::combination("Fields for multiple attribute types specified")),
         }

@@ -321,9 +321,15 @@ impl RunInstances {
     }
 
     fn count(&self) -> Result<usize, Ec2Error> {
-        if self.min_count < 1 || self.max_count < self.min_count {
+        if self.min_count < 1 {
             return Err(Ec2Error::invalid_value(format!(
-                "Value ({}) for parameter maxCount is invalid. It is at least minCount ({}), which is at least 1.",
+                "Value ({}) for parameter minCount is invalid. Minimum value is 1.",
+                self.min_count
+            )));
+        }
+        if self.max_count < self.min_count {
+            return Err(Ec2Error::invalid_value(format!(
+                "Value ({}) for parameter maxCount is invalid. It is at least minCount ({}).",
                 self.max_count, self.min_count
             )));
         }

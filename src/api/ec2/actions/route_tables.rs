@@ -490,7 +490,7 @@ impl Action for AssociateRouteTable {
                 ));
             }
         };
-        associate(call, table, with)?;
+        associate(call, table, with, false)?;
         Ok(vec![
             ("associationId", Node::Text(association_id(table, with))),
             ("associationState", associated()),
@@ -498,16 +498,19 @@ impl Action for AssociateRouteTable {
     }
 }
 
-fn associate(call: &Call<'_>, table: RouteTableId, with: With) -> Result<(), Ec2Error> {
+/// `replacing`: whether it may have another table so far.
+fn associate(call: &Call<'_>, table: RouteTableId, with: With, replacing: bool) -> Result<(), Ec2Error> {
     let table = table.into();
     match with {
         With::Subnet(subnet) => call.execute(Associate {
             table,
             subnet: subnet.into(),
+            replacing,
         })?,
         With::Gateway(gateway) => call.execute(AssociateGatewayTable {
             table,
             gateway: gateway.into(),
+            replacing,
         })?,
         With::Main => call.execute(ModifyRouteTable {
             main: Some(true),
@@ -581,7 +584,7 @@ impl Action for ReplaceRouteTableAssociation {
     fn run(self, call: &Call<'_>) -> Answer {
         let (_, with) = associated_with(call, &self.association_id)?;
         let table: RouteTableId = id(&self.route_table_id)?;
-        associate(call, table, with)?;
+        associate(call, table, with, true)?;
         Ok(vec![
             ("newAssociationId", Node::Text(association_id(table, with))),
             ("associationState", associated()),

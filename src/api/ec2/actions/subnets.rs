@@ -139,7 +139,7 @@ fn zone(call: &Call<'_>, name: Option<&str>, id: Option<&str>) -> Result<Option<
         (Some(_), Some(_)) => Err(Ec2Error::combination(
             "Only one of AvailabilityZone and AvailabilityZoneId can be specified",
         )),
-        (Some(name), None) if region_of(name) != name => Ok(Some(name.to_owned())),
+        (Some(name), None) if zones_of(region_of(name)).iter().any(|zone| zone == name) => Ok(Some(name.to_owned())),
         (Some(name), None) => Err(Ec2Error::invalid_value(format!(
             "Value ({}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following \
              availability zones: {}.",

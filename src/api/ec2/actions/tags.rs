@@ -79,8 +79,19 @@ fn free_name(tags: &Tags, taken: impl Fn(&str) -> bool) -> Option<String> {
     usable.then(|| name.clone())
 }
 
+fn too_many() -> Ec2Error {
+    Ec2Error::new("TagLimitExceeded", format!("More than {MOST_TAGS} tags specified"))
+}
+
 fn add(tags: &mut Tags, given: &[Tag]) -> Result<(), Ec2Error> {
-    for tag in given {
+    if given.len() > MOST_TAGS {
+        return Err(too_many());
+    }
+    for (place, tag) in given.iter().enumerate() {
+        if given[..place].iter().any(|before| before.key == tag.key) {
+            let message = format!("Duplicate tag key '{}' specified.", printed(&tag.key));
+            return Err(Ec2Error::invalid_value(message));
+        }
         let value = tag.value.clone().unwrap_or_default();
         if tag.key.is_empty() || tag.key.chars().count() > LONGEST_KEY {
             return Err(Ec2Error::invalid_value("Tag keys have 1 to 128 characters"));
@@ -98,10 +109,7 @@ fn add(tags: &mut Tags, given: &[Tag]) -> Result<(), Ec2Error> {
         tags.insert(tag.key.clone(), value);
     }
     if tags.len() > MOST_TAGS {
-        return Err(Ec2Error::new(
-            "TagLimitExceeded",
-            format!("More than {MOST_TAGS} tags specified"),
-        ));
+        return Err(too_many());
     }
     Ok(())
 }

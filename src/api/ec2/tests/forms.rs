@@ -59,3 +59,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_request_says_twice_or_of_no_zone_is_refused() {
+    let ec2 = Endpoint::new();
+    let (vpc, subnet) = ec2.network();
+    let tags = format!("ResourceId.1={subnet}&Tag.1.Key=k&Tag.1.Value=1&Tag.2.Key=k&Tag.2.Value=2");
+    let expected = (
+        "InvalidParameterValue".to_owned(),
+        "Duplicate tag key 'k' specified.".to_owned(),
+    );
+    assert_eq!(ec2.refusal("CreateTags", &tags), expected);
+    for zone in ["us-east-1z", "bogus", "us-east-1"] {
+        let form = format!("VpcId={vpc}&CidrBlock=10.0.99.0/24&AvailabilityZone={zone}");
+        let (code, message) = ec2.refusal("CreateSubnet", &form);
+        assert_eq!(code, "InvalidParameterValue");
+        assert!(message.contains("us-east-1f"), "{message}");
+    }
+}

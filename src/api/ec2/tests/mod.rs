@@ -301,10 +301,30 @@ fn routes_are_made_replaced_and_deleted_with_aws_refusals() {
     let table = ec2.get("CreateRouteTable", &format!("VpcId={vpc}"), "routeTable.routeTableId");
     let form = format!("RouteTableId={table}&SubnetId={subnet}");
     let association = ec2.get("AssociateRouteTable", &form, "associationId");
+    assert_eq!(
+        ec2.get("AssociateRouteTable", &form, "associationId"),
+        association,
+        "asked for twice"
+    );
+    let other = ec2.get("CreateRouteTable", &format!("VpcId={vpc}"), "routeTable.routeTableId");
+    let (code, message) = ec2.refusal(
+        "AssociateRouteTable",
+        &format!("RouteTableId={other}&SubnetId={subnet}"),
+    );
+    assert_eq!(code, "Resource.AlreadyAssociated");
+    assert_eq!(
+        message,
+        format!("the specified association for route table {other} conflicts with an existing association")
+    );
     let route = |interface: &str| {
         format!("RouteTableId={table}&DestinationCidrBlock=192.168.9.9/32&NetworkInterfaceId={interface}")
     };
-    assert_eq!(ec2.refusal("ReplaceRoute", &route(&a)).0, "InvalidParameterValue");
+    let (code, message) = ec2.refusal("ReplaceRoute", &route(&a));
+    assert_eq!(code, "InvalidParameterValue");
+    assert!(
+        message.ends_with("in the route table. Use CreateRoute instead."),
+        "{message}"
+    );
     ec2.call("CreateRoute", &route(&a)).unwrap();
     assert_eq!(ec2.refusal("CreateRoute", &route(&b)).0, "RouteAlreadyExists");
     ec2.call("ReplaceRoute", &route(&b)).unwrap();

@@ -533,7 +533,11 @@ impl World {
                 let gateway = draw.pick(1, network.internet_gateways().map(|gateway| gateway.id));
                 let table = draw.pick(0, network.route_tables().map(|table| table.id));
                 match draw.flag {
-                    true => self.accepts(AssociateGatewayTable { table, gateway }),
+                    true => self.accepts(AssociateGatewayTable {
+                        table,
+                        gateway,
+                        replacing: true,
+                    }),
                     false => self.accepts(DisassociateGatewayTable { table, gateway }),
                 }
             }
@@ -655,7 +659,11 @@ impl World {
                 ..ModifyRouteTable::new(table)
             }),
             3 => self.accepts(DeleteRouteTable(table)),
-            4 | 5 => self.accepts(AssociateRouteTable { table, subnet }),
+            4 | 5 => self.accepts(AssociateRouteTable {
+                table,
+                subnet,
+                replacing: true,
+            }),
             _ => self.accepts(DisassociateRouteTable { table, subnet }),
         }
     }
