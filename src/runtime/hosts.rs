@@ -483,6 +483,7 @@ mod tests {
     use crate::model::interface::{AddressRequest, CreateInterface};
     use crate::model::subnet::CreateSubnet;
     use crate::model::vpc::CreateVpc;
+    use crate::services::Root;
 
     /// The prefix of the only address of a host that is started with it, and its routes.
     fn configured(profile: Profile) -> (IpNet, Vec<Route>) {
@@ -503,7 +504,7 @@ mod tests {
         };
         let interface = controller.execute(interface).unwrap();
         let host = HostSpec::new("host", interface.id);
-        let authority = Authority::new(&[]).unwrap();
+        let authority = Authority::new(Root::generate().unwrap(), &[]).unwrap();
         let spec = instance_spec(&controller, &host, &interface, &authority)
             .unwrap()
             .interface;

@@ -17,6 +17,7 @@ use super::{Runtime, RuntimeError};
 use crate::control::{Controller, DevicePlace, OpenedDevice, RoleSecret};
 use crate::lab::{KEEPER_SUBCOMMAND, Keeper, Kept, hold, keeper};
 use crate::model::{Attachment, InterfaceId};
+use crate::services::Root;
 use crate::services::imds::TokenSecret;
 use crate::store::{Store, StoreError};
 use crate::switch::port::{PortDevice, TapOptions, TapPort};
@@ -33,10 +34,11 @@ struct PortNote {
     at: u128,
 }
 
-/// Where the store keeps secrets: that of metadata tokens, and that of the credentials of roles.
+/// Where the store keeps secrets: that of metadata tokens, that of the credentials of roles, and the key of the authority.
 const SECRETS: &str = "secrets";
 const TOKENS: &str = "metadata tokens";
 const ROLES: &str = "role credentials";
+const ROOT: &str = "authority";
 
 /// The secret of metadata tokens, the same in each server of a state. A network that is not kept has none of its own.
 pub(super) fn token_secret(store: &dyn Store) -> Result<Option<TokenSecret>, StoreError> {
@@ -46,6 +48,25 @@ pub(super) fn token_secret(store: &dyn Store) -> Result<Option<TokenSecret>, Sto
 /// The secret of the credentials of roles, as above.
 pub(super) fn role_secret(store: &dyn Store) -> Result<Option<RoleSecret>, StoreError> {
     Ok(secret(store, ROLES)?.map(RoleSecret::new))
+}
+
+/// The root of the authority that hosts trust, the same in each server of a state: hosts outlive a server.
+pub(super) fn root(store: &dyn Store) -> Result<Root, RuntimeError> {
+    if !store.lasts() {
+        return Ok(Root::generate()?);
+    }
+    let shelved = store.shelved(SECRETS)?;
+    if let Some((_, text)) = shelved.iter().find(|(place, _)| place == ROOT) {
+        match Root::read(text) {
+            Ok(root) => return Ok(root),
+            Err(error) => {
+                tracing::warn!(%error, "hosts will not trust this server: the authority of the state is unreadable");
+            }
+        }
+    }
+    let root = Root::generate()?;
+    store.shelve(SECRETS, ROOT, Some(&root.written()))?;
+    Ok(root)
 }
 
 /// A secret of a store that lasts; drawn where it has none yet.

@@ -253,7 +253,7 @@ impl Prepared {
         if let Some(secret) = kept::role_secret(&**controller.store())? {
             controller.set_role_secret(secret);
         }
-        let authority = Authority::new(&api_names(&controller.region()))?;
+        let authority = Authority::new(kept::root(&**controller.store())?, &api_names(&controller.region()))?;
         let endpoint = EndpointSlot::default();
         let services = start_services(
             &controller,

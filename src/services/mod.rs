@@ -38,7 +38,7 @@ pub use imds::MetadataSource;
 pub use ntp::TimeSource;
 pub use packet::{Served, served};
 pub use server::{Api, Server};
-pub use tls::Authority;
+pub use tls::{Authority, Root};
 use unanswered::Counters;
 
 /// The data that the services answer with.

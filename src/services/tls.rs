@@ -1,6 +1,7 @@
 //! TLS around an HTTP connection of the services, without sockets: octets of the peer go in, octets for the peer come out.
 //!
-//! The certificates are those of one network's own authority, made at its start. Its hosts trust it.
+//! The endpoint's certificate is issued at each start by the authority of the network, whose [`Root`] its hosts trust. A network
+//! that is kept keeps its root, so that hosts that outlive a server trust the next one.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ const WAITING: usize = 16_384;
 /// Octets of the peer that are taken in at once: rustls holds one record of 16 KiB.
 const RECORD: usize = 16_384;
 
+/// The beginning of a certificate in PEM (RFC 7468 section 5.1).
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
 /// Why a network has no authority.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -28,6 +32,58 @@ pub enum AuthorityError {
     /// A certificate was made and does not serve.
     #[error("a certificate cannot be served: {0}")]
     Tls(#[from] rustls::Error),
+    /// A root that was written down has no certificate.
+    #[error("the root has no certificate")]
+    NoCertificate,
+}
+
+/// The key of an authority, and the certificate that hosts trust.
+pub struct Root {
+    key: KeyPair,
+    certificate: String,
+}
+
+impl Root {
+    /// A root that no host knows yet.
+    pub fn generate() -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let certificate = authority()?.self_signed(&key)?.pem();
+        Ok(Self { key, certificate })
+    }
+
+    /// The root that was written as this text.
+    pub fn read(text: &str) -> Result<Self, AuthorityError> {
+        let (key, certificate) = text
+            .find(CERTIFICATE)
+            .map(|at| text.split_at(at))
+            .ok_or(AuthorityError::NoCertificate)?;
+        Ok(Self {
+            key: KeyPair::from_pem(key)?,
+            certificate: certificate.to_owned(),
+        })
+    }
+
+    /// The key and the certificate in PEM. It is a secret.
+    pub fn written(&self) -> String {
+        self.key.serialize_pem() + &self.certificate
+    }
+}
+
+/// A certificate that is valid for as long as anyone may ask: clocks of hosts may be years off on purpose (`clock_skew`).
+fn valid(mut params: CertificateParams, name: &str) -> CertificateParams {
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.distinguished_name.push(DnType::OrganizationName, "localvpc");
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2099, 1, 1);
+    params
+}
+
+/// What the certificate of a root says, the same each time: who issued a certificate is compared with it.
+fn authority() -> Result<CertificateParams, AuthorityError> {
+    let mut params = valid(CertificateParams::new(Vec::new())?, "localvpc authority of one network");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
 }
 
 /// The authority of a network, and the certificate of its endpoint.
@@ -45,22 +101,9 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// An authority with a certificate for these names.
-    pub fn new(names: &[String]) -> Result<Self, AuthorityError> {
-        let valid = |mut params: CertificateParams, name: &str| {
-            params.distinguished_name.push(DnType::CommonName, name);
-            params.distinguished_name.push(DnType::OrganizationName, "localvpc");
-            // Clocks of hosts may be years off on purpose (`clock_skew`).
-            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2099, 1, 1);
-            params
-        };
-        let key = KeyPair::generate()?;
-        let mut params = valid(CertificateParams::new(Vec::new())?, "localvpc authority of one network");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = params.self_signed(&key)?;
-        let issuer = Issuer::new(params, key);
+    /// The authority of a root, with a certificate for these names.
+    pub fn new(root: Root, names: &[String]) -> Result<Self, AuthorityError> {
+        let issuer = Issuer::new(authority()?, root.key);
         let own_key = KeyPair::generate()?;
         let first = names.first().map_or("localvpc", String::as_str);
         let mut own = valid(CertificateParams::new(names.to_vec())?, first);
@@ -77,7 +120,7 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            certificate: authority.pem().into(),
+            certificate: root.certificate.into(),
             config: Arc::new(config),
         })
     }
@@ -286,7 +329,7 @@ mod tests {
 
     #[test]
     fn an_answer_passes_whole_however_the_octets_are_cut() {
-        let authority = Authority::new(&names()).unwrap();
+        let authority = Authority::new(Root::generate().unwrap(), &names()).unwrap();
         for piece in [7, 1460, 100_000] {
             let (mut client, mut server) = (client(&authority, "ec2.us-east-1.amazonaws.com"), server(&authority));
             client
@@ -303,9 +346,31 @@ mod tests {
         }
     }
 
+    /// What a host keeps in memory of the first server is enough to trust the second one, whatever names that has.
+    #[test]
+    fn a_client_of_one_server_trusts_the_next_one_that_has_the_same_root_and_no_other() {
+        let root = Root::generate().unwrap();
+        let written = root.written();
+        let first = Authority::new(root, &[]).unwrap();
+        let second = Authority::new(Root::read(&written).unwrap(), &names()).unwrap();
+        assert_eq!(first.certificate, second.certificate);
+        let request = b"GET / HTTP/1.1\r\nHost: ec2\r\nConnection: close\r\n\r\n";
+        let stranger = Authority::new(Root::generate().unwrap(), &names()).unwrap();
+        for (next, expected) in [(&second, "HTTP/1.1 200 OK"), (&stranger, "refused by the client")] {
+            let mut client = client(&first, "ec2.us-east-1.amazonaws.com");
+            client.writer().write_all(request).unwrap();
+            let answer = exchange(&mut client, &mut server(next), 1460);
+            assert!(answer.starts_with(expected), "{answer}");
+        }
+        let certificate = written.find(CERTIFICATE).unwrap();
+        for damaged in ["", &written[..certificate], &written[certificate..], &written[100..]] {
+            assert!(Root::read(damaged).is_err(), "{damaged}");
+        }
+    }
+
     #[test]
     fn another_name_is_refused_by_the_client_and_what_is_no_tls_ends_the_connection() {
-        let authority = Authority::new(&names()).unwrap();
+        let authority = Authority::new(Root::generate().unwrap(), &names()).unwrap();
         let mut other = client(&authority, "ec2.eu-central-1.amazonaws.com");
         assert_eq!(
             exchange(&mut other, &mut server(&authority), 1460),

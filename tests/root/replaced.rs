@@ -440,6 +440,37 @@ fn tracked_connections_go_on_in_the_next_server() {
     server.stop();
 }
 
+/// Hosts and their programs outlive a server: what they trust is what the next one has, after a hand-over and after a kill.
+#[test]
+#[ignore = "needs root: make test"]
+fn hosts_trust_the_endpoint_of_the_next_server() {
+    let state = State::new();
+    let server = state.lab(&[]);
+    // As a program that read the authority when it started.
+    let remembered = state.path("remembered.pem");
+    state.exec("a", &format!("cp /etc/ssl/localvpc-ca.pem {}", remembered.display()));
+    let asks = || {
+        let url = "https://ec2.us-east-1.amazonaws.com/?Action=DescribeRegions&Version=2016-11-15";
+        let line = format!("curl -sS --cacert {} '{url}'", remembered.display());
+        assert!(state.exec("a", &line).contains("<regionName>us-east-1</regionName>"));
+        // With the files of the host.
+        assert!(state.exec("b", &format!("curl -sS '{url}'")).contains("us-east-1"));
+    };
+    asks();
+    let server = state.replace(server);
+    asks();
+    server.kill();
+    let server = state.lab(&[]);
+    asks();
+    // Only the owner of the state reads the key.
+    let database = std::fs::metadata(state.path("state").join("network.db")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&database.permissions()) & 0o777,
+        0o600
+    );
+    server.stop();
+}
+
 /// Until the next server has everything, its end leaves the one that runs as it was.
 #[test]
 #[ignore = "needs root: make test"]
