@@ -16,6 +16,7 @@ use crate::api::ec2::state::Call;
 use crate::api::ec2::xml::Node;
 use crate::model::endpoint::{CreateEndpoint, DeleteEndpoint, Endpoint, EndpointError, GatewayService, ModifyEndpoint};
 use crate::model::ids::ResourceRef;
+use crate::model::region::zones_of;
 use crate::model::{ModelError, PrefixList};
 
 /// The policy of an endpoint that none was given for (EC2 API, CreateVpcEndpoint: full access).
@@ -211,7 +212,6 @@ impl Action for DescribeVpcEndpoints {
 /// The `ServiceDetail` of a service.
 fn detail(call: &Call<'_>, service: GatewayService) -> Node {
     let region = call.controller().region();
-    let zones = ["a", "b", "c"].map(|letter| Node::text(format!("{region}{letter}")));
     Node::map([
         ("serviceName", Node::text(service.full_name(&region))),
         (
@@ -219,7 +219,7 @@ fn detail(call: &Call<'_>, service: GatewayService) -> Node {
             Node::list([Node::map([("serviceType", Node::text("Gateway"))])]),
         ),
         ("serviceRegion", Node::text(&region)),
-        ("availabilityZoneSet", Node::list(zones)),
+        ("availabilityZoneSet", Node::texts(zones_of(&region))),
         ("owner", Node::text("amazon")),
         (
             "baseEndpointDnsNameSet",

@@ -469,6 +469,22 @@ fn dhcp_options_accounts_and_zones_answer() {
         ec2.get("DescribeAvailabilityZones", "", "availabilityZoneInfo.0.zoneId"),
         "use1-az1"
     );
+    // Every action lists the same zones.
+    let zones = |action, list: &str, name: &str| -> Vec<String> {
+        let answer = ec2.call(action, "").unwrap();
+        let zone = |at| text(&answer, &format!("{list}.{at}{name}"));
+        (0..).map_while(zone).collect()
+    };
+    let all = zones("DescribeAvailabilityZones", "availabilityZoneInfo", ".zoneName");
+    assert_eq!(all.len(), 6);
+    assert_eq!(
+        zones(
+            "DescribeVpcEndpointServices",
+            "serviceDetailSet.0.availabilityZoneSet",
+            ""
+        ),
+        all
+    );
     assert_eq!(ec2.get("DescribeRegions", "", "regionInfo.0.regionName"), "us-east-1");
     ec2.call("DescribeAccountAttributes", "").unwrap();
     ec2.call("DescribeInstances", "").unwrap();
