@@ -7,7 +7,9 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
+use super::firewall::rules;
 use super::lab::v4;
+use crate::datapath::policy::Policy;
 use crate::datapath::{
     Blocked, Decision, Destination, DropReason, Edge, FabricWriter, InterfaceSpec, PortState, Received, RouteTable,
     RouteTarget, SubnetSpec, Verdict, VpcIndex, VpcSpec,
@@ -130,6 +132,13 @@ impl World {
         world
     }
 
+    /// Puts a host into a group with these rules.
+    fn group(&mut self, host: usize, egress: &[&str], ingress: &[&str]) {
+        let policy = Policy::compile([1], rules(egress), rules(ingress));
+        let policy = self.writer.add_policy(Arc::new(policy));
+        self.writer.set_policy(self.hosts[host].0, Some(policy));
+    }
+
     /// The host that a packet arrives at.
     fn send(&mut self, from: usize, packet: &[u8]) -> Result<usize, DropReason> {
         let ethertype = if packet[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
@@ -181,9 +190,13 @@ fn echo6(from: usize, to: usize, identifier: u16, reply: bool) -> Vec<u8> {
 }
 
 fn udp4(from: usize, to: &str) -> Vec<u8> {
+    udp4_of(from, to, (1, 2))
+}
+
+fn udp4_of(from: usize, to: &str, (source, destination): (u16, u16)) -> Vec<u8> {
     let mut packet = Vec::new();
     PacketBuilder::ipv4(v4(IPV4[from]).octets(), v4(to).octets(), 64)
-        .udp(1, 2)
+        .udp(source, destination)
         .write(&mut packet, b"x")
         .unwrap();
     packet
@@ -216,6 +229,25 @@ fn an_egress_only_gateway_lets_in_the_answers_to_what_went_out_and_nothing_else(
     // What is idle is forgotten.
     world.now += Duration::from_secs(351);
     assert_eq!(world.send(SERVER, &answer), Err(DropReason::EigwUnsolicited));
+}
+
+/// EC2 guide, "Automatically tracked connections" (T3): with rules for all traffic both ways, which leave others untracked.
+#[test]
+fn a_connection_through_an_egress_only_gateway_is_tracked_whatever_the_rules_are() {
+    const EVERYTHING: &[&str] = &["all 0.0.0.0/0", "all ::/0"];
+    let mut world = World::new();
+    let out = |port| udp6(INSIDE, SERVER, (port, 53));
+    world.group(INSIDE, EVERYTHING, EVERYTHING);
+    assert_eq!(world.send(INSIDE, &out(4000)), Ok(SERVER));
+    assert_eq!(world.send(INSIDE, &udp4_of(INSIDE, IPV4[PEER], (1, 2))), Ok(PEER));
+    // The rules are taken away: the tracked connection goes on, both ways, and a new one does not begin.
+    world.group(INSIDE, &[], &[]);
+    assert_eq!(world.send(SERVER, &udp6(SERVER, INSIDE, (53, 4000))), Ok(INSIDE));
+    assert_eq!(world.send(INSIDE, &out(4000)), Ok(SERVER));
+    assert_eq!(world.send(INSIDE, &out(4001)), Err(DropReason::SecurityGroupEgress));
+    // By the peering connection it was not tracked.
+    let answer = udp4_of(PEER, IPV4[INSIDE], (2, 1));
+    assert_eq!(world.send(PEER, &answer), Err(DropReason::SecurityGroupIngress));
 }
 
 #[test]
