@@ -109,19 +109,47 @@ async fn a_tap_that_is_made_has_the_interfaces_mac_and_mtu_and_is_up() {
     let mac_of = |shown: &str| shown.split("link/ether ").nth(1).map(|rest| rest[..17].to_owned());
     assert_eq!(mac_of(&before), mac_of(&after));
     assert!(after.contains("mtu 1500") && after.contains("state DOWN"), "{after}");
+    server.stop().await;
+}
 
-    // NetworkManager creates TAPs without offload headers by default (tun.vnet-hdr): they work too.
-    let make = || {
-        std::process::Command::new("ip")
-            .args(["tuntap", "add", "dev", "eth2", "mode", "tap"])
-            .status()
-    };
-    assert!(namespace.run(make).unwrap().expect("ip (package iproute2)").success());
-    client.post("/v1/interfaces/b/detach", &Value::Null).await.unwrap();
-    client
-        .post("/v1/interfaces/b/attach", &json!({"tap": "eth2", "namespace": path}))
-        .await
-        .unwrap();
+/// Runs a command in a namespace, which must succeed, and returns what it wrote.
+fn run(namespace: &Namespace, line: &str) -> String {
+    let run = || std::process::Command::new("sh").args(["-c", line]).output();
+    let output = namespace.run(run).unwrap().unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// NetworkManager takes a device whose offload headers are as its profile says, by default off (`tun.vnet-hdr`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: make test"]
+async fn a_tap_has_the_offload_headers_that_were_asked_for_and_is_served_with_and_without() {
+    let server = Server::furnished().await;
+    let client = &server.client;
+    for (offload, shown) in [(true, "vnet_hdr on"), (false, "vnet_hdr off")] {
+        let (theirs, ours) = (Namespace::create().unwrap(), Namespace::create().unwrap());
+        // One is made by its owner, without offload headers; the other by the server.
+        run(&theirs, "ip tuntap add dev eth0 mode tap");
+        for (name, address, namespace) in [("a", "10.0.1.10", &theirs), ("b", "10.0.1.11", &ours)] {
+            let path = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
+            let request = json!({"tap": "eth0", "namespace": path, "offload": offload});
+            let attach = format!("/v1/interfaces/{name}/attach");
+            let attached = client.post(&attach, &request).await.unwrap();
+            let mac = attached["mac_address"].as_str().unwrap();
+            run(
+                namespace,
+                &format!("ip link set eth0 address {mac} up; ip address add {address}/24 dev eth0"),
+            );
+            let link = run(namespace, "ip -d link show eth0");
+            assert!(link.contains(shown), "{name}: {link}");
+        }
+        let said = run(&theirs, "ping -c 3 -i 0.2 -W 5 -s 4000 10.0.1.11");
+        assert!(said.contains(" 0% packet loss"), "{said}");
+        for name in ["a", "b"] {
+            let detach = format!("/v1/interfaces/{name}/detach");
+            client.post(&detach, &Value::Null).await.unwrap();
+        }
+    }
     server.stop().await;
 }
 

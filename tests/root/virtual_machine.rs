@@ -1,8 +1,10 @@
 //! Boots a virtual machine whose network card is a unix socket of the switch: it gets a lease, reaches a host and reads
 //! its metadata, like any other instance.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,11 +26,15 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
+        Self::start_on(Stdio::inherit())
+    }
+
+    fn start_on(input: Stdio) -> Self {
         needs("qemu-system-x86_64", "qemu-system-x86");
         needs("busybox", "busybox-static");
         let folder = tempfile::tempdir().unwrap();
         let network = file(&folder, "network.yaml", NETWORK);
-        let server = Server::start(&folder, &["up", &network]);
+        let server = Server::start_on(&folder, &["up", &network], input);
         Self { folder, server }
     }
 
@@ -48,11 +54,17 @@ impl Bench {
 
     /// Boots the machine to its end, and expects on its console what an instance sees.
     fn boot(folder: &Path, netdev: &str) {
+        Self::boot_on(folder, netdev, Stdio::inherit());
+    }
+
+    /// The same, with a standard input of its own: QEMU's descriptor 3.
+    fn boot_on(folder: &Path, netdev: &str, input: Stdio) {
         let cache = std::env::temp_dir().join("localvpc-test-kernel");
         let console = Command::new("sh")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/boot.sh"))
             .args([cache.as_path(), &folder.join("vm"), Path::new(netdev)])
             .args(["0a:00:00:00:0a:01", "10.0.1.12"])
+            .stdin(input)
             .output()
             .unwrap();
         let said = format!("{}{}", stdout(&console), String::from_utf8_lossy(&console.stderr));
@@ -64,6 +76,19 @@ impl Bench {
             "vm: done",
         ] {
             assert!(said.contains(line), "no '{line}' on the console:\n{said}");
+        }
+    }
+
+    fn status(&self) -> Value {
+        let interface = self.ask(&["http://localhost/v1/interfaces/vm"]);
+        serde_json::from_slice::<Value>(&interface.stdout).unwrap()["status"].clone()
+    }
+
+    fn wait_until_detached(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.status() != "available" {
+            assert!(Instant::now() < deadline, "{}", self.status());
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -141,14 +166,37 @@ fn the_server_connects_to_a_virtual_machine_that_listens_and_detaches_it_when_it
         }
         machine.join().unwrap();
     });
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let status = || {
-        let interface = bench.ask(&["http://localhost/v1/interfaces/vm"]);
-        serde_json::from_slice::<Value>(&interface.stdout).unwrap()["status"].clone()
-    };
-    while status() != "available" {
-        assert!(Instant::now() < deadline, "{}", status());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    bench.wait_until_detached();
     bench.server.stop();
+}
+
+/// The program that starts both makes a pair of sockets, and neither side needs a path.
+#[test]
+#[ignore = "needs root: make test"]
+fn a_server_and_a_virtual_machine_that_inherit_a_pair_of_sockets_are_connected_by_it() {
+    let stream = || -> (OwnedFd, OwnedFd) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (ours.into(), theirs.into())
+    };
+    let datagrams = || -> (OwnedFd, OwnedFd) {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        (ours.into(), theirs.into())
+    };
+    for (pair, netdev, is_stream) in [
+        (stream(), "socket,fd=3", true),
+        (stream(), "stream,server=off,addr.type=fd,addr.str=3", true),
+        (datagrams(), "dgram,local.type=fd,local.str=3", false),
+    ] {
+        let (ours, theirs) = pair;
+        let bench = Bench::start_on(ours.into());
+        let refused = bench.attach(&json!({ "fd": 0, "stream": !is_stream }));
+        assert!(!refused.status.success(), "{netdev}: {}", stdout(&refused));
+        let attached = bench.attach(&json!({ "fd": 0 }));
+        assert!(attached.status.success(), "{netdev}: {}", stdout(&attached));
+        Bench::boot_on(bench.folder.path(), netdev, theirs.into());
+        if is_stream {
+            bench.wait_until_detached();
+        }
+        bench.server.stop();
+    }
 }

@@ -102,9 +102,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(folder: &tempfile::TempDir, arguments: &[&str]) -> Self {
+        Self::start_on(folder, arguments, Stdio::inherit())
+    }
+
+    /// Starts a server with a standard input of its own, which is its descriptor 0.
+    pub(crate) fn start_on(folder: &tempfile::TempDir, arguments: &[&str], input: Stdio) -> Self {
         let socket = folder.path().join("api.sock");
         let mut child = localvpc(arguments)
             .args(["--socket", socket.to_str().unwrap()])
+            .stdin(input)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

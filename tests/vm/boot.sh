@@ -7,6 +7,9 @@
 #
 #   dgram,local.type=unix,local.path=GUEST,remote.type=unix,remote.path=SWITCH
 #   stream,server=off,addr.type=unix,addr.path=SWITCH
+#   stream,server=off,addr.type=fd,addr.str=3
+#
+# The last one uses this script's standard input, one end of a pair of sockets, as descriptor 3.
 #
 # PEER is a host that the guest pings. There is no KVM and no disk: busybox runs from the initial RAM disk and ends the machine.
 set -eu
@@ -65,6 +68,7 @@ INIT
 chmod +x root/init root/lease
 (cd root && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >initrd.gz
 
+exec 3<&0 </dev/null
 exec timeout 120 qemu-system-x86_64 -M q35 -cpu max -m 256 -nographic -no-reboot -vga none -nodefaults -serial stdio \
   -kernel "$kernel"/boot/vmlinuz-* -initrd initrd.gz -append 'console=ttyS0 quiet panic=-1' \
   -netdev "$netdev,id=n0" \

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::net::{SocketType, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -31,7 +32,8 @@ pub(crate) struct AttachRequest {
     /// own if left out.
     #[schema(example = "host-a")]
     pub(crate) namespace: Option<String>,
-    /// The number of a descriptor that the server inherited when it was started: a TAP's, or with `stream` a socket's.
+    /// The number of a descriptor that the server inherited when it was started: that of a TAP, or of one end of a pair of
+    /// unix sockets whose other end a virtual machine has, as in QEMU's `-netdev stream,addr.type=fd` and `dgram,local.type=fd`.
     pub(crate) fd: Option<i32>,
     /// The path of a unix datagram socket that the server binds, for a virtual machine: one datagram is one frame, as
     /// in QEMU's `-netdev dgram` with this path as `remote.path`.
@@ -127,7 +129,7 @@ pub(crate) fn open(state: &AppState, request: &AttachRequest, purpose: Purpose) 
     }
     match (&request.tap, &request.namespace, request.fd) {
         (Some(name), namespace, None) => open_tap(name, namespace.as_deref(), options, purpose),
-        (None, None, Some(fd)) => adopt(state, fd, options).map(|device| (device, None)),
+        (None, None, Some(fd)) => adopt(state, request, fd, options).map(|device| (device, None)),
         (None, None, None) => Err(Problem::missing("tap", REMEDY)),
         (None, Some(_), None) => Err(Problem::missing("tap", "Name the TAP in the namespace.")),
         (_, Some(_), Some(_)) => {
@@ -282,11 +284,26 @@ fn find_or_make(name: &str, options: TapOptions, mac: MacAddr) -> Result<TapPort
     Ok(tap)
 }
 
-/// A TAP whose descriptor this process was started with.
-fn adopt(state: &AppState, fd: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
-    TapPort::from_fd(inherited(state, fd, "a TAP")?, options)
-        .map(OpenedDevice::from)
-        .map_err(|error| refused("fd", &error))
+/// A TAP or an end of a pair of sockets whose descriptor this process was started with.
+fn adopt(state: &AppState, request: &AttachRequest, number: i32, options: TapOptions) -> Result<OpenedDevice, Problem> {
+    let fd = inherited(state, number, "a TAP or one end of a pair of sockets")?;
+    let port = match sockopt::socket_type(&fd) {
+        // It is no socket.
+        Err(_) => TapPort::from_fd(fd, options).map(PortDevice::from),
+        Ok(kind) => {
+            alone(&[("keep", request.keep.is_some()), ("offload", request.offload.is_some())])?;
+            if kind == SocketType::STREAM {
+                if request.stream.is_some() {
+                    let problem = Problem::invalid("stream", format!("Descriptor {number} is a stream socket"));
+                    return Err(problem.remedy("Leave it out, or set it."));
+                }
+                StreamPort::from_fd(fd, options.mtu).map(PortDevice::Stream)
+            } else {
+                UnixPort::from_fd(fd, options.mtu).map(PortDevice::Unix)
+            }
+        }
+    };
+    port.map(OpenedDevice::from).map_err(|error| refused("fd", &error))
 }
 
 /// Duplicates a descriptor that this process was started with, and that should be of `what`.

@@ -1,5 +1,6 @@
 //! Implements a port on a unix datagram socket: one datagram is one frame. QEMU uses it with `-netdev
-//! dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path.
+//! dgram,local.type=unix,local.path=B,remote.type=unix,remote.path=A`, where A is this side's path; or with `-netdev
+//! dgram,local.type=fd,local.str=N` on one end of a pair of sockets.
 //!
 //! The kernel limits the frames that wait for the guest (`net.unix.max_dgram_qlen`, 10 by default): a guest that reads
 //! slowly loses frames, which are counted.
@@ -23,12 +24,13 @@ use super::{HEADER, PortError, ReceiveError, SendError, without_header};
 /// `SO_SNDBUF`: bytes of datagrams on their way to the peer; the kernel caps it at `net.core.wmem_max`.
 const SEND_BUFFER: usize = 4 << 20;
 
-/// A bound socket and the path of its peer.
+/// A bound socket and the path of its peer, or one end of a pair.
 #[derive(Debug)]
 pub struct UnixPort {
     fd: OwnedFd,
     path: PathBuf,
-    peer: SocketAddrUnix,
+    /// None for an end of a pair, which has its peer.
+    peer: Option<SocketAddrUnix>,
     mtu: u16,
 }
 
@@ -43,7 +45,28 @@ impl UnixPort {
         Ok(Self {
             fd,
             path: path.to_owned(),
-            peer: remote,
+            peer: Some(remote),
+            mtu,
+        })
+    }
+
+    /// Uses one end of a pair of sockets.
+    pub fn from_fd(fd: OwnedFd, mtu: u16) -> Result<Self, PortError> {
+        let unusable = |reason| PortError::UnusableSocket { reason };
+        let is_unix = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
+        if !is_unix || sockopt::socket_type(&fd) != Ok(SocketType::DGRAM) {
+            return Err(unusable("it is no unix datagram socket"));
+        }
+        if rustix::net::getpeername(&fd).is_err() {
+            return Err(unusable("it is not connected"));
+        }
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|_| unusable("it cannot be read without waiting"))?;
+        let path = PathBuf::from("a datagram socket");
+        sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER).map_err(failed(&path, "sizing the buffer"))?;
+        Ok(Self {
+            fd,
+            path,
+            peer: None,
             mtu,
         })
     }
@@ -72,8 +95,12 @@ impl UnixPort {
 
     /// See [`PortDevice::send`](super::PortDevice::send).
     pub fn send(&self, slot: &[u8]) -> Result<(), SendError> {
-        // By path every time: the peer may be another process by now.
-        let outcome = rustix::net::sendto(&self.fd, &slot[HEADER..], SendFlags::NOSIGNAL, &self.peer);
+        let (frame, flags) = (&slot[HEADER..], SendFlags::NOSIGNAL);
+        let outcome = match &self.peer {
+            // By path every time: the peer may be another process by now.
+            Some(peer) => rustix::net::sendto(&self.fd, frame, flags, peer),
+            None => rustix::net::send(&self.fd, frame, flags),
+        };
         outcome.map(drop).map_err(send_error)
     }
 
@@ -81,7 +108,11 @@ impl UnixPort {
     pub fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
         let bare = without_header(pieces);
         let mut ancillary = SendAncillaryBuffer::default();
-        let outcome = rustix::net::sendmsg_addr(&self.fd, &self.peer, &bare, &mut ancillary, SendFlags::NOSIGNAL);
+        let flags = SendFlags::NOSIGNAL;
+        let outcome = match &self.peer {
+            Some(peer) => rustix::net::sendmsg_addr(&self.fd, peer, &bare, &mut ancillary, flags),
+            None => rustix::net::sendmsg(&self.fd, &bare, &mut ancillary, flags),
+        };
         outcome.map(drop).map_err(send_error)
     }
 }
@@ -94,8 +125,10 @@ impl AsFd for UnixPort {
 
 impl Drop for UnixPort {
     fn drop(&mut self) {
-        // The file is only a name for the socket; it may have been removed already.
-        let _ = std::fs::remove_file(&self.path);
+        if self.peer.is_some() {
+            // The file is only a name for the socket; it may have been removed already.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -164,6 +197,40 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let (ours, theirs) = (directory.path().join("switch"), directory.path().join("guest"));
         (directory, ours, theirs)
+    }
+
+    #[test]
+    fn one_end_of_a_pair_sends_to_the_other_and_counts_what_is_lost_when_that_has_gone() {
+        let (ours, guest) = UnixDatagram::pair().expect("sockets can be made");
+        let port = UnixPort::from_fd(ours.into(), 9001).expect("it is connected");
+        guest.send(&[7; 60]).expect("the port is there");
+        let mut buffer = vec![0xa5; HEADER + 9_100];
+        assert_eq!(port.receive(&mut buffer), Ok(60));
+        assert_eq!(&buffer[..HEADER], &VnetHeader::PLAIN);
+        assert_eq!(port.receive(&mut buffer), Err(ReceiveError::Empty));
+        port.send(&slot(&[9; 42])).expect("the guest is there");
+        let pieces = slot(&[1, 2]);
+        port.send_pieces(&[IoSlice::new(&pieces), IoSlice::new(&[3, 4])])
+            .expect("the guest is there");
+        let mut got = [0; 100];
+        assert_eq!(guest.recv(&mut got).expect("a frame is queued"), 42);
+        assert_eq!(guest.recv(&mut got).expect("a frame is queued"), 4);
+        assert_eq!(got[..4], [1, 2, 3, 4]);
+        drop(guest);
+        for _ in 0..2 {
+            assert_eq!(port.send(&slot(&[9; 42])), Err(SendError::NoPeer));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_end_of_a_pair_of_datagram_sockets_is_refused() {
+        let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("sockets can be made");
+        let alone = UnixDatagram::unbound().expect("a socket can be made");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
+        for fd in [stream.into(), OwnedFd::from(alone), udp.into()] {
+            let error = UnixPort::from_fd(fd, 1500).expect_err("it is no end of a pair");
+            assert!(matches!(error, PortError::UnusableSocket { .. }), "{error}");
+        }
     }
 
     #[test]
