@@ -71,8 +71,9 @@ pub fn judge(
             let exit = expect.exit.clone().unwrap_or(Exit::OneOf(vec![0]));
             checks.push(judge_exit(&exit, seen));
         }
-        Action::Ping(_) => {
-            checks.push(judge_replies(expect.replies.unwrap_or(Replies::Answered), seen));
+        Action::Ping(ping) => {
+            let replies = expect.replies.unwrap_or(Replies::Answered);
+            checks.push(judge_replies(replies, ping.count.unwrap_or(3), seen));
             if let Some(exit) = &expect.exit {
                 checks.push(judge_exit(exit, seen));
             }
@@ -177,7 +178,19 @@ fn ping_summary(stdout: &str) -> Option<PingSummary> {
     })
 }
 
-fn judge_replies(expected: Replies, seen: &Seen) -> Check {
+/// The requests up to `count` that were answered, by their numbers. A request beyond it was sent while an answer was missing;
+/// its own answer does not stand for that one.
+fn answered_numbers(stdout: &str, count: u32) -> usize {
+    let answers = stdout.lines().filter(|line| line.contains(" bytes from "));
+    let number = |line: &str| -> Option<u32> {
+        let rest = line.split("icmp_seq=").nth(1)?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let numbers: BTreeSet<u32> = answers.filter_map(number).filter(|number| *number <= count).collect();
+    numbers.len()
+}
+
+fn judge_replies(expected: Replies, count: u32, seen: &Seen) -> Check {
     let summary = ping_summary(&seen.stdout);
     let found = || match summary {
         Some(PingSummary {
@@ -200,7 +213,10 @@ fn judge_replies(expected: Replies, seen: &Seen) -> Check {
     match expected {
         Replies::Answered => Check::new(
             "every request is answered",
-            summary.is_some_and(|ping| ping.transmitted > 0 && ping.received == ping.transmitted),
+            summary.is_some_and(|ping| match ping.transmitted > u64::from(count) {
+                true => answered_numbers(&seen.stdout, count) == count as usize,
+                false => ping.transmitted > 0 && ping.received == ping.transmitted,
+            }),
             found,
         ),
         Replies::Unanswered => Check::new(

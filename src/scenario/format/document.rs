@@ -152,7 +152,7 @@ pub struct Ping {
     pub count: Option<u32>,
     /// Time between two requests. 200 ms when left out.
     pub interval: Option<PingInterval>,
-    /// Timeout of the last answer. 1 s when left out.
+    /// Timeout of the last answer; a whole second or two more where every request is to be answered. 1 s when left out.
     pub wait: Option<AnswerTimeout>,
     /// Bytes of payload. 56 when left out.
     pub size: Option<u16>,

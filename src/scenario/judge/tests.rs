@@ -92,10 +92,17 @@ fn a_ping_is_judged_by_its_summary() {
     let some = "3 packets transmitted, 1 received, 66.6667% packet loss, time 402ms";
     let none = "3 packets transmitted, 0 received, +3 errors, 100% packet loss, time 402ms";
     let many = "3 packets transmitted, 3 received, +4 duplicates, 0% packet loss, time 402ms";
+    // A fourth request was sent while the third answer was missing: that came later, or it did not.
+    let late = "64 bytes from 10.0.0.9: icmp_seq=1 ttl=64 time=1 ms\n64 bytes from 10.0.0.9: icmp_seq=2 ttl=64 time=1 ms\n\
+                64 bytes from 10.0.0.9: icmp_seq=3 ttl=64 time=350 ms\n\n\
+                4 packets transmitted, 3 received, 25% packet loss, time 602ms";
+    let lost = &late.replace("icmp_seq=3", "icmp_seq=4");
     for (expect, summary, right) in [
         ("answered", all, true),
         ("answered", some, false),
         ("answered", none, false),
+        ("answered", late, true),
+        ("answered", lost, false),
         ("unanswered", none, true),
         ("unanswered", some, false),
         ("unanswered", "", false),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::super::format::{Action, Capture, Direction, Edit, Exec, Modify, Ping};
+use super::super::format::{Action, Capture, Direction, Edit, Exec, Modify, Ping, Replies, Step};
 use super::super::judge::Seen;
 use super::evidence::Recording;
 use super::network::Change;
@@ -29,7 +29,8 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The action as a command line.
-pub(super) fn describe(action: &Action, scope: &Scope) -> String {
+pub(super) fn describe(step: &Step, scope: &Scope) -> String {
+    let action = &step.action;
     let text = |text: &Text| text.fill(scope).unwrap_or_else(|_| text.written().to_owned());
     match action {
         Action::Exec(exec) => {
@@ -40,7 +41,10 @@ pub(super) fn describe(action: &Action, scope: &Scope) -> String {
             let background = if exec.background.is_some() { " &" } else { "" };
             format!("{}$ {line}{background}", exec.on.value)
         }
-        Action::Ping(ping) => format!("{}$ {}", ping.from.value, ping_line(ping, scope).join(" ")),
+        Action::Ping(ping) => {
+            let line = ping_line(ping, waits_for_all(step, ping), scope);
+            format!("{}$ {}", ping.from.value, line.join(" "))
+        }
         Action::Mapping(edits) => {
             let edits: Vec<String> = edits
                 .iter()
@@ -120,7 +124,16 @@ fn changes(modify: &Modify) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
+/// Whether a ping ends with the last answer and not when that is due: where each request is to be answered, in one attempt.
+fn waits_for_all(step: &Step, ping: &Ping) -> bool {
+    let answered = matches!(step.expect.replies, None | Some(Replies::Answered));
+    answered && step.within.is_none() && !ping.broadcast
+}
+
+/// The command. With `-c` alone, ping waits for the last answer no longer than two round trips or one interval, which is too
+/// short on a busy machine. With `-w` it goes on until that many answers are there or the time is up; a request beyond the
+/// count is sent only while an answer is missing, and does not stand for it (`judge`).
+fn ping_line(ping: &Ping, waits: bool, scope: &Scope) -> Vec<String> {
     let seconds = |time: Duration| format!("{}", time.as_secs_f64());
     let interval = ping
         .interval
@@ -128,7 +141,16 @@ fn ping_line(ping: &Ping, scope: &Scope) -> Vec<String> {
     let wait = ping.wait.map_or(Duration::from_secs(1), |wait| wait.get());
     let mut line = vec!["ping".to_owned(), "-n".to_owned()];
     line.extend(["-c".to_owned(), ping.count.unwrap_or(3).to_string()]);
-    line.extend(["-i".to_owned(), seconds(interval), "-W".to_owned(), seconds(wait)]);
+    line.extend(["-i".to_owned(), seconds(interval)]);
+    line.extend(match waits {
+        true => {
+            // ping takes whole seconds; one more for a machine that sends late.
+            let sending = interval.saturating_mul(ping.count.unwrap_or(3));
+            let deadline = sending.saturating_add(wait).as_secs_f64().ceil() + 1.0;
+            ["-w".to_owned(), deadline.to_string()]
+        }
+        false => ["-W".to_owned(), seconds(wait)],
+    });
     if let Some(size) = ping.size {
         line.extend(["-s".to_owned(), size.to_string()]);
     }
@@ -176,12 +198,12 @@ fn capture_line(capture: &Capture, scope: &Scope) -> String {
 
 impl Player<'_> {
     /// Does the action. An error says why it could not be done; a bad result is for the judge.
-    pub(super) fn act(&self, action: &Action) -> Result<Seen, String> {
+    pub(super) fn act(&self, step: &Step) -> Result<Seen, String> {
         let scope = self.scope();
-        match action {
+        match &step.action {
             Action::Exec(exec) => self.exec(exec, &scope),
             Action::Ping(ping) => {
-                let command = command(ping_line(ping, &scope)).timeout(ping_timeout(ping));
+                let command = command(ping_line(ping, waits_for_all(step, ping), &scope)).timeout(ping_timeout(ping));
                 self.run(&ping.from.value, &command)
             }
             Action::Mapping(edits) => {

@@ -332,7 +332,7 @@ impl<'a> Player<'a> {
 
     fn step(&self, step: &Step) -> StepReport {
         let scope = self.scope();
-        let did = act::describe(&step.action, &scope);
+        let did = act::describe(step, &scope);
         let say = step
             .say
             .as_ref()
@@ -429,7 +429,7 @@ impl<'a> Player<'a> {
             });
             report.outcome = outcome(&report.steps, self.cancel);
         } else {
-            match self.act(&step.action) {
+            match self.act(step) {
                 Ok(seen) => self.judge_settled(step, marks, begun, &seen, report),
                 Err(problem) => {
                     report.outcome = RunOutcome::Broken;
