@@ -1,6 +1,6 @@
 //! Forwards queries for names outside the VPC's domains to one external resolver, and returns its answers. The number
 //! of pending queries is limited, in total and per interface, and so is their time. A host of IPv6 may have to wait for two:
-//! where a name has no IPv6 address, its IPv4 addresses are asked for (see [`dns64`]).
+//! where a name has no IPv6 address, its IPv4 addresses are asked for (see `dns64`).
 
 use std::collections::HashMap;
 use std::time::Duration;
